@@ -1,0 +1,72 @@
+# `make` alone lists what there is. Everything runs in .venv, made from requirements-dev.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+STACK := $(BIN)/python -m include.demo
+export UV_PYTHON_DOWNLOADS := never
+# Given on the command line (`make up AIRFLOW_PORT=8090`) or in the environment; unset, a free port is found.
+export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down reset status run backfill dsn airflow test check-real lint lock
+
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.complete ## create the environment (.venv) from the lock
+
+$(VENV)/.complete: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: Python 3.11 or later is needed ($(PYTHON) is older); say which: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "error: python3 cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@touch $@
+
+demo: setup ## the whole thing: stack, shop, one run over its range [DATA=folder] [FROM= TO=]
+	@$(STACK) demo $(if $(DATA),--data "$(DATA)") $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
+
+up: setup ## start the stack (ports: AIRFLOW_PORT= POSTGRES_PORT= KAFKA_PORT= WEATHER_PORT=)
+	@$(STACK) up
+
+down: setup ## stop the stack; its data stays
+	@$(STACK) down
+
+reset: setup ## stop the stack and delete its data
+	@$(STACK) reset
+
+status: setup ## what is running, and where
+	@$(STACK) status
+
+run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL_REFRESH=1] [DRY_RUN=1]
+	@$(STACK) run $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SOURCES),--sources $(SOURCES)) \
+		$(if $(FULL_REFRESH),--full-refresh) $(if $(DRY_RUN),--dry-run)
+
+backfill: setup ## Airflow's own backfill, a run a day, followed to its end: FROM= TO=
+	@$(STACK) backfill --from "$(FROM)" --to "$(TO)"
+
+dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader]
+	@$(STACK) dsn $(if $(DB),--db $(DB)) $(if $(ROLE),--role $(ROLE))
+
+airflow: setup ## Airflow's command line on the stack: make airflow ARGS="dags list"
+	@$(STACK) airflow $(ARGS)
+
+test: setup ## all tests: unit, integration, DAG runs, browser-free; under 15 minutes on 2 cores
+	@$(BIN)/python -m pytest tests/unit tests/integration tests/dags
+
+check-real: setup ## marts against an independent computation: DATA=folder [FROM= TO=]
+	@$(BIN)/python -m tests.oracle "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) --dsn "$$($(STACK) dsn)"
+
+lint: setup ## ruff, mypy, sqlfluff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy dags plugins include tests
+	@$(BIN)/sqlfluff lint --quiet include/dbt/models
+
+lock: ## compile pyproject.toml into requirements.txt and requirements-dev.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.txt \
+		--custom-compile-command "make lock" --no-annotate
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml --group dev -c requirements.txt \
+		-o requirements-dev.txt --custom-compile-command "make lock" --no-annotate

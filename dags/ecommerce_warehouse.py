@@ -1,0 +1,63 @@
+"""
+### Ecommerce warehouse
+
+Extract every source for one window, rebuild what changed, audit it, publish it.
+
+**By hand**: *Trigger*, with the first and the last day (UTC, both inclusive); empty means yesterday. A range is one
+run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model from raw.
+**By schedule**: daily, for the day that has just ended. **Backfill**: Airflow's own, a run a day.
+
+A failed run publishes nothing: readers keep the last good marts, and the next run repairs what this one left.
+"""
+
+import pendulum
+from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
+
+from ecommerce.dag_parts import BUILD_POOL, DEFAULT_ARGS, warehouse_group
+from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
+from ecommerce.sensors import (
+    CoreReconciliationSensor,
+    FreshnessSensor,
+    SourceReconciliationSensor,
+    VolumeSensor,
+)
+from ecommerce.sources import SOURCES
+from ecommerce.windows import warehouse_params
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=4,
+    params=warehouse_params(),
+    default_args=DEFAULT_ARGS,
+    doc_md=__doc__,
+    tags=["ecommerce", "warehouse"],
+)
+def ecommerce_warehouse():
+    window = ResolveWindow(task_id="window")
+
+    with TaskGroup("extract") as extract:
+        extracts = {source: ExtractSource(task_id=source, source=source) for source in SOURCES}
+
+    # A source that this run leaves out is skipped, and the days of the others are still to be rebuilt.
+    claim = ClaimDirtyDates(
+        task_id="claim",
+        extract_task_ids={source: task.task_id for source, task in extracts.items()},
+        pool=BUILD_POOL,
+        trigger_rule="none_failed",
+    )
+
+    with TaskGroup("quality") as quality:
+        FreshnessSensor(task_id="freshness")
+        SourceReconciliationSensor(task_id="reconciliation_source")
+        CoreReconciliationSensor(task_id="reconciliation_core")
+        VolumeSensor(task_id="volume")
+
+    refresh_marts = RefreshMarts(task_id="refresh_marts", pool=BUILD_POOL)
+
+    chain(window, extract, claim, warehouse_group(), quality, refresh_marts)
+
+
+ecommerce_warehouse()

@@ -1,0 +1,41 @@
+"""
+### Extract one source
+
+The same extract task as in `ecommerce_warehouse`, alone, for a window of your choice (UTC days, both inclusive;
+empty means yesterday). It loads `raw` and marks the days that changed; the next `ecommerce_warehouse` run rebuilds them.
+"""
+
+import pendulum
+from airflow.sdk import CronDataIntervalTimetable, dag
+
+from ecommerce.dag_parts import DEFAULT_ARGS
+from ecommerce.operators import ExtractSource
+from ecommerce.sources import SOURCES
+from ecommerce.windows import window_params
+
+#: The others are read by `ecommerce_warehouse` once a day; here they wait for someone to ask.
+SCHEDULES = {"kafka_stream": CronDataIntervalTimetable("*/15 * * * *", timezone="UTC")}
+
+
+def extract_dag(source: str) -> None:
+    """One DAG with one task."""
+
+    @dag(
+        dag_id=f"extract_{source}",
+        schedule=SCHEDULES.get(source),
+        start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+        catchup=False,
+        max_active_runs=1,
+        params=window_params(),
+        default_args=DEFAULT_ARGS,
+        doc_md=__doc__,
+        tags=["ecommerce", "extract"],
+    )
+    def extract():
+        ExtractSource(task_id="extract", source=source)
+
+    extract()
+
+
+for name in SOURCES:
+    extract_dag(name)

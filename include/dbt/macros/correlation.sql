@@ -1,0 +1,15 @@
+{# Pearson correlation, 4 places, null without variance. `corr()` adds up floats, so its last digits
+   depend on the order of the rows; numeric sums do not. #}
+{% macro correlation(x, y) -%}
+round(
+            (count(*) * sum({{ x }} * {{ y }}) - sum({{ x }}) * sum({{ y }}))
+            / nullif(
+                sqrt(
+                    (count(*) * sum({{ x }} * {{ x }}) - sum({{ x }}) * sum({{ x }}))
+                    * (count(*) * sum({{ y }} * {{ y }}) - sum({{ y }}) * sum({{ y }}))
+                ),
+                0
+            ),
+            4
+        )
+{%- endmacro %}

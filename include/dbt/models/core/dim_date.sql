@@ -1,0 +1,44 @@
+-- Grain: one row per day, 2010-01-01 to 2039-12-31.
+{{ config(indexes=[{'columns': ['date_key'], 'unique': true}]) }}
+
+with as_of as (
+
+    select * from {{ ref('stg_as_of') }}
+
+),
+
+days as (
+
+    select day::date as date_key
+    from generate_series('2010-01-01'::timestamp, '2039-12-31'::timestamp, '1 day') as day
+
+),
+
+final as (
+
+    select
+        days.date_key,
+        to_char(days.date_key, 'FMDay') as day_name,
+        to_char(days.date_key, 'FMMonth') as month_name,
+        case
+            when extract(month from days.date_key) in (12, 1, 2) then 'Winter'
+            when extract(month from days.date_key) <= 5 then 'Spring'
+            when extract(month from days.date_key) <= 8 then 'Summer'
+            else 'Fall'
+        end as season,
+        to_char(days.date_key, 'YYYY-MM') as year_month,
+        to_char(days.date_key, 'YYYY-"Q"Q') as year_quarter,
+        extract(year from days.date_key)::integer as year,
+        extract(quarter from days.date_key)::integer as quarter,
+        extract(month from days.date_key)::integer as month,
+        extract(day from days.date_key)::integer as day,
+        extract(isodow from days.date_key)::integer as day_of_week,
+        extract(week from days.date_key)::integer as week_of_year,
+        extract(isodow from days.date_key) >= 6 as is_weekend,
+        coalesce(days.date_key = as_of.as_of_date, false) as is_as_of
+    from days
+    cross join as_of
+
+)
+
+select * from final

@@ -1,0 +1,225 @@
+-- Grain: one row per version of a product.
+{{ config(indexes=[{'columns': ['product_key'], 'unique': true}]) }}
+
+{% set tracked = [
+    'product_name', 'category_id', 'category_name', 'subcategory', 'brand', 'supplier_id',
+    'cost_price', 'retail_price', 'margin_percent', 'is_discontinued',
+] %}
+
+with product_versions as (
+
+    select * from {{ ref('stg_product_versions') }}
+    where not is_deleted
+
+),
+
+category_versions as (
+
+    select * from {{ ref('stg_product_category_versions') }}
+    where not is_deleted
+
+),
+
+orders as (
+
+    select * from {{ ref('stg_sales_fact') }}
+
+),
+
+events as (
+
+    select * from {{ ref('stg_kafka_stream') }}
+
+),
+
+product_openings as (
+
+    {{ history_of('product_versions', 'product_id') }}
+
+),
+
+product_history as (
+
+    select
+        *,
+        {{ closes_at('product_id') }} as valid_to
+    from product_openings
+
+),
+
+category_openings as (
+
+    {{ history_of('category_versions', 'product_id') }}
+
+),
+
+category_history as (
+
+    select
+        *,
+        {{ closes_at('product_id') }} as valid_to
+    from category_openings
+
+),
+
+-- A version of the product begins wherever one of its two logs has one.
+boundaries as (
+
+    select
+        product_id,
+        valid_from
+    from product_history
+    union
+    select
+        product_id,
+        valid_from
+    from category_history
+
+),
+
+merged as (
+
+    select
+        boundaries.product_id,
+        product_history.product_name,
+        coalesce(category_history.category_id, product_history.category_id) as category_id,
+        category_history.category_name,
+        category_history.subcategory,
+        category_history.brand,
+        category_history.supplier_id,
+        category_history.cost_price,
+        category_history.retail_price,
+        coalesce(
+            category_history.margin_percent,
+            {{ percent_of(
+                'category_history.retail_price - category_history.cost_price',
+                'category_history.retail_price'
+            ) }}
+        ) as margin_percent,
+        coalesce(category_history.is_discontinued, false) as is_discontinued,
+        boundaries.valid_from
+    from boundaries
+    left join product_history
+        on
+            boundaries.product_id = product_history.product_id
+            and {{ valid_at('product_history', 'boundaries.valid_from') }}
+    left join category_history
+        on
+            boundaries.product_id = category_history.product_id
+            and {{ valid_at('category_history', 'boundaries.valid_from') }}
+
+),
+
+compared as (
+
+    select
+        *,
+        {{ is_change(tracked, 'versions') }} as is_change
+    from merged
+    window versions as (partition by product_id order by valid_from)
+
+),
+
+known as (
+
+    select
+        product_id,
+        {%- for column in tracked %}
+        {{ column }},
+        {%- endfor %}
+        false as is_inferred,
+        valid_from,
+        {{ closes_at('product_id') }} as valid_to
+    from compared
+    where is_change
+
+),
+
+referenced as (
+
+    select product_id from orders
+    union
+    select product_id from events
+
+),
+
+inferred as (
+
+    select
+        referenced.product_id,
+        {%- for column in tracked[:6] %}
+        null as {{ column }},
+        {%- endfor %}
+        {%- for column in tracked[6:9] %}
+        null::numeric as {{ column }},
+        {%- endfor %}
+        false as is_discontinued,
+        true as is_inferred,
+        '-infinity'::timestamptz as valid_from,
+        'infinity'::timestamptz as valid_to
+    from referenced
+    left join known
+        on referenced.product_id = known.product_id
+    where known.product_id is null
+
+),
+
+members as (
+
+    select * from known
+    union all
+    select * from inferred
+
+),
+
+-- Inventory is of today: every version shows what the latest one says.
+inventory as (
+
+    select
+        product_id,
+        inventory_status,
+        stock_level,
+        reorder_point,
+        launch_date
+    from category_history
+    where valid_to = 'infinity'
+
+),
+
+final as (
+
+    select
+        {{ surrogate_key('members.product_id', 'members.valid_from') }} as product_key,
+        members.product_id,
+        members.product_name,
+        members.category_id,
+        members.category_name,
+        members.subcategory,
+        members.brand,
+        members.supplier_id,
+        coalesce(inventory.inventory_status, 'Out of Stock') as inventory_status,
+        case
+            when members.is_discontinued then 'Discontinued'
+            when inventory.inventory_status = 'In Stock' then 'Available'
+            when inventory.inventory_status = 'Needs Reorder' then 'Low Stock'
+            else 'Out of Stock'
+        end as product_status,
+        members.cost_price,
+        members.retail_price,
+        members.retail_price - members.cost_price as profit_margin,
+        members.margin_percent,
+        inventory.stock_level,
+        inventory.reorder_point,
+        members.is_discontinued,
+        members.is_inferred,
+        members.valid_to = 'infinity' as is_current,
+        inventory.launch_date,
+        members.valid_from,
+        members.valid_to
+    from members
+    left join inventory
+        on members.product_id = inventory.product_id
+
+)
+
+select * from final

@@ -1,0 +1,59 @@
+-- Grain: one row per event of the topic customer_interactions. No measures: count the rows.
+{% set claimed_from = ['kafka_stream', 'product', 'product_category', 'customer'] %}
+
+{{ config(
+    materialized='incremental',
+    incremental_strategy='rebuild_days',
+    on_schema_change='fail',
+    meta={'claimed_from': claimed_from, 'day_column': 'date_key'},
+    indexes=[
+        {'columns': ['event_id'], 'unique': true},
+        {'columns': ['date_key']},
+    ],
+) }}
+
+with events as (
+
+    select * from {{ ref('stg_kafka_stream') }}
+    {{ only_claimed_days(claimed_from, 'event_date') }}
+
+),
+
+customers as (
+
+    select * from {{ ref('dim_customer') }}
+
+),
+
+products as (
+
+    select * from {{ ref('dim_products') }}
+
+),
+
+-- As in fact_sales: an event newer than the dimensions comes with the next build.
+final as (
+
+    select
+        events.event_id,
+        customers.customer_key,
+        products.product_key,
+        events.customer_id,
+        events.product_id,
+        events.interaction_type,
+        events.event_category,
+        events.event_date as date_key,
+        events.event_at
+    from events
+    inner join customers
+        on
+            events.customer_id = customers.customer_id
+            and {{ valid_at('customers', 'events.event_at') }}
+    inner join products
+        on
+            events.product_id = products.product_id
+            and {{ valid_at('products', 'events.event_at') }}
+
+)
+
+select * from final

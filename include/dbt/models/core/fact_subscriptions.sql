@@ -1,0 +1,46 @@
+-- Grain: one row per subscription. Additive over the subscriptions of one day: monthly_fee.
+{{ config(indexes=[{'columns': ['subscription_id'], 'unique': true}]) }}
+
+with subscriptions as (
+
+    select * from {{ ref('stg_subscriptions') }}
+
+),
+
+as_of as (
+
+    select * from {{ ref('stg_as_of') }}
+
+),
+
+customers as (
+
+    select * from {{ ref('dim_customer') }}
+
+),
+
+final as (
+
+    select
+        subscriptions.subscription_id,
+        customers.customer_key,
+        subscriptions.customer_id,
+        subscriptions.plan_type,
+        subscriptions.subscription_status,
+        subscriptions.monthly_fee,
+        -- least() skips a null: an open end counts to the as-of date.
+        greatest(
+            least(subscriptions.end_date, as_of.as_of_date) - subscriptions.start_date, 0
+        ) as duration_days,
+        subscriptions.start_date,
+        subscriptions.end_date
+    from subscriptions
+    cross join as_of
+    inner join customers
+        on
+            subscriptions.customer_id = customers.customer_id
+            and {{ valid_at('customers', utc_midnight('subscriptions.start_date')) }}
+
+)
+
+select * from final

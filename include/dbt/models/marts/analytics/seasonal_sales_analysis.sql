@@ -1,0 +1,118 @@
+-- Grain: one row per category and month that has sales.
+with orders as (
+
+    select * from {{ ref('fact_sales') }}
+    where order_amount > 0
+
+),
+
+products as (
+
+    select * from {{ ref('dim_products') }}
+
+),
+
+dates as (
+
+    select * from {{ ref('dim_date') }}
+
+),
+
+monthly as (
+
+    select
+        {{ first_day_of('month', 'orders.date_key') }} as sales_month,
+        {{ first_day_of('quarter', 'orders.date_key') }} as sales_quarter,
+        products.category_name,
+        sum(orders.order_amount) as monthly_revenue,
+        count(*) as monthly_orders
+    from orders
+    inner join products
+        on orders.product_key = products.product_key
+    group by 1, 2, 3
+
+),
+
+-- Frames by calendar, not by row: the previous month is the one before, with or without sales.
+compared as (
+
+    select
+        *,
+        sum(monthly_revenue) over (
+            partition by category_name
+            order by sales_month
+            range between interval '1 month' preceding and interval '1 month' preceding
+        ) as revenue_one_month_before,
+        sum(monthly_revenue) over (partition by category_name, sales_quarter) as quarterly_revenue,
+        sum(monthly_revenue) over (
+            partition by category_name
+            order by sales_quarter
+            range between interval '3 months' preceding and interval '3 months' preceding
+        ) as revenue_one_quarter_before,
+        min(sales_month) over category as first_month,
+        min(sales_quarter) over category as first_quarter,
+        max(monthly_revenue) over category as best_revenue,
+        min(monthly_revenue) over category as worst_revenue,
+        sum(monthly_revenue) over category as category_revenue,
+        count(*) over category as category_months,
+        stddev_samp(monthly_revenue) over category as revenue_deviation
+    from monthly
+    window category as (partition by category_name)
+
+),
+
+measured as (
+
+    select
+        *,
+        case
+            when sales_month > first_month then coalesce(revenue_one_month_before, 0)
+        end as previous_month_revenue,
+        case
+            when sales_quarter > first_quarter then coalesce(revenue_one_quarter_before, 0)
+        end as previous_quarter_revenue
+    from compared
+
+),
+
+-- A comparison with the mean is one with the sum, times the number of months: nothing is rounded
+-- before the last division.
+final as (
+
+    select
+        measured.sales_month,
+        measured.category_name,
+        dates.year,
+        dates.quarter,
+        dates.season,
+        measured.monthly_revenue,
+        measured.monthly_orders,
+        round(measured.monthly_revenue / measured.monthly_orders, 2) as avg_order_value,
+        measured.previous_month_revenue,
+        {{ growth_percent('measured.monthly_revenue', 'measured.previous_month_revenue') }}
+            as mom_growth_percent,
+        measured.quarterly_revenue,
+        measured.previous_quarter_revenue,
+        {{ growth_percent('measured.quarterly_revenue', 'measured.previous_quarter_revenue') }}
+            as qoq_growth_percent,
+        {{ percent_of(
+            'measured.revenue_deviation * measured.category_months', 'measured.category_revenue'
+        ) }} as coefficient_of_variation_percent,
+        case
+            when measured.monthly_revenue = measured.best_revenue then 'Best Month'
+            when measured.monthly_revenue = measured.worst_revenue then 'Worst Month'
+            when
+                measured.monthly_revenue * measured.category_months > measured.category_revenue
+                then 'Above Average'
+            else 'Below Average'
+        end as performance_category,
+        {{ percent_of(
+            'measured.monthly_revenue * measured.category_months', 'measured.category_revenue'
+        ) }} as percent_of_average
+    from measured
+    inner join dates
+        on measured.sales_month = dates.date_key
+
+)
+
+select * from final

@@ -1,0 +1,50 @@
+with messages as (
+
+    select * from {{ source('raw', 'kafka_stream') }}
+
+),
+
+renamed as (
+
+    select
+        _topic || '-' || _partition || '-' || _offset as event_id,
+        {{ clean_text('customer_id') }} as customer_id,
+        {{ clean_text('product_id') }} as product_id,
+        {{ clean_text('interaction_type') }} as interaction_type,
+        timestamp as event_at,
+        _offset,
+        _partition,
+        _topic
+    from messages
+
+),
+
+-- The same interaction sent twice is one event: the first offset wins. A day is computed above this
+-- step, from a column of its key, so that a filter on days still reaches the messages.
+deduplicated as (
+
+    select distinct on (customer_id, product_id, interaction_type, event_at) *
+    from renamed
+    order by customer_id, product_id, interaction_type, event_at, _offset, _partition, _topic
+
+),
+
+final as (
+
+    select
+        event_id,
+        customer_id,
+        product_id,
+        interaction_type,
+        case
+            when interaction_type = 'purchase' then 'Conversion'
+            when interaction_type in ('view', 'add_to_cart') then 'Engagement'
+            else 'Other'
+        end as event_category,
+        {{ utc_date('event_at') }} as event_date,
+        event_at
+    from deduplicated
+
+)
+
+select * from final

@@ -1,0 +1,25 @@
+with orders as (
+
+    select * from {{ source('raw', 'sales_fact') }}
+
+),
+
+final as (
+
+    select
+        {{ clean_text('order_id') }} as order_id,
+        {{ clean_text('product_id') }} as product_id,
+        {{ clean_text('customer_id') }} as customer_id,
+        coalesce({{ clean_text('lower(payment_method)') }}, 'unknown') as payment_method,
+        coalesce(nullif(order_quantity, 0), 1) as order_quantity,
+        order_amount::numeric(18, 2) as order_amount,
+        coalesce(discount_applied, 0) as discount_rate,
+        coalesce(shipping_cost, 0)::numeric(18, 2) as shipping_cost,
+        coalesce(order_quantity, 0) = 0 as is_quantity_imputed,
+        order_date,
+        created_at at time zone 'UTC' as created_at
+    from orders
+
+)
+
+select * from final

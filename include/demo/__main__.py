@@ -1,0 +1,226 @@
+"""The command line behind the Makefile: the demo stack, and runs of the warehouse on it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import os
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from include.demo import airflow_services, processes, stack
+from include.demo.errors import StackError
+from include.demo.runs import backfill, follow, run_dag, trigger
+from include.demo.shop.form import ShopDataError
+from include.demo.state import ROOT, State
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Parse the arguments, do it; the process's exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for chatty in ("httpx", "include.demo.shop"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    arguments = _parser().parse_args()
+    try:
+        return int(arguments.work(arguments))
+    except (StackError, ShopDataError) as error:
+        log.error("error: %s", error)
+    except psycopg.OperationalError as error:
+        log.error("error: Postgres: %s; see .stack/logs/postgres.log", str(error).strip())
+    except OSError as error:
+        log.error("error: %s: %s", error.filename or "system", error.strerror or error)
+    except KeyboardInterrupt:
+        log.error(
+            "\ninterrupted; whatever was started goes on. Look: make status, stop: make down, again: the same command"
+        )
+        return 130
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.demo", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, work: object, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(work=work)
+        return added
+
+    def window(added: argparse.ArgumentParser, *, required: bool) -> None:
+        added.add_argument("--from", dest="first", type=_day, required=required, help="first day, inclusive (UTC)")
+        added.add_argument("--to", dest="last", type=_day, required=required, help="last day, inclusive (UTC)")
+
+    command("up", _up, "start the stack")
+    command("down", _down, "stop the stack; its data stays")
+    command("reset", _reset, "stop the stack and delete its data")
+    command("status", _status, "say what is running, and where")
+    demo = command("demo", _demo, "start the stack, fill its shop, run the warehouse over the whole range")
+    demo.add_argument("--data", type=Path, help="a folder of seven CSV files; default: a generated shop")
+    window(demo, required=False)
+    run = command("run", _run, "trigger the warehouse for a range and follow it")
+    window(run, required=False)
+    run.add_argument("--sources", help="read only these, comma-separated")
+    run.add_argument("--full-refresh", action="store_true", help="rebuild every model from raw")
+    run.add_argument("--dry-run", action="store_true", help="report what would change, change nothing")
+    filled = command("backfill", _backfill, "Airflow's own backfill, one run a day, followed to its end")
+    window(filled, required=True)
+    filled.add_argument("--max-active-runs", type=int, default=4, help="runs side by side (default 4)")
+    dsn = command("dsn", _dsn, "print a libpq URI")
+    dsn.add_argument("--db", choices=["warehouse", "shop", "airflow"], default="warehouse")
+    dsn.add_argument("--role", choices=["owner", "reader"], default="owner")
+    airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
+    airflow.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2024-01-31") from None
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    log.info("Starting the stack")
+    _say_where(stack.up())
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    stopped = stack.down()
+    log.info("stopped: %s", ", ".join(stopped) if stopped else "nothing was running")
+    return 0
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    stack.reset()
+    log.info("the stack and all its data are gone")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    names = ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]
+    for name in names:
+        process = processes.find(name)
+        log.info("%-22s %s", name, f"pid {process.pid}" if process else "not running")
+    _say_where(stack.running())
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.data and not arguments.data.is_dir():
+        raise StackError(f"DATA={arguments.data} is not a folder")
+    log.info("Starting the stack")
+    state = stack.up()
+    folder = arguments.data.resolve() if arguments.data else stack.generated_shop()
+    log.info("Filling the shop from %s", os.path.relpath(folder))
+    api = stack.api_of(state)
+    stack.fill(state, folder, opening=lambda: _read_opening(state, folder))
+    first, last = _range(folder, arguments.first, arguments.last)
+    done = {"fingerprint": state.shop["fingerprint"], "first": str(first), "last": str(last)}
+    if state.demo == done:
+        log.info("The warehouse holds %s to %s already; once more: make run FROM=%s TO=%s", first, last, first, last)
+    else:
+        log.info("Running the warehouse for %s to %s", first, last)
+        if not run_dag(api, stack.WAREHOUSE_DAG, {"start_date": str(first), "end_date": str(last)}):
+            log.error("the run failed; the published marts are as they were. %s", state.airflow_url)
+            return 1
+        state.demo = done
+        state.save()
+    _show_marts(state)
+    _say_where(state)
+    return 0
+
+
+def _read_opening(state: State, folder: Path) -> None:
+    """Read the shop's opening state by the extract DAGs, side by side, so that later changes become versions."""
+    api = stack.api_of(state)
+    first, _ = _range(folder, None, None)
+    opened = str(first - timedelta(days=1))
+    log.info("Reading the opening state of the shop")
+    sources = [path.stem for path in sorted((folder / "opening").glob("*.csv"))]
+    runs = {source: trigger(api, f"extract_{source}", {"start_date": opened, "end_date": opened}) for source in sources}
+    if not all([follow(api, f"extract_{source}", run_id) for source, run_id in runs.items()]):
+        raise StackError("the opening state of the shop could not be read")
+
+
+def _range(folder: Path, first: date | None, last: date | None) -> tuple[date, date]:
+    """The days asked for; where not, those on which the shop recorded orders."""
+    if first is None or last is None:
+        with (folder / "sales_fact.csv").open(newline="", encoding="utf-8") as file:
+            recorded = [row["created_at"][:10] for row in csv.DictReader(file) if row["created_at"]]
+        if not recorded:
+            raise StackError(f"{folder.name}/sales_fact.csv holds no order; say FROM= and TO=")
+        first, last = first or _day(min(recorded)), last or _day(max(recorded))
+    if first > last:
+        raise StackError(f"FROM={first} is after TO={last}; both are inclusive")
+    return first, last
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if (arguments.first is None) != (arguments.last is None):
+        raise StackError("give both FROM= and TO= (inclusive), or neither for yesterday")
+    conf: dict[str, object] = {"full_refresh": arguments.full_refresh, "dry_run": arguments.dry_run}
+    if arguments.first:
+        conf |= {"start_date": str(arguments.first), "end_date": str(arguments.last)}
+    if arguments.sources:
+        conf["sources"] = [name.strip() for name in arguments.sources.split(",") if name.strip()]
+    api = stack.api_of(stack.running())
+    return 0 if run_dag(api, stack.WAREHOUSE_DAG, conf) else 1
+
+
+def _backfill(arguments: argparse.Namespace) -> int:
+    if arguments.first > arguments.last:
+        raise StackError(f"FROM={arguments.first} is after TO={arguments.last}; both are inclusive")
+    api = stack.api_of(stack.running())
+    ended_well = backfill(api, str(arguments.first), str(arguments.last), max_active_runs=arguments.max_active_runs)
+    return 0 if ended_well else 1
+
+
+def _dsn(arguments: argparse.Namespace) -> int:
+    state = State.load()
+    if state is None or "POSTGRES_PORT" not in state.ports:
+        raise StackError("there is no stack yet; start it with: make up (or make demo)")
+    print(state.dsn(arguments.db, None if arguments.role == "owner" else arguments.role))
+    return 0
+
+
+def _airflow(arguments: argparse.Namespace) -> int:
+    program = airflow_services.command("airflow")
+    env = airflow_services.environment(stack.running())
+    return subprocess.run([program, *arguments.arguments], cwd=ROOT, env=env, check=False).returncode
+
+
+def _show_marts(state: State) -> None:
+    with psycopg.connect(state.dsn("warehouse", "reader")) as connection:
+        marts = [
+            name
+            for (name,) in connection.execute(
+                "select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind = 'r' order by 1"
+            )
+        ]
+        counts = {
+            mart: connection.execute(sql.SQL("select count(*) from marts.{}").format(sql.Identifier(mart))).fetchone()
+            for mart in marts
+        }
+    log.info("\n  %-36s %10s", "mart", "rows")
+    for mart, row in counts.items():
+        log.info("  %-36s %10s", mart, f"{row[0]:,}" if row else "?")
+
+
+def _say_where(state: State) -> None:
+    log.info("\n  Airflow    %s   login: admin   password: %s", state.airflow_url, state.passwords["admin"])
+    log.info("  Warehouse  %s", state.dsn())
+    log.info('  (psql of it: psql "$(make -s dsn)";  stop: make down)')
+
+
+if __name__ == "__main__":
+    sys.exit(main())

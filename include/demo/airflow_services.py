@@ -1,0 +1,140 @@
+"""The stack's Airflow: its environment, its metadata database, and its four services."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from include.demo import processes
+from include.demo.errors import StackError
+from include.demo.state import ROOT, STACK, State
+
+#: In the order of their start: tasks talk to the API server, so it comes first.
+SERVICES = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+DBT_PROJECT = ROOT / "include" / "dbt"
+MANIFEST = DBT_PROJECT / "target" / "manifest.json"
+
+
+def environment(state: State) -> dict[str, str]:
+    """Airflow's configuration for this stack; what the caller's environment sets wins."""
+    home = STACK / "airflow"
+    fernet = base64.urlsafe_b64encode(hashlib.sha256(state.keys["session"].encode()).digest()).decode()
+    ours = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        # Two cores run no more than this at once; each idle worker would hold memory.
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
+        "AIRFLOW__CORE__FERNET_KEY": fernet,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{state.ports['AIRFLOW_PORT']}/execution/",
+        "AIRFLOW__API__BASE_URL": state.airflow_url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(state.ports["AIRFLOW_PORT"]),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": state.keys["session"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": state.keys["jwt"],
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": state.dsn("airflow").replace("postgresql:", "postgresql+psycopg2:", 1),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        # The shop of the demo ended in the past: a scheduled run for yesterday would move "today" years past it.
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True" if os.environ.get("SCHEDULE") == "on" else "False",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+        "DO_NOT_TRACK": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+    return {**os.environ, **{name: os.environ.get(name, value) for name, value in ours.items() if name != "PATH"},
+            "PATH": ours["PATH"]}  # fmt: skip
+
+
+def command(name: str) -> str:
+    """The path of a program of this Python environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def build_manifest() -> None:
+    """
+    Parse the dbt project into the manifest that the DAG is rendered from, if a file of the project is newer.
+
+    :raises StackError: dbt cannot parse the project
+    """
+    sources = [path for path in DBT_PROJECT.rglob("*") if path.suffix in (".sql", ".yml", ".md", ".yaml")]
+    newest = max(
+        path.stat().st_mtime for path in sources if not {"target", "logs"} & set(path.relative_to(DBT_PROJECT).parts)
+    )
+    if MANIFEST.exists() and MANIFEST.stat().st_mtime > newest:
+        return
+    parsed = subprocess.run(
+        [command("dbt"), "--quiet", "parse", "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)],
+        cwd=ROOT,
+        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "False"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if parsed.returncode != 0:
+        raise StackError(f"dbt cannot parse include/dbt:\n{parsed.stdout}{parsed.stderr}")
+
+
+def migrate(state: State) -> None:
+    """
+    Bring the metadata database to this Airflow's version, and write the passwords file.
+
+    :raises StackError: the migration failed, with its last lines
+    """
+    home = STACK / "airflow"
+    home.mkdir(parents=True, exist_ok=True)
+    passwords = home / "passwords.json"
+    passwords.touch(mode=0o600)
+    passwords.write_text(json.dumps({"admin": state.passwords["admin"]}))
+    migrated = subprocess.run(
+        [command("airflow"), "db", "migrate"],
+        cwd=ROOT, env=environment(state), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if migrated.returncode != 0:
+        raise StackError("`airflow db migrate` failed:\n" + "\n".join(migrated.stderr.splitlines()[-15:]))
+
+
+def start(state: State) -> None:
+    """Start whatever of the four services is not running, and wait for the UI."""
+    env = environment(state)
+    for service in SERVICES:
+        name = f"airflow-{service}"
+        if processes.find(name) is None:
+            processes.start(name, [command("airflow"), service], env=env)
+    processes.wait_until(lambda: is_healthy(state), "airflow-api-server", seconds=120)
+
+
+def is_healthy(state: State) -> bool:
+    """Whether the API server answers."""
+    try:
+        return httpx.get(f"{state.airflow_url}/api/v2/version", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def stop() -> bool:
+    """Stop all four; whether any was running."""
+    return any([processes.stop(f"airflow-{service}") for service in reversed(SERVICES)])
+
+
+def remove() -> None:
+    """Delete Airflow's home: logs, passwords, caches."""
+    shutil.rmtree(STACK / "airflow", ignore_errors=True)

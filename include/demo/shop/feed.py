@@ -1,0 +1,243 @@
+"""
+Serve a shop folder from the systems that the warehouse reads: the shop's Postgres and its Kafka topic.
+
+The weather has a server of its own, ``weather_api``.
+"""
+
+import base64
+import json
+import logging
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from psycopg import sql
+
+from include.demo.shop.cities import cities
+from include.demo.shop.form import COLUMNS, ShopDataError, csv_file, header, rows
+
+__all__ = ["SHOP_TABLES", "TOPIC", "ShopDataError", "cities", "fill_shop", "produce_events"]
+
+log = logging.getLogger(__name__)
+
+SHOP_TABLES = ("product", "product_category", "sales_fact", "customer", "subscription_data")
+TOPIC = "customer_interactions"
+
+EXPECTED = {
+    "text": "UTF-8 text",
+    "integer": "a whole number such as 3",
+    "numeric": "a number such as 12.50",
+    "boolean": "true or false",
+    "date": "a date such as 2024-01-31",
+    "timestamp": "a time such as 2024-01-31 09:30:00 (UTC, or with an offset)",
+}
+COPY_PLACE = re.compile(r'COPY \w+, line (?P<line>\d+)(?:, column (?P<column>\w+)(?:: "(?P<value>.*)")?)?', re.DOTALL)
+CHUNK_BYTES = 1 << 20
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+DELIVERY_SECONDS = 60
+REPORT_EVERY = 25_000
+
+
+def fill_shop(dsn: str, folder: Path, tables: Sequence[str] = SHOP_TABLES) -> dict[str, int]:
+    """
+    Replace tables of the shop's Postgres by the CSV files of a shop folder, all in one transaction.
+
+    Tables that do not exist are created. Times without an offset are UTC; an empty field is null.
+
+    :param tables: some of ``SHOP_TABLES``, e.g. those of the folder ``opening``
+    :return: rows by table
+    :raises ShopDataError: a file is missing, malformed or holds a value its column refuses; nothing changed
+    """
+    # Headers first: what is plainly wrong is said before anything is locked.
+    columns = {table: header(folder, table) for table in tables}
+    ddl = (Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        # 01/02/2024 is refused rather than guessed at.
+        cursor.execute("set local datestyle to 'ISO, YMD'; set local timezone to 'UTC'")
+        cursor.execute(sql.SQL(ddl))
+        return {table: _copy_table(cursor, folder, table, columns[table]) for table in tables}
+
+
+def _copy_table(cursor: psycopg.Cursor, folder: Path, table: str, columns: list[str]) -> int:
+    path = csv_file(folder, table)
+    name = sql.Identifier(table)
+    times = [sql.Identifier(column) for column, kind in COLUMNS[table].items() if kind == "timestamp"]
+    copy = sql.SQL("copy {} ({}) from stdin (format csv, header true, force_null *, encoding 'UTF8')").format(
+        name, sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    cursor.execute(sql.SQL("truncate {}").format(name))
+    # A timestamp without time zone would silently drop the offset of a time that has one.
+    for time in times:
+        cursor.execute(sql.SQL("alter table {} alter {} type timestamptz").format(name, time))
+    try:
+        with cursor.copy(copy) as sink, path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                sink.write(chunk)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise ShopDataError(_fault(path, table, error)) from error
+    count = cursor.rowcount
+    for time in times:
+        cursor.execute(sql.SQL("alter table {} alter {} type timestamp").format(name, time))
+    log.info("%s: %d rows from %s", table, count, path)
+    return count
+
+
+def _fault(path: Path, table: str, error: psycopg.Error) -> str:
+    """What Postgres says of a COPY, in terms of the file: name, line, column, value and what is expected."""
+    place = COPY_PLACE.match(error.diag.context or "")
+    if place is None:
+        return f"{path}: {error}"
+    column = place["column"] or error.diag.column_name
+    message = f"{path}, line {place['line']}"
+    if column is None:
+        return f"{message}: {error.diag.message_primary}; expected {len(COLUMNS[table])} fields in UTF-8"
+    value = "nothing" if place["value"] is None else repr(place["value"])
+    return f"{message}, column {column}: found {value}, expected {EXPECTED[COLUMNS[table][column]]}"
+
+
+class Post(NamedTuple):
+    """One message to be produced; ``published`` in milliseconds since 1970."""
+
+    published: int
+    key: bytes | None
+    value: bytes | None
+
+
+def produce_events(bootstrap: str, folder: Path, *, topic: str = TOPIC, partitions: int = 3) -> int:
+    """
+    Create the topic and produce into it the events of ``kafka_stream.csv`` and those of ``messages.jsonl``.
+
+    All in order of time: a message's timestamp is that of its event, or, where that cannot be read, that of
+    the event before it in the file. The same folder gives the same messages at the same offsets.
+
+    :return: messages produced, each confirmed by the broker
+    :raises ShopDataError: a file is malformed, or the topic already holds messages
+    :raises KafkaException: the broker cannot be reached, or refused the topic or a message
+    """
+    posts = sorted([*_events(folder), *_messages(folder)], key=lambda post: post.published)
+    _empty_topic(bootstrap, topic, partitions)
+    failures: list[KafkaError] = []
+
+    def confirmed(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "compression.type": "zstd",
+            "linger.ms": 50,
+            "message.timeout.ms": DELIVERY_SECONDS * 1000,
+            # A retry must not overtake: offsets are in order of time.
+            "max.in.flight.requests.per.connection": 1,
+        }
+    )
+    for number, post in enumerate(posts, start=1):
+        # As librdkafka does it, but for messages without a key, which it would send anywhere.
+        partition = zlib.crc32(post.key or b"") % partitions
+        while True:
+            try:
+                producer.produce(
+                    topic, post.value, post.key, partition, on_delivery=confirmed, timestamp=post.published
+                )
+                break
+            except BufferError:  # the queue is full: let it drain
+                producer.poll(1)
+        producer.poll(0)
+        if failures:
+            break
+        if number % REPORT_EVERY == 0:
+            log.info("%s: %d of %d messages", topic, number, len(posts))
+    producer.flush()
+    if failures:
+        raise KafkaException(failures[0])
+    log.info("%s: %d messages in %d partitions", topic, len(posts), partitions)
+    return len(posts)
+
+
+def _empty_topic(bootstrap: str, topic: str, partitions: int) -> None:
+    """Create the topic; one that is there already must be empty and have the same partitions."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    known = admin.list_topics(timeout=DELIVERY_SECONDS).topics.get(topic)
+    if known is None or known.error is not None:
+        # Events keep their old timestamps: with a time limit the broker would drop them at once.
+        wanted = NewTopic(topic, partitions, replication_factor=1, config={"retention.ms": "-1"})
+        admin.create_topics([wanted])[topic].result(timeout=DELIVERY_SECONDS)
+        return
+    if len(known.partitions) != partitions:
+        raise ShopDataError(f"topic {topic} has {len(known.partitions)} partitions, expected {partitions}")
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "shop-feed"})
+    try:
+        held = 0
+        for partition in known.partitions:
+            place = TopicPartition(topic, partition)
+            low, high = reader.get_watermark_offsets(place, timeout=DELIVERY_SECONDS)
+            held += high - low
+    finally:
+        reader.close()
+    if held:
+        raise ShopDataError(f"topic {topic} already holds {held} messages: delete it, or use another topic")
+
+
+def _events(folder: Path) -> Iterator[Post]:
+    """The rows of ``kafka_stream.csv``, in the file's order."""
+    path = csv_file(folder, "kafka_stream")
+    waiting: list[Post] = []  # rows before the first readable time
+    published: int | None = None
+    for _, row in rows(folder, "kafka_stream"):
+        published = _milliseconds(row["timestamp"] or "") or published
+        value = json.dumps({column: row[column] for column in COLUMNS["kafka_stream"]}, ensure_ascii=False)
+        post = Post(published or 0, _encoded(row["customer_id"]), value.encode())
+        if published is None:
+            waiting.append(post)
+            continue
+        yield from (early._replace(published=published) for early in waiting)
+        waiting.clear()
+        yield post
+    if waiting:
+        raise ShopDataError(f"{path}, column timestamp: no row has a time that can be read (ISO 8601)")
+
+
+def _messages(folder: Path) -> Iterator[Post]:
+    """The lines of the optional ``messages.jsonl``."""
+    path = folder / "messages.jsonl"
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            message = json.loads(line)
+            published = _milliseconds(message["published_at"])
+            if published is None:
+                raise ValueError(f"published_at {message['published_at']!r} is no time after 1970 (ISO 8601)")
+            if "value_base64" in message:
+                value: bytes | None = base64.b64decode(message["value_base64"], validate=True)
+            else:
+                value = _encoded(message["value"])
+            yield Post(published, _encoded(message.get("key")), value)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            expected = '{"published_at": time, "key": text or null, "value": text or null} or value_base64'
+            raise ShopDataError(f"{path}, line {number}: {error!r}; expected {expected}") from error
+
+
+def _encoded(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
+
+
+def _milliseconds(text: str) -> int | None:
+    """Since 1970, of an ISO 8601 time (naive: UTC); none if it cannot be read or Kafka cannot hold it."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    milliseconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
+    return milliseconds if milliseconds > 0 else None

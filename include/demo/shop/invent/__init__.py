@@ -1,0 +1,1 @@
+"""What the generator invents, a module a subject; each has a stream of chance of its own."""

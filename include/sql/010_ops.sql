@@ -1,0 +1,105 @@
+-- Operations: the load ledger, Kafka positions, refused rows, days to rebuild, check results, publications.
+-- Idempotent: applied whenever a file of this folder changes (see plugins/ecommerce/warehouse.py).
+create schema if not exists ops;
+
+create table if not exists ops.load_batch (
+    batch_id bigint generated always as identity primary key,
+    source text not null,
+    window_start date not null,
+    window_end date not null,
+    status text not null check (status in ('running', 'loaded', 'failed')),
+    rows_read bigint not null default 0,
+    rows_loaded bigint not null default 0,
+    rows_unchanged bigint not null default 0,
+    rows_quarantined bigint not null default 0,
+    started_at timestamptz not null,
+    finished_at timestamptz,
+    dag_id text,
+    run_id text,
+    try_number integer,
+    error text,
+    check (window_start < window_end),
+    check (status <> 'loaded' or rows_read = rows_loaded + rows_unchanged + rows_quarantined)
+);
+create index if not exists load_batch_source_window on ops.load_batch (source, status, window_end);
+
+create table if not exists ops.kafka_offset (
+    topic text not null,
+    "partition" integer not null,
+    next_offset bigint not null,
+    batch_id bigint not null references ops.load_batch,
+    primary key (topic, "partition")
+);
+
+create table if not exists ops.quarantine (
+    quarantine_id bigint generated always as identity primary key,
+    batch_id bigint not null references ops.load_batch,
+    source text not null,
+    reason text not null,
+    payload jsonb not null,
+    quarantined_at timestamptz not null,
+    replayed_at timestamptz
+);
+create index if not exists quarantine_batch on ops.quarantine (batch_id);
+-- Finds a refusal again when the same bad row is read again.
+create index if not exists quarantine_payload on ops.quarantine (source, md5(payload::text));
+
+create table if not exists ops.dirty_date (
+    source text not null,
+    dirty_date date not null,
+    batch_id bigint not null references ops.load_batch,
+    marked_at timestamptz not null,
+    claimed_by text,
+    claimed_at timestamptz,
+    primary key (source, dirty_date, batch_id)
+);
+
+-- One row a run that rebuilds: who holds the right to build, and the as-of date it builds for.
+create table if not exists ops.build (
+    run_id text primary key,
+    dag_id text not null,
+    as_of_date date,
+    is_full_refresh boolean not null,
+    claimed_at timestamptz not null,
+    finished_at timestamptz
+);
+create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
+
+-- "Today" for every model: fixed by the build that is under way, otherwise the last day that sales have loaded.
+create or replace view ops.as_of as
+select
+    coalesce(
+        (select build.as_of_date from ops.build where build.finished_at is null),
+        (
+            select max(load_batch.window_end) - 1
+            from ops.load_batch
+            where load_batch.source = 'sales_fact' and load_batch.status = 'loaded'
+        )
+    ) as as_of_date;
+
+create table if not exists ops.check_result (
+    check_result_id bigint generated always as identity primary key,
+    checked_at timestamptz not null,
+    run_id text not null,
+    check_name text not null,
+    subject text not null,
+    window_start date,
+    window_end date,
+    status text not null check (status in ('pass', 'warn', 'fail')),
+    observed numeric,
+    expected numeric,
+    message text not null
+);
+create index if not exists check_result_run on ops.check_result (run_id);
+
+create table if not exists ops.publication (
+    publication_id bigint not null,
+    run_id text not null,
+    mart text not null,
+    rows_inserted bigint not null,
+    rows_updated bigint not null,
+    rows_deleted bigint not null,
+    published_at timestamptz not null,
+    primary key (publication_id, mart)
+);
+create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;

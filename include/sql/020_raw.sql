@@ -1,0 +1,108 @@
+-- Raw: the seven sources as they came, typed, each row with the batch that wrote it.
+-- Numbers keep the source's digits (`numeric` without a scale); staging rounds money to the cent.
+create schema if not exists raw;
+
+create table if not exists raw.kafka_stream (
+    customer_id text not null,
+    product_id text not null,
+    interaction_type text not null,
+    "timestamp" timestamptz not null,
+    _topic text not null,
+    _partition integer not null,
+    _offset bigint not null,
+    _published_at timestamptz,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null,
+    primary key (_topic, _partition, _offset)
+);
+create index if not exists kafka_stream_timestamp on raw.kafka_stream ("timestamp");
+
+create table if not exists raw.sales_fact (
+    order_id text primary key,
+    product_id text not null,
+    customer_id text not null,
+    order_date date not null,
+    order_amount numeric not null,
+    order_quantity integer,
+    payment_method text,
+    discount_applied numeric,
+    shipping_cost numeric,
+    created_at timestamp not null,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null
+);
+create index if not exists sales_fact_created_at on raw.sales_fact (created_at);
+create index if not exists sales_fact_order_date on raw.sales_fact (order_date);
+
+create table if not exists raw.weather_data (
+    date date not null,
+    temperature numeric,
+    precipitation numeric,
+    city text not null,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null,
+    primary key (city, date)
+);
+
+-- The version logs: one row a version of a key, never changed; a tombstone carries only its key.
+create table if not exists raw.product (
+    product_id text not null,
+    product_name text,
+    product_category_id text,
+    _valid_from timestamptz not null,
+    _is_deleted boolean not null,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null,
+    primary key (product_id, _batch_id)
+);
+
+create table if not exists raw.product_category (
+    product_id text not null,
+    category_id text,
+    category_name text,
+    subcategory text,
+    brand text,
+    supplier_id text,
+    cost_price numeric,
+    retail_price numeric,
+    margin_percent numeric,
+    stock_level integer,
+    reorder_point integer,
+    discontinued boolean,
+    launch_date date,
+    last_updated date,
+    _valid_from timestamptz not null,
+    _is_deleted boolean not null,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null,
+    primary key (product_id, _batch_id)
+);
+
+create table if not exists raw.customer (
+    customer_id text not null,
+    customer_name text,
+    customer_email text,
+    start_date date,
+    end_date date,
+    status text,
+    _valid_from timestamptz not null,
+    _is_deleted boolean not null,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null,
+    primary key (customer_id, _batch_id)
+);
+
+create table if not exists raw.subscription_data (
+    customer_id integer,
+    subscription_id text not null,
+    plan_type text,
+    subscription_start_date date,
+    subscription_end_date date,
+    monthly_fee numeric,
+    status text,
+    _valid_from timestamptz not null,
+    _is_deleted boolean not null,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null,
+    primary key (subscription_id, _batch_id)
+);

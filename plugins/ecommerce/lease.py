@@ -1,0 +1,88 @@
+"""
+The right to build: one run at a time is between `claim` and the end of `refresh_marts`.
+
+A row of `ops.build` without `finished_at` is the lease; a unique index keeps it single. Concurrent dbt runs would
+collide on each other's tables, and a publish must find in `marts_build` what its own run put there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from psycopg import Connection
+
+from ecommerce.errors import LeaseLost
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a run is to rebuild: the as-of date of its models, and the days of each source."""
+
+    as_of_date: date | None
+    days: dict[str, list[date]]
+
+    def __str__(self) -> str:
+        if not self.days:
+            return f"no day to rebuild, as of {self.as_of_date}"
+        parts = [f"{source}: {len(days)} ({days[0]} to {days[-1]})" for source, days in self.days.items()]
+        return f"days to rebuild, as of {self.as_of_date}: {'; '.join(parts)}"
+
+
+def holder(connection: Connection) -> tuple[str, str] | None:
+    """``(dag_id, run_id)`` of the run that holds the lease, or None."""
+    row = connection.execute("select dag_id, run_id from ops.build where finished_at is null").fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def take(connection: Connection, dag_id: str, run_id: str, *, full_refresh: bool, over: str | None) -> Claim | None:
+    """
+    Take the lease and claim every mark that is not published yet; None when another run was quicker.
+
+    :param over: run_id of a holder that the caller knows to have ended; its marks come along
+    """
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.build'))")
+        if over is not None:
+            connection.execute(
+                "update ops.build set finished_at = now() where run_id = %s and finished_at is null", [over]
+            )
+        if holder(connection) is not None:
+            return None
+        connection.execute(
+            "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, claimed_at)"
+            " select %s, %s, as_of_date, %s, now() from ops.as_of"
+            " on conflict (run_id) do update set as_of_date = excluded.as_of_date, claimed_at = excluded.claimed_at,"
+            "  is_full_refresh = excluded.is_full_refresh, finished_at = null",
+            [run_id, dag_id, full_refresh],
+        )
+        connection.execute("update ops.dirty_date set claimed_by = %s, claimed_at = now()", [run_id])
+        return pending(connection)
+
+
+def pending(connection: Connection) -> Claim:
+    """Every day that is marked and not published yet."""
+    days: dict[str, list[date]] = {}
+    for source, day in connection.execute(
+        "select distinct source, dirty_date from ops.dirty_date order by source, dirty_date"
+    ):
+        days.setdefault(source, []).append(day)
+    row = connection.execute("select as_of_date from ops.as_of").fetchone()
+    return Claim(row[0] if row else None, days)
+
+
+def release(connection: Connection, run_id: str) -> None:
+    """
+    Give the lease back and clear the marks that were built, in the caller's transaction.
+
+    :raises LeaseLost: another run has taken over; what this run built may not be published
+    """
+    released = connection.execute(
+        "update ops.build set finished_at = now() where run_id = %s and finished_at is null", [run_id]
+    ).rowcount
+    if not released:
+        raise LeaseLost(
+            f"run {run_id!r} does not hold the right to publish (any more); clear it from its task `claim` on, "
+            "so that it builds again before it publishes"
+        )
+    connection.execute("delete from ops.dirty_date where claimed_by = %s", [run_id])

@@ -1,0 +1,8 @@
+"""The tasks of the DAGs that are not dbt's."""
+
+from ecommerce.operators.claim import ClaimDirtyDates
+from ecommerce.operators.extract import ExtractSource
+from ecommerce.operators.refresh_marts import RefreshMarts
+from ecommerce.operators.resolve_window import ResolveWindow
+
+__all__ = ["ClaimDirtyDates", "ExtractSource", "RefreshMarts", "ResolveWindow"]

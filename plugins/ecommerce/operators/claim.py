@@ -1,0 +1,92 @@
+"""Wait for the right to build, then claim every day that must be rebuilt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.bases.skipmixin import SkipMixin
+
+from ecommerce import lease
+from ecommerce.sources import SOURCES
+from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.windows import request_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
+    """
+    Take the lease of the build and all marks that are not published yet, also those of runs that failed.
+
+    Waits, without a worker slot, while another run builds. A dry run reports what would be rebuilt and skips
+    everything after it.
+
+    :param extract_task_ids: the extract tasks by source, whose figures a dry run reports
+    :param warehouse_conn_id: the Postgres that holds ``ops``
+    """
+
+    def __init__(self, *, extract_task_ids: dict[str, str], warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+        kwargs.setdefault("mode", "reschedule")
+        kwargs.setdefault("poke_interval", timedelta(seconds=5))
+        kwargs.setdefault("timeout", timedelta(hours=12))
+        super().__init__(**kwargs)
+        self.extract_task_ids = extract_task_ids
+        self.warehouse_conn_id = warehouse_conn_id
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Whether the lease was taken; the days to rebuild, by source."""
+        request = request_of(context)
+        run = context["dag_run"]
+        with warehouse(self.warehouse_conn_id) as connection:
+            if request.dry_run:
+                self._report(context, lease.pending(connection))
+                return PokeReturnValue(is_done=True)
+            held_by = lease.holder(connection)
+            if held_by and held_by[1] != run.run_id and self._is_alive(context, *held_by):
+                self.log.info("run %s of %s builds now; waiting for it", held_by[1], held_by[0])
+                return PokeReturnValue(is_done=False)
+            claim = lease.take(
+                connection,
+                run.dag_id,
+                run.run_id,
+                full_refresh=request.full_refresh,
+                over=held_by[1] if held_by else None,
+            )
+        if claim is None:
+            return PokeReturnValue(is_done=False)
+        self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if request.full_refresh else "")
+        return PokeReturnValue(
+            is_done=True, xcom_value={source: [str(day) for day in days] for source, days in claim.days.items()}
+        )
+
+    def execute(self, context: Context) -> Any:
+        """As a sensor does; a dry run ends here and skips what follows."""
+        days = super().execute(context)
+        if request_of(context).dry_run:
+            self.skip(context["ti"], self.get_flat_relatives(upstream=False))
+        return days
+
+    def _is_alive(self, context: Context, dag_id: str, run_id: str) -> bool:
+        """False for a run that ended without giving the lease back; a deleted run counts as ended."""
+        alive = context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["running", "queued"])
+        if not alive:
+            self.log.warning("run %s of %s ended without publishing; its days are claimed along", run_id, dag_id)
+        return bool(alive)
+
+    def _report(self, context: Context, pending: lease.Claim) -> None:
+        self.log.info("DRY RUN, nothing was changed. Marked before this run: %s", pending)
+        for source in SOURCES:
+            figures = context["ti"].xcom_pull(task_ids=self.extract_task_ids[source])
+            if figures:
+                self.log.info(
+                    "%s: would load %s, leave %s unchanged, quarantine %s, remove %s, and rebuild %s days",
+                    source,
+                    f"{figures['rows_loaded']:,}",
+                    f"{figures['rows_unchanged']:,}",
+                    f"{figures['rows_quarantined']:,}",
+                    f"{figures['rows_removed']:,}",
+                    f"{figures['days_marked']:,}",
+                )

@@ -1,0 +1,70 @@
+"""Load one window of one source into `raw`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from ecommerce.errors import EmptySource, QuarantineOverflow, WindowError
+from ecommerce.extractors import reader_of
+from ecommerce.loading import RunIdentity, load
+from ecommerce.sources import SOURCES
+from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.windows import request_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def raw_asset(source: str) -> Asset:
+    """The asset of a raw table, updated by each load that commits."""
+    return Asset(name=f"raw.{source}", uri=f"warehouse://raw/{source}", group="raw")
+
+
+class ExtractSource(BaseOperator):
+    """
+    Load one window of one source into ``raw`` in a single transaction.
+
+    Skipped when the run's `sources` leave it out. Returns the load's figures, and gives them to the raw asset's event.
+
+    :param source: a name in the registry, e.g. ``sales_fact``
+    :param warehouse_conn_id: the Postgres that holds ``raw`` and ``ops``
+    :raises QuarantineOverflow: more than the source's share of rows was refused; ``raw`` is untouched
+    :raises SourceError: the source could not be read; ``raw`` is untouched
+    """
+
+    template_fields: Sequence[str] = ("source",)
+
+    def __init__(self, *, source: str, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+        super().__init__(outlets=[raw_asset(source)], **kwargs)
+        self.source = source
+        self.warehouse_conn_id = warehouse_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Load; the figures as JSON."""
+        source = SOURCES[self.source]
+        run = context["dag_run"]
+        try:
+            request = request_of(context)
+            if source.name not in request.sources:
+                raise AirflowSkipException(f"{source.name} is not among the sources this run was asked for")
+            with warehouse(self.warehouse_conn_id) as connection:
+                result = load(
+                    connection,
+                    source,
+                    request.window,
+                    reader_of(source, request.window),
+                    run=RunIdentity(run.dag_id, run.run_id, context["ti"].try_number),
+                    dry_run=request.dry_run,
+                )
+        except (WindowError, QuarantineOverflow, EmptySource) as error:
+            # The same input would be refused again: a person has to look.
+            raise AirflowFailException(str(error)) from error
+        self.log.info("%s", result)
+        figures = asdict(result)
+        context["outlet_events"][raw_asset(self.source)].extra.update(figures)
+        return figures

@@ -1,0 +1,41 @@
+"""Publish what was built and audited."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from ecommerce.errors import LeaseLost, PublishError
+from ecommerce.publish import publish
+from ecommerce.warehouse import WAREHOUSE, warehouse
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+MARTS = Asset(name="marts", uri="warehouse://marts", group="marts")
+
+
+class RefreshMarts(BaseOperator):
+    """
+    Merge every mart of `marts_build` into `marts` in one transaction, and give the lease of the build back.
+
+    :param warehouse_conn_id: the Postgres that holds the marts
+    :raises AirflowFailException: another run has taken over, or a mart cannot be merged; `marts` is untouched
+    """
+
+    def __init__(self, *, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+        super().__init__(outlets=[MARTS], **kwargs)
+        self.warehouse_conn_id = warehouse_conn_id
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Rows inserted, updated and deleted, a mart."""
+        with warehouse(self.warehouse_conn_id) as connection:
+            try:
+                published = [asdict(mart) for mart in publish(connection, context["dag_run"].run_id)]
+            except (LeaseLost, PublishError) as error:
+                raise AirflowFailException(str(error)) from error
+        context["outlet_events"][MARTS].extra.update({mart["mart"]: mart for mart in published})
+        return published

@@ -1,0 +1,82 @@
+"""Connections to the warehouse, whose `ops` and `raw` tables are made and kept current here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import psycopg
+from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+from ecommerce.errors import SourceError
+
+WAREHOUSE = "warehouse"
+SQL_FOLDER = Path(__file__).parents[2] / "include" / "sql"
+
+#: A statement of ours waits for a lock no longer than this; a loader that hangs must not hang the next one.
+_SESSION = (
+    "-c timezone=UTC -c datestyle=ISO -c client_encoding=UTF8 "
+    "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=30min"
+)
+
+
+@contextmanager
+def postgres(conn_id: str) -> Iterator[psycopg.Connection]:
+    """
+    A psycopg 3 connection by its Airflow connection, in autocommit, closed at the end; its session is in UTC.
+
+    :raises SourceError: there is no such connection, or the server refuses it
+    """
+    try:
+        connection = PostgresHook(postgres_conn_id=conn_id, options=_SESSION).get_conn()
+    except psycopg.OperationalError as error:
+        raise SourceError(
+            f"cannot connect to Postgres by the connection {conn_id!r}: {str(error).strip()}; "
+            f"see Admin → Connections → {conn_id}"
+        ) from error
+    with connection:
+        connection.autocommit = True
+        yield connection
+
+
+@contextmanager
+def warehouse(conn_id: str = WAREHOUSE) -> Iterator[psycopg.Connection]:
+    """The warehouse, its `ops` and `raw` tables as `include/sql` has them now."""
+    with postgres(conn_id) as connection:
+        ensure_schema(connection)
+        yield connection
+
+
+def ensure_schema(connection: psycopg.Connection) -> None:
+    """Apply `include/sql` when a file there is not the one that was applied last; otherwise one cheap query."""
+    scripts, digest = _scripts()
+    if _applied(connection) == digest:
+        return
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.schema'))")
+        if _applied(connection) == digest:
+            return
+        for script in scripts:
+            connection.execute(script.encode())
+        connection.execute(
+            "create table if not exists ops.schema_version"
+            " (digest text not null, applied_at timestamptz not null default now())"
+        )
+        connection.execute("insert into ops.schema_version (digest) values (%s)", [digest])
+
+
+def _applied(connection: psycopg.Connection) -> str | None:
+    found = connection.execute("select to_regclass('ops.schema_version') is not null").fetchone()
+    if not found or not found[0]:
+        return None
+    row = connection.execute("select digest from ops.schema_version order by applied_at desc limit 1").fetchone()
+    return row[0] if row else None
+
+
+@cache
+def _scripts() -> tuple[list[str], str]:
+    scripts = [path.read_text() for path in sorted(SQL_FOLDER.glob("*.sql"))]
+    return scripts, hashlib.sha256("\0".join(scripts).encode()).hexdigest()

@@ -1,0 +1,284 @@
+-- The shop as the warehouse knows it: valid rows only, typed, trimmed, defaults filled in.
+-- Reads `source.*`: each file as text; a version log's rows carry read_number, 1 for the opening state
+-- and 2 for the final one. Variables: first_day and as_of_date, both inclusive.
+
+-- Orders recorded in the window. Grain: order; of several with one id the last recorded counts.
+create table shop.loaded_order as
+with typed as (
+
+    select
+        clean(order_id) as order_id,
+        clean(product_id) as product_id,
+        clean(customer_id) as customer_id,
+        coalesce(lower(clean(payment_method)), 'unknown') as payment_method,
+        to_cents(to_number(order_amount)) as order_amount,
+        case
+            when to_whole(order_quantity) <> 0 then to_whole(order_quantity)
+            else 1
+        end as order_quantity,
+        coalesce(to_number(discount_applied), 0) as discount_rate,
+        coalesce(to_cents(to_number(shipping_cost)), 0) as shipping_cost,
+        to_date(order_date) as order_date,
+        to_naive_timestamp(created_at) as created_at,
+    from source.sales_fact
+    where
+        to_number(order_amount) >= 0
+        and not is_refused(order_quantity, to_whole(order_quantity))
+        and not is_refused(discount_applied, to_number(discount_applied))
+        and not is_refused(shipping_cost, to_number(shipping_cost))
+        and coalesce(to_whole(order_quantity) >= 0, true)
+        and coalesce(to_number(discount_applied) between 0 and 1, true)
+        and coalesce(to_number(shipping_cost) >= 0, true)
+
+)
+
+select * from typed
+where
+    order_id is not null
+    and product_id is not null
+    and customer_id is not null
+    and order_date is not null
+    and created_at >= getvariable('first_day')
+    and created_at < getvariable('as_of_date') + 1
+qualify row_number() over (partition by order_id order by created_at desc) = 1;
+
+-- Events of the window. Grain: customer, product, type and instant; a repeated message is one event.
+create table shop.event as
+select distinct
+    clean(customer_id) as customer_id,
+    clean(product_id) as product_id,
+    clean(interaction_type) as interaction_type,
+    to_timestamp_utc("timestamp") as event_at,
+from source.kafka_stream
+where
+    clean(customer_id) is not null
+    and clean(product_id) is not null
+    and clean(interaction_type) is not null
+    and to_timestamp_utc("timestamp") is not null
+    and to_timestamp_utc(coalesce(published_at, "timestamp")) >= getvariable('first_day')::timestamptz
+    and to_timestamp_utc(coalesce(published_at, "timestamp"))
+    < (getvariable('as_of_date') + 1)::timestamptz;
+
+-- Weather of the window. Grain: city and day.
+create table shop.weather as
+select
+    clean(city) as city,
+    to_number(temperature) as temperature,
+    to_number(precipitation) as precipitation,
+    to_date("date") as weather_date,
+from source.weather_data
+where
+    clean(city) is not null
+    and to_date("date") between getvariable('first_day') and getvariable('as_of_date')
+    and not is_refused(temperature, to_number(temperature))
+    and not is_refused(precipitation, to_number(precipitation))
+    and coalesce(to_number(precipitation) >= 0, true);
+
+-- Grain: read and product.
+create table shop.product_name as
+select
+    clean(product_id) as product_id,
+    clean(product_name) as product_name,
+    read_number,
+from source.product
+where clean(product_id) is not null and clean(product_name) is not null;
+
+-- Grain: read and product.
+create table shop.product_category as
+select
+    clean(product_id) as product_id,
+    clean(category_name) as category_name,
+    clean(subcategory) as subcategory,
+    to_cents(to_number(cost_price)) as cost_price,
+    to_whole(stock_level) as stock_level,
+    to_whole(reorder_point) as reorder_point,
+    coalesce(to_boolean(discontinued), false) as is_discontinued,
+    to_date(launch_date) as launch_date,
+    to_date(last_updated) as last_updated,
+    read_number,
+from source.product_category
+where
+    clean(product_id) is not null
+    and clean(category_id) is not null
+    and clean(category_name) is not null
+    and not is_refused(cost_price, to_number(cost_price))
+    and not is_refused(retail_price, to_number(retail_price))
+    and not is_refused(margin_percent, to_number(margin_percent))
+    and not is_refused(stock_level, to_whole(stock_level))
+    and not is_refused(reorder_point, to_whole(reorder_point))
+    and not is_refused(discontinued, to_boolean(discontinued))
+    and not is_refused(launch_date, to_date(launch_date))
+    and not is_refused(last_updated, to_date(last_updated))
+    and coalesce(to_number(cost_price) >= 0, true)
+    and coalesce(to_number(retail_price) >= 0, true);
+
+-- What an order's category and cost depend on. Grain: product version, half-open [valid_from, valid_to).
+-- The first version reaches back for ever; a change counts from its last_updated, never before the
+-- version it follows, and without a date from when it was read, which is after every order.
+create table shop.product_version as
+with dated as (
+
+    select
+        *,
+        case
+            when bool_and(last_updated is not null) over versions then max(last_updated) over versions
+            else date 'infinity'
+        end as changed_on,
+    from shop.product_category
+    window versions as (partition by product_id order by read_number)
+
+)
+
+select
+    product_id,
+    category_name,
+    subcategory,
+    cost_price,
+    case
+        when lag(read_number) over versions is null then date '-infinity'
+        else changed_on
+    end as valid_from,
+    coalesce(lead(changed_on) over versions, date 'infinity') as valid_to,
+from dated
+window versions as (partition by product_id order by read_number);
+
+-- Grain: product; the latest version of each, and an inferred one for each that only a fact names.
+create table shop.current_product as
+with known as (
+
+    select product_id from shop.product_name
+    union
+    select product_id from shop.product_category
+    union
+    select product_id from shop.loaded_order
+    union
+    select product_id from shop.event
+
+),
+
+latest_name as (
+
+    select * from shop.product_name
+    qualify row_number() over (partition by product_id order by read_number desc) = 1
+
+),
+
+latest_category as (
+
+    select * from shop.product_category
+    qualify row_number() over (partition by product_id order by read_number desc) = 1
+
+)
+
+select
+    known.product_id,
+    latest_name.product_name,
+    latest_category.category_name,
+    latest_category.stock_level,
+    latest_category.reorder_point,
+    coalesce(latest_category.is_discontinued, false) as is_discontinued,
+    latest_category.launch_date,
+from known
+left join latest_name on known.product_id = latest_name.product_id
+left join latest_category on known.product_id = latest_category.product_id;
+
+-- Grain: subscription as last read; one that vanished from the source is gone, one that is refused is not.
+create table shop.subscription as
+select
+    clean(subscription_id) as subscription_id,
+    'CUST' || printf('%03d', to_whole(customer_id)) as customer_id,
+    clean(plan_type) as plan_type,
+    coalesce(to_cents(to_number(monthly_fee)), 0) as monthly_fee,
+    to_date(subscription_start_date) as start_date,
+    to_date(subscription_end_date) as end_date,
+from source.subscription_data
+where
+    clean(subscription_id) in (
+        select clean(subscription_data.subscription_id)
+        from source.subscription_data
+        where subscription_data.read_number = 2
+    )
+    and to_whole(customer_id) is not null
+    and to_date(subscription_start_date) is not null
+    and not is_refused(subscription_end_date, to_date(subscription_end_date))
+    and not is_refused(monthly_fee, to_number(monthly_fee))
+    and coalesce(to_number(monthly_fee) >= 0, true)
+qualify row_number() over (partition by clean(subscription_id) order by read_number desc) = 1;
+
+-- Grain: customer; the latest version of each, deleted or not, and an inferred one for each that only a
+-- fact names.
+create table shop.current_customer as
+with latest as (
+
+    select
+        clean(customer_id) as customer_id,
+        clean(customer_name) as customer_name,
+    from source.customer
+    where
+        clean(customer_id) is not null
+        and not is_refused(start_date, to_date(start_date))
+        and not is_refused(end_date, to_date(end_date))
+    qualify row_number() over (partition by clean(customer_id) order by read_number desc) = 1
+
+),
+
+known as (
+
+    select customer_id from latest
+    union
+    select customer_id from shop.loaded_order
+    union
+    select customer_id from shop.event
+    union
+    select customer_id from shop.subscription
+
+)
+
+select
+    known.customer_id,
+    latest.customer_name,
+from known
+left join latest on known.customer_id = latest.customer_id;
+
+-- The orders that marts count. Grain: order.
+create table shop.counted_order as
+select
+    loaded_order.*,
+    date_trunc('month', loaded_order.order_date)::date as order_month,
+    product_version.category_name,
+    product_version.subcategory,
+    loaded_order.order_amount
+    - loaded_order.order_quantity * product_version.cost_price as gross_profit,
+from shop.loaded_order
+left join shop.product_version
+    on
+        loaded_order.product_id = product_version.product_id
+        and loaded_order.order_date >= product_version.valid_from
+        and loaded_order.order_date < product_version.valid_to
+where loaded_order.order_amount > 0;
+
+-- Grain: every day from the first order to the as-of date. A day without orders has made 0; the profit of
+-- a day whose orders all lack a cost is unknown, so null.
+create table shop.sales_day as
+with every_day as (
+
+    select
+        unnest(
+            generate_series(min(order_date), getvariable('as_of_date'), interval 1 day)
+        )::date as order_date,
+    from shop.counted_order
+
+)
+
+select
+    every_day.order_date,
+    coalesce(sum(counted_order.order_amount), 0) as revenue,
+    case
+        when count(counted_order.order_id) = 0 then 0
+        else sum(counted_order.gross_profit)
+    end as gross_profit,
+    count(counted_order.order_id) as orders,
+    count(distinct counted_order.customer_id) as customers,
+from every_day
+left join shop.counted_order on every_day.order_date = counted_order.order_date
+group by every_day.order_date;

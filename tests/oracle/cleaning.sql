@@ -1,0 +1,35 @@
+-- What a source's text means: null where it is blank, and where its type refuses it (see `is_refused`).
+
+create macro clean(source_text) as
+    nullif(trim(source_text, e' \t\r\n'), '');
+
+-- Within numeric(18, 2), but with the source's own digits; `try_cast` refuses NaN and infinity.
+create macro to_number(source_text) as
+    case
+        when abs(try_cast(clean(source_text) as decimal(38, 12))) < 10000000000000000
+            then try_cast(clean(source_text) as decimal(38, 12))
+    end;
+
+create macro to_whole(source_text) as
+    case
+        when regexp_full_match(clean(source_text), '[+-]?\d+')
+            then try_cast(clean(source_text) as integer)
+    end;
+
+create macro to_date(source_text) as try_cast(clean(source_text) as date);
+
+create macro to_boolean(source_text) as try_cast(clean(source_text) as boolean);
+
+create macro to_naive_timestamp(source_text) as try_cast(clean(source_text) as timestamp);
+
+-- ISO 8601; without an offset it is UTC (the session's time zone).
+create macro to_timestamp_utc(source_text) as
+    case
+        when regexp_full_match(
+            clean(source_text),
+            '\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?'
+        ) then try_cast(replace(clean(source_text), ',', '.') as timestamptz)
+    end;
+
+create macro is_refused(source_text, typed_value) as
+    clean(source_text) is not null and typed_value is null;

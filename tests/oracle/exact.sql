@@ -1,0 +1,23 @@
+-- Exact arithmetic. DuckDB's `/` on decimals yields DOUBLE, so quotients are taken on whole numbers
+-- and rounded half away from zero, as Postgres rounds `numeric`. Zero denominators yield null.
+-- Arguments of `ratio` and `percent` are whole numbers or decimals of at most two places.
+
+create macro in_cents(amount) as (amount * 100)::hugeint;
+
+-- numerator / denominator in units of 1/steps: round(x) = floor(x + 1/2) = (2n + d) // 2d for n, d > 0.
+create macro rounded_quotient(numerator, denominator, steps) as
+    sign(numerator) * sign(denominator)
+    * ((2 * abs(numerator) * steps + abs(denominator)) // (2 * nullif(abs(denominator), 0)));
+
+-- Two places.
+create macro ratio(numerator, denominator) as
+    rounded_quotient(in_cents(numerator), in_cents(denominator), 100)::decimal(38, 0) * 0.01;
+
+-- One place.
+create macro ratio_1(numerator, denominator) as
+    rounded_quotient(in_cents(numerator), in_cents(denominator), 10)::decimal(38, 0) * 0.1;
+
+create macro percent(part, whole) as ratio(100 * part, whole);
+
+-- A decimal of any scale to two places: DuckDB's cast between decimals rounds half away from zero.
+create macro to_cents(amount) as amount::decimal(38, 2);

@@ -1,0 +1,525 @@
+"""
+A small shop on which every boundary of the data contract is met on purpose.
+
+About 1,500 orders of 40 selling products, 60 customers, 3,000 events, 40 subscriptions and two cities, in a
+window of 68 days over a year's end and three month ends. Ordinary rows are drawn from the seed; the others
+are written out below, each with the rule it tries. Refused rows stay under one per cent of each file, so
+that the load as a whole is taken.
+"""
+
+import csv
+import random
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+
+FIRST = date(2023, 11, 27)
+LAST = date(2024, 2, 2)
+
+# Without any order that counts: around two holidays, and the day the year ends.
+DAYS_WITHOUT_ORDERS = {date(2023, 12, 25), date(2023, 12, 26), date(2023, 12, 31)}
+DAYS_WITHOUT_EVENTS = {date(2023, 12, 25), date(2024, 1, 1)}
+
+Value = str | int | Decimal | date | None
+DAY = timedelta(days=1)
+TICK = timedelta(microseconds=1)
+
+
+def write_slice(folder: Path, *, seed: int = 1) -> tuple[date, date]:
+    """
+    Write the seven CSV files.
+
+    :param folder: made if it does not exist; files of the same names are replaced
+    :param seed: the same seed writes the same bytes
+    :return: first and last UTC day of the window to load, both inclusive; the last is the as-of date
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(seed)
+    _write(folder, "product", _products())
+    _write(folder, "product_category", _product_categories())
+    _write(folder, "customer", _customers())
+    _write(folder, "sales_fact", _Orders(chance).rows())
+    _write(folder, "subscription_data", _subscriptions())
+    _write(folder, "weather_data", _weather())
+    _write(folder, "kafka_stream", _Events(chance).rows())
+    return FIRST, LAST
+
+
+COLUMNS = {
+    "product": "product_id,product_name,product_category_id",
+    "product_category": (
+        "product_id,category_id,category_name,subcategory,brand,supplier_id,cost_price,retail_price,"
+        "margin_percent,stock_level,reorder_point,discontinued,launch_date,last_updated"
+    ),
+    "customer": "customer_id,customer_name,customer_email,start_date,end_date,status",
+    "sales_fact": (
+        "order_id,product_id,customer_id,order_date,order_amount,order_quantity,payment_method,"
+        "discount_applied,shipping_cost,created_at"
+    ),
+    "subscription_data": (
+        "customer_id,subscription_id,plan_type,subscription_start_date,subscription_end_date,monthly_fee,status"
+    ),
+    "weather_data": "date,city,temperature,precipitation",
+    "kafka_stream": "customer_id,product_id,interaction_type,timestamp",
+}
+
+
+def _write(folder: Path, name: str, rows: Iterable[Sequence[Value]]) -> None:
+    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS[name].split(","))
+        writer.writerows(rows)
+
+
+# Products 1-29 are ordinary and sell at random; 30-59 are cases of their own and sell only where it is written;
+# 60-159 never sell, so that one refused row among the categories is under one per cent.
+ORDINARY_PRODUCTS = range(1, 30)
+ALL_PRODUCTS = range(1, 160)
+ORDINARY_CATEGORIES = (("CAT1", "Garden", "Tools"), ("CAT1", "Garden", None), ("CAT2", "Kitchen", "Knives"))
+
+UNPRICED = "PROD030"  # no cost: profit unknown
+LOSS = "PROD031"  # costs 440.50: November's margin is -10.125 %
+TIED = "PROD032"  # two best months and two worst months
+ONE_MONTH = "PROD033"  # a category that sold in one month
+FLAT = "PROD034"  # every month the same: best, and a variation of 0
+GAPS = "PROD035"  # months and whole quarters without sales
+AT_MEAN = "PROD036"  # a month exactly at the category's mean
+UNCATEGORISED = "PROD037"  # in product only
+UNNAMED = "PROD038"  # in product_category only
+REFUSED_PRICE = "PROD039"  # its category row is refused: a product without category
+LAST_30_DAYS = "PROD040"
+HALF_A_TENTH = "PROD041"  # days of stock end in a half
+WHITESPACE = "PROD042"
+FINE_PRICE = "PROD043"  # a cost of three places
+NO_STOCK_NUMBER = "PROD049"
+HALVES = "PROD050"  # percentages that end in a half
+UNKNOWN_PRODUCT = "PROD900"  # in no file but the orders
+UNKNOWN_TO_ALL_BUT_EVENTS = "PROD901"
+
+SPECIAL_CATEGORIES = {
+    TIED: "Tied",
+    ONE_MONTH: "One Month",
+    FLAT: "Flat",
+    GAPS: "Gaps",
+    AT_MEAN: "At Mean",
+    HALVES: "Halves",
+    LOSS: "Losses",
+    UNPRICED: "Unpriced",
+}
+
+# stock, reorder point, discontinued, launch
+STOCK: dict[str, tuple[int | None, int | None, str | None, date | None]] = {
+    LAST_30_DAYS: (7, 3, "false", date(2020, 2, 29)),
+    HALF_A_TENTH: (3, 0, "false", LAST),
+    "PROD044": (0, 0, "false", LAST + DAY),
+    "PROD045": (5, 5, "false", LAST - DAY),
+    "PROD046": (6, 5, "false", None),
+    "PROD047": (0, 5, "true", date(2010, 1, 1)),
+    "PROD048": (5, None, None, date(2023, 1, 1)),
+    NO_STOCK_NUMBER: (None, 5, "false", date(2023, 1, 1)),
+    "PROD051": (None, None, None, None),
+}
+
+
+def _product(number: int) -> str:
+    return f"PROD{number:03d}"
+
+
+def _products() -> Iterable[Sequence[Value]]:
+    for product in map(_product, ALL_PRODUCTS):
+        if product == UNNAMED:
+            continue
+        name = f'  Product, "{product}" ' if product == WHITESPACE else f"Product {product}"
+        yield product, name, None if product == UNCATEGORISED else "CAT1"
+
+
+def _product_categories() -> Iterable[Sequence[Value]]:
+    for number, product in enumerate(map(_product, ALL_PRODUCTS)):
+        if product == UNCATEGORISED:
+            continue
+        category_id, category, subcategory = ORDINARY_CATEGORIES[number % len(ORDINARY_CATEGORIES)]
+        cost: Value = Decimal(number % 7) + Decimal("0.35")
+        if product in SPECIAL_CATEGORIES:
+            category_id, category, subcategory = product, SPECIAL_CATEGORIES[product], "Only"
+        if product == UNPRICED:
+            cost = None
+        elif product == LOSS:
+            cost = Decimal("440.50")
+        elif product == HALVES:
+            cost = Decimal("0.00")
+        elif product == REFUSED_PRICE:
+            cost = Decimal("-0.01")
+        elif product == FINE_PRICE:
+            cost = Decimal("2.005")
+        elif product == WHITESPACE:
+            category, subcategory = f" {category}  ", "   "
+        stock, reorder_point, discontinued, launch = STOCK.get(product, (number, 20, "false", date(2022, 5, 1)))
+        yield (
+            product, category_id, category, subcategory, "Brand", "SUP1", cost, Decimal("9.99"), Decimal("30.0"),
+            stock, reorder_point, discontinued, launch, date(2023, 12, 15),
+        )  # fmt: skip
+
+
+# Customers 1-30 are ordinary and buy at random; 31-60 are cases of their own.
+ORDINARY_CUSTOMERS = range(1, 31)
+HIGH, MEDIUM, ALMOST_HIGH, ALMOST_MEDIUM, ROUNDED_UP = (f"CUST{number:03d}" for number in range(31, 36))
+ONE_ORDER, SAME_DAY, ONLY_FREE, TWO_ORDERS, LATE_ONLY, ORDERED_AHEAD = (f"CUST{number:03d}" for number in range(36, 42))
+NAMELESS, BLANK_NAME, PADDED_NAME = (f"CUST{number:03d}" for number in range(42, 45))
+REFUSED_ONLY, OUTSIDE_WINDOW, VISITOR = (f"CUST{number:03d}" for number in range(45, 48))
+CASES = "CUST048"  # of the rows whose customer does not matter
+UNKNOWN_CUSTOMER = "CUST900"
+ONLY_REFUSED_UNKNOWN = "CUST901"  # no row of its own is taken, so no customer is inferred
+UNKNOWN_VISITOR = "CUST902"
+
+
+def _customers() -> Iterable[Sequence[Value]]:
+    names = {NAMELESS: None, BLANK_NAME: "   ", PADDED_NAME: "  Ada   Lovelace "}
+    emails = ("a@b.de", "none", "two@@at.de", "@b.de", "a@b", None, "a@b.c@d.e")
+    for number in (*range(1, 60), 1000):
+        customer = f"CUST{number:03d}"
+        name = names.get(customer, f"Name, {number}")
+        ended = LAST if number % 9 == 0 else None
+        yield customer, name, emails[number % len(emails)], date(2022, 1, number % 28 + 1), ended, "active"
+
+
+class _Orders:
+    """Collects the orders; ids count up, `created_at` is at noon of the order's day unless said otherwise."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.numbers = count(1)
+        self.orders: list[Sequence[Value]] = []
+
+    def add(
+        self,
+        product: str | None,
+        customer: str | None,
+        day: date | None,
+        amount: str | None,
+        *,
+        quantity: int | None = 1,
+        payment: str | None = "credit_card",
+        discount: str | None = "0",
+        shipping: str | None = "0",
+        created: datetime | None = None,
+        order_id: str | None = None,
+    ) -> None:
+        """An order whose day lies before the window was recorded late, on the window's fifth day."""
+        recorded = max(day, FIRST + 4 * DAY) if day and day < FIRST else min(day or LAST, LAST)
+        created = created or datetime.combine(recorded, time(12, 0))
+        identity = f"ORD{next(self.numbers):05d}" if order_id is None else order_id
+        self.orders.append(
+            (identity, product, customer, day, amount, quantity, payment, discount, shipping, f"{created}")
+        )
+
+    def rows(self) -> list[Sequence[Value]]:
+        self._ordinary(1_330)
+        self._window()
+        self._customer_tiers()
+        self._defaults()
+        self._reviews()
+        self._categories()
+        self._halves()
+        self._stock()
+        self._unknown()
+        self._refused()
+        return self.orders
+
+    def _ordinary(self, number: int) -> None:
+        days = [day for day in _days(FIRST, LAST) if day not in DAYS_WITHOUT_ORDERS and day != UNPRICED_DAY]
+        methods = ("credit_card", "Credit_Card", "paypal", " PayPal ", "bank_transfer", None)
+        for _ in range(number):
+            day = self.chance.choice(days)
+            late = self.chance.choice((0, 0, 0, 0, 1, 9)) * DAY
+            second = timedelta(seconds=self.chance.randrange(86_400))
+            created = datetime.combine(min(day + late, LAST), time()) + second
+            self.add(
+                _product(self.chance.choice(ORDINARY_PRODUCTS)),
+                f"CUST{self.chance.choice(ORDINARY_CUSTOMERS):03d}",
+                day,
+                str(Decimal(self.chance.randrange(1, 9_000)) / 100),
+                quantity=self.chance.choice((1, 1, 1, 2, 3, 12)),
+                payment=self.chance.choice(methods),
+                discount=str(Decimal(self.chance.randrange(0, 5_000)) / 10_000),
+                shipping=str(Decimal(self.chance.randrange(0, 800)) / 100),
+                created=created,
+            )
+
+    def _window(self) -> None:
+        """The window's edges, to the microsecond, and days that lie outside of it."""
+        start, end = datetime.combine(FIRST, time()), datetime.combine(LAST + DAY, time())
+        self.add("PROD001", CASES, FIRST, "11.11", created=start)
+        self.add("PROD001", CASES, LAST, "22.22", created=end - TICK)
+        self.add("PROD001", OUTSIDE_WINDOW, FIRST, "33.33", created=start - TICK)
+        self.add("PROD001", OUTSIDE_WINDOW, LAST, "44.44", created=end)
+        self.add("PROD902", "CUST903", LAST, "55.55", created=end)
+        # Recorded a year and more late; the earliest order of all is free, so it is not the first.
+        self.add("PROD002", LATE_ONLY, date(2022, 11, 30), "66.66")
+        self.add("PROD002", LATE_ONLY, date(2022, 12, 31), "7.07")
+        self.add("PROD002", ONLY_FREE, date(2022, 11, 1), "0.00")
+        self.add("PROD002", ONLY_FREE, date(2023, 12, 25), "0")
+        # Ordered ahead: its day is after the as-of date.
+        self.add("PROD003", ORDERED_AHEAD, LAST + 3 * DAY, "88.88", created=datetime.combine(LAST, time(9)))
+        # One id twice: what was recorded last counts, as long as it is in the window.
+        twice = datetime.combine(date(2024, 1, 10), time(8))
+        self.add("PROD004", CASES, date(2024, 1, 10), "100.00", created=twice, order_id="TWICE")
+        self.add("PROD005", CASES, date(2023, 12, 9), "200.00", created=twice + TICK, order_id="TWICE")
+        self.add("PROD006", CASES, date(2024, 1, 31), "12.00", order_id="ONCE")
+        self.add("PROD006", CASES, date(2024, 1, 31), "13.00", created=end + DAY, order_id="ONCE")
+
+    def _customer_tiers(self) -> None:
+        self.add("PROD007", HIGH, date(2023, 11, 30), "999.99")
+        self.add("PROD007", HIGH, date(2024, 1, 31), "0.01")
+        self.add("PROD007", MEDIUM, date(2023, 12, 1), "500.00")
+        self.add("PROD007", ALMOST_HIGH, LAST, "999.99")
+        self.add("PROD007", ALMOST_MEDIUM, date(2023, 12, 30), "499.99")
+        # 499.995 is kept to the cent.
+        self.add("PROD007", ROUNDED_UP, date(2023, 12, 30), "499.995")
+        self.add("PROD008", ONE_ORDER, date(2024, 1, 1), "10.00")
+        self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.01")
+        self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.00")
+        # A tenth of a cent is nothing, half a cent is a cent.
+        self.add("PROD008", ONLY_FREE, date(2023, 12, 2), "0.004")
+        self.add("PROD008", TWO_ORDERS, date(2023, 11, 28), "0.005")
+        self.add("PROD008", TWO_ORDERS, date(2024, 2, 1), "30.00")
+        for customer in (NAMELESS, BLANK_NAME, PADDED_NAME):
+            self.add("PROD009", customer, date(2023, 12, 24), "20.00", discount="0.5")
+
+    def _defaults(self) -> None:
+        for payment in (None, "", "   ", "CREDIT_CARD", "  Debit_Card"):
+            self.add("PROD010", CASES, date(2024, 1, 15), "5.00", payment=payment)
+        for quantity in (None, 0, 1, 2):
+            self.add("PROD011", CASES, date(2024, 1, 16), "50.00", quantity=quantity)
+        self.add("PROD011", CASES, date(2024, 1, 16), "50.00", discount=None, shipping=None)
+        self.add("  PROD011 ", f" {CASES} ", date(2024, 1, 17), "9.00")
+        self.add(FINE_PRICE, CASES, date(2024, 1, 17), "9.00", quantity=3)
+        self.add(WHITESPACE, CASES, date(2024, 1, 17), "9.00")
+
+    def _reviews(self) -> None:
+        """Both thresholds, on either side and exactly at them."""
+        for discount in ("0.3", "0.300001", "0.29999", "0.31005", "0.30005", "0.310049", "1", "0"):
+            self.add("PROD012", CASES, date(2024, 1, 18), "50.00", discount=discount)
+        for amount, shipping in (
+            ("50.00", "5.00"), ("50.00", "5.01"), ("0.10", "0.01"), ("0.09", "0.01"), ("0.05", "0.01"),
+            ("0.01", "0.00"), ("50.00", "5.004"), ("50.00", "5.005"), ("50.04", "5.00"), ("0.01", "99.99"),
+        ):  # fmt: skip
+            self.add("PROD012", CASES, date(2024, 1, 19), amount, shipping=shipping)
+        self.add("PROD012", CASES, date(2024, 1, 19), "200.00", discount="0.4", shipping="2.01")
+        self.add("PROD012", CASES, date(2024, 1, 19), "800.00", discount="0.4", shipping="0.36")
+        self.add("PROD012", CASES, date(2024, 1, 19), "10.00", discount="0.31", shipping="1.01")
+
+    def _categories(self) -> None:
+        for product, months in {
+            TIED: {"2023-02": "50", "2023-05": "90", "2023-06": "50", "2023-07": "90", "2023-12": "70"},
+            ONE_MONTH: {"2024-01": "70"},
+            FLAT: {"2023-10": "25", "2023-11": "25", "2024-02": "25"},
+            GAPS: {
+                "2022-12": "10",
+                "2023-01": "30",
+                "2023-06": "0.03",
+                "2023-07": "0.04",
+                "2024-01": "99.99",
+            },
+            AT_MEAN: {"2023-11": "100", "2023-12": "300", "2024-01": "200"},
+            LOSS: {"2023-11": "400", "2023-12": "420", "2024-01": "0.01"},
+        }.items():
+            for month, amount in months.items():
+                self.add(product, CASES, date.fromisoformat(f"{month}-01"), amount)
+        # The last day of months, and of a February.
+        for day in (date(2023, 11, 30), date(2023, 12, 30), date(2024, 1, 31), date(2023, 2, 28)):
+            self.add("PROD013", CASES, day, "31.31")
+        # A day whose only order has no cost, and another order of the kind.
+        self.add(UNPRICED, CASES, UNPRICED_DAY, "10.00")
+        self.add(UNPRICED, CASES, date(2024, 1, 5), "10.00", quantity=3)
+
+    def _halves(self) -> None:
+        """They round away from zero: 33 of 800 is 4.125 %, to be 4.13."""
+        self.add(HALVES, CASES, date(2023, 12, 5), "0.33", payment="paypal")
+        self.add(HALVES, CASES, date(2023, 12, 6), "7.67", payment="bank_transfer")
+        # January grows by 200.125 %.
+        self.add(HALVES, CASES, date(2024, 1, 5), "24.01", payment="paypal")
+        self.add(HALVES, CASES, date(2024, 2, 1), "0.01")
+        # 7 orders in 48 days are 4.375 in 30; by way of a rounded 7 / 48 it would be 4.37.
+        for days in (0, 7, 14, 21, 28, 35, 47):
+            self.add("PROD014", "CUST050", date(2023, 12, 1) + days * DAY, "6.00")
+        # Averages that end in half a cent.
+        self.add("PROD014", "CUST049", date(2024, 1, 6), "10.01")
+        self.add("PROD014", "CUST049", date(2024, 1, 14), "10.00")
+
+    def _stock(self) -> None:
+        """The 30 days to the as-of date have a first and a last one."""
+        for day, quantity in ((LAST - 30 * DAY, 100), (LAST - 29 * DAY, 10), (LAST, 4), (LAST + DAY, 1_000)):
+            self.add(LAST_30_DAYS, CASES, day, "3.00", quantity=quantity)
+        self.add(LAST_30_DAYS, CASES, LAST, "0", quantity=500)
+        self.add(HALF_A_TENTH, CASES, LAST, "3.00", quantity=200)
+        for product in ("PROD044", "PROD046", NO_STOCK_NUMBER):
+            self.add(product, CASES, LAST, "3.00", quantity=7)
+
+    def _unknown(self) -> None:
+        self.add(UNKNOWN_PRODUCT, CASES, date(2024, 1, 20), "15.00", discount="0.35")
+        self.add("PROD015", UNKNOWN_CUSTOMER, date(2024, 1, 20), "15.00", discount="0.35")
+        self.add("PROD903", "CUST904", date(2024, 1, 20), "0")
+        for product in (UNCATEGORISED, UNNAMED, REFUSED_PRICE):
+            self.add(product, CASES, date(2024, 1, 21), "15.00")
+
+    def _refused(self) -> None:
+        """Fourteen of about 1,500: none counts, and what only they name is not inferred."""
+        day = date(2024, 1, 22)
+        for amount in (None, "-0.01", "10000000000000000"):
+            self.add("PROD016", REFUSED_ONLY, day, amount)
+        for discount in ("1.01", "-0.01"):
+            self.add("PROD016", REFUSED_ONLY, day, "10.00", discount=discount)
+        self.add("PROD016", REFUSED_ONLY, day, "10.00", quantity=-1)
+        self.add("PROD016", REFUSED_ONLY, day, "10.00", shipping="-0.01")
+        self.add("PROD016", REFUSED_ONLY, None, "10.00")
+        self.add(None, ONLY_REFUSED_UNKNOWN, day, "10.00")
+        self.add("  ", ONLY_REFUSED_UNKNOWN, day, "10.00")
+        self.add("PROD904", None, day, "10.00")
+        self.add("PROD904", "", day, "10.00")
+        self.add("PROD016", REFUSED_ONLY, day, "10.00", order_id="")
+
+
+UNPRICED_DAY = date(2024, 1, 28)
+
+
+def _subscriptions() -> Iterable[Sequence[Value]]:
+    cases: Sequence[tuple[int, str | None, date, date | None, str | None, str]] = (
+        # Across everything; started and ended long before the window.
+        (1, "Basic", date(2023, 8, 15), None, "9.99", "Active"),
+        (2, "Basic", date(2023, 8, 31), date(2023, 10, 15), "9.99", "Expired"),
+        # Month ends as start and as end.
+        (3, "Basic", date(2023, 9, 30), date(2023, 12, 31), "19.99", "Cancelled"),
+        (4, "Basic", date(2023, 10, 1), date(2023, 11, 30), "0.01", "CANCELLED"),
+        (5, "Basic", date(2023, 11, 30), date(2023, 12, 1), "5.55", "cancelled"),
+        (6, "Basic", date(2023, 12, 31), date(2024, 1, 1), "5.55", "Active"),
+        (7, "Basic", date(2023, 12, 1), date(2024, 1, 31), "5.55", "Active"),
+        # Ended in the month it began; ended on the day it began.
+        (8, "Basic", date(2023, 12, 3), date(2023, 12, 20), "7.77", "Active"),
+        (9, "Basic", date(2024, 1, 9), date(2024, 1, 9), "7.77", "Active"),
+        (10, "Basic", LAST, LAST, "3.33", "Active"),
+        # The as-of date, and the days around it.
+        (11, "Premium", LAST, None, "29.99", "Active"),
+        (12, "Premium", LAST + DAY, None, "29.99", "Active"),
+        (13, "Premium", date(2023, 12, 15), LAST, "29.99", "Active"),
+        (14, "Premium", date(2023, 12, 16), LAST + DAY, "29.99", "Active"),
+        (15, "Premium", date(2023, 12, 16), LAST - DAY, "29.99", "Active"),
+        (16, "Premium", date(2024, 2, 20), date(2024, 3, 20), "29.99", "Active"),
+        (17, "Premium", date(2024, 1, 31), date(2024, 2, 29), "29.99", "Active"),
+        # A status of cancelled does not end it; a fee of nothing, and none at all.
+        (18, "Enterprise", date(2023, 10, 10), None, "99.99", "Cancelled"),
+        (19, "Enterprise", date(2023, 10, 11), None, None, "Active"),
+        (20, "Enterprise", date(2023, 10, 12), date(2024, 1, 12), "0", "Active"),
+        (21, "Enterprise", date(2023, 10, 12), None, "33.335", "Active"),
+        # A plan without a name, padded names, and a month without any subscription of its plan.
+        (22, None, date(2023, 11, 5), None, "1.00", "Active"),
+        (23, "  ", date(2023, 12, 5), date(2024, 1, 5), "2.00", "Active"),
+        (24, " Basic ", date(2024, 1, 2), None, "4.44", "Active"),
+        (25, "Trial", date(2023, 10, 5), date(2023, 10, 25), "1.11", "Expired"),
+        (26, "Trial", date(2024, 1, 5), None, "1.11", "Active"),
+        # Customers: the second one of a customer, four digits, and two that no file knows.
+        (1, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
+        (1000, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
+        (1001, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
+        (77, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
+    )
+    for number, (customer, plan, start, end, fee, status) in enumerate(cases, start=1):
+        yield customer, f"SUB{number:03d}", plan, start, end, fee, status
+    # Churn that ends in a half: one of the eight that were active.
+    for number in range(8):
+        end = date(2024, 1, 15) if number == 0 else None
+        yield number + 1, f"SUB{number + 101}", "Octet", date(2023, 12, 10), end, "8.88", "Active"
+
+
+def _weather() -> Iterable[Sequence[Value]]:
+    """Berlin walks through the boundaries; in Hamburg it never rains, and a day is missing."""
+    temperatures = ("-0.1", "0", "0.1", "10", "10.1", "20", "20.1", "30", "30.1", None, "-12.5")
+    precipitations = ("0", "0.1", "2.4", "2.5", "7.4", "7.5", None, "31.4", "0.0")
+    for number, day in enumerate(_days(FIRST, LAST)):
+        temperature = temperatures[number % len(temperatures)]
+        yield day, "Berlin", temperature, precipitations[number % len(precipitations)]
+        if day != date(2024, 1, 13):
+            yield day, "Hamburg", Decimal(number % 23) - 5, None if number % 13 == 0 else "0.0"
+
+
+class _Events:
+    """Collects the events, in the order of the file, which is not that of time."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.events: list[Sequence[Value]] = []
+
+    def add(self, kind: str | None, customer: str | None, timestamp: str, product: str = "PROD001") -> None:
+        self.events.append((customer, product, kind, timestamp))
+
+    def rows(self) -> list[Sequence[Value]]:
+        self._ordinary(2_960)
+        self._window()
+        self._repeated()
+        self._funnels()
+        self._refused()
+        return self.events
+
+    def _ordinary(self, number: int) -> None:
+        quiet = DAYS_WITHOUT_EVENTS | FUNNEL_DAYS
+        days = [day for day in _days(FIRST, LAST) if day not in quiet]
+        kinds = ("view",) * 6 + ("add_to_cart",) * 3 + ("purchase", "purchase", "wishlist", "review")
+        for _ in range(number):
+            day = self.chance.choice(days)
+            second = timedelta(seconds=self.chance.randrange(86_400))
+            self.add(
+                self.chance.choice(kinds),
+                f"CUST{self.chance.choice(ORDINARY_CUSTOMERS):03d}",
+                (datetime.combine(day, time()) + second).isoformat() + self.chance.choice(("", "Z", "+00:00")),
+                _product(self.chance.choice(ORDINARY_PRODUCTS)),
+            )
+
+    def _window(self) -> None:
+        """The window's edges, and offsets that move an event into another day and over an edge."""
+        self.add("view", VISITOR, f"{FIRST}T00:00:00")
+        self.add("view", OUTSIDE_WINDOW, f"{FIRST - DAY}T23:59:59.999")
+        self.add("view", VISITOR, f"{LAST}T23:59:59.999Z")
+        self.add("view", OUTSIDE_WINDOW, f"{LAST + DAY}T00:00:00")
+        self.add("view", "CUST905", f"{LAST + DAY}T00:00:00Z", "PROD905")
+        self.add("view", VISITOR, f"{FIRST - DAY}T22:30:00-02:00")
+        self.add("view", OUTSIDE_WINDOW, f"{FIRST}T01:59:59+02:00")
+        self.add("purchase", VISITOR, "2024-01-01T01:30:00+02:00")
+        self.add("purchase", VISITOR, "2023-12-31T23:30:00-05:30")
+
+    def _repeated(self) -> None:
+        """One instant, written in several ways, is one event; another type, product or customer is not."""
+        for timestamp in ("T12:00:00", "T12:00:00Z", "T14:00:00+02:00", "T12:00:00.000", "T12:00:00"):
+            self.add("view", VISITOR, f"2024-01-08{timestamp}")
+        self.add("purchase", VISITOR, "2024-01-08T12:00:00")
+        self.add("view", CASES, "2024-01-08T12:00:00")
+        self.add("view", VISITOR, "2024-01-08T12:00:00", "PROD002")
+        self.add("view", VISITOR, "2024-01-08T12:00:00.001")
+
+    def _funnels(self) -> None:
+        only_others, no_views, no_carts, halves = sorted(FUNNEL_DAYS)
+        self.add("wishlist", VISITOR, f"{only_others}T10:00:00Z")
+        for customer in (VISITOR, CASES):
+            self.add("add_to_cart", customer, f"{no_views}T10:00:00Z")
+        self.add("purchase", VISITOR, f"{no_views}T11:00:00Z")
+        self.add("view", UNKNOWN_VISITOR, f"{no_carts}T10:00:00Z", UNKNOWN_TO_ALL_BUT_EVENTS)
+        self.add("purchase", UNKNOWN_VISITOR, f"{no_carts}T11:00:00Z", UNKNOWN_TO_ALL_BUT_EVENTS)
+        # One of 32 is 3.125 %; one customer twice is one viewer.
+        for number in range(32):
+            self.add("view", f"CUST{number + 1:03d}", f"{halves}T10:00:{number:02d}Z")
+        self.add("view", "CUST001", f"{halves}T12:00:00Z")
+        self.add(" add_to_cart ", "CUST001", f"{halves}T13:00:00Z")
+        self.add("purchase", " CUST001 ", f"{halves}T14:00:00Z")
+
+    def _refused(self) -> None:
+        self.add("view", ONLY_REFUSED_UNKNOWN, "soon")
+        self.add("view", ONLY_REFUSED_UNKNOWN, "2024-02-30T10:00:00")
+        self.add("view", None, "2024-01-08T12:00:00", "PROD906")
+        self.add(None, ONLY_REFUSED_UNKNOWN, "2024-01-08T12:00:00")
+
+
+FUNNEL_DAYS = {date(2024, 1, 3), date(2024, 1, 4), date(2024, 1, 11), date(2024, 1, 12)}
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + number * DAY for number in range((last - first).days + 1)]

@@ -1,0 +1,86 @@
+"""A shop of a few rows, written as the seven files: what a test does not name has an unremarkable value."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.oracle.compute import compute
+from tests.oracle.slice import COLUMNS
+
+Row = dict[str, Any]
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+FIRST, LAST = date(2024, 1, 1), date(2024, 3, 31)
+
+DEFAULTS: Mapping[str, dict[str, Any]] = {
+    "product": {"product_id": "P1", "product_name": "Spade", "product_category_id": "C1"},
+    "product_category": {
+        "product_id": "P1", "category_id": "C1", "category_name": "Garden", "subcategory": "Tools",
+        "cost_price": "4.00", "retail_price": "9.99", "stock_level": "10", "reorder_point": "2",
+        "discontinued": "false", "launch_date": "2023-12-31", "last_updated": "2023-12-31",
+    },
+    "customer": {"customer_id": "CUST001", "customer_name": "Ada", "customer_email": "a@b.de"},
+    "sales_fact": {
+        "order_id": "O1", "product_id": "P1", "customer_id": "CUST001", "order_date": "2024-01-10",
+        "order_amount": "10.00", "order_quantity": "1", "payment_method": "paypal", "discount_applied": "0",
+        "shipping_cost": "0",
+    },
+    "subscription_data": {
+        "customer_id": "1", "subscription_id": "S1", "plan_type": "Basic",
+        "subscription_start_date": "2024-01-15", "monthly_fee": "10.00", "status": "Active",
+    },
+    "weather_data": {"date": "2024-01-10", "city": "Berlin", "temperature": "5", "precipitation": "0"},
+    "kafka_stream": {
+        "customer_id": "CUST001", "product_id": "P1", "interaction_type": "view",
+        "timestamp": "2024-01-10T12:00:00",
+    },
+}  # fmt: skip
+
+NAMED_BY = {"product": "product_id", "product_category": "product_id", "customer": "customer_id",
+            "sales_fact": "order_id", "subscription_data": "subscription_id"}  # fmt: skip
+
+
+def write_files(folder: Path, files: Mapping[str, Sequence[Row]], names: Sequence[str]) -> None:
+    """Write each file; keys count up (O1, O2 …), and an order was recorded on the day it was made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        columns = COLUMNS[name].split(",")
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            for number, row in enumerate(files.get(name, ()), start=1):
+                defaults = dict(DEFAULTS[name])
+                if key := NAMED_BY.get(name):
+                    defaults[key] = f"{defaults[key].rstrip('1')}{number}"
+                if name == "sales_fact":
+                    defaults["created_at"] = row.get("order_date", defaults["order_date"])
+                writer.writerow(defaults | row)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Callable[..., Query]:
+    """Compute the marts of the rows given by file name; the first product and customer are there anyway."""
+
+    def build(
+        *, opening: Mapping[str, Sequence[Row]] | None = None, last: date = LAST, **files: Sequence[Row]
+    ) -> Query:
+        known: dict[str, Sequence[Row]] = {"product": [{}], "product_category": [{}], "customer": [{}]}
+        write_files(tmp_path, known | files, list(COLUMNS))
+        if opening is not None:
+            write_files(tmp_path / "opening", opening, list(opening))
+        oracle = compute(tmp_path, FIRST, last)
+
+        def query(select: str) -> list[tuple[Any, ...]]:
+            """The rows; all but nulls and booleans as text, so that `5.00` is not `5.0`."""
+            return [
+                tuple(value if value is None or isinstance(value, bool) else str(value) for value in row)
+                for row in oracle.execute(select).fetchall()
+            ]
+
+        return query
+
+    return build

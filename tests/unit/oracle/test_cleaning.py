@@ -1,0 +1,48 @@
+"""What a source's text means: a value, nothing, or a refusal."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import duckdb
+import pytest
+
+from tests.oracle.compute import open_oracle
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[duckdb.DuckDBPyConnection]:
+    with open_oracle() as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("macro", "text", "expected"),
+    [
+        ("clean", "  view\t", "view"),
+        ("clean", " \t ", None),
+        ("to_number", "1e3", Decimal(1000)),
+        ("to_number", "-9999999999999999.99", Decimal("-9999999999999999.99")),
+        ("to_number", "10000000000000000", None),
+        ("to_number", "NaN", None),
+        ("to_number", "Infinity", None),
+        ("to_whole", " 12 ", 12),
+        ("to_whole", "1.5", None),
+        ("to_whole", "2147483648", None),
+        ("to_timestamp_utc", "2024-01-01T01:30:00+02:00", datetime(2023, 12, 31, 23, 30, tzinfo=UTC)),
+        ("to_timestamp_utc", "2024-01-01T01:30:00", datetime(2024, 1, 1, 1, 30, tzinfo=UTC)),
+        ("to_timestamp_utc", "2024-01-01 01:30:00.25Z", datetime(2024, 1, 1, 1, 30, 0, 250_000, tzinfo=UTC)),
+        ("to_timestamp_utc", "2024-02-30T00:00:00", None),
+        ("to_timestamp_utc", "infinity", None),
+        ("to_timestamp_utc", "1704067200", None),
+    ],
+)
+def test_text_to_value(oracle: duckdb.DuckDBPyConnection, macro: str, text: str, expected: object) -> None:
+    assert oracle.execute(f"select {macro}(?)", [text]).fetchall() == [(expected,)]
+
+
+@pytest.mark.parametrize(("text", "is_refused"), [("1.5", True), ("1", False), ("  ", False), (None, False)])
+def test_only_a_text_that_is_no_value_is_refused(
+    oracle: duckdb.DuckDBPyConnection, text: str | None, is_refused: bool
+) -> None:
+    assert oracle.execute("select is_refused($1, to_whole($1))", [text]).fetchall() == [(is_refused,)]

@@ -1,0 +1,621 @@
+"""
+Each mart on a handful of rows, with the answer worked out by hand.
+
+The window is 2024-01-01 … 2024-03-31; a row is what `conftest.DEFAULTS` says except for what it names.
+"""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.oracle.compute import compute
+
+
+def test_orders_count_by_when_they_were_recorded_once_and_if_they_are_worth_something(shop) -> None:
+    query = shop(
+        sales_fact=[
+            {"created_at": "2024-01-01 00:00:00", "order_date": "2023-06-30", "order_amount": "1"},
+            {"created_at": "2024-03-31 23:59:59.999999", "order_amount": "2"},
+            {"created_at": "2023-12-31 23:59:59.999999", "order_amount": "4"},
+            {"created_at": "2024-04-01 00:00:00", "order_amount": "8"},
+            {"order_id": "TWICE", "created_at": "2024-02-01 00:00:00", "order_amount": "16"},
+            {"order_id": "TWICE", "created_at": "2024-02-01 00:00:01", "order_amount": "32"},
+            {"order_id": "TWICE", "created_at": "2024-04-01 00:00:01", "order_amount": "64"},
+            {"order_amount": "0"},
+            {"order_amount": "0.004"},
+            {"order_amount": "0.005"},
+        ]
+    )
+    assert query("select order_id, order_amount from shop.counted_order order by order_amount") == [
+        ("O10", "0.01"), ("O1", "1.00"), ("O2", "2.00"), ("TWICE", "32.00"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"order_amount": ""}, {"order_amount": "-0.01"}, {"order_amount": "NaN"}, {"order_amount": "1e16"},
+        {"order_quantity": "-1"}, {"order_quantity": "1.5"}, {"discount_applied": "1.01"},
+        {"discount_applied": "-0.01"}, {"shipping_cost": "-0.01"}, {"order_id": ""}, {"product_id": "  "},
+        {"customer_id": ""}, {"order_date": ""}, {"order_date": "2024-02-30"}, {"created_at": ""},
+    ],
+)  # fmt: skip
+def test_refused_orders_do_not_count_nor_name_a_customer(shop, refused: dict[str, str]) -> None:
+    query = shop(sales_fact=[{"customer_id": "CUST999"} | refused])
+    assert query("select count(*) from shop.loaded_order") == [("0",)]
+    assert query("select customer_id from marts.customer_segments") == [("CUST001",)]
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "refused"),
+    [
+        ("kafka_stream", "event", {"customer_id": ""}),
+        ("kafka_stream", "event", {"product_id": " "}),
+        ("kafka_stream", "event", {"interaction_type": ""}),
+        ("kafka_stream", "event", {"timestamp": "soon"}),
+        ("kafka_stream", "event", {"timestamp": "2023-12-31T23:59:59.999"}),
+        ("kafka_stream", "event", {"timestamp": "2024-04-01T00:00:00"}),
+        ("weather_data", "weather", {"city": ""}),
+        ("weather_data", "weather", {"date": "2023-12-31"}),
+        ("weather_data", "weather", {"date": "2024-04-01"}),
+        ("weather_data", "weather", {"temperature": "mild"}),
+        ("weather_data", "weather", {"precipitation": "NaN"}),
+        ("weather_data", "weather", {"precipitation": "-0.1"}),
+        ("product", "product_name", {"product_id": ""}),
+        ("product", "product_name", {"product_name": "  "}),
+        *(
+            ("product_category", "product_category", refused)
+            for refused in (
+                {"product_id": ""}, {"category_id": ""}, {"category_name": " "}, {"cost_price": "-0.01"},
+                {"cost_price": "1e16"}, {"retail_price": "-1"}, {"retail_price": "NaN"}, {"margin_percent": "x"},
+                {"stock_level": "1.5"}, {"reorder_point": "x"}, {"discontinued": "perhaps"},
+                {"launch_date": "2024-02-30"}, {"last_updated": "x"},
+            )
+        ),
+        *(
+            ("subscription_data", "subscription", refused)
+            for refused in (
+                {"customer_id": ""}, {"customer_id": "CUST001"}, {"subscription_id": ""},
+                {"subscription_start_date": ""}, {"subscription_end_date": "2024-02-30"}, {"monthly_fee": "-0.01"},
+                {"monthly_fee": "x"},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_refused_rows_of_the_other_sources_do_not_count(shop, file: str, table: str, refused: dict[str, str]) -> None:
+    # Keys count up, so the refused row is not the first.
+    query = shop(**{file: [{}, refused]})
+    assert query(f"select count(*) from shop.{table}") == [("1",)]
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "taken"),
+    [
+        ("kafka_stream", "event", {"timestamp": "2024-01-01T00:00:00"}),
+        ("kafka_stream", "event", {"timestamp": "2024-03-31T23:59:59.999999"}),
+        ("weather_data", "weather", {"date": "2024-01-01", "precipitation": ""}),
+        ("weather_data", "weather", {"date": "2024-03-31", "temperature": "-40"}),
+        ("product_category", "product_category", {"cost_price": "0", "retail_price": "0", "margin_percent": "-5"}),
+        ("subscription_data", "subscription", {"monthly_fee": "0", "subscription_end_date": "2023-01-01"}),
+        ("sales_fact", "loaded_order", {"order_amount": "0", "discount_applied": "1", "order_quantity": "0"}),
+    ],
+)
+def test_rows_on_the_edge_are_taken(shop, file: str, table: str, taken: dict[str, str]) -> None:
+    assert shop(**{file: [taken]})(f"select count(*) from shop.{table}") == [("1",)]
+
+
+def test_product_category_revenue_monthly(shop) -> None:
+    query = shop(
+        product_category=[
+            {"cost_price": "4.00"},
+            {"category_name": " Garden ", "subcategory": "  ", "cost_price": ""},
+        ],
+        sales_fact=[
+            {"order_date": "2024-01-01", "order_amount": "10.00", "order_quantity": "2"},
+            {"order_date": "2024-01-31", "order_amount": "6.01", "order_quantity": "0"},
+            {"order_date": "2024-02-01", "order_amount": "3.20", "order_quantity": ""},
+            {"order_date": "2024-02-29", "product_id": "P2"},
+            {"order_date": "2024-02-28", "product_id": "UNKNOWN", "order_quantity": "3"},
+        ],
+    )
+    # January: 16.01 - (2 + 1) x 4.00 = 4.01, 25.0468… %. February: 3.20 - 4.00 = -0.80, -25 %.
+    assert query("from marts.product_category_revenue_monthly order by all nulls last") == [
+        ("2024-01-01", "Garden", "Tools", "16.01", "4.01", "25.05", "2", "3"),
+        ("2024-02-01", "Garden", "Tools", "3.20", "-0.80", "-25.00", "1", "1"),
+        ("2024-02-01", "Garden", None, "10.00", None, None, "1", "1"),
+        ("2024-02-01", None, None, "10.00", None, None, "1", "3"),
+    ]
+
+
+def test_payment_methods(shop) -> None:
+    query = shop(
+        sales_fact=[
+            {"payment_method": " PayPal ", "order_amount": "0.33"},
+            {"payment_method": "paypal", "order_amount": "0.66", "order_date": "2024-02-01"},
+            {"payment_method": "  ", "order_amount": "7.67"},
+        ]
+    )
+    # Of January's 8.00, 0.33 is 4.125 % and 7.67 is 95.875 %; of 8.66 in all, 0.99 is 11.4318… %.
+    assert query("from marts.product_revenue_payment_analysis order by all") == [
+        ("2024-01-01", "Garden", "paypal", "0.33", "1", "8.00", "4.13"),
+        ("2024-01-01", "Garden", "unknown", "7.67", "1", "8.00", "95.88"),
+        ("2024-02-01", "Garden", "paypal", "0.66", "1", "0.66", "100.00"),
+    ]
+    columns = (
+        "payment_method, total_orders, total_revenue, avg_order_value, min_order_value, max_order_value, "
+        "order_percent, revenue_percent"
+    )
+    assert query(f"select {columns} from marts.payment_method_preference order by 1") == [
+        ("paypal", "2", "0.99", "0.50", "0.33", "0.66", "66.67", "11.43"),
+        ("unknown", "1", "7.67", "7.67", "7.67", "7.67", "33.33", "88.57"),
+    ]
+
+
+def test_daily_revenue(shop) -> None:
+    query = shop(
+        customer=[{}, {}],
+        sales_fact=[
+            {"order_date": "2024-01-01", "order_amount": "0"},
+            {"order_date": "2024-01-02", "order_amount": "8.00"},
+            {"order_date": "2024-01-02", "order_amount": "8.01", "customer_id": "CUST002"},
+            {"order_date": "2024-01-02", "order_amount": "1.00", "customer_id": "CUST002"},
+            {"order_date": "2024-01-04", "order_amount": "5.00", "product_id": "UNKNOWN"},
+            {"order_date": "2024-01-12", "order_amount": "99.00", "created_at": "2024-01-09"},
+        ],
+        last=date(2024, 1, 9),
+    )
+    assert query("from marts.daily_revenue order by 1") == [
+        ("2024-01-02", "17.01", "5.01", "3", "2", "5.67", "17.01", None, None),
+        ("2024-01-03", "0.00", "0.00", "0", "0", None, "8.51", "17.01", "-100.00"),
+        ("2024-01-04", "5.00", None, "1", "1", "5.00", "7.34", "0.00", None),
+        ("2024-01-05", "0.00", "0.00", "0", "0", None, "5.50", "5.00", "-100.00"),
+        ("2024-01-06", "0.00", "0.00", "0", "0", None, "4.40", "0.00", None),
+        ("2024-01-07", "0.00", "0.00", "0", "0", None, "3.67", "0.00", None),
+        ("2024-01-08", "0.00", "0.00", "0", "0", None, "3.14", "0.00", None),
+        ("2024-01-09", "0.00", "0.00", "0", "0", None, "0.71", "0.00", None),
+    ]
+
+
+def test_customer_segments(shop) -> None:
+    query = shop(
+        customer=[{}, {"customer_name": "  "}, {}],
+        sales_fact=[
+            {"order_date": "2024-01-01", "order_amount": "999.98"},
+            {"order_date": "2024-01-03", "order_amount": "0.005"},
+            {"order_date": "2024-01-04", "order_amount": "0.01", "created_at": "2024-01-05"},
+            {"order_date": "2024-03-31", "order_amount": "499.995", "customer_id": " CUST002 "},
+            {
+                "order_amount": "499.99",
+                "customer_id": "CUST009",
+                "order_date": "2024-04-02",
+                "created_at": "2024-03-31",
+            },
+            {"order_amount": "0", "customer_id": "CUST008"},
+        ],
+        kafka_stream=[{"customer_id": "CUST007"}],
+        subscription_data=[{"customer_id": "1000"}],
+    )
+    columns = (
+        "customer_id, customer_name, total_orders, lifetime_value, avg_order_value, customer_tier, first_order_date, "
+        "last_order_date, customer_lifetime_days, orders_per_30_days, avg_days_between_orders, days_since_last_order"
+    )
+    nothing = ("0", "0.00", None, "Low Value", None, None, None, None, None, None)
+    # CUST001: 1000 / 3 = 333.333…; 3 orders in 4 days are 22.5 in 30; 3 days / 2 gaps; 27 + 29 + 31 days since.
+    assert query(f"select {columns} from marts.customer_segments order by 1") == [
+        (
+            "CUST001",
+            "Ada",
+            "3",
+            "1000.00",
+            "333.33",
+            "High Value",
+            "2024-01-01",
+            "2024-01-04",
+            "3",
+            "22.50",
+            "1.50",
+            "87",
+        ),
+        (
+            "CUST002",
+            None,
+            "1",
+            "500.00",
+            "500.00",
+            "Medium Value",
+            "2024-03-31",
+            "2024-03-31",
+            "0",
+            "30.00",
+            None,
+            "0",
+        ),
+        ("CUST003", "Ada", *nothing),
+        ("CUST007", None, *nothing),
+        ("CUST008", None, *nothing),
+        (
+            "CUST009",
+            None,
+            "1",
+            "499.99",
+            "499.99",
+            "Low Value",
+            "2024-04-02",
+            "2024-04-02",
+            "0",
+            "30.00",
+            None,
+            "-2",
+        ),
+        ("CUST1000", None, *nothing),
+    ]
+
+
+def test_subscription_performance_monthly(shop) -> None:
+    query = shop(
+        subscription_data=[
+            {"subscription_start_date": "2023-12-31", "subscription_end_date": "2024-01-31"},
+            {
+                "subscription_start_date": "2024-01-31",
+                "subscription_end_date": "2024-02-01",
+                "monthly_fee": "1",
+            },
+            {
+                "subscription_start_date": "2024-02-01",
+                "subscription_end_date": "2024-02-01",
+                "monthly_fee": "2",
+            },
+            {
+                "subscription_start_date": "2024-02-10",
+                "subscription_end_date": "2024-02-21",
+                "monthly_fee": "",
+            },
+            {"subscription_start_date": "2024-02-21", "status": "Cancelled", "monthly_fee": "4.005"},
+            {"subscription_start_date": "2024-02-20", "plan_type": " ", "monthly_fee": "8"},
+            {"subscription_start_date": "2024-02-01", "monthly_fee": "-1"},
+        ],
+        last=date(2024, 2, 20),
+    )
+    columns = (
+        "revenue_month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr, active_subscriptions, "
+        "new_subscriptions, churned_subscriptions, churn_percent"
+    )
+    assert query(f"select {columns} from marts.subscription_performance_monthly order by 1, 2 nulls last") == [
+        ("2023-12-01", "Basic", "0.00", "10.00", "0.00", "10.00", "1", "1", "0", None),
+        ("2023-12-01", None, "0.00", "0.00", "0.00", "0.00", "0", "0", "0", None),
+        ("2024-01-01", "Basic", "10.00", "1.00", "10.00", "1.00", "1", "1", "1", "100.00"),
+        ("2024-01-01", None, "0.00", "0.00", "0.00", "0.00", "0", "0", "0", None),
+        ("2024-02-01", "Basic", "1.00", "2.00", "3.00", "0.00", "1", "2", "2", "200.00"),
+        ("2024-02-01", None, "0.00", "8.00", "0.00", "8.00", "1", "1", "0", None),
+    ]
+
+
+def test_conversion_funnel_daily(shop) -> None:
+    def event(day: int, kind: str, customer: int = 1, at: str = "T12:00:00", **other: str) -> dict[str, str]:
+        names = {
+            "customer_id": f"CUST00{customer}",
+            "interaction_type": kind,
+            "timestamp": f"2024-01-0{day}{at}",
+        }
+        return names | other
+
+    query = shop(
+        kafka_stream=[
+            *(event(1, "view", customer) for customer in range(1, 9)),
+            event(1, "view"),
+            event(1, "view", at="T14:00:00+02:00"),
+            event(1, "view", at="T12:00:00.001Z"),
+            event(1, "view", product_id="P2"),
+            event(1, "add_to_cart", 3),
+            event(1, "add_to_cart", 3, at="T12:00:01"),
+            event(1, "purchase", 4),
+            event(1, "purchase", 4, at="T12:00:01"),
+            event(2, "purchase", at="T01:00:00+02:00"),
+            event(2, "add_to_cart"),
+            event(3, "wishlist"),
+            event(4, "view", timestamp="2023-12-31T23:59:59.999"),
+            event(4, "view", timestamp="2024-04-01T00:00:00"),
+            event(4, "view", timestamp="soon"),
+            event(4, "view", product_id=""),
+        ]
+    )
+    assert query("from marts.conversion_funnel_daily order by 1") == [
+        ("2024-01-01", "10", "2", "3", "8", "1", "2", "12.50", "200.00", "25.00"),
+        ("2024-01-02", "0", "1", "0", "0", "1", "0", None, "0.00", None),
+        ("2024-01-03", "0", "0", "0", "0", "0", "0", None, None, None),
+    ]
+
+
+def test_further_messages_are_events_if_they_are_whole(shop, tmp_path: Path) -> None:
+    shop()
+    event = {
+        "customer_id": "CUST001",
+        "product_id": "P1",
+        "interaction_type": "view",
+        "timestamp": "2024-02-01T00:00:00",
+    }
+    values = [
+        json.dumps(event),
+        json.dumps(event | {"timestamp": "2024-02-02T00:00:00Z", "more": 1}),
+        json.dumps({name: event[name] for name in event if name != "product_id"}),
+        json.dumps([event]),
+        json.dumps(event | {"customer_id": None}),
+        json.dumps(event | {"customer_id": 17}),
+        json.dumps(event | {"customer_id": "CUST\0"}),
+        json.dumps(event | {"customer_id": "\ud800"}),
+        "{",
+        None,
+    ]
+    lines = [json.dumps({"published_at": "2024-02-03T00:00:00", "key": "k", "value": value}) for value in values]
+    lines.append(json.dumps({"published_at": "2024-02-03T00:00:00", "key": "k", "value_base64": "/w=="}))
+    lines.append(json.dumps({"published_at": "2024-04-01T00:00:00", "key": "k", "value": json.dumps(event)}))
+    (tmp_path / "messages.jsonl").write_text("\n".join(lines))
+    oracle = compute(tmp_path, date(2024, 1, 1), date(2024, 3, 31))
+    assert oracle.execute("select event_date, views from marts.conversion_funnel_daily order by 1").fetchall() == [
+        (date(2024, 2, 1), 1),
+        (date(2024, 2, 2), 1),
+    ]
+
+
+def test_order_for_reviews(shop) -> None:
+    query = shop(
+        sales_fact=[
+            {"discount_applied": "0.3", "shipping_cost": "1.00"},
+            {"discount_applied": "0.31005", "shipping_cost": ""},
+            {"discount_applied": "", "shipping_cost": "1.01"},
+            {"discount_applied": "0.300001", "shipping_cost": "2.01", "order_amount": "20.00"},
+            {"discount_applied": "1", "shipping_cost": "2.01", "order_amount": "200.00"},
+            {"discount_applied": "1", "shipping_cost": "5", "order_amount": "0"},
+        ]
+    )
+    assert query("from marts.order_for_reviews order by 1") == [
+        ("O2", "CUST001", "Ada", "2024-01-10", "10.00", "31.01", "0.00", True, False, "Medium"),
+        ("O3", "CUST001", "Ada", "2024-01-10", "10.00", "0.00", "10.10", False, True, "Medium"),
+        ("O4", "CUST001", "Ada", "2024-01-10", "20.00", "30.00", "10.05", True, True, "High"),
+        ("O5", "CUST001", "Ada", "2024-01-10", "200.00", "100.00", "1.01", True, False, "Medium"),
+    ]
+
+
+def test_inventory_status(shop) -> None:
+    query = shop(
+        product=[{} for _ in range(5)],
+        product_category=[
+            {"stock_level": "3", "reorder_point": "3"},
+            {"stock_level": "4", "reorder_point": "", "launch_date": "2024-04-01"},
+            {"stock_level": "0", "discontinued": "true"},
+            {"stock_level": "", "reorder_point": "", "launch_date": ""},
+            {"cost_price": "-1"},
+            {},
+        ],
+        sales_fact=[
+            {"order_date": "2024-03-01", "order_quantity": "1000"},
+            {"order_date": "2024-03-02", "order_quantity": "150"},
+            {"order_date": "2024-03-31", "order_quantity": "50"},
+            {"order_date": "2024-03-31", "order_quantity": "7", "order_amount": "0"},
+            {"order_date": "2024-04-01", "order_quantity": "9", "created_at": "2024-03-31"},
+            {"order_date": "2024-03-31", "product_id": "P8", "order_quantity": "2"},
+        ],
+        kafka_stream=[{"product_id": "P9"}],
+    )
+    # 3 pieces at 200 in 30 days last 0.45 days.
+    unknown = (None, None, None, None, "Out of Stock", "Out of Stock")
+    assert query("from marts.inventory_status order by 1") == [
+        ("P1", "Spade", "Garden", "3", "3", "Needs Reorder", "Low Stock", "200", "0.5", "91"),
+        ("P2", "Spade", "Garden", "4", None, "In Stock", "Available", "0", None, "-1"),
+        ("P3", "Spade", "Garden", "0", "2", "Out of Stock", "Discontinued", "0", None, "91"),
+        ("P4", "Spade", "Garden", None, None, "Out of Stock", "Out of Stock", "0", None, None),
+        ("P5", "Spade", *unknown[1:], "0", None, None),
+        ("P6", None, "Garden", "10", "2", "In Stock", "Available", "0", None, "91"),
+        ("P8", *unknown, "2", None, None),
+        ("P9", *unknown, "0", None, None),
+    ]
+
+
+def test_seasonal_sales_analysis(shop) -> None:
+    months = {"2023-03": "10", "2023-05": "40", "2023-06": "10", "2023-12": "20", "2024-02": "40"}
+    query = shop(
+        product=[{}, {}],
+        product_category=[{}, {"category_name": "Kitchen"}],
+        sales_fact=[
+            *({"order_date": f"{month}-28", "order_amount": amount, "created_at": "2024-01-01"}
+              for month, amount in months.items()),
+            {"order_date": "2024-01-01", "order_amount": "5", "product_id": "P2"},
+            {"order_date": "2024-01-31", "order_amount": "5.01", "product_id": "P2"},
+        ],
+    )  # fmt: skip
+    # Garden: mean 24, deviations -14, 16, -14, -4, 16: squares 920, / 4 = 230, root 15.1658, 63.19 % of the mean.
+    columns = (
+        "sales_month, year, quarter, season, monthly_revenue, previous_month_revenue, mom_growth_percent, "
+        "quarterly_revenue, previous_quarter_revenue, qoq_growth_percent, coefficient_of_variation_percent, "
+        "performance_category, percent_of_average"
+    )
+    assert query(f"select {columns} from marts.seasonal_sales_analysis where category_name = 'Garden' order by 1") == [
+        ("2023-03-01", "2023", "1", "Spring", "10.00", None, None, "10.00", None, None, "63.19", "Worst Month",
+         "41.67"),
+        ("2023-05-01", "2023", "2", "Spring", "40.00", "0.00", None, "50.00", "10.00", "400.00", "63.19", "Best Month",
+         "166.67"),
+        ("2023-06-01", "2023", "2", "Summer", "10.00", "40.00", "-75.00", "50.00", "10.00", "400.00", "63.19",
+         "Worst Month", "41.67"),
+        ("2023-12-01", "2023", "4", "Winter", "20.00", "0.00", None, "20.00", "0.00", None, "63.19", "Below Average",
+         "83.33"),
+        ("2024-02-01", "2024", "1", "Winter", "40.00", "0.00", None, "40.00", "20.00", "100.00", "63.19", "Best Month",
+         "166.67"),
+    ]  # fmt: skip
+    assert query(
+        "select monthly_orders, avg_order_value, coefficient_of_variation_percent, performance_category, "
+        "percent_of_average from marts.seasonal_sales_analysis where category_name = 'Kitchen'"
+    ) == [("2", "5.01", None, "Best Month", "100.00")]
+
+
+def test_a_month_at_the_mean_is_below_average_and_orders_without_category_are_a_category(shop) -> None:
+    amounts = {"2023-12": "100", "2024-01": "200", "2024-02": "300"}
+    query = shop(
+        sales_fact=[
+            {"order_date": f"{month}-01", "order_amount": amount, "created_at": "2024-03-01", "product_id": "UNKNOWN"}
+            for month, amount in amounts.items()
+        ]
+    )
+    columns = "previous_month_revenue, previous_quarter_revenue, performance_category, percent_of_average"
+    assert query(f"select category_name, {columns} from marts.seasonal_sales_analysis order by sales_month") == [
+        (None, None, None, "Worst Month", "50.00"),
+        (None, "100.00", "100.00", "Below Average", "100.00"),
+        (None, "200.00", "100.00", "Best Month", "150.00"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "precipitation", "categories"),
+    [
+        ("-0.01", "0", ("Freezing", "No Rain")),
+        ("0", "0.01", ("Cold", "Light Rain")),
+        ("10", "2.49", ("Cold", "Light Rain")),
+        ("10.01", "2.5", ("Cool", "Moderate Rain")),
+        ("20", "7.49", ("Cool", "Moderate Rain")),
+        ("20.01", "7.5", ("Warm", "Heavy Rain")),
+        ("30", "0.0", ("Warm", "No Rain")),
+        ("30.01", "0", ("Hot", "No Rain")),
+    ],
+)
+def test_weather_categories(shop, temperature: str, precipitation: str, categories: tuple[str, str]) -> None:
+    query = shop(sales_fact=[{}], weather_data=[{"temperature": temperature, "precipitation": precipitation}])
+    assert query("select temperature_category, precipitation_category from marts.weather_sales_impact") == [categories]
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "amounts", "correlations"),
+    [
+        (("5", "5", "5"), ("1", "2", "3"), (None, "1.0000")),
+        (("6", "5", "4"), ("1", "1", "1"), (None, None)),
+        (("6", "5", "4"), ("1", "2", "3"), ("-1.0000", "1.0000")),
+    ],
+)
+def test_what_never_varies_has_no_correlation(shop, temperatures, amounts, correlations) -> None:
+    days = [f"2024-01-0{number}" for number in (1, 2, 3)]
+    query = shop(
+        sales_fact=[{"order_date": day, "order_amount": amount} for day, amount in zip(days, amounts, strict=True)],
+        weather_data=[
+            {"date": day, "temperature": temperature, "precipitation": number}
+            for number, (day, temperature) in enumerate(zip(days, temperatures, strict=True))
+        ],
+    )
+    columns = "correlation_temperature_revenue, correlation_precipitation_revenue"
+    assert query(f"select distinct {columns} from marts.weather_sales_impact") == [correlations]
+
+
+def test_weather_sales_impact(shop) -> None:
+    def day(number: int, temperature: str, precipitation: str, city: str = "Berlin") -> dict[str, str]:
+        return {
+            "date": f"2024-01-0{number}",
+            "temperature": temperature,
+            "precipitation": precipitation,
+            "city": city,
+        }
+
+    query = shop(
+        sales_fact=[
+            {"order_date": "2024-01-02", "order_amount": "10.00"},
+            {"order_date": "2024-01-03", "order_amount": "20.00"},
+            {"order_date": "2024-01-05", "order_amount": "40.00"},
+        ],
+        weather_data=[
+            day(1, "40", "9"),
+            day(2, "0", "0"),
+            day(3, "10", "0"),
+            day(4, "-0.1", "2.4"),
+            day(5, "10.1", "7.5"),
+            day(6, "", "1"),
+            day(7, "1", ""),
+            day(8, "1", "-1"),
+            day(2, "30.1", "2.5", "Bonn"),
+        ],
+    )
+    # Berlin's mean is 70 / 4 = 17.50. Temperature: Σx 20, Σx² 202.02, Σxy 604; 4 · 604 - 20 · 70 = 1016;
+    # over √(4 · 202.02 - 400) √(4 · 2100 - 4900) = 20.2010 · 59.1608: 0.8501. Rain: Σx 9.9, Σx² 62.01, Σxy 300;
+    # 1200 - 693 = 507; over √(248.04 - 98.01) · 59.1608 = 12.2487 · 59.1608: 0.6997.
+    assert query("from marts.weather_sales_impact order by 1, 5, 2") == [
+        ("Berlin", "Freezing", "Light Rain", "1", "0.00", "0.00", "0.8501", "0.6997"),
+        ("Berlin", "Cold", "No Rain", "2", "15.00", "85.71", "0.8501", "0.6997"),
+        ("Berlin", "Cool", "Heavy Rain", "1", "40.00", "228.57", "0.8501", "0.6997"),
+        ("Bonn", "Hot", "Moderate Rain", "1", "10.00", "100.00", None, None),
+    ]
+
+
+def test_a_category_changes_from_its_last_update_and_the_first_version_reaches_back(shop) -> None:
+    query = shop(
+        product=[{} for _ in range(4)],
+        opening={
+            "product_category": [
+                {"category_name": "Old", "cost_price": "1", "last_updated": "2023-01-01"},
+                {"category_name": "Old", "cost_price": "1", "last_updated": "2024-02-20"},
+                {
+                    "category_name": "Gone",
+                    "cost_price": "1",
+                    "last_updated": "2024-02-20",
+                    "product_id": "P4",
+                },
+            ]
+        },
+        product_category=[
+            {"category_name": "New", "cost_price": "3", "last_updated": "2024-02-10"},
+            {"category_name": "New", "cost_price": "3", "last_updated": "2024-02-10"},
+            {"category_name": "Only", "cost_price": "3", "last_updated": "2024-03-01"},
+        ],
+        sales_fact=[
+            {"product_id": product, "order_date": order_date}
+            for product in ("P1", "P2", "P3", "P4")
+            for order_date in ("2024-01-01", "2024-02-09", "2024-02-10", "2024-02-20")
+        ],
+    )
+    assert query(
+        "select product_id, order_date, category_name, gross_profit from shop.counted_order order by 1, 2"
+    ) == [
+        ("P1", "2024-01-01", "Old", "9.00"), ("P1", "2024-02-09", "Old", "9.00"),
+        ("P1", "2024-02-10", "New", "7.00"), ("P1", "2024-02-20", "New", "7.00"),
+        ("P2", "2024-01-01", "Old", "9.00"), ("P2", "2024-02-09", "Old", "9.00"),
+        ("P2", "2024-02-10", "Old", "9.00"), ("P2", "2024-02-20", "New", "7.00"),
+        ("P3", "2024-01-01", "Only", "7.00"), ("P3", "2024-02-09", "Only", "7.00"),
+        ("P3", "2024-02-10", "Only", "7.00"), ("P3", "2024-02-20", "Only", "7.00"),
+        ("P4", "2024-01-01", "Gone", "9.00"), ("P4", "2024-02-09", "Gone", "9.00"),
+        ("P4", "2024-02-10", "Gone", "9.00"), ("P4", "2024-02-20", "Gone", "9.00"),
+    ]  # fmt: skip
+    assert query("select product_id, category_name from marts.inventory_status order by 1") == [
+        ("P1", "New"), ("P2", "New"), ("P3", "Only"), ("P4", "Gone"),
+    ]  # fmt: skip
+
+
+def test_a_change_without_a_date_counts_from_when_it_was_read(shop) -> None:
+    query = shop(
+        opening={"product_category": [{"category_name": "Old"}]},
+        product_category=[{"category_name": "New", "last_updated": ""}],
+        sales_fact=[{"order_date": "2024-03-31"}],
+    )
+    assert query("select category_name from shop.counted_order") == [("Old",)]
+    assert query("select category_name from marts.inventory_status") == [("New",)]
+
+
+def test_who_vanished_stays_a_customer_and_what_vanished_is_no_subscription(shop) -> None:
+    query = shop(
+        opening={
+            "product": [{"product_name": "Old"}, {"product_name": "Gone"}],
+            "customer": [{"customer_name": "Old"}, {"customer_name": "Gone"}],
+            "subscription_data": [{"monthly_fee": "1"}, {"monthly_fee": "2"}, {"monthly_fee": "4"}],
+        },
+        product=[{"product_name": "New"}],
+        customer=[{"customer_name": "New"}],
+        subscription_data=[{"monthly_fee": "10"}, {"subscription_id": "S3", "monthly_fee": "-1"}],
+    )
+    assert query("select product_id, product_name from marts.inventory_status order by 1") == [
+        ("P1", "New"),
+        ("P2", "Gone"),
+    ]
+    assert query("select customer_id, customer_name from marts.customer_segments order by 1") == [
+        ("CUST001", "New"),
+        ("CUST002", "Gone"),
+    ]
+    # S2 is gone; S3 is still there, but its last state is refused.
+    assert query("select subscription_id, monthly_fee from shop.subscription order by 1") == [
+        ("S1", "10.00"),
+        ("S3", "4.00"),
+    ]

@@ -1,0 +1,147 @@
+"""The nasty slice: the same bytes each time, few refusals, and marts in which the boundaries can be seen."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.oracle.compute import MARTS, compute
+from tests.oracle.slice import COLUMNS, FIRST, LAST, write_slice
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("slice")
+    assert write_slice(path) == (FIRST, LAST)
+    return path
+
+
+@pytest.fixture(scope="module")
+def oracle(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with compute(folder, FIRST, LAST) as connection:
+        yield connection
+
+
+def one(oracle: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    [row] = oracle.execute(query).fetchall()
+    return row
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / f"{name}.csv").read_bytes()).hexdigest() for name in COLUMNS}
+
+
+def test_a_seed_writes_the_same_bytes_and_another_seed_others(folder: Path, tmp_path: Path) -> None:
+    write_slice(tmp_path / "same")
+    write_slice(tmp_path / "other", seed=2)
+    assert digests(tmp_path / "same") == digests(folder)
+    assert digests(tmp_path / "other")["sales_fact"] != digests(folder)["sales_fact"]
+
+
+def test_less_than_one_row_in_a_hundred_is_refused(oracle: duckdb.DuckDBPyConnection) -> None:
+    for source, taken in {
+        "sales_fact": "shop.loaded_order",
+        "product": "shop.product_name",
+        "product_category": "shop.product_category",
+        "customer": "(select * from shop.current_customer where customer_id <= 'CUST059' or customer_id = 'CUST1000')",
+        "subscription_data": "shop.subscription",
+    }.items():
+        in_window = "where created_at between '2023-11-27' and '2024-02-03'" if source == "sales_fact" else ""
+        (read, loaded) = one(
+            oracle,
+            f"select (select count(*) from source.{source} {in_window}), (select count(*) from {taken})",
+        )
+        assert 0 <= read - loaded < read / 100, source
+
+
+@pytest.mark.parametrize("mart", MARTS)
+def test_the_key_of_a_mart_is_one_a_row(oracle: duckdb.DuckDBPyConnection, mart: str) -> None:
+    keys = ", ".join(MARTS[mart].key)
+    rows, distinct = one(oracle, f"select count(*), count(distinct ({keys})) from marts.{mart}")
+    assert rows == distinct != 0
+
+
+def test_marts_that_tell_the_same_agree(oracle: duckdb.DuckDBPyConnection) -> None:
+    revenues = {
+        one(oracle, f"select sum({column})::varchar, sum({orders}) from marts.{mart}")
+        for mart, column, orders in (
+            ("product_category_revenue_monthly", "total_revenue", "order_count"),
+            ("product_revenue_payment_analysis", "revenue", "order_count"),
+            ("payment_method_preference", "total_revenue", "total_orders"),
+            ("customer_segments", "lifetime_value", "total_orders"),
+            ("seasonal_sales_analysis", "monthly_revenue", "monthly_orders"),
+        )
+    }
+    assert len(revenues) == 1
+    assert one(
+        oracle,
+        "select sum(daily_revenue) from marts.daily_revenue",
+    ) == one(
+        oracle,
+        f"select sum(order_amount) from shop.counted_order where order_date <= date '{LAST}'",
+    )
+
+
+def test_opening_plus_new_minus_churned_is_closing_and_the_next_opening(
+    oracle: duckdb.DuckDBPyConnection,
+) -> None:
+    assert one(
+        oracle,
+        """
+        select
+            count(*) filter (where opening_mrr + new_mrr - churned_mrr <> closing_mrr),
+            count(*) filter (where previous_closing_mrr <> opening_mrr),
+        from (
+            select
+                *,
+                lag(closing_mrr) over (partition by plan_type order by revenue_month) as previous_closing_mrr,
+            from marts.subscription_performance_monthly
+        )
+        """,
+    ) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("mart", "case"),
+    [
+        ("daily_revenue", "daily_orders = 0 and previous_day_revenue = 0"),
+        ("daily_revenue", "daily_orders > 0 and daily_gross_profit is null"),
+        ("customer_segments", "lifetime_value = 1000"),
+        ("customer_segments", "lifetime_value = 500 and customer_tier = 'Medium Value'"),
+        ("customer_segments", "total_orders = 0"),
+        ("customer_segments", "total_orders > 1 and customer_lifetime_days = 0"),
+        ("customer_segments", "orders_per_30_days = 4.38 and total_orders = 7"),
+        ("customer_segments", "days_since_last_order < 0"),
+        ("subscription_performance_monthly", "plan_type is null"),
+        ("subscription_performance_monthly", "churn_percent = 12.5"),
+        ("subscription_performance_monthly", "churned_subscriptions > 0 and churn_percent is null"),
+        ("conversion_funnel_daily", "views + add_to_carts + purchases = 0"),
+        ("conversion_funnel_daily", "view_to_cart_percent = 3.13"),
+        ("conversion_funnel_daily", "viewers = 0 and carters > 0"),
+        ("order_for_reviews", "review_priority = 'High'"),
+        ("order_for_reviews", "discount_percent = 30.00"),
+        ("order_for_reviews", "shipping_percent = 10.02"),
+        ("inventory_status", "days_of_stock = 0.5"),
+        ("inventory_status", "stock_level is null and product_name is not null"),
+        ("inventory_status", "days_since_launch < 0"),
+        ("product_category_revenue_monthly", "gross_margin_percent = -10.13"),
+        ("product_category_revenue_monthly", "category_name is null"),
+        ("product_category_revenue_monthly", "category_name is not null and subcategory is null"),
+        ("product_revenue_payment_analysis", "payment_method_percent = 4.13"),
+        ("payment_method_preference", "payment_method = 'unknown'"),
+        ("seasonal_sales_analysis", "coefficient_of_variation_percent = 0"),
+        ("seasonal_sales_analysis", "coefficient_of_variation_percent is null"),
+        ("seasonal_sales_analysis", "percent_of_average = 100 and performance_category = 'Below Average'"),
+        ("seasonal_sales_analysis", "performance_category = 'Above Average'"),
+        ("seasonal_sales_analysis", "previous_quarter_revenue = 0"),
+        ("seasonal_sales_analysis", "mom_growth_percent = 200.13"),
+        ("weather_sales_impact", "avg_daily_revenue = 0"),
+        ("weather_sales_impact", "correlation_precipitation_revenue is null"),
+    ],
+)
+def test_the_boundaries_are_met(oracle: duckdb.DuckDBPyConnection, mart: str, case: str) -> None:
+    (rows,) = one(oracle, f"select count(*) from marts.{mart} where {case}")
+    assert rows != 0
