@@ -13,7 +13,7 @@ A failed run publishes nothing: readers keep the last good marts, and the next r
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
-from ecommerce.dag_parts import BUILD_POOL, DEFAULT_ARGS, warehouse_group
+from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS, warehouse_group
 from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
 from ecommerce.sensors import (
     CoreReconciliationSensor,
@@ -45,7 +45,7 @@ def ecommerce_warehouse():
     claim = ClaimDirtyDates(
         task_id="claim",
         extract_task_ids={source: task.task_id for source, task in extracts.items()},
-        pool=BUILD_POOL,
+        pool=CLAIM_POOL,
         trigger_rule="none_failed",
     )
 
@@ -55,7 +55,7 @@ def ecommerce_warehouse():
         CoreReconciliationSensor(task_id="reconciliation_core")
         VolumeSensor(task_id="volume")
 
-    refresh_marts = RefreshMarts(task_id="refresh_marts", pool=BUILD_POOL)
+    refresh_marts = RefreshMarts(task_id="refresh_marts")
 
     chain(window, extract, claim, warehouse_group(), quality, refresh_marts)
 

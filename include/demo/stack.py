@@ -46,7 +46,7 @@ def up() -> State:
     state.save()
     with ThreadPoolExecutor() as pool:
         manifest = pool.submit(airflow_services.build_manifest)
-        broker = pool.submit(_start_kafka, state)
+        broker = pool.submit(start_kafka, state)
         timed("Postgres", lambda: database.start(state))
         timed("Airflow's database", lambda: airflow_services.migrate(state))
         timed("Kafka broker", broker.result)
@@ -144,7 +144,7 @@ def fill(state: State, folder: Path, *, opening: Callable[[], None]) -> None:
         # An earlier attempt was interrupted: the topic may hold half of the messages.
         processes.stop("kafka")
         shutil.rmtree(STACK / "kafka", ignore_errors=True)
-        _start_kafka(state)
+        start_kafka(state)
     state.shop = {"folder": str(folder), "fingerprint": fingerprint, "started": "yes"}
     state.save()
     dsn = state.dsn("shop")
@@ -195,7 +195,7 @@ def _values(state: State) -> dict[str, str]:
     }
 
 
-def _start_kafka(state: State) -> None:
+def start_kafka(state: State) -> None:
     if processes.find("kafka") is None:
         (STACK / "kafka").mkdir(parents=True, exist_ok=True)
         processes.start(

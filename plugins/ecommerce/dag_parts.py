@@ -20,19 +20,36 @@ DEFAULT_ARGS: dict[str, Any] = {
     "on_failure_callback": note_failure,
 }
 
-#: One slot: whoever is between claim and publish. The lease in `ops.build` stands behind it.
-BUILD_POOL = "warehouse_build"
+#: One slot: of the runs that want to build, one waits at a time, and the others take no worker while they queue.
+CLAIM_POOL = "warehouse_claim"
 
 DBT_PROJECT = Path(__file__).parents[2] / "include" / "dbt"
 
 #: How Cosmos runs dbt: `watcher` (one `dbt build`, each node its own task) or `local` (a dbt command a task).
 EXECUTION_MODE = os.environ.get("ECOMMERCE_DBT_EXECUTION_MODE", "watcher")
 
+_MODE_ARGS: dict[str, dict[str, Any]] = {
+    "watcher": {
+        # LocalExecutor fails a task that resumes before the scheduler has heard of its deferral
+        # ("finished with state success, but the task instance's state attribute is running"), and these
+        # resume within a second. In a worker they also start sooner.
+        "deferrable": False,
+        "poke_interval": 1,
+        # One `dbt build` for all nodes: a second try of one node would not bring back what dbt skipped after it.
+        "retries": 0,
+    },
+    "local": {},
+}
+
+
+def _no_task(**_: Any) -> None:
+    """A node converter that gives a dbt node no task."""
+
 
 def warehouse_group() -> Any:
     """The dbt project as a task group: one task a node, grouped by folder, from the manifest built at install."""
     from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
-    from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
+    from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
     from cosmos.profiles import PostgresUserPasswordProfileMapping
 
     return DbtTaskGroup(
@@ -55,11 +72,12 @@ def warehouse_group() -> Any:
             group_nodes_by_folder=True,
             test_behavior=TestBehavior.AFTER_EACH,
             emit_datasets=False,
+            # Exposures are documentation: nothing to run.
+            node_converters={DbtResourceType("exposure"): _no_task},
         ),
         operator_args={
             "install_deps": False,
-            # A retry of one node would hide from the rest of the build that it failed; the next run repairs.
-            "retries": 0,
             "full_refresh": "{{ params.full_refresh }}",
+            **_MODE_ARGS[EXECUTION_MODE],
         },
     )

@@ -203,7 +203,7 @@ def _mark_touched(connection: Connection, source: Source, touch: Touch, batch_id
     days = sql.SQL(
         "select distinct fact.day from ("
         " select {key} as key, {day} as day from {table}"
-        ") as fact inner join {added} as added on added.{own_key} = fact.key"
+        ") as fact inner join {added} as added on btrim(added.{own_key}) = btrim(fact.key)"
         " and (added.is_first or fact.day + interval '1 day' > added._valid_from at time zone 'UTC')"
     ).format(
         key=sql.Identifier(touch.key),

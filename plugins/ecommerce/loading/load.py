@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 #: Seconds between two progress lines of a long read.
 PROGRESS_SECONDS = 5.0
 
+#: After a load of so many rows the planner must hear of them at once, not when autovacuum comes by.
+ANALYZE_ROWS = 1_000
+
 #: A block of Postgres COPY text, or one row of texts.
 Chunk = bytes | memoryview | Sequence[str | None]
 
@@ -99,10 +102,13 @@ def load(
         batch_id = ledger.open_batch(connection, source, window, run)
         try:
             with connection.transaction():
-                return _load(connection, source, window, reader, batch_id, dry_run=False)
+                result = _load(connection, source, window, reader, batch_id, dry_run=False)
         except BaseException as error:
             ledger.fail_batch(connection, batch_id, error)
             raise
+        if result.rows_loaded >= ANALYZE_ROWS:
+            connection.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", source.name)))
+        return result
 
 
 def _load(

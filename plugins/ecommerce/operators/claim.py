@@ -21,7 +21,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
     """
     Take the lease of the build and all marks that are not published yet, also those of runs that failed.
 
-    Waits, without a worker slot, while another run builds. A dry run reports what would be rebuilt and skips
+    Waits while another run builds. A dry run reports what would be rebuilt and skips
     everything after it.
 
     :param extract_task_ids: the extract tasks by source, whose figures a dry run reports
@@ -29,8 +29,8 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
     """
 
     def __init__(self, *, extract_task_ids: dict[str, str], warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
-        kwargs.setdefault("mode", "reschedule")
-        kwargs.setdefault("poke_interval", timedelta(seconds=5))
+        # Not `reschedule`: with LocalExecutor a task that comes back within seconds can be failed by mistake.
+        kwargs.setdefault("poke_interval", timedelta(seconds=2))
         kwargs.setdefault("timeout", timedelta(hours=12))
         super().__init__(**kwargs)
         self.extract_task_ids = extract_task_ids

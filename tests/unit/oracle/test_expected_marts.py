@@ -39,7 +39,7 @@ def test_orders_count_by_when_they_were_recorded_once_and_if_they_are_worth_some
         {"order_amount": ""}, {"order_amount": "-0.01"}, {"order_amount": "NaN"}, {"order_amount": "1e16"},
         {"order_quantity": "-1"}, {"order_quantity": "1.5"}, {"discount_applied": "1.01"},
         {"discount_applied": "-0.01"}, {"shipping_cost": "-0.01"}, {"order_id": ""}, {"product_id": "  "},
-        {"customer_id": ""}, {"order_date": ""}, {"order_date": "2024-02-30"}, {"created_at": ""},
+        {"customer_id": ""}, {"order_date": "", "created_at": "2024-01-10"}, {"order_date": "2024-02-30", "created_at": "2024-01-10"}, {"created_at": ""},
     ],
 )  # fmt: skip
 def test_refused_orders_do_not_count_nor_name_a_customer(shop, refused: dict[str, str]) -> None:
@@ -343,6 +343,7 @@ def test_further_messages_are_events_if_they_are_whole(shop, tmp_path: Path) -> 
         json.dumps([event]),
         json.dumps(event | {"customer_id": None}),
         json.dumps(event | {"customer_id": 17}),
+        json.dumps(event | {"timestamp": "soon"}),
         json.dumps(event | {"customer_id": "CUST\0"}),
         json.dumps(event | {"customer_id": "\ud800"}),
         "{",
@@ -484,20 +485,21 @@ def test_weather_categories(shop, temperature: str, precipitation: str, categori
 
 
 @pytest.mark.parametrize(
-    ("temperatures", "amounts", "correlations"),
+    ("temperatures", "precipitations", "amounts", "correlations"),
     [
-        (("5", "5", "5"), ("1", "2", "3"), (None, "1.0000")),
-        (("6", "5", "4"), ("1", "1", "1"), (None, None)),
-        (("6", "5", "4"), ("1", "2", "3"), ("-1.0000", "1.0000")),
+        ("555", "012", "123", (None, "1.0000")),
+        ("654", "000", "123", ("-1.0000", None)),
+        ("654", "012", "111", (None, None)),
     ],
 )
-def test_what_never_varies_has_no_correlation(shop, temperatures, amounts, correlations) -> None:
+def test_what_never_varies_has_no_correlation(shop, temperatures, precipitations, amounts, correlations) -> None:
+    """A day a digit."""
     days = [f"2024-01-0{number}" for number in (1, 2, 3)]
     query = shop(
         sales_fact=[{"order_date": day, "order_amount": amount} for day, amount in zip(days, amounts, strict=True)],
         weather_data=[
-            {"date": day, "temperature": temperature, "precipitation": number}
-            for number, (day, temperature) in enumerate(zip(days, temperatures, strict=True))
+            {"date": day, "temperature": temperature, "precipitation": precipitation}
+            for day, temperature, precipitation in zip(days, temperatures, precipitations, strict=True)
         ],
     )
     columns = "correlation_temperature_revenue, correlation_precipitation_revenue"

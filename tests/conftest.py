@@ -1,0 +1,114 @@
+"""Real services for every test that needs them: the demo stack's own Postgres and broker, in a folder of the tests'."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Before anything imports Airflow or the stack: both read these once.
+_FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-tests-"))
+os.environ.update(
+    {
+        "STACK_DIR": str(_FOLDER / "stack"),
+        "AIRFLOW_HOME": str(_FOLDER / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parents[1] / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(Path(__file__).parents[1] / "plugins"),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+    }
+)
+for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT"):
+    os.environ.pop(name, None)
+
+import psycopg  # noqa: E402
+import pytest  # noqa: E402
+from ecommerce.warehouse import ensure_schema  # noqa: E402
+from psycopg import sql  # noqa: E402
+
+from include.demo import database, processes, stack  # noqa: E402
+from include.demo.state import State, choose_port  # noqa: E402
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def state() -> State:
+    """Ports and passwords of the tests' services."""
+    state = State.create()
+    for name in ("POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "AIRFLOW_PORT"):
+        state.ports[name] = choose_port(name, None)
+    state.save()
+    return state
+
+
+@pytest.fixture(scope="session")
+def postgres(state: State) -> Iterator[State]:
+    """A running Postgres 18 with the stack's roles."""
+    database.start(state)
+    yield state
+    database.stop()
+    database.remove()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(state: State) -> Iterator[str]:
+    """A running broker."""
+    stack.start_kafka(state)
+    yield state.bootstrap
+    processes.stop("kafka")
+
+
+@pytest.fixture(scope="module")
+def new_database(postgres: State) -> Iterator[Callable[[str], str]]:
+    """Make an empty database owned by a role (`warehouse`, `shop`); its DSN. Dropped after the module."""
+    made: list[str] = []
+
+    def make(role: str) -> str:
+        name = f"{role}_{len(made)}_{os.urandom(3).hex()}"
+        with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(role)))
+        made.append(name)
+        return postgres.dsn(name, role)
+
+    yield make
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        for name in made:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def set_connection() -> Iterator[Callable[[str, str], None]]:
+    """Define an Airflow connection by its URI or JSON, for this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield lambda conn_id, value: patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", value)
+
+
+@pytest.fixture(scope="module")
+def warehouse_dsn(new_database: Callable[[str], str], set_connection: Callable[[str, str], None]) -> str:
+    """A fresh warehouse with its `ops` and `raw` tables, behind the Airflow connection `warehouse`."""
+    dsn = new_database("warehouse")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        ensure_schema(connection)
+    set_connection("warehouse", dsn)
+    return dsn
+
+
+@pytest.fixture(scope="module")
+def shop_dsn(new_database: Callable[[str], str], set_connection: Callable[[str, str], None]) -> str:
+    """A fresh, empty shop database, behind the Airflow connection `shop_postgres`."""
+    dsn = new_database("shop")
+    set_connection("shop_postgres", dsn)
+    return dsn
+
+
+@pytest.fixture(scope="module")
+def shop_kafka(kafka_bootstrap: str, set_connection: Callable[[str, str], None]) -> str:
+    """The broker, behind the Airflow connection `shop_kafka`."""
+    extra = {"bootstrap.servers": kafka_bootstrap, "group.id": "tests"}
+    set_connection("shop_kafka", json.dumps({"conn_type": "kafka", "extra": extra}))
+    return kafka_bootstrap
