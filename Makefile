@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-STACK := $(BIN)/python -m include.demo
+STACK := PYTHONPATH=plugins $(BIN)/python -m include.demo
 export UV_PYTHON_DOWNLOADS := never
 # Given on the command line (`make up AIRFLOW_PORT=8090`) or in the environment; unset, a free port is found.
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR

@@ -13,16 +13,24 @@ A failed run publishes nothing: readers keep the last good marts, and the next r
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
-from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS, warehouse_group
+from ecommerce.dag_parts import BUILD_GROUP, CLAIM_POOL, DEFAULT_ARGS, warehouse_group
 from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
 from ecommerce.sensors import (
     CoreReconciliationSensor,
     FreshnessSensor,
+    QualitySensor,
     SourceReconciliationSensor,
     VolumeSensor,
 )
 from ecommerce.sources import SOURCES
 from ecommerce.windows import warehouse_params
+
+SENSORS: dict[str, type[QualitySensor]] = {
+    "freshness": FreshnessSensor,
+    "reconciliation_source": SourceReconciliationSensor,
+    "reconciliation_core": CoreReconciliationSensor,
+    "volume": VolumeSensor,
+}
 
 
 @dag(
@@ -35,7 +43,7 @@ from ecommerce.windows import warehouse_params
     doc_md=__doc__,
     tags=["ecommerce", "warehouse"],
 )
-def ecommerce_warehouse():
+def ecommerce_warehouse() -> None:
     window = ResolveWindow(task_id="window")
 
     with TaskGroup("extract") as extract:
@@ -45,15 +53,15 @@ def ecommerce_warehouse():
     claim = ClaimDirtyDates(
         task_id="claim",
         extract_task_ids={source: task.task_id for source, task in extracts.items()},
+        build_group_id=BUILD_GROUP,
         pool=CLAIM_POOL,
         trigger_rule="none_failed",
     )
 
+    # Audited again even where nothing had to be built.
     with TaskGroup("quality") as quality:
-        FreshnessSensor(task_id="freshness")
-        SourceReconciliationSensor(task_id="reconciliation_source")
-        CoreReconciliationSensor(task_id="reconciliation_core")
-        VolumeSensor(task_id="volume")
+        for task_id, sensor in SENSORS.items():
+            sensor(task_id=task_id, trigger_rule="none_failed")
 
     refresh_marts = RefreshMarts(task_id="refresh_marts")
 

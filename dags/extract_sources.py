@@ -2,7 +2,8 @@
 ### Extract one source
 
 The same extract task as in `ecommerce_warehouse`, alone, for a window of your choice (UTC days, both inclusive;
-empty means yesterday). It loads `raw` and marks the days that changed; the next `ecommerce_warehouse` run rebuilds them.
+empty means yesterday). It loads `raw` and marks the days that changed; the next `ecommerce_warehouse` run rebuilds
+them.
 """
 
 import pendulum
@@ -31,7 +32,7 @@ def extract_dag(source: str) -> None:
         doc_md=__doc__,
         tags=["ecommerce", "extract"],
     )
-    def extract():
+    def extract() -> None:
         ExtractSource(task_id="extract", source=source)
 
     extract()

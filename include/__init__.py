@@ -1,0 +1,1 @@
+"""What the DAGs work with: SQL, the dbt project, the demo stack."""

@@ -204,7 +204,8 @@ def _show_marts(state: State) -> None:
         marts = [
             name
             for (name,) in connection.execute(
-                "select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind = 'r' order by 1"
+                "select relname from pg_class"
+                " where relnamespace = to_regnamespace('marts') and relkind = 'r' order by 1"
             )
         ]
         counts = {

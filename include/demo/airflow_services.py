@@ -13,15 +13,13 @@ from pathlib import Path
 
 import httpx
 
+from ecommerce.dbt_project import DBT_PROJECT, MANIFEST, project_files
 from include.demo import processes
 from include.demo.errors import StackError
 from include.demo.state import ROOT, STACK, State
 
 #: In the order of their start: tasks talk to the API server, so it comes first.
 SERVICES = ("api-server", "scheduler", "dag-processor", "triggerer")
-
-DBT_PROJECT = ROOT / "include" / "dbt"
-MANIFEST = DBT_PROJECT / "target" / "manifest.json"
 
 
 def environment(state: State) -> dict[str, str]:
@@ -75,10 +73,7 @@ def build_manifest() -> None:
 
     :raises StackError: dbt cannot parse the project
     """
-    sources = [path for path in DBT_PROJECT.rglob("*") if path.suffix in (".sql", ".yml", ".md", ".yaml")]
-    newest = max(
-        path.stat().st_mtime for path in sources if not {"target", "logs"} & set(path.relative_to(DBT_PROJECT).parts)
-    )
+    newest = max(path.stat().st_mtime for path in project_files())
     if MANIFEST.exists() and MANIFEST.stat().st_mtime > newest:
         return
     parsed = subprocess.run(

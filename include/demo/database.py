@@ -51,7 +51,9 @@ def _home() -> Path:
     """
     if not _is_root():
         return STACK / "postgres"
-    return Path("/var/tmp") / f"ecommerce-warehouse-{hashlib.sha256(str(STACK).encode()).hexdigest()[:12]}"
+    # The name is this stack's own, and the folder is closed to others.
+    name = f"ecommerce-warehouse-{hashlib.sha256(str(STACK).encode()).hexdigest()[:12]}"
+    return Path("/var/tmp") / name  # noqa: S108
 
 
 def _account() -> dict[str, object]:

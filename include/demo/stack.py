@@ -196,6 +196,7 @@ def _values(state: State) -> dict[str, str]:
 
 
 def start_kafka(state: State) -> None:
+    """Start the broker if it is not running, and wait until it listens."""
     if processes.find("kafka") is None:
         (STACK / "kafka").mkdir(parents=True, exist_ok=True)
         processes.start(

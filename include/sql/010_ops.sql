@@ -12,12 +12,14 @@ create table if not exists ops.load_batch (
     rows_loaded bigint not null default 0,
     rows_unchanged bigint not null default 0,
     rows_quarantined bigint not null default 0,
+    rows_removed bigint not null default 0, -- held before, gone from the source now
     started_at timestamptz not null,
     finished_at timestamptz,
     dag_id text,
     run_id text,
     try_number integer,
     error text,
+    built_by text, -- the run whose models were built with it
     check (window_start < window_end),
     check (status <> 'loaded' or rows_read = rows_loaded + rows_unchanged + rows_quarantined)
 );
@@ -60,8 +62,10 @@ create table if not exists ops.build (
     dag_id text not null,
     as_of_date date,
     is_full_refresh boolean not null,
+    project_digest text not null, -- of the dbt project's files
     claimed_at timestamptz not null,
-    finished_at timestamptz
+    finished_at timestamptz,
+    is_published boolean not null default false
 );
 create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import requests
 from airflow.providers.http.hooks.http import HttpHook
@@ -29,15 +30,16 @@ def note_failure(context: Context) -> None:
     reason = f"{ti.task_id}: {context.get('exception')}"
     try:
         hook = HttpHook(method="GET", http_conn_id=AIRFLOW_API)
-        session = hook.get_conn()
-        login, password = session.auth.username, session.auth.password
-        session.auth = None
+        account = hook.get_connection(AIRFLOW_API)
+        session = requests.Session()
         token = session.post(
-            hook.url_from_endpoint("/auth/token"), json={"username": login, "password": password}, timeout=10
+            hook.url_from_endpoint("/auth/token"),
+            json={"username": account.login, "password": account.password},
+            timeout=10,
         )
         token.raise_for_status()
         session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-        url = hook.url_from_endpoint(f"/api/v2/dags/{run.dag_id}/dagRuns/{requests.utils.quote(run.run_id, safe='')}")
+        url = hook.url_from_endpoint(f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}")
         held = session.get(url, timeout=10)
         held.raise_for_status()
         notes = [note for note in (held.json().get("note"), reason) if note]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from ecommerce.callbacks import note_failure
+from ecommerce.dbt_project import DBT_PROJECT, MANIFEST
 from ecommerce.warehouse import WAREHOUSE
 
 OWNER = "data-platform"
@@ -23,7 +23,8 @@ DEFAULT_ARGS: dict[str, Any] = {
 #: One slot: of the runs that want to build, one waits at a time, and the others take no worker while they queue.
 CLAIM_POOL = "warehouse_claim"
 
-DBT_PROJECT = Path(__file__).parents[2] / "include" / "dbt"
+#: The task group that builds.
+BUILD_GROUP = "warehouse"
 
 #: How Cosmos runs dbt: `watcher` (one `dbt build`, each node its own task) or `local` (a dbt command a task).
 EXECUTION_MODE = os.environ.get("ECOMMERCE_DBT_EXECUTION_MODE", "watcher")
@@ -53,10 +54,8 @@ def warehouse_group() -> Any:
     from cosmos.profiles import PostgresUserPasswordProfileMapping
 
     return DbtTaskGroup(
-        group_id="warehouse",
-        project_config=ProjectConfig(
-            dbt_project_path=DBT_PROJECT, manifest_path=DBT_PROJECT / "target" / "manifest.json"
-        ),
+        group_id=BUILD_GROUP,
+        project_config=ProjectConfig(dbt_project_path=DBT_PROJECT, manifest_path=MANIFEST),
         profile_config=ProfileConfig(
             profile_name="ecommerce",
             target_name="airflow",

@@ -7,7 +7,7 @@ collide on each other's tables, and a publish must find in `marts_build` what it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from psycopg import Connection
@@ -17,10 +17,11 @@ from ecommerce.errors import LeaseLost
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run is to rebuild: the as-of date of its models, and the days of each source."""
+    """What a run is to rebuild: the as-of date of its models, the days of each source, and whether anything changed."""
 
     as_of_date: date | None
     days: dict[str, list[date]]
+    is_build_needed: bool = True
 
     def __str__(self) -> str:
         if not self.days:
@@ -35,10 +36,13 @@ def holder(connection: Connection) -> tuple[str, str] | None:
     return (row[0], row[1]) if row else None
 
 
-def take(connection: Connection, dag_id: str, run_id: str, *, full_refresh: bool, over: str | None) -> Claim | None:
+def take(
+    connection: Connection, dag_id: str, run_id: str, *, project: str, full_refresh: bool, over: str | None
+) -> Claim | None:
     """
-    Take the lease and claim every mark that is not published yet; None when another run was quicker.
+    Take the lease and claim every mark and batch that is not published yet; None when another run was quicker.
 
+    :param project: digest of the dbt project's files, see `ecommerce.dbt_project`
     :param over: run_id of a holder that the caller knows to have ended; its marks come along
     """
     with connection.transaction():
@@ -49,15 +53,43 @@ def take(connection: Connection, dag_id: str, run_id: str, *, full_refresh: bool
             )
         if holder(connection) is not None:
             return None
+        is_needed = full_refresh or _is_stale(connection, project)
         connection.execute(
-            "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, claimed_at)"
-            " select %s, %s, as_of_date, %s, now() from ops.as_of"
+            "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at)"
+            " select %s, %s, as_of_date, %s, %s, now() from ops.as_of"
             " on conflict (run_id) do update set as_of_date = excluded.as_of_date, claimed_at = excluded.claimed_at,"
-            "  is_full_refresh = excluded.is_full_refresh, finished_at = null",
-            [run_id, dag_id, full_refresh],
+            "  is_full_refresh = excluded.is_full_refresh, project_digest = excluded.project_digest,"
+            "  finished_at = null, is_published = false",
+            [run_id, dag_id, full_refresh, project],
         )
         connection.execute("update ops.dirty_date set claimed_by = %s, claimed_at = now()", [run_id])
-        return pending(connection)
+        connection.execute(
+            f"update ops.load_batch set built_by = %s where {_NOT_PUBLISHED}",
+            [run_id],
+        )
+        return replace(pending(connection), is_build_needed=is_needed)
+
+
+#: Batches that no published build has taken in.
+_NOT_PUBLISHED = (
+    "load_batch.status = 'loaded' and not exists ("
+    " select from ops.build where build.run_id = load_batch.built_by and build.is_published)"
+)
+
+
+def _is_stale(connection: Connection, project: str) -> bool:
+    """Whether a build would give other marts than the last published one: new rows, another "today", other models."""
+    row = connection.execute(
+        "with last as ("
+        " select build.* from ops.build where build.is_published order by build.finished_at desc limit 1"
+        f"), news as (select from ops.load_batch where {_NOT_PUBLISHED} and (rows_loaded > 0 or rows_removed > 0))"
+        " select not exists (select from last) or exists (select from news)"
+        " or exists (select from ops.dirty_date)"
+        " or (select last.project_digest <> %s from last)"
+        " or (select last.as_of_date is distinct from as_of.as_of_date from last cross join ops.as_of)",
+        [project],
+    ).fetchone()
+    return row is None or bool(row[0])
 
 
 def pending(connection: Connection) -> Claim:
@@ -78,7 +110,8 @@ def release(connection: Connection, run_id: str) -> None:
     :raises LeaseLost: another run has taken over; what this run built may not be published
     """
     released = connection.execute(
-        "update ops.build set finished_at = now() where run_id = %s and finished_at is null", [run_id]
+        "update ops.build set finished_at = now(), is_published = true where run_id = %s and finished_at is null",
+        [run_id],
     ).rowcount
     if not released:
         raise LeaseLost(

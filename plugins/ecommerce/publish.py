@@ -108,7 +108,7 @@ def _merge(connection: Connection, mart: _Mart) -> Published:
     )
     # analyze: dbt has just made the table, and without statistics the join of two big marts goes wrong.
     connection.execute(sql.SQL("analyze {}").format(sql.Identifier("marts_build", mart.name)))
-    counts = dict(
+    counts: dict[str, int] = dict(
         connection.execute(
             sql.SQL(
                 "with merged as ("

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import psycopg
 from airflow.providers.postgres.hooks.postgres import PostgresHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from ecommerce.errors import SourceError
 
@@ -31,7 +33,10 @@ def postgres(conn_id: str) -> Iterator[psycopg.Connection]:
     :raises SourceError: there is no such connection, or the server refuses it
     """
     try:
-        connection = PostgresHook(postgres_conn_id=conn_id, options=_SESSION).get_conn()
+        # psycopg 3, which the hook takes where it is installed.
+        connection = cast("psycopg.Connection", PostgresHook(postgres_conn_id=conn_id, options=_SESSION).get_conn())
+    except AirflowNotFoundException as error:
+        raise SourceError(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
     except psycopg.OperationalError as error:
         raise SourceError(
             f"cannot connect to Postgres by the connection {conn_id!r}: {str(error).strip()}; "

@@ -1,6 +1,6 @@
 -- The shop as the warehouse knows it: valid rows only, typed, trimmed, defaults filled in.
--- Reads `source.*`: each file as text; a version log's rows carry read_number, 1 for the opening state
--- and 2 for the final one. Variables: first_day and as_of_date, both inclusive.
+-- Reads `source.*`: each file as text; a version log's rows carry read_number, 1 for the opening
+-- state and 2 for the final one. Variables: first_day and as_of_date, both inclusive.
 
 -- Orders recorded in the window. Grain: order; of several with one id the last recorded counts.
 create table shop.loaded_order as
@@ -19,7 +19,7 @@ with typed as (
         coalesce(to_number(discount_applied), 0) as discount_rate,
         coalesce(to_cents(to_number(shipping_cost)), 0) as shipping_cost,
         to_date(order_date) as order_date,
-        to_naive_timestamp(created_at) as created_at,
+        to_naive_timestamp(created_at) as created_at
     from source.sales_fact
     where
         to_number(order_amount) >= 0
@@ -42,20 +42,21 @@ where
     and created_at < getvariable('as_of_date') + 1
 qualify row_number() over (partition by order_id order by created_at desc) = 1;
 
--- Events of the window. Grain: customer, product, type and instant; a repeated message is one event.
+-- Events of the window. Grain: customer, product, type and instant: a repeated message is one.
 create table shop.event as
 select distinct
     clean(customer_id) as customer_id,
     clean(product_id) as product_id,
     clean(interaction_type) as interaction_type,
-    to_timestamp_utc("timestamp") as event_at,
+    to_timestamp_utc("timestamp") as event_at
 from source.kafka_stream
 where
     clean(customer_id) is not null
     and clean(product_id) is not null
     and clean(interaction_type) is not null
     and to_timestamp_utc("timestamp") is not null
-    and to_timestamp_utc(coalesce(published_at, "timestamp")) >= getvariable('first_day')::timestamptz
+    and to_timestamp_utc(coalesce(published_at, "timestamp"))
+    >= getvariable('first_day')::timestamptz
     and to_timestamp_utc(coalesce(published_at, "timestamp"))
     < (getvariable('as_of_date') + 1)::timestamptz;
 
@@ -65,11 +66,11 @@ select
     clean(city) as city,
     to_number(temperature) as temperature,
     to_number(precipitation) as precipitation,
-    to_date("date") as weather_date,
+    to_date(date) as weather_date
 from source.weather_data
 where
     clean(city) is not null
-    and to_date("date") between getvariable('first_day') and getvariable('as_of_date')
+    and to_date(date) between getvariable('first_day') and getvariable('as_of_date')
     and not is_refused(temperature, to_number(temperature))
     and not is_refused(precipitation, to_number(precipitation))
     and coalesce(to_number(precipitation) >= 0, true);
@@ -79,7 +80,7 @@ create table shop.product_name as
 select
     clean(product_id) as product_id,
     clean(product_name) as product_name,
-    read_number,
+    read_number
 from source.product
 where clean(product_id) is not null and clean(product_name) is not null;
 
@@ -95,7 +96,7 @@ select
     coalesce(to_boolean(discontinued), false) as is_discontinued,
     to_date(launch_date) as launch_date,
     to_date(last_updated) as last_updated,
-    read_number,
+    read_number
 from source.product_category
 where
     clean(product_id) is not null
@@ -112,7 +113,7 @@ where
     and coalesce(to_number(cost_price) >= 0, true)
     and coalesce(to_number(retail_price) >= 0, true);
 
--- What an order's category and cost depend on. Grain: product version, half-open [valid_from, valid_to).
+-- What an order's category and cost depend on. Grain: product version, [valid_from, valid_to).
 -- The first version reaches back for ever; a change counts from its last_updated, never before the
 -- version it follows, and without a date from when it was read, which is after every order.
 create table shop.product_version as
@@ -121,9 +122,10 @@ with dated as (
     select
         *,
         case
-            when bool_and(last_updated is not null) over versions then max(last_updated) over versions
+            when bool_and(last_updated is not null) over versions
+                then max(last_updated) over versions
             else date 'infinity'
-        end as changed_on,
+        end as changed_on
     from shop.product_category
     window versions as (partition by product_id order by read_number)
 
@@ -138,7 +140,7 @@ select
         when lag(read_number) over versions is null then date '-infinity'
         else changed_on
     end as valid_from,
-    coalesce(lead(changed_on) over versions, date 'infinity') as valid_to,
+    coalesce(lead(changed_on) over versions, date 'infinity') as valid_to
 from dated
 window versions as (partition by product_id order by read_number);
 
@@ -177,12 +179,12 @@ select
     latest_category.stock_level,
     latest_category.reorder_point,
     coalesce(latest_category.is_discontinued, false) as is_discontinued,
-    latest_category.launch_date,
+    latest_category.launch_date
 from known
 left join latest_name on known.product_id = latest_name.product_id
 left join latest_category on known.product_id = latest_category.product_id;
 
--- Grain: subscription as last read; one that vanished from the source is gone, one that is refused is not.
+-- Grain: subscription as last read; what vanished from the source is gone, what is refused is not.
 create table shop.subscription as
 select
     clean(subscription_id) as subscription_id,
@@ -190,7 +192,7 @@ select
     clean(plan_type) as plan_type,
     coalesce(to_cents(to_number(monthly_fee)), 0) as monthly_fee,
     to_date(subscription_start_date) as start_date,
-    to_date(subscription_end_date) as end_date,
+    to_date(subscription_end_date) as end_date
 from source.subscription_data
 where
     clean(subscription_id) in (
@@ -205,14 +207,14 @@ where
     and coalesce(to_number(monthly_fee) >= 0, true)
 qualify row_number() over (partition by clean(subscription_id) order by read_number desc) = 1;
 
--- Grain: customer; the latest version of each, deleted or not, and an inferred one for each that only a
--- fact names.
+-- Grain: customer; the latest version of each, deleted or not, and an inferred one for each that
+-- only a fact names.
 create table shop.current_customer as
 with latest as (
 
     select
         clean(customer_id) as customer_id,
-        clean(customer_name) as customer_name,
+        clean(customer_name) as customer_name
     from source.customer
     where
         clean(customer_id) is not null
@@ -236,7 +238,7 @@ known as (
 
 select
     known.customer_id,
-    latest.customer_name,
+    latest.customer_name
 from known
 left join latest on known.customer_id = latest.customer_id;
 
@@ -248,7 +250,7 @@ select
     product_version.category_name,
     product_version.subcategory,
     loaded_order.order_amount
-    - loaded_order.order_quantity * product_version.cost_price as gross_profit,
+    - loaded_order.order_quantity * product_version.cost_price as gross_profit
 from shop.loaded_order
 left join shop.product_version
     on
@@ -257,15 +259,15 @@ left join shop.product_version
         and loaded_order.order_date < product_version.valid_to
 where loaded_order.order_amount > 0;
 
--- Grain: every day from the first order to the as-of date. A day without orders has made 0; the profit of
--- a day whose orders all lack a cost is unknown, so null.
+-- Grain: every day from the first order to the as-of date. A day without orders has made 0; the
+-- profit of a day whose orders all lack a cost is unknown, so null.
 create table shop.sales_day as
 with every_day as (
 
     select
         unnest(
             generate_series(min(order_date), getvariable('as_of_date'), interval 1 day)
-        )::date as order_date,
+        )::date as order_date
     from shop.counted_order
 
 )
@@ -278,7 +280,7 @@ select
         else sum(counted_order.gross_profit)
     end as gross_profit,
     count(counted_order.order_id) as orders,
-    count(distinct counted_order.customer_id) as customers,
+    count(distinct counted_order.customer_id) as customers
 from every_day
 left join shop.counted_order on every_day.order_date = counted_order.order_date
 group by every_day.order_date;

@@ -1,4 +1,5 @@
--- What a source's text means: null where it is blank, and where its type refuses it (see `is_refused`).
+-- What a source's text means: null where it is blank, and where its type refuses it, which
+-- `is_refused` tells apart.
 
 create macro clean(source_text) as
     nullif(trim(source_text, e' \t\r\n'), '');

@@ -4,7 +4,7 @@
 
 create macro in_cents(amount) as (amount * 100)::hugeint;
 
--- numerator / denominator in units of 1/steps: round(x) = floor(x + 1/2) = (2n + d) // 2d for n, d > 0.
+-- In units of 1/steps, since round(n/d) = floor(n/d + 1/2) = (2n + d) // 2d for n, d > 0.
 create macro rounded_quotient(numerator, denominator, steps) as
     sign(numerator) * sign(denominator)
     * ((2 * abs(numerator) * steps + abs(denominator)) // (2 * nullif(abs(denominator), 0)));

@@ -78,7 +78,7 @@ class KafkaReader:
         :raises SourceError: no broker, no topic, or silence before the end of the read
         """
         try:
-            consumer: Consumer = _ConsumerHook(self.source.connection).get_conn
+            consumer = self._connect()
             try:
                 yield from self._read(consumer, resume)
             finally:
@@ -86,7 +86,20 @@ class KafkaReader:
         except KafkaException as error:
             raise SourceError(
                 f"{self.source.name}: topic {self.topic!r} at the connection {self.source.connection!r} "
-                f"cannot be read: {error.args[0]}"
+                f"cannot be read: {error.args[0].str()}"
+            ) from error
+
+    def _connect(self) -> Consumer:
+        try:
+            return _ConsumerHook(self.source.connection).get_conn
+        except AirflowNotFoundException as error:
+            raise SourceError(
+                f"{self.source.name}: there is no connection {self.source.connection!r}; "
+                "add it under Admin → Connections"
+            ) from error
+        except ValueError as error:
+            raise SourceError(
+                f"{self.source.name}: the connection {self.source.connection!r} cannot be used: {error}"
             ) from error
 
     def _read(self, consumer: Consumer, resume: Positions) -> Iterator[list[str | None]]:
@@ -108,12 +121,12 @@ class KafkaReader:
                 partition = message.partition()
                 if partition not in open_ends:
                     continue
-                error = message.error()
+                error, offset = message.error(), message.offset() or 0
                 if error and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
-                if not error and message.offset() < open_ends[partition]:
+                if not error and offset < open_ends[partition]:
                     yield self._row(message)
-                if error or message.offset() >= open_ends[partition] - 1:
+                if error or offset >= open_ends[partition] - 1:
                     del open_ends[partition]
                     consumer.incremental_unassign([TopicPartition(self.topic, partition)])
         self.positions = {self.topic: {partition: end for partition, (_, end) in ranges.items()}}
@@ -183,7 +196,8 @@ class KafkaReader:
             return nothing, "the message has no value (a tombstone)"
         try:
             document = json.loads(value)
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
+            # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python refuses to read.
             return nothing, f"the value is not JSON: {type(error).__name__}"
         if not isinstance(document, dict):
             return nothing, f"the value is not a JSON object but {type(document).__name__}"

@@ -28,7 +28,7 @@ class PostgresReader:
         self.columns = [column.name for column in source.columns]
         self._window = window
 
-    def read(self, resume: Positions) -> Iterator[memoryview]:
+    def read(self, resume: Positions) -> Iterator[bytes | bytearray | memoryview]:
         """COPY blocks of the table's rows; only the window's where the source has a window column."""
         with postgres(self.source.connection) as connection:
             try:

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import Variable
-from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from ecommerce.errors import SourceError
@@ -58,6 +58,11 @@ class WeatherReader:
                     f"{self.source.name}: the weather API answered {error.response.status_code} for {city} "
                     f"{self._window}: {error.response.text[:300]}"
                 ) from error
+            except AirflowNotFoundException as error:
+                raise SourceError(
+                    f"{self.source.name}: there is no connection {self.source.connection!r}; "
+                    "add it under Admin → Connections"
+                ) from error
             except (requests.RequestException, ValueError) as error:
                 raise SourceError(
                     f"{self.source.name}: no usable answer from the weather API at the connection "
@@ -93,8 +98,8 @@ class WeatherReader:
         response = session.get(
             hook.url_from_endpoint(ENDPOINT),
             params={
-                "latitude": latitude,
-                "longitude": longitude,
+                "latitude": str(latitude),
+                "longitude": str(longitude),
                 "start_date": str(self._window.start),
                 "end_date": str(self._window.last),
                 "daily": ",".join(_FIELDS.values()),

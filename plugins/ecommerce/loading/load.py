@@ -27,16 +27,19 @@ PROGRESS_SECONDS = 5.0
 ANALYZE_ROWS = 1_000
 
 #: A block of Postgres COPY text, or one row of texts.
-Chunk = bytes | memoryview | Sequence[str | None]
+Chunk = bytes | bytearray | memoryview | Sequence[str | None]
 
 
 class Reader(Protocol):
     """What an extractor offers: it only reads, and knows nothing of `raw`."""
 
-    #: names of the staged columns, in the order of the chunks' values
-    columns: Sequence[str]
-    #: next offset per topic and partition once everything was read; empty where the source has none
-    positions: Mapping[str, Mapping[int, int]]
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the staged columns, in the order of the chunks' values."""
+
+    @property
+    def positions(self) -> Mapping[str, Mapping[int, int]]:
+        """Topic → partition → next offset, once everything was read; empty where the source has none."""
 
     def read(self, resume: Positions) -> Iterator[Chunk]:
         """
@@ -132,7 +135,15 @@ def _load(
     for topic, positions in reader.positions.items():
         ledger.store_positions(connection, topic, positions, batch_id)
     unchanged = read - landed.loaded - quarantined
-    ledger.close_batch(connection, batch_id, read=read, loaded=landed.loaded, unchanged=unchanged, refused=quarantined)
+    ledger.close_batch(
+        connection,
+        batch_id,
+        read=read,
+        loaded=landed.loaded,
+        unchanged=unchanged,
+        refused=quarantined,
+        removed=landed.removed,
+    )
     return LoadResult(
         source=source.name,
         window_start=str(window.start),
@@ -170,7 +181,7 @@ def _stage(connection: Connection, source: Source, reader: Reader) -> int:
     with connection.cursor() as cursor:
         with cursor.copy(target) as copy:
             for chunk in itertools.chain(first, chunks):
-                if isinstance(chunk, (bytes, memoryview)):
+                if isinstance(chunk, (bytes, bytearray, memoryview)):
                     copy.write(chunk)
                     size += len(chunk)
                 else:

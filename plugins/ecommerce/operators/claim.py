@@ -9,6 +9,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.bases.skipmixin import SkipMixin
 
 from ecommerce import lease
+from ecommerce.dbt_project import project_digest
 from ecommerce.sources import SOURCES
 from ecommerce.warehouse import WAREHOUSE, warehouse
 from ecommerce.windows import request_of
@@ -21,19 +22,28 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
     """
     Take the lease of the build and all marks that are not published yet, also those of runs that failed.
 
-    Waits while another run builds. A dry run reports what would be rebuilt and skips
-    everything after it.
+    Waits while another run builds. Where nothing has changed since the last publication, the build is skipped and
+    what is there is audited again. A dry run reports what would be rebuilt and skips everything after it.
 
     :param extract_task_ids: the extract tasks by source, whose figures a dry run reports
+    :param build_group_id: the task group that builds
     :param warehouse_conn_id: the Postgres that holds ``ops``
     """
 
-    def __init__(self, *, extract_task_ids: dict[str, str], warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        extract_task_ids: dict[str, str],
+        build_group_id: str,
+        warehouse_conn_id: str = WAREHOUSE,
+        **kwargs: Any,
+    ) -> None:
         # Not `reschedule`: with LocalExecutor a task that comes back within seconds can be failed by mistake.
         kwargs.setdefault("poke_interval", timedelta(seconds=2))
         kwargs.setdefault("timeout", timedelta(hours=12))
         super().__init__(**kwargs)
         self.extract_task_ids = extract_task_ids
+        self.build_group_id = build_group_id
         self.warehouse_conn_id = warehouse_conn_id
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -52,22 +62,26 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
                 connection,
                 run.dag_id,
                 run.run_id,
+                project=project_digest(),
                 full_refresh=request.full_refresh,
                 over=held_by[1] if held_by else None,
             )
         if claim is None:
             return PokeReturnValue(is_done=False)
         self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if request.full_refresh else "")
-        return PokeReturnValue(
-            is_done=True, xcom_value={source: [str(day) for day in days] for source, days in claim.days.items()}
-        )
+        days = {source: [str(day) for day in days] for source, days in claim.days.items()}
+        return PokeReturnValue(is_done=True, xcom_value={"days": days, "is_build_needed": claim.is_build_needed})
 
     def execute(self, context: Context) -> Any:
-        """As a sensor does; a dry run ends here and skips what follows."""
-        days = super().execute(context)
+        """As a sensor does, then skip what is not needed."""
+        claimed = super().execute(context)
+        after = self.get_flat_relatives(upstream=False)
         if request_of(context).dry_run:
-            self.skip(context["ti"], self.get_flat_relatives(upstream=False))
-        return days
+            self.skip(context["ti"], after)
+        elif not claimed["is_build_needed"]:
+            self.log.info("nothing has changed since the last publication; the build is skipped")
+            self.skip(context["ti"], [task for task in after if task.task_id.startswith(f"{self.build_group_id}.")])
+        return claimed
 
     def _is_alive(self, context: Context, dag_id: str, run_id: str) -> bool:
         """False for a run that ended without giving the lease back; a deleted run counts as ended."""

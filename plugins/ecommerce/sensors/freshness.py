@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from psycopg import Connection
 
-from ecommerce.sensors.base import Judgement, QualitySensor
+from ecommerce.sensors.base import Judgement, QualitySensor, Status
 from ecommerce.sources import SOURCES
 from ecommerce.windows import Request
 
@@ -34,5 +34,5 @@ class FreshnessSensor(QualitySensor):
                 message = f"all {len(days)} days of {request.window} are loaded"
             else:
                 message = f"{missing} of the {len(days)} days of {request.window} are not loaded, the first {first}"
-            status = "pass" if not missing else "fail" if source in request.sources else "warn"
+            status: Status = "pass" if not missing else "fail" if source in request.sources else "warn"
             yield Judgement(source, status, len(days) - missing, len(days), message)

@@ -82,11 +82,15 @@ class SourceReconciliationSensor(QualitySensor):
             "copy (select order_id::text, order_amount::text from public.sales_fact"
             " where created_at >= {} and created_at < {}) to stdout"
         ).format(request.window.start, request.window.end)
-        with postgres(SOURCES["sales_fact"].connection) as source, source.cursor() as reading:
-            with reading.copy(query) as blocks, connection.cursor() as writing:
-                with writing.copy("copy pg_temp.at_source from stdin") as target:
-                    for block in blocks:
-                        target.write(block)
+        with (
+            postgres(SOURCES["sales_fact"].connection) as source,
+            source.cursor() as reading,
+            connection.cursor() as writing,
+            reading.copy(query) as blocks,
+            writing.copy("copy pg_temp.at_source from stdin") as target,
+        ):
+            for block in blocks:
+                target.write(block)
 
 
 #: Pairs that must agree: subject, what is observed, what it must equal. Each query gives a count and an amount.

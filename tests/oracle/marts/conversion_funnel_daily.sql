@@ -8,7 +8,7 @@ with days as (
         count(*) filter (where interaction_type = 'purchase') as purchases,
         count(distinct customer_id) filter (where interaction_type = 'view') as viewers,
         count(distinct customer_id) filter (where interaction_type = 'add_to_cart') as carters,
-        count(distinct customer_id) filter (where interaction_type = 'purchase') as buyers,
+        count(distinct customer_id) filter (where interaction_type = 'purchase') as buyers
     from shop.event
     group by event_at::date
 
@@ -18,5 +18,5 @@ select
     *,
     percent(carters, viewers) as view_to_cart_percent,
     percent(buyers, carters) as cart_to_purchase_percent,
-    percent(buyers, viewers) as view_to_purchase_percent,
+    percent(buyers, viewers) as view_to_purchase_percent
 from days

@@ -2,7 +2,7 @@ with units as (
 
     select
         product_id,
-        sum(order_quantity) as units_sold_30d,
+        sum(order_quantity) as units_sold_30d
     from shop.counted_order
     where order_date between getvariable('as_of_date') - 29 and getvariable('as_of_date')
     group by product_id
@@ -30,6 +30,6 @@ select
     end as product_status,
     coalesce(units.units_sold_30d, 0) as units_sold_30d,
     ratio_1(30 * current_product.stock_level, units.units_sold_30d) as days_of_stock,
-    getvariable('as_of_date') - current_product.launch_date as days_since_launch,
+    getvariable('as_of_date') - current_product.launch_date as days_since_launch
 from shop.current_product
 left join units on current_product.product_id = units.product_id

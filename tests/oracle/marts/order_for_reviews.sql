@@ -4,7 +4,7 @@ with flagged as (
         counted_order.*,
         current_customer.customer_name,
         counted_order.discount_rate > 0.30 as is_high_discount,
-        counted_order.shipping_cost * 10 > counted_order.order_amount as is_high_shipping,
+        counted_order.shipping_cost * 10 > counted_order.order_amount as is_high_shipping
     from shop.counted_order
     inner join shop.current_customer on counted_order.customer_id = current_customer.customer_id
 
@@ -23,6 +23,6 @@ select
     case
         when is_high_discount and is_high_shipping then 'High'
         else 'Medium'
-    end as review_priority,
+    end as review_priority
 from flagged
 where is_high_discount or is_high_shipping

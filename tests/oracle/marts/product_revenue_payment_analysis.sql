@@ -5,7 +5,7 @@ with by_payment_method as (
         category_name,
         payment_method,
         sum(order_amount) as revenue,
-        count(*) as order_count,
+        count(*) as order_count
     from shop.counted_order
     group by order_month, category_name, payment_method
 
@@ -14,6 +14,6 @@ with by_payment_method as (
 select
     *,
     sum(revenue) over category_month as category_revenue,
-    percent(revenue, sum(revenue) over category_month) as payment_method_percent,
+    percent(revenue, sum(revenue) over category_month) as payment_method_percent
 from by_payment_method
 window category_month as (partition by revenue_month, category_name)

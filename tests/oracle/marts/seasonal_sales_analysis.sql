@@ -5,7 +5,7 @@ with months as (
         category_name,
         date_trunc('quarter', order_month)::date as sales_quarter,
         sum(order_amount) as monthly_revenue,
-        count(*) as monthly_orders,
+        count(*) as monthly_orders
     from shop.counted_order
     group by order_month, category_name
 
@@ -16,7 +16,7 @@ quarters as (
     select
         sales_quarter,
         category_name,
-        sum(monthly_revenue) as quarterly_revenue,
+        sum(monthly_revenue) as quarterly_revenue
     from months
     group by sales_quarter, category_name
 
@@ -32,7 +32,7 @@ categories as (
         sum(monthly_revenue) as revenue,
         max(monthly_revenue) as best_revenue,
         min(monthly_revenue) as worst_revenue,
-        sum(in_cents(monthly_revenue) * in_cents(monthly_revenue)) as sum_of_squares,
+        sum(in_cents(monthly_revenue) * in_cents(monthly_revenue)) as sum_of_squares
     from months
     group by category_name
 
@@ -53,7 +53,7 @@ variations as (
                         )::double
                         / (months - 1)
                     ) / in_cents(revenue)::double
-        end::decimal(38, 2) as coefficient_of_variation_percent,
+        end::decimal(38, 2) as coefficient_of_variation_percent
     from categories
 
 ),
@@ -75,7 +75,7 @@ with_previous as (
             when months.sales_quarter > categories.first_quarter
                 then coalesce(previous_quarters.quarterly_revenue, 0)
         end as previous_quarter_revenue,
-        variations.coefficient_of_variation_percent,
+        variations.coefficient_of_variation_percent
     from months
     inner join categories on months.category_name is not distinct from categories.category_name
     inner join variations on months.category_name is not distinct from variations.category_name
@@ -97,8 +97,8 @@ with_previous as (
 select
     sales_month,
     category_name,
-    year(sales_month) as "year",
-    quarter(sales_month) as "quarter",
+    year(sales_month) as year,
+    quarter(sales_month) as quarter,
     case
         when month(sales_month) in (12, 1, 2) then 'Winter'
         when month(sales_month) in (3, 4, 5) then 'Spring'
@@ -122,5 +122,5 @@ select
         when monthly_revenue * category_months > category_revenue then 'Above Average'
         else 'Below Average'
     end as performance_category,
-    percent(monthly_revenue * category_months, category_revenue) as percent_of_average,
+    percent(monthly_revenue * category_months, category_revenue) as percent_of_average
 from with_previous

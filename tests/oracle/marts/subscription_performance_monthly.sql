@@ -1,5 +1,5 @@
--- A month's opening is the evening of the day before it, its closing the evening of its last day, or of the
--- as-of date. Every plan has a row a month from the first start of any plan.
+-- A month opens on the evening before it and closes on that of its last day, or of the as-of date.
+-- Every plan has a row a month from the first start of any plan.
 with months as (
 
     select
@@ -7,7 +7,7 @@ with months as (
             generate_series(
                 date_trunc('month', min(start_date)), getvariable('as_of_date'), interval 1 month
             )
-        )::date as revenue_month,
+        )::date as revenue_month
     from shop.subscription
 
 ),
@@ -24,7 +24,7 @@ plan_months as (
         months.revenue_month,
         plans.plan_type,
         months.revenue_month - 1 as opening_day,
-        least(last_day(months.revenue_month), getvariable('as_of_date')) as closing_day,
+        least(last_day(months.revenue_month), getvariable('as_of_date')) as closing_day
     from months
     cross join plans
 
@@ -43,9 +43,10 @@ moves as (
         subscription.start_date
         between plan_months.revenue_month and plan_months.closing_day as is_new,
         subscription.end_date
-        between plan_months.revenue_month and plan_months.closing_day as is_churned,
+        between plan_months.revenue_month and plan_months.closing_day as is_churned
     from plan_months
-    inner join shop.subscription on plan_months.plan_type is not distinct from subscription.plan_type
+    inner join shop.subscription
+        on plan_months.plan_type is not distinct from subscription.plan_type
 
 )
 
@@ -61,6 +62,6 @@ select
     count(*) filter (where is_churned) as churned_subscriptions,
     percent(
         count(*) filter (where is_churned), count(*) filter (where is_open_before)
-    ) as churn_percent,
+    ) as churn_percent
 from moves
 group by revenue_month, plan_type

@@ -17,7 +17,7 @@ with days as (
             when weather.precipitation < 2.5 then 'Light Rain'
             when weather.precipitation < 7.5 then 'Moderate Rain'
             else 'Heavy Rain'
-        end as precipitation_category,
+        end as precipitation_category
     from shop.weather
     inner join shop.sales_day on weather.weather_date = sales_day.order_date
     where weather.temperature is not null and weather.precipitation is not null
@@ -38,7 +38,7 @@ cities as (
         case
             when min(precipitation) < max(precipitation) and min(revenue) < max(revenue)
                 then corr(precipitation::double, revenue::double)
-        end::decimal(38, 4) as correlation_precipitation_revenue,
+        end::decimal(38, 4) as correlation_precipitation_revenue
     from days
     group by city
 
@@ -51,7 +51,7 @@ groups as (
         temperature_category,
         precipitation_category,
         count(*) as days,
-        sum(revenue) as revenue,
+        sum(revenue) as revenue
     from days
     group by city, temperature_category, precipitation_category
 
@@ -65,6 +65,6 @@ select
     ratio(groups.revenue, groups.days) as avg_daily_revenue,
     percent(groups.revenue * cities.days, groups.days * cities.revenue) as revenue_index,
     cities.correlation_temperature_revenue,
-    cities.correlation_precipitation_revenue,
+    cities.correlation_precipitation_revenue
 from groups
 inner join cities on groups.city = cities.city

@@ -39,7 +39,8 @@ def test_orders_count_by_when_they_were_recorded_once_and_if_they_are_worth_some
         {"order_amount": ""}, {"order_amount": "-0.01"}, {"order_amount": "NaN"}, {"order_amount": "1e16"},
         {"order_quantity": "-1"}, {"order_quantity": "1.5"}, {"discount_applied": "1.01"},
         {"discount_applied": "-0.01"}, {"shipping_cost": "-0.01"}, {"order_id": ""}, {"product_id": "  "},
-        {"customer_id": ""}, {"order_date": "", "created_at": "2024-01-10"}, {"order_date": "2024-02-30", "created_at": "2024-01-10"}, {"created_at": ""},
+        {"customer_id": ""}, {"created_at": ""}, {"order_date": "", "created_at": "2024-01-10"},
+        {"order_date": "2024-02-30", "created_at": "2024-01-10"},
     ],
 )  # fmt: skip
 def test_refused_orders_do_not_count_nor_name_a_customer(shop, refused: dict[str, str]) -> None:

@@ -1,0 +1,21 @@
+# Astronomer Runtime 3.3-8 carries Apache Airflow 3.3.2, the version that requirements.txt pins. Python 3.12, because
+# dbt-core 1.11 cannot be imported on 3.14, the Runtime's default.
+# The `-base` variant: the plain one installs requirements.txt by an ONBUILD step, which refuses a file that names
+# apache-airflow. The steps below are the same ones, less that line.
+FROM astrocrpublic.azurecr.io/runtime:3.3-8-python-3.12-base
+
+USER root
+
+COPY packages.txt .
+RUN /usr/local/bin/install-system-packages
+
+COPY requirements.txt .
+# Another version of Airflow than the image's is not taken out, so the installer refuses it and the build fails.
+RUN sed -i '/^apache-airflow==3\.3\.2$/d' requirements.txt && /usr/local/bin/install-python-dependencies
+
+USER astro
+
+COPY --chown=astro:0 . .
+
+# The DAG is rendered from dbt's manifest; parsing dbt for it in every Airflow process would cost seconds each time.
+RUN dbt parse --project-dir include/dbt --profiles-dir include/dbt
