@@ -53,11 +53,11 @@ dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader]
 airflow: setup ## Airflow's command line on the stack: make airflow ARGS="dags list"
 	@$(STACK) airflow $(ARGS)
 
-test: setup ## all tests: unit, integration, DAG runs, browser-free; under 15 minutes on 2 cores
+test: setup ## all tests: unit, integration, whole DAG runs; under 15 minutes on 2 cores
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/dags
 
-check-real: setup ## marts against an independent computation: DATA=folder [FROM= TO=]
-	@$(BIN)/python -m tests.oracle "$(DATA)" $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) --dsn "$$($(STACK) dsn)"
+check-real: setup ## marts against an independent computation: DATA=folder FROM= TO=
+	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"
 
 lint: setup ## ruff, mypy, sqlfluff
 	@$(BIN)/ruff check .

@@ -25,9 +25,9 @@ for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT"):
 
 import psycopg  # noqa: E402
 import pytest  # noqa: E402
-from ecommerce.warehouse import ensure_schema  # noqa: E402
 from psycopg import sql  # noqa: E402
 
+from ecommerce.warehouse import ensure_schema  # noqa: E402
 from include.demo import database, processes, stack  # noqa: E402
 from include.demo.state import State, choose_port  # noqa: E402
 
@@ -75,7 +75,9 @@ def new_database(postgres: State) -> Iterator[Callable[[str], str]]:
     def make(role: str) -> str:
         name = f"{role}_{len(made)}_{os.urandom(3).hex()}"
         with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(role)))
+            connection.execute(
+                sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(role))
+            )
         made.append(name)
         return postgres.dsn(name, role)
 

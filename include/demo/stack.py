@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def up() -> State:
         timed("Airflow's database", lambda: airflow_services.migrate(state))
         timed("Kafka broker", broker.result)
         timed("dbt manifest", manifest.result)
-    timed("weather API", lambda: _start_weather(state))
+    timed("weather API", lambda: start_weather(state))
     timed("Airflow", lambda: airflow_services.start(state))
     _apply_settings(state)
     return state
@@ -142,9 +143,7 @@ def fill(state: State, folder: Path, *, opening: Callable[[], None]) -> None:
         return
     if held.get("started"):
         # An earlier attempt was interrupted: the topic may hold half of the messages.
-        processes.stop("kafka")
-        shutil.rmtree(STACK / "kafka", ignore_errors=True)
-        start_kafka(state)
+        empty_broker(state)
     state.shop = {"folder": str(folder), "fingerprint": fingerprint, "started": "yes"}
     state.save()
     dsn = state.dsn("shop")
@@ -202,14 +201,23 @@ def start_kafka(state: State) -> None:
         processes.start(
             "kafka",
             [
-                airflow_services.command("noida-db"), "start", "--only", "kafka", "--host", "127.0.0.1",
+                # The binary itself: the command of that name is a wrapper that leaves it behind when it is stopped.
+                Path(str(files("noida_db"))) / "noida-db", "start", "--only", "kafka", "--host", "127.0.0.1",
                 "--kafka-port", str(state.ports["KAFKA_PORT"]), "--data-dir", STACK / "kafka",
             ],
         )  # fmt: skip
     processes.wait_until(lambda: _answers(state.ports["KAFKA_PORT"]), "kafka", seconds=30)
 
 
-def _start_weather(state: State) -> None:
+def empty_broker(state: State) -> None:
+    """Throw away every topic, and start the broker anew."""
+    processes.stop("kafka")
+    shutil.rmtree(STACK / "kafka", ignore_errors=True)
+    start_kafka(state)
+
+
+def start_weather(state: State) -> None:
+    """Serve the shop's weather, once there is a shop."""
     if processes.find("weather") is None and state.shop:
         port = str(state.ports["WEATHER_PORT"])
         module = "include.demo.shop.weather_api"
@@ -224,7 +232,7 @@ def _point_weather_at(state: State, folder: Path) -> None:
     """Serve this folder's weather, and tell Airflow of its cities."""
     state.shop["cities"] = json.dumps({city: list(place) for city, place in cities(folder).items()})
     processes.stop("weather")
-    _start_weather(state)
+    start_weather(state)
     _apply_settings(state)
 
 

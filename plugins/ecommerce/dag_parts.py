@@ -55,7 +55,7 @@ def warehouse_group() -> Any:
 
     return DbtTaskGroup(
         group_id=BUILD_GROUP,
-        project_config=ProjectConfig(dbt_project_path=DBT_PROJECT, manifest_path=MANIFEST),
+        project_config=ProjectConfig(dbt_project_path=DBT_PROJECT, manifest_path=MANIFEST, install_dbt_deps=False),
         profile_config=ProfileConfig(
             profile_name="ecommerce",
             target_name="airflow",
@@ -75,7 +75,6 @@ def warehouse_group() -> Any:
             node_converters={DbtResourceType("exposure"): _no_task},
         ),
         operator_args={
-            "install_deps": False,
             "full_refresh": "{{ params.full_refresh }}",
             **_MODE_ARGS[EXECUTION_MODE],
         },

@@ -78,12 +78,16 @@ _NOT_PUBLISHED = (
 
 
 def _is_stale(connection: Connection, project: str) -> bool:
-    """Whether a build would give other marts than the last published one: new rows, another "today", other models."""
+    """
+    Whether a build would give other marts than the last one: new rows, another "today", other models.
+
+    After a build that was not published always: what it left in `marts_build` has not passed the audit.
+    """
     row = connection.execute(
         "with last as ("
-        " select build.* from ops.build where build.is_published order by build.finished_at desc limit 1"
+        " select build.* from ops.build order by build.claimed_at desc limit 1"
         f"), news as (select from ops.load_batch where {_NOT_PUBLISHED} and (rows_loaded > 0 or rows_removed > 0))"
-        " select not exists (select from last) or exists (select from news)"
+        " select not exists (select from last where last.is_published) or exists (select from news)"
         " or exists (select from ops.dirty_date)"
         " or (select last.project_digest <> %s from last)"
         " or (select last.as_of_date is distinct from as_of.as_of_date from last cross join ops.as_of)",

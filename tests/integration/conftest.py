@@ -1,104 +1,23 @@
 """The warehouse as the tests of the loader, the lease, the publication and the sensors see it: empty each time."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from ecommerce.extractors import reader_of
-from ecommerce.loading import LoadResult, Reader, RunIdentity, load
-from ecommerce.loading.ledger import Positions
-from ecommerce.sources import SOURCES, Source
+
 from ecommerce.warehouse import warehouse
-from ecommerce.windows import Window
+from tests.integration.support import Loader
 
 SHOP_TABLES = (Path(__file__).parents[2] / "include" / "demo" / "shop" / "shop.sql").read_text()
-
-#: Everything but the note of which DDL was applied; what refers to a batch goes before the batches.
-_EMPTY = "; ".join(
-    f"delete from {table}"
-    for table in (
-        "ops.quarantine", "ops.kafka_offset", "ops.dirty_date", "ops.load_batch", "ops.build", "ops.check_result",
-        "ops.publication", *(f"raw.{source}" for source in SOURCES),
-    )
-)  # fmt: skip
-
-
-@dataclass
-class Rows:
-    """A reader of rows that the test gives it: dicts of texts, absent means null."""
-
-    source: Source
-    given: Sequence[dict[str, str | None]]
-
-    def __post_init__(self) -> None:
-        self.columns = [column.name for column in self.source.columns]
-        self.positions: dict[str, dict[int, int]] = {}
-
-    def read(self, resume: Positions) -> Iterator[list[str | None]]:
-        for row in self.given:
-            yield [row.get(name) for name in self.columns]
-
-
-@dataclass
-class Loader:
-    """A warehouse, and loads of it."""
-
-    connection: psycopg.Connection
-
-    def load(
-        self,
-        source: str | Source,
-        first: str,
-        last: str | None = None,
-        *,
-        rows: Sequence[dict[str, str | None]] | None = None,
-        reader: Reader | None = None,
-        dry_run: bool = False,
-        **changes: Any,
-    ) -> LoadResult:
-        """Load the days ``first`` to ``last``, from the real source or from the rows or the reader given."""
-        entry = replace(SOURCES[source] if isinstance(source, str) else source, **changes)
-        window = Window.of_days(date.fromisoformat(first), date.fromisoformat(last or first))
-        if rows is not None:
-            reader = Rows(entry, rows)
-        return load(
-            self.connection,
-            entry,
-            window,
-            reader or reader_of(entry, window),
-            run=RunIdentity("a_dag", "a_run"),
-            dry_run=dry_run,
-        )
-
-    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple]:
-        return self.connection.execute(query.encode(), parameters or None).fetchall()
-
-    def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
-        ((value,),) = self.rows(query, parameters)
-        return value
-
-    def marks(self) -> set[tuple[str, str]]:
-        """The days that are marked, by source; they are taken away, as a publication would."""
-        return {(s, str(d)) for s, d in self.rows("delete from ops.dirty_date returning source, dirty_date")}
-
-    def everything(self) -> dict[str, list[tuple]]:
-        """Every row of raw and ops."""
-        tables = self.rows(
-            "select format('%I.%I', schemaname, tablename) from pg_tables"
-            " where schemaname in ('raw', 'ops') order by 1"
-        )
-        return {name: sorted(map(repr, self.rows(f"select * from {name}"))) for (name,) in tables}  # type: ignore[misc]
 
 
 @pytest.fixture
 def connection(warehouse_dsn: str) -> Iterator[psycopg.Connection]:
     """The warehouse, by its Airflow connection, without a row."""
     with warehouse() as connection:
-        connection.execute(_EMPTY.encode())
+        Loader(connection).empty()
         yield connection
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow.providers.apache.kafka.hooks.base import KafkaBaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 from confluent_kafka import (
     OFFSET_END,
     TIMESTAMP_NOT_AVAILABLE,

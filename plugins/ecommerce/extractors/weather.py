@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -73,7 +74,8 @@ class WeatherReader:
     @staticmethod
     def _cities() -> dict[str, tuple[float, float]]:
         try:
-            cities = Variable.get(CITIES, deserialize_json=True)
+            # Not by `deserialize_json`: Airflow takes a variable that is no JSON for one that is missing.
+            cities = json.loads(Variable.get(CITIES))
             return {city: (float(latitude), float(longitude)) for city, (latitude, longitude) in cities.items()}
         except (AirflowRuntimeError, KeyError) as error:
             raise SourceError(

@@ -191,11 +191,12 @@ def _extend_version_log(connection: Connection, source: Source, window: Window, 
 
 
 def _collect_changed_days(connection: Connection) -> None:
-    connection.execute(sql.SQL("create temp table {} (day date not null) on commit drop").format(_CHANGED))
+    connection.execute(sql.SQL("create temp table {} (day date) on commit drop").format(_CHANGED))
 
 
 def _mark_changed(connection: Connection, source: Source, batch_id: int) -> int:
-    return _mark(connection, source, batch_id, sql.SQL("select distinct day from {}").format(_CHANGED))
+    days = sql.SQL("select distinct day from {} where day is not null").format(_CHANGED)
+    return _mark(connection, source, batch_id, days)
 
 
 def _mark_touched(connection: Connection, source: Source, touch: Touch, batch_id: int) -> int:
@@ -237,9 +238,7 @@ def _columns(source: Source) -> sql.Composed:
 
 
 def _day(source: Source) -> sql.SQL:
-    if source.day is None:
-        raise ValueError(f"source {source.name} names no day that its rows change")
-    return sql.SQL(source.day)
+    return sql.SQL(source.day or "null::date")
 
 
 def _equal(names: Sequence[str], one: str, other: str) -> sql.Composed:

@@ -66,5 +66,9 @@ class ExtractSource(BaseOperator):
             raise AirflowFailException(str(error)) from error
         self.log.info("%s", result)
         figures = asdict(result)
+        if request.dry_run:
+            # Skipped, not successful: a success would tell everyone who schedules on the asset that it changed.
+            context["ti"].xcom_push(key="return_value", value=figures)
+            raise AirflowSkipException(f"dry run, nothing was changed: {result}")
         context["outlet_events"][raw_asset(self.source)].extra.update(figures)
         return figures

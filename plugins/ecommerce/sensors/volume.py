@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from psycopg import Connection
 
@@ -14,7 +15,7 @@ HISTORY_WEEKS = 8
 MINIMUM_WEEKS = 4
 #: Outside these shares of the expected orders a day warns.
 LOW, HIGH = 0.4, 2.5
-#: So many days without one order, at the window's end, where at least this many orders were expected, fail.
+#: So many days without one order, up to the window's end, where at least this many orders were expected, fail.
 OUTAGE_DAYS = 3
 OUTAGE_EXPECTED = 30
 
@@ -29,7 +30,9 @@ class VolumeSensor(QualitySensor):
     check_name = "volume"
 
     def judge(self, connection: Connection, request: Request, run_id: str) -> Iterator[Judgement]:
-        """One judgement for the window's odd days, and one for an outage at its end."""
+        """One judgement for the window's odd days, and one for an outage at its end, whether or not it began inside."""
+        # A daily run has one day: the days before it, where they were loaded, tell an outage from a holiday.
+        before = [request.window.start - timedelta(days=n) for n in range(OUTAGE_DAYS - 1, 0, -1)]
         days = connection.execute(
             "with orders as ("
             "  select order_date, count(*) as n from raw.sales_fact group by order_date"
@@ -40,13 +43,22 @@ class VolumeSensor(QualitySensor):
             "   and earlier.order_date >= asked.day - %(weeks)s * 7"
             "   and extract(isodow from earlier.order_date) = extract(isodow from asked.day))::numeric"
             " from unnest(%(days)s::date[]) as asked(day) left join orders on orders.order_date = asked.day"
+            " where asked.day >= %(start)s or exists (select from ops.load_batch where source = 'sales_fact'"
+            "  and status = 'loaded' and window_start <= asked.day and asked.day < window_end)"
             " order by 1",
-            {"minimum": MINIMUM_WEEKS, "weeks": HISTORY_WEEKS, "days": list(request.window.days)},
+            {
+                "minimum": MINIMUM_WEEKS,
+                "weeks": HISTORY_WEEKS,
+                "days": [*before, *request.window.days],
+                "start": request.window.start,
+            },
         ).fetchall()
-        judged = [(day, n, float(expected)) for day, n, expected in days if expected]
+        comparable = [(day, n, float(expected)) for day, n, expected in days if expected]
+        judged = [(day, n, expected) for day, n, expected in comparable if day >= request.window.start]
         if not judged:
             message = f"no day of {request.window} has {MINIMUM_WEEKS} earlier weeks to compare with"
-            yield Judgement("raw.sales_fact", "pass", sum(n for _, n, _ in days), None, message)
+            orders = sum(n for day, n, _ in days if day >= request.window.start)
+            yield Judgement("raw.sales_fact", "pass", orders, None, message)
             return
         odd = [f"{day}: {n} of about {expected:.0f}" for day, n, expected in judged if not LOW <= n / expected <= HIGH]
         yield Judgement(
@@ -57,7 +69,7 @@ class VolumeSensor(QualitySensor):
             f"{len(odd)} of {len(judged)} days have an unusual number of orders"
             + (f": {', '.join(odd[:5])}" if odd else ""),
         )
-        last = judged[-OUTAGE_DAYS:]
+        last = comparable[-OUTAGE_DAYS:]
         expected_last = round(sum(expected for _, _, expected in last))
         is_outage = len(last) == OUTAGE_DAYS and expected_last >= OUTAGE_EXPECTED and not any(n for _, n, _ in last)
         yield Judgement(

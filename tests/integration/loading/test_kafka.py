@@ -12,12 +12,14 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+
 from ecommerce.errors import QuarantineOverflow
 from ecommerce.extractors import kafka
 from ecommerce.extractors.kafka import KafkaReader
 from ecommerce.loading.ledger import Positions
 from ecommerce.sources import SOURCES
 from ecommerce.windows import Window
+from tests.integration.support import Loader
 
 PARTITIONS = 3
 Produce = Callable[..., None]
@@ -56,12 +58,12 @@ def event(customer: str, at: str, **values: Any) -> tuple[str, str]:
     return at, json.dumps(fields)
 
 
-def held(loader) -> dict[str, int]:
+def held(loader: Loader) -> dict[str, int]:
     """How many times each customer is held."""
     return dict(loader.rows("select customer_id, count(*) from raw.kafka_stream group by 1"))
 
 
-def positions(loader) -> dict[int, int]:
+def positions(loader: Loader) -> dict[int, int]:
     return dict(loader.rows("select partition, next_offset from ops.kafka_offset order by 1"))
 
 
@@ -81,29 +83,37 @@ def once(*names: str) -> dict[str, int]:
 ALL = once(*(f"{letter}{day}" for letter in "abc" for day in (1, 2, 3)))
 
 
-def test_a_message_with_everything_that_came_with_it(loader, topic: str, produce: Produce) -> None:
+def test_a_message_with_everything_that_came_with_it(loader: Loader, topic: str, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00.250", timestamp="2024-02-28T23:30:00-01:00"), partition=1)
     result = loader.load("kafka_stream", "2024-03-01")
     assert (result.rows_read, result.rows_loaded) == (1, 1)
     assert loader.rows("select * from raw.kafka_stream") == [
         (
-            "C1", "P1", "view", datetime(2024, 2, 29, 0, 30, tzinfo=UTC), topic, 1, 0,
-            datetime(2024, 3, 1, 10, 0, 0, 250000, tzinfo=UTC), result.batch_id, *loader.rows("select _loaded_at from raw.kafka_stream")[0],
+            "C1",
+            "P1",
+            "view",
+            datetime(2024, 2, 29, 0, 30, tzinfo=UTC),
+            topic,
+            1,
+            0,
+            datetime(2024, 3, 1, 10, 0, 0, 250000, tzinfo=UTC),
+            result.batch_id,
+            *loader.rows("select _loaded_at from raw.kafka_stream")[0],
         )
-    ]  # fmt: skip
+    ]
     # The window goes by the broker's time, the day that is rebuilt by the event's.
     assert loader.marks() == {("kafka_stream", "2024-02-29")}
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_window_is_turned_into_offsets_of_each_partition(loader) -> None:
+def test_a_window_is_turned_into_offsets_of_each_partition(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-02")
     assert held(loader) == once("a2", "b2", "c2")
     assert positions(loader) == {0: 4, 1: 0, 2: 2}
 
 
 @pytest.mark.usefixtures("three_days")
-def test_running_again_reads_nothing(loader) -> None:
+def test_running_again_reads_nothing(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01", "2024-03-03")
     loader.marks()
     before = loader.rows("select * from raw.kafka_stream order by _partition, _offset")
@@ -115,7 +125,7 @@ def test_running_again_reads_nothing(loader) -> None:
 
 
 @pytest.mark.usefixtures("three_days")
-def test_an_older_window_after_a_newer_one(loader) -> None:
+def test_an_older_window_after_a_newer_one(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-03")
     loader.load("kafka_stream", "2024-03-01")
     assert held(loader) == once("a1", "b1", "c1", "a3", "b3", "c3")
@@ -127,14 +137,14 @@ def test_an_older_window_after_a_newer_one(loader) -> None:
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_gap_is_caught_up(loader) -> None:
+def test_a_gap_is_caught_up(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01")
     assert loader.load("kafka_stream", "2024-03-03").rows_loaded == 6
     assert held(loader) == ALL
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_wide_window_over_what_is_known_in_part(loader) -> None:
+def test_a_wide_window_over_what_is_known_in_part(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-02")
     result = loader.load("kafka_stream", "2024-03-01", "2024-03-03")
     assert result.rows_loaded == 6
@@ -142,7 +152,7 @@ def test_a_wide_window_over_what_is_known_in_part(loader) -> None:
     assert held(loader) == ALL
 
 
-def test_what_arrives_late_is_read_by_the_next_load(loader, produce: Produce) -> None:
+def test_what_arrives_late_is_read_by_the_next_load(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"))
     loader.load("kafka_stream", "2024-03-01")
     produce(event("C2", "2024-03-01T20:00:00"), event("C3", "2024-03-02T01:00:00"))
@@ -150,18 +160,18 @@ def test_what_arrives_late_is_read_by_the_next_load(loader, produce: Produce) ->
     assert held(loader) == once("C1", "C2")
 
 
-def test_an_empty_topic_is_read_to_its_end(loader, topic: str) -> None:
+def test_an_empty_topic_is_read_to_its_end(loader: Loader, topic: str) -> None:
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
     assert positions(loader) == {0: 0, 1: 0, 2: 0}
 
 
-def test_a_window_without_messages_is_read_to_its_end(loader, produce: Produce) -> None:
+def test_a_window_without_messages_is_read_to_its_end(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), event("C2", "2024-03-05T10:00:00"))
     assert loader.load("kafka_stream", "2024-03-03").rows_read == 0
     assert positions(loader)[0] == 1
 
 
-def test_a_read_is_bounded_while_the_producer_goes_on(loader, produce: Produce) -> None:
+def test_a_read_is_bounded_while_the_producer_goes_on(loader: Loader, produce: Produce) -> None:
     produce(*(event(f"C{n}", "2024-03-01T10:00:00") for n in range(5)))
 
     class Overtaken(KafkaReader):
@@ -181,7 +191,7 @@ def test_a_read_is_bounded_while_the_producer_goes_on(loader, produce: Produce) 
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_loader_killed_between_messages_leaves_nothing(loader, other_connection: psycopg.Connection) -> None:
+def test_a_loader_killed_between_messages_leaves_nothing(loader: Loader, other_connection: psycopg.Connection) -> None:
     pid = loader.connection.info.backend_pid
     window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 3).date())
 
@@ -200,7 +210,7 @@ def test_a_loader_killed_between_messages_leaves_nothing(loader, other_connectio
     assert held(loader) == ALL
 
 
-def test_positions_and_messages_are_taken_together_or_not_at_all(loader, produce: Produce) -> None:
+def test_positions_and_messages_are_taken_together_or_not_at_all(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), *(("2024-03-01T10:00:00", "{") for _ in range(20)))
     with pytest.raises(QuarantineOverflow):
         loader.load("kafka_stream", "2024-03-01")
@@ -209,7 +219,7 @@ def test_positions_and_messages_are_taken_together_or_not_at_all(loader, produce
     assert (held(loader), positions(loader)) == (once("C1"), {0: 21, 1: 0, 2: 0})
 
 
-def test_a_dry_run_leaves_no_trace(loader, produce: Produce) -> None:
+def test_a_dry_run_leaves_no_trace(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), ("2024-03-01T10:00:00", "{"))
     before = loader.everything()
     result = loader.load("kafka_stream", "2024-03-01", dry_run=True)
@@ -239,22 +249,26 @@ def but(**values: Any) -> str:
         pytest.param(but(customer_id=17), "customer_id is not a text but int", id="number for text"),
         pytest.param(but(product_id=["P1"]), "product_id is not a text but list", id="list for text"),
         pytest.param(but(product_id="\0"), "product_id holds a character that Postgres cannot store", id="NUL"),
-        pytest.param(but(product_id="\udc80"), "product_id holds a character that Postgres cannot store", id="surrogate"),
+        pytest.param(
+            but(product_id="\udc80"), "product_id holds a character that Postgres cannot store", id="surrogate"
+        ),
         pytest.param(but(customer_id=None), "customer_id is missing", id="null"),
         pytest.param(but(interaction_type=" "), "interaction_type is missing", id="blank"),
         pytest.param("{}", "; ".join(f"{name} is missing" for name in GOOD), id="nothing in it"),
         pytest.param(
             but(timestamp="1709287200"),
-            "timestamp is not an ISO 8601 time such as 2024-01-31T23:59:59Z: 1709287200", id="epoch",
+            "timestamp is not an ISO 8601 time such as 2024-01-31T23:59:59Z: 1709287200",
+            id="epoch",
         ),
         pytest.param(
             but(timestamp="1999-12-31T23:00:00Z"),
-            "timestamp is outside the calendar 2010-01-01 to 2039-12-31: 1999-12-31T23:00:00Z", id="long ago",
+            "timestamp is outside the calendar 2010-01-01 to 2039-12-31: 1999-12-31T23:00:00Z",
+            id="long ago",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_message_that_cannot_be_taken_is_kept_with_its_reason(
-    loader, topic: str, produce: Produce, value: str | bytes | None, reason: str
+    loader: Loader, topic: str, produce: Produce, value: str | bytes | None, reason: str
 ) -> None:
     produce(event("before", "2024-03-01T09:00:00"))
     produce(("2024-03-01T10:00:00", value), key=b"\xffkey")
@@ -274,14 +288,18 @@ def test_a_message_that_cannot_be_taken_is_kept_with_its_reason(
         (
             reason,
             {
-                "topic": topic, "partition": 0, "offset": 1, "published_at": "2024-03-01T10:00:00+00:00",
-                "key": {"base64": "/2tleQ=="}, "value": kept,
+                "topic": topic,
+                "partition": 0,
+                "offset": 1,
+                "published_at": "2024-03-01T10:00:00+00:00",
+                "key": {"base64": "/2tleQ=="},
+                "value": kept,
             },
         )
-    ]  # fmt: skip
+    ]
 
 
-def test_refused_messages_count_as_read_and_are_kept_once(loader, produce: Produce) -> None:
+def test_refused_messages_count_as_read_and_are_kept_once(loader: Loader, produce: Produce) -> None:
     broken = ("2024-03-02T10:00:00", "{")
     produce(event("a1", "2024-03-01T10:00:00"), broken, broken, event("a2", "2024-03-02T11:00:00"))
     loader.load("kafka_stream", "2024-03-02")

@@ -6,6 +6,8 @@ from itertools import permutations
 import psycopg
 import pytest
 
+from tests.integration.support import Loader
+
 Insert = Callable[..., None]
 
 
@@ -20,11 +22,11 @@ def order(insert: Insert) -> Insert:
     return order
 
 
-def orders(loader) -> dict[str, str]:
+def orders(loader: Loader) -> dict[str, str]:
     return {order: str(amount) for order, amount in loader.rows("select order_id, order_amount from raw.sales_fact")}
 
 
-def test_a_window_is_whole_days_half_open(loader, order: Insert) -> None:
+def test_a_window_is_whole_days_half_open(loader: Loader, order: Insert) -> None:
     order("before", "2024-03-01", "2024-03-01 23:59:59.999999")
     order("first", "2024-03-02", "2024-03-02 00:00")
     order("last", "2024-03-03", "2024-03-03 23:59:59.999999")
@@ -35,9 +37,11 @@ def test_a_window_is_whole_days_half_open(loader, order: Insert) -> None:
     assert loader.marks() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
 
 
-def test_every_value_arrives_as_it_was(loader, order: Insert) -> None:
+def test_every_value_arrives_as_it_was(loader: Loader, order: Insert) -> None:
     order("O\t1\\N\n", "2024-03-01", "2024-03-01 12:34:56.789", order_amount="12.345", payment_method="")
-    order("O2", "2024-03-01", order_quantity=3, discount_applied="0.10", shipping_cost="1.5", payment_method="ä\N{SNAKE}")
+    order(
+        "O2", "2024-03-01", order_quantity=3, discount_applied="0.10", shipping_cost="1.5", payment_method="ä\N{SNAKE}"
+    )
     loader.load("sales_fact", "2024-03-01")
     assert loader.rows(
         "select order_id, order_amount::text, order_quantity, payment_method, discount_applied::text,"
@@ -48,7 +52,7 @@ def test_every_value_arrives_as_it_was(loader, order: Insert) -> None:
     ]
 
 
-def test_loading_again_changes_nothing(loader, order: Insert) -> None:
+def test_loading_again_changes_nothing(loader: Loader, order: Insert) -> None:
     for number in range(5):
         order(f"O{number}", "2024-03-01")
     order("bad", "2024-03-01", order_amount=-1)
@@ -65,22 +69,35 @@ def test_loading_again_changes_nothing(loader, order: Insert) -> None:
 @pytest.mark.parametrize(
     ("change", "removed", "loaded", "marked"),
     [
-        pytest.param("update sales_fact set order_amount = 11 where order_id = 'O2'", 1, 1, {"2024-03-02"}, id="corrected"),
-        pytest.param("update sales_fact set payment_method = null where order_id = 'O2'", 1, 1, {"2024-03-02"}, id="null"),
+        pytest.param(
+            "update sales_fact set order_amount = 11 where order_id = 'O2'", 1, 1, {"2024-03-02"}, id="corrected"
+        ),
+        pytest.param(
+            "update sales_fact set payment_method = null where order_id = 'O2'", 1, 1, {"2024-03-02"}, id="null"
+        ),
         pytest.param("delete from sales_fact where order_id = 'O2'", 1, 0, {"2024-03-02"}, id="deleted"),
         pytest.param(
-            "update sales_fact set order_date = '2024-01-15' where order_id = 'O2'", 1, 1,
-            {"2024-03-02", "2024-01-15"}, id="another day",
+            "update sales_fact set order_date = '2024-01-15' where order_id = 'O2'",
+            1,
+            1,
+            {"2024-03-02", "2024-01-15"},
+            id="another day",
         ),
         pytest.param(
             "insert into sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at)"
-            " values ('late', 'P', 'C', '2023-12-24', 5, '2024-03-02 08:00')", 0, 1, {"2023-12-24"}, id="late",
+            " values ('late', 'P', 'C', '2023-12-24', 5, '2024-03-02 08:00')",
+            0,
+            1,
+            {"2023-12-24"},
+            id="late",
         ),
-        pytest.param("update sales_fact set order_amount = -5 where order_id = 'O2'", 1, 0, {"2024-03-02"}, id="now bad"),
+        pytest.param(
+            "update sales_fact set order_amount = -5 where order_id = 'O2'", 1, 0, {"2024-03-02"}, id="now bad"
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_change_marks_its_own_days_alone(
-    loader, shop: psycopg.Connection, order: Insert, change: str, removed: int, loaded: int, marked: set[str]
+    loader: Loader, shop: psycopg.Connection, order: Insert, change: str, removed: int, loaded: int, marked: set[str]
 ) -> None:
     for number in (1, 2, 3):
         order(f"O{number}", f"2024-03-0{number}", payment_method="card")
@@ -90,12 +107,15 @@ def test_a_change_marks_its_own_days_alone(
     result = loader.load("sales_fact", "2024-03-01", "2024-03-03")
     assert (result.rows_removed, result.rows_loaded) == (removed, loaded)
     assert loader.marks() == {("sales_fact", day) for day in marked}
-    assert loader.rows("select order_id, order_amount, order_date from raw.sales_fact order by 1") == shop.execute(
-        "select order_id, order_amount, order_date from sales_fact where order_amount > 0 order by 1"
-    ).fetchall()
+    assert (
+        loader.rows("select order_id, order_amount, order_date from raw.sales_fact order by 1")
+        == shop.execute(
+            "select order_id, order_amount, order_date from sales_fact where order_amount > 0 order by 1"
+        ).fetchall()
+    )
 
 
-def test_rows_outside_the_window_stay(loader, shop: psycopg.Connection, order: Insert) -> None:
+def test_rows_outside_the_window_stay(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     order("O1", "2024-03-01")
     order("O2", "2024-03-02")
     loader.load("sales_fact", "2024-03-01", "2024-03-02")
@@ -104,7 +124,7 @@ def test_rows_outside_the_window_stay(loader, shop: psycopg.Connection, order: I
     assert set(orders(loader)) == {"O1"}
 
 
-def test_an_empty_window_empties_raw(loader, shop: psycopg.Connection, order: Insert) -> None:
+def test_an_empty_window_empties_raw(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     order("O1", "2024-03-01")
     loader.load("sales_fact", "2024-03-01")
     shop.execute("delete from sales_fact")
@@ -113,7 +133,9 @@ def test_an_empty_window_empties_raw(loader, shop: psycopg.Connection, order: In
     assert orders(loader) == {}
 
 
-def test_an_order_that_moved_to_a_later_window_is_held_once(loader, shop: psycopg.Connection, order: Insert) -> None:
+def test_an_order_that_moved_to_a_later_window_is_held_once(
+    loader: Loader, shop: psycopg.Connection, order: Insert
+) -> None:
     order("O1", "2024-03-01", order_amount=10)
     loader.load("sales_fact", "2024-03-01")
     loader.marks()
@@ -126,23 +148,26 @@ def test_an_order_that_moved_to_a_later_window_is_held_once(loader, shop: psycop
     assert orders(loader) == {"O1": "20"}
 
 
-def test_of_one_order_twice_in_a_load_the_latest_wins(loader, order: Insert) -> None:
+def test_of_one_order_twice_in_a_load_the_latest_wins(loader: Loader, order: Insert) -> None:
     order("O1", "2024-03-01", "2024-03-01 09:00", order_amount=1)
     order("O1", "2024-03-01", "2024-03-01 11:00", order_amount=2)
     order("O1 ", "2024-03-01", "2024-03-01 10:00", order_amount=3)
     result = loader.load("sales_fact", "2024-03-01")
     assert (result.rows_loaded, result.rows_quarantined) == (1, 2)
     assert orders(loader) == {"O1": "2"}
-    assert {(reason, payload["order_amount"]) for reason, payload in loader.rows("select reason, payload from ops.quarantine")} == {
+    assert {
+        (reason, payload["order_amount"])
+        for reason, payload in loader.rows("select reason, payload from ops.quarantine")
+    } == {
         ("order_id came more than once; another row with this key was taken", "1"),
         ("order_id came more than once; another row with this key was taken", "3"),
-    }  # fmt: skip
+    }
     assert loader.load("sales_fact", "2024-03-01").rows_unchanged == 3
 
 
 @pytest.mark.parametrize("sequence", list(permutations(["2024-03-01", "2024-03-02", "2024-03-03"])))
 def test_of_one_order_in_several_windows_the_latest_wins_in_any_order_of_loads(
-    loader, order: Insert, sequence: tuple[str, ...]
+    loader: Loader, order: Insert, sequence: tuple[str, ...]
 ) -> None:
     for day in ("01", "02", "03"):
         order("O1", f"2024-03-{day}", order_amount=int(day))
@@ -159,7 +184,9 @@ def test_of_one_order_in_several_windows_the_latest_wins_in_any_order_of_loads(
     assert [(result.rows_read, result.rows_unchanged) for result in again] == [(2, 2)] * 3
 
 
-def test_days_in_any_order_or_as_one_range_give_one_table(loader, order: Insert, connection: psycopg.Connection) -> None:
+def test_days_in_any_order_or_as_one_range_give_one_table(
+    loader: Loader, order: Insert, connection: psycopg.Connection
+) -> None:
     days = [f"2024-03-0{number}" for number in range(1, 6)]
     for number, day in enumerate(days):
         order(f"O{number}", day)
@@ -174,7 +201,9 @@ def test_days_in_any_order_or_as_one_range_give_one_table(loader, order: Insert,
 
 
 @pytest.mark.parametrize("is_held", [False, True])
-def test_a_dry_run_reports_and_leaves_no_trace(loader, shop: psycopg.Connection, order: Insert, is_held: bool) -> None:
+def test_a_dry_run_reports_and_leaves_no_trace(
+    loader: Loader, shop: psycopg.Connection, order: Insert, is_held: bool
+) -> None:
     order("O1", "2024-03-01")
     order("O2", "2024-03-02")
     order("bad", "2024-03-02", order_amount=-1)

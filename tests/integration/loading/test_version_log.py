@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+
 from ecommerce.errors import EmptySource
 from ecommerce.sources import SOURCES, Landing
+from tests.integration.support import Loader
 
 Insert = Callable[..., None]
 
@@ -47,18 +49,23 @@ def facts(connection: psycopg.Connection) -> None:
         )
 
 
-def versions(loader, source: str, columns: str) -> list[tuple]:
+def versions(loader: Loader, source: str, columns: str) -> list[tuple]:
     return loader.rows(f"select {columns} from raw.{source} order by _batch_id, {SOURCES[source].key[0]}")
 
 
-def test_the_life_of_a_key(loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_the_life_of_a_key(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C1", customer_name="Ada")
     customer("C2", customer_name="Bo")
     first = loader.load("customer", DAY)
     assert (first.rows_read, first.rows_loaded, first.rows_unchanged, first.rows_removed) == (2, 2, 0, 0)
 
     unchanged = loader.load("customer", DAY)
-    assert (unchanged.rows_read, unchanged.rows_loaded, unchanged.rows_unchanged, unchanged.rows_removed) == (2, 0, 2, 0)
+    assert (unchanged.rows_read, unchanged.rows_loaded, unchanged.rows_unchanged, unchanged.rows_removed) == (
+        2,
+        0,
+        2,
+        0,
+    )
 
     shop.execute("update customer set customer_name = 'Ada L' where customer_id = 'C1'")
     changed = loader.load("customer", DAY)
@@ -83,28 +90,39 @@ def test_the_life_of_a_key(loader, shop: psycopg.Connection, customer: Insert) -
 
 
 @pytest.mark.parametrize("source", VERSION_LOGS)
-def test_each_version_log_loads_and_loads_again(loader, insert: Insert, source: str) -> None:
+def test_each_version_log_loads_and_loads_again(loader: Loader, insert: Insert, source: str) -> None:
     samples = {
         "product": {"product_id": "P1", "product_name": "Ball", "product_category_id": None},
         "product_category": {
-            "product_id": "P1", "category_id": "K1", "category_name": "Toys", "cost_price": "1.005", "stock_level": -2,
-            "margin_percent": "-3.5", "discontinued": True, "launch_date": "2023-02-28", "last_updated": None,
+            "product_id": "P1",
+            "category_id": "K1",
+            "category_name": "Toys",
+            "cost_price": "1.005",
+            "stock_level": -2,
+            "margin_percent": "-3.5",
+            "discontinued": True,
+            "launch_date": "2023-02-28",
+            "last_updated": None,
         },
         "customer": {"customer_id": "C1", "start_date": "2020-02-29"},
         "subscription_data": {
-            "customer_id": 1000, "subscription_id": "S1", "subscription_start_date": "2024-01-01", "monthly_fee": 9,
+            "customer_id": 1000,
+            "subscription_id": "S1",
+            "subscription_start_date": "2024-01-01",
+            "monthly_fee": 9,
         },
-    }  # fmt: skip
+    }
     insert(source, **samples[source])
     assert loader.load(source, DAY).rows_loaded == 1
     assert loader.load(source, DAY).rows_unchanged == 1
     ((stored,),) = loader.rows(f"select to_jsonb(log) from raw.{source} as log")
     assert {name: stored[name] for name in samples[source]} == {
-        name: float(value) if name in ("cost_price", "margin_percent") else value for name, value in samples[source].items()
-    }  # fmt: skip
+        name: float(value) if name in ("cost_price", "margin_percent") else value
+        for name, value in samples[source].items()
+    }
 
 
-def test_a_version_is_valid_from_when_it_was_read(loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_a_version_is_valid_from_when_it_was_read(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C1", customer_name="Ada")
     before = datetime.now(UTC)
     loader.load("customer", "2019-01-01")
@@ -115,7 +133,9 @@ def test_a_version_is_valid_from_when_it_was_read(loader, shop: psycopg.Connecti
     assert before <= times[0] < times[1] <= after
 
 
-def test_a_version_is_valid_from_the_sources_own_change(loader, shop: psycopg.Connection, category: Insert) -> None:
+def test_a_version_is_valid_from_the_sources_own_change(
+    loader: Loader, shop: psycopg.Connection, category: Insert
+) -> None:
     category("P1", "2024-01-10")
     loader.load("product_category", DAY)
     shop.execute("update product_category set category_name = 'Games', last_updated = '2024-02-20'")
@@ -130,7 +150,7 @@ def test_a_version_is_valid_from_the_sources_own_change(loader, shop: psycopg.Co
     ]
 
 
-def test_a_change_without_a_date_is_valid_from_when_it_was_read(loader, category: Insert) -> None:
+def test_a_change_without_a_date_is_valid_from_when_it_was_read(loader: Loader, category: Insert) -> None:
     category("P1", None)
     before = datetime.now(UTC)
     loader.load("product_category", DAY)
@@ -139,7 +159,7 @@ def test_a_change_without_a_date_is_valid_from_when_it_was_read(loader, category
 
 
 @pytest.mark.parametrize("order", [("2024-02-01", "2024-03-01"), ("2024-03-01", "2024-02-01")])
-def test_of_one_key_twice_the_latest_change_counts(loader, category: Insert, order: tuple[str, str]) -> None:
+def test_of_one_key_twice_the_latest_change_counts(loader: Loader, category: Insert, order: tuple[str, str]) -> None:
     for day in order:
         category("P1", day, category_name=f"of {day}")
     result = loader.load("product_category", DAY)
@@ -148,7 +168,9 @@ def test_of_one_key_twice_the_latest_change_counts(loader, category: Insert, ord
     assert loader.load("product_category", DAY).rows_unchanged == 2
 
 
-def test_of_one_key_twice_without_a_date_the_choice_is_always_the_same(loader, shop: psycopg.Connection, customer) -> None:
+def test_of_one_key_twice_without_a_date_the_choice_is_always_the_same(
+    loader: Loader, shop: psycopg.Connection, customer
+) -> None:
     customer("C1", customer_name="Ada")
     customer("C1", customer_name="Bo")
     loader.load("customer", DAY)
@@ -160,7 +182,7 @@ def test_of_one_key_twice_without_a_date_the_choice_is_always_the_same(loader, s
     assert versions(loader, "customer", "customer_name") == held
 
 
-def test_a_refused_row_is_no_tombstone(loader, shop: psycopg.Connection, category: Insert) -> None:
+def test_a_refused_row_is_no_tombstone(loader: Loader, shop: psycopg.Connection, category: Insert) -> None:
     category("P1", "2024-01-01", cost_price=5)
     category("P2", "2024-01-01", cost_price=5)
     loader.load("product_category", DAY)
@@ -174,16 +196,16 @@ def test_a_refused_row_is_no_tombstone(loader, shop: psycopg.Connection, categor
 
 
 @pytest.mark.parametrize("source", VERSION_LOGS)
-def test_an_empty_source_is_refused(loader, insert: Insert, shop: psycopg.Connection, source: str) -> None:
+def test_an_empty_source_is_refused(loader: Loader, insert: Insert, shop: psycopg.Connection, source: str) -> None:
     values = {column.name: "1" for column in SOURCES[source].columns if column.required and "date" not in column.name}
     loader.load(source, DAY, rows=[values | {"subscription_start_date": "2024-01-01"}])
     held = loader.rows(f"select * from raw.{source}")
     with pytest.raises(EmptySource, match=rf"{source} at 'shop_postgres' holds no row; .* nothing was loaded"):
         loader.load(source, DAY)
     assert loader.rows(f"select * from raw.{source}") == held
-    assert loader.rows("select source, status, error like '%%holds no row%%' from ops.load_batch where status <> 'loaded'") == [
-        (source, "failed", True)
-    ]  # fmt: skip
+    assert loader.rows(
+        "select source, status, error like '%%holds no row%%' from ops.load_batch where status <> 'loaded'"
+    ) == [(source, "failed", True)]
 
 
 def days(*of_march: int) -> set[str]:
@@ -193,7 +215,7 @@ def days(*of_march: int) -> set[str]:
 
 @pytest.mark.usefixtures("facts")
 @pytest.mark.parametrize("source", ["product", "product_category", "customer"])
-def test_the_first_version_of_a_key_touches_all_its_days(loader, source: str) -> None:
+def test_the_first_version_of_a_key_touches_all_its_days(loader: Loader, source: str) -> None:
     row = {"product_id": "P1", "product_name": "Ball", "category_id": "K", "category_name": "T", "customer_id": " C1"}
     result = loader.load(source, DAY, rows=[row])
     assert result.days_marked == 8
@@ -201,7 +223,9 @@ def test_the_first_version_of_a_key_touches_all_its_days(loader, source: str) ->
 
 
 @pytest.mark.usefixtures("facts")
-def test_a_later_version_touches_the_days_from_its_opening_on(loader, category, shop: psycopg.Connection) -> None:
+def test_a_later_version_touches_the_days_from_its_opening_on(
+    loader: Loader, category, shop: psycopg.Connection
+) -> None:
     category("P1", "2024-01-01")
     loader.load("product_category", DAY)
     loader.marks()
@@ -212,7 +236,7 @@ def test_a_later_version_touches_the_days_from_its_opening_on(loader, category, 
 
 
 @pytest.mark.usefixtures("facts")
-def test_an_event_late_on_the_day_of_the_change_is_touched(loader, category, shop: psycopg.Connection) -> None:
+def test_an_event_late_on_the_day_of_the_change_is_touched(loader: Loader, category, shop: psycopg.Connection) -> None:
     category("P1", "2024-01-01")
     loader.load("product_category", DAY)
     loader.marks()
@@ -222,7 +246,9 @@ def test_an_event_late_on_the_day_of_the_change_is_touched(loader, category, sho
 
 
 @pytest.mark.usefixtures("facts")
-def test_what_is_changed_now_touches_no_day_before_today(loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_what_is_changed_now_touches_no_day_before_today(
+    loader: Loader, shop: psycopg.Connection, customer: Insert
+) -> None:
     customer("C1", customer_name="Ada")
     customer("C9", customer_name="Bo")
     loader.load("customer", DAY)
@@ -240,12 +266,12 @@ def test_what_is_changed_now_touches_no_day_before_today(loader, shop: psycopg.C
 
 
 @pytest.mark.usefixtures("facts")
-def test_a_subscription_touches_no_day(loader) -> None:
+def test_a_subscription_touches_no_day(loader: Loader) -> None:
     row = {"customer_id": "1", "subscription_id": "S1", "subscription_start_date": "2024-03-01"}
     assert loader.load("subscription_data", DAY, rows=[row]).days_marked == 0
 
 
-def test_a_dry_run_leaves_no_trace(loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_a_dry_run_leaves_no_trace(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C1", customer_name="Ada")
     loader.load("customer", DAY)
     shop.execute("update customer set customer_id = 'C2'")

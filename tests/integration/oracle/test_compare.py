@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -29,11 +29,12 @@ def oracle(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.fixture(scope="module")
-def warehouse_dsn(oracle: duckdb.DuckDBPyConnection, postgres_dsn: str, tmp_path_factory) -> str:
+def warehouse_dsn(oracle: duckdb.DuckDBPyConnection, new_database: Callable[[str], str], tmp_path_factory) -> str:
     """A warehouse whose marts are right, in types like those of a warehouse."""
     types = {"VARCHAR": "text", "HUGEINT": "bigint"}
     folder = tmp_path_factory.mktemp("marts")
-    with psycopg.connect(postgres_dsn) as warehouse:
+    dsn = new_database("warehouse")
+    with psycopg.connect(dsn) as warehouse:
         warehouse.execute("create schema marts")
         for mart in MARTS:
             described = oracle.execute(f"describe marts.{mart}").fetchall()
@@ -42,7 +43,7 @@ def warehouse_dsn(oracle: duckdb.DuckDBPyConnection, postgres_dsn: str, tmp_path
             oracle.execute(f"copy (select *, 'more' from marts.{mart}) to '{folder / mart}.csv' (header false)")
             with warehouse.cursor().copy(f"copy marts.{mart} from stdin (format csv)") as target:
                 target.write((folder / f"{mart}.csv").read_bytes())
-    return postgres_dsn
+    return dsn
 
 
 def judged(oracle: duckdb.DuckDBPyConnection, dsn: str, mart: str, change: str) -> Verdict:

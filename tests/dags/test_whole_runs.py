@@ -1,0 +1,241 @@
+"""
+Whole runs through the scheduler on the embedded stack, by the demo's own command line.
+
+The tests of this file build on each other's stack, each from the state it makes itself.
+"""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.demo import airflow_services
+from include.demo.state import ROOT
+from tests.dags.conftest import Demo
+from tests.oracle.compare import compare
+
+#: Days of the comparison between a range run, a backfill and scheduled runs.
+DAYS = 5
+
+
+def business_rows(demo: Demo) -> dict[str, tuple[int, str]]:
+    """Marts and raw, without what says when and by which batch a row came."""
+    raw = {
+        f"raw.{table}": demo.query(
+            "select count(*), md5(coalesce(string_agg(line, E'\\n' order by line), '')) from ("
+            " select (to_jsonb(held) - '_batch_id' - '_loaded_at' - '_valid_from')::text as line"
+            f" from raw.{table} as held) as lines"
+        )[0]
+        for (table,) in demo.query(
+            "select relname from pg_class where relnamespace = 'raw'::regnamespace and relkind = 'r'"
+        )
+    }
+    return {**demo.marts(), **raw}
+
+
+@pytest.fixture(scope="module")
+def whole_range(demo: Demo) -> Demo:
+    """The slice, read over its whole range in one run."""
+    outcome = demo.command("demo", "--data", str(demo.folder), "--from", str(demo.first), "--to", str(demo.last))
+    assert outcome.returncode == 0, outcome.stderr
+    assert "daily_revenue" in outcome.stderr
+    assert "login: admin" in outcome.stderr
+    return demo
+
+
+def test_marts_equal_the_independent_computation(whole_range: Demo) -> None:
+    assert compare(whole_range.folder, whole_range.first, whole_range.last, whole_range.warehouse) == []
+
+
+def test_demo_again_is_quick_and_changes_nothing(whole_range: Demo) -> None:
+    before = business_rows(whole_range)
+    runs = whole_range.query("select count(*) from dag_run", database="airflow")
+    again = whole_range.command(
+        "demo", "--data", str(whole_range.folder), "--from", str(whole_range.first), "--to", str(whole_range.last)
+    )
+    assert again.returncode == 0, again.stderr
+    assert whole_range.query("select count(*) from dag_run", database="airflow") == runs
+    assert business_rows(whole_range) == before
+
+
+def test_running_again_changes_no_row(whole_range: Demo) -> None:
+    before = business_rows(whole_range)
+    outcome = whole_range.command("run", "--from", str(whole_range.first), "--to", str(whole_range.last))
+    assert outcome.returncode == 0, outcome.stderr
+    assert business_rows(whole_range) == before
+    assert whole_range.query(
+        "select sum(rows_inserted + rows_updated + rows_deleted) from ops.publication"
+        " where publication_id = (select max(publication_id) from ops.publication)"
+    ) == [(0,)]
+    assert whole_range.query(
+        "select count(*) from ops.load_batch where rows_read <> rows_loaded + rows_unchanged + rows_quarantined"
+    ) == [(0,)]
+
+
+def test_dry_run_reports_and_changes_nothing(whole_range: Demo) -> None:
+    before = business_rows(whole_range)
+    batches = whole_range.query("select max(batch_id) from ops.load_batch")
+    outcome = whole_range.command("run", "--from", str(whole_range.first), "--to", str(whole_range.last), "--dry-run")
+    assert outcome.returncode == 0, outcome.stderr
+    assert business_rows(whole_range) == before
+    assert whole_range.query("select max(batch_id) from ops.load_batch") == batches
+    assert whole_range.query("select count(*) from ops.dirty_date") == [(0,)]
+
+
+def test_a_range_that_makes_no_sense_is_refused(whole_range: Demo) -> None:
+    outcome = whole_range.command("run", "--from", "2024-01-02", "--to", "2024-01-01")
+    assert outcome.returncode == 1
+    assert "start_date 2024-01-02 is after end_date 2024-01-01" in outcome.stderr
+
+
+def test_a_source_left_out_is_skipped_and_the_rest_is_rebuilt(whole_range: Demo) -> None:
+    day = whole_range.last - timedelta(days=1)
+    whole_range.query(
+        "update sales_fact set order_amount = order_amount + 1 where order_id ="
+        " (select min(order_id) from sales_fact where created_at::date = %s and order_amount > 0)",
+        day,
+        database="shop",
+    )
+    revenue = "select sum(daily_revenue) from marts.daily_revenue"
+    before = whole_range.query(revenue)[0][0]
+    outcome = whole_range.command("run", "--from", str(day), "--to", str(day), "--sources", "sales_fact")
+    assert outcome.returncode == 0, outcome.stderr
+    assert whole_range.query(revenue) == [(before + 1,)]
+    read = whole_range.query(
+        "select distinct source from ops.load_batch where run_id ="
+        " (select run_id from ops.build order by claimed_at desc limit 1)"
+    )
+    assert read == [("sales_fact",)]
+
+
+def test_a_failed_check_publishes_nothing_and_the_next_run_repairs(whole_range: Demo) -> None:
+    before = whole_range.marts()
+    # A row that no source has: the reconciliation between source and raw must see it.
+    whole_range.query(
+        "insert into raw.sales_fact select 'ORDER-NOBODY-SENT', product_id, customer_id, order_date, 5000, 1,"
+        " null, null, null, created_at, _batch_id, _loaded_at from raw.sales_fact where created_at::date = %s limit 1",
+        whole_range.last,
+    )
+    whole_range.query(
+        "insert into ops.dirty_date select 'sales_fact', order_date, _batch_id, now() from raw.sales_fact"
+        " where order_id = 'ORDER-NOBODY-SENT'"
+    )
+    try:
+        outcome = whole_range.command(
+            "run", "--from", str(whole_range.last), "--to", str(whole_range.last), "--sources", "weather_data"
+        )
+        assert outcome.returncode == 0, outcome.stderr
+        assert whole_range.marts() != before, "without sales in the run nobody compares with the source"
+        published = whole_range.marts()
+        # Now the source's own window is read with a trigger that keeps the surplus row where it is.
+        whole_range.query(
+            "create function raw.keep() returns trigger language plpgsql as"
+            " 'begin if old.order_id = ''ORDER-NOBODY-SENT'' then return null; end if; return old; end'"
+        )
+        whole_range.query(
+            "create trigger keep before delete on raw.sales_fact for each row execute function raw.keep()"
+        )
+        outcome = whole_range.command("run", "--from", str(whole_range.last), "--to", str(whole_range.last))
+        assert outcome.returncode == 1
+        assert "reconciliation_source failed" in outcome.stderr
+        assert "ORDER-NOBODY-SENT" in outcome.stderr
+        assert whole_range.marts() == published
+        note = whole_range.query(
+            "select note.content from dag_run_note as note inner join dag_run on dag_run.id = note.dag_run_id"
+            " where dag_run.state = 'failed' order by dag_run.queued_at desc limit 1",
+            database="airflow",
+        )
+        assert "ORDER-NOBODY-SENT" in note[0][0]
+        assert whole_range.query("select count(*) from ops.check_result where status = 'fail'") != [(0,)]
+    finally:
+        whole_range.query("drop trigger if exists keep on raw.sales_fact")
+        whole_range.query("drop function if exists raw.keep")
+    outcome = whole_range.command("run", "--from", str(whole_range.last), "--to", str(whole_range.last))
+    assert outcome.returncode == 0, outcome.stderr
+    assert whole_range.marts() == before
+
+
+def test_a_source_that_cannot_be_read_fails_the_run_with_its_reason(whole_range: Demo) -> None:
+    before = business_rows(whole_range)
+    whole_range.query("alter table customer rename column status to state", database="shop")
+    try:
+        outcome = whole_range.command("run", "--from", str(whole_range.last), "--to", str(whole_range.last))
+    finally:
+        whole_range.query("alter table customer rename column state to status", database="shop")
+    assert outcome.returncode == 1
+    assert "customer: the table at the connection" in outcome.stderr
+    assert '"status"' in outcome.stderr
+    assert business_rows(whole_range) == before
+
+
+def test_one_range_run_a_backfill_and_scheduled_runs_leave_the_same_marts(whole_range: Demo) -> None:
+    demo = whole_range
+    first = demo.first + timedelta(days=30)
+    days = [first + timedelta(days=n) for n in range(DAYS)]
+
+    demo.empty_warehouse()
+    outcome = demo.command("run", "--from", str(days[0]), "--to", str(days[-1]))
+    assert outcome.returncode == 0, outcome.stderr
+    by_range = business_rows(demo)
+    assert by_range["daily_revenue"][0] > 0
+
+    demo.empty_warehouse()
+    outcome = demo.command("backfill", "--from", str(days[0]), "--to", str(days[-1]))
+    assert outcome.returncode == 0, outcome.stderr
+    assert f"{DAYS} of {DAYS} runs done" in outcome.stderr
+    assert business_rows(demo) == by_range
+
+    demo.empty_warehouse()
+    script = Path(__file__).with_name("scheduled_runs.py")
+    outcome = subprocess.run(
+        [sys.executable, str(script), str(days[0]), str(days[-1])],
+        cwd=ROOT,
+        env=airflow_services.environment(demo.state),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr[-3000:]
+    assert business_rows(demo) == by_range
+
+
+def test_reader_sees_marts_and_nothing_else(whole_range: Demo) -> None:
+    with psycopg.connect(whole_range.state.dsn("warehouse", "reader"), autocommit=True) as reader:
+        assert reader.execute("select count(*) from marts.daily_revenue").fetchone() is not None
+        for table in ("raw.customer", "ops.load_batch", "core.dim_customer", "marts_build.daily_revenue"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(f"select * from {table}".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("delete from marts.daily_revenue")
+        columns = reader.execute(
+            "select count(*) from information_schema.columns"
+            " where table_schema = 'marts' and column_name like '%email%'"
+        ).fetchone()
+    assert columns == (0,)
+
+
+def test_dsn_prints_the_uri_and_nothing_else(whole_range: Demo) -> None:
+    outcome = whole_range.command("dsn", "--db", "shop")
+    assert outcome.stdout == whole_range.state.dsn("shop") + "\n"
+    assert outcome.stderr == ""
+
+
+def test_a_taken_port_is_a_clear_error(whole_range: Demo, tmp_path: Path) -> None:
+    taken = str(whole_range.state.ports["POSTGRES_PORT"])
+    outcome = subprocess.run(
+        [sys.executable, "-m", "include.demo", "up"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(tmp_path / "other"), "POSTGRES_PORT": taken},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert outcome.returncode == 1
+    assert f"port {taken} (POSTGRES_PORT) is taken" in outcome.stderr
+    assert "Traceback" not in outcome.stderr

@@ -1,0 +1,273 @@
+"""The weather by the archive protocol: the shop's own API, and one that does everything wrong."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import uvicorn
+from tenacity import wait_none
+
+from ecommerce.errors import SourceError
+from ecommerce.extractors import weather
+from ecommerce.extractors.weather import WeatherReader
+from include.demo.shop.weather_api import create_app
+from tests.integration.support import Loader
+
+CITIES = {"Berlin": [52.52, 13.41], "Hamburg": [53.55, 9.99]}
+
+MEASURED = """\
+date,temperature,precipitation,city
+2024-01-01,1.5,0.0,Berlin
+2024-01-02,-3.25,,Berlin
+2024-01-03,,12.25,Berlin
+2024-01-05,4,1,Berlin
+2024-01-01,2,3.5,Hamburg
+"""
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The shop's weather API over HTTP; its URL."""
+    folder = tmp_path_factory.mktemp("weather")
+    (folder / "weather_data.csv").write_text(MEASURED)
+    server = uvicorn.Server(uvicorn.Config(create_app(folder), log_level="warning"))
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+class Faulty(ThreadingHTTPServer):
+    """An API that answers what it is told to, and counts the requests."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status, self.body, self.claimed_length = 200, b"", 0
+        self.requests = 0
+        self.is_silent = False
+        self.is_over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def answers(self, status: int, body: str, *, claimed_length: int | None = None) -> None:
+        self.status, self.body = status, body.encode()
+        self.claimed_length = len(self.body) if claimed_length is None else claimed_length
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Faulty
+
+    def do_GET(self) -> None:
+        self.server.requests += 1
+        if self.server.is_silent:
+            self.server.is_over.wait(30)
+            return
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(self.server.claimed_length))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on the tests' terminal."""
+
+
+@pytest.fixture
+def faulty() -> Iterator[Faulty]:
+    with Faulty() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        yield server
+        server.is_over.set()
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cities; no patience between the tries, and little with a silent server."""
+    monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES))
+    monkeypatch.setattr(WeatherReader._ask.retry, "wait", wait_none())  # type: ignore[attr-defined]
+    monkeypatch.setattr(weather, "TIMEOUT", (1, 0.1))
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Point the connection at a URL."""
+    return lambda url: monkeypatch.setenv("AIRFLOW_CONN_WEATHER_API", url)
+
+
+def held(loader: Loader) -> list[tuple]:
+    return loader.rows("select city, date::text, temperature, precipitation from raw.weather_data order by 1, 2")
+
+
+def test_every_city_and_day_that_was_measured(loader: Loader, api: str, use: Callable[[str], None]) -> None:
+    use(api)
+    result = loader.load("weather_data", "2024-01-01", "2024-01-04")
+    assert held(loader) == [
+        ("Berlin", "2024-01-01", Decimal("1.5"), Decimal("0.0")),
+        ("Berlin", "2024-01-02", Decimal("-3.25"), None),
+        ("Berlin", "2024-01-03", None, Decimal("12.25")),
+        ("Hamburg", "2024-01-01", Decimal("2.0"), Decimal("3.5")),
+    ]
+    # 4 January has no observation, 5 January is not asked for.
+    assert (result.rows_read, result.rows_loaded, result.days_marked) == (4, 4, 3)
+    assert loader.marks() == {("weather_data", f"2024-01-0{day}") for day in (1, 2, 3)}
+    again = loader.load("weather_data", "2024-01-01", "2024-01-04")
+    assert (again.rows_unchanged, again.days_marked) == (4, 0)
+
+
+def answer(**values: Any) -> str:
+    daily = {"time": ["2024-01-01"], "temperature_2m_mean": [1.5], "precipitation_sum": [0.25]} | values
+    return json.dumps({"daily": {name: value for name, value in daily.items() if value is not None}})
+
+
+def test_a_corrected_day_is_replaced(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+    use(faulty.url)
+    faulty.answers(200, answer())
+    loader.load("weather_data", "2024-01-01")
+    loader.marks()
+    faulty.answers(200, answer(temperature_2m_mean=[2.5]))
+    result = loader.load("weather_data", "2024-01-01")
+    assert (result.rows_loaded, result.rows_removed) == (2, 2)
+    assert [temperature for _, _, temperature, _ in held(loader)] == [Decimal("2.5")] * 2
+    assert loader.marks() == {("weather_data", "2024-01-01")}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"temperature_2m_mean": ["warm"]}, "temperature is not a number: warm"),
+        ({"temperature_2m_mean": [float("nan")]}, "temperature is not a finite number: nan"),
+        ({"precipitation_sum": [-1]}, "precipitation is negative: -1"),
+        ({"time": ["1.1.2024"]}, "date is not a date such as 2024-01-31: 1.1.2024"),
+        ({"time": ["2009-12-31"]}, "date is outside the calendar 2010-01-01 to 2039-12-31: 2009-12-31"),
+        ({"time": [None]}, "date is missing"),
+    ],
+)
+def test_a_day_that_cannot_be_taken(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], values: dict[str, Any], reason: str
+) -> None:
+    use(faulty.url)
+    faulty.answers(200, answer(**values))
+    result = loader.load("weather_data", "2024-01-01")
+    assert (result.rows_read, result.rows_loaded) == (2, 0)
+    assert loader.rows("select distinct reason from ops.quarantine") == [(reason,)]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "requests", "says"),
+    [
+        pytest.param(
+            400,
+            '{"error": true, "reason": "Daily API limit"}',
+            1,
+            "answered 400 for Berlin 2024-01-01: .*Daily API limit",
+            id="400",
+        ),
+        pytest.param(500, "boom", 4, "answered 500 for Berlin 2024-01-01: boom", id="500"),
+        pytest.param(429, "slow down", 4, "answered 429 for Berlin 2024-01-01: slow down", id="429"),
+        pytest.param(
+            200,
+            '{"daily": {"time": ["2024-',
+            1,
+            "no usable answer from the weather API at the connection 'weather_api' for Berlin 2024-01-01",
+            id="half JSON",
+        ),
+        pytest.param(200, "<html>", 1, "no usable answer .* for Berlin", id="HTML"),
+        pytest.param(200, "[]", 1, "no usable answer .* expected a JSON object, got list", id="list"),
+        pytest.param(
+            200,
+            "{}",
+            1,
+            "the answer for Berlin has no daily time, temperature_2m_mean, precipitation_sum",
+            id="no daily",
+        ),
+        pytest.param(200, answer(precipitation_sum=None), 1, "the answer for Berlin has no daily", id="one list short"),
+        pytest.param(
+            200,
+            answer(precipitation_sum=[1, 2]),
+            1,
+            "the answer for Berlin has lists of different lengths",
+            id="lengths",
+        ),
+    ],
+)
+def test_an_api_that_answers_wrong(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], status: int, body: str, requests: int, says: str
+) -> None:
+    use(faulty.url)
+    faulty.answers(status, body)
+    with pytest.raises(SourceError, match=f"^weather_data: .*{says}"):
+        loader.load("weather_data", "2024-01-01")
+    assert faulty.requests == requests
+    assert held(loader) == []
+    assert loader.value("select status from ops.load_batch") == "failed"
+
+
+def test_an_answer_that_breaks_off(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+    use(faulty.url)
+    faulty.answers(200, answer()[:20], claimed_length=len(answer()))
+    with pytest.raises(SourceError, match=r"no usable answer .* for Berlin 2024-01-01"):
+        loader.load("weather_data", "2024-01-01")
+
+
+def test_an_api_that_hangs(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+    use(faulty.url)
+    faulty.is_silent = True
+    with pytest.raises(SourceError, match=r"no usable answer .* for Berlin 2024-01-01: .*timed out"):
+        loader.load("weather_data", "2024-01-01")
+    assert faulty.requests == 4
+
+
+def test_an_api_that_is_not_there(loader: Loader, use: Callable[[str], None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    use(f"http://127.0.0.1:{port}")
+    with pytest.raises(SourceError, match=r"no usable answer from the weather API at the connection 'weather_api'"):
+        loader.load("weather_data", "2024-01-01")
+
+
+def test_no_connection(loader: Loader) -> None:
+    with pytest.raises(SourceError, match=r"^weather_data: there is no connection 'weather_api'; add it under Admin"):
+        loader.load("weather_data", "2024-01-01")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "the Airflow variable 'weather_cities' is missing"),
+        ("Berlin", "'weather_cities' is not of the form"),
+        ('["Berlin"]', "'weather_cities' is not of the form"),
+        ('{"Berlin": 52}', "'weather_cities' is not of the form"),
+        ('{"Berlin": ["north", "east"]}', "'weather_cities' is not of the form"),
+    ],
+)
+def test_cities_that_cannot_be_read(
+    loader: Loader, api: str, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, value: str | None, says: str
+) -> None:
+    use(api)
+    if value is None:
+        monkeypatch.delenv("AIRFLOW_VAR_WEATHER_CITIES")
+    else:
+        monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", value)
+    with pytest.raises(SourceError, match=says):
+        loader.load("weather_data", "2024-01-01")
+
+
+def test_a_later_city_that_fails_leaves_nothing_of_the_first(
+    loader: Loader, api: str, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(api)
+    monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES | {"Nowhere": [0, 0]}))
+    with pytest.raises(SourceError, match=r"answered 400 for Nowhere 2024-01-01: .*No data is available"):
+        loader.load("weather_data", "2024-01-01")
+    assert held(loader) == []

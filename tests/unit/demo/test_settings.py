@@ -1,0 +1,165 @@
+"""`airflow_settings.yaml`: placeholders filled in, and connections as Airflow's API wants them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecommerce.dag_parts import CLAIM_POOL
+from ecommerce.extractors.weather import CITIES
+from ecommerce.sources import SOURCES
+from ecommerce.warehouse import WAREHOUSE
+from include.demo.errors import StackError
+from include.demo.settings import apply_settings, read_settings
+from include.demo.stack import SETTINGS
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "airflow_settings.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+class Api:
+    """What the API was asked to make."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, list[dict[str, Any]]] = {}
+
+    def overwrite(self, kind: str, entities: list[dict[str, Any]]) -> None:
+        self.made[kind] = entities
+
+
+def applied(settings: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    api = Api()
+    apply_settings(api, settings)  # type: ignore[arg-type]
+    return api.made
+
+
+def connection(write: Write, *lines: str, **values: str) -> dict[str, Any]:
+    """One connection of these lines, as the API is given it."""
+    text = "airflow:\n  connections:\n    - conn_id: it\n" + "".join(f"      {line}\n" for line in lines)
+    (made,) = applied(read_settings(write(text), values))["connections"]
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def test_placeholders(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_ENVIRONMENT", "environment")
+    monkeypatch.setenv("GIVEN", "not this one")
+    path = write(
+        "airflow:\n  variables:\n    - variable_name: v\n"
+        "      variable_value: '${GIVEN} ${FROM_ENVIRONMENT} ${NOT_SET:-default} ${EMPTY:-} $PLAIN {a} ${GIVEN:-x}'\n"
+    )
+    (variable,) = read_settings(path, {"GIVEN": "given"})["variables"]
+    assert variable["variable_value"] == "given environment default  $PLAIN {a} given"
+
+
+def test_a_value_that_nobody_gives(write: Write) -> None:
+    path = write("airflow:\n  connections:\n    - conn_id: it\n      conn_uri: http://${NOBODY_GIVES_THIS}\n")
+    with pytest.raises(StackError, match=r"airflow_settings\.yaml needs a value for NOBODY_GIVES_THIS"):
+        read_settings(path, {})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "airflow", "air: {}", "airflow: [1]", "airflow: {connections: [x]}", "a: ["]
+)
+def test_a_file_of_another_form(write: Write, text: str) -> None:
+    with pytest.raises(StackError, match=r"airflow_settings\.yaml is not of the form"):
+        read_settings(write(text), {})
+
+
+def test_lists_may_be_missing_or_empty(write: Write) -> None:
+    nothing: dict[str, list] = {"connections": [], "variables": [], "pools": []}
+    assert read_settings(write("airflow: {}"), {}) == nothing
+    assert read_settings(write("airflow:\n  pools:\n"), {}) == nothing
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        (
+            "postgres://me:p%40ss%2F@db.example:5433/warehouse",
+            {
+                "conn_type": "postgres",
+                "host": "db.example",
+                "port": 5433,
+                "schema": "warehouse",
+                "login": "me",
+                "password": "p@ss/",
+            },
+        ),
+        ("postgresql://db/warehouse", {"conn_type": "postgres", "host": "db", "schema": "warehouse"}),
+        (
+            "postgres://db/warehouse?sslmode=require&connect_timeout=5",
+            {
+                "conn_type": "postgres",
+                "host": "db",
+                "schema": "warehouse",
+                "extra": '{"sslmode": "require", "connect_timeout": "5"}',
+            },
+        ),
+        ("http://127.0.0.1:8090", {"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": 8090}),
+        (
+            "https://archive-api.open-meteo.com",
+            {"conn_type": "http", "schema": "https", "host": "archive-api.open-meteo.com"},
+        ),
+        (
+            "http://admin:secret@localhost:8080",
+            {
+                "conn_type": "http",
+                "schema": "http",
+                "host": "localhost",
+                "port": 8080,
+                "login": "admin",
+                "password": "secret",
+            },
+        ),
+    ],
+)
+def test_a_connection_by_its_uri(write: Write, uri: str, expected: dict[str, Any]) -> None:
+    assert connection(write, f"conn_uri: {uri}") == {"connection_id": "it", **expected}
+
+
+@pytest.mark.parametrize("extra", ["""'{"bootstrap.servers": "${BROKER}"}'""", '{bootstrap.servers: "b:9092"}'])
+def test_a_connection_by_its_extra(write: Write, extra: str) -> None:
+    made = connection(write, "conn_type: kafka", f"conn_extra: {extra}", BROKER="b:9092")
+    assert made == {"connection_id": "it", "conn_type": "kafka", "extra": '{"bootstrap.servers": "b:9092"}'}
+
+
+def test_variables_and_pools(write: Write) -> None:
+    made = applied(
+        read_settings(
+            write(
+                "airflow:\n  variables:\n    - {variable_name: n, variable_value: 5}\n"
+                "  pools:\n    - {pool_name: one, pool_slot: '1', pool_description: a pool}\n"
+            ),
+            {},
+        )
+    )
+    assert made["variables"] == [{"key": "n", "value": "5", "description": None}]
+    assert made["pools"] == [{"name": "one", "slots": 1, "description": "a pool", "include_deferred": False}]
+
+
+def test_the_projects_own_file_defines_all_that_the_dags_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"WAREHOUSE_PASSWORD": "w", "SHOP_PASSWORD": "s", "AIRFLOW_PASSWORD": "a"}
+    made = applied(read_settings(SETTINGS, secrets))
+    connections = {entry["connection_id"]: entry for entry in made["connections"]}
+    assert {WAREHOUSE, *(source.connection for source in SOURCES.values())} <= set(connections)
+    assert connections[WAREHOUSE]["password"] == "w"
+    assert "bootstrap.servers" in json.loads(connections["shop_kafka"]["extra"])
+    (cities,) = [variable["value"] for variable in made["variables"] if variable["key"] == CITIES]
+    assert all(len(place) == 2 for place in json.loads(cities).values())
+    assert [pool["slots"] for pool in made["pools"] if pool["name"] == CLAIM_POOL] == [1]
+
+
+def test_a_password_is_asked_for() -> None:
+    with pytest.raises(StackError, match="needs a value for WAREHOUSE_PASSWORD"):
+        read_settings(SETTINGS, {"SHOP_PASSWORD": "s", "AIRFLOW_PASSWORD": "a"})
