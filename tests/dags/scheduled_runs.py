@@ -39,9 +39,11 @@ def main(first: date, last: date) -> int:
             )
             runs.append(made.run_id)
     deadline = time.monotonic() + 540
+    states: list[str] = []
     while time.monotonic() < deadline:
         with create_session() as session:
-            states = session.scalars(select(DagRun.state).where(DagRun.dag_id == DAG_ID, DagRun.run_id.in_(runs))).all()
+            query = select(DagRun.state).where(DagRun.dag_id == DAG_ID, DagRun.run_id.in_(runs))
+            states = [str(state) for state in session.scalars(query)]
         if all(state in ("success", "failed") for state in states):
             print(states)
             return 0 if len(states) == len(runs) and set(states) == {"success"} else 1

@@ -4,10 +4,12 @@ Whole runs through the scheduler on the embedded stack, by the demo's own comman
 The tests of this file build on each other's stack, each from the state it makes itself.
 """
 
+import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
@@ -19,7 +21,7 @@ from tests.dags.conftest import Demo
 from tests.oracle.compare import compare
 
 #: Days of the comparison between a range run, a backfill and scheduled runs.
-DAYS = 5
+DAYS = 4
 
 
 def business_rows(demo: Demo) -> dict[str, tuple[int, str]]:
@@ -172,36 +174,78 @@ def test_a_source_that_cannot_be_read_fails_the_run_with_its_reason(whole_range:
     assert business_rows(whole_range) == before
 
 
-def test_one_range_run_a_backfill_and_scheduled_runs_leave_the_same_marts(whole_range: Demo) -> None:
-    demo = whole_range
-    first = demo.first + timedelta(days=30)
-    days = [first + timedelta(days=n) for n in range(DAYS)]
+@dataclass
+class FewDays:
+    """Some days in the middle, what a range run over them leaves, and a warehouse emptied again."""
 
-    demo.empty_warehouse()
-    outcome = demo.command("run", "--from", str(days[0]), "--to", str(days[-1]))
+    demo: Demo
+    first: date
+    last: date
+    by_range: dict[str, tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def range_run(whole_range: Demo) -> FewDays:
+    first = whole_range.first + timedelta(days=30)
+    last = first + timedelta(days=DAYS - 1)
+    whole_range.empty_warehouse()
+    outcome = whole_range.command("run", "--from", str(first), "--to", str(last))
     assert outcome.returncode == 0, outcome.stderr
-    by_range = business_rows(demo)
+    by_range = business_rows(whole_range)
     assert by_range["daily_revenue"][0] > 0
+    return FewDays(whole_range, first, last, by_range)
 
-    demo.empty_warehouse()
-    outcome = demo.command("backfill", "--from", str(days[0]), "--to", str(days[-1]))
+
+@pytest.fixture
+def few_days(range_run: FewDays) -> FewDays:
+    range_run.demo.empty_warehouse()
+    return range_run
+
+
+def test_a_backfill_leaves_what_one_range_run_leaves(few_days: FewDays) -> None:
+    outcome = few_days.demo.command("backfill", "--from", str(few_days.first), "--to", str(few_days.last))
     assert outcome.returncode == 0, outcome.stderr
     assert f"{DAYS} of {DAYS} runs done" in outcome.stderr
-    assert business_rows(demo) == by_range
+    assert business_rows(few_days.demo) == few_days.by_range
 
-    demo.empty_warehouse()
-    script = Path(__file__).with_name("scheduled_runs.py")
-    outcome = subprocess.run(
-        [sys.executable, str(script), str(days[0]), str(days[-1])],
+
+def test_scheduled_runs_leave_what_one_range_run_leaves(few_days: FewDays) -> None:
+    outcome = run_script(few_days, "scheduled_runs.py", airflow_services.environment(few_days.demo.state))
+    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
+    assert business_rows(few_days.demo) == few_days.by_range
+
+
+def test_dag_test_in_local_mode_leaves_what_one_range_run_leaves(few_days: FewDays, tmp_path: Path) -> None:
+    """`dag.test()` runs one task after the other, so the nodes run their own dbt commands (Cosmos' LOCAL mode)."""
+    state = few_days.demo.state
+    env = airflow_services.environment(state)
+    # A metadata database of its own: the stack's scheduler would take the run's tasks for its own.
+    del env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    env |= {
+        "AIRFLOW_HOME": str(tmp_path),
+        "ECOMMERCE_DBT_EXECUTION_MODE": "local",
+        "AIRFLOW_CONN_WAREHOUSE": state.dsn(),
+        "AIRFLOW_CONN_SHOP_POSTGRES": state.dsn("shop"),
+        "AIRFLOW_CONN_SHOP_KAFKA": json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": state.bootstrap}}),
+        "AIRFLOW_CONN_WEATHER_API": f"http://127.0.0.1:{state.ports['WEATHER_PORT']}",
+        "AIRFLOW_VAR_WEATHER_CITIES": state.shop["cities"],
+    }
+    outcome = run_script(few_days, "dag_test_run.py", env)
+    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
+    assert business_rows(few_days.demo) == few_days.by_range
+
+
+def run_script(few_days: FewDays, name: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """One of this folder's scripts, in a process of its own, for the few days."""
+    return subprocess.run(
+        [sys.executable, str(Path(__file__).with_name(name)), str(few_days.first), str(few_days.last)],
         cwd=ROOT,
-        env=airflow_services.environment(demo.state),
+        env=env,
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
-    assert outcome.returncode == 0, outcome.stderr[-3000:]
-    assert business_rows(demo) == by_range
 
 
 def test_reader_sees_marts_and_nothing_else(whole_range: Demo) -> None:

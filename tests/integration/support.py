@@ -1,6 +1,6 @@
 """What the tests of the loader, the lease, the publication and the sensors share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -12,6 +12,9 @@ from ecommerce.loading import LoadResult, Reader, RunIdentity, load
 from ecommerce.loading.ledger import Positions
 from ecommerce.sources import SOURCES, Source
 from ecommerce.windows import Window
+
+#: A row as a reader gives it: column → text; absent means null.
+Row = Mapping[str, str | None]
 
 #: Everything but the note of which DDL was applied; what refers to a batch goes before the batches.
 _EMPTY = "; ".join(
@@ -25,10 +28,10 @@ _EMPTY = "; ".join(
 
 @dataclass
 class Rows:
-    """A reader of rows that the test gives it: dicts of texts, absent means null."""
+    """A reader of rows that the test gives it."""
 
     source: Source
-    given: Sequence[dict[str, str | None]]
+    given: Sequence[Row]
 
     def __post_init__(self) -> None:
         self.columns = [column.name for column in self.source.columns]
@@ -51,7 +54,7 @@ class Loader:
         first: str,
         last: str | None = None,
         *,
-        rows: Sequence[dict[str, str | None]] | None = None,
+        rows: Sequence[Row] | None = None,
         reader: Reader | None = None,
         dry_run: bool = False,
         **changes: Any,
@@ -85,9 +88,9 @@ class Loader:
         """The days that are marked, by source; they are taken away, as a publication would."""
         return {(s, str(d)) for s, d in self.rows("delete from ops.dirty_date returning source, dirty_date")}
 
-    def everything(self) -> dict[str, list[tuple]]:
+    def everything(self) -> dict[str, list[str]]:
         """Every row of raw and ops."""
         tables = self.rows(
             "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname in ('raw', 'ops') order by 1"
         )
-        return {name: sorted(map(repr, self.rows(f"select * from {name}"))) for (name,) in tables}  # type: ignore[misc]
+        return {name: sorted(repr(row) for row in self.rows(f"select * from {name}")) for (name,) in tables}

@@ -34,7 +34,7 @@ def ask(
         logical_date=logical and at(logical),
         run_after=at(run_after),
     )
-    return request_of({"params": params, "dag_run": dag_run})  # type: ignore[typeddict-item]
+    return request_of({"params": params, "dag_run": dag_run})
 
 
 def window(**given: Any) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from psycopg import Connection, sql
 
-from ecommerce.loading.validate import SQL_TYPES, column_of
+from ecommerce.loading.validate import cast, column_of
 from ecommerce.sources import Landing, Source, Touch
 from ecommerce.windows import Window
 
@@ -48,15 +48,17 @@ def refuse_superseded(connection: Connection, source: Source, window: Window) ->
     connection.execute(
         sql.SQL(
             "update {stage} as stage set _refusal = {reason} || held.{latest} from {raw} as held"
-            " where stage._refusal is null and {same_key} and held.{latest} > stage.{latest}::{type}"
-            " and not ({inside})"
+            " where stage._refusal is null and {same_key} and held.{latest} > {staged_latest} and not ({inside})"
         ).format(
             stage=STAGE,
             reason=sql.Literal(f"{', '.join(source.key)} is held already by the row of {source.latest_by} "),
             latest=sql.Identifier(source.latest_by),
-            type=sql.SQL(SQL_TYPES[column_of(source, source.latest_by).kind]),
+            staged_latest=cast(source, column_of(source, source.latest_by), "stage"),
             raw=_raw(source),
-            same_key=_equal(source.key, "held", "stage"),
+            same_key=sql.SQL(" and ").join(
+                sql.SQL("{} = {}").format(sql.Identifier("held", name), cast(source, column_of(source, name), "stage"))
+                for name in source.key
+            ),
             inside=_inside(source, window, "held"),
         )
     )
@@ -164,9 +166,9 @@ def _extend_version_log(connection: Connection, source: Source, window: Window, 
             same_row=_same_row(source, "latest", "good"),
         )
     ).rowcount
-    # A key whose row was refused is still at the source: only a key that was not staged at all has vanished.
-    staged_key = sql.SQL(" and ").join(
-        sql.SQL("stage.{name} = latest.{name}::text").format(name=sql.Identifier(name)) for name in source.key
+    # A key whose row was refused is still at the source. That row may not cast, so it is compared as text.
+    refused_key = sql.SQL(" and ").join(
+        sql.SQL("btrim(stage.{name}) = latest.{name}::text").format(name=sql.Identifier(name)) for name in source.key
     )
     tombstones = connection.execute(
         sql.SQL(
@@ -174,15 +176,19 @@ def _extend_version_log(connection: Connection, source: Source, window: Window, 
             " insert into {raw} ({key}, _valid_from, _is_deleted, _batch_id, _loaded_at)"
             " select {latest_key}, greatest(now(), latest._valid_from), true, {batch}, now()"
             " from pg_temp.latest as latest where not latest._is_deleted"
-            " and not exists (select from {stage} as stage where {staged_key}) returning *"
+            " and not exists (select from {good} as good where {same_key})"
+            " and not exists (select from {stage} as stage where stage._refusal is not null and {refused_key})"
+            " returning *"
             ") insert into {added} select added.*, false from added"
         ).format(
             raw=_raw(source),
             key=_names(source.key),
             latest_key=sql.SQL(", ").join(sql.Identifier("latest", name) for name in source.key),
             batch=batch_id,
+            good=GOOD,
+            same_key=_equal(source.key, "latest", "good"),
             stage=STAGE,
-            staged_key=staged_key,
+            refused_key=refused_key,
             added=_ADDED,
         )
     ).rowcount

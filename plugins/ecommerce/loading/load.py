@@ -198,7 +198,7 @@ def _stage(connection: Connection, source: Source, reader: Reader) -> int:
 def _type(connection: Connection, source: Source) -> int:
     """The accepted rows, typed as raw has them, in a temporary table; the number of rows."""
     values = sql.SQL(", ").join(
-        sql.SQL("{} as {}").format(validate.cast(column), sql.Identifier(column.name))
+        sql.SQL("{} as {}").format(validate.cast(source, column), sql.Identifier(column.name))
         for column in source.loaded_columns
     )
     rows = connection.execute(

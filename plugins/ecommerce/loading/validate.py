@@ -92,7 +92,6 @@ def refuse_bad_values(connection: Connection, source: Source, stage: sql.Identif
 
 def refuse_repeated_keys(connection: Connection, source: Source, stage: sql.Identifier) -> None:
     """Keep one row a natural key: the greatest `latest_by`, then the greatest as text, so every read agrees."""
-    # Staging trims, so two keys that differ by blanks around them would meet there.
     key = sql.SQL(", ").join(sql.SQL("btrim({})").format(sql.Identifier(name)) for name in source.key)
     latest = (
         sql.SQL("{}::{} desc nulls last, ").format(
@@ -124,9 +123,12 @@ def column_of(source: Source, name: str) -> Column:
     return next(column for column in source.loaded_columns if column.name == name)
 
 
-def cast(column: Column) -> sql.Composed:
-    """A staged text as the type that raw stores."""
-    return sql.SQL("{}::{}").format(sql.Identifier(column.name), sql.SQL(SQL_TYPES[column.kind]))
+def cast(source: Source, column: Column, *table: str) -> sql.Composed:
+    """A staged text as the value that raw stores; a key without the blanks around it, or one key would be two."""
+    value = sql.Identifier(*table, column.name)
+    if column.kind is Kind.TEXT:
+        return sql.SQL("btrim({})" if column.name in source.key else "{}").format(value)
+    return sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind]))
 
 
 def _reason(column: Column) -> sql.Composed:

@@ -37,7 +37,7 @@ class SourceReconciliationSensor(QualitySensor):
                     "with taken as ("
                     "  select order_id, order_amount from raw.sales_fact where {inside}"
                     "), refused as ("
-                    "  select payload ->> 'order_id' as order_id, payload ->> 'order_amount' as order_amount"
+                    "  select btrim(payload ->> 'order_id') as order_id, payload ->> 'order_amount' as order_amount"
                     "  from ops.quarantine where source = 'sales_fact'"
                     "), open as ("
                     "  select order_id, order_amount from at_source except all"
@@ -79,7 +79,7 @@ class SourceReconciliationSensor(QualitySensor):
     @staticmethod
     def _copy_keys(connection: Connection, request: Request) -> None:
         query = sql.SQL(
-            "copy (select order_id::text, order_amount::text from public.sales_fact"
+            "copy (select btrim(order_id::text), order_amount::text from public.sales_fact"
             " where created_at >= {} and created_at < {}) to stdout"
         ).format(request.window.start, request.window.end)
         with (

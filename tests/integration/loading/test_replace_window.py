@@ -6,6 +6,7 @@ from itertools import permutations
 import psycopg
 import pytest
 
+from ecommerce.sources import Column, Kind, Landing, Source
 from tests.integration.support import Loader
 
 Insert = Callable[..., None]
@@ -116,12 +117,13 @@ def test_a_change_marks_its_own_days_alone(
 
 
 def test_rows_outside_the_window_stay(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
-    order("O1", "2024-03-01")
-    order("O2", "2024-03-02")
-    loader.load("sales_fact", "2024-03-01", "2024-03-02")
+    order("before", "2024-03-01", "2024-03-01 23:59:59.999999")
+    order("inside", "2024-03-02")
+    order("after", "2024-03-03", "2024-03-03 00:00")
+    loader.load("sales_fact", "2024-03-01", "2024-03-03")
     shop.execute("delete from sales_fact")
     loader.load("sales_fact", "2024-03-02")
-    assert set(orders(loader)) == {"O1"}
+    assert set(orders(loader)) == {"before", "after"}
 
 
 def test_an_empty_window_empties_raw(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
@@ -149,17 +151,17 @@ def test_an_order_that_moved_to_a_later_window_is_held_once(
 
 
 def test_of_one_order_twice_in_a_load_the_latest_wins(loader: Loader, order: Insert) -> None:
-    order("O1", "2024-03-01", "2024-03-01 09:00", order_amount=1)
-    order("O1", "2024-03-01", "2024-03-01 11:00", order_amount=2)
-    order("O1 ", "2024-03-01", "2024-03-01 10:00", order_amount=3)
+    order("O1", "2024-03-01", "2024-03-01 09:00", order_amount=3)
+    order("O1", "2024-03-01", "2024-03-01 11:00", order_amount=1)
+    order(" O1 ", "2024-03-01", "2024-03-01 10:00", order_amount=2)
     result = loader.load("sales_fact", "2024-03-01")
     assert (result.rows_loaded, result.rows_quarantined) == (1, 2)
-    assert orders(loader) == {"O1": "2"}
+    assert orders(loader) == {"O1": "1"}
     assert {
         (reason, payload["order_amount"])
         for reason, payload in loader.rows("select reason, payload from ops.quarantine")
     } == {
-        ("order_id came more than once; another row with this key was taken", "1"),
+        ("order_id came more than once; another row with this key was taken", "2"),
         ("order_id came more than once; another row with this key was taken", "3"),
     }
     assert loader.load("sales_fact", "2024-03-01").rows_unchanged == 3
@@ -182,6 +184,46 @@ def test_of_one_order_in_several_windows_the_latest_wins_in_any_order_of_loads(
         again = [loader.load("sales_fact", day) for day in sequence]
         assert orders(loader) == held
     assert [(result.rows_read, result.rows_unchanged) for result in again] == [(2, 2)] * 3
+
+
+@pytest.mark.parametrize("sequence", [("01", "02"), ("02", "01")])
+def test_blanks_around_an_order_id_make_no_other_order(
+    loader: Loader, order: Insert, sequence: tuple[str, str]
+) -> None:
+    order("O1", "2024-03-01", order_amount=1)
+    order(" O1 ", "2024-03-02", order_amount=2)
+    for day in sequence:
+        loader.load("sales_fact", f"2024-03-{day}")
+    assert orders(loader) == {"O1": "2"}
+    assert loader.load("sales_fact", "2024-03-02").rows_unchanged == 1
+
+
+def test_a_key_that_is_a_number(loader: Loader) -> None:
+    """The same rules for a source whose key is no text."""
+    loader.connection.execute(
+        "create table if not exists raw.refund (refund_id integer primary key, refunded_at timestamp not null,"
+        " _batch_id bigint not null, _loaded_at timestamptz not null); delete from raw.refund"
+    )
+    refund = Source(
+        name="refund",
+        connection="shop_postgres",
+        reader="postgres",
+        landing=Landing.REPLACE_WINDOW,
+        key=("refund_id",),
+        columns=(
+            Column("refund_id", Kind.INTEGER, required=True),
+            Column("refunded_at", Kind.TIMESTAMP, required=True),
+        ),
+        window_column="refunded_at",
+        latest_by="refunded_at",
+    )
+    later, sooner = (
+        {"refund_id": number, "refunded_at": f"2024-03-0{day} 10:00"} for number, day in (("007", 2), ("7", 1))
+    )
+    assert loader.load(refund, "2024-03-02", rows=[later]).rows_loaded == 1
+    assert loader.load(refund, "2024-03-01", rows=[sooner]).rows_quarantined == 1
+    assert loader.load(refund, "2024-03-02", rows=[later]).rows_unchanged == 1
+    assert loader.rows("select refund_id, refunded_at::text from raw.refund") == [(7, "2024-03-02 10:00:00")]
 
 
 def test_days_in_any_order_or_as_one_range_give_one_table(

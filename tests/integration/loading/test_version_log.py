@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
 
 from ecommerce.errors import EmptySource
-from ecommerce.sources import SOURCES, Landing
+from ecommerce.sources import SOURCES, Column, Kind, Landing, Source
 from tests.integration.support import Loader
 
 Insert = Callable[..., None]
@@ -91,7 +92,7 @@ def test_the_life_of_a_key(loader: Loader, shop: psycopg.Connection, customer: I
 
 @pytest.mark.parametrize("source", VERSION_LOGS)
 def test_each_version_log_loads_and_loads_again(loader: Loader, insert: Insert, source: str) -> None:
-    samples = {
+    samples: dict[str, dict[str, Any]] = {
         "product": {"product_id": "P1", "product_name": "Ball", "product_category_id": None},
         "product_category": {
             "product_id": "P1",
@@ -120,6 +121,18 @@ def test_each_version_log_loads_and_loads_again(loader: Loader, insert: Insert, 
         name: float(value) if name in ("cost_price", "margin_percent") else value
         for name, value in samples[source].items()
     }
+
+
+def test_a_key_comes_back_with_nothing_but_itself(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
+    customer("C0")
+    customer("C1")
+    loader.load("customer", DAY)
+    shop.execute("delete from customer where customer_id = 'C1'")
+    loader.load("customer", DAY)
+    customer("C1")
+    assert loader.load("customer", DAY).rows_loaded == 1
+    deleted = "select _is_deleted from raw.customer where customer_id = 'C1' order by _batch_id"
+    assert loader.rows(deleted) == [(False,), (True,), (False,)]
 
 
 def test_a_version_is_valid_from_when_it_was_read(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
@@ -161,10 +174,10 @@ def test_a_change_without_a_date_is_valid_from_when_it_was_read(loader: Loader, 
 @pytest.mark.parametrize("order", [("2024-02-01", "2024-03-01"), ("2024-03-01", "2024-02-01")])
 def test_of_one_key_twice_the_latest_change_counts(loader: Loader, category: Insert, order: tuple[str, str]) -> None:
     for day in order:
-        category("P1", day, category_name=f"of {day}")
+        category("P1", day, category_name={"2024-02-01": "older", "2024-03-01": "newer"}[day])
     result = loader.load("product_category", DAY)
     assert (result.rows_loaded, result.rows_quarantined) == (1, 1)
-    assert versions(loader, "product_category", "category_name") == [("of 2024-03-01",)]
+    assert versions(loader, "product_category", "category_name") == [("newer",)]
     assert loader.load("product_category", DAY).rows_unchanged == 2
 
 
@@ -174,12 +187,45 @@ def test_of_one_key_twice_without_a_date_the_choice_is_always_the_same(
     customer("C1", customer_name="Ada")
     customer("C1", customer_name="Bo")
     loader.load("customer", DAY)
-    held = versions(loader, "customer", "customer_name")
+    assert versions(loader, "customer", "customer_name") == [("Bo",)]
     shop.execute("delete from customer")
     customer("C1", customer_name="Bo")
     customer("C1", customer_name="Ada")
     assert loader.load("customer", DAY).rows_unchanged == 2
-    assert versions(loader, "customer", "customer_name") == held
+    assert versions(loader, "customer", "customer_name") == [("Bo",)]
+
+
+def test_blanks_around_a_key_make_no_other_key(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
+    """A source that tidies up its keys deletes nothing."""
+    customer("C1 ", customer_name="Ada")
+    loader.load("customer", DAY)
+    shop.execute("update customer set customer_id = 'C1'")
+    result = loader.load("customer", DAY)
+    assert (result.rows_unchanged, result.rows_removed) == (1, 0)
+    shop.execute("update customer set customer_id = ' C1', start_date = 'infinity'")
+    assert loader.load("customer", DAY).rows_removed == 0
+    assert versions(loader, "customer", "customer_id, _is_deleted") == [("C1", False)]
+
+
+def test_a_key_that_is_a_number(loader: Loader) -> None:
+    """The same rules for a source whose key is no text."""
+    loader.connection.execute(
+        "create table if not exists raw.shelf (shelf_id integer not null, aisle text, _valid_from timestamptz not null,"
+        " _is_deleted boolean not null, _batch_id bigint not null, _loaded_at timestamptz not null);"
+        " delete from raw.shelf"
+    )
+    shelf = Source(
+        name="shelf",
+        connection="shop_postgres",
+        reader="postgres",
+        landing=Landing.VERSION_LOG,
+        key=("shelf_id",),
+        columns=(Column("shelf_id", Kind.INTEGER, required=True), Column("aisle", required=True)),
+    )
+    loader.load(shelf, DAY, rows=[{"shelf_id": "007", "aisle": "A"}, {"shelf_id": "8", "aisle": "B"}])
+    again = loader.load(shelf, DAY, rows=[{"shelf_id": "007", "aisle": "A"}, {"shelf_id": "8"}])
+    assert (again.rows_unchanged, again.rows_quarantined, again.rows_removed) == (1, 1, 0)
+    assert loader.load(shelf, DAY, rows=[{"shelf_id": "x", "aisle": "A"}]).rows_removed == 2
 
 
 def test_a_refused_row_is_no_tombstone(loader: Loader, shop: psycopg.Connection, category: Insert) -> None:

@@ -95,7 +95,7 @@ def faulty() -> Iterator[Faulty]:
 def settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cities; no patience between the tries, and little with a silent server."""
     monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES))
-    monkeypatch.setattr(WeatherReader._ask.retry, "wait", wait_none())  # type: ignore[attr-defined]
+    monkeypatch.setattr(WeatherReader._ask.retry, "wait", wait_none())
     monkeypatch.setattr(weather, "TIMEOUT", (1, 0.1))
 
 

@@ -88,11 +88,15 @@ def test_some_days_without_an_order(judge, sold: Sold, closed: int, statuses: li
 @pytest.fixture
 def loaded(loader: Loader) -> Callable[[date], None]:
     """Note in the ledger that a day's sales were loaded."""
-    return lambda day: loader.connection.execute(
-        "insert into ops.load_batch (source, window_start, window_end, status, started_at)"
-        " values ('sales_fact', %s, %s, 'loaded', now())",
-        [day, day + timedelta(days=1)],
-    )
+
+    def loaded(day: date) -> None:
+        loader.connection.execute(
+            "insert into ops.load_batch (source, window_start, window_end, status, started_at)"
+            " values ('sales_fact', %s, %s, 'loaded', now())",
+            [day, day + timedelta(days=1)],
+        )
+
+    return loaded
 
 
 @pytest.mark.usefixtures("history")
