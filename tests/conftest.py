@@ -32,6 +32,8 @@ from include.demo import database, processes, stack  # noqa: E402
 from include.demo.state import State, choose_port  # noqa: E402
 
 
+# Last, also where `-x` ends the session early: the fixtures find what they have to stop by files of this folder.
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     shutil.rmtree(_FOLDER, ignore_errors=True)
 

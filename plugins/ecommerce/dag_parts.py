@@ -71,6 +71,9 @@ def warehouse_group() -> Any:
             group_nodes_by_folder=True,
             test_behavior=TestBehavior.AFTER_EACH,
             emit_datasets=False,
+            # On its own, a model's test must not reach for the other models of a test between several: those run
+            # once all of them are there. `dbt build` knows that order by itself.
+            should_detach_multiple_parents_tests=EXECUTION_MODE == "local",
             # Exposures are documentation: nothing to run.
             node_converters={DbtResourceType("exposure"): _no_task},
         ),

@@ -43,7 +43,7 @@ def main(first: date, last: date) -> int:
     while time.monotonic() < deadline:
         with create_session() as session:
             query = select(DagRun.state).where(DagRun.dag_id == DAG_ID, DagRun.run_id.in_(runs))
-            states = [str(state) for state in session.scalars(query)]
+            states = list(map(str, session.scalars(query).all()))
         if all(state in ("success", "failed") for state in states):
             print(states)
             return 0 if len(states) == len(runs) and set(states) == {"success"} else 1

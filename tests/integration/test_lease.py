@@ -172,6 +172,14 @@ def test_a_build_is_needed_after_news(published: Loader) -> None:
     assert take(published, "run2").is_build_needed
 
 
+def test_a_build_is_needed_for_a_day_that_was_marked_by_hand(published: Loader) -> None:
+    published.connection.execute(
+        "insert into ops.dirty_date (source, dirty_date, batch_id, marked_at)"
+        " select 'sales_fact', '2024-03-01', max(batch_id), now() from ops.load_batch"
+    )
+    assert take(published, "run2").is_build_needed
+
+
 def test_a_build_is_needed_after_rows_vanished(published: Loader) -> None:
     row: dict[str, str | None] = {"product_id": "P2", "product_name": "Kite"}
     published.load("product", DAY, rows=[PRODUCT, row])

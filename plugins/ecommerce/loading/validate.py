@@ -92,7 +92,7 @@ def refuse_bad_values(connection: Connection, source: Source, stage: sql.Identif
 
 def refuse_repeated_keys(connection: Connection, source: Source, stage: sql.Identifier) -> None:
     """Keep one row a natural key: the greatest `latest_by`, then the greatest as text, so every read agrees."""
-    key = sql.SQL(", ").join(sql.SQL("btrim({})").format(sql.Identifier(name)) for name in source.key)
+    key = sql.SQL(", ").join(cast(source, column_of(source, name)) for name in source.key)
     latest = (
         sql.SQL("{}::{} desc nulls last, ").format(
             sql.Identifier(source.latest_by), sql.SQL(SQL_TYPES[column_of(source, source.latest_by).kind])

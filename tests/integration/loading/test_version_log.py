@@ -225,7 +225,9 @@ def test_a_key_that_is_a_number(loader: Loader) -> None:
     loader.load(shelf, DAY, rows=[{"shelf_id": "007", "aisle": "A"}, {"shelf_id": "8", "aisle": "B"}])
     again = loader.load(shelf, DAY, rows=[{"shelf_id": "007", "aisle": "A"}, {"shelf_id": "8"}])
     assert (again.rows_unchanged, again.rows_quarantined, again.rows_removed) == (1, 1, 0)
-    assert loader.load(shelf, DAY, rows=[{"shelf_id": "x", "aisle": "A"}]).rows_removed == 2
+    twice = loader.load(shelf, DAY, rows=[{"shelf_id": "7", "aisle": "A"}, {"shelf_id": "007", "aisle": "A"}])
+    assert (twice.rows_unchanged, twice.rows_quarantined, twice.rows_removed) == (1, 1, 1)
+    assert loader.load(shelf, DAY, rows=[{"shelf_id": "x", "aisle": "A"}]).rows_removed == 1
 
 
 def test_a_refused_row_is_no_tombstone(loader: Loader, shop: psycopg.Connection, category: Insert) -> None:

@@ -54,8 +54,10 @@ def test_a_day_against_its_own_weekday(judge, sold: Sold, orders: int, status: s
 
 
 @pytest.mark.usefixtures("history")
-def test_a_day_is_never_compared_with_itself_or_later_ones(judge, loader: Loader) -> None:
-    loader.connection.execute("delete from raw.sales_fact where order_date < %s", [MONDAY - timedelta(days=22)])
+def test_a_day_is_never_compared_with_itself_or_later_ones(judge, loader: Loader, sold: Sold) -> None:
+    # Three Mondays before the one that is judged, and one after it.
+    loader.connection.execute("delete from raw.sales_fact where order_date < %s", [MONDAY - timedelta(days=29)])
+    sold(MONDAY, 40)
     ((_, status, message),) = judge(VolumeSensor, str(MONDAY - timedelta(days=7)))
     assert (status, message) == ("pass", "no day of 2024-02-26 has 4 earlier weeks to compare with")
 
