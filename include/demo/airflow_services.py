@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -127,7 +128,8 @@ def is_healthy(state: State) -> bool:
 
 def stop() -> bool:
     """Stop all four; whether any was running."""
-    return any([processes.stop(f"airflow-{service}") for service in reversed(SERVICES)])
+    with ThreadPoolExecutor() as pool:
+        return any(list(pool.map(processes.stop, [f"airflow-{service}" for service in SERVICES])))
 
 
 def remove() -> None:

@@ -134,7 +134,8 @@ def fill(state: State, folder: Path, *, opening: Callable[[], None]) -> None:
     """
     fingerprint = _fingerprint(folder)
     held = state.shop
-    if held and held["fingerprint"] != fingerprint:
+    # Until something of it was read, a folder that was refused may be mended or exchanged.
+    if held.get("is_read") and held["fingerprint"] != fingerprint:
         raise StackError(
             f"the stack holds another shop ({held['folder']}); the two cannot share one warehouse. "
             "Stop and empty it first: make reset"
@@ -151,11 +152,13 @@ def fill(state: State, folder: Path, *, opening: Callable[[], None]) -> None:
         tables = [path.stem for path in (folder / "opening").glob("*.csv")]
         fill_shop(dsn, folder / "opening", tables)
         _point_weather_at(state, folder)
+        state.shop |= {"is_read": "yes"}
+        state.save()
         opening()
     counts = timed("shop filled", lambda: fill_shop(dsn, folder))
     events = timed("events produced", lambda: produce_events(state.bootstrap, folder))
     _point_weather_at(state, folder)
-    state.shop |= {"is_filled": "yes"}
+    state.shop |= {"is_filled": "yes", "is_read": "yes"}
     state.save()
     log.info("  %s", ", ".join(f"{name} {n:,}" for name, n in {**counts, "events": events}.items()))
 
