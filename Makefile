@@ -22,7 +22,9 @@ $(VENV)/.complete: requirements-dev.txt
 	@$(PYTHON) -m venv $(VENV) \
 		|| { echo "error: python3 cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@# uv brings its own certificates; behind a proxy that has one of its own, those of the system are the right ones.
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt 2>$(VENV)/uv.log \
+		|| $(BIN)/python -m uv pip install --quiet --system-certs --python $(BIN)/python -r requirements-dev.txt
 	@touch $@
 
 demo: setup ## the whole thing: stack, shop, one run over its range [DATA=folder] [FROM= TO=]
