@@ -149,6 +149,8 @@ def fill(state: State, folder: Path, *, opening: Callable[[], None]) -> None:
     state.save()
     dsn = state.dsn("shop")
     if (folder / "opening").is_dir():
+        # The present state once already, for its files to be judged before anything of the opening one is read.
+        fill_shop(dsn, folder)
         tables = [path.stem for path in (folder / "opening").glob("*.csv")]
         fill_shop(dsn, folder / "opening", tables)
         _point_weather_at(state, folder)
