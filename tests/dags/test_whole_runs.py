@@ -20,8 +20,8 @@ from include.demo.state import ROOT
 from tests.dags.conftest import Demo
 from tests.oracle.compare import compare
 
-#: Days of the comparison between a range run, a backfill and scheduled runs.
-DAYS = 4
+#: Days of the comparison between a range run, a backfill and scheduled runs; ECOMMERCE_TEST_DAYS=14 for the long form.
+DAYS = int(os.environ.get("ECOMMERCE_TEST_DAYS", "4"))
 
 
 def business_rows(demo: Demo) -> dict[str, tuple[int, str]]:
