@@ -18,7 +18,7 @@ from ecommerce.errors import SourceError
 WAREHOUSE = "warehouse"
 SQL_FOLDER = Path(__file__).parents[2] / "include" / "sql"
 
-#: A statement of ours waits for a lock no longer than this; a loader that hangs must not hang the next one.
+#: Everything in UTC and ISO; no one's functions but Postgres' own; a loader that hangs gives its locks back.
 _SESSION = (
     "-c timezone=UTC -c datestyle=ISO -c client_encoding=UTF8 "
     "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=30min"
