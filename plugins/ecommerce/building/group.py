@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecommerce.dbt_project import DBT_PROJECT, MANIFEST
@@ -36,10 +36,12 @@ _COSMOS_ARGS: dict[str, dict[str, Any]] = {
 }
 
 
-def warehouse_group(mode: str = EXECUTION_MODE) -> TaskGroup:
+def warehouse_group(mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, name: str = "ecommerce") -> TaskGroup:
     """
-    The dbt project as a task group: one task a node, grouped by folder, from the manifest built at install.
+    A dbt project as a task group: one task a node, grouped by folder, from the manifest built at install.
 
+    :param project: the project's folder
+    :param name: of its profile
     :raises ValueError: there is no such mode
     """
     from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
@@ -51,14 +53,21 @@ def warehouse_group(mode: str = EXECUTION_MODE) -> TaskGroup:
     if mode not in EXECUTION_MODES:
         raise ValueError(f"ECOMMERCE_DBT_EXECUTION_MODE is {mode!r}; it may be {', '.join(EXECUTION_MODES)}")
     profile = ProfileConfig(
-        profile_name="ecommerce",
+        profile_name=name,
         target_name="airflow",
         profile_mapping=PostgresUserPasswordProfileMapping(
             conn_id=WAREHOUSE, profile_args={"schema": "core", "threads": 4}
         ),
     )
     shared = {"full_refresh": "{{ params.full_refresh }}"}
+    manifest = project / MANIFEST.relative_to(DBT_PROJECT)
+    tests = tests_by_model(manifest)
     folders: dict[str, TaskGroup | None] = {}
+    commands = {
+        DbtResourceType.SEED: "seed",
+        DbtResourceType.SNAPSHOT: "snapshot",
+        DbtResourceType.MODEL: "run",
+    }
 
     def task(command: str, unique_ids: list[str], task_id: str, task_group: TaskGroup | None) -> DbtNode:
         return DbtNode(
@@ -67,14 +76,16 @@ def warehouse_group(mode: str = EXECUTION_MODE) -> TaskGroup:
             command=command,
             unique_ids=unique_ids,
             build_task_id=f"{BUILD_GROUP}.{BUILD_TASK}",
+            project=project,
             profile=profile,
             **shared,
         )
 
-    def model_task(*, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:
-        # With tests of its own a model has a group, where its task is called `run`.
-        folders[node.unique_id] = task_group.parent_group if task_id == "run" else task_group
-        return task("run", [node.unique_id], task_id, task_group)
+    def node_task(*, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:
+        command = commands[node.resource_type]
+        # With tests of its own a node has a group, where its task is called by the command.
+        folders[node.unique_id] = task_group.parent_group if task_id == command else task_group
+        return task(command, [node.unique_id], task_id, task_group)
 
     def test_task(
         *,
@@ -85,21 +96,21 @@ def warehouse_group(mode: str = EXECUTION_MODE) -> TaskGroup:
         **_: Any,
     ) -> DbtNode:
         if task_id == "test":
-            return task("test", tests_by_model()[node.unique_id], task_id, task_group)
+            return task("test", tests[node.unique_id], task_id, task_group)
         # A test between several models: neither the node nor the group that Cosmos gives here are its own.
         test = next(
             test
-            for tests in detached_from_parent.values()
-            for test in tests
+            for detached in detached_from_parent.values()
+            for test in detached
             if f"{test.resource_name.split('.')[0]}_test" == task_id
         )
         folder = next(folders[parent] for parent in reversed(test.depends_on) if parent in folders)
         return task("test", [test.unique_id], task_id, folder)
 
-    ours = {DbtResourceType.MODEL: model_task, DbtResourceType.TEST: test_task} if mode == "triggerer" else {}
+    ours = {**dict.fromkeys(commands, node_task), DbtResourceType.TEST: test_task} if mode == "triggerer" else {}
     group = DbtTaskGroup(
         group_id=BUILD_GROUP,
-        project_config=ProjectConfig(dbt_project_path=DBT_PROJECT, manifest_path=MANIFEST, install_dbt_deps=False),
+        project_config=ProjectConfig(dbt_project_path=project, manifest_path=manifest, install_dbt_deps=False),
         profile_config=profile,
         execution_config=ExecutionConfig(
             execution_mode=ExecutionMode.WATCHER if mode == "watcher" else ExecutionMode.LOCAL,
@@ -124,6 +135,7 @@ def warehouse_group(mode: str = EXECUTION_MODE) -> TaskGroup:
         DbtBuild(
             task_id=BUILD_TASK,
             task_group=group,
+            project=project,
             profile=profile,
             told=[unique_id for node in nodes for unique_id in node.unique_ids],
             **shared,
@@ -131,10 +143,9 @@ def warehouse_group(mode: str = EXECUTION_MODE) -> TaskGroup:
     return group
 
 
-@cache
-def tests_by_model() -> dict[str, list[str]]:
+def tests_by_model(manifest: Path) -> dict[str, list[str]]:
     """The tests of each model that look at no other model, by unique ids."""
-    nodes = json.loads(MANIFEST.read_text())["nodes"]
+    nodes = json.loads(manifest.read_text())["nodes"]
     tests: dict[str, list[str]] = {}
     for unique_id, node in nodes.items():
         parents = node["depends_on"]["nodes"]

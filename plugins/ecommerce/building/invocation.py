@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecommerce.building.results import NodeResult
-from ecommerce.dbt_project import DBT_PROJECT
 from ecommerce.errors import BuildError
 
 if TYPE_CHECKING:
@@ -29,7 +28,11 @@ _LONGEST_SQL = 20_000
 
 
 def run_dbt(
-    arguments: Sequence[str], *, profile: ProfileConfig, on_result: Callable[[NodeResult], None] | None = None
+    arguments: Sequence[str],
+    *,
+    project: Path,
+    profile: ProfileConfig,
+    on_result: Callable[[NodeResult], None] | None = None,
 ) -> list[NodeResult]:
     """
     Run a dbt command to its end; how each node ended, in the order of their ends.
@@ -37,6 +40,7 @@ def run_dbt(
     Nodes that fail are in the result, and are not an error of this function.
 
     :param arguments: dbt's command line without its program, e.g. ``["build", "--full-refresh"]``
+    :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
     :param on_result: called for each node as it ends, from dbt's own threads
     :raises BuildError: dbt could not begin, or broke off: no connection, a project that cannot be parsed
@@ -56,12 +60,12 @@ def run_dbt(
 
     with tempfile.TemporaryDirectory(prefix="dbt-") as folder, profile.ensure_profile() as (profiles, env):
         target = Path(folder)
-        kept = _kept_parse()
+        kept = _kept_parse(project)
         if kept.exists():
             shutil.copyfile(kept, target / PARSED)
         command = [
             *arguments,
-            *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(profiles.parent)),
+            *("--project-dir", str(project), "--profiles-dir", str(profiles.parent)),
             *("--profile", profile.profile_name, "--target", profile.target_name),
             *("--target-path", folder, "--log-path", folder, "--log-level-file", "none", "--no-use-colors"),
         ]
@@ -100,13 +104,13 @@ def _in_utc(moment: str) -> str | None:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC).isoformat() if moment else None
 
 
-def _kept_parse() -> Path:
+def _kept_parse(project: Path) -> Path:
     """Of this user alone: it holds SQL that will be run."""
     folder = Path(tempfile.gettempdir()) / f"ecommerce-dbt-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise BuildError(f"{folder}, where dbt's parsed project is kept, belongs to someone else; remove it")
-    return folder / f"{hashlib.sha256(str(DBT_PROJECT).encode()).hexdigest()[:16]}.msgpack"
+    return folder / f"{hashlib.sha256(str(project).encode()).hexdigest()[:16]}.msgpack"
 
 
 def _keep_parse(parsed: Path, kept: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -33,6 +34,7 @@ class DbtBuild(BaseOperator):
     Succeeds when dbt came to its end, whatever became of single nodes: each node's own task says that. A second try,
     after a broken one, builds everything again.
 
+    :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
     :param told: unique ids of the nodes that have a task of their own; the failure of any other is this task's
     :param full_refresh: rebuild every model from raw; a template may be given
@@ -44,9 +46,16 @@ class DbtBuild(BaseOperator):
     ui_color = "#ff694a"
 
     def __init__(
-        self, *, profile: ProfileConfig, told: Collection[str], full_refresh: bool | str = False, **kwargs: Any
+        self,
+        *,
+        project: Path,
+        profile: ProfileConfig,
+        told: Collection[str],
+        full_refresh: bool | str = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.project = project
         self.profile = profile
         self.told = frozenset(told)
         self.full_refresh = full_refresh
@@ -56,6 +65,7 @@ class DbtBuild(BaseOperator):
         with _Teller(context["ti"]) as teller:
             ended = run_dbt(
                 ["build", *_NOT_IN_A_RUN, *_refresh_flag(self.full_refresh)],
+                project=self.project,
                 profile=self.profile,
                 on_result=teller.add,
             )
@@ -76,9 +86,10 @@ class DbtNode(BaseOperator):
 
     Where the build has no word on this try, because the task was retried or cleared, it runs its node in a worker.
 
-    :param command: dbt's command for the node alone: ``run`` or ``test``
+    :param command: dbt's command for the node alone: ``run``, ``seed``, ``snapshot`` or ``test``
     :param unique_ids: the nodes that the task stands for: a model, or the tests of one
     :param build_task_id: the task of `DbtBuild`
+    :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
     :param full_refresh: as that of the build
     :raises BuildError: the node failed, with dbt's message
@@ -92,6 +103,7 @@ class DbtNode(BaseOperator):
         command: str,
         unique_ids: Sequence[str],
         build_task_id: str,
+        project: Path,
         profile: ProfileConfig,
         full_refresh: bool | str = False,
         **kwargs: Any,
@@ -105,6 +117,7 @@ class DbtNode(BaseOperator):
         self.command = command
         self.unique_ids = list(unique_ids)
         self.build_task_id = build_task_id
+        self.project = project
         self.profile = profile
         self.full_refresh = full_refresh
         self.start_from_trigger = True
@@ -133,9 +146,13 @@ class DbtNode(BaseOperator):
     def execute(self, context: Context) -> None:
         """Run the node alone."""
         names = [unique_id.split(".")[2] for unique_id in self.unique_ids]
-        flags = _refresh_flag(self.full_refresh) if self.command == "run" else []
+        flags = _refresh_flag(self.full_refresh) if self.command in ("run", "seed") else []
+        # Its tests are tasks of their own.
+        alone = ["--indirect-selection", "empty"] if self.command == "test" else []
         ended = run_dbt(
-            [self.command, "--select", *names, "--indirect-selection", "empty", *flags], profile=self.profile
+            [self.command, "--select", *names, *alone, *flags],
+            project=self.project,
+            profile=self.profile,
         )
         missing = set(self.unique_ids) - {result.unique_id for result in ended}
         if bad := [str(result) for result in ended if result.is_bad]:
