@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn airflow test check-real lint lock
+.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader]
 
 airflow: setup ## Airflow's command line on the stack: make airflow ARGS="dags list"
 	@$(STACK) airflow $(ARGS)
+
+dbt: setup ## dbt's command line on the stack's warehouse: make dbt ARGS="build --select marts"
+	@$(STACK) dbt $(ARGS)
 
 test: setup ## all tests: unit, integration, whole DAG runs; under 15 minutes on 2 cores
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/dags

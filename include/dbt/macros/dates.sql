@@ -14,3 +14,11 @@
 {% macro first_day_of(period, date) -%}
 date_trunc('{{ period }}', {{ date }}::timestamp)::date
 {%- endmacro %}
+
+{# Calendar months from one first day of a month to another. #}
+{% macro months_between(earlier, later) -%}
+(
+            12 * (extract(year from {{ later }}) - extract(year from {{ earlier }}))
+            + extract(month from {{ later }}) - extract(month from {{ earlier }})
+        )::integer
+{%- endmacro %}
