@@ -22,16 +22,15 @@ current_products as (
 by_version as (
 
     select
-        {{ first_day_of('month', 'date_key') }} as revenue_month,
-        product_id,
         product_key,
+        {{ first_day_of('month', 'date_key') }} as revenue_month,
         sum(order_amount) as revenue,
         sum(gross_profit) as gross_profit,
         count(*) as order_count,
         sum(order_quantity) as units_sold,
         max(date_key) as last_order_date
     from orders
-    group by 1, 2, 3
+    group by 1, 2
 
 ),
 
@@ -39,8 +38,8 @@ by_version as (
 monthly as (
 
     select
+        products.product_id,
         by_version.revenue_month,
-        by_version.product_id,
         (array_agg(products.category_name order by by_version.last_order_date desc))[1]
             as category_name,
         sum(by_version.revenue) as revenue,
