@@ -64,11 +64,13 @@ test: setup ## all tests: unit, integration, whole DAG runs; under 15 minutes on
 check-real: setup ## marts against an independent computation: DATA=folder FROM= TO=
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"
 
-lint: setup ## ruff, mypy, sqlfluff
+lint: setup ## ruff, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy dags plugins include tests
 	@$(BIN)/sqlfluff lint --quiet include/dbt/models
+	@$(BIN)/dbt --quiet --warn-error parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt
+	@$(BIN)/dbt-score lint --manifest $(VENV)/dbt/manifest.json --show failing-items
 
 lock: ## compile pyproject.toml into requirements.txt and requirements-dev.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.txt \
