@@ -8,19 +8,15 @@ the ratio to the yardstick, the peak memory of each task, and the resident memor
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import threading
 import time
-from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 
-from ecommerce.dbt_project import DBT_PROJECT
-from include.demo import airflow_services, stack
+from include.demo import dbt, stack
 from include.demo.runs import trigger
 from include.demo.state import State
 
@@ -103,29 +99,9 @@ def _seconds(state: State, run_id: str) -> float:
 
 def _dbt_build(state: State) -> float:
     """Seconds of the same build, by dbt's own command line."""
-    dsn = urlsplit(state.dsn())
-    env = {
-        **os.environ,
-        "WAREHOUSE_HOST": dsn.hostname or "",
-        "WAREHOUSE_PORT": str(dsn.port),
-        "WAREHOUSE_USER": dsn.username or "",
-        "WAREHOUSE_PASSWORD": dsn.password or "",
-        "WAREHOUSE_DBNAME": dsn.path.lstrip("/"),
-    }
     started = time.monotonic()
-    subprocess.run(
-        [
-            airflow_services.command("dbt"),
-            "--quiet",
-            "build",
-            "--project-dir",
-            DBT_PROJECT,
-            "--profiles-dir",
-            DBT_PROJECT,
-        ],
-        env=env,
-        check=True,
-    )
+    if dbt.run(state.dsn(), ["--quiet", "build"]) != 0:
+        sys.exit("dbt build by hand failed")
     return time.monotonic() - started
 
 
