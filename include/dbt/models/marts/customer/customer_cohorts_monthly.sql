@@ -1,7 +1,7 @@
 -- Grain: one row per cohort and month, from the cohort's own month to the as-of month.
 with customer_days as (
 
-    select * from {{ ref('int_customer_sales_daily') }}
+    select * from {{ ref('int_customer_daily_sales') }}
 
 ),
 

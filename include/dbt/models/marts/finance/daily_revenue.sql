@@ -14,7 +14,7 @@ dates as (
 
 customer_days as (
 
-    select * from {{ ref('int_customer_sales_daily') }}
+    select * from {{ ref('int_customer_daily_sales') }}
 
 ),
 

@@ -1,55 +1,14 @@
 -- Grain: one row per month and product that has sales.
-with orders as (
+with monthly as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    select * from {{ ref('int_product_monthly_sales') }}
 
 ),
 
 products as (
 
     select * from {{ ref('dim_products') }}
-
-),
-
-current_products as (
-
-    select * from {{ ref('dim_products') }}
     where is_current
-
-),
-
-by_version as (
-
-    select
-        product_key,
-        {{ first_day_of('month', 'date_key') }} as revenue_month,
-        sum(order_amount) as revenue,
-        sum(gross_profit) as gross_profit,
-        count(*) as order_count,
-        sum(order_quantity) as units_sold,
-        max(date_key) as last_order_date
-    from orders
-    group by 1, 2
-
-),
-
--- A product that changes its category within a month is in that of its last order there.
-monthly as (
-
-    select
-        products.product_id,
-        by_version.revenue_month,
-        (array_agg(products.category_name order by by_version.last_order_date desc))[1]
-            as category_name,
-        sum(by_version.revenue) as revenue,
-        sum(by_version.gross_profit) as gross_profit,
-        sum(by_version.order_count)::bigint as order_count,
-        sum(by_version.units_sold)::bigint as units_sold
-    from by_version
-    inner join products
-        on by_version.product_key = products.product_key
-    group by 1, 2
 
 ),
 
@@ -63,11 +22,11 @@ compared as (
         sum(revenue) over (
             product range between interval '1 month' preceding and interval '1 month' preceding
         ) as revenue_one_month_before,
-        min(revenue_month) over product as first_month
+        min(order_month) over product as first_month
     from monthly
     window
-        category as (partition by revenue_month, category_name),
-        product as (partition by product_id order by revenue_month)
+        category as (partition by order_month, category_name),
+        product as (partition by product_id order by order_month)
 
 ),
 
@@ -76,7 +35,7 @@ measured as (
     select
         *,
         case
-            when revenue_month > first_month then coalesce(revenue_one_month_before, 0)
+            when order_month > first_month then coalesce(revenue_one_month_before, 0)
         end as previous_month_revenue
     from compared
 
@@ -85,9 +44,9 @@ measured as (
 final as (
 
     select
-        measured.revenue_month,
+        measured.order_month as revenue_month,
         measured.product_id,
-        current_products.product_name,
+        products.product_name,
         measured.category_name,
         measured.revenue,
         measured.gross_profit,
@@ -101,8 +60,8 @@ final as (
         {{ growth_percent('measured.revenue', 'measured.previous_month_revenue') }}
             as mom_growth_percent
     from measured
-    inner join current_products
-        on measured.product_id = current_products.product_id
+    inner join products
+        on measured.product_id = products.product_id
 
 )
 
