@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from datetime import date, timedelta
-from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 from psycopg import sql
 
-from ecommerce.dbt_project import DBT_PROJECT
 from ecommerce.publish import merge_marts
 from ecommerce.sources import SOURCES
-from include.demo import airflow_services, processes, stack
+from include.demo import airflow_services, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.runs import backfill, trigger
 from include.demo.state import State
@@ -198,31 +194,9 @@ def _backfill(state: State, api: AirflowApi, last: date, days: int) -> int:
 
 def _dbt_build(state: State) -> float:
     """Seconds of the same build, by dbt's own command line."""
-    dsn = urlsplit(state.dsn())
-    env = {
-        **os.environ,
-        "WAREHOUSE_HOST": dsn.hostname or "",
-        "WAREHOUSE_PORT": str(dsn.port),
-        "WAREHOUSE_USER": dsn.username or "",
-        "WAREHOUSE_PASSWORD": dsn.password or "",
-        "WAREHOUSE_DBNAME": dsn.path.lstrip("/"),
-    }
     started = time.monotonic()
-    subprocess.run(
-        [
-            airflow_services.command("dbt"),
-            "--quiet",
-            "build",
-            "--exclude-resource-type",
-            "unit_test",
-            "--project-dir",
-            DBT_PROJECT,
-            "--profiles-dir",
-            DBT_PROJECT,
-        ],
-        env=env,
-        check=True,
-    )
+    if dbt.run(state.dsn(), ["--quiet", "build", "--exclude-resource-type", "unit_test"]) != 0:
+        sys.exit("dbt build by hand failed")
     return time.monotonic() - started
 
 
