@@ -18,8 +18,8 @@ Catalog = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def built(warehouse_dsn: str) -> str:
-    """A warehouse that nothing was loaded into, with every model; its DSN."""
-    assert dbt.run(warehouse_dsn, ["--quiet", "run"]) == 0
+    """A warehouse that nothing was loaded into, with every model, all its tests and unit tests passed; its DSN."""
+    assert dbt.run(warehouse_dsn, ["--quiet", "build"]) == 0
     return warehouse_dsn
 
 
