@@ -39,7 +39,7 @@ def build(
 
 def fate(known: Build, *unique_ids: str, parents: tuple[str, ...] = ("before",), try_number: int = 1) -> Fate | None:
     verdict = judge(known, unique_ids=unique_ids or ("it",), parents=parents, try_number=try_number, since=SINCE)
-    return verdict and verdict.fate
+    return verdict.fate if verdict else None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,9 @@ def fate(known: Build, *unique_ids: str, parents: tuple[str, ...] = ("before",),
             build(node("it", "skipped"), state="success", before="deferred"), None, id="left out, parent about to end"
         ),
         pytest.param(
-            build(node("it", "skipped"), state="success", before="success"), Fate.RUN_ALONE, id="left out, parent mended"
+            build(node("it", "skipped"), state="success", before="success"),
+            Fate.RUN_ALONE,
+            id="left out, parent mended",
         ),
         pytest.param(
             build(node("it", "skipped"), state="success", before="skipped"), Fate.SKIPPED, id="left out, parent skipped"
@@ -94,11 +96,17 @@ def test_first_try(known: Build, expected: Fate | None) -> None:
         pytest.param(build(node("it", "error")), None, id="retried while the build runs: after it"),
         pytest.param(build(node("it", "success"), state="success", before="deferred"), None, id="cleared with parent"),
         pytest.param(
-            build(node("it", "success"), state="success", before="failed"), Fate.UPSTREAM_FAILED, id="parent failed again"
+            build(node("it", "success"), state="success", before="failed"),
+            Fate.UPSTREAM_FAILED,
+            id="parent failed again",
         ),
-        pytest.param(build(node("it", "error"), state="failed", before="success"), Fate.RUN_ALONE, id="build broke off"),
+        pytest.param(
+            build(node("it", "error"), state="failed", before="success"), Fate.RUN_ALONE, id="build broke off"
+        ),
         pytest.param(build(node("it", "success"), state=None), None, id="build cleared too, not scheduled"),
-        pytest.param(build(node("it", "success"), state="queued"), None, id="build cleared too, old results still there"),
+        pytest.param(
+            build(node("it", "success"), state="queued"), None, id="build cleared too, old results still there"
+        ),
         pytest.param(build(node("it", "success"), began=AFTER), Fate.SUCCESS, id="build cleared too, and it spoke"),
         pytest.param(build(node("it", "error"), began=AFTER), Fate.FAILED, id="build cleared too, and it failed"),
         pytest.param(build(node("it", "success"), began=SINCE), None, id="a build that began in that instant is stale"),
