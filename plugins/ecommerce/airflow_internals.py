@@ -76,6 +76,8 @@ def end_node(
     else:
         # Airflow's own way would ask the DAG processor for a success callback for each node.
         task_instance.trigger_id = None
+        # Of an earlier try; Airflow keeps one that is there.
+        task_instance.end_date = None
         task_instance.set_state(result["state"], session=session)
         task_instance.xcom_push(key=RESULT, value=result, session=session)
     # A run may be older than this code: its times are worth no failure of the triggerer.

@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from dbt.compilation import Linker
 
 from ecommerce.dbt_project import MANIFEST
 from ecommerce.sources import SOURCES
@@ -71,7 +74,31 @@ def test_each_node_of_the_project_has_one_task(dags, manifest) -> None:
     wanted = [unique_id for unique_id, node in nodes.items() if node["resource_type"] in ("model", "test")]
     assert sorted(told) == sorted(wanted)
     build = dags["ecommerce_warehouse"].get_task("warehouse.dbt_build")
-    assert build.told == set(wanted)
+    assert set(build.told) == set(wanted)
+    assert all(dags["ecommerce_warehouse"].has_task(task_id) for task_id in build.told.values())
+
+
+def test_a_node_waits_for_every_test_that_dbt_lets_it_wait_for(dags) -> None:
+    """Otherwise a task would take its node, left out because of a test, for one that may be built on its own."""
+    manifest = json.loads(MANIFEST.read_text())
+    nodes = {
+        unique_id: SimpleNamespace(resource_type=node["resource_type"], depends_on_nodes=node["depends_on"]["nodes"])
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] in ("model", "test")
+    }
+    linker = Linker()
+    for unique_id, node in nodes.items():
+        linker.graph.add_edges_from((parent, unique_id) for parent in node.depends_on_nodes)
+    known: Any = SimpleNamespace(nodes=nodes, child_map=manifest["child_map"])
+    linker.add_test_edges_1(known)
+    edges = [(test, waiting) for test, waiting, kind in linker.graph.edges(data="edge_type") if kind == "parent_test"]
+    assert any(len(nodes[test].depends_on_nodes) > 1 for test, _ in edges)
+
+    dag = dags["ecommerce_warehouse"]
+    task_of = dag.get_task("warehouse.dbt_build").told
+    for test, waiting in edges:
+        upstream = {task.task_id for task in dag.get_task(task_of[waiting]).get_flat_relatives(upstream=True)}
+        assert task_of[test] in upstream, f"{waiting} does not wait for {test}"
 
 
 def test_a_mart_waits_for_its_facts(dags) -> None:

@@ -132,12 +132,15 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, 
     )
     if mode == "triggerer":
         nodes = [task for task in group.iter_tasks() if isinstance(task, DbtNode)]
+        by_node = {unique_id: node for node in nodes for unique_id in node.unique_ids}
+        for test, held_back in held_back_by_test(manifest).items():
+            by_node[test].set_downstream([by_node[unique_id] for unique_id in held_back])
         DbtBuild(
             task_id=BUILD_TASK,
             task_group=group,
             project=project,
             profile=profile,
-            told=[unique_id for node in nodes for unique_id in node.unique_ids],
+            told={unique_id: node.task_id for unique_id, node in by_node.items()},
             **shared,
         )
     return group
@@ -152,6 +155,31 @@ def tests_by_model(manifest: Path) -> dict[str, list[str]]:
         if node["resource_type"] == "test" and len(parents) == 1:
             tests.setdefault(parents[0], []).append(unique_id)
     return tests
+
+
+def held_back_by_test(manifest: Path) -> dict[str, list[str]]:
+    """
+    Each test between several nodes → the first nodes that `dbt build` does not begin before it has passed.
+
+    dbt's rule: a node waits for a test if all that the test looks at is upstream of the node. Cosmos draws no such
+    edge, and without it a task would not know why its node was left out.
+    """
+    nodes = json.loads(manifest.read_text())["nodes"]
+    upstream: dict[str, set[str]] = {}
+
+    def ancestors(unique_id: str) -> set[str]:
+        if unique_id not in upstream:
+            parents = nodes[unique_id]["depends_on"]["nodes"] if unique_id in nodes else []
+            upstream[unique_id] = set(parents).union(*map(ancestors, parents))
+        return upstream[unique_id]
+
+    held_back: dict[str, list[str]] = {}
+    for test, node in nodes.items():
+        looks_at = set(node["depends_on"]["nodes"])
+        if node["resource_type"] == "test" and len(looks_at) > 1:
+            waiting = {other for other in nodes if not other.startswith("test.") and looks_at <= ancestors(other)}
+            held_back[test] = sorted(other for other in waiting if not waiting & ancestors(other))
+    return held_back
 
 
 def _no_task(**_: Any) -> None:

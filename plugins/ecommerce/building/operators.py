@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.triggers.base import StartTriggerArgs
 
 from ecommerce.building.invocation import run_dbt
-from ecommerce.building.results import PROGRESS, NodeResult, Progress, batch_key
+from ecommerce.building.results import PROGRESS, RESULT, NodeResult, Progress, batch_key, result_xcom
 from ecommerce.building.trigger import NodeTrigger
 from ecommerce.errors import BuildError
 
@@ -36,10 +36,10 @@ class DbtBuild(BaseOperator):
 
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
-    :param told: unique ids of the nodes that have a task of their own; the failure of any other is this task's
+    :param told: the task of each node that has one; the failure of any other is this task's
     :param full_refresh: rebuild every model from raw; a template may be given
     :raises BuildError: dbt could not begin, or broke off
-    :raises AirflowFailException: a node failed that has no task
+    :raises AirflowFailException: a node failed that has no task, or whose task an earlier try has ended well
     """
 
     template_fields: Sequence[str] = ("full_refresh",)
@@ -50,14 +50,14 @@ class DbtBuild(BaseOperator):
         *,
         project: Path,
         profile: ProfileConfig,
-        told: Collection[str],
+        told: Mapping[str, str],
         full_refresh: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project = project
         self.profile = profile
-        self.told = frozenset(told)
+        self.told = dict(told)
         self.full_refresh = full_refresh
 
     def execute(self, context: Context) -> str:
@@ -69,11 +69,20 @@ class DbtBuild(BaseOperator):
                 profile=self.profile,
                 on_result=teller.add,
             )
-        if orphans := [str(result) for result in ended if result.is_bad and result.unique_id not in self.told]:
+        bad = [result for result in ended if result.is_bad]
+        if orphans := [str(result) for result in bad if result.unique_id not in self.told]:
             raise AirflowFailException(
                 f"failed, and without a task of their own in this DAG: {'; '.join(orphans)}. If they are new, the "
                 "manifest that the DAG is made from is older than the project: `make up` renews it"
             )
+        ti = context["ti"]
+        if bad and ti.try_number > 1:
+            states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+            if hidden := [str(result) for result in bad if states.get(self.told[result.unique_id]) == "success"]:
+                raise AirflowFailException(
+                    f"failed in this try, while their tasks hold the success of an earlier one: {'; '.join(hidden)}. "
+                    "Clear the run from its task `claim` on"
+                )
         counts: dict[str, int] = {}
         for result in ended:
             counts[result.status] = counts.get(result.status, 0) + 1
@@ -155,7 +164,14 @@ class DbtNode(BaseOperator):
             profile=self.profile,
         )
         missing = set(self.unique_ids) - {result.unique_id for result in ended}
-        if bad := [str(result) for result in ended if result.is_bad]:
+        for result in ended:
+            if result.sql:
+                self.log.error("compiled:\n%s", result.sql)
+        bad = [str(result) for result in ended if result.is_bad]
+        context["ti"].xcom_push(
+            key=RESULT, value=result_xcom("failed" if bad else "success", "; ".join(bad) or "run on its own", ended)
+        )
+        if bad:
             raise BuildError("; ".join(bad))
         if missing:
             raise BuildError(f"dbt {self.command} left out {', '.join(sorted(missing))}; was it renamed or disabled?")

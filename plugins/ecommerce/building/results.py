@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -65,6 +65,12 @@ class NodeResult:
             figures.append(f"{self.failures:,} failing rows")
         name = self.unique_id.split(".", 2)[-1]
         return f"{name}: {self.status} ({', '.join(figures)})" + (f" – {self.message}" if self.message else "")
+
+
+def result_xcom(state: str, reason: str, results: Iterable[NodeResult]) -> dict[str, Any]:
+    """`RESULT`: how the task ended and why, and its nodes without their SQL, which is in the log."""
+    nodes = [{name: value for name, value in vars(result).items() if name != "sql"} for result in results]
+    return {"state": state, "reason": reason, "nodes": nodes}
 
 
 @dataclass(frozen=True)

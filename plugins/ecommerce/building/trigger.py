@@ -15,7 +15,7 @@ from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseEventTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from ecommerce.building.results import PROGRESS, RESULT, Build, NodeResult, Progress, batch_key
+from ecommerce.building.results import PROGRESS, RESULT, Build, NodeResult, Progress, batch_key, result_xcom
 from ecommerce.building.verdict import Fate, Verdict, judge
 
 #: Seconds between two looks at a build that runs; at one that has not begun; and until a silent build is told again,
@@ -189,15 +189,7 @@ def made_at(ti_id: UUID) -> datetime:
 def _event_of(verdict: Verdict) -> TriggerEvent:
     if verdict.fate is Fate.RUN_ALONE:
         return TriggerEvent({"reason": verdict.reason})
-    xcoms: dict[str, Any] = {
-        RESULT: {
-            "state": verdict.fate.value,
-            "reason": verdict.reason,
-            "nodes": [
-                {name: value for name, value in vars(result).items() if name != "sql"} for result in verdict.results
-            ],
-        }
-    }
+    xcoms: dict[str, Any] = {RESULT: result_xcom(verdict.fate.value, verdict.reason, verdict.results)}
     if verdict.fate is Fate.SUCCESS:
         return TaskSuccessEvent(xcoms=xcoms)
     if verdict.fate is Fate.SKIPPED:
