@@ -33,3 +33,7 @@ class CheckFailed(WarehouseError):
 
 class PublishError(WarehouseError):
     """A mart cannot be merged into the published one."""
+
+
+class VerificationError(WarehouseError):
+    """The warehouse could not be compared with what raw gives: dbt failed."""
