@@ -68,7 +68,7 @@ def test_a_mart_waits_for_its_facts(dags) -> None:
     dag = dags["ecommerce_warehouse"]
     upstream = {
         task.task_id
-        for task in dag.get_task("warehouse.models.marts.finance.daily_revenue_run").get_flat_relatives(upstream=True)
+        for task in dag.get_task("warehouse.models.marts.finance.daily_revenue.run").get_flat_relatives(upstream=True)
     }
     assert any(".core.fact_sales" in task_id for task_id in upstream)
     assert any(".staging.stg_sales_fact" in task_id for task_id in upstream)

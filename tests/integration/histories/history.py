@@ -88,13 +88,16 @@ class Step(ABC):
 
 @dataclass(frozen=True)
 class Put(Step):
-    """A row of the shop is new, or changed."""
+    """A row of the shop is new, or changed; a correction reaches only what is there."""
 
     table: str
     row: Row
+    is_correction: bool = False
 
     def happen(self, place: Place) -> None:
-        place.shop.put(self.table, self.row)
+        key = tuple(self.row[name] for name in SOURCES[self.table].key)
+        if key in place.shop.tables[self.table] or not self.is_correction:
+            place.shop.put(self.table, self.row)
 
 
 @dataclass(frozen=True)
