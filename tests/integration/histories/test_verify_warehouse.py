@@ -86,7 +86,8 @@ def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guar
     load_everything(published, LOADED + timedelta(hours=2))
     changed = connection.execute(
         "update core.fact_sales set is_quantity_imputed = not is_quantity_imputed where order_id ="
-        " (select max(order_id) from core.fact_sales where date_key not in (select dirty_date from ops.dirty_date)) returning order_id"
+        " (select max(order_id) from core.fact_sales where date_key not in (select dirty_date from ops.dirty_date))"
+        " returning order_id"
     ).fetchone()
     assert changed is not None
     connection.execute("update core.dim_customer set customer_status = 'gone' where customer_id = 'CUST950'")
