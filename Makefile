@@ -65,7 +65,7 @@ lint: setup ## ruff, mypy, sqlfluff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy dags plugins include tests
-	@$(BIN)/sqlfluff lint --quiet include/dbt/models
+	@$(BIN)/sqlfluff lint --quiet include/dbt/models include/dbt/tests
 
 lock: ## compile pyproject.toml into requirements.txt and requirements-dev.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.txt \
