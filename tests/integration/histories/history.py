@@ -15,7 +15,7 @@ from typing import Any, Literal
 from psycopg import Connection, sql
 
 from ecommerce import lease
-from ecommerce.errors import EmptySource
+from ecommerce.errors import EmptySource, QuarantineOverflow
 from ecommerce.loading.ledger import Positions
 from ecommerce.publish import publish
 from ecommerce.sources import SOURCES
@@ -123,7 +123,7 @@ class Send(Step):
 
 @dataclass(frozen=True)
 class Load(Step):
-    """A window of a source is loaded, or the source breaks off in the middle and nothing is."""
+    """A window of a source is loaded, or nothing is: the source breaks off, is empty, or has too many bad rows."""
 
     at: datetime
     source: str
@@ -142,7 +142,7 @@ class Load(Step):
             Loader(place.connection).load(
                 self.source, str(self.first), str(self.last), reader=_BreaksOff(reader) if self.breaks_off else reader
             )
-        except (ConnectionAbortedError, EmptySource):
+        except (ConnectionAbortedError, EmptySource, QuarantineOverflow):
             return
         assert not self.breaks_off
 
