@@ -68,7 +68,7 @@ lint: setup ## ruff, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy dags plugins include tests
-	@$(BIN)/sqlfluff lint --quiet include/dbt/models
+	@$(BIN)/sqlfluff lint --quiet include/dbt/models include/dbt/tests
 	@$(BIN)/dbt --quiet --warn-error parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt
 	@$(BIN)/dbt-score lint --manifest $(VENV)/dbt/manifest.json --show failing-items
 

@@ -37,3 +37,7 @@ class PublishError(WarehouseError):
 
 class BuildError(WarehouseError):
     """dbt could not begin or broke off, or a node that a task ran on its own failed."""
+
+
+class VerificationError(WarehouseError):
+    """The warehouse could not be compared with what raw gives: dbt failed."""
