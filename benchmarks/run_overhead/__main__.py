@@ -57,7 +57,7 @@ def main() -> int:
 def _measure(folder: Path, modes: list[str], sizes: list[str], *, runs: int, limit: float, all_local: bool) -> None:
     from benchmarks.run_overhead.measuring import bare_build, dag_run
     from benchmarks.run_overhead.projects import PRODUCT, nodes_of, write_synthetic
-    from benchmarks.run_overhead.report import Result, main_table, timeline_table, verdict
+    from benchmarks.run_overhead.report import OURS, Result, main_table, timeline_table, verdict
     from benchmarks.run_overhead.services import Services
     from include.demo import airflow_services
 
@@ -92,8 +92,10 @@ def _measure(folder: Path, modes: list[str], sizes: list[str], *, runs: int, lim
                     flush=True,
                 )
             services.stop_airflow()
-    for part in (main_table(results), timeline_table(results), *verdict(results)):
-        print(f"\n{part}")
+    print(f"\n{main_table(results)}")
+    if OURS in modes:
+        print(f"\n{timeline_table(results)}\n")
+        print("\n".join(verdict(results)))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main_table(results: Sequence[Result]) -> str:
                 name,
                 MODES[result.mode],
                 _number(result.first.seconds) if result.first.state == "success" else "",
-                *_figures(result.good, bare),
+                *_figures(result.good, result.bare),
                 _number(median(cost.latency for cost in result.good if cost.latency is not None), 2),
                 f"{result.failed} of {len(result.warm) + 1}",
             ]
