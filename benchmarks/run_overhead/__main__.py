@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _measure(folder: Path, modes: list[str], sizes: list[str], *, runs: int, limit: float, all_local: bool) -> None:
-    from benchmarks.run_overhead.measuring import bare_build, dag_run
+    from benchmarks.run_overhead.measuring import bare_build, dag_run, idle_percent
     from benchmarks.run_overhead.projects import PRODUCT, nodes_of, write_synthetic
     from benchmarks.run_overhead.report import OURS, Result, main_table, timeline_table, verdict
     from benchmarks.run_overhead.services import Services
@@ -91,6 +91,8 @@ def _measure(folder: Path, modes: list[str], sizes: list[str], *, runs: int, lim
                     f"by hand {result.bare[-1].seconds:.1f} s",
                     flush=True,
                 )
+            if size == sizes[0]:
+                print(f"idle, {mode}: {idle_percent(services):.1f} % of one core, Airflow and Postgres", flush=True)
             services.stop_airflow()
     print(f"\n{main_table(results)}")
     if OURS in modes:

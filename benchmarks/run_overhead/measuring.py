@@ -15,10 +15,11 @@ from psycopg.rows import dict_row
 
 from benchmarks.run_overhead.projects import Project
 from benchmarks.run_overhead.services import Services
-from benchmarks.run_overhead.usage import Usage
+from benchmarks.run_overhead.usage import Usage, cpu_seconds
 from ecommerce.building.group import BUILD_GROUP, BUILD_TASK
 
 _POLL_SECONDS = 0.2
+_IDLE_SECONDS = 60
 _BUILD = f"{BUILD_GROUP}.{BUILD_TASK}"
 
 
@@ -89,6 +90,14 @@ def dag_run(services: Services, dag_id: str, *, limit: float) -> Cost:
         _told_late(by_id) if is_one_build else _started_late(by_id, services.api.downstream(dag_id)),
         _timeline(run, by_id) if is_one_build else {},
     )
+
+
+def idle_percent(services: Services) -> float:
+    """Share of one core that the services take while nothing runs, over a minute: DAG files are read once in it."""
+    roots = services.processes()
+    before = cpu_seconds(roots)
+    time.sleep(_IDLE_SECONDS)
+    return 100 * (cpu_seconds(roots) - before) / _IDLE_SECONDS
 
 
 def _told_late(tasks: dict[str, dict[str, Any]]) -> float | None:
