@@ -54,6 +54,7 @@ MODULES = (
     "dbt.adapters.postgres.impl",
     "dbt_common.clients.agate_helper",
     "google.protobuf.json_format",
+    "multiprocessing.dummy",
 )
 
 
