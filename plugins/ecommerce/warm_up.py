@@ -1,5 +1,5 @@
 """
-What every task imports, loaded once before workers fork.
+What every task imports, loaded once before workers fork, and dbt's own preparations, made once.
 
 A task runs in a process of its own. Forked from one that has imported nothing, it pays about five seconds for
 Airflow's task runner, Cosmos and dbt before its first line runs; forked from a warm one it pays nothing, and the pages
@@ -9,10 +9,18 @@ of what was imported are shared. With LocalExecutor the workers are forks of the
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
+import shutil
+import tempfile
 import time
+from pathlib import Path
+
+from ecommerce.building.invocation import PARSED
+from ecommerce.dbt_project import DBT_PROJECT, MANIFEST
+from ecommerce.errors import BuildError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +54,7 @@ MODULES = (
     "dbt.adapters.postgres.impl",
     "dbt_common.clients.agate_helper",
     "google.protobuf.json_format",
+    "multiprocessing.dummy",
 )
 
 
@@ -56,10 +65,9 @@ def is_wanted() -> bool:
 
 def warm_up() -> None:
     """
-    Import what tasks import.
+    Import what tasks import, and let dbt parse once.
 
-    Only ever saves time: what cannot be imported here is named in the log, and fails the tasks that need it with its
-    own message.
+    Only ever saves time: what fails here is named in the log, and fails the tasks that need it with its own message.
     """
     started = time.monotonic()
     for module in MODULES:
@@ -67,4 +75,35 @@ def warm_up() -> None:
             importlib.import_module(module)
         except ImportError as error:
             log.warning("workers start without %s: %s", module, error)
+    try:
+        _parse_once()
+    except Exception as error:
+        log.warning("workers start with a dbt that has parsed nothing: %s", error)
     log.info("workers start warm: %d modules in %.1f s", len(MODULES), time.monotonic() - started)
+
+
+def _parse_once() -> None:
+    """
+    Parse the project and throw the outcome away.
+
+    dbt generates the code that reads and writes its classes when they are first used, which in a build is a good part
+    of the time before its first node. No connection is made: the profile is the project's own, with its defaults.
+    """
+    from dbt.adapters.factory import reset_adapters
+    from dbt.cli.main import dbtRunner
+
+    with tempfile.TemporaryDirectory(prefix="dbt-") as folder:
+        parsed = MANIFEST.with_name(PARSED)
+        if parsed.exists():
+            shutil.copyfile(parsed, Path(folder) / PARSED)
+        outcome = dbtRunner().invoke(
+            [
+                *("--quiet", "parse", "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
+                *("--target-path", folder, "--log-path", folder, "--log-level-file", "none"),
+            ]
+        )
+    if outcome.exception is not None:
+        raise BuildError(str(outcome.exception))
+    # The adapter's locks are the machine's, and go when nothing holds it.
+    reset_adapters()
+    gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import io
 import logging
@@ -45,6 +46,7 @@ def run_dbt(
     :param on_result: called for each node as it ends, from dbt's own threads
     :raises BuildError: dbt could not begin, or broke off: no connection, a project that cannot be parsed
     """
+    from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
 
     ended: list[NodeResult] = []
@@ -76,6 +78,10 @@ def run_dbt(
         if outcome.exception is not None:
             raise BuildError(f"dbt {arguments[0]} broke off: {outcome.exception}") from outcome.exception
         _keep_parse(target / PARSED, kept)
+    # The adapter's locks are the machine's. In a worker that was forked warm they would stay behind: what gives them
+    # back belongs to the scheduler there, and does so when that ends.
+    reset_adapters()
+    gc.collect()
     return ended
 
 
