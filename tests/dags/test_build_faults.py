@@ -347,8 +347,8 @@ def test_a_killed_triggerer_leaves_its_tasks_to_the_next_one(warehouse: Warehous
 def test_a_scheduler_that_ends_leaves_the_run_to_the_next_one(
     warehouse: Warehouse, end: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Its tasks end with it, and the next one misses them after this time: five minutes, where nothing is set.
-    monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "30")
+    # Its tasks end with it, and the next one looks for them this often: every five minutes, where nothing is set.
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL", "10")
     with disturbed(warehouse):
         end("airflow-scheduler")
         airflow_services.start(warehouse.demo.state)
