@@ -117,7 +117,7 @@ def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guar
     judged = connection.execute(
         "select subject, status, observed from ops.check_result where check_name = 'drift' and run_id = 'a_check'"
     ).fetchall()
-    assert len(judged) == 2 * 11 + 7
+    assert len(judged) == 2 * 13 + 9
     assert {(subject, observed) for subject, status, observed in judged if status == "fail"} == {
         ("core.fact_sales", 1),
         ("core.dim_customer", 1),
