@@ -67,6 +67,8 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # One heap a process instead of one a thread: 30 MB less.
+        "MALLOC_ARENA_MAX": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",

@@ -79,7 +79,31 @@ def warm_up() -> None:
         _parse_once()
     except Exception as error:
         log.warning("workers start with a dbt that has parsed nothing: %s", error)
+    _keep_shared()
     log.info("workers start warm: %d modules in %.1f s", len(MODULES), time.monotonic() - started)
+
+
+def _keep_shared() -> None:
+    """
+    Keep the pages of what was imported shared with the workers.
+
+    The first full garbage collection after the fork would write to each object's header, and so give the scheduler a
+    copy of all of them, over 100 MB. LocalExecutor freezes the objects while it forks and thaws them right after; the
+    first full collection freezes them again instead of looking at them.
+    """
+    is_forked = False
+
+    def note_fork() -> None:
+        nonlocal is_forked
+        is_forked = True
+
+    def freeze_once(phase: str, info: dict[str, int]) -> None:
+        if is_forked and phase == "start" and info["generation"] == 2:
+            gc.callbacks.remove(freeze_once)
+            gc.freeze()
+
+    os.register_at_fork(after_in_parent=note_fork)
+    gc.callbacks.append(freeze_once)
 
 
 def _parse_once() -> None:

@@ -114,3 +114,22 @@ def test_a_celery_worker_holds_none_where_it_is_off() -> None:
 
 def test_operations_names_the_setting_of_celery() -> None:
     assert f"AIRFLOW__CELERY__EXTRA_CELERY_CONFIG='{json.dumps(SETTING)}'" in (ROOT / "docs/operations.md").read_text()
+
+
+def test_the_first_full_collection_after_a_fork_leaves_the_shared_pages_alone() -> None:
+    """In a process of its own, since it changes how garbage is collected."""
+    script = (
+        "import gc, os\n"
+        "from ecommerce.warm_up import _keep_shared\n"
+        "callbacks = list(gc.callbacks)\n"
+        "_keep_shared()\n"
+        "gc.collect(); assert gc.get_freeze_count() == 0, 'nothing was forked yet'\n"
+        "pid = os.fork()\n"
+        "if pid == 0: os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+        "gc.collect(1); assert gc.get_freeze_count() == 0, 'not a full one'\n"
+        "gc.collect(); assert gc.get_freeze_count() > 1000\n"
+        "assert gc.callbacks == callbacks, 'once only: later garbage is collected'\n"
+    )
+    outcome = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": "plugins"}, cwd=ROOT)
+    assert outcome.returncode == 0
