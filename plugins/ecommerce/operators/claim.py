@@ -68,7 +68,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             )
         if claim is None:
             return PokeReturnValue(is_done=False)
-        self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if request.full_refresh else "")
+        self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if claim.is_full_refresh else "")
         days = {source: [str(day) for day in days] for source, days in claim.days.items()}
         return PokeReturnValue(is_done=True, xcom_value={"days": days, "is_build_needed": claim.is_build_needed})
 

@@ -1,27 +1,13 @@
 -- Grain: one row per day, from the first order to the as-of date.
-with orders as (
+with order_days as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    select * from {{ ref('int_daily_sales') }}
 
 ),
 
 dates as (
 
     select * from {{ ref('dim_date') }}
-
-),
-
-order_days as (
-
-    select
-        date_key,
-        sum(order_amount) as revenue,
-        sum(gross_profit) as gross_profit,
-        count(*) as orders,
-        count(distinct customer_id) as customers
-    from orders
-    group by date_key
 
 ),
 
