@@ -86,7 +86,7 @@ create table if not exists ops.claimed_date (
     run_id text not null,
     source text not null,
     dirty_date date not null,
-    batch_id bigint not null references ops.load_batch,
+    batch_id bigint not null,
     claimed_at timestamptz not null,
     primary key (run_id, dirty_date, source, batch_id)
 );

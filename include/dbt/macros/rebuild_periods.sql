@@ -37,26 +37,39 @@ where {{ day }} = any(
 
 {# Rows outside the claimed periods that the model computed as well replace those of the same
    `unique_key`. A row that came out as it was is not written: its day was claimed for another one.
-   Rows are matched by hash, since a nullable column cannot be joined by equality. The insertion waits
-   for the count of what was deleted, so that a key is free when its new row comes. #}
+   Rows are matched by hash, since a nullable column cannot be joined by equality, and byte for byte:
+   0.10 equals 0.1 and is another row. `is true` keeps the planner from sorting them by all their bytes.
+   The rows to delete are named by their places, as an array: a join would read the whole table. The
+   insertion waits for the count of what was deleted, so that a key is free when its new row comes. #}
 {% macro get_incremental_rebuild_periods_sql(arg_dict) -%}
 {%- set target = arg_dict['target_relation'] -%}
 {%- set built = arg_dict['temp_relation'] -%}
 {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
 {%- set key = arg_dict['unique_key'] -%}
 {%- set period = config.meta_require('period') -%}
+{%- set period_column = config.meta_require('period_column') -%}
 {%- set sources = config.meta_require('claimed_from') -%}
-{%- set claimed -%}
-{{ config.meta_require('period_column') }} = any({{ claimed_periods(sources, period) }})
-        {%- if key %} or {{ key }} in (select {{ key }} from {{ built }}){% endif %}
-{%- endset -%}
+{%- set claimed = claimed_periods(sources, period) -%}
 with held as (
 
     select
         ctid as place,
         row({{ columns }}) as content
     from {{ target }}
-    where {{ claimed }}
+    where {{ period_column }} = any({{ claimed }})
+    {%- if key %}
+    union all
+    select
+        ctid as place,
+        row({{ columns }}) as content
+    from {{ target }}
+    where
+        {{ key }} = any(array(
+            select {{ key }} from {{ built }}
+            where {{ period_column }} <> all({{ claimed }})
+        ))
+        and {{ period_column }} <> all({{ claimed }})
+    {%- endif %}
 
 ),
 
@@ -77,17 +90,17 @@ unchanged as (
     from held
     inner join made
         on hash_record_extended(held.content, 0) = hash_record_extended(made.content, 0)
-        and held.content is not distinct from made.content
+    where (held.content *= made.content) is true
 
 ),
 
 removed as (
 
     delete from {{ target }}
-    using held
-    where
-        {{ target }}.ctid = held.place
-        and not exists (select from unchanged where unchanged.held_place = held.place)
+    where ctid = any(array(
+        select place from held
+        where not exists (select from unchanged where unchanged.held_place = held.place)
+    ))
     returning 1
 
 ),

@@ -7,7 +7,7 @@
     on_schema_change='append_new_columns',
     unique_key='order_id',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'order_date'},
-    indexes=[{'columns': ['order_date']}],
+    indexes=[{'columns': ['order_date']}, {'columns': ['customer_id']}],
 ) }}
 
 with orders as (
@@ -21,6 +21,12 @@ customers as (
 
     select * from {{ ref('dim_customer') }}
     where is_current
+
+),
+
+renamed as (
+
+    select * from {{ ref('stg_claimed_customers') }}
 
 ),
 
@@ -57,7 +63,7 @@ final as (
     where flagged.is_high_discount or flagged.is_high_shipping
     {%- if is_incremental() %}
     union all
-    -- A name is of today: orders of other days follow it.
+    -- A name is of today: a changed customer's orders of other days follow it.
     select
         held.order_id,
         held.customer_id,
@@ -71,10 +77,10 @@ final as (
         held.review_priority
     from {{ this }} as held
     inner join customers
-        on
-            held.customer_id = customers.customer_id
-            and held.customer_name is distinct from customers.customer_name
-    where held.order_date <> all({{ claimed_periods(claimed_from, 'day') }})
+        on held.customer_id = customers.customer_id
+    where
+        held.customer_id = any(array(select renamed.customer_id from renamed))
+        and held.order_date <> all({{ claimed_periods(claimed_from, 'day') }})
     {%- endif %}
 
 )
