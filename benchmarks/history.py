@@ -148,9 +148,7 @@ class Shop:
     def build(self, run_id: str, *, full_refresh: bool = False, explain: Path | None = None) -> Build:
         """Claim, build and publish."""
         with self.connect() as connection:
-            claim = lease.take(
-                connection, DAG, run_id, project=project_digest(), full_refresh=full_refresh, over=None
-            )
+            claim = lease.take(connection, DAG, run_id, project=project_digest(), full_refresh=full_refresh, over=None)
             if claim is None:
                 sys.exit(f"another run builds {self.years} years")
             print(f"  {self.years:>2} years, {run_id}: {claim}")
@@ -258,9 +256,7 @@ def _report(shops: list[Shop]) -> None:
     for shop in shops:
         whole = shop.whole.dbt if shop.whole else 0.0
         day, day_base = (statistics.median(build.dbt for build in one.days) for one in (shop, base))
-        nodes, nodes_base = (
-            statistics.median(sum(build.nodes.values()) for build in one.days) for one in (shop, base)
-        )
+        nodes, nodes_base = (statistics.median(sum(build.nodes.values()) for build in one.days) for one in (shop, base))
         published = statistics.median(build.publication for build in shop.days)
         print(
             f"{shop.years:>5} {whole:>8.1f} s {whole / shop.years:>5.1f} s/y"

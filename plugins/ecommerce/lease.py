@@ -17,7 +17,7 @@ from ecommerce.errors import LeaseLost
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run is to rebuild: the as-of date of its models, the days of each source, whether that is all or nothing."""
+    """What a run is to rebuild: the as-of date of its models, the days of each source, and if it is nothing or all."""
 
     as_of_date: date | None
     days: dict[str, list[date]]
