@@ -39,7 +39,7 @@ days as (
     where
         weather.temperature_c is not null
         and weather.precipitation_mm is not null
-        and weather.date_key >= (select min(order_days.date_key) from order_days)
+        and weather.date_key >= (select min(sales.date_key) from order_days as sales)
         and weather.date_key <= (select as_of.date_key from as_of)
 
 ),
