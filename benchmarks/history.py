@@ -165,7 +165,7 @@ class Shop:
         return build
 
     def _dbt(self, server: psutil.Process, *, full_refresh: bool) -> Build:
-        """Time dbt. Its sessions end with it, so that the server knows what they used."""
+        """Time dbt. Its sessions end with it, and then the server knows what they used."""
         dsn = urlsplit(self.dsn)
         env = {
             **os.environ,
@@ -188,6 +188,8 @@ class Shop:
             check=True,
         )  # fmt: skip
         seconds = time.monotonic() - started
+        # A session that has not gone yet is not counted.
+        time.sleep(1)
         used = _used_by_children(server, psutil.Process()) - used
         results = json.loads((self.target / "run_results.json").read_text())["results"]
         return Build(seconds, {result["unique_id"]: result["execution_time"] for result in results}, used)
