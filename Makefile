@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn airflow test check-real lint lock
+.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,17 +55,22 @@ dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader]
 airflow: setup ## Airflow's command line on the stack: make airflow ARGS="dags list"
 	@$(STACK) airflow $(ARGS)
 
+dbt: setup ## dbt's command line on the stack's warehouse: make dbt ARGS="build --select marts"
+	@$(STACK) dbt $(ARGS)
+
 test: setup ## all tests: unit, integration, whole DAG runs; under 15 minutes on 2 cores
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/dags
 
 check-real: setup ## marts against an independent computation: DATA=folder FROM= TO=
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"
 
-lint: setup ## ruff, mypy, sqlfluff
+lint: setup ## ruff, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy dags plugins include tests
-	@$(BIN)/sqlfluff lint --quiet include/dbt/models
+	@$(BIN)/sqlfluff lint --quiet include/dbt/models include/dbt/tests
+	@$(BIN)/dbt --quiet --warn-error parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt
+	@$(BIN)/dbt-score lint --manifest $(VENV)/dbt/manifest.json --show failing-items
 
 lock: ## compile pyproject.toml into requirements.txt and requirements-dev.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.txt \

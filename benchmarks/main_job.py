@@ -1,27 +1,33 @@
 """
-The daily run on the running stack, beside `dbt build` typed by hand: `python -m benchmarks.main_job [--runs 5]`.
+The daily run on the running stack, beside its bare parts done by hand: `python -m benchmarks.main_job [--runs 5]`.
 
-Each run corrects one order of the shop's last day, so that there is one day to rebuild. Prints medians of seconds,
-the ratio to the yardstick, the peak memory of each task, and the resident memory of the idle stack.
+Each run corrects one order of the shop's last day, so that there is one day to rebuild. The yardstick is what the run
+cannot do without, one after the other: a COPY of each table's window from the shop, `dbt build` of the nodes that the
+run builds, and the statements that publish the marts. Prints medians of seconds, the ratio, where the run's seconds
+go, the peak memory of each task, and memory and CPU of the idle stack.
+
+`--backfill 30` instead runs Airflow's own backfill over as many days, an order of each corrected, and prints its rate.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import logging
 import statistics
-import subprocess
 import sys
 import threading
 import time
-from urllib.parse import urlsplit
+from datetime import date, timedelta
 
 import psutil
 import psycopg
+from psycopg import sql
 
-from ecommerce.dbt_project import DBT_PROJECT
-from include.demo import airflow_services, stack
-from include.demo.runs import trigger
+from ecommerce.publish import merge_marts
+from ecommerce.sources import SOURCES
+from include.demo import airflow_services, dbt, processes, stack
+from include.demo.airflow_api import AirflowApi
+from include.demo.runs import backfill, trigger
 from include.demo.state import State
 
 
@@ -54,14 +60,23 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="measured runs (default 5)")
+    parser.add_argument("--backfill", type=int, metavar="DAYS", help="a backfill of the shop's last days instead")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("ecommerce.publish", "include.demo.runs"):
+        logging.getLogger(name).setLevel(logging.WARNING if arguments.backfill is None else logging.INFO)
     state = stack.running()
     api = stack.api_of(state)
     with psycopg.connect(state.dsn()) as connection:
         day = connection.execute("select as_of_date from ops.as_of").fetchone()
     if day is None or day[0] is None:
         sys.exit("the warehouse is empty; run: make demo")
-    walls, builds = [], []
+    if arguments.backfill:
+        return _backfill(state, api, day[0], arguments.backfill)
+    walls: list[float] = []
+    parts: list[dict[str, float]] = []
+    steps: list[dict[str, float]] = []
     with PeakMemory() as memory:
         for n in range(arguments.runs + 1):
             _correct_an_order(state, day[0])
@@ -69,20 +84,27 @@ def main() -> int:
             while api.run(stack.WAREHOUSE_DAG, run_id)["state"] not in ("success", "failed"):
                 time.sleep(0.25)
             seconds = _seconds(state, run_id)
-            build = _dbt_build(state)
-            print(f"run {n}{' (not counted)' if n == 0 else ''}: {seconds:.1f} s; dbt build by hand: {build:.1f} s")
+            by_hand = _bare_parts(state, day[0])
+            told = ", ".join(f"{part} {spent:.1f} s" for part, spent in by_hand.items())
+            print(f"run {n}{' (not counted)' if n == 0 else ''}: {seconds:.1f} s; by hand: {told}", flush=True)
             if n:
                 walls.append(seconds)
-                builds.append(build)
-    run, build = statistics.median(walls), statistics.median(builds)
-    print(f"\ndaily run, median of {len(walls)}: {run:.1f} s = {run / build:.1f} x `dbt build` by hand ({build:.1f} s)")
+                parts.append(by_hand)
+                steps.append(_steps(state, run_id))
+    run, bare = statistics.median(walls), statistics.median(sum(by_hand.values()) for by_hand in parts)
+    print(f"\ndaily run, median of {len(walls)}: {run:.1f} s = {run / bare:.2f} x its bare parts ({bare:.1f} s)")
+    for part in parts[0]:
+        print(f"  {part:<40} {statistics.median(by_hand[part] for by_hand in parts):6.1f} s by hand")
+    print("\nwhen each step of the run ended, seconds after it was queued")
+    for step in steps[0]:
+        print(f"  {step:<40} {statistics.median(ended[step] for ended in steps):6.1f}")
     _print_peaks(state, memory.peaks)
     time.sleep(20)
     _print_idle()
     return 0
 
 
-def _correct_an_order(state: State, day: object) -> None:
+def _correct_an_order(state: State, day: date) -> None:
     with psycopg.connect(state.dsn("shop")) as connection:
         connection.execute(
             "update sales_fact set shipping_cost = coalesce(shipping_cost, 0) + 0.01 where order_id ="
@@ -101,31 +123,80 @@ def _seconds(state: State, run_id: str) -> float:
     return float(row[1])
 
 
+def _steps(state: State, run_id: str) -> dict[str, float]:
+    """When the last task of each group ended, in seconds after the run was queued."""
+    with psycopg.connect(state.dsn("airflow")) as connection:
+        rows = connection.execute(
+            "select split_part(task_id, '.', 1), extract(epoch from max(greatest(task.end_date, case"
+            "   when task.operator = 'DbtNode' then task.updated_at end)) - max(run.queued_at))"
+            " from task_instance as task inner join dag_run as run on run.run_id = task.run_id"
+            " where task.run_id = %s group by 1 order by 2",
+            [run_id],
+        ).fetchall()
+    return {step: float(ended) for step, ended in rows}
+
+
+def _bare_parts(state: State, day: date) -> dict[str, float]:
+    """Seconds of what the run cannot do without."""
+    started = time.monotonic()
+    with psycopg.connect(state.dsn("shop")) as shop, psycopg.connect(state.dsn()) as warehouse:
+        for source in SOURCES.values():
+            if source.connection != "shop_postgres":
+                continue
+            table, where = sql.Identifier(source.name), sql.Composed([])
+            if source.window_column:
+                where = sql.SQL(" where {} >= {} and {} < {}").format(
+                    sql.Identifier(source.window_column), sql.Literal(day),
+                    sql.Identifier(source.window_column), sql.Literal(day + timedelta(days=1)),
+                )  # fmt: skip
+            names = sql.SQL(", ").join(sql.Identifier(column.name) for column in source.columns)
+            into = sql.Identifier(f"copy_of_{source.name}")
+            warehouse.execute(
+                sql.SQL("create temporary table {} as select {} from raw.{} limit 0").format(into, names, table)
+            )
+            read = sql.SQL("copy (select {} from {}{}) to stdout").format(names, table, where)
+            with (
+                shop.cursor().copy(read) as out,
+                warehouse.cursor().copy(sql.SQL("copy {} from stdin").format(into)) as back,
+            ):
+                for block in out:
+                    back.write(block)
+        warehouse.rollback()
+    copied = time.monotonic()
+    _dbt_build(state)
+    built = time.monotonic()
+    with psycopg.connect(state.dsn()) as connection:
+        merge_marts(connection)
+        connection.rollback()
+    return {"COPY": copied - started, "dbt build": built - copied, "MERGE": time.monotonic() - built}
+
+
+def _backfill(state: State, api: AirflowApi, last: date, days: int) -> int:
+    first = last - timedelta(days=days - 1)
+    for n in range(days):
+        _correct_an_order(state, first + timedelta(days=n))
+    with psycopg.connect(state.dsn()) as connection:
+        before = connection.execute("select now()").fetchone()
+    started = time.monotonic()
+    is_good = backfill(api, str(first), str(last))
+    seconds = time.monotonic() - started
+    with psycopg.connect(state.dsn()) as connection:
+        row = connection.execute(
+            "select count(distinct run_id) from ops.publication"
+            " where published_at > %s and rows_inserted + rows_updated + rows_deleted > 0",
+            before,
+        ).fetchone()
+    builds = row[0] if row else 0
+    rate = 60 * days / seconds
+    print(f"{days} runs, 4 at a time: {seconds:.0f} s, {rate:.1f} runs a minute; {builds} of them changed a mart")
+    return 0 if is_good else 1
+
+
 def _dbt_build(state: State) -> float:
     """Seconds of the same build, by dbt's own command line."""
-    dsn = urlsplit(state.dsn())
-    env = {
-        **os.environ,
-        "WAREHOUSE_HOST": dsn.hostname or "",
-        "WAREHOUSE_PORT": str(dsn.port),
-        "WAREHOUSE_USER": dsn.username or "",
-        "WAREHOUSE_PASSWORD": dsn.password or "",
-        "WAREHOUSE_DBNAME": dsn.path.lstrip("/"),
-    }
     started = time.monotonic()
-    subprocess.run(
-        [
-            airflow_services.command("dbt"),
-            "--quiet",
-            "build",
-            "--project-dir",
-            DBT_PROJECT,
-            "--profiles-dir",
-            DBT_PROJECT,
-        ],
-        env=env,
-        check=True,
-    )
+    if dbt.run(state.dsn(), ["--quiet", "build", "--exclude-resource-type", "unit_test"]) != 0:
+        sys.exit("dbt build by hand failed")
     return time.monotonic() - started
 
 
@@ -142,21 +213,39 @@ def _print_peaks(state: State, peaks: dict[str, int]) -> None:
         print(f"  {name:<40} {peak / 2**20:6.0f} MiB")
 
 
-def _print_idle() -> None:
-    """Proportional set size: pages that processes share are counted once."""
-    total: dict[str, float] = {}
-    for process in psutil.process_iter(["cmdline", "name"]):
-        title = " ".join(process.info["cmdline"] or [])
-        kind = next((kind for kind in ("airflow", "postgres", "noida", "weather_api") if kind in title), None)
-        if kind:
-            try:
-                total[kind] = total.get(kind, 0) + process.memory_full_info().pss
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-    print("\nidle stack, proportional set size")
-    for kind, size in total.items():
-        print(f"  {kind:<40} {size / 2**20:6.0f} MiB")
-    print(f"  {'all':<40} {sum(total.values()) / 2**20:6.0f} MiB")
+def _print_idle(seconds: float = 60.0) -> None:
+    """Memory as proportional set size, where pages that processes share are counted once; CPU in % of one core."""
+    names = ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]
+    before = {name: _family(name) for name in names}
+    used = {name: sum(map(_cpu_seconds, family)) for name, family in before.items()}
+    time.sleep(seconds)
+    print(f"\nidle, over {seconds:.0f} s: proportional set size, CPU in % of one core")
+    rows = {
+        name: (
+            sum(process.memory_full_info().pss for process in _family(name)) / 2**20,
+            100 * (sum(map(_cpu_seconds, family)) - used[name]) / seconds,
+        )
+        for name, family in before.items()
+    }
+    rows["Airflow, all four"] = tuple(  # type: ignore[assignment]
+        sum(row[n] for name, row in rows.items() if name.startswith("airflow")) for n in (0, 1)
+    )
+    for name, (size, percent) in rows.items():
+        print(f"  {name:<40} {size:6.0f} MiB {percent:6.1f} %")
+
+
+def _family(name: str) -> list[psutil.Process]:
+    process = processes.find(name)
+    return [process, *process.children(recursive=True)] if process else []
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Of the process and the children that it has waited for."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return times.user + times.system + times.children_user + times.children_system
 
 
 if __name__ == "__main__":

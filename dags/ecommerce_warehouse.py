@@ -13,7 +13,8 @@ A failed run publishes nothing: readers keep the last good marts, and the next r
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
-from ecommerce.dag_parts import BUILD_GROUP, CLAIM_POOL, DEFAULT_ARGS, warehouse_group
+from ecommerce.building.group import BUILD_GROUP, warehouse_group
+from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS
 from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
 from ecommerce.sensors import (
     CoreReconciliationSensor,

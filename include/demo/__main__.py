@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from include.demo import airflow_services, processes, stack
+from include.demo import airflow_services, dbt, processes, stack
 from include.demo.errors import StackError
 from include.demo.runs import backfill, follow, run_dag, trigger
 from include.demo.shop.form import ShopDataError
@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     dsn.add_argument("--role", choices=["owner", "reader"], default="owner")
     airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
+    by_hand = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
+    by_hand.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -186,17 +188,25 @@ def _backfill(arguments: argparse.Namespace) -> int:
 
 
 def _dsn(arguments: argparse.Namespace) -> int:
+    print(_known().dsn(arguments.db, None if arguments.role == "owner" else arguments.role))
+    return 0
+
+
+def _known() -> State:
     state = State.load()
     if state is None or "POSTGRES_PORT" not in state.ports:
         raise StackError("there is no stack yet; start it with: make up (or make demo)")
-    print(state.dsn(arguments.db, None if arguments.role == "owner" else arguments.role))
-    return 0
+    return state
 
 
 def _airflow(arguments: argparse.Namespace) -> int:
     program = airflow_services.command("airflow")
     env = airflow_services.environment(stack.running())
     return subprocess.run([program, *arguments.arguments], cwd=ROOT, env=env, check=False).returncode
+
+
+def _dbt(arguments: argparse.Namespace) -> int:
+    return dbt.run(_known().dsn(), arguments.arguments)
 
 
 def _show_marts(state: State) -> None:

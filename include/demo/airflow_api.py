@@ -65,6 +65,11 @@ class AirflowApi:
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return found
 
+    def downstream(self, dag_id: str) -> dict[str, list[str]]:
+        """Each task of a DAG → the tasks directly after it."""
+        tasks = self._request("GET", f"/api/v2/dags/{dag_id}/tasks")["tasks"]
+        return {task["task_id"]: task["downstream_task_ids"] or [] for task in tasks}
+
     def task_errors(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
         """The error lines of a task's log, for where no note tells the reason."""
         answer = self._request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -18,7 +19,13 @@ PIDS = STACK / "pids"
 
 
 def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
-    """Start a process that outlives this one; its output goes to the stack's logs."""
+    """
+    Start a process that outlives this one; its output goes to the stack's logs.
+
+    What an earlier one of that name left behind when it was killed ends first: forks of a killed scheduler hold its
+    connections to the metadata database open, and with them its locks, so that the next one would wait for ever.
+    """
+    _end_orphans(name)
     LOGS.mkdir(parents=True, exist_ok=True)
     PIDS.mkdir(parents=True, exist_ok=True)
     with (LOGS / f"{name}.log").open("ab") as log:
@@ -50,6 +57,28 @@ def find(name: str) -> psutil.Process | None:
     return None
 
 
+def _end_orphans(name: str) -> None:
+    path = PIDS / name
+    if not path.exists():
+        return
+    leader = int(path.read_text().split()[0])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
+            return
+    # With its leader gone, its number still stands for the session that it began, as long as anyone is in it.
+    orphans = [process for process in psutil.process_iter() if _session_of(process) == leader]
+    for orphan in orphans:
+        orphan.kill()
+    psutil.wait_procs(orphans, timeout=5)
+
+
+def _session_of(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
 def stop(name: str, *, patience: float = 20.0) -> bool:
     """Stop a process and all its children, politely, then firmly; whether there was one."""
     process = find(name)
@@ -60,6 +89,8 @@ def stop(name: str, *, patience: float = 20.0) -> bool:
         for survivor in alive:
             survivor.kill()
         psutil.wait_procs(alive, timeout=5)
+    else:
+        _end_orphans(name)
     (PIDS / name).unlink(missing_ok=True)
     return process is not None
 

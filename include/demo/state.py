@@ -32,6 +32,8 @@ class State:
     shop: dict[str, str] = field(default_factory=dict)
     #: fingerprint and window of the demo run that ended well
     demo: dict[str, str] = field(default_factory=dict)
+    #: the version of Airflow whose metadata database this is
+    airflow_version: str = ""
 
     @classmethod
     def load(cls) -> State | None:
@@ -46,7 +48,7 @@ class State:
         return cls(
             ports={},
             passwords={role: secrets.token_urlsafe(16) for role in roles},
-            keys={name: secrets.token_urlsafe(32) for name in ("jwt", "session")},
+            keys={name: secrets.token_urlsafe(64) for name in ("jwt", "session")},
         )
 
     def save(self) -> None:

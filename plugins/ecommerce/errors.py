@@ -33,3 +33,11 @@ class CheckFailed(WarehouseError):
 
 class PublishError(WarehouseError):
     """A mart cannot be merged into the published one."""
+
+
+class BuildError(WarehouseError):
+    """dbt could not begin or broke off, or a node that a task ran on its own failed."""
+
+
+class VerificationError(WarehouseError):
+    """The warehouse could not be compared with what raw gives: dbt failed."""

@@ -72,14 +72,14 @@ def take(
             " select claimed_by, source, dirty_date, batch_id, claimed_at from ops.dirty_date"
         )
         connection.execute(
-            f"update ops.load_batch set built_by = %s where {_NOT_PUBLISHED}",
+            f"update ops.load_batch set built_by = %s where {NOT_PUBLISHED}",
             [run_id],
         )
         return replace(pending(connection), is_build_needed=is_needed, is_full_refresh=full_refresh)
 
 
 #: Batches that no published build has taken in.
-_NOT_PUBLISHED = (
+NOT_PUBLISHED = (
     "load_batch.status = 'loaded' and not exists ("
     " select from ops.build where build.run_id = load_batch.built_by and build.is_published)"
 )
@@ -104,7 +104,7 @@ def _is_stale(connection: Connection) -> bool:
     row = connection.execute(
         "with last as ("
         " select build.* from ops.build order by build.claimed_at desc limit 1"
-        f"), news as (select from ops.load_batch where {_NOT_PUBLISHED} and (rows_loaded > 0 or rows_removed > 0))"
+        f"), news as (select from ops.load_batch where {NOT_PUBLISHED} and (rows_loaded > 0 or rows_removed > 0))"
         " select not exists (select from last where last.is_published) or exists (select from news)"
         " or exists (select from ops.dirty_date)"
         " or (select last.as_of_date is distinct from as_of.as_of_date from last cross join ops.as_of)"
@@ -139,3 +139,50 @@ def release(connection: Connection, run_id: str) -> None:
             "so that it builds again before it publishes"
         )
     connection.execute("delete from ops.dirty_date where claimed_by = %s", [run_id])
+
+
+@dataclass(frozen=True)
+class Held:
+    """The lease, held by someone who does not build: what the last build of the warehouse was."""
+
+    is_published: bool
+    as_of_date: date | None
+    project: str
+
+
+def hold(connection: Connection, dag_id: str, run_id: str, *, over: str | None) -> Held | None:
+    """
+    Keep others from building and publishing, without a claim; None when one of them holds the lease.
+
+    The models' "today" stays that of the last build, and `give_back` leaves no trace.
+
+    :param over: run_id of a holder of the same DAG that the caller knows to have ended
+    :raises LookupError: nothing was ever built
+    """
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.build'))")
+        # What is left of a holder that died: one whose lease was taken from it, or the one that the caller knows of.
+        connection.execute(
+            "delete from ops.build where dag_id = %s and (finished_at is not null or run_id = %s)", [dag_id, over]
+        )
+        if holder(connection) is not None:
+            return None
+        last = connection.execute(
+            "select is_published, as_of_date, project_digest from ops.build where dag_id <> %s"
+            " order by claimed_at desc limit 1",
+            [dag_id],
+        ).fetchone()
+        if last is None:
+            raise LookupError("nothing was built yet")
+        held = Held(*last)
+        connection.execute(
+            "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at)"
+            " values (%s, %s, %s, false, %s, now())",
+            [run_id, dag_id, held.as_of_date, held.project],
+        )
+        return held
+
+
+def give_back(connection: Connection, run_id: str) -> None:
+    """End what `hold` began."""
+    connection.execute("delete from ops.build where run_id = %s and finished_at is null", [run_id])

@@ -45,7 +45,7 @@ def publish(connection: Connection, run_id: str) -> list[Published]:
         lease.release(connection, run_id)
         row = connection.execute("select nextval('ops.publication_id_seq')").fetchone()
         publication_id = row[0] if row else None
-        published = [_merge(connection, mart) for mart in _built(connection)]
+        published = merge_marts(connection)
         with connection.cursor() as cursor:
             cursor.executemany(
                 "insert into ops.publication"
@@ -54,6 +54,15 @@ def publish(connection: Connection, run_id: str) -> list[Published]:
                 [(publication_id, run_id, p.mart, p.inserted, p.updated, p.deleted) for p in published],
             )
     return published
+
+
+def merge_marts(connection: Connection) -> list[Published]:
+    """
+    Make every mart in `marts` equal to the one in `marts_build`, in the caller's transaction.
+
+    :raises PublishError: as `publish`
+    """
+    return [_merge(connection, mart) for mart in _built(connection)]
 
 
 def _built(connection: Connection) -> list[_Mart]:

@@ -91,3 +91,13 @@ def demo(state: State, postgres: State, tmp_path_factory: pytest.TempPathFactory
     finally:
         airflow_services.stop()
         processes.stop("weather")
+
+
+@pytest.fixture(scope="session")
+def whole_range(demo: Demo) -> Demo:
+    """The slice, read over its whole range in one run."""
+    outcome = demo.command("demo", "--data", str(demo.folder), "--from", str(demo.first), "--to", str(demo.last))
+    assert outcome.returncode == 0, outcome.stderr
+    assert "daily_revenue" in outcome.stderr
+    assert "login: admin" in outcome.stderr
+    return demo

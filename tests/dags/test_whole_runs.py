@@ -39,16 +39,6 @@ def business_rows(demo: Demo) -> dict[str, tuple[int, str]]:
     return {**demo.marts(), **raw}
 
 
-@pytest.fixture(scope="module")
-def whole_range(demo: Demo) -> Demo:
-    """The slice, read over its whole range in one run."""
-    outcome = demo.command("demo", "--data", str(demo.folder), "--from", str(demo.first), "--to", str(demo.last))
-    assert outcome.returncode == 0, outcome.stderr
-    assert "daily_revenue" in outcome.stderr
-    assert "login: admin" in outcome.stderr
-    return demo
-
-
 def test_marts_equal_the_independent_computation(whole_range: Demo) -> None:
     assert compare(whole_range.folder, whole_range.first, whole_range.last, whole_range.warehouse) == []
 

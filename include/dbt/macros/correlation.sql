@@ -1,5 +1,4 @@
-{# Pearson correlation, 4 places, null without variance. `corr()` adds up floats, so its last digits
-   depend on the order of the rows; numeric sums do not. #}
+{# Not `corr()`: it adds up floats, so its last digits depend on the order of the rows. #}
 {% macro correlation(x, y) -%}
 round(
             (count(*) * sum({{ x }} * {{ y }}) - sum({{ x }}) * sum({{ y }}))

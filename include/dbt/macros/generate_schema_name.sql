@@ -1,4 +1,3 @@
-{# A model's schema is the one its folder names, never prefixed by the target's. #}
 {% macro generate_schema_name(custom_schema_name, node) -%}
-    {{ custom_schema_name if custom_schema_name else target.schema }}
+    {{ 'verify_' if target.name == 'verify' }}{{ custom_schema_name or target.schema }}
 {%- endmacro %}

@@ -1,5 +1,6 @@
 {# What a build did to a model, in `ops.rebuild`: one row a run and model, written in the model's own
-   transaction. Without a build under way (dbt by hand) nothing is recorded. #}
+   transaction. Without a build under way (dbt by hand) nothing is recorded, nor of tables that are only
+   to be compared with. #}
 {% macro record_rebuild(period, sources, inserted, deleted) -%}
 insert into ops.rebuild (run_id, model, period, sources, rows_inserted, rows_deleted, rebuilt_at)
 select
@@ -11,7 +12,7 @@ select
     {{ deleted }},
     clock_timestamp()
 from ops.build
-where finished_at is null
+where finished_at is null and {{ target.name != 'verify' }}
 on conflict (run_id, model) do update set
     period = excluded.period,
     sources = excluded.sources,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from psycopg import Connection
 
 from ecommerce.warehouse import WAREHOUSE, warehouse
-from ecommerce.windows import Request, request_of
+from ecommerce.windows import Request, Window, request_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,6 +30,32 @@ class Judgement:
     observed: Decimal | int | None
     expected: Decimal | int | None
     message: str
+
+
+def write_down(
+    connection: Connection, check_name: str, run_id: str, judgements: Sequence[Judgement], window: Window | None
+) -> None:
+    """A row of `ops.check_result` a judgement, all or none; ``window`` where the check is about one."""
+    start, end = (window.start, window.end) if window else (None, None)
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ops.check_result (checked_at, run_id, check_name, subject, window_start, window_end,"
+            " status, observed, expected, message) values (now(), %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    run_id,
+                    check_name,
+                    judged.subject,
+                    start,
+                    end,
+                    judged.status,
+                    judged.observed,
+                    judged.expected,
+                    judged.message,
+                )
+                for judged in judgements
+            ],
+        )
 
 
 class QualitySensor(BaseSensorOperator):
@@ -56,25 +82,7 @@ class QualitySensor(BaseSensorOperator):
         request, run_id = request_of(context), context["dag_run"].run_id
         with warehouse(self.warehouse_conn_id) as connection:
             judgements = list(self.judge(connection, request, run_id))
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.executemany(
-                    "insert into ops.check_result (checked_at, run_id, check_name, subject, window_start, window_end,"
-                    " status, observed, expected, message) values (now(), %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                    [
-                        (
-                            run_id,
-                            self.check_name,
-                            judged.subject,
-                            request.window.start,
-                            request.window.end,
-                            judged.status,
-                            judged.observed,
-                            judged.expected,
-                            judged.message,
-                        )
-                        for judged in judgements
-                    ],
-                )
+            write_down(connection, self.check_name, run_id, judgements, request.window)
         for judged in judgements:
             self.log.info("%s %s: %s", judged.status, judged.subject, judged.message)
         failures = [f"{judged.subject}: {judged.message}" for judged in judgements if judged.status == "fail"]

@@ -135,6 +135,18 @@ _PAIRS = (
         "select count(*), sum(order_amount) from core.fact_sales where order_amount > 0",
     ),
     (
+        "marts_build.product_performance_monthly",
+        "select sum(order_count), sum(revenue) from marts_build.product_performance_monthly",
+        "select count(*), sum(order_amount) from core.fact_sales where order_amount > 0",
+    ),
+    (
+        "marts_build.customer_cohorts_monthly",
+        "select sum(active_customers) filter (where months_since_first = 0), sum(revenue)"
+        " from marts_build.customer_cohorts_monthly",
+        "select count(*), sum(revenue) from (select sum(order_amount) as revenue from core.fact_sales"
+        " where order_amount > 0 group by customer_id) as customers",
+    ),
+    (
         "marts_build.daily_revenue",
         "select sum(daily_orders), sum(daily_revenue) from marts_build.daily_revenue",
         "select count(*), sum(order_amount) from core.fact_sales"

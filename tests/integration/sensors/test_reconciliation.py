@@ -118,6 +118,8 @@ MARTS = {
     "payment_method_preference": ("total_orders", "total_revenue"),
     "customer_segments": ("total_orders", "lifetime_value"),
     "seasonal_sales_analysis": ("monthly_orders", "monthly_revenue"),
+    "product_performance_monthly": ("order_count", "revenue"),
+    "customer_cohorts_monthly": ("active_customers", "revenue"),
     "daily_revenue": ("daily_orders", "daily_revenue"),
 }
 
@@ -157,7 +159,7 @@ def built(loader: Loader) -> Loader:
     statements = [
         "drop schema if exists core cascade; create schema core",
         "drop schema if exists marts_build cascade; create schema marts_build",
-        "create table core.fact_sales as select order_id, order_date as date_key,"
+        "create table core.fact_sales as select order_id, customer_id, order_date as date_key,"
         " order_amount::numeric(18, 2) as order_amount from raw.sales_fact",
         'create table core.fact_customer_events as select distinct on ("timestamp") _offset::text as event_id,'
         " (\"timestamp\" at time zone 'UTC')::date as date_key from raw.kafka_stream",
@@ -166,6 +168,9 @@ def built(loader: Loader) -> Loader:
             " from core.fact_sales where order_amount > 0 group by date_key"
             for mart, (n, amount) in MARTS.items()
         ),
+        # There is one customer, so of the two rows one is that of a first month.
+        "alter table marts_build.customer_cohorts_monthly add months_since_first int",
+        f"update marts_build.customer_cohorts_monthly set months_since_first = '{LAST}' - date_key",
         "delete from ops.dirty_date",
     ]
     for statement in statements:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -67,12 +67,29 @@ def test_a_process_that_ended(folders: Path) -> None:
     assert processes.find("it") is None
 
 
-def test_children_end_with_it(folders: Path) -> None:
+def start_family(folders: Path) -> tuple[psutil.Process, psutil.Process]:
+    """A process and its child."""
     processes.start("it", FAMILY)
     log = folders / "logs" / "it.log"
     processes.wait_until(lambda: log.read_text().endswith("\n"), "it", seconds=20)
-    child = psutil.Process(int(log.read_text().split()[1]))
+    parent = processes.find("it")
+    assert parent is not None
+    return parent, psutil.Process(int(log.read_text().split()[1]))
+
+
+def test_children_end_with_it(folders: Path) -> None:
+    _, child = start_family(folders)
     processes.stop("it", patience=0.2)
+    assert not child.is_running()
+
+
+@pytest.mark.parametrize("again", [lambda: processes.stop("it"), lambda: processes.start("it", SLEEP)])
+def test_children_of_one_that_was_killed_end_with_the_next_command(folders: Path, again: Callable[[], None]) -> None:
+    parent, child = start_family(folders)
+    parent.kill()
+    parent.wait(5)
+    assert child.is_running()
+    again()
     assert not child.is_running()
 
 

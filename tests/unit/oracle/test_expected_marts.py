@@ -167,7 +167,11 @@ def test_daily_revenue(shop) -> None:
         ],
         last=date(2024, 1, 9),
     )
-    assert query("from marts.daily_revenue order by 1") == [
+    columns = (
+        "order_date, daily_revenue, daily_gross_profit, daily_orders, daily_customers, avg_order_value, "
+        "revenue_7d_avg, previous_day_revenue, daily_growth_percent"
+    )
+    assert query(f"select {columns} from marts.daily_revenue order by 1") == [
         ("2024-01-02", "17.01", "5.01", "3", "2", "5.67", "17.01", None, None),
         ("2024-01-03", "0.00", "0.00", "0", "0", None, "8.51", "17.01", "-100.00"),
         ("2024-01-04", "5.00", None, "1", "1", "5.00", "7.34", "0.00", None),
@@ -176,6 +180,27 @@ def test_daily_revenue(shop) -> None:
         ("2024-01-07", "0.00", "0.00", "0", "0", None, "3.67", "0.00", None),
         ("2024-01-08", "0.00", "0.00", "0", "0", None, "3.14", "0.00", None),
         ("2024-01-09", "0.00", "0.00", "0", "0", None, "0.71", "0.00", None),
+    ]
+
+
+def test_new_and_returning_customers_of_a_day(shop) -> None:
+    query = shop(
+        sales_fact=[
+            {"order_date": "2024-01-01", "order_amount": "0"},
+            {"order_date": "2024-01-02", "order_amount": "8.00"},
+            {"order_date": "2024-01-02", "order_amount": "1.00"},
+            {"order_date": "2024-01-02", "order_amount": "4.01", "customer_id": "CUST002"},
+            {"order_date": "2024-01-04", "order_amount": "5.00"},
+            {"order_date": "2024-01-04", "order_amount": "7.00", "customer_id": "CUST003"},
+            {"order_date": "2024-01-05", "order_amount": "99.00", "customer_id": "CUST004", "created_at": "2024-01-04"},
+        ],
+        last=date(2024, 1, 4),
+    )
+    columns = "order_date, new_customer_revenue, returning_customer_revenue, new_customers"
+    assert query(f"select {columns} from marts.daily_revenue order by 1") == [
+        ("2024-01-02", "13.01", "0.00", "2"),
+        ("2024-01-03", "0.00", "0.00", "0"),
+        ("2024-01-04", "7.00", "5.00", "1"),
     ]
 
 
@@ -251,6 +276,111 @@ def test_customer_segments(shop) -> None:
             "-2",
         ),
         ("CUST1000", None, *nothing),
+    ]
+    # Of three, one that is worse makes 1 + 5 / 3 = 2, two make 1 + 10 / 3 = 4; CUST002's mean of 1 and 2 is 2.
+    scores = "customer_id, recency_score, frequency_score, monetary_score, rfm_segment"
+    assert query(f"select {scores} from marts.customer_segments order by 1") == [
+        ("CUST001", "1", "4", "4", "At Risk"),
+        ("CUST002", "2", "1", "2", "Hibernating"),
+        ("CUST003", None, None, None, "No Orders"),
+        ("CUST007", None, None, None, "No Orders"),
+        ("CUST008", None, None, None, "No Orders"),
+        ("CUST009", "4", "1", "1", "Promising"),
+        ("CUST1000", None, None, None, "No Orders"),
+    ]
+
+
+def test_rfm_segments(shop) -> None:
+    """A customer in each cell: five last days, and one to five orders on it."""
+    query = shop(
+        sales_fact=[
+            {"customer_id": f"R{recency}V{value}", "order_date": f"2024-01-0{recency}"}
+            for recency in range(1, 6)
+            for value in range(1, 6)
+            for _ in range(value)
+        ]
+    )
+    assert query(
+        "select rfm_segment, "
+        "string_agg(concat(recency_score, frequency_score, monetary_score), ' ' order by customer_id) "
+        "from marts.customer_segments group by rfm_segment order by rfm_segment"
+    ) == [
+        ("About to Sleep", "311 322"),
+        ("At Risk", "133 144 233 244"),
+        ("Cannot Lose", "155 255"),
+        ("Champions", "544 555"),
+        ("Hibernating", "111 122 211 222"),
+        ("Loyal", "344 355 444 455"),
+        ("Needs Attention", "333"),
+        ("No Orders", ""),
+        ("Potential Loyalists", "422 433 522 533"),
+        ("Promising", "411 511"),
+    ]
+
+
+def test_customer_cohorts_monthly(shop) -> None:
+    def order(customer: int, day: str, amount: str) -> dict[str, str]:
+        return {
+            "customer_id": f"CUST00{customer}",
+            "order_date": day,
+            "order_amount": amount,
+            "created_at": "2024-02-10",
+        }
+
+    query = shop(
+        sales_fact=[
+            order(1, "2023-11-05", "0"),
+            order(1, "2023-12-05", "10.00"),
+            order(1, "2023-12-20", "5.00"),
+            order(1, "2024-02-02", "20.00"),
+            order(1, "2024-04-01", "1.00"),
+            order(2, "2023-12-31", "30.00"),
+            order(3, "2024-02-01", "7.00"),
+            order(4, "2024-03-02", "9.00"),
+        ],
+        last=date(2024, 2, 10),
+    )
+    assert query("from marts.customer_cohorts_monthly order by 1, 2") == [
+        ("2023-12-01", "2023-12-01", "0", "2", "2", "100.00", "45.00", "45.00"),
+        ("2023-12-01", "2024-01-01", "1", "2", "0", "0.00", "0.00", "45.00"),
+        ("2023-12-01", "2024-02-01", "2", "2", "1", "50.00", "20.00", "65.00"),
+        ("2023-12-01", "2024-04-01", "4", "2", "1", "50.00", "1.00", "66.00"),
+        ("2024-02-01", "2024-02-01", "0", "1", "1", "100.00", "7.00", "7.00"),
+        ("2024-03-01", "2024-03-01", "0", "1", "1", "100.00", "9.00", "9.00"),
+    ]
+
+
+def test_product_performance_monthly(shop) -> None:
+    query = shop(
+        opening={"product_category": [{"category_name": "Tea", "last_updated": "2023-01-01"}]},
+        product=[{}, {"product_name": "Rake"}, {}],
+        product_category=[
+            {"category_name": "Coffee", "last_updated": "2024-01-20"},
+            {"category_name": "Coffee"},
+            {"category_name": "Coffee", "cost_price": ""},
+            {"category_name": "Tea"},
+        ],
+        sales_fact=[
+            {"order_date": "2023-12-31", "order_amount": "20.00", "created_at": "2024-01-01"},
+            {"order_date": "2024-01-19", "order_amount": "10.00"},
+            {"order_date": "2024-01-20", "order_amount": "20.00", "order_quantity": "2"},
+            {"order_date": "2024-02-01", "order_amount": "0"},
+            {"order_date": "2024-03-01", "order_amount": "45.00"},
+            {"order_date": "2024-01-05", "order_amount": "30.00", "product_id": "P2"},
+            {"order_date": "2024-01-05", "order_amount": "20.01", "product_id": "P3"},
+            {"order_date": "2024-01-05", "order_amount": "5.00", "product_id": "P4"},
+            {"order_date": "2024-01-05", "order_amount": "6.00", "product_id": "P5"},
+        ],
+    )
+    # P1 is Coffee in January by its last order; 30.00 of 80.01 is 37.4953… %, 20.01 is 25.0093… %.
+    assert query("from marts.product_performance_monthly order by 1, 2") == [
+        ("2023-12-01", "P1", "Spade", "Tea", "20.00", "16.00", "1", "1", "20.00", "1", "100.00", None, None),
+        ("2024-01-01", "P1", "Spade", "Coffee", "30.00", "18.00", "2", "3", "80.01", "1", "37.50", "20.00", "50.00"),
+        ("2024-01-01", "P2", "Rake", "Coffee", "30.00", "26.00", "1", "1", "80.01", "1", "37.50", None, None),
+        ("2024-01-01", "P3", "Spade", "Coffee", "20.01", None, "1", "1", "80.01", "3", "25.01", None, None),
+        ("2024-01-01", "P4", None, "Tea", "5.00", "1.00", "1", "1", "5.00", "1", "100.00", None, None),
+        ("2024-01-01", "P5", None, None, "6.00", None, "1", "1", "6.00", "1", "100.00", None, None),
+        ("2024-03-01", "P1", "Spade", "Coffee", "45.00", "41.00", "1", "1", "45.00", "1", "100.00", "0.00", None),
     ]
 
 

@@ -73,6 +73,7 @@ def test_marts_that_tell_the_same_agree(oracle: duckdb.DuckDBPyConnection) -> No
             ("payment_method_preference", "total_revenue", "total_orders"),
             ("customer_segments", "lifetime_value", "total_orders"),
             ("seasonal_sales_analysis", "monthly_revenue", "monthly_orders"),
+            ("product_performance_monthly", "revenue", "order_count"),
         )
     }
     assert len(revenues) == 1
@@ -83,6 +84,28 @@ def test_marts_that_tell_the_same_agree(oracle: duckdb.DuckDBPyConnection) -> No
         oracle,
         f"select sum(order_amount) from shop.counted_order where order_date <= date '{LAST}'",
     )
+    assert one(
+        oracle,
+        "select sum(revenue), sum(active_customers) filter (months_since_first = 0)"
+        " from marts.customer_cohorts_monthly",
+    ) == one(
+        oracle,
+        "select sum(lifetime_value), count(*) from marts.customer_segments where rfm_segment <> 'No Orders'",
+    )
+
+
+def test_new_customers_of_the_days_make_the_cohorts(oracle: duckdb.DuckDBPyConnection) -> None:
+    """Except for the one whose first order is dated ahead."""
+    cohorts = "select cohort_month, any_value(cohort_customers) from marts.customer_cohorts_monthly group by all"
+    by_day = """
+        select date_trunc('month', order_date)::date as cohort_month, sum(new_customers)
+        from marts.daily_revenue
+        group by all
+        having sum(new_customers) > 0
+    """
+    of_days = dict(oracle.execute(by_day).fetchall())
+    of_days[LAST.replace(day=1)] += 1
+    assert of_days == dict(oracle.execute(cohorts).fetchall())
 
 
 def test_opening_plus_new_minus_churned_is_closing_and_the_next_opening(
@@ -109,12 +132,21 @@ def test_opening_plus_new_minus_churned_is_closing_and_the_next_opening(
     [
         ("daily_revenue", "daily_orders = 0 and previous_day_revenue = 0"),
         ("daily_revenue", "daily_orders > 0 and daily_gross_profit is null"),
+        ("daily_revenue", "new_customer_revenue > 0 and returning_customer_revenue > 0"),
+        ("daily_revenue", "new_customer_revenue > 0 and returning_customer_revenue = 0"),
+        ("daily_revenue", "new_customer_revenue = 0 and returning_customer_revenue > 0"),
         ("customer_segments", "lifetime_value = 1000"),
         ("customer_segments", "lifetime_value = 500 and customer_tier = 'Medium Value'"),
         ("customer_segments", "total_orders = 0"),
         ("customer_segments", "total_orders > 1 and customer_lifetime_days = 0"),
         ("customer_segments", "orders_per_30_days = 4.38 and total_orders = 7"),
         ("customer_segments", "days_since_last_order < 0"),
+        ("customer_segments", "rfm_segment = 'Champions'"),
+        ("customer_segments", "rfm_segment = 'Cannot Lose'"),
+        ("customer_segments", "frequency_score + monetary_score = 5"),
+        ("customer_cohorts_monthly", "active_customers = 0"),
+        ("customer_cohorts_monthly", "months_since_first > 12 and active_customers > 0"),
+        ("customer_cohorts_monthly", "active_customers between 1 and cohort_customers - 1"),
         ("subscription_performance_monthly", "plan_type is null"),
         ("subscription_performance_monthly", "churn_percent = 12.5"),
         ("subscription_performance_monthly", "churned_subscriptions > 0 and churn_percent is null"),
@@ -131,6 +163,11 @@ def test_opening_plus_new_minus_churned_is_closing_and_the_next_opening(
         ("product_category_revenue_monthly", "category_name is null"),
         ("product_category_revenue_monthly", "category_name is not null and subcategory is null"),
         ("product_revenue_payment_analysis", "payment_method_percent = 4.13"),
+        ("product_performance_monthly", "category_name is null"),
+        ("product_performance_monthly", "gross_profit is null"),
+        ("product_performance_monthly", "previous_month_revenue = 0"),
+        ("product_performance_monthly", "mom_growth_percent = 200.13"),
+        ("product_performance_monthly", "category_rank > 1"),
         ("payment_method_preference", "payment_method = 'unknown'"),
         ("seasonal_sales_analysis", "coefficient_of_variation_percent = 0"),
         ("seasonal_sales_analysis", "coefficient_of_variation_percent is null"),

@@ -1,4 +1,3 @@
-{# No row lacks any of these columns: one scan for what would be one `not_null` test a column. #}
 {% test never_null(model, columns) %}
 
 select * from {{ model }}

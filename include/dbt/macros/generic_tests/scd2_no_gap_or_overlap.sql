@@ -1,5 +1,3 @@
-{# The versions of each key cover all of time: the first opens at -infinity, each opens where the one
-   before it closes, the last closes at infinity and is the only current one. #}
 {% test scd2_no_gap_or_overlap(model, key) %}
 
 with versions as (

@@ -16,17 +16,30 @@ with orders as (
 
 ),
 
+by_day as (
+
+    select
+        date_key,
+        customer_id,
+        count(*) as orders,
+        sum(order_amount) as revenue
+    from orders
+    where order_amount > 0
+    group by 1, 2
+
+),
+
 final as (
 
     select
         {{ first_day_of('month', 'date_key') }} as order_month,
         customer_id,
-        count(*) as orders,
-        sum(order_amount) as revenue,
+        sum(orders)::bigint as orders,
+        sum(revenue) as revenue,
+        (array_agg(revenue order by date_key))[1] as first_day_revenue,
         min(date_key) as first_order_date,
         max(date_key) as last_order_date
-    from orders
-    where order_amount > 0
+    from by_day
     group by 1, 2
 
 )

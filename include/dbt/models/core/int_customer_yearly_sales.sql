@@ -23,6 +23,7 @@ final as (
         customer_id,
         sum(orders)::bigint as orders,
         sum(revenue) as revenue,
+        (array_agg(first_day_revenue order by order_month))[1] as first_day_revenue,
         min(first_order_date) as first_order_date,
         max(last_order_date) as last_order_date
     from months

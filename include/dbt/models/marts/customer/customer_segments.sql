@@ -38,6 +38,18 @@ by_customer as (
 
 ),
 
+-- A score is by how many customers are worse, so equal ones have equal scores.
+scored as (
+
+    select
+        customer_id,
+        {{ quintile_of('last_order_date') }} as recency_score,
+        {{ quintile_of('total_orders') }} as frequency_score,
+        {{ quintile_of('lifetime_value') }} as monetary_score
+    from by_customer
+
+),
+
 measured as (
 
     select
@@ -47,10 +59,17 @@ measured as (
         coalesce(by_customer.lifetime_value, 0) as lifetime_value,
         by_customer.first_order_date,
         by_customer.last_order_date,
-        by_customer.last_order_date - by_customer.first_order_date as customer_lifetime_days
+        by_customer.last_order_date - by_customer.first_order_date as customer_lifetime_days,
+        scored.recency_score,
+        scored.frequency_score,
+        scored.monetary_score,
+        -- The mean of the two scores, halves rounded up.
+        (scored.frequency_score + scored.monetary_score + 1) / 2 as value_score
     from customers
     left join by_customer
         on customers.customer_id = by_customer.customer_id
+    left join scored
+        on customers.customer_id = scored.customer_id
 
 ),
 
@@ -73,7 +92,22 @@ final as (
         round(total_orders * 30.0 / (customer_lifetime_days + 1), 2) as orders_per_30_days,
         round(customer_lifetime_days::numeric / nullif(total_orders - 1, 0), 2)
             as avg_days_between_orders,
-        (select as_of.date_key from as_of) - last_order_date as days_since_last_order
+        (select as_of.date_key from as_of) - last_order_date as days_since_last_order,
+        recency_score,
+        frequency_score,
+        monetary_score,
+        case
+            when total_orders = 0 then 'No Orders'
+            when recency_score = 5 and value_score >= 4 then 'Champions'
+            when recency_score >= 3 and value_score >= 4 then 'Loyal'
+            when recency_score >= 4 and value_score >= 2 then 'Potential Loyalists'
+            when recency_score >= 4 then 'Promising'
+            when recency_score = 3 and value_score = 3 then 'Needs Attention'
+            when recency_score = 3 then 'About to Sleep'
+            when value_score = 5 then 'Cannot Lose'
+            when value_score >= 3 then 'At Risk'
+            else 'Hibernating'
+        end as rfm_segment
     from measured
 
 )

@@ -11,6 +11,35 @@ dates as (
 
 ),
 
+customer_years as (
+
+    select * from {{ ref('int_customer_yearly_sales') }}
+
+),
+
+-- A customer's orders of the day of the first one are those of a new customer.
+first_days as (
+
+    select distinct on (customer_id)
+        customer_id,
+        first_order_date,
+        first_day_revenue
+    from customer_years
+    order by customer_id, order_year
+
+),
+
+new_customer_days as (
+
+    select
+        first_order_date as date_key,
+        count(*) as customers,
+        sum(first_day_revenue) as revenue
+    from first_days
+    group by first_order_date
+
+),
+
 as_of as (
 
     select date_key from dates
@@ -37,10 +66,14 @@ filled as (
         case when order_days.date_key is null then 0 else order_days.gross_profit end
             as daily_gross_profit,
         coalesce(order_days.orders, 0) as daily_orders,
-        coalesce(order_days.customers, 0) as daily_customers
+        coalesce(order_days.customers, 0) as daily_customers,
+        coalesce(new_customer_days.revenue, 0) as new_customer_revenue,
+        coalesce(new_customer_days.customers, 0) as new_customers
     from days
     left join order_days
         on days.date_key = order_days.date_key
+    left join new_customer_days
+        on days.date_key = new_customer_days.date_key
 
 ),
 
@@ -70,7 +103,10 @@ final as (
         round(daily_revenue / nullif(daily_orders, 0), 2) as avg_order_value,
         revenue_7d_avg,
         previous_day_revenue,
-        {{ growth_percent('daily_revenue', 'previous_day_revenue') }} as daily_growth_percent
+        {{ growth_percent('daily_revenue', 'previous_day_revenue') }} as daily_growth_percent,
+        new_customer_revenue,
+        daily_revenue - new_customer_revenue as returning_customer_revenue,
+        new_customers
     from compared
 
 )

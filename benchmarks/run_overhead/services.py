@@ -1,0 +1,181 @@
+"""A stack of its own, of Postgres and Airflow alone, whose Airflow is started anew for each thing that is measured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+
+from benchmarks.run_overhead.projects import Project
+from ecommerce.warehouse import ensure_schema
+from include.demo import airflow_services, database, processes, stack
+from include.demo.airflow_api import AirflowApi
+from include.demo.errors import StackError
+from include.demo.state import ROOT, STACK, State, choose_port
+
+_DAGS = STACK / "dags"
+_NO_PLUGINS = STACK / "plugins"
+_SCRATCH = STACK / "tmp"
+_JOBS = {"SchedulerJob", "TriggererJob", "DagProcessorJob"}
+_START_SECONDS = 240
+
+_DAG_FILE = """\
+# A DAG of Airflow.
+from benchmarks.run_overhead.dags import overhead_dag
+
+overhead_dag({dag_id!r}, {mode!r}, {folder!r}, {profile!r})
+"""
+
+
+class Services:
+    """Postgres is up from the beginning to the end; Airflow from `start` to the next."""
+
+    def __init__(self) -> None:
+        self.state = State.create()
+        for name in ("POSTGRES_PORT", "AIRFLOW_PORT"):
+            self.state.ports[name] = choose_port(name, None)
+        self.state.save()
+        for folder in (_DAGS, _NO_PLUGINS):
+            folder.mkdir(parents=True)
+        database.start(self.state)
+        airflow_services.migrate(self.state)
+        with psycopg.connect(self.state.dsn(), autocommit=True) as connection:
+            ensure_schema(connection)
+            # Whoever serves a connection is a child of the server.
+            self._postgres = psutil.Process(psutil.Process(connection.info.backend_pid).ppid())
+        self.api: AirflowApi
+
+    def start(self, project: Project, mode: str) -> str:
+        """
+        Start Airflow with one DAG, the project in this mode, and wait until all four services do their work; its id.
+
+        Stock Cosmos has Airflow as it comes: without this project's plugins, and with Airflow's own number of workers.
+
+        :raises StackError: a service does not start, or the DAG cannot be imported
+        """
+        self.stop_airflow()
+        # Nothing that a run before left behind: its parsed project, its caches.
+        shutil.rmtree(_SCRATCH, ignore_errors=True)
+        _SCRATCH.mkdir()
+        dag_id = f"{project.label}_{mode}"
+        for file in _DAGS.glob("*.py"):
+            file.unlink()
+        (_DAGS / f"{dag_id}.py").write_text(
+            _DAG_FILE.format(dag_id=dag_id, mode=mode, folder=str(project.folder), profile=project.profile)
+        )
+        is_ours = mode == "triggerer"
+        os.environ.update(
+            {
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
+                "TMPDIR": str(_SCRATCH),
+                "AIRFLOW__COSMOS__CACHE_DIR": str(_SCRATCH / "cosmos"),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(_DAGS),
+                "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins" if is_ours else _NO_PLUGINS),
+                # All ways run the nodes that the product's runs do.
+                "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test",
+            }
+        )
+        stock = {"AIRFLOW__CORE__PARALLELISM": "32", "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "16"}
+        for name, value in stock.items():
+            if is_ours:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        with psycopg.connect(self.state.dsn("airflow")) as connection:
+            (began,) = connection.execute("select clock_timestamp()").fetchone() or ()
+        airflow_services.start(self.state)
+        self.api = stack.api_of(self.state)
+        self._connect_warehouse()
+        stack.wait_for_dag(self.api, dag_id, seconds=_START_SECONDS)
+        self._wait_for_jobs(began)
+        self.api.unpause(dag_id)
+        return dag_id
+
+    def stop_airflow(self) -> None:
+        """Stop Airflow's services, if they are up."""
+        airflow_services.stop()
+
+    def processes(self) -> list[psutil.Process]:
+        """Airflow's four services, and Postgres."""
+        return [*self._airflow(), self._postgres]
+
+    def by_hand(self) -> list[psutil.Process]:
+        """Commands that this process is waiting for, and Postgres."""
+        return [*set(psutil.Process().children()).difference(self._airflow()), self._postgres]
+
+    def _airflow(self) -> list[psutil.Process]:
+        found = [processes.find(f"airflow-{service}") for service in airflow_services.SERVICES]
+        return [process for process in found if process is not None]
+
+    def environment(self) -> dict[str, str]:
+        """For dbt by hand: where its profile finds the warehouse."""
+        dsn = urlsplit(self.state.dsn())
+        return {
+            **os.environ,
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+            "WAREHOUSE_HOST": dsn.hostname or "",
+            "WAREHOUSE_PORT": str(dsn.port),
+            "WAREHOUSE_USER": dsn.username or "",
+            "WAREHOUSE_PASSWORD": dsn.password or "",
+            "WAREHOUSE_DBNAME": dsn.path.lstrip("/"),
+        }
+
+    def dbt(self, project: Project, *arguments: str | Path) -> None:
+        """
+        A dbt command on a project, in a process of its own.
+
+        :raises StackError: it failed, with its last lines
+        """
+        folder = str(project.folder)
+        done = subprocess.run(
+            [airflow_services.command("dbt"), *arguments, "--project-dir", folder, "--profiles-dir", folder],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StackError(
+                f"dbt {arguments[0]} of {project.label} failed:\n" + "\n".join(done.stdout.splitlines()[-20:])
+            )
+
+    def _connect_warehouse(self) -> None:
+        dsn = urlsplit(self.state.dsn())
+        self.api.overwrite(
+            "connections",
+            [
+                {
+                    "connection_id": "warehouse",
+                    "conn_type": "postgres",
+                    "host": dsn.hostname,
+                    "port": dsn.port,
+                    "login": dsn.username,
+                    "password": dsn.password,
+                    "schema": dsn.path.lstrip("/"),
+                }
+            ],
+        )
+
+    def _wait_for_jobs(self, began: object) -> None:
+        """Until each service has sent a heartbeat after its first, which it does once its loop turns."""
+        deadline = time.monotonic() + _START_SECONDS
+        with psycopg.connect(self.state.dsn("airflow"), autocommit=True) as connection:
+            while True:
+                rows = connection.execute(
+                    "select job_type from job where state = 'running' and start_date > %s"
+                    " and latest_heartbeat > start_date + interval '1 second'",
+                    [began],
+                ).fetchall()
+                missing = _JOBS - {job_type for (job_type,) in rows}
+                if not missing:
+                    return
+                if time.monotonic() > deadline:
+                    raise StackError(f"not at work after {_START_SECONDS} s: {', '.join(sorted(missing))}")
+                time.sleep(0.2)

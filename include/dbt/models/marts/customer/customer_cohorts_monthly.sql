@@ -1,0 +1,110 @@
+-- Grain: one row per cohort and month, from the cohort's own month to the as-of month.
+with customer_months as (
+
+    select * from {{ ref('int_customer_monthly_sales') }}
+
+),
+
+dates as (
+
+    select * from {{ ref('dim_date') }}
+
+),
+
+as_of as (
+
+    select date_key from dates
+    where is_as_of
+
+),
+
+-- A customer belongs to the cohort of the month of the first order.
+members as (
+
+    select
+        *,
+        min(order_month) over (partition by customer_id) as cohort_month
+    from customer_months
+
+),
+
+active as (
+
+    select
+        cohort_month,
+        order_month,
+        count(*) as active_customers,
+        sum(revenue) as revenue
+    from members
+    group by 1, 2
+
+),
+
+-- Everyone is active in the first month.
+cohorts as (
+
+    select
+        cohort_month,
+        active_customers as cohort_customers
+    from active
+    where order_month = cohort_month
+
+),
+
+-- A month without orders is there, with zeros, once it has come; one after the as-of month only if
+-- it has orders that are dated ahead.
+months as (
+
+    select
+        cohorts.cohort_month,
+        month::date as order_month
+    from cohorts
+    cross join as_of
+    cross join
+        generate_series(
+            cohorts.cohort_month::timestamp, as_of.date_key::timestamp, '1 month'
+        ) as month
+    union
+    select
+        cohort_month,
+        order_month
+    from active
+
+),
+
+filled as (
+
+    select
+        months.cohort_month,
+        months.order_month,
+        cohorts.cohort_customers,
+        coalesce(active.active_customers, 0) as active_customers,
+        coalesce(active.revenue, 0) as revenue
+    from months
+    inner join cohorts
+        on months.cohort_month = cohorts.cohort_month
+    left join active
+        on
+            months.cohort_month = active.cohort_month
+            and months.order_month = active.order_month
+
+),
+
+final as (
+
+    select
+        cohort_month,
+        order_month,
+        {{ months_between('cohort_month', 'order_month') }} as months_since_first,
+        cohort_customers,
+        active_customers,
+        {{ percent_of('active_customers', 'cohort_customers') }} as retention_percent,
+        revenue,
+        sum(revenue) over (
+            partition by cohort_month order by order_month
+        ) as cumulative_revenue
+    from filled
+
+)
+
+select * from final

@@ -1,0 +1,26 @@
+-- Shares of one whole add up to 100, but for half a hundredth that each of them may be rounded by.
+with sums as (
+
+    select
+        'payment_method_preference orders' as whole,
+        sum(order_percent) as percent,
+        count(*) as shares
+    from {{ ref('payment_method_preference') }}
+    union all
+    select
+        'payment_method_preference revenue' as whole,
+        sum(revenue_percent) as percent,
+        count(*) as shares
+    from {{ ref('payment_method_preference') }}
+    union all
+    select
+        concat_ws(' ', 'product_revenue_payment_analysis', revenue_month, category_name) as whole,
+        sum(payment_method_percent) as percent,
+        count(*) as shares
+    from {{ ref('product_revenue_payment_analysis') }}
+    group by revenue_month, category_name
+
+)
+
+select * from sums
+where abs(percent - 100) > 0.005 * shares

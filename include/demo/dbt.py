@@ -1,0 +1,39 @@
+"""dbt on the stack's warehouse, typed by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ecommerce.dbt_project import DBT_PROJECT
+from include.demo.state import STACK
+
+
+def environment(dsn: str) -> dict[str, str]:
+    """
+    What `include/dbt/profiles.yml` asks for.
+
+    What dbt writes goes to the stack's folder: `include/dbt/target` holds the manifest that Airflow renders the DAG
+    from, and Airflow must not read it half written.
+    """
+    warehouse = urlsplit(dsn)
+    return {
+        **os.environ,
+        "WAREHOUSE_HOST": warehouse.hostname or "",
+        "WAREHOUSE_PORT": str(warehouse.port),
+        "WAREHOUSE_USER": warehouse.username or "",
+        "WAREHOUSE_PASSWORD": warehouse.password or "",
+        "WAREHOUSE_DBNAME": warehouse.path.lstrip("/"),
+        "DBT_TARGET_PATH": str(STACK / "dbt"),
+        "DBT_LOG_PATH": str(STACK / "logs"),
+    }
+
+
+def run(dsn: str, arguments: Sequence[str]) -> int:
+    """One dbt command in the project's folder; its exit code."""
+    program = Path(sys.executable).with_name("dbt")
+    return subprocess.run([program, *arguments], cwd=DBT_PROJECT, env=environment(dsn), check=False).returncode

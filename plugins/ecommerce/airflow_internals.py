@@ -1,0 +1,125 @@
+"""
+The one place that leans on names of Airflow that are not its public interface.
+
+What stands here makes node tasks cheaper and truer to see, and nothing rests on it: with another version of Airflow
+than the one it was written for it stays off, and says so. Without it a node that was not built because of one before it
+is *failed* instead of *upstream failed*, its times are those of its wait, and large graphs start more slowly.
+`tests/unit/test_airflow_internals.py` fails when Airflow changes underneath.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import airflow
+
+from ecommerce.building.results import RESULT
+
+if TYPE_CHECKING:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.triggers.base import BaseTaskEndEvent
+    from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
+
+#: The version whose insides these are.
+WRITTEN_FOR = "3.3.2"
+_TRIGGER = "ecommerce.building.trigger.NodeTrigger"
+
+
+def refine_triggerer() -> bool:
+    """Called in the triggerer as it starts; whether this Airflow is the one that is known."""
+    if airflow.__version__ != WRITTEN_FOR:
+        log.warning(
+            "Airflow is %s, and the refinements of dbt's node tasks were written for %s: they stay off. "
+            "See plugins/ecommerce/airflow_internals.py",
+            airflow.__version__,
+            WRITTEN_FOR,
+        )
+        return False
+    _end_nodes_as_they_ended()
+    _start_nodes_without_their_dag()
+    return True
+
+
+def _end_nodes_as_they_ended() -> None:
+    """
+    A task of a node gets its node's times, and the state `upstream_failed`, which no event of a trigger can ask for.
+
+    `handle_event_submit` dispatches on the class of the event; these are more specific than Airflow's own handler.
+    """
+    from airflow.models.trigger import handle_event_submit
+    from airflow.triggers.base import BaseTaskEndEvent, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent
+
+    default = handle_event_submit.dispatch(BaseTaskEndEvent)
+
+    def handle(event: BaseTaskEndEvent, *, task_instance: TaskInstance, session: Session) -> None:
+        result = (event.xcoms or {}).get(RESULT)
+        if result is None:
+            default(event, task_instance=task_instance, session=session)
+        else:
+            end_node(event, result, default, task_instance=task_instance, session=session)
+
+    for event_class in (TaskSuccessEvent, TaskFailedEvent, TaskSkippedEvent):
+        handle_event_submit.register(event_class, handle)
+
+
+def end_node(
+    event: BaseTaskEndEvent, result: Any, default: Any, *, task_instance: TaskInstance, session: Session
+) -> None:
+    """End the task of a node; a failure goes Airflow's own way, which knows of retries and callbacks."""
+    if result["state"] == "failed":
+        default(event, task_instance=task_instance, session=session)
+    else:
+        # Airflow's own way would ask the DAG processor for a success callback for each node.
+        task_instance.trigger_id = None
+        # Of an earlier try; Airflow keeps one that is there.
+        task_instance.end_date = None
+        task_instance.set_state(result["state"], session=session)
+        task_instance.xcom_push(key=RESULT, value=result, session=session)
+    # A run may be older than this code: its times are worth no failure of the triggerer.
+    times = [_moment(node.get(name)) for node in result["nodes"] for name in ("started_at", "finished_at")]
+    if known := [time for time in times if time is not None]:
+        task_instance.start_date, task_instance.end_date = min(known), max(known)
+        task_instance.set_duration()
+    session.flush()
+
+
+def _moment(text: str | None) -> datetime | None:
+    """An instant; None where there is none, or one that does not say its time zone, which Airflow refuses."""
+    moment = datetime.fromisoformat(text) if text else None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _start_nodes_without_their_dag() -> None:
+    """
+    For a task that starts in the triggerer, Airflow sends its whole DAG along and reads it in again, a task at a time.
+
+    That is for templates in a trigger's arguments. A node's trigger has none, and of a graph of a few hundred nodes the
+    triggerer would read a megabyte a few hundred times.
+    """
+    from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
+
+    create_workload = TriggerRunnerSupervisor._create_workload
+    if hasattr(create_workload, "__wrapped__"):
+        return
+
+    @wraps(create_workload)
+    def create(self: TriggerRunnerSupervisor, *, trigger: Any, dag_bag: Any, **kwargs: Any) -> Any:
+        dags: Any = _NoDags() if trigger.classpath == _TRIGGER else dag_bag
+        return create_workload(self, trigger=trigger, dag_bag=dags, **kwargs)
+
+    TriggerRunnerSupervisor._create_workload = create  # type: ignore[method-assign, assignment]
+
+
+class _NoDags:
+    """A DAG bag that knows no DAG."""
+
+    def get_serialized_dag_model_for_run(self, *_: Any, **__: Any) -> None:
+        """None."""
+
+    def get_serialized_dag_model(self, *_: Any, **__: Any) -> None:
+        """None."""

@@ -1,0 +1,90 @@
+"""dbt on a test's warehouse, in this process: parsed once, then under a second a run."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from dbt.artifacts.schemas.results import NodeStatus
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+
+from ecommerce.dbt_project import DBT_PROJECT
+
+
+@dataclass(frozen=True)
+class Model:
+    """A table that dbt makes."""
+
+    name: str
+    schema: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+class Dbt:
+    """The project, parsed for one warehouse."""
+
+    def __init__(self, manifest: Manifest, options: list[str]) -> None:
+        self._manifest = manifest
+        self._options = options
+
+    @property
+    def tables(self) -> list[Model]:
+        """Every model that is a table, whether or not it is built incrementally."""
+        return [
+            Model(node.alias, node.schema)
+            for node in self._manifest.nodes.values()
+            if node.resource_type == "model" and node.config.materialized != "view"
+        ]
+
+    def run(self, *arguments: str) -> None:
+        """`dbt run`; a model that fails is the test's failure."""
+        failed = {node: result for node, result in self._invoke("run", *arguments).items() if result != "success"}
+        assert not failed, failed
+
+    def test(self, *arguments: str) -> dict[str, str]:
+        """`dbt test`: status by test."""
+        return self._invoke("test", *arguments)
+
+    def compiled(self, *names: str) -> dict[str, str]:
+        """The SQL of these models and tests, as dbt would run it."""
+        outcome = self._outcome("compile", "--full-refresh", "--select", *names)
+        assert outcome.success, outcome.exception
+        return {result.node.name: result.node.compiled_code for result in outcome.result}  # type: ignore[union-attr]
+
+    def _invoke(self, *arguments: str) -> dict[str, str]:
+        outcome = self._outcome(*arguments)
+        assert outcome.exception is None, outcome.exception
+        results: Any = outcome.result
+        assert not [result.message for result in results if result.status == NodeStatus.Error]
+        return {result.node.name: str(result.status) for result in results}
+
+    def _outcome(self, *arguments: str) -> dbtRunnerResult:
+        runner = dbtRunner(manifest=self._manifest)
+        # In a thread: dbt looks through its caller's whole stack, source files and all, and pytest's is deep.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(
+                runner.invoke, ["--quiet", "--no-write-json", *arguments, "--log-level-file", "none", *self._options]
+            ).result()
+
+
+@contextmanager
+def dbt_on(dsn: str, folder: Path) -> Iterator[Dbt]:
+    """The project on the warehouse of ``dsn``; what dbt writes goes into ``folder``."""
+    parts = psycopg.conninfo.conninfo_to_dict(dsn)
+    names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DBNAME": "dbname"}
+    options = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(folder)]
+    options += ["--log-path", str(folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, part in names.items():
+            patch.setitem(os.environ, f"WAREHOUSE_{variable}", str(parts[part]))
+        parsed = dbtRunner().invoke(["--quiet", "parse", *options])
+        assert isinstance(parsed.result, Manifest), parsed.exception
+        yield Dbt(parsed.result, options)

@@ -1,0 +1,14 @@
+"""dbt on the module's warehouse, its views in place."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.dbt_runs import Dbt, dbt_on
+
+
+@pytest.fixture(scope="module")
+def dbt(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
+    with dbt_on(warehouse_dsn, tmp_path_factory.mktemp("dbt")) as dbt:
+        dbt.run("--select", "staging")
+        yield dbt

@@ -1,0 +1,82 @@
+"""A shop that changes while it is read: its tables and its topic, and what can happen to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from ecommerce.loading.ledger import Positions
+from ecommerce.sources import SOURCES, Landing
+from ecommerce.windows import Window
+from tests.integration.support import Row
+
+#: A month, a quarter and a year end inside.
+FIRST, LAST = date(2023, 12, 12), date(2024, 1, 20)
+DAYS = [FIRST + timedelta(days=n) for n in range((LAST - FIRST).days + 1)]
+TOPIC = "customer_interactions"
+PARTITIONS = 2
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of the topic, as the broker holds it."""
+
+    partition: int
+    published: date
+    row: Row
+
+
+@dataclass
+class Shop:
+    """Rows by table and key, and the topic's messages by partition."""
+
+    tables: dict[str, dict[tuple, Row]] = field(default_factory=lambda: {source: {} for source in SOURCES})
+    topic: list[list[Message]] = field(default_factory=lambda: [[] for _ in range(PARTITIONS)])
+
+    def put(self, table: str, row: Row) -> None:
+        """Add a row, or change the one with its key."""
+        key = tuple(row[name] for name in SOURCES[table].key)
+        self.tables[table][key] = {**self.tables[table].get(key, {}), **row}
+
+    def remove(self, table: str, key: tuple) -> None:
+        """A row vanishes, if it is there."""
+        self.tables[table].pop(key, None)
+
+    def rows(self, source: str, window: Window) -> list[Row]:
+        """What the source has for a window: a version log is read whole."""
+        rows = list(self.tables[source].values())
+        entry = SOURCES[source]
+        if entry.landing is Landing.VERSION_LOG or entry.window_column is None:
+            return rows
+        return [row for row in rows if str(window.start) <= (row[entry.window_column] or "") < str(window.end)]
+
+
+class TopicReader:
+    """Reads the topic as the Kafka extractor does: a window is turned into offsets, and the read resumes."""
+
+    def __init__(self, shop: Shop, window: Window) -> None:
+        self.columns = [column.name for column in SOURCES["kafka_stream"].loaded_columns]
+        self.positions: dict[str, dict[int, int]] = {}
+        self._shop = shop
+        self._window = window
+
+    def read(self, resume: Positions) -> Iterator[list[str | None]]:
+        ranges = {}
+        for partition, messages in enumerate(self._shop.topic):
+            first = sum(message.published < self._window.start for message in messages)
+            end = sum(message.published < self._window.end for message in messages)
+            begin = resume.resume_at(TOPIC, partition, first)
+            ranges[partition] = (begin, max(begin, end))
+        for partition, (begin, end) in ranges.items():
+            for offset in range(begin, end):
+                message = self._shop.topic[partition][offset]
+                values = {
+                    **message.row,
+                    "_topic": TOPIC,
+                    "_partition": str(partition),
+                    "_offset": str(offset),
+                    "_published_at": str(message.published),
+                }
+                yield [values.get(name) for name in self.columns]
+        self.positions = {TOPIC: {partition: end for partition, (_, end) in ranges.items()}}

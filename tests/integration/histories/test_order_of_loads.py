@@ -1,0 +1,77 @@
+"""
+Windows in any order, read again, late rows, corrections, deletions, loads that break off and runs that die: in the end
+`core` and `marts` are what one full refresh of the same raw makes.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from tests.integration.dbt_runs import Dbt
+from tests.integration.histories.history import Build, Load, Place, Put, Step, play, shrink
+from tests.integration.histories.invent import invent
+from tests.integration.histories.shop import FIRST, LAST
+
+#: Each seed is a history; ECOMMERCE_TEST_HISTORIES=100 for the long form.
+HISTORIES = int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10"))
+
+
+@pytest.fixture
+def place(connection: psycopg.Connection, dbt: Dbt) -> Place:
+    return Place(connection, dbt)
+
+
+@pytest.mark.parametrize("seed", range(HISTORIES))
+def test_incremental_builds_leave_what_a_full_refresh_leaves(place: Place, seed: int) -> None:
+    steps = invent(seed)
+    if play(steps, place) is not None:
+        pytest.fail(smallest(steps, place), pytrace=False)
+
+
+def smallest(steps: Sequence[Step], place: Place) -> str:
+    """The smallest part of a history that still ends in a difference, and the first row that differs."""
+    few = shrink(steps, lambda fewer: play(fewer, place) is not None)
+    lines = [f"after these {len(few)} of {len(steps)} steps", *(f"  {step}" for step in few), f"{play(few, place)}"]
+    return "\n".join(lines)
+
+
+def at(day: int) -> datetime:
+    return datetime(2024, 1, day, tzinfo=UTC)
+
+
+def order(order_id: str, amount: str) -> Put:
+    row = {"order_id": order_id, "customer_id": "CUST001", "product_id": "P01", "order_amount": amount}
+    return Put("sales_fact", row | {"order_date": "2024-01-02", "created_at": "2024-01-02 09:00:00"})
+
+
+def test_a_mark_that_gets_lost_is_found(place: Place) -> None:
+    """What the histories are there to find, made on purpose: a changed day that no build is told of."""
+
+    def lose_marks(connection: psycopg.Connection) -> None:
+        connection.execute("delete from ops.dirty_date")
+
+    place.before_claim = lose_marks
+    steps: list[Step] = [
+        order("O1", "10"),
+        order("O2", "20"),
+        Load(at(3), "sales_fact", FIRST, LAST),
+        Build(at(4)),
+        order("O2", "21"),
+        Load(at(5), "sales_fact", FIRST, LAST),
+    ]
+    difference = play(steps, place)
+    assert difference is not None
+    assert (difference.table, difference.key) == ("core.fact_sales", {"order_id": "O2"})
+    assert '"order_amount": 20.00' in str(difference.incremental)
+    assert '"order_amount": 21.00' in str(difference.full_refresh)
+
+
+def test_a_history_shrinks_to_what_matters() -> None:
+    steps: list[Step] = [order(f"O{n}", "1") for n in range(40)]
+    needed = [steps[3], steps[4], steps[31]]
+    assert shrink(steps, lambda fewer: all(step in fewer for step in needed)) == needed
+    assert shrink(steps, lambda fewer: all(step in fewer for step in needed), trials=2) == steps
+    assert shrink(steps, lambda fewer: True) == []

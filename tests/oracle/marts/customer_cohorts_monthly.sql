@@ -1,0 +1,78 @@
+-- Every month that a cohort has lived through has a row; one to come only if it has orders.
+with member as (
+
+    select
+        customer_id,
+        min(order_month) as cohort_month
+    from shop.counted_order
+    group by customer_id
+
+),
+
+cohort as (
+
+    select
+        cohort_month,
+        count(*) as cohort_customers
+    from member
+    group by cohort_month
+
+),
+
+orders as (
+
+    select
+        member.cohort_month,
+        counted_order.*
+    from shop.counted_order
+    inner join member on counted_order.customer_id = member.customer_id
+
+),
+
+months as (
+
+    select
+        cohort_month,
+        unnest(
+            generate_series(cohort_month, getvariable('as_of_date'), interval 1 month)
+        )::date as order_month
+    from cohort
+    union
+    select
+        cohort_month,
+        order_month
+    from orders
+
+),
+
+up_to as (
+
+    select
+        months.cohort_month,
+        months.order_month,
+        sum(orders.order_amount) as cumulative_revenue,
+        coalesce(
+            sum(orders.order_amount) filter (where orders.order_month = months.order_month), 0
+        ) as revenue,
+        count(distinct orders.customer_id)
+            filter (where orders.order_month = months.order_month) as active_customers
+    from months
+    inner join orders
+        on
+            months.cohort_month = orders.cohort_month
+            and months.order_month >= orders.order_month
+    group by months.cohort_month, months.order_month
+
+)
+
+select
+    up_to.cohort_month,
+    up_to.order_month,
+    datediff('month', up_to.cohort_month, up_to.order_month) as months_since_first,
+    cohort.cohort_customers,
+    up_to.active_customers,
+    percent(up_to.active_customers, cohort.cohort_customers) as retention_percent,
+    up_to.revenue,
+    up_to.cumulative_revenue
+from up_to
+inner join cohort on up_to.cohort_month = cohort.cohort_month

@@ -1,0 +1,232 @@
+"""The private names of Airflow that the project leans on are there, as they were when it was written."""
+
+import inspect
+import logging
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import singledispatch
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import airflow
+import pytest
+from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
+from airflow.models import import_all_models
+from airflow.models import trigger as triggers
+from airflow.models.base import Base
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.trigger import handle_event_submit
+from airflow.models.xcom import XComModel
+from airflow.serialization.definitions.baseoperator import SerializedBaseOperator
+from airflow.triggers.base import (
+    BaseTaskEndEvent,
+    TaskFailedEvent,
+    TaskSkippedEvent,
+    TaskSuccessEvent,
+    TriggerEvent,
+)
+from airflow.utils.state import DagRunState, TaskInstanceState
+from packaging.requirements import Requirement
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
+from uuid6 import uuid7
+
+from ecommerce import airflow_internals
+from ecommerce.airflow_internals import WRITTEN_FOR, end_node, refine_triggerer
+from ecommerce.building.results import RESULT
+from ecommerce.building.trigger import NodeTrigger
+
+ADVICE = (
+    f"plugins/ecommerce/airflow_internals.py was written for Airflow {WRITTEN_FOR}. Compare what it replaces in "
+    "airflow/models/trigger.py (the handler of BaseTaskEndEvent) and airflow/jobs/triggerer_job_runner.py "
+    "(_create_workload) with the version you want, set WRITTEN_FOR, and run tests/dags. Until then it stays off, and a "
+    "run works without it."
+)
+
+
+@pytest.fixture
+def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow as it is without us, and again after the test."""
+    registry = dict(handle_event_submit.registry)
+    ours = {TaskSuccessEvent, TaskFailedEvent, TaskSkippedEvent}
+    assert not ours & set(registry), ADVICE
+    monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", TriggerRunnerSupervisor._create_workload)
+    original = triggers.handle_event_submit
+    monkeypatch.setattr(triggers, "handle_event_submit", _copy_of(original))
+
+
+def _copy_of(dispatcher: Any) -> Any:
+    copied = singledispatch(dispatcher.registry[object])
+    for event_class, handler in dispatcher.registry.items():
+        copied.register(event_class, handler)
+    return copied
+
+
+# -- the version -------------------------------------------------------------------------------------------------------
+
+
+def test_it_was_written_for_the_airflow_that_is_pinned_and_installed() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (pinned,) = (
+        requirement for requirement in map(Requirement, project["dependencies"]) if requirement.name == "apache-airflow"
+    )
+    assert str(pinned.specifier) == f"=={WRITTEN_FOR}", ADVICE
+    assert airflow.__version__ == WRITTEN_FOR, ADVICE
+
+
+@pytest.mark.usefixtures("pristine")
+def test_with_another_version_it_stays_off_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = TriggerRunnerSupervisor._create_workload
+    monkeypatch.setattr(airflow, "__version__", "3.4.0")
+    with caplog.at_level(logging.WARNING):
+        assert not refine_triggerer()
+    assert "Airflow is 3.4.0" in caplog.text
+    assert f"written for {WRITTEN_FOR}" in caplog.text
+    assert "airflow_internals.py" in caplog.text
+    assert TriggerRunnerSupervisor._create_workload is before
+    assert TaskSuccessEvent not in triggers.handle_event_submit.registry
+
+
+# -- the names ---------------------------------------------------------------------------------------------------------
+
+
+def test_events_are_dispatched_by_class_with_these_arguments() -> None:
+    assert list(inspect.signature(handle_event_submit).parameters) == ["event", "task_instance", "session"], ADVICE
+    default = handle_event_submit.dispatch(BaseTaskEndEvent)
+    assert default is not handle_event_submit.dispatch(TriggerEvent), ADVICE
+    for event_class in (TaskSuccessEvent, TaskFailedEvent, TaskSkippedEvent):
+        assert handle_event_submit.dispatch(event_class) is default, ADVICE
+
+
+def test_a_workload_is_made_with_these_arguments() -> None:
+    parameters = inspect.signature(TriggerRunnerSupervisor._create_workload).parameters
+    assert list(parameters) == ["self", "trigger", "dag_bag", "render_log_fname", "session"], ADVICE
+    source = inspect.getsource(TriggerRunnerSupervisor._create_workload)
+    asked = {name for name in vars(airflow_internals._NoDags) if not name.startswith("__")}
+    assert {
+        name for name in ("get_serialized_dag_model_for_run", "get_serialized_dag_model") if name in source
+    } == asked
+    assert source.count("dag_bag.") == len(asked), ADVICE
+    # Called by keyword, so that ours sees the trigger.
+    callers = inspect.getsource(TriggerRunnerSupervisor)
+    assert re.search(r"self\._create_workload\(\s*trigger=\w+,\s*dag_bag=", callers), ADVICE
+
+
+def test_the_trigger_is_known_by_its_class_path() -> None:
+    trigger = NodeTrigger(build_task_id="build", unique_ids=[], parents=[])
+    assert trigger.serialize()[0] == airflow_internals._TRIGGER
+
+
+@pytest.mark.usefixtures("pristine")
+def test_nodes_are_started_without_their_dag_and_all_others_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bags: list[object] = []
+
+    def create_workload(self: object, *, trigger: Any, dag_bag: object, **kwargs: Any) -> None:
+        bags.append(dag_bag)
+
+    monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", create_workload)
+    assert refine_triggerer()
+    assert refine_triggerer(), "once more changes nothing"
+    create: Any = TriggerRunnerSupervisor._create_workload
+    for classpath in (airflow_internals._TRIGGER, "some.other.Trigger"):
+        create(object(), trigger=SimpleNamespace(classpath=classpath), dag_bag="the bag", session=None)
+    assert isinstance(bags[0], airflow_internals._NoDags)
+    assert bags[1] == "the bag"
+
+
+# -- the end of a node's task, in a metadata database ------------------------------------------------------------------
+
+DEFERRED_AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    import_all_models()
+    engine = create_engine(f"sqlite:///{tmp_path_factory.mktemp('metadata') / 'airflow.db'}")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        yield session
+    engine.dispose()
+
+
+@pytest.fixture
+def deferred(metadata: Session) -> Iterator[TaskInstance]:
+    """A node's task that waits in the triggerer, in its second try."""
+    run = DagRun(dag_id="shop", run_id="run", run_type="manual", run_after=DEFERRED_AT, state=DagRunState.RUNNING)
+    metadata.add(run)
+    metadata.flush()
+    task = SerializedBaseOperator(task_id="model.run")
+    ti = TaskInstance(task, dag_version_id=uuid7(), run_id="run", state=TaskInstanceState.DEFERRED)
+    ti.dag_id, ti.try_number, ti.trigger_id = "shop", 2, 7
+    ti.start_date, ti.end_date = DEFERRED_AT, DEFERRED_AT - timedelta(hours=1)
+    metadata.add(ti)
+    metadata.flush()
+    yield ti
+    metadata.rollback()
+
+
+def result(state: str, *times: tuple[str | None, str | None]) -> dict[str, Any]:
+    nodes = [
+        {"unique_id": f"n{n}", "started_at": begun, "finished_at": ended} for n, (begun, ended) in enumerate(times)
+    ]
+    return {"state": state, "reason": "because", "nodes": nodes}
+
+
+def no_default(*_: Any, **__: Any) -> None:
+    raise AssertionError("Airflow's own way was taken")
+
+
+@pytest.mark.parametrize(("event", "state"), [(TaskSuccessEvent, "success"), (TaskFailedEvent, "upstream_failed")])
+def test_a_node_ends_in_its_own_state_with_its_own_times(
+    metadata: Session, deferred: TaskInstance, event: Any, state: str
+) -> None:
+    told = result(
+        state,
+        ("2024-05-01T12:00:05+00:00", "2024-05-01T12:00:07+00:00"),
+        ("2024-05-01T12:00:03+00:00", "2024-05-01T12:00:06+00:00"),
+    )
+    end_node(event(xcoms={RESULT: told}), told, no_default, task_instance=deferred, session=metadata)
+    metadata.expire(deferred)
+    assert (deferred.state, deferred.trigger_id) == (state, None)
+    assert deferred.start_date == datetime(2024, 5, 1, 12, 0, 3, tzinfo=UTC)
+    assert deferred.end_date == datetime(2024, 5, 1, 12, 0, 7, tzinfo=UTC)
+    assert deferred.duration == 4
+    kept = metadata.scalar(select(XComModel).where(XComModel.task_id == deferred.task_id, XComModel.key == RESULT))
+    assert kept is not None
+    assert XComModel.deserialize_value(kept) == told
+
+
+def test_a_node_that_was_not_built_ends_now_and_not_when_an_earlier_try_did(
+    metadata: Session, deferred: TaskInstance
+) -> None:
+    told = result("upstream_failed")
+    end_node(TaskFailedEvent(xcoms={RESULT: told}), told, no_default, task_instance=deferred, session=metadata)
+    assert deferred.state == "upstream_failed"
+    assert deferred.end_date is not None
+    assert deferred.end_date > DEFERRED_AT
+    assert deferred.duration is not None
+    assert deferred.duration > 0
+
+
+@pytest.mark.parametrize("time", ["2024-05-01T12:00:05", None], ids=["without a zone", "none"])
+def test_times_that_cannot_be_used_are_left_out(metadata: Session, deferred: TaskInstance, time: str | None) -> None:
+    told = result("success", (time, time))
+    end_node(TaskSuccessEvent(xcoms={RESULT: told}), told, no_default, task_instance=deferred, session=metadata)
+    assert deferred.state == "success"
+    assert deferred.start_date == DEFERRED_AT
+
+
+def test_a_failure_goes_airflows_own_way(metadata: Session, deferred: TaskInstance) -> None:
+    """It knows of retries and callbacks."""
+    told = result("failed", ("2024-05-01T12:00:05+00:00", "2024-05-01T12:00:07+00:00"))
+    event = TaskFailedEvent(xcoms={RESULT: told})
+    seen: list[Any] = []
+    end_node(event, told, lambda event, **given: seen.append((event, given)), task_instance=deferred, session=metadata)
+    assert seen == [(event, {"task_instance": deferred, "session": metadata})]
+    assert deferred.end_date == datetime(2024, 5, 1, 12, 0, 7, tzinfo=UTC)
