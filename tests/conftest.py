@@ -38,6 +38,13 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(_FOLDER, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not os.environ.get("ECOMMERCE_TEST_LONG"):
+        left_out = [item for item in items if item.get_closest_marker("long_form")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def state() -> State:
     """Ports and passwords of the tests' services."""

@@ -91,6 +91,7 @@ def demo(state: State, postgres: State, tmp_path_factory: pytest.TempPathFactory
     finally:
         airflow_services.stop()
         processes.stop("weather")
+        processes.stop("kafka")
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,9 @@ What breaks while a run builds, on the running stack: each task ends in a true s
 published, and the next run repairs what is left.
 
 Every run is given an order to take in, worth one more than before: the published revenue tells whether it did.
-ECOMMERCE_TEST_FAULTS=all chooses the long form, where also services are killed and dbt is run in each mode.
+ECOMMERCE_TEST_LONG=1 chooses the long form, where dbt is also run in each of its modes.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -51,10 +50,6 @@ AFTER_BUILD = {
 }
 #: Seconds that a run of these few rows may take, with a retry, on two busy cores.
 PATIENCE = 240
-
-long_form = pytest.mark.skipif(
-    os.environ.get("ECOMMERCE_TEST_FAULTS") != "all", reason="long form: ECOMMERCE_TEST_FAULTS=all"
-)
 
 
 class Api(AirflowApi):
@@ -299,7 +294,7 @@ def test_a_killed_build_is_built_again(warehouse: Warehouse) -> None:
     assert warehouse.is_up_to_date()
 
 
-@long_form
+@pytest.mark.long_form
 def test_an_earlier_success_does_not_hide_that_the_build_failed_later(warehouse: Warehouse) -> None:
     """The killed build had made the weather; the one after it cannot."""
     published = warehouse.demo.marts()
@@ -345,7 +340,6 @@ def disturbed(warehouse: Warehouse) -> Iterator[Run]:
     assert warehouse.is_up_to_date()
 
 
-@long_form
 def test_a_killed_triggerer_leaves_its_tasks_to_the_next_one(warehouse: Warehouse) -> None:
     with disturbed(warehouse) as run:
         kill("airflow-triggerer")
@@ -353,19 +347,17 @@ def test_a_killed_triggerer_leaves_its_tasks_to_the_next_one(warehouse: Warehous
     assert run.api.run(DAG, run.run_id)["state"] == "success"
 
 
-@long_form
 @pytest.mark.parametrize("end", [kill, processes.stop], ids=["killed", "stopped"])
 def test_a_scheduler_that_ends_leaves_the_run_to_the_next_one(
     warehouse: Warehouse, end: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Its tasks end with it, and the next one misses them after this time: five minutes, where nothing is set.
-    monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "30")
+    # Its tasks end with it, and the next one looks for them this often: every five minutes, where nothing is set.
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL", "10")
     with disturbed(warehouse):
         end("airflow-scheduler")
         airflow_services.start(warehouse.demo.state)
 
 
-@long_form
 def test_a_warehouse_that_is_gone_for_ten_seconds(warehouse: Warehouse) -> None:
     def admit(is_open: bool) -> None:
         warehouse.demo.query(f"alter database warehouse with allow_connections {is_open}", database="postgres")
@@ -386,7 +378,7 @@ def test_a_warehouse_that_is_gone_for_ten_seconds(warehouse: Warehouse) -> None:
 MODES = {"watcher": "Watcher", "local": "Local", "triggerer": "DbtNode"}
 
 
-@long_form
+@pytest.mark.long_form
 @pytest.mark.parametrize("mode", MODES)
 def test_each_mode_passes_a_whole_run(warehouse: Warehouse, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Last, and the default at the end: the services are started with each."""
