@@ -81,6 +81,47 @@ select
         )
     ) as as_of_date;
 
+-- The marks that a run has claimed: why a day was rebuilt, kept when the publication clears `dirty_date`.
+create table if not exists ops.claimed_date (
+    run_id text not null,
+    source text not null,
+    dirty_date date not null,
+    batch_id bigint not null,
+    claimed_at timestamptz not null,
+    primary key (run_id, dirty_date, source, batch_id)
+);
+
+-- What a run has done to a model. `period` says how it was rebuilt: by the claimed days of `sources`, by the months or
+-- years they lie in, or all of it.
+create table if not exists ops.rebuild (
+    run_id text not null,
+    model text not null,
+    period text not null check (period in ('day', 'month', 'year', 'all')),
+    sources text[] not null,
+    rows_inserted bigint not null,
+    rows_deleted bigint, -- unknown of a model that was made anew
+    rebuilt_at timestamptz not null,
+    primary key (run_id, model)
+);
+
+-- Why was this day, month or year of a model rebuilt by this run? One row a claimed period, source and load.
+create or replace view ops.rebuild_reason as
+select
+    rebuild.run_id,
+    rebuild.model,
+    rebuild.period,
+    date_trunc(rebuild.period, claimed_date.dirty_date::timestamp)::date as period_start,
+    claimed_date.dirty_date as changed_date,
+    claimed_date.source,
+    claimed_date.batch_id,
+    load_batch.run_id as loaded_by,
+    load_batch.finished_at as loaded_at,
+    rebuild.rebuilt_at
+from ops.rebuild
+inner join ops.claimed_date
+    on rebuild.run_id = claimed_date.run_id and claimed_date.source = any(rebuild.sources)
+inner join ops.load_batch on claimed_date.batch_id = load_batch.batch_id;
+
 create table if not exists ops.check_result (
     check_result_id bigint generated always as identity primary key,
     checked_at timestamptz not null,

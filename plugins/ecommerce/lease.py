@@ -17,11 +17,12 @@ from ecommerce.errors import LeaseLost
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run is to rebuild: the as-of date of its models, the days of each source, and whether anything changed."""
+    """What a run is to rebuild: the as-of date of its models, the days of each source, and if it is nothing or all."""
 
     as_of_date: date | None
     days: dict[str, list[date]]
     is_build_needed: bool = True
+    is_full_refresh: bool = False
 
     def __str__(self) -> str:
         if not self.days:
@@ -42,7 +43,7 @@ def take(
     """
     Take the lease and claim every mark and batch that is not published yet; None when another run was quicker.
 
-    :param project: digest of the dbt project's files, see `ecommerce.dbt_project`
+    :param project: digest of the dbt project's files, see `ecommerce.dbt_project`; after a change all is rebuilt
     :param over: run_id of a holder that the caller knows to have ended; its marks come along
     """
     with connection.transaction():
@@ -53,7 +54,9 @@ def take(
             )
         if holder(connection) is not None:
             return None
-        is_needed = full_refresh or _is_stale(connection, project)
+        # Days that were built by other models are not what these would build: after a change of the project all is.
+        full_refresh = full_refresh or _is_changed(connection, project)
+        is_needed = full_refresh or _is_stale(connection)
         connection.execute(
             "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at)"
             " select %s, %s, as_of_date, %s, %s, now() from ops.as_of"
@@ -63,11 +66,16 @@ def take(
             [run_id, dag_id, full_refresh, project],
         )
         connection.execute("update ops.dirty_date set claimed_by = %s, claimed_at = now()", [run_id])
+        connection.execute("delete from ops.claimed_date where run_id = %s", [run_id])
+        connection.execute(
+            "insert into ops.claimed_date (run_id, source, dirty_date, batch_id, claimed_at)"
+            " select claimed_by, source, dirty_date, batch_id, claimed_at from ops.dirty_date"
+        )
         connection.execute(
             f"update ops.load_batch set built_by = %s where {NOT_PUBLISHED}",
             [run_id],
         )
-        return replace(pending(connection), is_build_needed=is_needed)
+        return replace(pending(connection), is_build_needed=is_needed, is_full_refresh=full_refresh)
 
 
 #: Batches that no published build has taken in.
@@ -77,9 +85,19 @@ NOT_PUBLISHED = (
 )
 
 
-def _is_stale(connection: Connection, project: str) -> bool:
+def _is_changed(connection: Connection, project: str) -> bool:
+    """Whether other models than these have built since the last publication, or for it."""
+    row = connection.execute(
+        "select exists (select from ops.build where project_digest <> %s and claimed_at >= coalesce("
+        " (select max(published.claimed_at) from ops.build as published where published.is_published), '-infinity'))",
+        [project],
+    ).fetchone()
+    return row is None or bool(row[0])
+
+
+def _is_stale(connection: Connection) -> bool:
     """
-    Whether a build would give other marts than the last one: new rows, another "today", other models.
+    Whether a build of the same models would give other marts than the last one: new rows, another "today".
 
     After a build that was not published always: what it left in `marts_build` has not passed the audit.
     """
@@ -89,9 +107,7 @@ def _is_stale(connection: Connection, project: str) -> bool:
         f"), news as (select from ops.load_batch where {NOT_PUBLISHED} and (rows_loaded > 0 or rows_removed > 0))"
         " select not exists (select from last where last.is_published) or exists (select from news)"
         " or exists (select from ops.dirty_date)"
-        " or (select last.project_digest <> %s from last)"
-        " or (select last.as_of_date is distinct from as_of.as_of_date from last cross join ops.as_of)",
-        [project],
+        " or (select last.as_of_date is distinct from as_of.as_of_date from last cross join ops.as_of)"
     ).fetchone()
     return row is None or bool(row[0])
 

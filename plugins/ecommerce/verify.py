@@ -1,10 +1,10 @@
 """
 Does the warehouse hold what raw gives? The same models are built again, in schemas of their own, and compared.
 
-Two questions, so that neither needs a full refresh. Do the marts say what core says: all of them are built anew from
-the core that is there. Does core say what raw says: the dimensions are built whole and the facts for a sample of days,
-by the same `rebuild_days` that a daily run uses. Loads may go on meanwhile: what they changed since the last
-publication is not compared.
+Two questions, so that neither needs a full refresh. Do the marts, and the aggregates that they are made of, say what
+the facts and dimensions say: all of them are built anew from those that are there. Do these say what raw says: the
+dimensions are built whole and the facts for a sample of days, by the same `rebuild_periods` that a daily run uses.
+Loads may go on meanwhile: what they changed since the last publication is not compared.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 
 #: What the target `verify` puts before a schema's name (`generate_schema_name.sql`).
 _SCRATCH = "verify_"
+#: Models of core that are made of core alone, as dbt selects them.
+_AGGREGATES = "int_*_sales"
+#: The dimensions need all of it, whatever days are drawn.
+_UNKNOWN_KEYS = "int_unknown_keys"
 #: Differing rows that a message names.
 _NAMED = 5
 
@@ -49,11 +54,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Model:
-    """A table that dbt builds; ``day_column`` where it is built by days."""
+    """A table that dbt builds; ``day_column`` where it is one of core's and built by days."""
 
     name: str
     schema: str
     day_column: str | None
+
+    @property
+    def is_aggregate(self) -> bool:
+        return self.schema == "core" and fnmatch(self.name, _AGGREGATES)
+
+    @property
+    def is_sampled(self) -> bool:
+        return self.day_column is not None and self.name != _UNKNOWN_KEYS
 
     @property
     def there(self) -> sql.Identifier:
@@ -127,24 +140,28 @@ def verify(connection: Connection, sample: Sample, as_of: date | None) -> Iterat
     """
     with _scratch(connection, as_of), tempfile.TemporaryDirectory(prefix="ecommerce-verify-") as folder:
         for table in _tables(connection, "core"):
+            if fnmatch(table, _AGGREGATES):
+                continue
             connection.execute(
                 sql.SQL("create view {} as table {}").format(
                     sql.Identifier(f"{_SCRATCH}core", table), sql.Identifier("core", table)
                 )
             )
-        _dbt_run(connection, folder, "--select", "marts")
+        _dbt_run(connection, folder, "--select", _AGGREGATES, "marts")
         models = _models(Path(folder))
+        for aggregate in (model for model in models if model.is_aggregate):
+            yield _judge(connection, aggregate, aggregate.there, sql.SQL("true"))
         for mart in (model for model in models if model.schema == "marts_build"):
             yield _judge(connection, mart, sql.Identifier("marts", mart.name), sql.SQL("true"))
             yield _judge(connection, mart, mart.there, sql.SQL("true"))
 
-        core = [model for model in models if model.schema == "core"]
-        days = _draw(connection, [model for model in core if model.day_column], sample)
+        core = [model for model in models if model.schema == "core" and not model.is_aggregate]
+        days = _draw(connection, [model for model in core if model.is_sampled], sample)
         log.info("days of the facts that are compared (seed %s): %s", sample.seed, ", ".join(map(str, days)) or "none")
         for table in _tables(connection, f"{_SCRATCH}core", kind="v"):
             connection.execute(sql.SQL("drop view {}").format(sql.Identifier(f"{_SCRATCH}core", table)))
         for model in core:
-            if model.day_column:
+            if model.is_sampled:
                 # Where the table is there, dbt builds the claimed days alone.
                 connection.execute(sql.SQL("create table {} (like {})").format(model.scratch, model.there))
         connection.execute(
@@ -152,14 +169,16 @@ def verify(connection: Connection, sample: Sample, as_of: date | None) -> Iterat
             " cross join unnest(%s::date[]) as day",
             [list(SOURCES), days],
         )
-        _dbt_run(connection, folder, "--select", "staging", "core", "--exclude", "stg_as_of", "stg_claimed_days")
+        _dbt_run(
+            connection, folder, "--select", "staging", "core", "--exclude", "stg_as_of", "stg_claimed_*", _AGGREGATES
+        )
         for model in core:
             yield _judge(connection, model, model.there, _compared(connection, model, days))
 
 
 @contextmanager
 def _scratch(connection: Connection, as_of: date | None) -> Iterator[None]:
-    """The schemas to build in, with two models that are not to be built: "today", and the days to rebuild."""
+    """The schemas to build in, with models that are not to be built: "today", and what is to be rebuilt."""
     schemas = [sql.Identifier(f"{_SCRATCH}{name}") for name in ("staging", "core", "marts_build")]
     drop = sql.SQL("drop schema if exists {} cascade").format(sql.SQL(", ").join(schemas))
     # A worker that was killed could not do it.
@@ -170,6 +189,7 @@ def _scratch(connection: Connection, as_of: date | None) -> Iterator[None]:
         connection.execute("create table verify_staging.stg_as_of (as_of_date date)")
         connection.execute("insert into verify_staging.stg_as_of values (%s)", [as_of])
         connection.execute("create table verify_staging.stg_claimed_days (source_name text, claimed_day date)")
+        connection.execute("create table verify_staging.stg_claimed_customers (customer_id text)")
         yield
     finally:
         connection.execute(drop)
@@ -207,7 +227,9 @@ def _models(folder: Path) -> list[_Model]:
         _Model(
             node["alias"],
             node["schema"].removeprefix(_SCRATCH),
-            node["config"]["meta"].get("day_column") if node["schema"] == f"{_SCRATCH}core" else None,
+            node["config"]["meta"]["period_column"]
+            if node["schema"] == f"{_SCRATCH}core" and node["config"]["meta"].get("period") == "day"
+            else None,
         )
         for node in nodes
         if node["resource_type"] == "model" and node["config"]["materialized"] != "view"
@@ -249,8 +271,11 @@ def _compared(connection: Connection, model: _Model, days: list[date]) -> sql.Co
     """The rows of a core model that must not differ."""
     if model.day_column:
         # A load may have marked one of the days since they were drawn.
-        return sql.SQL("{day} = any({days}::date[]) and {day} not in {marked}").format(
-            day=sql.Identifier(model.day_column), days=sql.Literal(days), marked=sql.SQL(_MARKED)
+        unmarked = sql.SQL("{} not in {}").format(sql.Identifier(model.day_column), sql.SQL(_MARKED))
+        if not model.is_sampled:
+            return unmarked
+        return sql.SQL("{} = any({}::date[]) and {}").format(
+            sql.Identifier(model.day_column), sql.Literal(days), unmarked
         )
     names = {name for (name,) in _columns(connection, model.scratch)} & _IN_THE_NEWS.keys()
     return sql.SQL(" and ").join(
@@ -317,8 +342,8 @@ def _judge(connection: Connection, model: _Model, there: sql.Identifier, compare
 
 
 def _unique(connection: Connection, table: sql.Identifier) -> list[str]:
-    """The columns of the table's unique index."""
-    return [
+    """The columns of the table's unique index; all of them where a part of the key may be null, and it has none."""
+    key = [
         name
         for (name,) in connection.execute(
             "select attname::text from pg_index cross join unnest(indkey) with ordinality as place(attnum, n)"
@@ -328,6 +353,7 @@ def _unique(connection: Connection, table: sql.Identifier) -> list[str]:
             [table.as_string()],
         )
     ]
+    return key or [name for (name,) in _columns(connection, table)]
 
 
 def _how(is_found: bool, is_expected: bool) -> str:

@@ -177,14 +177,25 @@ class Warehouse:
 
     @contextmanager
     def purple_day(self) -> Iterator[None]:
-        """Weather of a day that no run rebuilds, of a kind that a test does not know."""
+        """Weather of a kind that a test does not know, on a marked day, and no rebuild can take it away."""
         self.demo.query(
             "insert into core.fact_weather (city, temperature_category, precipitation_category, date_key)"
             " values ('Nowhere', 'Purple', 'No Rain', '2010-01-01')"
         )
+        self.demo.query("create function core.keep() returns trigger language plpgsql as 'begin return null; end'")
+        self.demo.query(
+            "create trigger keep before delete on core.fact_weather for each row"
+            " when (old.city = 'Nowhere') execute function core.keep()"
+        )
+        self.demo.query(
+            "insert into ops.dirty_date (source, dirty_date, batch_id, marked_at)"
+            " select source, '2010-01-01', max(batch_id), now() from ops.load_batch"
+            " where source = 'weather_data' and status = 'loaded' group by source"
+        )
         try:
             yield
         finally:
+            self.demo.query("drop function core.keep cascade")
             self.demo.query("delete from core.fact_weather where city = 'Nowhere'")
 
     @contextmanager

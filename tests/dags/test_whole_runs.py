@@ -196,6 +196,7 @@ def test_a_backfill_leaves_what_one_range_run_leaves(few_days: FewDays) -> None:
     outcome = few_days.demo.command("backfill", "--from", str(few_days.first), "--to", str(few_days.last))
     assert outcome.returncode == 0, outcome.stderr
     assert f"{DAYS} of {DAYS} runs done" in outcome.stderr
+    assert few_days.demo.query("select count(*) from ops.build") == [(1,)], "the last run builds for all"
     assert business_rows(few_days.demo) == few_days.by_range
 
 

@@ -194,8 +194,18 @@ def test_a_build_is_needed_for_another_today(published: Loader) -> None:
     assert take(published, "run2").is_build_needed
 
 
-def test_a_build_is_needed_for_other_models(published: Loader) -> None:
-    assert take(published, "run2", project="other").is_build_needed
+def test_other_models_build_everything(published: Loader) -> None:
+    claim = take(published, "run2", project="other")
+    assert claim.is_build_needed
+    assert claim.is_full_refresh
+    assert published.rows("select is_full_refresh from ops.build where finished_at is null") == [(True,)]
+    publish(published, "run2")
+    assert not take(published, "run3", project="other").is_full_refresh
+
+
+def test_the_same_models_build_what_changed(published: Loader) -> None:
+    published.load("product", DAY, rows=[PRODUCT | {"product_name": "Balloon"}])
+    assert not take(published, "run2").is_full_refresh
 
 
 def test_a_build_is_needed_for_a_full_refresh(published: Loader) -> None:
@@ -211,4 +221,22 @@ def test_a_build_is_needed_after_one_that_was_not_published(published: Loader) -
 def test_a_build_is_needed_after_other_models_that_were_not_published(published: Loader) -> None:
     """A change of the models failed its tests and was taken back: what it built must not be published as it stands."""
     take(published, "failed", project="changed")
-    assert take(published, "run3", over="failed", project="p").is_build_needed
+    claim = take(published, "run3", over="failed", project="p")
+    assert claim.is_build_needed
+    assert claim.is_full_refresh
+
+
+def test_what_a_run_claimed_is_kept_when_it_is_published(published: Loader) -> None:
+    claimed = "select run_id, source, dirty_date::text from ops.claimed_date order by 2, 3"
+    both = [("run1", source, day) for source in ("product", "sales_fact") for day in ("2024-01-15", DAY)]
+    assert published.rows(claimed) == both
+    assert marked(published) == set()
+
+
+def test_a_run_that_takes_over_claims_in_its_own_name(loaded: Loader) -> None:
+    take(loaded, "dead")
+    take(loaded, "next", over="dead")
+    names = {name for (name,) in loaded.rows("select run_id from ops.claimed_date")}
+    assert names == {"dead", "next"}
+    take(loaded, "next", over="next")
+    assert loaded.value("select count(*) from ops.claimed_date where run_id = 'next'") == 4

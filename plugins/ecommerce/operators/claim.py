@@ -1,8 +1,8 @@
-"""Wait for the right to build, then claim every day that must be rebuilt."""
+"""Wait for the right to build, then claim every day that must be rebuilt; a backfill leaves that to its last run."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
@@ -10,6 +10,8 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 
 from ecommerce import lease
 from ecommerce.dbt_project import project_digest
+from ecommerce.operators.refresh_marts import RefreshMarts
+from ecommerce.sensors import CoreReconciliationSensor
 from ecommerce.sources import SOURCES
 from ecommerce.warehouse import WAREHOUSE, warehouse
 from ecommerce.windows import request_of
@@ -18,12 +20,24 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+#: States of a `claim` that is still to be decided. Airflow's API calls a task's lack of a state `null`.
+UNDECIDED = ["null", "scheduled", "queued", "running", "up_for_retry", "up_for_reschedule", "restarting"]
+
+#: How far a backfill's run looks for others of it, in days to both sides. Runs start in the order of their days, so
+#: this must only be more than the runs that are active at once.
+NEIGHBOURS = 32
+
+
 class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
     """
     Take the lease of the build and all marks that are not published yet, also those of runs that failed.
 
     Waits while another run builds. Where nothing has changed since the last publication, the build is skipped and
     what is there is audited again. A dry run reports what would be rebuilt and skips everything after it.
+
+    A run of a backfill hands over: while other runs of it have yet to come to their `claim`, it skips the build and
+    the publication, and its marks wait for the last of them. The pool of one slot decides them one after the other,
+    so that two runs cannot hand over to each other.
 
     :param extract_task_ids: the extract tasks by source, whose figures a dry run reports
     :param build_group_id: the task group that builds
@@ -54,6 +68,8 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             if request.dry_run:
                 self._report(context, lease.pending(connection))
                 return PokeReturnValue(is_done=True)
+            if successor := self._successor(context):
+                return PokeReturnValue(is_done=True, xcom_value={"handed_over_to": str(successor)})
             held_by = lease.holder(connection)
             if held_by and held_by[1] != run.run_id and self._is_alive(context, *held_by):
                 self.log.info("run %s of %s builds now; waiting for it", held_by[1], held_by[0])
@@ -68,7 +84,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             )
         if claim is None:
             return PokeReturnValue(is_done=False)
-        self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if request.full_refresh else "")
+        self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if claim.is_full_refresh else "")
         days = {source: [str(day) for day in days] for source, days in claim.days.items()}
         return PokeReturnValue(is_done=True, xcom_value={"days": days, "is_build_needed": claim.is_build_needed})
 
@@ -78,10 +94,42 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
         after = self.get_flat_relatives(upstream=False)
         if request_of(context).dry_run:
             self.skip(context["ti"], after)
+            return claimed
+        build = [task for task in after if task.task_id.startswith(f"{self.build_group_id}.")]
+        if "handed_over_to" in claimed:
+            self.log.info(
+                "the run of %s and maybe others of this backfill come later; the last of them builds for all",
+                claimed["handed_over_to"],
+            )
+            # What judges or publishes a build has none here; the other checks are about this run's own window.
+            about_a_build = [task for task in after if isinstance(task, CoreReconciliationSensor | RefreshMarts)]
+            self.skip(context["ti"], [*build, *about_a_build])
         elif not claimed["is_build_needed"]:
             self.log.info("nothing has changed since the last publication; the build is skipped")
-            self.skip(context["ti"], [task for task in after if task.task_id.startswith(f"{self.build_group_id}.")])
+            self.skip(context["ti"], build)
         return claimed
+
+    def _successor(self, context: Context) -> date | None:
+        """The day of a run that comes to this task after this one, if this one is of a backfill."""
+        run, ti = context["dag_run"], context["ti"]
+        if run.run_type != "backfill" or run.logical_date is None or request_of(context).full_refresh:
+            return None
+
+        def undecided(days: list[datetime]) -> int:
+            return ti.get_ti_count(
+                dag_id=run.dag_id, task_ids=[self.task_id], logical_dates=days, states=UNDECIDED
+            )  # fmt: skip
+
+        near = [run.logical_date + sign * timedelta(days=n) for sign in (1, -1) for n in range(1, NEIGHBOURS + 1)]
+        if not undecided(near):
+            return None
+        for day in near:
+            # A run that was stopped by hand may leave a task without a state.
+            if undecided([day]) and ti.get_dr_count(
+                dag_id=run.dag_id, logical_dates=[day], states=["running", "queued"]
+            ):
+                return day.date()
+        return None
 
     def _is_alive(self, context: Context, dag_id: str, run_id: str) -> bool:
         """False for a run that ended without giving the lease back; a deleted run counts as ended."""

@@ -64,12 +64,13 @@ class Place:
         return {f"{schema}.{name}": self._rows(schema, name) for schema, name in sorted(names)}
 
     def key_of(self, table: str) -> list[str]:
-        """The columns of the table's unique index."""
+        """The columns of the table's unique index, or all of them where it has none."""
         return [
             name
             for (name,) in self.connection.execute(
-                "select attname from pg_attribute where attrelid = %s::regclass and attnum = any((select indkey"
-                " from pg_index where indrelid = %s::regclass and indisunique limit 1)::smallint[])",
+                "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped"
+                " and coalesce(attnum = any((select indkey"
+                " from pg_index where indrelid = %s::regclass and indisunique limit 1)::smallint[]), true)",
                 [table, table],
             )
         ]

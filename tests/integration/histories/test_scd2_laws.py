@@ -22,6 +22,7 @@ EXAMPLES = 10 * int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10"))
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 HOUR = 3600
 
+UNKNOWN_KEYS = "int_unknown_keys"
 CUSTOMER_TRACKED = (
     "customer_name", "customer_email", "customer_since_date", "customer_end_date", "customer_status", "is_deleted",
 )  # fmt: skip
@@ -33,19 +34,20 @@ PRODUCT_TRACKED = (
 
 @dataclass
 class Dimension:
-    """A dimension's query and its tests, as dbt compiled them."""
+    """A dimension's query with that of the keys it infers, and its tests, as dbt compiled them."""
 
     name: str
     key: str
     natural_key: str
     tracked: tuple[str, ...]
-    query: str
+    queries: dict[str, str]
     tests: dict[str, str]
     connection: psycopg.Connection
 
     def build(self) -> None:
         """What dbt does, inside the caller's transaction."""
-        self.connection.execute(f"truncate core.{self.name}; insert into core.{self.name} {self.query}".encode())
+        for name, query in self.queries.items():
+            self.connection.execute(f"truncate core.{name}; insert into core.{name} {query}".encode())
 
     def violations(self) -> set[str]:
         """The tests that find something."""
@@ -70,15 +72,15 @@ class Dimension:
 @pytest.fixture(scope="module")
 def session(warehouse_dsn: str, dbt: Dbt) -> Iterator[psycopg.Connection]:
     """An empty, built warehouse."""
-    dbt.run("--select", "dim_customer", "dim_products", "--full-refresh")
+    dbt.run("--select", UNKNOWN_KEYS, "dim_customer", "dim_products", "--full-refresh")
     with psycopg.connect(warehouse_dsn, autocommit=True) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
 def dimensions(session: psycopg.Connection, dbt: Dbt) -> dict[str, Dimension]:
-    compiled = dbt.compiled("dim_customer", "dim_products")
-    assert {"dim_customer", "dim_products"} <= compiled.keys()
+    compiled = dbt.compiled(UNKNOWN_KEYS, "dim_customer", "dim_products")
+    assert {UNKNOWN_KEYS, "dim_customer", "dim_products"} <= compiled.keys()
     made = {}
     for name, key, natural_key, tracked in (
         ("dim_customer", "customer_key", "customer_id", CUSTOMER_TRACKED),
@@ -86,7 +88,8 @@ def dimensions(session: psycopg.Connection, dbt: Dbt) -> dict[str, Dimension]:
     ):
         tests = {test: query for test, query in compiled.items() if test.startswith("scd2_") and name in test}
         assert len(tests) == 3, tests.keys()
-        made[name] = Dimension(name, key, natural_key, tracked, compiled[name], tests, session)
+        queries = {model: compiled[model] for model in (UNKNOWN_KEYS, name)}
+        made[name] = Dimension(name, key, natural_key, tracked, queries, tests, session)
     return made
 
 

@@ -12,15 +12,9 @@ with customer_versions as (
 
 ),
 
-orders as (
+unknown_keys as (
 
-    select * from {{ ref('stg_sales_fact') }}
-
-),
-
-events as (
-
-    select * from {{ ref('stg_kafka_stream') }}
+    select * from {{ ref('int_unknown_keys') }}
 
 ),
 
@@ -80,9 +74,8 @@ known as (
 
 referenced as (
 
-    select customer_id from orders
-    union
-    select customer_id from events
+    select customer_id from unknown_keys
+    where customer_id is not null
     union
     select customer_id from subscriptions
 

@@ -20,15 +20,9 @@ category_versions as (
 
 ),
 
-orders as (
+unknown_keys as (
 
-    select * from {{ ref('stg_sales_fact') }}
-
-),
-
-events as (
-
-    select * from {{ ref('stg_kafka_stream') }}
+    select * from {{ ref('int_unknown_keys') }}
 
 ),
 
@@ -137,9 +131,8 @@ known as (
 
 referenced as (
 
-    select product_id from orders
-    union
-    select product_id from events
+    select distinct product_id from unknown_keys
+    where product_id is not null
 
 ),
 

@@ -3,9 +3,9 @@
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_days',
+    incremental_strategy='rebuild_periods',
     on_schema_change='fail',
-    meta={'claimed_from': claimed_from, 'day_column': 'date_key'},
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[
         {'columns': ['event_id'], 'unique': true},
         {'columns': ['date_key']},
@@ -15,7 +15,7 @@
 with events as (
 
     select * from {{ ref('stg_kafka_stream') }}
-    {{ only_claimed_days(claimed_from, 'event_date') }}
+    {{ only_claimed(claimed_from, 'day', 'event_date') }}
 
 ),
 

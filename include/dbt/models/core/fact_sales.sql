@@ -4,9 +4,9 @@
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_days',
+    incremental_strategy='rebuild_periods',
     on_schema_change='fail',
-    meta={'claimed_from': claimed_from, 'day_column': 'date_key'},
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[
         {'columns': ['order_id'], 'unique': true},
         {'columns': ['date_key']},
@@ -16,7 +16,7 @@
 with orders as (
 
     select * from {{ ref('stg_sales_fact') }}
-    {{ only_claimed_days(claimed_from, 'order_date') }}
+    {{ only_claimed(claimed_from, 'day', 'order_date') }}
 
 ),
 

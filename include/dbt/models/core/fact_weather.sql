@@ -3,16 +3,16 @@
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_days',
+    incremental_strategy='rebuild_periods',
     on_schema_change='fail',
-    meta={'claimed_from': claimed_from, 'day_column': 'date_key'},
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[{'columns': ['date_key', 'city'], 'unique': true}],
 ) }}
 
 with weather as (
 
     select * from {{ ref('stg_weather_data') }}
-    {{ only_claimed_days(claimed_from, 'weather_date') }}
+    {{ only_claimed(claimed_from, 'day', 'weather_date') }}
 
 ),
 

@@ -1,11 +1,19 @@
 -- Grain: one row per product and month with orders that marts count. Additive: revenue,
 -- gross_profit, order_count, units_sold.
-{{ config(indexes=[{'columns': ['product_id', 'order_month'], 'unique': true}]) }}
+{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+
+{{ config(
+    materialized='incremental',
+    incremental_strategy='rebuild_periods',
+    on_schema_change='fail',
+    meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
+    indexes=[{'columns': ['order_month', 'product_id'], 'unique': true}],
+) }}
 
 with orders as (
 
     select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    {{ only_claimed(claimed_from, 'month', 'date_key') }}
 
 ),
 
@@ -26,6 +34,7 @@ by_version as (
         sum(order_quantity) as units_sold,
         max(date_key) as last_order_date
     from orders
+    where order_amount > 0
     group by 1, 2
 
 ),

@@ -1,14 +1,7 @@
 -- Grain: one row per category and month that has sales.
-with orders as (
+with sales as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
-
-),
-
-products as (
-
-    select * from {{ ref('dim_products') }}
+    select * from {{ ref('int_category_monthly_sales') }}
 
 ),
 
@@ -21,14 +14,12 @@ dates as (
 monthly as (
 
     select
-        {{ first_day_of('month', 'orders.date_key') }} as sales_month,
-        {{ first_day_of('quarter', 'orders.date_key') }} as sales_quarter,
-        products.category_name,
-        sum(orders.order_amount) as monthly_revenue,
-        count(*) as monthly_orders
-    from orders
-    inner join products
-        on orders.product_key = products.product_key
+        order_month as sales_month,
+        {{ first_day_of('quarter', 'order_month') }} as sales_quarter,
+        category_name,
+        sum(revenue) as monthly_revenue,
+        sum(orders)::bigint as monthly_orders
+    from sales
     group by 1, 2, 3
 
 ),

@@ -5,10 +5,9 @@ with weather as (
 
 ),
 
-orders as (
+order_days as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    select * from {{ ref('int_daily_sales') }}
 
 ),
 
@@ -22,16 +21,6 @@ as_of as (
 
     select date_key from dates
     where is_as_of
-
-),
-
-order_days as (
-
-    select
-        date_key,
-        sum(order_amount) as revenue
-    from orders
-    group by date_key
 
 ),
 
@@ -50,7 +39,7 @@ days as (
     where
         weather.temperature_c is not null
         and weather.precipitation_mm is not null
-        and weather.date_key >= (select min(orders.date_key) from orders)
+        and weather.date_key >= (select min(sales.date_key) from order_days as sales)
         and weather.date_key <= (select as_of.date_key from as_of)
 
 ),

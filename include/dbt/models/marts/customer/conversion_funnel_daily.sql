@@ -1,7 +1,17 @@
 -- Grain: one row per day that has events.
+{% set claimed_from = ['kafka_stream', 'product', 'product_category', 'customer'] %}
+
+{{ config(
+    materialized='incremental',
+    incremental_strategy='rebuild_periods',
+    on_schema_change='append_new_columns',
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'event_date'},
+) }}
+
 with events as (
 
     select * from {{ ref('fact_customer_events') }}
+    {{ only_claimed(claimed_from, 'day', 'date_key') }}
 
 ),
 

@@ -1,7 +1,7 @@
 -- Grain: one row per cohort and month, from the cohort's own month to the as-of month.
-with customer_days as (
+with customer_months as (
 
-    select * from {{ ref('int_customer_daily_sales') }}
+    select * from {{ ref('int_customer_monthly_sales') }}
 
 ),
 
@@ -15,17 +15,6 @@ as_of as (
 
     select date_key from dates
     where is_as_of
-
-),
-
-customer_months as (
-
-    select
-        customer_id,
-        {{ first_day_of('month', 'date_key') }} as order_month,
-        sum(revenue) as revenue
-    from customer_days
-    group by 1, 2
 
 ),
 

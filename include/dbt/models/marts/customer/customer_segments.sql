@@ -6,10 +6,9 @@ with customers as (
 
 ),
 
-orders as (
+years as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    select * from {{ ref('int_customer_yearly_sales') }}
 
 ),
 
@@ -30,11 +29,11 @@ by_customer as (
 
     select
         customer_id,
-        count(*) as total_orders,
-        sum(order_amount) as lifetime_value,
-        min(date_key) as first_order_date,
-        max(date_key) as last_order_date
-    from orders
+        sum(orders)::bigint as total_orders,
+        sum(revenue) as lifetime_value,
+        min(first_order_date) as first_order_date,
+        max(last_order_date) as last_order_date
+    from years
     group by customer_id
 
 ),

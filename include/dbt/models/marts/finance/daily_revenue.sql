@@ -1,8 +1,7 @@
 -- Grain: one row per day, from the first order to the as-of date.
-with orders as (
+with order_days as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    select * from {{ ref('int_daily_sales') }}
 
 ),
 
@@ -12,22 +11,9 @@ dates as (
 
 ),
 
-customer_days as (
+customer_years as (
 
-    select * from {{ ref('int_customer_daily_sales') }}
-
-),
-
-order_days as (
-
-    select
-        date_key,
-        sum(order_amount) as revenue,
-        sum(gross_profit) as gross_profit,
-        count(*) as orders,
-        count(distinct customer_id) as customers
-    from orders
-    group by date_key
+    select * from {{ ref('int_customer_yearly_sales') }}
 
 ),
 
@@ -36,21 +22,21 @@ first_days as (
 
     select distinct on (customer_id)
         customer_id,
-        revenue,
-        date_key
-    from customer_days
-    order by customer_id, date_key
+        first_order_date,
+        first_day_revenue
+    from customer_years
+    order by customer_id, order_year
 
 ),
 
 new_customer_days as (
 
     select
-        date_key,
+        first_order_date as date_key,
         count(*) as customers,
-        sum(revenue) as revenue
+        sum(first_day_revenue) as revenue
     from first_days
-    group by date_key
+    group by first_order_date
 
 ),
 

@@ -1,8 +1,7 @@
 -- Grain: one row per payment method.
-with orders as (
+with sales as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    select * from {{ ref('int_category_monthly_sales') }}
 
 ),
 
@@ -10,11 +9,11 @@ by_payment_method as (
 
     select
         payment_method,
-        count(*) as total_orders,
-        sum(order_amount) as total_revenue,
-        min(order_amount) as min_order_value,
-        max(order_amount) as max_order_value
-    from orders
+        sum(orders)::bigint as total_orders,
+        sum(revenue) as total_revenue,
+        min(min_order_amount) as min_order_value,
+        max(max_order_amount) as max_order_value
+    from sales
     group by payment_method
 
 ),

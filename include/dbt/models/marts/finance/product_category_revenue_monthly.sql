@@ -1,32 +1,22 @@
 -- Grain: one row per month, category and subcategory.
-with orders as (
+with sales as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
-
-),
-
-products as (
-
-    select * from {{ ref('dim_products') }}
+    select * from {{ ref('int_category_monthly_sales') }}
 
 ),
 
 final as (
 
     select
-        {{ first_day_of('month', 'orders.date_key') }} as revenue_month,
-        products.category_name,
-        products.subcategory,
-        sum(orders.order_amount) as total_revenue,
-        sum(orders.gross_profit) as total_gross_profit,
-        {{ percent_of('sum(orders.gross_profit)', 'sum(orders.order_amount)') }}
-            as gross_margin_percent,
-        count(*) as order_count,
-        sum(orders.order_quantity) as units_sold
-    from orders
-    inner join products
-        on orders.product_key = products.product_key
+        order_month as revenue_month,
+        category_name,
+        subcategory,
+        sum(revenue) as total_revenue,
+        sum(gross_profit) as total_gross_profit,
+        {{ percent_of('sum(gross_profit)', 'sum(revenue)') }} as gross_margin_percent,
+        sum(orders)::bigint as order_count,
+        sum(units)::bigint as units_sold
+    from sales
     group by 1, 2, 3
 
 )

@@ -1,28 +1,19 @@
 -- Grain: one row per month, category and payment method.
-with orders as (
+with sales as (
 
-    select * from {{ ref('fact_sales') }}
-    where order_amount > 0
-
-),
-
-products as (
-
-    select * from {{ ref('dim_products') }}
+    select * from {{ ref('int_category_monthly_sales') }}
 
 ),
 
 by_payment_method as (
 
     select
-        {{ first_day_of('month', 'orders.date_key') }} as revenue_month,
-        products.category_name,
-        orders.payment_method,
-        sum(orders.order_amount) as revenue,
-        count(*) as order_count
-    from orders
-    inner join products
-        on orders.product_key = products.product_key
+        order_month as revenue_month,
+        category_name,
+        payment_method,
+        sum(revenue) as revenue,
+        sum(orders)::bigint as order_count
+    from sales
     group by 1, 2, 3
 
 ),

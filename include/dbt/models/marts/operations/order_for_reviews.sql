@@ -1,8 +1,19 @@
 -- Grain: one row per order that has a high discount, a high shipping cost or both.
+{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+
+{{ config(
+    materialized='incremental',
+    incremental_strategy='rebuild_periods',
+    on_schema_change='append_new_columns',
+    unique_key='order_id',
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'order_date'},
+    indexes=[{'columns': ['order_date']}, {'columns': ['customer_id']}],
+) }}
+
 with orders as (
 
     select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    {{ only_claimed(claimed_from, 'day', 'date_key') }}
 
 ),
 
@@ -13,6 +24,12 @@ customers as (
 
 ),
 
+renamed as (
+
+    select * from {{ ref('stg_claimed_customers') }}
+
+),
+
 flagged as (
 
     select
@@ -20,6 +37,7 @@ flagged as (
         discount_rate > {{ var('high_discount_threshold') }} as is_high_discount,
         shipping_cost > {{ var('high_shipping_threshold') }} * order_amount as is_high_shipping
     from orders
+    where order_amount > 0
 
 ),
 
@@ -43,6 +61,27 @@ final as (
     inner join customers
         on flagged.customer_id = customers.customer_id
     where flagged.is_high_discount or flagged.is_high_shipping
+    {%- if is_incremental() %}
+    union all
+    -- A name is of today: a changed customer's orders of other days follow it.
+    select
+        held.order_id,
+        held.customer_id,
+        customers.customer_name,
+        held.order_date,
+        held.order_amount,
+        held.discount_percent,
+        held.shipping_percent,
+        held.is_high_discount,
+        held.is_high_shipping,
+        held.review_priority
+    from {{ this }} as held
+    inner join customers
+        on held.customer_id = customers.customer_id
+    where
+        held.customer_id = any(array(select renamed.customer_id from renamed))
+        and held.order_date <> all({{ claimed_periods(claimed_from, 'day') }})
+    {%- endif %}
 
 )
 

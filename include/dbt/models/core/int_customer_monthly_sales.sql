@@ -1,0 +1,47 @@
+-- Grain: one row per month and customer that has orders with an amount. Additive: orders, revenue.
+{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+
+{{ config(
+    materialized='incremental',
+    incremental_strategy='rebuild_periods',
+    on_schema_change='fail',
+    meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
+    indexes=[{'columns': ['order_month', 'customer_id'], 'unique': true}],
+) }}
+
+with orders as (
+
+    select * from {{ ref('fact_sales') }}
+    {{ only_claimed(claimed_from, 'month', 'date_key') }}
+
+),
+
+by_day as (
+
+    select
+        date_key,
+        customer_id,
+        count(*) as orders,
+        sum(order_amount) as revenue
+    from orders
+    where order_amount > 0
+    group by 1, 2
+
+),
+
+final as (
+
+    select
+        {{ first_day_of('month', 'date_key') }} as order_month,
+        customer_id,
+        sum(orders)::bigint as orders,
+        sum(revenue) as revenue,
+        (array_agg(revenue order by date_key))[1] as first_day_revenue,
+        min(date_key) as first_order_date,
+        max(date_key) as last_order_date
+    from by_day
+    group by 1, 2
+
+)
+
+select * from final

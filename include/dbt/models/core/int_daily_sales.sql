@@ -1,0 +1,33 @@
+-- Grain: one row per day that has orders with an amount. Additive but for customers.
+{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+
+{{ config(
+    materialized='incremental',
+    incremental_strategy='rebuild_periods',
+    on_schema_change='fail',
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
+    indexes=[{'columns': ['date_key'], 'unique': true}],
+) }}
+
+with orders as (
+
+    select * from {{ ref('fact_sales') }}
+    {{ only_claimed(claimed_from, 'day', 'date_key') }}
+
+),
+
+final as (
+
+    select
+        date_key,
+        count(*) as orders,
+        count(distinct customer_id) as customers,
+        sum(order_amount) as revenue,
+        sum(gross_profit) as gross_profit
+    from orders
+    where order_amount > 0
+    group by date_key
+
+)
+
+select * from final

@@ -1,0 +1,101 @@
+-- Grain: one row per day and key that an order or event of that day names and no version log holds.
+{% set claimed_from = ['sales_fact', 'kafka_stream', 'product', 'product_category', 'customer'] %}
+
+{{ config(
+    materialized='incremental',
+    incremental_strategy='rebuild_periods',
+    on_schema_change='fail',
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
+    indexes=[{'columns': ['date_key']}],
+) }}
+
+with orders as (
+
+    select * from {{ ref('stg_sales_fact') }}
+    {{ only_claimed(claimed_from, 'day', 'order_date') }}
+
+),
+
+events as (
+
+    select * from {{ ref('stg_kafka_stream') }}
+    {{ only_claimed(claimed_from, 'day', 'event_date') }}
+
+),
+
+customer_versions as (
+
+    select * from {{ ref('stg_customer_versions') }}
+
+),
+
+product_versions as (
+
+    select * from {{ ref('stg_product_versions') }}
+
+),
+
+category_versions as (
+
+    select * from {{ ref('stg_product_category_versions') }}
+
+),
+
+named as (
+
+    select
+        order_date as date_key,
+        customer_id,
+        product_id
+    from orders
+    union all
+    select
+        event_date as date_key,
+        customer_id,
+        product_id
+    from events
+
+),
+
+unknown_customers as (
+
+    select distinct
+        date_key,
+        customer_id,
+        null as product_id
+    from named
+    where not exists (
+        select from customer_versions
+        where customer_versions.customer_id = named.customer_id
+    )
+
+),
+
+unknown_products as (
+
+    select distinct
+        date_key,
+        null as customer_id,
+        product_id
+    from named
+    where
+        not exists (
+            select from product_versions
+            where product_versions.product_id = named.product_id
+        )
+        and not exists (
+            select from category_versions
+            where category_versions.product_id = named.product_id
+        )
+
+),
+
+final as (
+
+    select * from unknown_customers
+    union all
+    select * from unknown_products
+
+)
+
+select * from final
