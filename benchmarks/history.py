@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-history-", dir=os.environ.get("STACK_DIR")))
 os.environ["STACK_DIR"] = str(FOLDER / "stack")
@@ -42,7 +41,7 @@ from ecommerce.publish import publish  # noqa: E402
 from ecommerce.sources import SOURCES, Source  # noqa: E402
 from ecommerce.warehouse import ensure_schema  # noqa: E402
 from ecommerce.windows import Window  # noqa: E402
-from include.demo import database  # noqa: E402
+from include.demo import database, dbt  # noqa: E402
 from include.demo.state import State, choose_port  # noqa: E402
 
 HISTORY = Path(__file__).with_suffix(".sql")
@@ -156,7 +155,7 @@ class Shop:
                 sys.exit(f"another run builds {self.years} years")
             print(f"  {self.years:>2} years, {run_id}: {claim}")
             server = psutil.Process(psutil.Process(connection.info.backend_pid).ppid())
-            build = self._dbt(server, full_refresh=full_refresh)
+            build = self._dbt(server)
             if explain:
                 self._explain(connection, build, explain)
             started = time.monotonic()
@@ -164,25 +163,18 @@ class Shop:
             build.publication = time.monotonic() - started
         return build
 
-    def _dbt(self, server: psutil.Process, *, full_refresh: bool) -> Build:
+    def _dbt(self, server: psutil.Process) -> Build:
         """Time dbt. Its sessions end with it, and then the server knows what they used."""
-        dsn = urlsplit(self.dsn)
         env = {
-            **os.environ,
-            "WAREHOUSE_HOST": dsn.hostname or "",
-            "WAREHOUSE_PORT": str(dsn.port),
-            "WAREHOUSE_USER": dsn.username or "",
-            "WAREHOUSE_PASSWORD": dsn.password or "",
-            "WAREHOUSE_DBNAME": dsn.path.lstrip("/"),
+            **dbt.environment(self.dsn),
             "DBT_TARGET_PATH": str(self.target),
             "DBT_LOG_PATH": str(self.target),
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         }
         started, used = time.monotonic(), _used_by_children(server, psutil.Process())
         subprocess.run(
             [
-                Path(sys.executable).with_name("dbt"), "--quiet", "build", "--project-dir", DBT_PROJECT,
-                "--profiles-dir", DBT_PROJECT, *(["--full-refresh"] if full_refresh else []),
+                Path(sys.executable).with_name("dbt"), "--quiet", "build", "--exclude-resource-type", "unit_test",
+                "--project-dir", DBT_PROJECT, "--profiles-dir", DBT_PROJECT,
             ],
             env=env,
             check=True,

@@ -23,6 +23,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from benchmarks.usage import cpu_seconds, memory
 from ecommerce.publish import merge_marts
 from ecommerce.sources import SOURCES
 from include.demo import airflow_services, dbt, processes, stack
@@ -77,7 +78,7 @@ def main() -> int:
     walls: list[float] = []
     parts: list[dict[str, float]] = []
     steps: list[dict[str, float]] = []
-    with PeakMemory() as memory:
+    with PeakMemory() as peaks:
         for n in range(arguments.runs + 1):
             _correct_an_order(state, day[0])
             run_id = trigger(api, stack.WAREHOUSE_DAG, {"start_date": str(day[0]), "end_date": str(day[0])})
@@ -98,7 +99,7 @@ def main() -> int:
     print("\nwhen each step of the run ended, seconds after it was queued")
     for step in steps[0]:
         print(f"  {step:<40} {statistics.median(ended[step] for ended in steps):6.1f}")
-    _print_peaks(state, memory.peaks)
+    _print_peaks(state, peaks.peaks)
     time.sleep(20)
     _print_idle()
     return 0
@@ -216,36 +217,14 @@ def _print_peaks(state: State, peaks: dict[str, int]) -> None:
 def _print_idle(seconds: float = 60.0) -> None:
     """Memory as proportional set size, where pages that processes share are counted once; CPU in % of one core."""
     names = ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]
-    before = {name: _family(name) for name in names}
-    used = {name: sum(map(_cpu_seconds, family)) for name, family in before.items()}
+    roots = {name: [process] for name in names if (process := processes.find(name)) is not None}
+    roots["Airflow, all four"] = [process for name in roots if name.startswith("airflow") for process in roots[name]]
+    used = {name: cpu_seconds(tops) for name, tops in roots.items()}
     time.sleep(seconds)
     print(f"\nidle, over {seconds:.0f} s: proportional set size, CPU in % of one core")
-    rows = {
-        name: (
-            sum(process.memory_full_info().pss for process in _family(name)) / 2**20,
-            100 * (sum(map(_cpu_seconds, family)) - used[name]) / seconds,
-        )
-        for name, family in before.items()
-    }
-    rows["Airflow, all four"] = tuple(  # type: ignore[assignment]
-        sum(row[n] for name, row in rows.items() if name.startswith("airflow")) for n in (0, 1)
-    )
-    for name, (size, percent) in rows.items():
-        print(f"  {name:<40} {size:6.0f} MiB {percent:6.1f} %")
-
-
-def _family(name: str) -> list[psutil.Process]:
-    process = processes.find(name)
-    return [process, *process.children(recursive=True)] if process else []
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    """Of the process and the children that it has waited for."""
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return times.user + times.system + times.children_user + times.children_system
+    for name, tops in roots.items():
+        percent = 100 * (cpu_seconds(tops) - used[name]) / seconds
+        print(f"  {name:<40} {memory(tops) / 2**20:6.0f} MiB {percent:6.1f} %")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ def overhead_dag(dag_id: str, mode: str, project: str, profile: str) -> DAG:
         dag_id,
         schedule=None,
         start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
-        params={"full_refresh": False},
     ) as dag:
         if mode == "triggerer":
             from ecommerce.building.group import warehouse_group

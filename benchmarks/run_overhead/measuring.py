@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from benchmarks.run_overhead.projects import Project
 from benchmarks.run_overhead.services import Services
-from benchmarks.run_overhead.usage import Usage, cpu_seconds
+from benchmarks.usage import Usage, cpu_seconds
 from ecommerce.building.group import BUILD_GROUP, BUILD_TASK
 
 _POLL_SECONDS = 0.2

@@ -14,7 +14,7 @@ import psycopg
 
 from benchmarks.run_overhead.projects import Project
 from ecommerce.warehouse import ensure_schema
-from include.demo import airflow_services, database, processes, stack
+from include.demo import airflow_services, database, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
 from include.demo.state import ROOT, STACK, State, choose_port
@@ -115,16 +115,7 @@ class Services:
 
     def environment(self) -> dict[str, str]:
         """For dbt by hand: where its profile finds the warehouse."""
-        dsn = urlsplit(self.state.dsn())
-        return {
-            **os.environ,
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
-            "WAREHOUSE_HOST": dsn.hostname or "",
-            "WAREHOUSE_PORT": str(dsn.port),
-            "WAREHOUSE_USER": dsn.username or "",
-            "WAREHOUSE_PASSWORD": dsn.password or "",
-            "WAREHOUSE_DBNAME": dsn.path.lstrip("/"),
-        }
+        return {**dbt.environment(self.state.dsn()), "DBT_SEND_ANONYMOUS_USAGE_STATS": "False"}
 
     def dbt(self, project: Project, *arguments: str | Path) -> None:
         """

@@ -14,12 +14,7 @@ from include.demo.state import STACK
 
 
 def environment(dsn: str) -> dict[str, str]:
-    """
-    What `include/dbt/profiles.yml` asks for.
-
-    What dbt writes goes to the stack's folder: `include/dbt/target` holds the manifest that Airflow renders the DAG
-    from, and Airflow must not read it half written.
-    """
+    """What `include/dbt/profiles.yml` asks for."""
     warehouse = urlsplit(dsn)
     return {
         **os.environ,
@@ -28,12 +23,16 @@ def environment(dsn: str) -> dict[str, str]:
         "WAREHOUSE_USER": warehouse.username or "",
         "WAREHOUSE_PASSWORD": warehouse.password or "",
         "WAREHOUSE_DBNAME": warehouse.path.lstrip("/"),
-        "DBT_TARGET_PATH": str(STACK / "dbt"),
-        "DBT_LOG_PATH": str(STACK / "logs"),
     }
 
 
 def run(dsn: str, arguments: Sequence[str]) -> int:
-    """One dbt command in the project's folder; its exit code."""
+    """
+    One dbt command in the project's folder; its exit code.
+
+    What dbt writes goes to the stack's folder: `include/dbt/target` holds the manifest that Airflow renders the DAG
+    from, and Airflow must not read it half written.
+    """
     program = Path(sys.executable).with_name("dbt")
-    return subprocess.run([program, *arguments], cwd=DBT_PROJECT, env=environment(dsn), check=False).returncode
+    env = {**environment(dsn), "DBT_TARGET_PATH": str(STACK / "dbt"), "DBT_LOG_PATH": str(STACK / "logs")}
+    return subprocess.run([program, *arguments], cwd=DBT_PROJECT, env=env, check=False).returncode

@@ -61,7 +61,11 @@ def _end_orphans(name: str) -> None:
     path = PIDS / name
     if not path.exists():
         return
-    leader = int(path.read_text().split()[0])
+    pid, created = path.read_text().split()
+    if float(created) < psutil.boot_time():
+        # Numbers of before a reboot are anyone's now.
+        return
+    leader = int(pid)
     with contextlib.suppress(psutil.NoSuchProcess):
         if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
             return

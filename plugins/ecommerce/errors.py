@@ -27,17 +27,9 @@ class LeaseLost(WarehouseError):
     """This run no longer holds the right to build and publish."""
 
 
-class CheckFailed(WarehouseError):
-    """A quality check judged `fail`; nothing will be published."""
-
-
 class PublishError(WarehouseError):
     """A mart cannot be merged into the published one."""
 
 
 class BuildError(WarehouseError):
     """dbt could not begin or broke off, or a node that a task ran on its own failed."""
-
-
-class VerificationError(WarehouseError):
-    """The warehouse could not be compared with what raw gives: dbt failed."""

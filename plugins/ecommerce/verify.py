@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,22 +19,26 @@ from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection, sql
 
+from ecommerce.building.invocation import run_dbt
 from ecommerce.dbt_project import DBT_PROJECT
-from ecommerce.errors import VerificationError
+from ecommerce.errors import BuildError
 from ecommerce.lease import NOT_PUBLISHED
 from ecommerce.sensors.base import Judgement
 from ecommerce.sources import SOURCES
+
+if TYPE_CHECKING:
+    from cosmos import ProfileConfig
 
 log = logging.getLogger(__name__)
 
 #: What the target `verify` puts before a schema's name (`generate_schema_name.sql`).
 _SCRATCH = "verify_"
 #: Models of core that are made of core alone, as dbt selects them.
-_AGGREGATES = "int_*_sales"
+AGGREGATES = "int_*_sales"
 #: The dimensions need all of it, whatever days are drawn.
 _UNKNOWN_KEYS = "int_unknown_keys"
 #: Differing rows that a message names.
@@ -62,7 +63,7 @@ class _Model:
 
     @property
     def is_aggregate(self) -> bool:
-        return self.schema == "core" and fnmatch(self.name, _AGGREGATES)
+        return self.schema == "core" and fnmatch(self.name, AGGREGATES)
 
     @property
     def is_sampled(self) -> bool:
@@ -129,26 +130,28 @@ _IN_THE_NEWS = {
 }
 
 
-def verify(connection: Connection, sample: Sample, as_of: date | None) -> Iterator[Judgement]:
+def verify(connection: Connection, profile: ProfileConfig, sample: Sample, as_of: date | None) -> Iterator[Judgement]:
     """
     A judgement a table: rows that differ between what is there and what the models make now.
 
     The caller holds the lease. Nothing is left behind.
 
+    :param profile: how dbt reaches the same warehouse, with the target `verify`
     :param as_of: the "today" of the build that is judged
-    :raises VerificationError: dbt could not build
+    :raises BuildError: dbt could not build
     """
     with _scratch(connection, as_of), tempfile.TemporaryDirectory(prefix="ecommerce-verify-") as folder:
+        artifacts = Path(folder)
         for table in _tables(connection, "core"):
-            if fnmatch(table, _AGGREGATES):
+            if fnmatch(table, AGGREGATES):
                 continue
             connection.execute(
                 sql.SQL("create view {} as table {}").format(
                     sql.Identifier(f"{_SCRATCH}core", table), sql.Identifier("core", table)
                 )
             )
-        _dbt_run(connection, folder, "--select", _AGGREGATES, "marts")
-        models = _models(Path(folder))
+        _dbt_run(profile, artifacts, "--select", AGGREGATES, "marts")
+        models = _models(artifacts)
         for aggregate in (model for model in models if model.is_aggregate):
             yield _judge(connection, aggregate, aggregate.there, sql.SQL("true"))
         for mart in (model for model in models if model.schema == "marts_build"):
@@ -170,7 +173,7 @@ def verify(connection: Connection, sample: Sample, as_of: date | None) -> Iterat
             [list(SOURCES), days],
         )
         _dbt_run(
-            connection, folder, "--select", "staging", "core", "--exclude", "stg_as_of", "stg_claimed_*", _AGGREGATES
+            profile, artifacts, "--select", "staging", "core", "--exclude", "stg_as_of", "stg_claimed_*", AGGREGATES
         )
         for model in core:
             yield _judge(connection, model, model.there, _compared(connection, model, days))
@@ -195,29 +198,10 @@ def _scratch(connection: Connection, as_of: date | None) -> Iterator[None]:
         connection.execute(drop)
 
 
-def _dbt_run(connection: Connection, folder: str, *arguments: str) -> None:
-    """dbt in a process of its own, as it keeps its state in globals; what it writes goes into ``folder``."""
-    info = connection.info
-    environment = {
-        "WAREHOUSE_HOST": info.host,
-        "WAREHOUSE_PORT": str(info.port),
-        "WAREHOUSE_USER": info.user,
-        "WAREHOUSE_PASSWORD": info.password,
-        "WAREHOUSE_DBNAME": info.dbname,
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
-    }
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors", "run", *arguments]
-    command += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target", "verify"]
-    command += ["--target-path", folder, "--log-path", folder]
-    ran = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        command,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ran.returncode != 0:
-        raise VerificationError(f"dbt could not build the tables to compare with:\n{(ran.stdout + ran.stderr)[-2000:]}")
+def _dbt_run(profile: ProfileConfig, artifacts: Path, *arguments: str) -> None:
+    ended = run_dbt(["run", *arguments], project=DBT_PROJECT, profile=profile, artifacts=artifacts)
+    if bad := [str(result) for result in ended if result.is_bad]:
+        raise BuildError(f"dbt could not build the tables to compare with: {'; '.join(bad)}")
 
 
 def _models(folder: Path) -> list[_Model]:

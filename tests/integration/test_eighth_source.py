@@ -1,6 +1,5 @@
 """A further Postgres table is one registry entry, one raw table, one staging model: `docs/adding_a_source.md`."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,12 +14,12 @@ import psycopg
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
-from psycopg.conninfo import conninfo_to_dict
 
 from ecommerce import sources, warehouse
 from ecommerce.operators import ExtractSource
 from ecommerce.sources import SOURCES, Column, Kind, Landing, Source
 from ecommerce.windows import warehouse_params
+from include.demo import dbt
 from tests.integration.support import Loader
 
 ROOT = Path(__file__).parents[2]
@@ -132,18 +131,10 @@ def test_dbt_stages_it(loader: Loader, at_the_shop: psycopg.Connection, dbt_proj
     loader.load("supplier", "2024-03-01")
     at_the_shop.execute("update supplier set supplier_name = 'Bo & Sons' where supplier_id = 'S2'")
     loader.load("supplier", "2024-03-02")
-    warehouse_of = conninfo_to_dict(warehouse_dsn)
     built = subprocess.run(
         [str(Path(sys.executable).parent / "dbt"), "build", "--select", "stg_supplier", "--profiles-dir", "."],
         cwd=dbt_project,
-        env={
-            **os.environ,
-            "WAREHOUSE_HOST": str(warehouse_of["host"]),
-            "WAREHOUSE_PORT": str(warehouse_of["port"]),
-            "WAREHOUSE_USER": str(warehouse_of["user"]),
-            "WAREHOUSE_PASSWORD": str(warehouse_of["password"]),
-            "WAREHOUSE_DBNAME": str(warehouse_of["dbname"]),
-        },
+        env=dbt.environment(warehouse_dsn),
         capture_output=True,
         text=True,
         check=False,

@@ -1,5 +1,6 @@
 """The dbt project by its manifest: everything that dbt lets one describe is, and the house rules hold."""
 
+import fnmatch
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from ecommerce.dbt_project import DBT_PROJECT
+from ecommerce.verify import AGGREGATES
 
 Node = dict[str, Any]
 
@@ -98,6 +100,25 @@ def test_layers_read_the_one_below(manifest) -> None:
                 continue
             below = layer(models[parent]) if parent in models else "source"
             assert below in BELOW[layer(model)], f"{name} reads {parent}"
+
+
+def test_aggregates_are_named_as_the_verification_finds_them(manifest) -> None:
+    """It builds what is made of core alone from the core that is there, and the rest of core from raw."""
+    models = own(manifest, "nodes", "model")
+    made_of_core = {
+        model["name"]
+        for model in models.values()
+        if layer(model) == "core"
+        and {
+            layer(models[parent]) if parent in models else "source"
+            for parent in model["depends_on"]["nodes"]
+            if not (parent in models and is_claim(models[parent]))
+        }
+        == {"core"}
+    }
+    core = {model["name"] for model in models.values() if layer(model) == "core"}
+    assert made_of_core == set(fnmatch.filter(core, AGGREGATES))
+    assert len(made_of_core) > 3
 
 
 def test_a_core_or_mart_model_opens_with_its_grain(manifest) -> None:

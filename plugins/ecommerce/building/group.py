@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,10 @@ from ecommerce.warehouse import WAREHOUSE
 
 if TYPE_CHECKING:
     from airflow.sdk import TaskGroup
+    from cosmos import ProfileConfig
     from cosmos.dbt.graph import DbtNode as CosmosNode
+
+    from ecommerce.building.operators import DbtNode
 
 #: The task group that builds.
 BUILD_GROUP = "warehouse"
@@ -36,6 +40,25 @@ _COSMOS_ARGS: dict[str, dict[str, Any]] = {
 }
 
 
+def warehouse_profile(conn_id: str = WAREHOUSE, *, name: str = "ecommerce", target: str = "airflow") -> ProfileConfig:
+    """
+    How dbt reaches the warehouse: by an Airflow connection.
+
+    :param name: of the profile that the project asks for
+    :param target: what the models see as `target.name`
+    """
+    from cosmos import ProfileConfig
+    from cosmos.profiles import PostgresUserPasswordProfileMapping
+
+    return ProfileConfig(
+        profile_name=name,
+        target_name=target,
+        profile_mapping=PostgresUserPasswordProfileMapping(
+            conn_id=conn_id, profile_args={"schema": "core", "threads": 4}
+        ),
+    )
+
+
 def warehouse_group(mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, name: str = "ecommerce") -> TaskGroup:
     """
     A dbt project as a task group: one task a node, grouped by folder, from the manifest built at install.
@@ -44,70 +67,14 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, 
     :param name: of its profile
     :raises ValueError: there is no such mode
     """
-    from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+    from cosmos import DbtTaskGroup, ExecutionConfig, ProjectConfig, RenderConfig
     from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
-    from cosmos.profiles import PostgresUserPasswordProfileMapping
-
-    from ecommerce.building.operators import DbtBuild, DbtNode
 
     if mode not in EXECUTION_MODES:
         raise ValueError(f"ECOMMERCE_DBT_EXECUTION_MODE is {mode!r}; it may be {', '.join(EXECUTION_MODES)}")
-    profile = ProfileConfig(
-        profile_name=name,
-        target_name="airflow",
-        profile_mapping=PostgresUserPasswordProfileMapping(
-            conn_id=WAREHOUSE, profile_args={"schema": "core", "threads": 4}
-        ),
-    )
-    shared = {"full_refresh": "{{ params.full_refresh }}"}
+    profile = warehouse_profile(name=name)
     manifest = project / MANIFEST.relative_to(DBT_PROJECT)
-    tests = tests_by_model(manifest)
-    folders: dict[str, TaskGroup | None] = {}
-    commands = {
-        DbtResourceType.SEED: "seed",
-        DbtResourceType.SNAPSHOT: "snapshot",
-        DbtResourceType.MODEL: "run",
-    }
-
-    def task(command: str, unique_ids: list[str], task_id: str, task_group: TaskGroup | None) -> DbtNode:
-        return DbtNode(
-            task_id=task_id,
-            task_group=task_group,
-            command=command,
-            unique_ids=unique_ids,
-            build_task_id=f"{BUILD_GROUP}.{BUILD_TASK}",
-            project=project,
-            profile=profile,
-            **shared,
-        )
-
-    def node_task(*, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:
-        command = commands[node.resource_type]
-        # With tests of its own a node has a group, where its task is called by the command.
-        folders[node.unique_id] = task_group.parent_group if task_id == command else task_group
-        return task(command, [node.unique_id], task_id, task_group)
-
-    def test_task(
-        *,
-        node: CosmosNode,
-        task_id: str,
-        task_group: TaskGroup,
-        detached_from_parent: dict[str, list[CosmosNode]],
-        **_: Any,
-    ) -> DbtNode:
-        if task_id == "test":
-            return task("test", tests[node.unique_id], task_id, task_group)
-        # A test between several models: neither the node nor the group that Cosmos gives here are its own.
-        test = next(
-            test
-            for detached in detached_from_parent.values()
-            for test in detached
-            if f"{test.resource_name.split('.')[0]}_test" == task_id
-        )
-        folder = next(folders[parent] for parent in reversed(test.depends_on) if parent in folders)
-        return task("test", [test.unique_id], task_id, folder)
-
-    ours = {**dict.fromkeys(commands, node_task), DbtResourceType.TEST: test_task} if mode == "triggerer" else {}
+    tasks = NodeTasks(project, profile, json.loads(manifest.read_text())["nodes"]) if mode == "triggerer" else None
     group = DbtTaskGroup(
         group_id=BUILD_GROUP,
         project_config=ProjectConfig(dbt_project_path=project, manifest_path=manifest, install_dbt_deps=False),
@@ -126,29 +93,101 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, 
             should_detach_multiple_parents_tests=mode != "watcher",
             node_conversion_by_task_group=False,
             # Exposures are documentation: nothing to run.
-            node_converters={DbtResourceType("exposure"): _no_task, **ours},
+            node_converters={DbtResourceType("exposure"): _no_task, **(tasks.converters if tasks else {})},
         ),
-        operator_args={**shared, **_COSMOS_ARGS.get(mode, {})},
+        operator_args=_COSMOS_ARGS.get(mode, {}),
     )
-    if mode == "triggerer":
-        nodes = [task for task in group.iter_tasks() if isinstance(task, DbtNode)]
-        by_node = {unique_id: node for node in nodes for unique_id in node.unique_ids}
-        for test, held_back in held_back_by_test(manifest).items():
-            by_node[test].set_downstream([by_node[unique_id] for unique_id in held_back])
-        DbtBuild(
-            task_id=BUILD_TASK,
-            task_group=group,
-            project=project,
-            profile=profile,
-            told={unique_id: node.task_id for unique_id, node in by_node.items()},
-            **shared,
-        )
+    if tasks:
+        tasks.finish(group)
     return group
 
 
-def tests_by_model(manifest: Path) -> dict[str, list[str]]:
-    """The tests of each model that look at no other model, by unique ids."""
-    nodes = json.loads(manifest.read_text())["nodes"]
+class NodeTasks:
+    """
+    Makes the tasks of a project's nodes, as Cosmos asks for one after the other, and then the one that builds them.
+
+    :param nodes: of dbt's manifest, by unique id
+    """
+
+    def __init__(self, project: Path, profile: ProfileConfig, nodes: Mapping[str, Mapping[str, Any]]) -> None:
+        from cosmos.constants import DbtResourceType
+
+        self._project = project
+        self._profile = profile
+        self._nodes = nodes
+        self._tests = tests_by_node(nodes)
+        self._commands = {
+            DbtResourceType.SEED: "seed",
+            DbtResourceType.SNAPSHOT: "snapshot",
+            DbtResourceType.MODEL: "run",
+        }
+        self._folders: dict[str, TaskGroup | None] = {}
+        self._tasks: dict[str, DbtNode] = {}
+        # Functions, since Cosmos makes a deep copy of its settings: of a method it would copy the object as well.
+        self.converters = {
+            **dict.fromkeys(self._commands, lambda **asked: self._node(**asked)),
+            DbtResourceType.TEST: lambda **asked: self._test(**asked),
+        }
+
+    def finish(self, group: TaskGroup) -> None:
+        """Once Cosmos has drawn its arrows: those that it leaves out, and the task that runs dbt."""
+        from ecommerce.building.operators import DbtBuild
+
+        for test, held_back in held_back_by_test(self._nodes).items():
+            self._tasks[test].set_downstream([self._tasks[unique_id] for unique_id in held_back])
+        DbtBuild(
+            task_id=BUILD_TASK,
+            task_group=group,
+            project=self._project,
+            profile=self._profile,
+            told={unique_id: task.task_id for unique_id, task in self._tasks.items()},
+        )
+
+    def _node(self, *, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:
+        command = self._commands[node.resource_type]
+        # With tests of its own a node has a group, where its task is called by the command.
+        self._folders[node.unique_id] = task_group.parent_group if task_id == command else task_group
+        return self._task(command, [node.unique_id], task_id, task_group)
+
+    def _test(
+        self,
+        *,
+        node: CosmosNode,
+        task_id: str,
+        task_group: TaskGroup,
+        detached_from_parent: dict[str, list[CosmosNode]],
+        **_: Any,
+    ) -> DbtNode:
+        if task_id == "test":
+            return self._task("test", self._tests[node.unique_id], task_id, task_group)
+        # A test between several models: neither the node nor the group that Cosmos gives here are its own.
+        test = next(
+            test
+            for detached in detached_from_parent.values()
+            for test in detached
+            if f"{test.resource_name.split('.')[0]}_test" == task_id
+        )
+        folder = next(self._folders[parent] for parent in reversed(test.depends_on) if parent in self._folders)
+        return self._task("test", [test.unique_id], task_id, folder)
+
+    def _task(self, command: str, unique_ids: list[str], task_id: str, task_group: TaskGroup | None) -> DbtNode:
+        from ecommerce.building.operators import DbtNode
+
+        task = DbtNode(
+            task_id=task_id,
+            task_group=task_group,
+            command=command,
+            unique_ids=unique_ids,
+            build_task_id=f"{BUILD_GROUP}.{BUILD_TASK}",
+            project=self._project,
+            profile=self._profile,
+        )
+        self._tasks |= dict.fromkeys(unique_ids, task)
+        return task
+
+
+def tests_by_node(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The tests of each node that look at no other one, by unique ids."""
     tests: dict[str, list[str]] = {}
     for unique_id, node in nodes.items():
         parents = node["depends_on"]["nodes"]
@@ -157,14 +196,13 @@ def tests_by_model(manifest: Path) -> dict[str, list[str]]:
     return tests
 
 
-def held_back_by_test(manifest: Path) -> dict[str, list[str]]:
+def held_back_by_test(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """
     Each test between several nodes → the first nodes that `dbt build` does not begin before it has passed.
 
     dbt's rule: a node waits for a test if all that the test looks at is upstream of the node. Cosmos draws no such
     edge, and without it a task would not know why its node was left out.
     """
-    nodes = json.loads(manifest.read_text())["nodes"]
     upstream: dict[str, set[str]] = {}
 
     def ancestors(unique_id: str) -> set[str]:

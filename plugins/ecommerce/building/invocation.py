@@ -34,6 +34,7 @@ def run_dbt(
     project: Path,
     profile: ProfileConfig,
     on_result: Callable[[NodeResult], None] | None = None,
+    artifacts: Path | None = None,
 ) -> list[NodeResult]:
     """
     Run a dbt command to its end; how each node ended, in the order of their ends.
@@ -44,6 +45,7 @@ def run_dbt(
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
     :param on_result: called for each node as it ends, from dbt's own threads
+    :param artifacts: a folder for what dbt writes, its manifest among it; None: nobody reads it
     :raises BuildError: dbt could not begin, or broke off: no connection, a project that cannot be parsed
     """
     from dbt.adapters.factory import reset_adapters
@@ -61,15 +63,15 @@ def run_dbt(
             log.log(getattr(logging, event.info.level.upper().replace("WARN", "WARNING")), "%s", event.info.msg)
 
     with tempfile.TemporaryDirectory(prefix="dbt-") as folder, profile.ensure_profile() as (profiles, env):
-        target = Path(folder)
-        kept = _kept_parse(project)
+        target = artifacts or Path(folder)
+        kept = _kept_parse(project, profile.target_name)
         if kept.exists():
             shutil.copyfile(kept, target / PARSED)
         command = [
             *arguments,
             *("--project-dir", str(project), "--profiles-dir", str(profiles.parent)),
             *("--profile", profile.profile_name, "--target", profile.target_name),
-            *("--target-path", folder, "--log-path", folder, "--log-level-file", "none", "--no-use-colors"),
+            *("--target-path", str(target), "--log-path", folder, "--log-level-file", "none", "--no-use-colors"),
         ]
         log.info("dbt %s", " ".join(arguments))
         # dbt prints what its events say already.
@@ -110,13 +112,14 @@ def _in_utc(moment: str) -> str | None:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC).isoformat() if moment else None
 
 
-def _kept_parse(project: Path) -> Path:
-    """Of this user alone: it holds SQL that will be run."""
+def _kept_parse(project: Path, target: str) -> Path:
+    """One for each target, of this user alone: it holds SQL that will be run."""
     folder = Path(tempfile.gettempdir()) / f"ecommerce-dbt-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise BuildError(f"{folder}, where dbt's parsed project is kept, belongs to someone else; remove it")
-    return folder / f"{hashlib.sha256(str(project).encode()).hexdigest()[:16]}.msgpack"
+    key = hashlib.sha256(f"{project} {target}".encode()).hexdigest()
+    return folder / f"{key[:16]}.msgpack"
 
 
 def _keep_parse(parsed: Path, kept: Path) -> None:

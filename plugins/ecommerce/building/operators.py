@@ -37,12 +37,10 @@ class DbtBuild(BaseOperator):
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
     :param told: the task of each node that has one; the failure of any other is this task's
-    :param full_refresh: rebuild every model from raw; a template may be given
     :raises BuildError: dbt could not begin, or broke off
     :raises AirflowFailException: a node failed that has no task, or whose task an earlier try has ended well
     """
 
-    template_fields: Sequence[str] = ("full_refresh",)
     ui_color = "#ff694a"
 
     def __init__(
@@ -51,20 +49,18 @@ class DbtBuild(BaseOperator):
         project: Path,
         profile: ProfileConfig,
         told: Mapping[str, str],
-        full_refresh: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project = project
         self.profile = profile
         self.told = dict(told)
-        self.full_refresh = full_refresh
 
     def execute(self, context: Context) -> str:
         """Build; how many nodes ended how."""
         with _Teller(context["ti"]) as teller:
             ended = run_dbt(
-                ["build", *_NOT_IN_A_RUN, *_refresh_flag(self.full_refresh)],
+                ["build", *_NOT_IN_A_RUN],
                 project=self.project,
                 profile=self.profile,
                 on_result=teller.add,
@@ -100,11 +96,8 @@ class DbtNode(BaseOperator):
     :param build_task_id: the task of `DbtBuild`
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
-    :param full_refresh: as that of the build
     :raises BuildError: the node failed, with dbt's message
     """
-
-    template_fields: Sequence[str] = ("full_refresh",)
 
     def __init__(
         self,
@@ -114,7 +107,6 @@ class DbtNode(BaseOperator):
         build_task_id: str,
         project: Path,
         profile: ProfileConfig,
-        full_refresh: bool | str = False,
         **kwargs: Any,
     ) -> None:
         # It waits from the start of the run on, also while others build; the build has a time limit of its own.
@@ -128,7 +120,6 @@ class DbtNode(BaseOperator):
         self.build_task_id = build_task_id
         self.project = project
         self.profile = profile
-        self.full_refresh = full_refresh
         self.start_from_trigger = True
 
     @property
@@ -155,11 +146,10 @@ class DbtNode(BaseOperator):
     def execute(self, context: Context) -> None:
         """Run the node alone."""
         names = [unique_id.split(".")[2] for unique_id in self.unique_ids]
-        flags = _refresh_flag(self.full_refresh) if self.command in ("run", "seed") else []
         # Its tests are tasks of their own.
         alone = ["--indirect-selection", "empty"] if self.command == "test" else []
         ended = run_dbt(
-            [self.command, "--select", *names, *alone, *flags],
+            [self.command, "--select", *names, *alone],
             project=self.project,
             profile=self.profile,
         )
@@ -226,7 +216,3 @@ class _Teller:
         # Last: whoever sees the number finds the batch.
         self._progress = Progress(self._progress.attempt, self._progress.started_at, number)
         self._ti.xcom_push(key=PROGRESS, value=self._progress.as_xcom())
-
-
-def _refresh_flag(full_refresh: bool | str) -> list[str]:
-    return ["--full-refresh"] if str(full_refresh).strip().lower() == "true" else []

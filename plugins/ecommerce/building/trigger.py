@@ -86,13 +86,14 @@ class NodeTrigger(BaseEventTrigger):
         ti = self.task_instance
         if ti is None:
             raise RuntimeError("a node's trigger needs the task instance that it is to end")
+        since = made_at(UUID(str(ti.id)))
         async for build in shared_stream:
             verdict = judge(
                 build,
                 unique_ids=self.unique_ids,
                 parents=self.parents,
                 try_number=ti.try_number,
-                since=made_at(UUID(str(ti.id))),
+                since=since,
             )
             if verdict is not None:
                 self._tell(verdict)

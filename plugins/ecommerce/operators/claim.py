@@ -11,6 +11,7 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 from ecommerce import lease
 from ecommerce.dbt_project import project_digest
 from ecommerce.operators.refresh_marts import RefreshMarts
+from ecommerce.operators.runs import is_alive
 from ecommerce.sensors import CoreReconciliationSensor
 from ecommerce.sources import SOURCES
 from ecommerce.warehouse import WAREHOUSE, warehouse
@@ -71,9 +72,11 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             if successor := self._successor(context):
                 return PokeReturnValue(is_done=True, xcom_value={"handed_over_to": str(successor)})
             held_by = lease.holder(connection)
-            if held_by and held_by[1] != run.run_id and self._is_alive(context, *held_by):
-                self.log.info("run %s of %s builds now; waiting for it", held_by[1], held_by[0])
-                return PokeReturnValue(is_done=False)
+            if held_by and held_by[1] != run.run_id:
+                if is_alive(context, *held_by):
+                    self.log.info("run %s of %s builds now; waiting for it", held_by[1], held_by[0])
+                    return PokeReturnValue(is_done=False)
+                self.log.warning("run %s of %s ended without publishing; its days are claimed along", *held_by[::-1])
             claim = lease.take(
                 connection,
                 run.dag_id,
@@ -130,13 +133,6 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             ):
                 return day.date()
         return None
-
-    def _is_alive(self, context: Context, dag_id: str, run_id: str) -> bool:
-        """False for a run that ended without giving the lease back; a deleted run counts as ended."""
-        alive = context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["running", "queued"])
-        if not alive:
-            self.log.warning("run %s of %s ended without publishing; its days are claimed along", run_id, dag_id)
-        return bool(alive)
 
     def _report(self, context: Context, pending: lease.Claim) -> None:
         self.log.info("DRY RUN, nothing was changed. Marked before this run: %s", pending)

@@ -9,7 +9,9 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce import lease
+from ecommerce.building.group import warehouse_profile
 from ecommerce.dbt_project import project_digest
+from ecommerce.operators.runs import is_alive
 from ecommerce.sensors.base import write_down
 from ecommerce.verify import Sample, verify
 from ecommerce.warehouse import WAREHOUSE, warehouse
@@ -46,11 +48,12 @@ class VerifyWarehouse(BaseSensorOperator):
             # Other days each week, and the same ones when a task is tried again.
             seed=run.run_after.date().toordinal() if seed is None else seed,
         )
+        profile = warehouse_profile(self.warehouse_conn_id, target="verify")
         with warehouse(self.warehouse_conn_id) as connection:
             held_by = lease.holder(connection)
             is_ours = held_by is not None and held_by[0] == run.dag_id
             if held_by and held_by[1] != run.run_id:
-                if self._is_alive(context, *held_by):
+                if is_alive(context, *held_by):
                     self.log.info("run %s of %s has the right to build now; waiting for it", held_by[1], held_by[0])
                     return False
                 if not is_ours:
@@ -66,7 +69,7 @@ class VerifyWarehouse(BaseSensorOperator):
                     raise AirflowSkipException(
                         f"the last build was {'of other models' if held.is_published else 'not published'}; {_SETTLE}"
                     )
-                judgements = list(verify(connection, sample, held.as_of_date))
+                judgements = list(verify(connection, profile, sample, held.as_of_date))
             finally:
                 lease.give_back(connection, run.run_id)
             write_down(connection, self.check_name, run.run_id, judgements, window=None)
@@ -79,10 +82,6 @@ class VerifyWarehouse(BaseSensorOperator):
                 f"rebuilds everything from raw and publishes it. {'; '.join(failures)}"
             )
         return True
-
-    @staticmethod
-    def _is_alive(context: Context, dag_id: str, run_id: str) -> bool:
-        return bool(context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["running", "queued"]))
 
 
 _SETTLE = "there is nothing settled to compare with until ecommerce_warehouse has published again"

@@ -182,16 +182,15 @@ class Build(Step):
         if self.outcome == "died after claim":
             return
         if claim.is_build_needed:
-            options = ["--full-refresh"] if self.full_refresh else []
             if self.after_core or self.outcome == "died after core":
-                place.dbt.run(*options, "--select", "core")
+                place.dbt.run("--select", "core")
                 for load in self.after_core:
                     load.happen(place)
                 if self.outcome == "died after core":
                     return
-                place.dbt.run(*options, "--select", "marts")
+                place.dbt.run("--select", "marts")
             else:
-                place.dbt.run(*options, "--select", "core", "marts")
+                place.dbt.run("--select", "core", "marts")
         if self.outcome == "published":
             publish(place.connection, run_id)
 

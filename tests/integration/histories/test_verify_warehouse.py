@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce import lease, verify
-from ecommerce.errors import VerificationError
+from ecommerce.errors import BuildError
 from ecommerce.operators import VerifyWarehouse, verify_warehouse
 from tests.integration.dbt_runs import Dbt
 from tests.integration.histories.history import Build, Load, Place, Put, Remove
@@ -150,7 +150,7 @@ def test_nothing_is_left_behind_where_dbt_fails(
 ) -> None:
     monkeypatch.setattr(verify, "DBT_PROJECT", tmp_path)
     before = Loader(published.connection).everything()
-    with pytest.raises(VerificationError, match="dbt could not build"):
+    with pytest.raises(BuildError, match="dbt run broke off"):
         guard()
     assert Loader(published.connection).everything() == before
     assert schemas(published.connection) == []

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.run_overhead.measuring import Cost
 from benchmarks.run_overhead.projects import LEVELS, write_synthetic
 from benchmarks.run_overhead.report import Result, main_table, timeline_table, verdict
-from benchmarks.run_overhead.usage import Usage
+from benchmarks.usage import Usage
 
 
 @pytest.mark.parametrize("nodes", [32, 100, 300])

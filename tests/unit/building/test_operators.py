@@ -118,18 +118,18 @@ def test_results_that_cannot_be_told_fail_the_build(dbt: Callable, monkeypatch: 
         build().execute(of(ti))
 
 
-@pytest.mark.parametrize(("given", "flags"), [("True", ["--full-refresh"]), ("False", []), (True, ["--full-refresh"])])
-def test_a_full_refresh_is_passed_on(dbt: Callable, given: Any, flags: list[str]) -> None:
+def test_a_build_leaves_unit_tests_out_and_what_is_claimed_to_the_claim(dbt: Callable) -> None:
+    """Whether it is a full refresh, the models ask of `ops.build`."""
     commands = dbt(GOOD)
-    build(full_refresh=given).execute(of(TaskInstance()))
-    assert commands[0] == ["build", "--exclude-resource-type", "unit_test", *flags]
+    build().execute(of(TaskInstance()))
+    assert commands == [["build", "--exclude-resource-type", "unit_test"]]
 
 
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("run", ["run", "--select", "good", "--full-refresh"]),
-        ("seed", ["seed", "--select", "good", "--full-refresh"]),
+        ("run", ["run", "--select", "good"]),
+        ("seed", ["seed", "--select", "good"]),
         ("snapshot", ["snapshot", "--select", "good"]),
         ("test", ["test", "--select", "good", "--indirect-selection", "empty"]),
     ],
@@ -137,7 +137,7 @@ def test_a_full_refresh_is_passed_on(dbt: Callable, given: Any, flags: list[str]
 def test_a_node_alone_runs_itself_and_nothing_else(dbt: Callable, command: str, expected: list[str]) -> None:
     commands = dbt(GOOD)
     ti = TaskInstance(2)
-    alone(command, "model.shop.good", full_refresh=True).execute(of(ti))
+    alone(command, "model.shop.good").execute(of(ti))
     assert commands == [expected]
     assert ti.xcoms[RESULT]["state"] == "success"
     assert [result["unique_id"] for result in ti.xcoms[RESULT]["nodes"]] == ["model.shop.good"]

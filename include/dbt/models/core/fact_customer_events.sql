@@ -1,10 +1,8 @@
 -- Grain: one row per event of the topic customer_interactions. No measures: count the rows.
-{% set claimed_from = ['kafka_stream', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = var('sources_of_events') %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='fail',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[
         {'columns': ['event_id'], 'unique': true},

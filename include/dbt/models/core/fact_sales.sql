@@ -1,11 +1,9 @@
 -- Grain: one row per order. Additive: order_quantity, order_amount, shipping_cost, cost_amount,
 -- gross_profit.
-{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='fail',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[
         {'columns': ['order_id'], 'unique': true},

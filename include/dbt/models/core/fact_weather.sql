@@ -3,8 +3,6 @@
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='fail',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[{'columns': ['date_key', 'city'], 'unique': true}],
 ) }}

@@ -1,10 +1,8 @@
 -- Grain: one row per month and customer that has orders with an amount. Additive: orders, revenue.
-{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='fail',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
     indexes=[{'columns': ['order_month', 'customer_id'], 'unique': true}],
 ) }}

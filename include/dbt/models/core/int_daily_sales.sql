@@ -1,10 +1,8 @@
 -- Grain: one row per day that has orders with an amount. Additive but for customers.
-{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='fail',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[{'columns': ['date_key'], 'unique': true}],
 ) }}

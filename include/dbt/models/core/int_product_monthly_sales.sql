@@ -1,11 +1,9 @@
 -- Grain: one row per product and month with orders that marts count. Additive: revenue,
 -- gross_profit, order_count, units_sold.
-{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='fail',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
     indexes=[{'columns': ['order_month', 'product_id'], 'unique': true}],
 ) }}

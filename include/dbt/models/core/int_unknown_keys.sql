@@ -1,10 +1,8 @@
 -- Grain: one row per day and key that an order or event of that day names and no version log holds.
-{% set claimed_from = ['sales_fact', 'kafka_stream', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = (var('sources_of_sales') + var('sources_of_events')) | unique | list %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='fail',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
     indexes=[{'columns': ['date_key']}],
 ) }}

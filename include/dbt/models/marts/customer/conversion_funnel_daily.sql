@@ -1,10 +1,8 @@
 -- Grain: one row per day that has events.
-{% set claimed_from = ['kafka_stream', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = var('sources_of_events') %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='append_new_columns',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'event_date'},
 ) }}
 

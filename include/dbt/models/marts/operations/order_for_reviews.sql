@@ -1,10 +1,8 @@
 -- Grain: one row per order that has a high discount, a high shipping cost or both.
-{% set claimed_from = ['sales_fact', 'product', 'product_category', 'customer'] %}
+{% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
     materialized='incremental',
-    incremental_strategy='rebuild_periods',
-    on_schema_change='append_new_columns',
     unique_key='order_id',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'order_date'},
     indexes=[{'columns': ['order_date']}, {'columns': ['customer_id']}],
