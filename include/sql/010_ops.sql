@@ -148,3 +148,15 @@ create table if not exists ops.publication (
     primary key (publication_id, mart)
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
+
+-- Refused rows as the pages show them: without the e-mail address that a refused customer may have had.
+create or replace view ops.quarantine_shown as
+select
+    quarantine_id,
+    batch_id,
+    source,
+    reason,
+    case when jsonb_typeof(payload) = 'object' then payload - 'customer_email' else payload end as payload,
+    quarantined_at,
+    replayed_at
+from ops.quarantine;

@@ -1,5 +1,8 @@
 -- Grain: one row per version of a customer.
-{{ config(indexes=[{'columns': ['customer_key'], 'unique': true}]) }}
+{{ config(
+    indexes=[{'columns': ['customer_key'], 'unique': true}],
+    post_hook="{{ hide_from_inspector(['customer_email']) }}",
+) }}
 
 {% set tracked = [
     'customer_name', 'customer_email', 'is_valid_email', 'customer_since_date', 'customer_end_date',
