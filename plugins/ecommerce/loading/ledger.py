@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import Connection, sql
 
+from ecommerce import faults
 from ecommerce.sources import Source
 from ecommerce.windows import Window
 
@@ -31,6 +32,7 @@ def one_loader(connection: Connection, source: Source) -> Iterator[None]:
     taken = connection.execute("select pg_try_advisory_lock(hashtext(%s))", [key]).fetchone()
     if not taken or not taken[0]:
         log.info("%s: another load of this source is under way; waiting for it", source.name)
+        faults.point("waiting_for_lock")
         connection.execute("select pg_advisory_lock(hashtext(%s))", [key])
     try:
         yield

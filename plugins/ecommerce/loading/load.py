@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from psycopg import Connection, sql
 
+from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow
 from ecommerce.loading import ledger, validate
 from ecommerce.loading.land import GOOD, STAGE, land, refuse_superseded
@@ -98,6 +99,7 @@ def load(
     """
     with ledger.one_loader(connection, source):
         ledger.bury_the_dead(connection, source)
+        faults.point("before_batch")
         if dry_run:
             with connection.transaction(force_rollback=True):
                 batch_id = ledger.open_batch(connection, source, window, run)
@@ -106,9 +108,11 @@ def load(
         try:
             with connection.transaction():
                 result = _load(connection, source, window, reader, batch_id, dry_run=False)
+                faults.point("before_commit")
         except BaseException as error:
             ledger.fail_batch(connection, batch_id, error)
             raise
+        faults.point("after_commit")
         if result.rows_loaded >= ANALYZE_ROWS:
             connection.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", source.name)))
         return result
@@ -118,6 +122,7 @@ def _load(
     connection: Connection, source: Source, window: Window, reader: Reader, batch_id: int, *, dry_run: bool
 ) -> LoadResult:
     started = time.monotonic()
+    faults.point("before_read")
     read = _stage(connection, source, reader)
     if read == 0 and source.landing is Landing.VERSION_LOG:
         raise EmptySource(
@@ -131,10 +136,12 @@ def _load(
     refused = read - good
     _judge_refusals(connection, source, window, read, refused)
     quarantined = ledger.quarantine(connection, source, STAGE, batch_id) if refused else 0
+    faults.point("quarantined")
     landed = land(connection, source, window, batch_id)
     for topic, positions in reader.positions.items():
         ledger.store_positions(connection, topic, positions, batch_id)
     unchanged = read - landed.loaded - quarantined
+    faults.point("landed")
     ledger.close_batch(
         connection,
         batch_id,
@@ -187,6 +194,7 @@ def _stage(connection: Connection, source: Source, reader: Reader) -> int:
                 else:
                     copy.write_row(chunk)
                     size += sum(len(value) for value in chunk if value)
+                faults.point("mid_copy")
                 if time.monotonic() - reported > PROGRESS_SECONDS:
                     reported = time.monotonic()
                     log.info("%s: %.1f MB read", source.name, size / 1e6)
