@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from airflow.api_fastapi.app import get_auth_manager
@@ -116,7 +116,7 @@ class Around:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.reader = Warehouse(Connections(settings.READER))
     app.state.inspector = Warehouse(Connections(settings.INSPECTOR))
-    # Compressing the chart library and the first connection take a third of a second each, which nobody should wait for.
+    # Compressing the chart library and the first connection take a third of a second each: nobody should wait.
     app.state.warm_up = asyncio.gather(
         *(asyncio.to_thread(asset, name) for name in _ASSETS),
         app.state.reader.rows("select 1"),
@@ -194,9 +194,7 @@ def _figures_of(page: Page) -> Any:
 
 
 def _csv_of(page: Page) -> Any:
-    async def as_csv(
-        request: Request, figure: str, first: str = "", last: str = "", category: str = ""
-    ) -> Response:
+    async def as_csv(request: Request, figure: str, first: str = "", last: str = "", category: str = "") -> Response:
         reader: Warehouse = request.app.state.reader
         found = page.figure(figure)
         if found is None:
@@ -370,9 +368,9 @@ def _plotted(shown: Shown, base: str) -> dict[str, Any] | None:
 def _literal(value: Any) -> Any:
     """Texts as they are: Plotly reads tags in them, and a product's name is none."""
     if isinstance(value, str):
-        return value if value.startswith("%{") else value.replace("&", "&amp;").replace("<", "&lt;")
+        return value.replace("&", "&amp;").replace("<", "&lt;")
     if isinstance(value, Mapping):
-        return {name: part if name == "hovertemplate" else _literal(part) for name, part in value.items()}
+        return {name: part if name.endswith("template") else _literal(part) for name, part in value.items()}
     return [_literal(part) for part in value] if isinstance(value, list) else value
 
 
@@ -413,8 +411,8 @@ async def _warehouse_is_away(request: Request, error: Exception) -> Response:
     )
 
 
-async def _not_understood(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _not_understood(request: Request, refused: Exception) -> Response:
+    error = cast("RequestValidationError", refused)
     detail = "; ".join(f"{'.'.join(map(str, found['loc'][1:]))}: {found['msg']}" for found in error.errors())
     return render(request, "message.html", 400, page="", title="That was not understood", detail=detail, login=None)
 
@@ -422,8 +420,8 @@ async def _not_understood(request: Request, error: Exception) -> Response:
 _TITLES = {400: "That was not understood", 401: "Please log in", 403: "Not for you", 404: "There is no such page"}
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, StarletteHTTPException)
+async def _refused(request: Request, refused: Exception) -> Response:
+    error = cast("StarletteHTTPException", refused)
     login = None
     if error.status_code == 401:
         login = get_auth_manager().get_url_login(next_url=str(request.url))

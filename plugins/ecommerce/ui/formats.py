@@ -47,7 +47,7 @@ def written(value: Any, kind: Kind = Kind.TEXT) -> str:
         case Kind.PERCENT:
             return f"{Decimal(value):,.2f} %"
         case Kind.NUMBER:
-            return f"{Decimal(value).normalize():,f}"
+            return f"{value:,}"
         case Kind.DAY:
             return day(value)
         case Kind.MONTH:
@@ -77,7 +77,7 @@ def short_money(value: Decimal | None) -> str:
 
 
 def moment(value: datetime | None, zone: ZoneInfo) -> str:
-    """A moment in UTC, and in the shop's time zone where that is another: `2024-06-29 05:12 UTC (07:12 Europe/Berlin)`."""
+    """A moment in UTC, and in the shop's own time zone: `2024-06-29 05:12 UTC (07:12 Europe/Berlin)`."""
     if value is None:
         return NOTHING
     text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

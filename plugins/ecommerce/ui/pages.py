@@ -92,8 +92,9 @@ REVENUE = Page(
                 _ORDERS,
                 Column("units_sold", "Units", Kind.COUNT),
             ),
-            draw=lambda rows: split(_summed(rows, ("month", "category_name"), "revenue"), "category_name",
-                                    x="month", y="revenue"),
+            draw=lambda rows: split(
+                _summed(rows, ("month", "category_name"), "revenue"), "category_name", x="month", y="revenue"
+            ),
             keys={"revenue_month": "month", "category_name": "category_name", "subcategory": "subcategory"},
         ),
         Figure(
@@ -218,7 +219,7 @@ def _draw_funnel(rows: list[Row]) -> Plot:
                 "type": "funnel",
                 "y": [label for _, label in steps],
                 "x": [sum(row[name] or 0 for row in rows) for name, _ in steps],
-                "textinfo": "value+percent initial",
+                "texttemplate": "%{value:,}<br>%{percentInitial:.1%}",
             }
         ],
         "layout": {"showlegend": False},
@@ -280,9 +281,16 @@ CUSTOMERS = Page(
             ),
             draw=lambda rows: {
                 "data": [
-                    {"type": "pie", "hole": 0.6, "labels": column_of(rows, "customer_tier"), "name": label,
-                     "values": column_of(rows, name), "domain": {"column": n}, "title": {"text": label},
-                     "sort": False}
+                    {
+                        "type": "pie",
+                        "hole": 0.6,
+                        "labels": column_of(rows, "customer_tier"),
+                        "name": label,
+                        "values": column_of(rows, name),
+                        "domain": {"column": n},
+                        "title": {"text": label},
+                        "sort": False,
+                    }
                     for n, (name, label) in enumerate((("customers", "Customers"), ("lifetime_value", "Revenue")))
                 ],
                 "layout": {"grid": {"rows": 1, "columns": 2}},
@@ -335,7 +343,10 @@ CUSTOMERS = Page(
             # In its first month a cohort is complete, which would drown what comes after.
             draw=lambda rows: heat(
                 [{**row, "cohort_month": f"{row['cohort_month']:%Y-%m}"} for row in rows if row["months_since_first"]],
-                x="months_since_first", y="cohort_month", z="retention_percent", unit=" %",
+                x="months_since_first",
+                y="cohort_month",
+                z="retention_percent",
+                unit=" %",
             ),
             keys={"cohort_month": "cohort_month", "order_month": "order_month"},
         ),
@@ -384,7 +395,8 @@ CUSTOMERS = Page(
                 Column("view_to_purchase_percent", "View to purchase", Kind.PERCENT),
             ),
             draw=lambda rows: lines(
-                rows, "event_date",
+                rows,
+                "event_date",
                 {"view_to_cart_percent": "View to cart", "view_to_purchase_percent": "View to purchase"},
                 yaxis={"ticksuffix": " %", "rangemode": "tozero"},
             ),
@@ -513,7 +525,9 @@ OPERATIONS = Page(
             columns=_STOCK,
             draw=lambda rows: ranked(
                 sorted(rows, key=lambda row: -(row["units_sold_30d"] or 0))[:15],
-                label="product_name", y="units_sold_30d", xaxis={"title": {"text": "sold in the last 30 days"}},
+                label="product_name",
+                y="units_sold_30d",
+                xaxis={"title": {"text": "sold in the last 30 days"}},
             ),
             keys={"product_id": "product_id"},
         ),
@@ -626,7 +640,11 @@ SEASONS = Page(
             ),
             draw=lambda rows: heat(
                 [{**row, "category_name": row["category_name"] or "(none)"} for row in rows],
-                x="month", y="category_name", z="percent_of_average", unit=" %", diverges_at=100,
+                x="month",
+                y="category_name",
+                z="percent_of_average",
+                unit=" %",
+                diverges_at=100,
             ),
             keys={"sales_month": "month", "category_name": "category_name"},
         ),
@@ -687,7 +705,9 @@ PAGES = {page.name: page for page in (REVENUE, CUSTOMERS, OPERATIONS, SEASONS)}
 
 #: The days that the marts are about, and the categories there are.
 SPAN = "select min(order_date) as first, max(order_date) as last from marts.daily_revenue"
-CATEGORIES = "select distinct category_name from marts.seasonal_sales_analysis where category_name is not null order by 1"
+CATEGORIES = (
+    "select distinct category_name from marts.seasonal_sales_analysis where category_name is not null order by 1"
+)
 
 
 def _summed(rows: list[Row], by: tuple[str, ...], value: str) -> list[Row]:

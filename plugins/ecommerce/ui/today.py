@@ -227,7 +227,9 @@ async def today(reader: Warehouse, inspector: Warehouse, *, now: datetime | None
         reader.rows(_ATTENTION, as_of=as_of),
         optional(inspector.rows(CHECKS_OF_RUN, run_id=last["run_id"] if last else "")),
         optional(
-            inspector.rows(_FAILED_SINCE, published_at=last["published_at"] if last else datetime(2000, 1, 1, tzinfo=UTC))
+            inspector.rows(
+                _FAILED_SINCE, published_at=last["published_at"] if last else datetime(2000, 1, 1, tzinfo=UTC)
+            )
         ),
     )
     by_date = {row["day"]: row for row in sales.rows}
@@ -349,7 +351,11 @@ def _badge(measure: _Measure, checks: list[Row], published: Row | None, now: dat
     if not mine:
         return f"published {age}, unchecked", "unknown", "The run that published it judged nothing of this figure."
     bad = [row for row in mine if row["status"] != "pass"]
-    passed = f"{len(mine) - len(bad)} of {count(len(mine), 'check')} passed" if bad else f"{count(len(mine), 'check')} passed"
+    passed = (
+        f"{len(mine) - len(bad)} of {count(len(mine), 'check')} passed"
+        if bad
+        else f"{count(len(mine), 'check')} passed"
+    )
     state = "bad" if any(row["status"] == "fail" for row in bad) else "warn" if bad else "good"
     title = "; ".join(f"{row['check_name']}, {row['subject']}: {row['message']}" for row in bad or mine)
     return f"{passed} · {age}", state, title
@@ -364,7 +370,9 @@ def _notes(attention: Row, failed: list[Row], checks: list[Row], loads: Row | No
     for row in checks:
         if row["status"] == "warn":
             notes.append(
-                Note("warn", f"Check {row['check_name']} warns", f"{row['subject']}: {row['message']}", "/status#checks")
+                Note(
+                    "warn", f"Check {row['check_name']} warns", f"{row['subject']}: {row['message']}", "/status#checks"
+                )
             )
     if loads and loads["failed"]:
         text = f"The last load of {count(loads['failed'], 'source')} failed"
