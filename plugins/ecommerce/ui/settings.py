@@ -20,7 +20,7 @@ INSPECTOR = "warehouse_inspector"
 
 #: Seconds after which a page is answered without what the warehouse has not answered.
 PATIENCE = 0.8
-#: Seconds after which the warehouse gives up a statement; what comes later than `PATIENCE` is there for the next reader.
+#: Seconds after which the warehouse gives up a statement; what comes after `PATIENCE` is there for the next reader.
 STATEMENT_TIMEOUT = 2.0
 #: Seconds for which a result is shown again without asking.
 FRESH_FOR = 10.0

@@ -18,6 +18,7 @@ from ecommerce.ui.warehouse import Row, Rows, Warehouse, WarehouseAway
 SPARK = 30
 #: Rows back from the as-of date: a year, a leap day and a few days.
 _BACK = 370
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 _SALES = """
     select order_date as day, daily_revenue, daily_orders, daily_gross_profit
@@ -226,11 +227,7 @@ async def today(reader: Warehouse, inspector: Warehouse, *, now: datetime | None
     attention, checks, failed = await asyncio.gather(
         reader.rows(_ATTENTION, as_of=as_of),
         optional(inspector.rows(CHECKS_OF_RUN, run_id=last["run_id"] if last else "")),
-        optional(
-            inspector.rows(
-                _FAILED_SINCE, published_at=last["published_at"] if last else datetime(2000, 1, 1, tzinfo=UTC)
-            )
-        ),
+        optional(inspector.rows(_FAILED_SINCE, published_at=last["published_at"] if last else _LONG_AGO)),
     )
     by_date = {row["day"]: row for row in sales.rows}
     funnel = {row["day"]: row for row in conversion.rows}
@@ -351,11 +348,7 @@ def _badge(measure: _Measure, checks: list[Row], published: Row | None, now: dat
     if not mine:
         return f"published {age}, unchecked", "unknown", "The run that published it judged nothing of this figure."
     bad = [row for row in mine if row["status"] != "pass"]
-    passed = (
-        f"{len(mine) - len(bad)} of {count(len(mine), 'check')} passed"
-        if bad
-        else f"{count(len(mine), 'check')} passed"
-    )
+    passed = (f"{len(mine) - len(bad)} of " if bad else "") + f"{count(len(mine), 'check')} passed"
     state = "bad" if any(row["status"] == "fail" for row in bad) else "warn" if bad else "good"
     title = "; ".join(f"{row['check_name']}, {row['subject']}: {row['message']}" for row in bad or mine)
     return f"{passed} · {age}", state, title
