@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
-import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
+from datetime import date, timedelta
 from typing import Any, cast
 
-import jinja2
 from airflow.api_fastapi.app import get_auth_manager
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecommerce.ui import formats, settings
 from ecommerce.ui.access import may_read
-from ecommerce.ui.figures import Figure, Page, plain
-from ecommerce.ui.formats import Kind
+from ecommerce.ui.figures import Figure, Page
 from ecommerce.ui.pages import CATEGORIES, PAGES, SPAN
+from ecommerce.ui.rendering import ASSETS, asset, literal, parse_day, render, templates
+from ecommerce.ui.routes import router
 from ecommerce.ui.today import today
 from ecommerce.ui.warehouse import Connections, Row, Rows, Warehouse, WarehouseAway
-
-_HERE = Path(__file__).parent
 
 #: No script but the files of this package; no other site, neither to load from nor to be framed by.
 SECURITY_HEADERS = {
@@ -47,12 +38,6 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-}
-
-#: Address → heading, in the order of the navigation.
-NAVIGATION = {
-    "today": "Today",
-    **{name: page.title for name, page in PAGES.items()},
 }
 
 
@@ -118,7 +103,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.inspector = Warehouse(Connections(settings.INSPECTOR))
     # Compressing the chart library and the first connection take a third of a second each: nobody should wait.
     app.state.warm_up = asyncio.gather(
-        *(asyncio.to_thread(asset, name) for name in _ASSETS),
+        *(asyncio.to_thread(asset, name) for name in ASSETS),
         app.state.reader.rows("select 1"),
         app.state.inspector.rows("select 1"),
         return_exceptions=True,  # a warehouse that is away is told to those who ask for a page
@@ -148,6 +133,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/", _home, methods=["GET"])
     app.add_api_route("/static/{digest}/{name}", _asset, methods=["GET"])
     app.add_api_route("/today", _today, methods=["GET"])
+    app.include_router(router)
     for page in PAGES.values():
         app.add_api_route(f"/{page.name}", _figures_of(page), methods=["GET"], name=page.name)
         app.add_api_route(f"/{page.name}/{{figure}}.csv", _csv_of(page), methods=["GET"], name=f"{page.name}_csv")
@@ -187,6 +173,7 @@ def _figures_of(page: Page) -> Any:
             presets=_presets(ends, chosen),
             categories=[row["category_name"] for row in categories.rows],
             shown=shown,
+            plots={one.figure.name: _plotted(one) for one in shown},
             parts=[one.rows for one in shown if one.rows],
         )
 
@@ -235,21 +222,12 @@ def _range(page: Page, ends: Row, first: str, last: str, category: str) -> Range
 
     :raises HTTPException: 400, a day that is none, or a range that ends before it starts
     """
-    end = _day("last day", last) or ends["last"]
+    end = parse_day("last day", last) or ends["last"]
     default = ends["first"] if page.days is None else max(ends["first"], end - timedelta(days=page.days - 1))
-    start = _day("first day", first) or min(default, end)
+    start = parse_day("first day", first) or min(default, end)
     if start > end:
         raise HTTPException(400, f"The first day {start} is after the last day {end}.")
     return Range(start, end, category or None)
-
-
-def _day(name: str, text: str) -> date | None:
-    if not text:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise HTTPException(400, f"The {name} {text!r} is not a day such as 2024-01-31.") from None
 
 
 def _presets(ends: Row, chosen: Range) -> list[dict[str, Any]]:
@@ -266,37 +244,8 @@ def _presets(ends: Row, chosen: Range) -> list[dict[str, Any]]:
 # -- assets ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Asset:
-    """A file that pages load; its address changes when it does, so a browser never asks for it again."""
-
-    content: bytes
-    compressed: bytes
-    media_type: str
-    digest: str
-
-
-#: Name → where it comes from. Plotly's is the one of its PyPI package.
-_ASSETS = {
-    "pages.css": (_HERE / "static" / "pages.css", "text/css; charset=utf-8"),
-    "pages.js": (_HERE / "static" / "pages.js", "text/javascript; charset=utf-8"),
-    "theme.js": (_HERE / "static" / "theme.js", "text/javascript; charset=utf-8"),
-    "shop.svg": (_HERE / "static" / "shop.svg", "image/svg+xml"),
-    "shop-dark.svg": (_HERE / "static" / "shop-dark.svg", "image/svg+xml"),
-    "plotly.min.js": (None, "text/javascript; charset=utf-8"),
-}
-
-
-@cache
-def asset(name: str) -> Asset:
-    """A file, read and compressed once a process."""
-    path, media_type = _ASSETS[name]
-    content = (files("plotly") / "package_data" / name if path is None else path).read_bytes()
-    return Asset(content, gzip.compress(content, 6), media_type, hashlib.sha256(content).hexdigest()[:16])
-
-
 async def _asset(request: Request, digest: str, name: str) -> Response:
-    if name not in _ASSETS:
+    if name not in ASSETS:
         raise HTTPException(404, f"There is no file {name!r}.")
     found = await asyncio.to_thread(asset, name)
     headers = {"Vary": "Accept-Encoding", "ETag": f'"{found.digest}"'}
@@ -307,99 +256,6 @@ async def _asset(request: Request, digest: str, name: str) -> Response:
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(found.compressed, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(found.content, media_type=found.media_type, headers=headers)
-
-
-# -- templates ---------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "written": formats.written,
-        "day": formats.day,
-        "ago": formats.ago,
-        "seconds": formats.seconds,
-        "moment": lambda value: formats.moment(value, settings.shop_time_zone()),
-        "embedded": embedded,
-        "plotted": _plotted,
-        "spark": spark,
-    }
-    environment.globals |= {"Kind": Kind, "count": formats.count, "PAGE_ROWS": settings.PAGE_ROWS}
-    return environment
-
-
-def render(request: Request, template: str, status: int = 200, parts: Any = (), **values: Any) -> HTMLResponse:
-    """A template with what every page has: the navigation, and whether something of it is of an earlier time."""
-    stale = [part for part in parts if part.problem]
-    html = _templates().get_template(template).render(
-        base=request.scope["root_path"],
-        airflow=settings.base_path(),
-        navigation=NAVIGATION,
-        asset=lambda name: f"{request.scope['root_path']}/static/{asset(name).digest}/{name}",
-        stale_since=min((part.read_at for part in stale), default=None),
-        stale_because=stale[0].problem if stale else None,
-        zone=settings.shop_time_zone().key,
-        now=datetime.now(UTC),
-        **values,
-    )  # fmt: skip
-    return HTMLResponse(html, status_code=status)
-
-
-def embedded(value: Any) -> Markup:
-    """JSON for a data block of the page; nothing in it can end the block."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=plain)
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704
-
-
-def _plotted(shown: Shown, base: str) -> dict[str, Any] | None:
-    """The figure's chart, with the way that each point leads; None where there is none."""
-    if shown.figure.draw is None or not shown.rows or not shown.rows.rows:
-        return None
-    return {"name": f"{shown.figure.name}", **_literal(shown.figure.draw(shown.rows.rows))}
-
-
-def _literal(value: Any) -> Any:
-    """Texts as they are: Plotly reads tags in them, and a product's name is none."""
-    if isinstance(value, str):
-        return value.replace("&", "&amp;").replace("<", "&lt;")
-    if isinstance(value, Mapping):
-        return {name: part if name.endswith("template") else _literal(part) for name, part in value.items()}
-    return [_literal(part) for part in value] if isinstance(value, list) else value
-
-
-def spark(values: list[float | None], width: int = 120, height: int = 32) -> dict[str, Any]:
-    """The lines of a sparkline: broken where a day has no figure, level where all are the same."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return {"lines": [], "last": None, "width": width, "height": height}
-    low, high = min(known), max(known)
-    step = (width - 6) / max(len(values) - 1, 1)
-    points = [
-        None if value is None else (
-            round(3 + n * step, 1),
-            round(height / 2 if high == low else height - 3 - (value - low) / (high - low) * (height - 6), 1),
-        )
-        for n, value in enumerate(values)
-    ]  # fmt: skip
-    runs: list[list[tuple[float, float]]] = [[]]
-    for point in points:
-        if point is None:
-            runs.append([])
-        else:
-            runs[-1].append(point)
-    return {
-        "lines": [" ".join(f"{x},{y}" for x, y in run) for run in runs if run],
-        "last": points[-1],
-        "width": width,
-        "height": height,
-    }
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -437,7 +293,14 @@ async def _refused(request: Request, refused: Exception) -> Response:
     )
 
 
+def _plotted(shown: Shown) -> dict[str, Any] | None:
+    """The figure's chart, with the way that each point leads; None where there is none."""
+    if shown.figure.draw is None or not shown.rows or not shown.rows.rows:
+        return None
+    return {"name": f"{shown.figure.name}", **literal(shown.figure.draw(shown.rows.rows))}
+
+
 def _outside(request: Request, error: StarletteHTTPException, login: str) -> Response:
     """To someone who is not logged in: a page that needs no file, since files are not for them either."""
-    html = _templates().get_template("login.html").render(detail=str(error.detail), login=login)
+    html = templates().get_template("login.html").render(detail=str(error.detail), login=login)
     return HTMLResponse(html, status_code=error.status_code, headers=error.headers)

@@ -134,6 +134,22 @@
     outside.remove();
   });
 
+  // In the calendar, two days chosen with Shift are the range of the form below it.
+  let anchor = null;
+  document.addEventListener("click", (event) => {
+    const cell = event.target.closest("[data-calendar] a[data-day]");
+    if (!cell || !event.shiftKey) return;
+    event.preventDefault();
+    anchor = anchor === null ? cell.dataset.day : anchor;
+    const [first, last] = [anchor, cell.dataset.day].sort();
+    if (anchor !== cell.dataset.day) anchor = null;
+    document.querySelector("[data-range=first]").value = first;
+    document.querySelector("[data-range=last]").value = last;
+    document.querySelectorAll("[data-calendar] a[data-day]").forEach((one) => {
+      one.classList.toggle("in-range", one.dataset.day >= first && one.dataset.day <= last);
+    });
+  });
+
   // After every deferred script, of which the chart library is one.
   document.addEventListener("DOMContentLoaded", start);
 })();
