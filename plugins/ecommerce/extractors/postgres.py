@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
 
 from ecommerce.errors import SourceError
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.sources import Source
 from ecommerce.warehouse import postgres
 from ecommerce.windows import Window
@@ -21,7 +21,7 @@ class PostgresReader:
     :raises SourceError: on reading: no connection, a missing table or column, a lost server
     """
 
-    positions: Mapping[str, Mapping[int, int]] = {}
+    topics: Sequence[TopicRead] = ()
 
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source

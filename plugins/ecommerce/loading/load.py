@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +13,10 @@ from psycopg import Connection, sql
 
 from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow
-from ecommerce.loading import ledger, validate
+from ecommerce.loading import ledger, positions, validate
 from ecommerce.loading.land import GOOD, STAGE, land, refuse_superseded
-from ecommerce.loading.ledger import Positions, RunIdentity
+from ecommerce.loading.ledger import RunIdentity
+from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.sources import Landing, Source
 from ecommerce.windows import Window
 
@@ -26,6 +27,9 @@ PROGRESS_SECONDS = 5.0
 
 #: After a load of so many rows the planner must hear of them at once, not when autovacuum comes by.
 ANALYZE_ROWS = 1_000
+
+#: So many lost ranges of offsets are named in a result; all are in ops.kafka_gap.
+LOST_SHOWN = 20
 
 #: A block of Postgres COPY text, or one row of texts.
 Chunk = bytes | bytearray | memoryview | Sequence[str | None]
@@ -39,8 +43,8 @@ class Reader(Protocol):
         """Names of the staged columns, in the order of the chunks' values."""
 
     @property
-    def positions(self) -> Mapping[str, Mapping[int, int]]:
-        """Topic → partition → next offset, once everything was read; empty where the source has none."""
+    def topics(self) -> Sequence[TopicRead]:
+        """How the read leaves the topics, once everything was read; empty where the source has none."""
 
     def read(self, resume: Positions) -> Iterator[Chunk]:
         """
@@ -66,6 +70,8 @@ class LoadResult:
     days_marked: int
     seconds: float
     dry_run: bool
+    #: Of a topic: the first of the offsets that are lost, in words.
+    lost: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         rate = self.rows_read / self.seconds if self.seconds else 0
@@ -74,6 +80,7 @@ class LoadResult:
             f"{self.rows_loaded:,} loaded, {self.rows_unchanged:,} unchanged, {self.rows_quarantined:,} quarantined, "
             f"{self.rows_removed:,} gone from the source, {self.days_marked:,} days marked, "
             f"in {self.seconds:.1f} s ({rate:,.0f} rows/s)"
+            + (f"; LOST BEFORE THEY WERE READ: {'; '.join(self.lost)}" if self.lost else "")
             + ("; dry run, rolled back" if self.dry_run else f"; batch {self.batch_id}")
         )
 
@@ -138,8 +145,7 @@ def _load(
     quarantined = ledger.quarantine(connection, source, STAGE, batch_id) if refused else 0
     faults.point("quarantined")
     landed = land(connection, source, window, batch_id)
-    for topic, positions in reader.positions.items():
-        ledger.store_positions(connection, topic, positions, batch_id)
+    gaps = [(topic.topic, gap) for topic in reader.topics for gap in positions.store(connection, topic, batch_id)]
     unchanged = read - landed.loaded - quarantined
     faults.point("landed")
     ledger.close_batch(
@@ -164,7 +170,14 @@ def _load(
         days_marked=landed.days,
         seconds=round(time.monotonic() - started, 3),
         dry_run=dry_run,
+        lost=_in_words(gaps),
     )
+
+
+def _in_words(gaps: Sequence[tuple[str, positions.Gap]]) -> tuple[str, ...]:
+    lost = [f"{topic}[{gap.partition}] {gap.first}-{gap.last} ({gap.cause})" for topic, gap in gaps if gap.is_loss]
+    more = (f"{len(lost) - LOST_SHOWN} more",) if len(lost) > LOST_SHOWN else ()
+    return (*lost[:LOST_SHOWN], *more)
 
 
 def _stage(connection: Connection, source: Source, reader: Reader) -> int:
