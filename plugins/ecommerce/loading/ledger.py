@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from psycopg import Connection, sql
 
+from ecommerce import faults
 from ecommerce.errors import LoaderFenced
 from ecommerce.sources import Landing, Source
 from ecommerce.windows import Window
@@ -57,6 +58,7 @@ def one_loader(connection: Connection, source: Source) -> Iterator[None]:
     """Hold the source's advisory lock: a second load of the same source queues here."""
     taken = connection.execute(sql.SQL("select pg_try_advisory_lock({})").format(_lock(source))).fetchone()
     if not taken or not taken[0]:
+        faults.point("waiting_for_lock")
         log.info("%s: another load of this source is under way; waiting for it", source.name)
         connection.execute(sql.SQL("select pg_advisory_lock({})").format(_lock(source)))
     try:

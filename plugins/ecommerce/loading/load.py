@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import psycopg
 from psycopg import Connection, sql
 
+from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow
 from ecommerce.loading import drift, land, ledger, validate
 from ecommerce.loading.drift import FoundType
@@ -173,6 +174,7 @@ def load(
                 "%s: try %s had committed batch %s before it ended", source.name, batch.try_number, batch.batch_id
             )
             return LoadResult.of_earlier_try(source, batch)
+        faults.point("before_batch")
         with connection.transaction(force_rollback=True) if dry_run else nullcontext():
             batch_id = ledger.open_batch(connection, source, window, run)
             try:
@@ -181,6 +183,7 @@ def load(
                 if not dry_run:
                     ledger.fail_batch(connection, batch_id, error)
                 raise
+        faults.point("after_commit")
         if result.rows_loaded >= ANALYZE_ROWS and not dry_run:
             connection.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", source.name)))
         return result
@@ -234,6 +237,7 @@ class _Load:
 
     def run(self) -> LoadResult:
         """Read, judge, land, and close the batch."""
+        faults.point("before_read")
         spared, straight, vouched = 0, False, 0
         if isinstance(self.reader, VouchingReader):
             if self.is_short and self.source.landing is Landing.REPLACE_WINDOW:
@@ -255,6 +259,7 @@ class _Load:
             refused += self._accept(staged - refused)
         self._judge_refusals(read, refused)
         quarantined = ledger.quarantine(self.connection, self.source, STAGE, self.batch_id) if refused else 0
+        faults.point("quarantined")
         landed = (
             land.landed_straight(self.connection, self.source, self.extent, self.batch_id, vouched)
             if straight
@@ -262,7 +267,10 @@ class _Load:
         )
         for topic, positions in self.reader.positions.items():
             ledger.store_positions(self.connection, topic, positions, self.batch_id)
-        return self._close(read, landed, quarantined)
+        faults.point("landed")
+        result = self._close(read, landed, quarantined)
+        faults.point("before_commit")
+        return result
 
     def _leave_out_days(self, reader: VouchingReader) -> int:
         """Narrow the extent to the days of which the source says something else than raw holds; rows of the others."""
@@ -342,6 +350,7 @@ class _Load:
                 self.reported = time.monotonic()
                 log.info("%s: %.1f MB read", self.source.name, self.size / 1e6)
             yield chunk
+            faults.point("mid_copy")
 
     def _make_good(self) -> None:
         columns = sql.SQL(", ").join(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow, SchemaDrift, WindowError
 from ecommerce.extractors import reader_of
 from ecommerce.loading import RunIdentity, load, reach_back
@@ -63,6 +64,7 @@ class ExtractSource(BaseOperator):
                     run=RunIdentity(run.dag_id, run.run_id, ti.try_number, self._first_try(ti)),
                     dry_run=request.dry_run,
                 )
+            faults.point("before_report")
         except (WindowError, QuarantineOverflow, EmptySource, SchemaDrift) as error:
             # The same input would be refused again: a person has to look.
             raise AirflowFailException(str(error)) from error
