@@ -26,7 +26,7 @@ STATES = {
 CALENDAR = """
     with batches as (
         select
-            load_batch.source, load_batch.batch_id, load_batch.status, load_batch.rows_quarantined,
+            load_batch.source, load_batch.batch_id, load_batch.status,
             coalesce(build.is_published, false) as is_published,
             greatest(load_batch.window_start, %(first)s::date) as first_day,
             least(load_batch.window_end - 1, %(last)s::date) as last_day
@@ -40,8 +40,28 @@ CALENDAR = """
         select distinct source, dirty_date from ops.dirty_date
         where dirty_date between %(first)s::date and %(last)s::date
     ),
+    -- A refused row belongs to the day it names, where it names one, and else to the last day that was asked for.
+    refused as (
+        select quarantine.source, day.day, count(*) as refused
+        from ops.quarantine_shown as quarantine
+        inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
+        cross join lateral (
+            select coalesce(
+                quarantine.payload ->> 'created_at', quarantine.payload ->> 'timestamp', quarantine.payload ->> 'date'
+            ) as named
+        ) as text
+        cross join lateral (
+            select case
+                when pg_input_is_valid(text.named, 'timestamptz')
+                    then (text.named::timestamptz at time zone 'UTC')::date
+                else load_batch.window_end - 1
+            end as day
+        ) as day
+        where quarantine.replayed_at is null and day.day between %(first)s::date and %(last)s::date
+        group by quarantine.source, day.day
+    ),
     days as (
-        select source, day::date as day, batch_id, status, rows_quarantined, is_published
+        select source, day::date as day, batch_id, status, is_published
         from batches
         cross join lateral generate_series(first_day::timestamp, last_day::timestamp, interval '1 day') as day
     )
@@ -50,10 +70,11 @@ CALENDAR = """
         max(days.batch_id) filter (where days.status = 'loaded') as batch_id,
         bool_or(days.status = 'loaded') as is_loaded,
         bool_or(days.is_published) as is_published,
-        max(days.rows_quarantined) as rows_quarantined,
+        max(refused.refused) as refused,
         bool_or(dirty.source is not null) as is_dirty
     from days
     left join dirty on days.source = dirty.source and days.day = dirty.dirty_date
+    left join refused on days.source = refused.source and days.day = refused.day
     group by days.source, days.day
     order by days.source, days.day"""
 
@@ -176,7 +197,7 @@ def calendar(rows: Sequence[Row], reach: Sequence[Row], first: date, last: date)
 
 
 def _cell(source: str, day: date, row: Row | None, span: tuple[date, date] | None, as_of: date) -> Cell:
-    refused = int(row["rows_quarantined"] or 0) if row else 0
+    refused = int(row["refused"] or 0) if row else 0
     batch_id = row["batch_id"] if row else None
     return Cell(source, day, _state(day, row, span, as_of), refused, batch_id)
 
@@ -185,7 +206,7 @@ def _state(day: date, row: Row | None, span: tuple[date, date] | None, as_of: da
     if row is not None and row["is_loaded"]:
         if row["is_dirty"]:
             return "dirty"
-        if row["rows_quarantined"]:
+        if row["refused"]:
             return "quarantined"
         return "published" if row["is_published"] else "loaded"
     if row is not None:
