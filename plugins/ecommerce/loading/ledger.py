@@ -67,14 +67,22 @@ def open_batch(connection: Connection, source: Source, window: Window, run: RunI
 
 
 def close_batch(
-    connection: Connection, batch_id: int, *, read: int, loaded: int, unchanged: int, refused: int, removed: int
+    connection: Connection,
+    batch_id: int,
+    *,
+    read: int,
+    loaded: int,
+    unchanged: int,
+    quarantined: int,
+    refused: int,
+    removed: int,
 ) -> None:
-    """The batch is `loaded`, in the transaction that holds its rows."""
+    """The batch is `loaded`, in the transaction that holds its rows; `refused` counts what was refused before, too."""
     connection.execute(
         "update ops.load_batch set status = 'loaded', finished_at = clock_timestamp(),"
-        " rows_read = %s, rows_loaded = %s, rows_unchanged = %s, rows_quarantined = %s, rows_removed = %s"
-        " where batch_id = %s",
-        [read, loaded, unchanged, refused, removed, batch_id],
+        " rows_read = %s, rows_loaded = %s, rows_unchanged = %s, rows_quarantined = %s, rows_refused = %s,"
+        " rows_removed = %s where batch_id = %s",
+        [read, loaded, unchanged, quarantined, refused, removed, batch_id],
     )
 
 

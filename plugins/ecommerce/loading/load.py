@@ -148,7 +148,8 @@ def _load(
         read=read,
         loaded=landed.loaded,
         unchanged=unchanged,
-        refused=quarantined,
+        quarantined=quarantined,
+        refused=refused,
         removed=landed.removed,
     )
     return LoadResult(
