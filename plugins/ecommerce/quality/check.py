@@ -108,10 +108,9 @@ class Check(Settings):
     async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
         """Every subject, judged once."""
 
-    async def look(self, conn_id: str, asked: Asked) -> list[Judgement]:
-        """Judge, by a connection of its own; `severity` is heeded."""
-        async with async_postgres(conn_id, timeout_seconds=self.timeout_seconds) as connection:
-            judgements = await self.judge(connection, asked)
+    async def look(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+        """Judge; `severity` is heeded."""
+        judgements = await self.judge(connection, asked)
         if self.severity == "fail":
             return judgements
         return [

@@ -36,17 +36,17 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
     check = check_of(check_name)
     until = time.monotonic() + check.wait_minutes * 60
     while True:
-        async with _LOOKS:
-            judgements = await check.look(conn_id, asked)
-        hopeful = [one for one in judgements if one.status == "fail" and one.may_improve]
-        if not hopeful or time.monotonic() + check.every_seconds > until:
-            break
+        # A connection a look: one that waits holds none.
+        async with _LOOKS, async_postgres(conn_id, timeout_seconds=check.timeout_seconds) as connection:
+            judgements = await check.look(connection, asked)
+            hopeful = [one for one in judgements if one.status == "fail" and one.may_improve]
+            if not hopeful or time.monotonic() + check.every_seconds > until:
+                await connection.execute(*written_down(check_name, asked.run_id, judgements, asked.window))
+                break
         if not wait:
             return None
         log.info("%s; looking again in %s s", failures_of(hopeful), check.every_seconds)
         await asyncio.sleep(check.every_seconds)
-    async with async_postgres(conn_id, timeout_seconds=check.timeout_seconds) as connection:
-        await connection.execute(*written_down(check_name, asked.run_id, judgements, asked.window))
     for one in judgements:
         say = log.info if one.status == "pass" else log.warning if one.status == "warn" else log.error
         say("%s %s: %s", one.status, one.subject, one.message)
