@@ -152,3 +152,54 @@ class Quarantined(_OfSources, Limits):
             source=source,
         )
         return [{"reason": reason, "rows": n, "batch_id": batch_id} for reason, n in found]
+
+
+class SchemaDrift(_OfSources):
+    """
+    Columns that the last load of a source noticed to be new, gone or of another type.
+
+    A new one warns. The other two failed that load, and fail here.
+    """
+
+    kind: Literal["schema_drift"]
+
+    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+        """One judgement a source that the run has read, where any load of it has looked."""
+        found = await rows_of(
+            connection,
+            "select latest.source, coalesce(array_agg(to_jsonb(noticed) order by noticed.column_name)"
+            "  filter (where noticed.source is not null), '{}')"
+            " from (select source, max(batch_id) as batch_id from ops.load_batch where source = any(%(sources)s)"
+            "  group by source) as latest"
+            " left join ops.schema_change as noticed"
+            "  on noticed.source = latest.source and noticed.last_batch_id = latest.batch_id"
+            " group by latest.source",
+            sources=[source for source in self.sources if source in asked.request.sources],
+        )
+        noticed: dict[str, list[dict[str, Any]]] = dict(found)
+        judgements = []
+        for source in self.sources:
+            if source not in noticed:
+                continue
+            changes = noticed[source]
+            said = [_sentence(change) for change in changes]
+            is_broken = any(change["change"] != "new" for change in changes)
+            judgements.append(
+                Judgement(
+                    source,
+                    "fail" if is_broken else "warn" if changes else "pass",
+                    len(changes),
+                    0,
+                    "; ".join(said) or "its columns are as expected",
+                    changes,
+                )
+            )
+        return judgements
+
+
+def _sentence(change: dict[str, Any]) -> str:
+    if change["change"] == "new":
+        return f"column {change['column_name']} is new ({change['found']})"
+    if change["change"] == "missing":
+        return f"column {change['column_name']} ({change['expected']}) is gone"
+    return f"column {change['column_name']} is {change['found']}, expected {change['expected']}"

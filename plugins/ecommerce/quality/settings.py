@@ -13,9 +13,9 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from ecommerce.errors import CheckSettingsError
 from ecommerce.quality.anomaly import Anomaly
 from ecommerce.quality.check import Check, Settings
-from ecommerce.quality.ledger import Completeness, Freshness, Quarantined
+from ecommerce.quality.ledger import Completeness, Freshness, Quarantined, SchemaDrift
 from ecommerce.quality.reconciliation import Reconciliation, SourceReconciliation
-from ecommerce.quality.tables import FOLDER, BadRows, Distribution, Orphans, SchemaDrift, Uniqueness
+from ecommerce.quality.tables import FOLDER, BadRows, Distribution, Orphans, Uniqueness
 
 CHECKS_FILE = FOLDER / "checks.yml"
 

@@ -19,13 +19,11 @@ from ecommerce.quality.check import (
     Limits,
     Settings,
     TableName,
-    async_postgres,
     bad_rows,
     expression,
     rows_of,
     table,
 )
-from ecommerce.sources import SOURCES, Kind
 
 #: SQL files that return bad rows, and the file of the checks.
 FOLDER = Path(__file__).parents[3] / "include" / "quality"
@@ -201,70 +199,6 @@ class Distribution(Check, Limits):
         status = self.status(moved)
         message = f"{moved} % of the rows lie in other categories than before; {most}"
         return Judgement(subject, status, moved, self.limit, message, rows if status != "pass" else [])
-
-
-#: What a column of each kind is at the source, as `information_schema.columns.udt_name`; text takes anything.
-_NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
-_TYPES: dict[Kind, tuple[str, ...]] = {
-    **dict.fromkeys((Kind.INTEGER, Kind.LONG, Kind.COUNT), ("int2", "int4", "int8")),
-    **dict.fromkeys((Kind.NUMBER, Kind.MONEY, Kind.FRACTION, Kind.AMOUNT), _NUMBERS),
-    Kind.BOOLEAN: ("bool",),
-    **dict.fromkeys((Kind.DATE, Kind.CALENDAR_DATE), ("date",)),
-    **dict.fromkeys((Kind.TIMESTAMP, Kind.INSTANT), ("timestamp", "timestamptz")),
-    Kind.TEXT: ("text", "varchar", "bpchar", "uuid"),
-}
-
-
-class SchemaDrift(Check):
-    """
-    A source's table has the columns that the registry knows, with types of their kind.
-
-    A column that is gone fails; a new or a retyped one warns: what its values are is judged row by row as they load.
-    """
-
-    kind: Literal["schema_drift"]
-    judges_the_build: ClassVar[bool] = False
-
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
-        """One judgement a source in Postgres that the run has read."""
-        judgements = []
-        for source in SOURCES.values():
-            if source.reader != "postgres" or source.name not in asked.request.sources:
-                continue
-            async with async_postgres(source.connection, timeout_seconds=self.timeout_seconds) as shop:
-                found = dict(
-                    await rows_of(
-                        shop,
-                        "select column_name::text, udt_name::text from information_schema.columns"
-                        " where table_schema = 'public' and table_name = %(table)s",
-                        table=source.name,
-                    )
-                )
-            known = {column.name: column.kind for column in source.columns}
-            gone = sorted(set(known) - set(found))
-            new = sorted(set(found) - set(known))
-            retyped = sorted(name for name, kind in known.items() if name in found and found[name] not in _TYPES[kind])
-            said = [
-                *(f"{name} is gone" for name in gone),
-                *(f"{name} is new ({found[name]})" for name in new),
-                *(f"{name} is {found[name]}, expected {known[name].value}" for name in retyped),
-            ]
-            rows = [
-                *({"column": name, "change": "missing"} for name in gone),
-                *({"column": name, "change": "new", "found": found[name]} for name in new),
-                *({"column": name, "change": "retyped", "found": found[name]} for name in retyped),
-            ]
-            judgements.append(
-                Judgement(
-                    source.name,
-                    "fail" if gone else "warn" if said else "pass",
-                    len(said),
-                    0,
-                    "; ".join(said) or f"its {len(known)} columns are as expected",
-                    rows,
-                )
-            )
-        return judgements
 
 
 class BadRows(Check, Limits):
