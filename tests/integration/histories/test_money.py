@@ -128,7 +128,7 @@ def test_an_incremental_build_is_judged_by_what_it_could_have_written(place: Pla
         " group by date_key order by date_key desc"
     ).fetchall()
     (changed, day), (other, _) = orders[0], orders[-1]
-    row = next(row for row in place.shop.tables["sales_fact"].values() if row["order_id"].strip() == changed)
+    row = next(row for row in place.shop.tables["sales_fact"].values() if str(row["order_id"]).strip() == changed)
     Put("sales_fact", {**row, "order_amount": "77.77"}).happen(place)
     at = [step for step in invent(3) if isinstance(step, Load)][-1].at + timedelta(hours=1)
     Load(at, "sales_fact", FIRST, LAST + timedelta(days=30)).happen(place)
