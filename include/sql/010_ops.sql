@@ -51,7 +51,23 @@ create table if not exists ops.kafka_offset (
     "partition" integer not null,
     next_offset bigint not null,
     batch_id bigint not null references ops.load_batch,
+    topic_id text, -- the broker's own, which another topic of that name would not have
     primary key (topic, "partition")
+);
+alter table ops.kafka_offset add column if not exists topic_id text;
+
+-- Offsets, both inclusive, under which the warehouse found no message and never held one.
+create table if not exists ops.kafka_gap (
+    topic text not null,
+    "partition" integer not null,
+    first_offset bigint not null,
+    last_offset bigint not null,
+    -- 'retention': lost; 'transaction': nothing was there to read; 'compaction or transaction': it cannot be told
+    cause text not null check (cause in ('retention', 'transaction', 'compaction or transaction')),
+    batch_id bigint not null references ops.load_batch,
+    noticed_at timestamptz not null,
+    primary key (topic, "partition", first_offset),
+    check (first_offset <= last_offset)
 );
 
 create table if not exists ops.quarantine (
