@@ -143,19 +143,21 @@ def close_batch(
     read: int,
     loaded: int,
     unchanged: int,
+    quarantined: int,
     refused: int,
     removed: int,
 ) -> None:
     """
     The batch is `loaded`, in the transaction that holds its rows, if this is still the source's one loader.
 
+    :param refused: all that was refused, also what the quarantine had before
     :raises LoaderFenced: the batch was declared dead, a later one was opened, or the lock is gone
     """
     closed = connection.execute(
         sql.SQL(
             "update ops.load_batch set status = 'loaded', finished_at = clock_timestamp(), bytes_read = %(size)s,"
             " rows_read = %(read)s, rows_loaded = %(loaded)s, rows_unchanged = %(unchanged)s,"
-            " rows_quarantined = %(refused)s, rows_removed = %(removed)s"
+            " rows_quarantined = %(quarantined)s, rows_refused = %(refused)s, rows_removed = %(removed)s"
             " where batch_id = %(batch_id)s and status = 'running'"
             " and not exists (select from ops.load_batch as later"
             "  where later.source = %(source)s and later.batch_id > %(batch_id)s)"
@@ -167,6 +169,7 @@ def close_batch(
             "read": read,
             "loaded": loaded,
             "unchanged": unchanged,
+            "quarantined": quarantined,
             "refused": refused,
             "removed": removed,
             "batch_id": batch_id,

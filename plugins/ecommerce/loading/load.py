@@ -282,9 +282,9 @@ class _Load:
             for topic in self.reader.topics
             for gap in positions.store(self.connection, topic, self.batch_id)
         ]
-        faults.point("landed")
         replayed = quarantine.settle(self.connection, self.source, STAGE, self.extent, self.batch_id)
-        result = self._close(read, landed, quarantined, replayed, _in_words(gaps))
+        faults.point("landed")
+        result = self._close(read, landed, refused, quarantined, replayed, _in_words(gaps))
         faults.point("before_commit")
         return result
 
@@ -428,7 +428,9 @@ class _Load:
                 f"{reasons}"
             )
 
-    def _close(self, read: int, landed: Landed, quarantined: int, replayed: int, lost: tuple[str, ...]) -> LoadResult:
+    def _close(
+        self, read: int, landed: Landed, refused: int, quarantined: int, replayed: int, lost: tuple[str, ...]
+    ) -> LoadResult:
         unchanged = read - landed.loaded - quarantined
         ledger.close_batch(
             self.connection,
@@ -438,7 +440,8 @@ class _Load:
             read=read,
             loaded=landed.loaded,
             unchanged=unchanged,
-            refused=quarantined,
+            quarantined=quarantined,
+            refused=refused,
             removed=landed.removed,
         )
         return LoadResult(

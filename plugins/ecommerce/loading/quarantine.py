@@ -125,7 +125,7 @@ def _refused(source: Source, stage: sql.Identifier) -> sql.Composed:
         ).format(name=sql.Literal(column.name), value=sql.Identifier(column.name), size=size, whole=WHOLE, short=SHORT)
         for column in source.columns
     )
-    not_held = sql.SQL("")
+    not_held: sql.Composable = sql.SQL("")
     if source.landing is Landing.APPEND:
         not_held = sql.SQL(" and not exists (select from {} as held where {})").format(
             sql.Identifier("raw", source.name),

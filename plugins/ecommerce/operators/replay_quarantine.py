@@ -46,7 +46,7 @@ class ReplayQuarantine(BaseOperator):
             raise AirflowFailException(f"unknown source {name}; there are {', '.join(SOURCES)}")
         choice = Choice(SOURCES[name], params.get("batch"), params.get("reason"))
         is_dry = bool(params.get("dry_run"))
-        figures = []
+        figures: list[dict[str, Any]] = []
         with warehouse(self.warehouse_conn_id) as connection:
             loads = replay(
                 connection,
@@ -73,5 +73,7 @@ class ReplayQuarantine(BaseOperator):
         if is_dry:
             context["ti"].xcom_push(key="return_value", value=figures)
             raise AirflowSkipException(f"dry run, nothing was changed: {replayed:,} rows of {name} would be replayed")
-        context["outlet_events"][REPLAYED].add(raw_asset(name), extra={"rows_replayed": replayed, "loads": figures})
+        context["outlet_events"][REPLAYED].add(
+            raw_asset(name), extra={"rows_replayed": replayed, "batches": [f["batch_id"] for f in figures]}
+        )
         return figures

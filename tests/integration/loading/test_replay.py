@@ -257,8 +257,8 @@ def test_a_row_that_was_corrected_at_its_source_lands_in_its_window(
     assert loader.marks() == {("sales_fact", DAY)}
     # O3 is another row than it was, and refused: the one that was put aside is gone, and says so.
     assert waiting(loader) == [
-        (f"{GONE}order_amount is negative: -2",),
         ("order_amount is negative: -2; discount_applied is outside 0 to 1: 7",),
+        (f"{GONE}order_amount is negative: -2",),
     ]
     assert loader.rows("select payload ->> 'order_id', replayed_batch_id from ops.quarantine where replayed_at is not null") == [  # noqa: E501
         ("O2", figures["batch_id"])
