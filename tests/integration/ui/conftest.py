@@ -178,6 +178,7 @@ def filled(
         with dbt_on(warehouse_dsn, Path(tmp_path_factory.mktemp("dbt"))) as project:
             project.run()
         merge_marts(connection)
+        connection.execute("delete from ops.dirty_date")
         connection.execute(
             "insert into ops.publication (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted,"
             " published_at) values (1, 'a_run', 'daily_revenue', 5, 0, 0, now())"

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,6 +29,8 @@ from ecommerce.ui.pages import PAGES
 from ecommerce.ui.today import year_before
 from ecommerce.ui.warehouse import Connections, Warehouse, WarehouseAway
 from tests.integration.ui.conftest import AS_OF, FORMULA_NAME, HOSTILE_NAME, YEAR_BEFORE, client_of
+
+BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
 
 #: A value for each part of an address.
 PARTS = {
@@ -136,12 +140,30 @@ def test_every_answer_forbids_inline_script_and_other_sites(client: TestClient) 
     assert "frame-ancestors 'self'" in policy
 
 
+class Attributes(HTMLParser):
+    """Names of all attributes of a page, as a browser would read them."""
+
+    @classmethod
+    def of(cls, html: str) -> set[str]:
+        parser = cls()
+        parser.names = set()
+        parser.feed(html)
+        return parser.names
+
+    names: set[str]
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.names |= {name for name, _ in attributes}
+
+
 def test_no_page_has_a_script_or_a_handler_of_its_own(client: TestClient) -> None:
     for path in [*every_page(), "/status", "/models/daily_revenue", f"/rows/daily_revenue?order_date={AS_OF}"]:
         html = client.get(path).text
         for attributes, content in re.findall(r"<script([^>]*)>(.*?)</script>", html, re.S):
             assert not content or 'type="application/json"' in attributes, path
-        assert not re.search(r"<[^>]+\son\w+=", re.sub(r"<script.*?</script>", "", html, flags=re.S)), path
+        names = Attributes.of(html)
+        assert "class" in names
+        assert not any(name.startswith("on") for name in names), path
         assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html), path
 
 
@@ -232,7 +254,7 @@ def test_every_figure_has_its_chart_its_table_its_file_and_its_model(client: Tes
         assert header == [column.name for column in figure.columns]
         section = html[html.index(f'id="{figure.name}"') :]
         section = section[: section.index("</section>")]
-        assert section.count("<tr") == (len(rows) + 1 if rows else 0), figure.name
+        assert section.count("<tr") == (min(len(rows), settings.PAGE_ROWS) + 1 if rows else 0), figure.name
         if not rows:
             assert "No rows in 1 Mar 2023 to 1 Mar 2024" in section
             continue
@@ -294,7 +316,7 @@ def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batc
         rows = reader.execute(f"select {', '.join(keys)} from marts.{mart}".encode()).fetchall()
     assert rows
     followed = 0
-    for row in rows[-3:]:
+    for row in rows:
         page = client.get(way_to(mart, dict(zip(keys, row, strict=True))))
         assert page.status_code == 200, page.text
         assert "≠" not in page.text, page.text
@@ -311,6 +333,8 @@ def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batc
                     r"<td>customer_interactions</td>.*?<td[^>]*>0</td>.*?<td[^>]*>0</td>.*?7", load.text, re.S
                 )
             followed += 1
+        if followed == 2:
+            break
     assert followed
 
 
@@ -426,7 +450,7 @@ def test_without_a_warehouse_each_page_says_so_within_a_second(
             answer = client.get(path)
             assert time.monotonic() - started < 1
             assert answer.status_code == 503
-            assert "did not answer within" in answer.text or "refused" in answer.text
+            assert "did not answer within" in answer.text or "timeout" in answer.text or "refused" in answer.text
 
 
 def test_a_warehouse_that_went_away_or_hangs_leaves_the_last_figures_marked_as_such(
@@ -520,3 +544,18 @@ def test_many_who_ask_the_same_ask_once(filled: object, monkeypatch: pytest.Monk
 
     assert len(asyncio.run(crowd())) == 1
     assert len(asked) == 1
+
+
+# -- other tools ------------------------------------------------------------------------------------------------------
+
+
+def test_each_documented_query_answers_to_the_reader(filled: Callable[[str], str]) -> None:
+    queries = re.findall(r"^```sql\n(.*?)^```", BI, re.S | re.M)
+    assert len(queries) == 5
+    with psycopg.connect(filled("reader"), autocommit=True) as reader:
+        for query in queries:
+            found = reader.execute(query.encode())
+            assert found.description, query
+            if "rfm_segment" not in query:
+                assert found.fetchall(), query
+        assert reader.execute("select current_user").fetchone() == ("reader",)
