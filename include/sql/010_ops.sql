@@ -68,6 +68,11 @@ create table if not exists ops.build (
     is_published boolean not null default false
 );
 create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
+-- What the run left as it was, because it could not load every source that it was to read: those sources, the models
+-- that depend on them, and the sources whose marks stay for the next run, since a model that follows them was left out.
+alter table ops.build add column if not exists failed_sources text[] not null default '{}';
+alter table ops.build add column if not exists left_out text[] not null default '{}';
+alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
 
 -- "Today" for every model: fixed by the build that is under way, otherwise the last day that sales have loaded.
 create or replace view ops.as_of as

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from psycopg import Connection, sql
 
 from ecommerce import lease
 from ecommerce.errors import PublishError
+from ecommerce.lease import LeftOut
+from ecommerce.sensors.base import Judgement, write_down
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +40,18 @@ def publish(connection: Connection, run_id: str) -> list[Published]:
     """
     Merge every mart, record it in `ops.publication`, clear the marks that it covers and give back the lease.
 
+    What the run's build left out stays as it was published, and is written down as stale.
+
     :raises LeaseLost: another run has taken over
     :raises PublishError: no mart was built, one has no key, or one lost or retyped a published column
     """
     with connection.transaction():
         # First of all: nothing of a run that was overtaken reaches `marts`.
         lease.release(connection, run_id)
+        left_out = lease.left_out(connection, run_id)
         row = connection.execute("select nextval('ops.publication_id_seq')").fetchone()
         publication_id = row[0] if row else None
-        published = merge_marts(connection)
+        published = merge_marts(connection, left_out.models)
         with connection.cursor() as cursor:
             cursor.executemany(
                 "insert into ops.publication"
@@ -53,24 +59,41 @@ def publish(connection: Connection, run_id: str) -> list[Published]:
                 " values (%s, %s, %s, %s, %s, %s, now())",
                 [(publication_id, run_id, p.mart, p.inserted, p.updated, p.deleted) for p in published],
             )
+        write_down(connection, "stale", run_id, list(_stale(connection, left_out)), window=None)
     return published
 
 
-def merge_marts(connection: Connection) -> list[Published]:
+def merge_marts(connection: Connection, left_out: Collection[str] = ()) -> list[Published]:
     """
     Make every mart in `marts` equal to the one in `marts_build`, in the caller's transaction.
 
+    :param left_out: models that were not built: what `marts_build` has of them is not to be published
     :raises PublishError: as `publish`
     """
-    return [_merge(connection, mart) for mart in _built(connection)]
+    return [_merge(connection, mart) for mart in _built(connection, left_out)]
 
 
-def _built(connection: Connection) -> list[_Mart]:
+def _stale(connection: Connection, left_out: LeftOut) -> Iterator[Judgement]:
+    """A judgement for each published mart that was not built."""
+    for mart, published_at in connection.execute(
+        "select mart, max(published_at) from ops.publication where mart = any(%s) group by mart order by mart",
+        [list(left_out.models)],
+    ).fetchall():
+        message = (
+            f"keeps what was published at {published_at:%Y-%m-%d %H:%M} UTC: {', '.join(sorted(left_out.sources))} "
+            "could not be loaded"
+        )
+        log.warning("marts.%s %s", mart, message)
+        yield Judgement(f"marts.{mart}", "fail", None, None, message)
+
+
+def _built(connection: Connection, left_out: Collection[str]) -> list[_Mart]:
     marts = []
     for (name,) in connection.execute(
         "select relname from pg_class where relnamespace = to_regnamespace('marts_build') and relkind = 'r'"
         # dbt builds beside a table and renames; a crash can leave these names behind.
-        " and relname !~ '__dbt_(tmp|backup)$' order by relname"
+        " and relname !~ '__dbt_(tmp|backup)$' and relname <> all(%s) order by relname",
+        [list(left_out)],
     ).fetchall():
         columns = _columns(connection, "marts_build", name)
         key = connection.execute(
@@ -86,7 +109,7 @@ def _built(connection: Connection) -> list[_Mart]:
         if key is None:
             raise PublishError(f"marts_build.{name} has no unique constraint, so its rows cannot be matched")
         marts.append(_Mart(name, {c: t for c, t, _ in columns}, key[0], {c for c, _, fixed in columns if fixed}))
-    if not marts:
+    if not marts and not left_out:
         raise PublishError("marts_build holds no table: nothing was built that could be published")
     return marts
 

@@ -31,8 +31,8 @@ def warehouse(loader: Loader) -> Loader:
     return loader
 
 
-def take(loader: Loader) -> None:
-    lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+def take(loader: Loader, left_out: lease.LeftOut = lease.NOTHING) -> None:
+    lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, over=None, left_out=left_out)
 
 
 def build(loader: Loader, mart: str, columns: str, rule: str, *rows: tuple) -> None:
@@ -187,6 +187,36 @@ def test_what_a_crash_of_dbt_left_behind_is_not_published(warehouse: Loader) -> 
     for name in ("tiers", "tiers__dbt_tmp", "tiers__dbt_backup"):
         build(warehouse, name, TIERS, "unique (customer_id)", ("C1", "High"))
     assert [mart.mart for mart in publish(warehouse.connection, RUN)] == ["tiers"]
+
+
+def test_what_was_not_built_keeps_its_last_published_state_and_is_stale(warehouse: Loader) -> None:
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    # An earlier build, which failed its audit, had already made it anew.
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11))
+    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers", "dim_customer"})))
+    assert publish(warehouse.connection, RUN) == [Published("revenue", 0, 1, 0)]
+    assert content(warehouse, "tiers") == [("C1", "High")]
+    ((subject, status, message),) = warehouse.rows(
+        "select subject, status, message from ops.check_result where check_name = 'stale'"
+    )
+    assert (subject, status) == ("marts.tiers", "fail")
+    assert message.startswith("keeps what was published at 2")
+    assert message.endswith("UTC: customer could not be loaded")
+
+    # The next build brings it.
+    assert republish(warehouse) == [Published("revenue", 0, 0, 0), Published("tiers", 0, 1, 0)]
+
+
+def test_where_every_mart_was_left_out_nothing_is_published_and_the_lease_is_given_back(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish_nothing(warehouse)
+    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers"})))
+    assert publish(warehouse.connection, RUN) == []
+    assert warehouse.value("select count(*) from ops.publication") == 0
+    assert lease.holder(warehouse.connection) is None
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from psycopg import Connection, sql
 
+from ecommerce import lease
 from ecommerce.sensors.base import Judgement, QualitySensor
 from ecommerce.sources import SOURCES
 from ecommerce.warehouse import postgres
@@ -156,13 +157,20 @@ _PAIRS = (
 
 
 class CoreReconciliationSensor(QualitySensor):
-    """Facts hold what raw holds, and each mart adds up to the facts: counts and amounts, all days."""
+    """
+    Facts hold what raw holds, and each mart adds up to the facts: counts and amounts, all days.
+
+    What the build left out is not judged.
+    """
 
     check_name = "reconciliation_core"
 
     def judge(self, connection: Connection, request: Request, run_id: str) -> Iterator[Judgement]:
         """Two judgements a pair where it has an amount: rows, then money."""
+        left_out = lease.left_out(connection, run_id)
         for subject, observed_query, expected_query in _PAIRS:
+            if left_out.covers(subject):
+                continue
             row = connection.execute(
                 f"select * from ({observed_query}) as observed(n, amount)"
                 f" cross join ({expected_query}) as expected(n, amount)",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ecommerce import lease
 from ecommerce.errors import QuarantineOverflow
 from ecommerce.sensors import FreshnessSensor
 from ecommerce.sources import SOURCES
@@ -74,3 +75,14 @@ def test_a_real_load_counts_and_one_that_failed_does_not(judge, loader: Loader) 
     judged = judge(FreshnessSensor, "2024-03-01", "2024-03-02", sources=["product"])
     message = "1 of the 2 days of 2024-03-01 to 2024-03-02 are not loaded, the first 2024-03-02"
     assert ("product", "fail", message) in judged
+
+
+def test_a_source_that_could_not_be_loaded_is_stale_and_holds_back_nothing_else(
+    judge, loader: Loader, covered: Callable[..., None]
+) -> None:
+    for source in set(SOURCES) - {"weather_data"}:
+        covered("2024-03-01", "2024-03-02", source)
+    without = lease.LeftOut(frozenset({"weather_data"}), frozenset({"fact_weather"}))
+    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None, left_out=without)
+    failed = [subject for subject, status, _ in judge(FreshnessSensor, "2024-03-01") if status == "fail"]
+    assert failed == ["weather_data"]

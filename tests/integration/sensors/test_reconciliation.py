@@ -5,6 +5,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from ecommerce import lease
 from ecommerce.sensors import CoreReconciliationSensor, SourceReconciliationSensor
 from tests.integration.support import Loader
 
@@ -242,3 +243,14 @@ def test_no_orders_at_all(judge, built: Loader) -> None:
     for table in ("raw.sales_fact", "core.fact_sales", *(f"marts_build.{mart}" for mart in MARTS)):
         built.connection.execute(f"delete from {table}".encode())
     assert {status for _, status, _ in judge(CoreReconciliationSensor, FIRST, LAST)} == {"pass"}
+
+
+def test_what_was_not_built_is_not_judged(judge, built: Loader) -> None:
+    """Not even looked at: a first run may never have made it."""
+    for table in ("core.fact_customer_events", "marts_build.daily_revenue"):
+        built.connection.execute(f"drop table {table}".encode())
+    without = lease.LeftOut(frozenset({"kafka_stream"}), frozenset({"fact_customer_events", "daily_revenue"}))
+    lease.take(built.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None, left_out=without)
+    assert [(subject, status) for subject, status, _ in judge(CoreReconciliationSensor, FIRST, LAST)] == [
+        (subject, "pass") for subject in SUBJECTS if "daily_revenue" not in subject and "events" not in subject
+    ]
