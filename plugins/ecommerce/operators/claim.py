@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 #: States of an extract that has not loaded its source.
 FAILED = ("failed", "upstream_failed", "removed")
 
+#: XCom: names of the models that are left out, separated by blanks. Of its own, since skipping ends the task before it
+#: can return anything.
+LEFT_OUT = "left_out"
+
 #: States of a `claim` that is still to be decided. Airflow's API calls a task's lack of a state `null`.
 UNDECIDED = ["null", "scheduled", "queued", "running", "up_for_retry", "up_for_reschedule", "restarting"]
 
@@ -76,7 +80,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
     @property
     def models_left_out(self) -> str:
         """A template: names of the models that are not to be built, separated by blanks."""
-        return f"{{{{ ti.xcom_pull(task_ids='{self.task_id}')['left_out'] | join(' ') }}}}"
+        return f"{{{{ ti.xcom_pull(task_ids='{self.task_id}', key='{LEFT_OUT}') or '' }}}}"
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Whether the lease was taken; the days to rebuild, by source."""
@@ -146,6 +150,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             self.log.info("nothing has changed since the last publication; the build is skipped")
             self.skip(context["ti"], build)
         elif claimed["left_out"]:
+            context["ti"].xcom_push(key=LEFT_OUT, value=" ".join(claimed["left_out"]))
             nodes = nodes_of_models(claimed["left_out"])
             self.skip(context["ti"], [task for task in build if not nodes.isdisjoint(nodes_of(task))])
         return claimed
