@@ -1,8 +1,10 @@
 """Real services for every test that needs them: the demo stack's own Postgres and broker, in a folder of the tests'."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +31,7 @@ from psycopg import sql  # noqa: E402
 
 from ecommerce.warehouse import ensure_schema  # noqa: E402
 from include.demo import database, processes, stack  # noqa: E402
-from include.demo.state import State, choose_port  # noqa: E402
+from include.demo.state import PORTS, State  # noqa: E402
 
 
 # Last, also where `-x` ends the session early: the fixtures find what they have to stop by files of this folder.
@@ -49,8 +51,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def state() -> State:
     """Ports and passwords of the tests' services."""
     state = State.create()
-    for name in ("POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "AIRFLOW_PORT"):
-        state.ports[name] = choose_port(name, None)
+    # Any that are free, not those that the stack prefers: other tests that start at this moment would prefer them too.
+    with contextlib.ExitStack() as held:
+        for name in PORTS:
+            taken = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            state.ports[name] = taken.getsockname()[1]
     state.save()
     return state
 

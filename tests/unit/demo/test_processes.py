@@ -93,6 +93,16 @@ def test_children_of_one_that_was_killed_end_with_the_next_command(folders: Path
     assert not child.is_running()
 
 
+def test_numbers_of_before_a_reboot_end_nobody(folders: Path) -> None:
+    parent, child = start_family(folders)
+    (folders / "pids" / "it").write_text(f"{parent.pid} {psutil.boot_time() - 60}")
+    parent.kill()
+    parent.wait(5)
+    processes.stop("it")
+    assert child.is_running()
+    child.kill()
+
+
 def test_one_that_does_not_listen_is_ended_all_the_same(folders: Path) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     processes.start("it", [sys.executable, "-c", deaf])
