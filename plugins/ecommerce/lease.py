@@ -202,11 +202,13 @@ def release(connection: Connection, run_id: str) -> None:
     )
 
 
+#: The fields of `LeftOut` for a run; no row for one that has not claimed.
+WHAT_WAS_LEFT_OUT = "select failed_sources, left_out, unsettled_sources from ops.build where run_id = %(run_id)s"
+
+
 def left_out(connection: Connection, run_id: str) -> LeftOut:
     """What the build of a run leaves out; nothing for a run that has not claimed."""
-    row = connection.execute(
-        "select failed_sources, left_out, unsettled_sources from ops.build where run_id = %s", [run_id]
-    ).fetchone()
+    row = connection.execute(WHAT_WAS_LEFT_OUT, {"run_id": run_id}).fetchone()
     return LeftOut(*map(frozenset, row)) if row else NOTHING
 
 

@@ -11,7 +11,7 @@ from psycopg import Connection, sql
 from ecommerce import lease
 from ecommerce.errors import PublishError
 from ecommerce.lease import LeftOut
-from ecommerce.sensors.base import Judgement, write_down
+from ecommerce.quality.base import Judgement, write_down
 
 log = logging.getLogger(__name__)
 
