@@ -77,8 +77,12 @@ create table if not exists ops.quarantine (
     reason text not null,
     payload jsonb not null,
     quarantined_at timestamptz not null,
-    replayed_at timestamptz
+    replayed_at timestamptz, -- since then raw holds it
+    replayed_batch_id bigint references ops.load_batch,
+    corrected jsonb -- what a person has written in place of a message's value, for `replay_quarantine` to take
 );
+alter table ops.quarantine add column if not exists replayed_batch_id bigint references ops.load_batch;
+alter table ops.quarantine add column if not exists corrected jsonb;
 create index if not exists quarantine_batch on ops.quarantine (batch_id);
 -- Finds a refusal again when the same bad row is read again.
 create index if not exists quarantine_payload on ops.quarantine (source, md5(payload::text));

@@ -33,7 +33,12 @@ def dags():
 
 
 def test_every_dag_is_there(dags) -> None:
-    assert set(dags) == {"ecommerce_warehouse", "verify_warehouse", *(f"extract_{source}" for source in SOURCES)}
+    assert set(dags) == {
+        "ecommerce_warehouse",
+        "verify_warehouse",
+        "replay_quarantine",
+        *(f"extract_{source}" for source in SOURCES),
+    }
 
 
 def test_dags_say_what_they_are(dags) -> None:
@@ -41,7 +46,8 @@ def test_dags_say_what_they_are(dags) -> None:
         assert dag.doc_md, dag.dag_id
         assert "ecommerce" in dag.tags, dag.dag_id
         assert dag.catchup is False, dag.dag_id
-        assert ("days" if dag.dag_id == "verify_warehouse" else "start_date") in dag.params, dag.dag_id
+        form = {"verify_warehouse": "days", "replay_quarantine": "source"}
+        assert form.get(dag.dag_id, "start_date") in dag.params, dag.dag_id
 
 
 def test_tasks_have_owner_timeout_and_retries(dags) -> None:

@@ -249,7 +249,7 @@ class KafkaReader:
         published = (
             None if kind == TIMESTAMP_NOT_AVAILABLE else datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
         )
-        fields, refusal = self._decode(message.value())
+        fields, refusal = decode(self.source, message.value())
         payload = {
             "topic": message.topic(),
             "partition": message.partition(),
@@ -272,25 +272,27 @@ class KafkaReader:
             refusal,
         ]
 
-    def _decode(self, value: bytes | None) -> tuple[list[str | None], str | None]:
-        names = [column.name for column in self.source.columns]
-        nothing: list[str | None] = [None] * len(names)
-        if value is None:
-            return nothing, "the message has no value (a tombstone)"
-        try:
-            document = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python refuses to read.
-            return nothing, f"the value is not JSON: {type(error).__name__}"
-        if not isinstance(document, dict):
-            return nothing, f"the value is not a JSON object but {type(document).__name__}"
-        for name in names:
-            text = document.get(name)
-            if text is not None and not isinstance(text, str):
-                return nothing, f"{name} is not a text but {type(text).__name__}"
-            if text is not None and not _storable(text):
-                return nothing, f"{name} holds a character that Postgres cannot store"
-        return [document.get(name) for name in names], None
+
+def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str | None]:
+    """A message's value as the source's columns, or the reason why it cannot be taken."""
+    names = [column.name for column in source.columns]
+    nothing: list[str | None] = [None] * len(names)
+    if value is None:
+        return nothing, "the message has no value (a tombstone)"
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python refuses to read.
+        return nothing, f"the value is not JSON: {type(error).__name__}"
+    if not isinstance(document, dict):
+        return nothing, f"the value is not a JSON object but {type(document).__name__}"
+    for name in names:
+        text = document.get(name)
+        if text is not None and not isinstance(text, str):
+            return nothing, f"{name} is not a text but {type(text).__name__}"
+        if text is not None and not _storable(text):
+            return nothing, f"{name} holds a character that Postgres cannot store"
+    return [document.get(name) for name in names], None
 
 
 _BEGINS_AGAIN = (
