@@ -177,6 +177,23 @@ def pending(connection: Connection) -> Claim:
     return Claim(row[0] if row else None, days)
 
 
+def assert_held(connection: Connection, run_id: str) -> None:
+    """
+    Refuse a run that was overtaken.
+
+    :raises LeaseLost: another run has taken over; what this run built may not be published
+    """
+    held_by = holder(connection)
+    if held_by is None or held_by[1] != run_id:
+        raise LeaseLost(_NOT_HELD.format(run_id=run_id))
+
+
+_NOT_HELD = (
+    "run {run_id!r} does not hold the right to publish (any more); clear it from its task `claim` on, so that it "
+    "builds again before it publishes"
+)
+
+
 def release(connection: Connection, run_id: str) -> None:
     """
     Give the lease back and clear the marks that were built, in the caller's transaction.
@@ -191,10 +208,7 @@ def release(connection: Connection, run_id: str) -> None:
         [run_id],
     ).fetchone()
     if released is None:
-        raise LeaseLost(
-            f"run {run_id!r} does not hold the right to publish (any more); clear it from its task `claim` on, "
-            "so that it builds again before it publishes"
-        )
+        raise LeaseLost(_NOT_HELD.format(run_id=run_id))
     connection.execute("delete from ops.dirty_date where claimed_by = %s and source <> all(%s)", [run_id, *released])
     connection.execute("update ops.dirty_date set claimed_by = null, claimed_at = null where claimed_by = %s", [run_id])
     connection.execute(
@@ -258,3 +272,26 @@ def hold(connection: Connection, dag_id: str, run_id: str, *, over: str | None) 
 def give_back(connection: Connection, run_id: str) -> None:
     """End what `hold` began."""
     connection.execute("delete from ops.build where run_id = %s and finished_at is null", [run_id])
+
+
+def interrupt(connection: Connection, dag_id: str, run_id: str, *, over: str | None) -> bool:
+    """
+    Change `marts` without a build, in the caller's transaction; False when a run holds the lease.
+
+    Until the transaction ends no one can take the lease. Afterwards the last build counts as not published: the next
+    claim builds and publishes again.
+
+    :param over: run_id of a holder that the caller knows to have ended
+    """
+    connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.build'))")
+    connection.execute("update ops.build set finished_at = now() where run_id = %s and finished_at is null", [over])
+    if holder(connection) is not None:
+        return False
+    connection.execute(
+        "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at, finished_at)"
+        " select %s, %s, as_of_date, false, project_digest, clock_timestamp(), clock_timestamp()"
+        " from ops.build order by claimed_at desc limit 1"
+        " on conflict (run_id) do update set claimed_at = excluded.claimed_at, finished_at = excluded.finished_at",
+        [run_id, dag_id],
+    )
+    return True

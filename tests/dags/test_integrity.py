@@ -37,6 +37,7 @@ def test_every_dag_is_there(dags) -> None:
         "ecommerce_warehouse",
         "verify_warehouse",
         "replay_quarantine",
+        "rollback_publication",
         *(f"extract_{source}" for source in SOURCES),
     }
 
@@ -46,7 +47,7 @@ def test_dags_say_what_they_are(dags) -> None:
         assert dag.doc_md, dag.dag_id
         assert "ecommerce" in dag.tags, dag.dag_id
         assert dag.catchup is False, dag.dag_id
-        form = {"verify_warehouse": "days", "replay_quarantine": "source"}
+        form = {"verify_warehouse": "days", "replay_quarantine": "source", "rollback_publication": "publication_id"}
         assert form.get(dag.dag_id, "start_date") in dag.params, dag.dag_id
 
 

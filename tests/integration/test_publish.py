@@ -60,7 +60,7 @@ def test_the_first_publication_makes_the_marts(warehouse: Loader) -> None:
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10), (JANUARY, None, 5))
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
     done = publish(warehouse.connection, RUN)
-    assert done == [Published("revenue", 2, 0, 0), Published("tiers", 1, 0, 0)]
+    assert done == [Published("revenue", 2, 0, 0, "emptying"), Published("tiers", 1, 0, 0, "emptying")]
     assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(10)), (JANUARY, None, Decimal(5))]
     assert content(warehouse, "tiers") == [("C1", "High")]
     with pytest.raises(psycopg.errors.UniqueViolation):
@@ -164,6 +164,29 @@ def test_a_column_that_readers_may_use_is_not_taken_away(warehouse: Loader, colu
     # Not the other mart either, although its turn came first.
     assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(10))]
     assert content(warehouse, "tiers") == [("C1", "High")]
+
+    # Unless the run says so; whoever may read it still may.
+    warehouse.connection.execute("grant insert on marts.tiers to reader")
+    publish(warehouse.connection, RUN, allow_column_changes=True)
+    assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(99))]
+    assert content(warehouse, "tiers") == []
+    assert warehouse.value("select has_table_privilege('reader', 'marts.tiers', 'select, insert')")
+    build(warehouse, "tiers", columns, "unique (customer_id)")
+    assert Published("tiers", 0, 0, 0, "emptying") in republish(warehouse)
+
+
+def test_a_mart_that_views_are_made_of_is_not_made_anew(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    warehouse.connection.execute("create view marts.high as select customer_id from marts.tiers where tier = 'High'")
+    build(warehouse, "tiers", "customer_id text not null", "unique (customer_id)", ("C1",))
+    take(warehouse)
+    with pytest.raises(
+        PublishError, match=r"^marts\.tiers cannot lose or retype tier text, since marts\.high is made of"
+    ):
+        publish(warehouse.connection, RUN, allow_column_changes=True)
+    assert warehouse.rows("select * from marts.high") == [("C1",)]
+    warehouse.connection.execute("drop view marts.high")
 
 
 def test_a_mart_without_a_key_publishes_nothing(warehouse: Loader) -> None:

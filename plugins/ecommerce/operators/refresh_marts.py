@@ -36,9 +36,14 @@ class RefreshMarts(BaseOperator):
         """Rows inserted, updated and deleted, a mart."""
         with warehouse(self.warehouse_conn_id) as connection:
             try:
-                published = [asdict(mart) for mart in publish(connection, context["dag_run"].run_id)]
+                done = publish(
+                    connection,
+                    context["dag_run"].run_id,
+                    allow_column_changes=bool(context["params"].get("allow_column_changes")),
+                )
             except (LeaseLost, PublishError) as error:
                 raise AirflowFailException(str(error)) from error
+        published = [asdict(mart) for mart in done]
         if not published:
             raise AirflowSkipException("every mart depends on a source that could not be loaded; all stay as they were")
         context["outlet_events"][MARTS].extra.update({mart["mart"]: mart for mart in published})
