@@ -1,4 +1,8 @@
-"""A source that cannot be read: the others are built and published, the run is not green, and the next one repairs."""
+"""
+A source that cannot be read: the others are built and published, the run is not green, and the next one repairs.
+
+In between the publication is rolled back, which is repaired as well.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -6,6 +10,8 @@ from datetime import timedelta
 import pytest
 
 from include.demo import processes, stack
+from include.demo.airflow_api import AirflowApi
+from include.demo.runs import run_dag
 from tests.dags.conftest import Demo
 
 CORE, MARTS = "warehouse.models.core", "warehouse.models.marts"
@@ -28,8 +34,9 @@ def no_weather(whole_range: Demo) -> Iterator[Demo]:
 
 
 def last_run(demo: Demo) -> tuple[str, dict[str, str]]:
-    """Its id, and the states of its tasks."""
-    ((run_id,),) = demo.query("select run_id from ops.build order by claimed_at desc limit 1")
+    """Of the warehouse: its id, and the states of its tasks."""
+    last = "select run_id from ops.build where dag_id = %s order by claimed_at desc limit 1"
+    ((run_id,),) = demo.query(last, stack.WAREHOUSE_DAG)
     states = demo.query("select task_id, state from task_instance where run_id = %s", run_id, database="airflow")
     return run_id, dict(states)
 
@@ -71,6 +78,12 @@ def test_the_marts_without_weather_are_published_without_the_weather(no_weather:
         assert demo.query("select mart from ops.publication where run_id = %s and mart = %s", run_id, IMPACT) == []
         told = "select subject from ops.check_result where run_id = %s and check_name = 'stale'"
         assert demo.query(told, run_id) == [(f"marts.{IMPACT}",)]
+
+        # Taken back by its DAG: the marts are as before, and that one as it was left.
+        api = AirflowApi(demo.state.airflow_url, "admin", demo.state.passwords["admin"])
+        assert run_dag(api, "rollback_publication", {})
+        assert demo.marts() == before | {IMPACT: stale}
+        assert len(demo.query("select distinct restores from marts.published where restores is not null")) == 1
     finally:
         add_to_an_order(demo, -1)
         stack.start_weather(demo.state)
