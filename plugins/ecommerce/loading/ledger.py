@@ -1,4 +1,4 @@
-"""The load ledger: one row a load, and the quarantine."""
+"""The load ledger: one row a load."""
 
 from __future__ import annotations
 
@@ -143,19 +143,21 @@ def close_batch(
     read: int,
     loaded: int,
     unchanged: int,
+    quarantined: int,
     refused: int,
     removed: int,
 ) -> None:
     """
     The batch is `loaded`, in the transaction that holds its rows, if this is still the source's one loader.
 
+    :param refused: all that was refused, also what the quarantine had before
     :raises LoaderFenced: the batch was declared dead, a later one was opened, or the lock is gone
     """
     closed = connection.execute(
         sql.SQL(
             "update ops.load_batch set status = 'loaded', finished_at = clock_timestamp(), bytes_read = %(size)s,"
             " rows_read = %(read)s, rows_loaded = %(loaded)s, rows_unchanged = %(unchanged)s,"
-            " rows_quarantined = %(refused)s, rows_removed = %(removed)s"
+            " rows_quarantined = %(quarantined)s, rows_refused = %(refused)s, rows_removed = %(removed)s"
             " where batch_id = %(batch_id)s and status = 'running'"
             " and not exists (select from ops.load_batch as later"
             "  where later.source = %(source)s and later.batch_id > %(batch_id)s)"
@@ -167,6 +169,7 @@ def close_batch(
             "read": read,
             "loaded": loaded,
             "unchanged": unchanged,
+            "quarantined": quarantined,
             "refused": refused,
             "removed": removed,
             "batch_id": batch_id,
@@ -192,30 +195,3 @@ def fail_batch(connection: Connection, batch_id: int, error: BaseException) -> N
         " where batch_id = %s and status = 'running'",
         [str(error)[:2000], batch_id],
     )
-
-
-def quarantine(connection: Connection, source: Source, stage: sql.Identifier, batch_id: int) -> int:
-    """
-    Put refused rows aside with their reason and whole payload; the number of new ones.
-
-    A row that was refused before, for the same reason, and is read again is the same refusal: it is kept once,
-    counted by copies, so that two identical bad rows stay two.
-    """
-    payload = sql.SQL("jsonb_build_object({})").format(
-        sql.SQL(", ").join(
-            sql.SQL("{}, {}").format(sql.Literal(column.name), sql.Identifier(column.name)) for column in source.columns
-        )
-    )
-    return connection.execute(
-        sql.SQL(
-            "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
-            " select {batch}, {source}, refused.reason, refused.payload, now()"
-            " from ("
-            "  select _refusal as reason, coalesce(_payload::jsonb, {payload}) as payload,"
-            "   row_number() over (partition by _refusal, coalesce(_payload::jsonb, {payload})) as copy"
-            "  from {stage} where _refusal is not null"
-            " ) as refused where refused.copy > ("
-            "  select count(*) from ops.quarantine as held where held.source = {source} and held.replayed_at is null"
-            "  and held.reason = refused.reason and md5(held.payload::text) = md5(refused.payload::text))"
-        ).format(batch=batch_id, source=source.name, payload=payload, stage=stage)
-    ).rowcount

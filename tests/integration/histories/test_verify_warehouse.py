@@ -188,7 +188,7 @@ def test_no_run_builds_while_the_lease_is_held(connection: psycopg.Connection) -
     assert lease.hold(connection, DAG, "check", over=None) is None
     lease.release(connection, "run")
     held = lease.hold(connection, DAG, "check", over=None)
-    assert held == lease.Held(is_published=True, as_of_date=None, project="p")
+    assert held == lease.Held(is_published=True, is_complete=True, as_of_date=None, project="p")
     assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None) is None
     lease.give_back(connection, "check")
     claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None)
