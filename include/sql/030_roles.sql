@@ -1,6 +1,19 @@
 -- Who may read. The roles themselves are made by whoever runs the server; what is missing is left out here.
 create schema if not exists marts;
 create schema if not exists core;
+
+-- Which publication each mart is from. It changes in the transaction that changes the marts.
+create or replace view marts.published as
+select distinct on (mart)
+    mart,
+    publication_id,
+    run_id,
+    published_at,
+    as_of_date,
+    restores
+from ops.publication
+order by mart asc, publication_id desc;
+
 revoke all on schema public from public;
 
 -- `reader` sees the published marts and nothing else.
