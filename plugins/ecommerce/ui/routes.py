@@ -50,12 +50,14 @@ async def data_status(request: Request, first: str = "", last: str = "") -> HTML
         raise HTTPException(400, f"The first day {start} is after the last day {end}.")
     if (end - start).days >= CALENDAR_LIMIT:
         raise HTTPException(400, f"The calendar shows up to {CALENDAR_LIMIT} days at once; choose fewer.")
-    days, runs, checks, refused, publications, undo, replay = await asyncio.gather(
+    days, runs, checks, refused, publications = await asyncio.gather(
         inspector.rows(status.CALENDAR, first=start, last=end),
         inspector.rows(status.RUNS),
         inspector.rows(status.CHECKS),
         inspector.rows(status.QUARANTINE),
         inspector.rows(status.PUBLICATIONS),
+    )
+    undo, replay = await asyncio.gather(
         asyncio.to_thread(trigger.is_known, UNDO_DAG),
         asyncio.to_thread(trigger.is_known, REPLAY_DAG),
     )

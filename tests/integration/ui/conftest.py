@@ -13,7 +13,8 @@ from airflow.models.revoked_token import RevokedToken
 from fastapi.testclient import TestClient
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ecommerce.publish import merge_marts
+from ecommerce import lease
+from ecommerce.publish import publish
 from ecommerce.ui.app import create_app
 from include.demo.state import State
 from tests.integration.dbt_runs import dbt_on
@@ -177,12 +178,8 @@ def filled(
         loader.load("weather_data", DAY_BEFORE, AS_OF, rows=weather)
         with dbt_on(warehouse_dsn, Path(tmp_path_factory.mktemp("dbt"))) as project:
             project.run()
-        merge_marts(connection)
-        connection.execute("delete from ops.dirty_date")
-        connection.execute(
-            "insert into ops.publication (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted,"
-            " published_at) values (1, 'a_run', 'daily_revenue', 5, 0, 0, now())"
-        )
+        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+        publish(connection, "a_run")
         connection.execute(
             "insert into ops.check_result"
             " (checked_at, run_id, check_name, subject, status, observed, expected, message) values"

@@ -41,7 +41,10 @@ PARTS = {
 
 @pytest.fixture(scope="module")
 def client(filled: Callable[[str], str], tokens: dict[str, str]) -> Iterator[TestClient]:
-    with client_of(tokens["viewer"]) as client:
+    # Steps and DAGs are read from Airflow's own database, which is empty here.
+    with pytest.MonkeyPatch.context() as patch, client_of(tokens["viewer"]) as client:
+        patch.setattr(status, "steps_of", lambda runs, dag_id: {})
+        patch.setattr("ecommerce.ui.trigger.is_known", lambda dag_id: dag_id == "rollback_publication")
         yield client
 
 
@@ -380,11 +383,7 @@ def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load
             ' \'{"customer_id": "X", "customer_email": "hidden@example.org", "start_date": "soon"}\', now()'
             " from ops.load_batch"
         )
-    # Steps are read from Airflow's own database, which this one has not.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(status, "steps_of", lambda runs, dag_id: {})
-        patch.setattr("ecommerce.ui.trigger.is_known", lambda dag_id: dag_id == "rollback_publication")
-        html = client.get(f"/status?first=2024-02-20&last={AS_OF}").text
+    html = client.get(f"/status?first=2024-02-20&last={AS_OF}").text
     assert "start_date is not a date" in html
     assert "hidden@example.org" not in html
     assert "order_amount is negative: -1" in html
