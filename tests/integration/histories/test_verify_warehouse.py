@@ -125,7 +125,7 @@ def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guar
         "select subject, status, observed from ops.check_result where check_name = 'drift' and run_id = 'a_check'"
     ).fetchall()
     # Each mart as built and as published; dimensions and facts; what core derives from keys and facts.
-    assert len(judged) == 2 * 13 + 7 + 6
+    assert len(judged) == 2 * 13 + 7 + 8
     assert {(subject, observed) for subject, status, observed in judged if status == "fail"} == {
         ("core.fact_sales", 1),
         ("core.dim_customer", 1),
