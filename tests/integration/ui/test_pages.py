@@ -374,8 +374,9 @@ def test_the_calendar_tells_loaded_late_missing_refused_dirty_and_published() ->
 
 
 def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load_a_day(
-    client: TestClient, filled: Callable[[str], str]
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0)
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         owner.execute(
             "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
