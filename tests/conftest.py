@@ -101,7 +101,8 @@ def state() -> State:
     """Ports and passwords of the tests' services."""
     state = State.create()
     for name in PORTS:
-        # Of those that no system gives away by itself; any of them, since others may start stacks at the same time.
+        # Any, since others may start at this moment too; but none that the system may give to a connection before the
+        # service is there.
         state.ports[name] = choose_port(name, random.randrange(10_000, 32_000))
     state.save()
     return state

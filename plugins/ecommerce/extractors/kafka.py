@@ -22,6 +22,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from ecommerce import faults
 from ecommerce.errors import SourceError
 from ecommerce.loading.ledger import Positions
 from ecommerce.sources import Source
@@ -131,6 +132,7 @@ class KafkaReader:
                     del open_ends[partition]
                     consumer.incremental_unassign([TopicPartition(self.topic, partition)])
         self.positions = {self.topic: {partition: end for partition, (_, end) in ranges.items()}}
+        faults.point("topic_read")
 
     def _ranges(self, consumer: Consumer, resume: Positions) -> dict[int, tuple[int, int]]:
         """Partition → offsets ``[begin, end)`` to read."""
