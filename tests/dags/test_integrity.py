@@ -11,6 +11,7 @@ import pytest
 from dbt.compilation import Linker
 
 from ecommerce.dbt_project import MANIFEST
+from ecommerce.sensors import read_checks
 from ecommerce.sources import SOURCES
 from include.demo.state import ROOT
 
@@ -29,7 +30,12 @@ def dags():
 
 
 def test_every_dag_is_there(dags) -> None:
-    assert set(dags) == {"ecommerce_warehouse", "verify_warehouse", *(f"extract_{source}" for source in SOURCES)}
+    assert set(dags) == {
+        "ecommerce_warehouse",
+        "verify_warehouse",
+        "replay_quarantine",
+        *(f"extract_{source}" for source in SOURCES),
+    }
 
 
 def test_dags_say_what_they_are(dags) -> None:
@@ -37,7 +43,8 @@ def test_dags_say_what_they_are(dags) -> None:
         assert dag.doc_md, dag.dag_id
         assert "ecommerce" in dag.tags, dag.dag_id
         assert dag.catchup is False, dag.dag_id
-        assert ("days" if dag.dag_id == "verify_warehouse" else "start_date") in dag.params, dag.dag_id
+        form = {"verify_warehouse": "days", "replay_quarantine": "source"}
+        assert form.get(dag.dag_id, "start_date") in dag.params, dag.dag_id
 
 
 def test_tasks_have_owner_timeout_and_retries(dags) -> None:
@@ -55,7 +62,7 @@ def test_the_way_of_the_data(dags) -> None:
     assert dag.get_task("window").downstream_task_ids == extracts
     assert dag.get_task("claim").upstream_task_ids == extracts
     quality = {task.task_id for task in dag.tasks if task.task_id.startswith("quality.")}
-    assert len(quality) == 4
+    assert quality == {f"quality.{check}" for check in read_checks().checks}
     assert dag.get_task("refresh_marts").upstream_task_ids == quality
     assert dag.get_task("refresh_marts").downstream_task_ids == set()
 
