@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import time
@@ -26,6 +25,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from ecommerce import faults
 from ecommerce.errors import SourceError
+from ecommerce.extractors.texts import readable, storable
 from ecommerce.loading.positions import COMPACTION, RETENTION, TRANSACTION, Gap, Positions, TopicRead
 from ecommerce.sources import Source
 from ecommerce.windows import Window
@@ -255,13 +255,13 @@ class KafkaReader:
             "partition": message.partition(),
             "offset": message.offset(),
             "published_at": published,
-            "key": _readable(message.key()),
-            "value": _readable(message.value()),
+            "key": readable(message.key()),
+            "value": readable(message.value()),
         }
         headers: Any = message.headers()
         if headers:
             # A list, since a name may come twice.
-            payload["headers"] = [[_readable(name.encode()), _readable(value)] for name, value in headers]
+            payload["headers"] = [[readable(name.encode()), readable(value)] for name, value in headers]
         return [
             *fields,
             message.topic(),
@@ -290,7 +290,7 @@ def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str |
         text = document.get(name)
         if text is not None and not isinstance(text, str):
             return nothing, f"{name} is not a text but {type(text).__name__}"
-        if text is not None and not _storable(text):
+        if text is not None and not storable(text):
             return nothing, f"{name} holds a character that Postgres cannot store"
     return [document.get(name) for name in names], None
 
@@ -299,19 +299,3 @@ _BEGINS_AGAIN = (
     "raw holds other messages under the offsets that it gives out now, so nothing was loaded; what to do is in "
     "docs/kafka.md, 'A topic that begins again'"
 )
-
-
-def _storable(text: str) -> bool:
-    # NUL, and lone surrogates that JSON can spell but UTF-8 cannot.
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _readable(value: bytes | None) -> Any:
-    """Bytes as text where Postgres can store it, otherwise as base64, so that nothing of a refused message is lost."""
-    if value is None:
-        return None
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
-    return text if _storable(text) else {"base64": base64.b64encode(value).decode()}
