@@ -35,7 +35,7 @@ begin
         grant usage on schema marts, core, raw, ops to inspector;
         grant select on all tables in schema marts, core, raw, ops to inspector;
         alter default privileges in schema marts, core, ops grant select on tables to inspector;
-        revoke select on raw.customer, ops.quarantine from inspector;
+        revoke select on raw.customer, ops.quarantine, ops.check_failure from inspector;
         grant select (
             customer_id, customer_name, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
         ) on raw.customer to inspector;
