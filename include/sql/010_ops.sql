@@ -23,6 +23,7 @@ create table if not exists ops.load_batch (
     check (window_start < window_end),
     check (status <> 'loaded' or rows_read = rows_loaded + rows_unchanged + rows_quarantined)
 );
+alter table ops.load_batch add column if not exists rows_refused bigint not null default 0; -- known ones included
 alter table ops.load_batch add column if not exists bytes_read bigint not null default 0;
 alter table ops.load_batch add column if not exists seconds numeric
     generated always as (round(extract(epoch from finished_at - started_at), 3)) stored;
@@ -50,7 +51,23 @@ create table if not exists ops.kafka_offset (
     "partition" integer not null,
     next_offset bigint not null,
     batch_id bigint not null references ops.load_batch,
+    topic_id text, -- the broker's own, which another topic of that name would not have
     primary key (topic, "partition")
+);
+alter table ops.kafka_offset add column if not exists topic_id text;
+
+-- Offsets, both inclusive, under which the warehouse found no message and never held one.
+create table if not exists ops.kafka_gap (
+    topic text not null,
+    "partition" integer not null,
+    first_offset bigint not null,
+    last_offset bigint not null,
+    -- 'retention': lost; 'transaction': nothing was there to read; 'compaction or transaction': it cannot be told
+    cause text not null check (cause in ('retention', 'transaction', 'compaction or transaction')),
+    batch_id bigint not null references ops.load_batch,
+    noticed_at timestamptz not null,
+    primary key (topic, "partition", first_offset),
+    check (first_offset <= last_offset)
 );
 
 create table if not exists ops.quarantine (
@@ -60,8 +77,12 @@ create table if not exists ops.quarantine (
     reason text not null,
     payload jsonb not null,
     quarantined_at timestamptz not null,
-    replayed_at timestamptz
+    replayed_at timestamptz, -- since then raw holds it
+    replayed_batch_id bigint references ops.load_batch,
+    corrected jsonb -- what a person has written in place of a message's value, for `replay_quarantine` to take
 );
+alter table ops.quarantine add column if not exists replayed_batch_id bigint references ops.load_batch;
+alter table ops.quarantine add column if not exists corrected jsonb;
 create index if not exists quarantine_batch on ops.quarantine (batch_id);
 -- Finds a refusal again when the same bad row is read again.
 create index if not exists quarantine_payload on ops.quarantine (source, md5(payload::text));
@@ -88,6 +109,11 @@ create table if not exists ops.build (
     is_published boolean not null default false
 );
 create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
+-- What the run left as it was, because it could not load every source that it was to read: those sources, the models
+-- that depend on them, and the sources whose marks stay for the next run, since a model that follows them was left out.
+alter table ops.build add column if not exists failed_sources text[] not null default '{}';
+alter table ops.build add column if not exists left_out text[] not null default '{}';
+alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
 
 -- "Today" for every model: fixed by the build that is under way, otherwise the last day that sales have loaded.
 create or replace view ops.as_of as
@@ -214,6 +240,14 @@ create table if not exists ops.check_result (
     message text not null
 );
 create index if not exists check_result_run on ops.check_result (run_id);
+create index if not exists check_result_subject on ops.check_result (check_name, subject, checked_at);
+
+-- Rows at fault, as they were when a check judged: capped, and never overwritten by a later one.
+create table if not exists ops.check_failure (
+    check_result_id bigint not null references ops.check_result,
+    bad_row jsonb not null
+);
+create index if not exists check_failure_result on ops.check_failure (check_result_id);
 
 create table if not exists ops.publication (
     publication_id bigint not null,
@@ -226,3 +260,20 @@ create table if not exists ops.publication (
     primary key (publication_id, mart)
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
+-- `undo_by` says how the publication of this mart is undone: by the rows in `publication_delta`, by emptying what was
+-- empty before, or not at all, since the table was made anew. The checksum is of the rows afterwards, over `columns`.
+alter table ops.publication add column if not exists as_of_date date;
+alter table ops.publication add column if not exists undo_by text check (undo_by in ('rows', 'emptying', 'nothing'));
+alter table ops.publication add column if not exists columns text[];
+alter table ops.publication add column if not exists checksum numeric;
+alter table ops.publication add column if not exists restores bigint; -- a rollback: the publication it went back to
+create index if not exists publication_mart on ops.publication (mart, publication_id desc);
+
+-- What the last publications replaced: a row as it was before, by its key; null of a row that was not there.
+create table if not exists ops.publication_delta (
+    publication_id bigint not null,
+    mart text not null,
+    key jsonb not null,
+    old_row jsonb
+);
+create index if not exists publication_delta_mart on ops.publication_delta (mart, publication_id);

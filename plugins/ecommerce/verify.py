@@ -27,7 +27,7 @@ from ecommerce.building.invocation import run_dbt
 from ecommerce.dbt_project import DBT_PROJECT
 from ecommerce.errors import BuildError
 from ecommerce.lease import NOT_PUBLISHED
-from ecommerce.sensors.base import Judgement
+from ecommerce.quality.base import Judgement
 from ecommerce.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ def _scratch(connection: Connection, as_of: date | None) -> Iterator[None]:
         connection.execute("insert into verify_staging.stg_as_of values (%s)", [as_of])
         connection.execute("create table verify_staging.stg_claimed_days (source_name text, claimed_day date)")
         connection.execute("create table verify_staging.stg_claimed_customers (customer_id text)")
+        connection.execute("create table verify_staging.stg_claimed_products (product_id text)")
         yield
     finally:
         connection.execute(drop)

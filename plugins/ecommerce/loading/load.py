@@ -18,11 +18,12 @@ from psycopg import Connection, sql
 
 from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow
-from ecommerce.loading import drift, land, ledger, validate
+from ecommerce.loading import drift, land, ledger, positions, quarantine, validate
 from ecommerce.loading.drift import FoundType
 from ecommerce.loading.fingerprint import Fingerprint
 from ecommerce.loading.land import GOOD, STAGE, Extent, Landed
-from ecommerce.loading.ledger import Batch, Positions, RunIdentity
+from ecommerce.loading.ledger import Batch, RunIdentity
+from ecommerce.loading.positions import Gap, Positions, TopicRead
 from ecommerce.sources import Landing, Source
 from ecommerce.windows import Window
 
@@ -37,6 +38,9 @@ ANALYZE_ROWS = 1_000
 #: An empty raw table is indexed after it was filled when the source holds more rows than this.
 LARGE = 100_000
 
+#: So many lost ranges of offsets are named in a result; all are in ops.kafka_gap.
+LOST_SHOWN = 20
+
 #: A block of Postgres COPY text, or one row of texts.
 Chunk = bytes | bytearray | memoryview | Sequence[str | None]
 
@@ -49,8 +53,8 @@ class Reader(Protocol):
         """Names of the staged columns, in the order of the chunks' values."""
 
     @property
-    def positions(self) -> Mapping[str, Mapping[int, int]]:
-        """Topic → partition → next offset, once everything was read; empty where the source has none."""
+    def topics(self) -> Sequence[TopicRead]:
+        """How the read leaves the topics, once everything was read; empty where the source has none."""
 
     def read(self, resume: Positions) -> Iterator[Chunk]:
         """
@@ -96,6 +100,18 @@ class VouchingReader(Protocol):
         """Rows that do not pass, of some days or of the whole window, as COPY text."""
 
 
+@runtime_checkable
+class AppendingReader(Protocol):
+    """A reader of what is only ever appended, that knows of most rows that they are good and new to raw."""
+
+    @property
+    def begun(self) -> Sequence[tuple[str, int, int]]:
+        """Topic, partition and first offset of what was read."""
+
+    def appended(self, resume: Positions, lineage: Sequence[str]) -> Iterator[bytes]:
+        """Those rows, with these constants, as COPY text; `Reader.read` gives the others afterwards."""
+
+
 class _NeedsAllRows(Exception):
     """A short cut does not lead to the end: the window has to be read whole and compared row by row."""
 
@@ -116,6 +132,10 @@ class LoadResult:
     rows_removed: int
     days_marked: int
     seconds: float
+    #: Rows that were refused before, and that raw holds now.
+    rows_replayed: int = 0
+    #: Offsets of a topic that are lost, the first of them, in words.
+    lost: tuple[str, ...] = ()
     dry_run: bool = False
     is_of_earlier_try: bool = False
 
@@ -147,6 +167,10 @@ class LoadResult:
         end = "; dry run, rolled back" if self.dry_run else f"; batch {self.batch_id}"
         if self.is_of_earlier_try:
             end += ", which an earlier try had committed: nothing was read again"
+        if self.rows_replayed:
+            end += f"; {self.rows_replayed:,} rows that were refused before are replayed"
+        if self.lost:
+            end += f"; LOST BEFORE THEY WERE READ: {'; '.join(self.lost)}"
         return (
             f"{self.source} {self.window_start} to {self.window_end} (exclusive): {self.rows_read:,} rows read, "
             f"{self.rows_loaded:,} loaded, {self.rows_unchanged:,} unchanged, {self.rows_quarantined:,} quarantined, "
@@ -259,6 +283,8 @@ class _Load:
             is_all = straight and vouched == self.reader.rows()
             doubtful = iter(()) if is_all or days == [] else self.reader.doubtful(days)
         else:
+            if isinstance(self.reader, AppendingReader):
+                vouched = self._copy_appended(self.reader)
             doubtful = self.reader.read(Positions(self.connection))
         staged = self._stage(doubtful)
         read = spared + vouched + staged
@@ -273,17 +299,23 @@ class _Load:
         if not straight:
             refused += self._accept(staged - refused)
         self._judge_refusals(read, refused)
-        quarantined = ledger.quarantine(self.connection, self.source, STAGE, self.batch_id) if refused else 0
+        quarantined = quarantine.put_aside(self.connection, self.source, STAGE, self.batch_id) if refused else 0
         faults.point("quarantined")
         landed = (
             land.landed_straight(self.connection, self.source, self.extent, self.batch_id, vouched)
             if straight
             else land.land(self.connection, self.source, self.extent, self.batch_id)
         )
-        for topic, positions in self.reader.positions.items():
-            ledger.store_positions(self.connection, topic, positions, self.batch_id)
+        if isinstance(self.reader, AppendingReader):
+            landed = land.with_appended(self.connection, self.source, self.batch_id, landed, vouched, self.reader.begun)
+        gaps = [
+            (topic.topic, gap)
+            for topic in self.reader.topics
+            for gap in positions.store(self.connection, topic, self.batch_id)
+        ]
+        replayed = quarantine.settle(self.connection, self.source, STAGE, self.extent, self.batch_id)
         faults.point("landed")
-        result = self._close(read, landed, quarantined)
+        result = self._close(read, landed, refused, quarantined, replayed, _in_words(gaps))
         faults.point("before_commit")
         return result
 
@@ -329,6 +361,14 @@ class _Load:
             return 0
         columns = [column.name for column in self.source.columns]
         return self._copy(GOOD, columns, reader.vouched(self.extent.days, []), "binary")
+
+    def _copy_appended(self, reader: AppendingReader) -> int:
+        """Rows that are certainly good and new into raw itself."""
+        columns = [*(column.name for column in self.source.loaded_columns), "_batch_id", "_loaded_at"]
+        row = self.connection.execute("select now()::text").fetchone()
+        lineage = [str(self.batch_id), row[0] if row else "now"]
+        rows = reader.appended(Positions(self.connection), lineage)
+        return self._copy(sql.Identifier("raw", self.source.name), columns, rows, "text")
 
     def _stage(self, chunks: Iterator[Chunk]) -> int:
         """Everything that the reader does not vouch for, as text; the number of rows."""
@@ -432,7 +472,9 @@ class _Load:
                 f"{reasons}"
             )
 
-    def _close(self, read: int, landed: Landed, quarantined: int) -> LoadResult:
+    def _close(
+        self, read: int, landed: Landed, refused: int, quarantined: int, replayed: int, lost: tuple[str, ...]
+    ) -> LoadResult:
         unchanged = read - landed.loaded - quarantined
         ledger.close_batch(
             self.connection,
@@ -442,7 +484,8 @@ class _Load:
             read=read,
             loaded=landed.loaded,
             unchanged=unchanged,
-            refused=quarantined,
+            quarantined=quarantined,
+            refused=refused,
             removed=landed.removed,
         )
         return LoadResult(
@@ -458,8 +501,16 @@ class _Load:
             rows_removed=landed.removed,
             days_marked=landed.days,
             seconds=round(time.monotonic() - self.started, 3),
+            rows_replayed=replayed,
+            lost=lost,
             dry_run=self.dry_run,
         )
+
+
+def _in_words(gaps: Sequence[tuple[str, Gap]]) -> tuple[str, ...]:
+    lost = [f"{topic}[{gap.partition}] {gap.first}-{gap.last} ({gap.cause})" for topic, gap in gaps if gap.is_loss]
+    more = (f"{len(lost) - LOST_SHOWN} more",) if len(lost) > LOST_SHOWN else ()
+    return (*lost[:LOST_SHOWN], *more)
 
 
 def _closable(chunks: Iterator[Chunk]) -> Any:

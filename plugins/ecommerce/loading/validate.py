@@ -54,7 +54,8 @@ _KNOWN_DAY = f"is outside the calendar {CALENDAR[0]} to {CALENDAR[1]}"
 
 #: Per kind, the tests a value must pass, in order; the first that it fails is the reason.
 _TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
-    Kind.TEXT: (),
+    # Texts become keys of indexes, in raw and in the marts, and no index takes an endless one.
+    Kind.TEXT: (("octet_length({value}) <= 1000", "is longer than 1,000 bytes"),),
     Kind.INTEGER: (_INTEGER_FORM,),
     Kind.LONG: (("pg_input_is_valid({value}, 'bigint')", "is not a whole number"),),
     Kind.COUNT: (_INTEGER_FORM, _NOT_NEGATIVE),
@@ -108,7 +109,7 @@ _INT4 = "{value} between -2147483648 and 2147483647"
 #: Per kind, the same of a value that has its type: all true exactly where `_TESTS` have nothing to say. NaN is greater
 #: than any number, and infinity than any date.
 _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
-    Kind.TEXT: (),
+    Kind.TEXT: ("octet_length({value}::text) <= 1000",),
     Kind.INTEGER: (_INT4,),
     Kind.LONG: (),
     Kind.COUNT: (_INT4, "{value} >= 0"),
@@ -131,7 +132,7 @@ def passes(source: Source, found: Mapping[str, str]) -> sql.Composed:
 
     :param found: column → type at the source (`pg_type.typname`), each one of `FOUND_TYPES`
     """
-    conditions = [
+    conditions: list[sql.Composable] = [
         condition
         for column in source.columns
         # What decides the window lies inside it.
@@ -235,18 +236,14 @@ def _is_trimmed(source: Source, column: Column) -> bool:
 def _passes(column: Column, found: str) -> sql.Composed | None:
     """A column's condition, or None where its type leaves nothing to ask. Null does not pass where it is compared."""
     value = sql.Identifier(column.name)
-    if column.kind is Kind.TEXT:
-        # Not blank; nearly every text shows that by its first character, and need not be trimmed.
-        return (
-            sql.SQL("({0}::text collate \"C\" >= '!' or btrim({0}::text) <> '')").format(value)
-            if column.required
-            else None
-        )
     tests = [
         test.replace("{value}", "{value}::numeric") if "Infinity" in test and found in _INTEGERS else test
         for test in _TYPED_TESTS[column.kind]
         if not (test == _INT4 and found in ("int2", "int4"))
     ]
+    if column.kind is Kind.TEXT and column.required:
+        # Not blank; nearly every text shows that by its first character, and need not be trimmed.
+        tests.insert(0, "({value}::text collate \"C\" >= '!' or btrim({value}::text) <> '')")
     if not tests:
         return sql.SQL("{} is not null").format(value) if column.required else None
     condition = sql.SQL(" and ").join(sql.SQL(test).format(value=value) for test in tests)

@@ -10,7 +10,7 @@ import pytest
 
 from ecommerce.errors import LoaderFenced, SourceError
 from ecommerce.loading import LoadResult, RunIdentity, reach_back
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions
 from ecommerce.sources import SOURCES
 from ecommerce.windows import Window
 from tests.integration.support import Loader, Rows
@@ -143,14 +143,11 @@ def test_two_loads_of_one_source_queue_and_others_pass(
     )
 
 
-RETRY = {"dag_id": "a_dag", "run_id": "a_run"}
-
-
 def test_a_retry_finds_what_the_last_try_had_committed(loader: Loader) -> None:
-    first = loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity(**RETRY, try_number=1))
+    first = loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity("a_dag", "a_run", 1))
     marks = loader.rows("select * from ops.dirty_date")
     # The source has changed since, but this task has been done.
-    retry = loader.load("sales_fact", DAY, rows=ORDERS[:1], run=RunIdentity(**RETRY, try_number=2))
+    retry = loader.load("sales_fact", DAY, rows=ORDERS[:1], run=RunIdentity("a_dag", "a_run", 2))
     assert retry == replace(first, seconds=0.0, is_of_earlier_try=True)
     assert f"batch {first.batch_id}, which an earlier try had committed: nothing was read again" in str(retry)
     assert [status for status, *_ in batches(loader)] == ["loaded"]
@@ -166,7 +163,7 @@ def test_a_retry_finds_what_the_last_try_had_committed(loader: Loader) -> None:
     ],
 )
 def test_a_task_that_was_cleared_reads_anew(loader: Loader, run: RunIdentity) -> None:
-    loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity(**RETRY, try_number=1))
+    loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity("a_dag", "a_run", 1))
     assert loader.load("sales_fact", DAY, rows=ORDERS[:1], run=run).rows_removed == 2
 
 
@@ -176,8 +173,8 @@ def test_a_retry_of_a_try_that_failed_reads_anew(loader: Loader) -> None:
             raise SourceError("the line went dead")
 
     with pytest.raises(SourceError):
-        loader.load("sales_fact", DAY, reader=Failing(SOURCES["sales_fact"], ORDERS), run=RunIdentity(**RETRY))
-    assert loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity(**RETRY, try_number=2)).rows_loaded == 3
+        loader.load("sales_fact", DAY, reader=Failing(SOURCES["sales_fact"], ORDERS), run=RunIdentity("a_dag", "a_run"))
+    assert loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity("a_dag", "a_run", 2)).rows_loaded == 3
 
 
 @pytest.mark.parametrize(
