@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -25,10 +24,6 @@ from ecommerce.sources import Source
 from ecommerce.warehouse import postgres
 from ecommerce.windows import Window
 
-T = TypeVar("T")
-
-#: Seconds without a byte from a source that is sending rows, after which it is given up.
-SILENCE_TIMEOUT = 600.0
 #: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message.
 BLOCK = 256 * 1024
 #: Blocks that may wait between the connections of a parallel read and the one that writes.
@@ -298,22 +293,10 @@ def _blocks(connection: psycopg.Connection, query: sql.Composed) -> Generator[by
     with connection.cursor() as cursor, cursor.copy(query):
         is_over = False
         while not is_over:
-            block, is_over = _patiently(connection, _next_block(connection.pgconn))
+            block, is_over = connection.wait(_next_block(connection.pgconn))
             if block:
                 yield block
-        _patiently(connection, _end(connection.pgconn))
-
-
-def _patiently(connection: psycopg.Connection, work: Generator[Wait, Ready | int, T]) -> T:
-    started = time.monotonic()
-    try:
-        return connection.wait(work, timeout=SILENCE_TIMEOUT)
-    except psycopg.OperationalError:
-        if time.monotonic() - started < SILENCE_TIMEOUT:
-            raise
-        # There is nobody to be told that the COPY is over: psycopg would wait for the answer.
-        connection.close()
-        raise psycopg.OperationalError(f"no byte came from the server for {SILENCE_TIMEOUT:g} s") from None
+        connection.wait(_end(connection.pgconn))
 
 
 def _next_block(pgconn: Any) -> Generator[Wait, Ready | int, tuple[bytes, bool]]:

@@ -286,18 +286,3 @@ def test_one_of_several_connections_that_is_lost_fails_the_read(
         loader.load(replace(SOURCES["customer"], parallel_reads=3), "2024-03-01")
     assert loader.value("select count(*) from raw.customer") == 0
     assert threading.active_count() < 10
-
-
-def test_a_source_that_falls_silent_is_given_up(
-    loader: Loader, shop: psycopg.Connection, insert: Insert, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extractor, "SILENCE_TIMEOUT", 0.2)
-    insert("customer", customer_id="C1")
-    shop.execute(
-        "create function public.slow(n text) returns text language plpgsql as $$ begin perform pg_sleep(30);"
-        " return n; end $$; alter table customer rename to slow_customer;"
-        " create view customer as select slow(customer_id) as customer_id, customer_name, customer_email, start_date,"
-        "  end_date, status from slow_customer"
-    )
-    with pytest.raises(SourceError, match=r"reading 2024-03-01 .* failed: no byte came from the server for 0.2 s"):
-        loader.load("customer", "2024-03-01")
