@@ -260,6 +260,19 @@ create table if not exists ops.publication (
     primary key (publication_id, mart)
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
+
+-- Refused rows as the pages show them: without the e-mail address that a refused customer may have had.
+create or replace view ops.quarantine_shown as
+select
+    quarantine_id,
+    batch_id,
+    source,
+    reason,
+    case when jsonb_typeof(payload) = 'object' then payload - 'customer_email' else payload end as payload,
+    quarantined_at,
+    replayed_at
+from ops.quarantine;
+
 -- `undo_by` says how the publication of this mart is undone: by the rows in `publication_delta`, by emptying what was
 -- empty before, or not at all, since the table was made anew. The checksum is of the rows afterwards, over `columns`.
 alter table ops.publication add column if not exists as_of_date date;
