@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint lock
+.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint screenshots lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ lint: setup ## ruff, mypy, sqlfluff, dbt-score
 	@$(BIN)/sqlfluff lint --quiet include/dbt/models include/dbt/tests
 	@$(BIN)/dbt --quiet --warn-error parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt
 	@$(BIN)/dbt-score lint --manifest $(VENV)/dbt/manifest.json --show failing-items
+
+screenshots: setup ## pictures of the running demo's pages, for docs/screenshots; needs chromium
+	@PYTHONPATH=plugins $(BIN)/python -m tests.browser.screenshots
 
 lock: ## compile pyproject.toml into requirements.txt and requirements-dev.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.txt \

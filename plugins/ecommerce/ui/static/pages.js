@@ -43,7 +43,8 @@
       colorway: palette(),
       hovermode: plot.data.some((t) => t.type === "scatter" || t.type === "bar" && t.orientation !== "h") ? "x unified" : "closest",
       hoverlabel: { bgcolor: css("--card"), bordercolor: grid, font: { color: text, family: css("--font") } },
-      legend: { orientation: "h", y: -0.15, x: 0 },
+      // Below the names of categories, which are long and stand aslant.
+      legend: { orientation: "h", y: ((plot.layout || {}).xaxis || {}).type === "category" ? -0.35 : -0.15, x: 0 },
       separators: ".,",
       ...plot.layout,
       xaxis: axis((plot.layout || {}).xaxis), yaxis: axis((plot.layout || {}).yaxis),

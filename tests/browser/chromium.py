@@ -1,0 +1,43 @@
+"""The system's Chromium, and someone who is logged in to Airflow."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from include.demo.state import State
+
+#: Where Debian, others, or the environment have it; Playwright's own download is never used.
+PROGRAM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+#: Nothing but what a page asks for: no update, no sync, no look at Google's hosts.
+_ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A headless one."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=PROGRAM, args=_ARGUMENTS)
+        yield started
+        started.close()
+
+
+def log_in(context: BrowserContext, state: State) -> None:
+    """As the stack's admin, by the token that Airflow keeps in a cookie."""
+    who = {"username": "admin", "password": state.passwords["admin"]}
+    token = context.request.post(f"{state.airflow_url}/auth/token", data=who).json()["access_token"]
+    context.add_cookies([{"name": "_token", "value": token, "url": state.airflow_url}])
+
+
+def draw_all(page: Page) -> None:
+    """Scroll through the page, so that each chart is drawn, and back to its top."""
+    for chart in page.locator(".plot").all():
+        chart.scroll_into_view_if_needed()
+        chart.locator(".main-svg").first.wait_for()
+    page.evaluate("scrollTo(0, 0)")
