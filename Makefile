@@ -59,7 +59,7 @@ dbt: setup ## dbt's command line on the stack's warehouse: make dbt ARGS="build 
 	@$(STACK) dbt $(ARGS)
 
 test: setup ## all tests: unit, integration, whole DAG runs; under 15 minutes on 2 cores
-	@$(BIN)/python -m pytest tests/unit tests/integration tests/dags
+	@$(BIN)/python -m pytest tests/unit tests/integration tests/faults tests/dags
 
 check-real: setup ## marts against an independent computation: DATA=folder FROM= TO=
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"

@@ -106,6 +106,7 @@ class KafkaReader:
 
     def _read(self, consumer: Consumer, resume: Positions) -> Iterator[list[str | None]]:
         ranges = self._ranges(consumer, resume)
+        faults.point("topic_asked")
         open_ends = {partition: end for partition, (begin, end) in ranges.items() if begin < end}
         consumer.assign([TopicPartition(self.topic, p, ranges[p][0]) for p in open_ends])
         heard = time.monotonic()
