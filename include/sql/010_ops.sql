@@ -23,7 +23,27 @@ create table if not exists ops.load_batch (
     check (window_start < window_end),
     check (status <> 'loaded' or rows_read = rows_loaded + rows_unchanged + rows_quarantined)
 );
+alter table ops.load_batch add column if not exists bytes_read bigint not null default 0;
+alter table ops.load_batch add column if not exists seconds numeric
+    generated always as (round(extract(epoch from finished_at - started_at), 3)) stored;
+alter table ops.load_batch add column if not exists rows_per_second numeric
+    generated always as (round(rows_read / nullif(extract(epoch from finished_at - started_at), 0))) stored;
 create index if not exists load_batch_source_window on ops.load_batch (source, status, window_end);
+
+-- Columns that a source's table has gained, lost or retyped, each noted once.
+create table if not exists ops.schema_change (
+    source text not null,
+    column_name text not null,
+    change text not null check (change in ('new', 'missing', 'retyped')),
+    expected text, -- the type that raw has; null of a new column
+    found text, -- the type at the source; null of a missing one
+    policy text not null check (policy in ('ignore', 'evolve', 'fail')),
+    batch_id bigint not null references ops.load_batch,
+    noticed_at timestamptz not null,
+    last_batch_id bigint not null references ops.load_batch,
+    last_seen_at timestamptz not null,
+    unique nulls not distinct (source, column_name, change, found)
+);
 
 create table if not exists ops.kafka_offset (
     topic text not null,

@@ -15,12 +15,20 @@ class SourceError(WarehouseError):
     """A source could not be read: no connection, a missing table or column, an API that refuses."""
 
 
+class SchemaDrift(SourceError):
+    """A source's table lost a column or gave one another type; `raw` was not touched."""
+
+
 class EmptySource(SourceError):
     """A whole-table source came back without a single row, which would delete every key it holds."""
 
 
 class QuarantineOverflow(WarehouseError):
     """More than the source's share of rows was refused; the load was rolled back whole."""
+
+
+class LoaderFenced(WarehouseError):
+    """This loader was declared dead or lost its lock; what it read was rolled back."""
 
 
 class LeaseLost(WarehouseError):

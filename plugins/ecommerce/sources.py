@@ -50,6 +50,13 @@ class Landing(Enum):
     VERSION_LOG = "version_log"
 
 
+class NewColumns(Enum):
+    """What becomes of a column that a source's table has gained. One that is gone or retyped always fails the load."""
+
+    IGNORE = "ignore"
+    EVOLVE = "evolve"  # raw gets the column
+
+
 @dataclass(frozen=True)
 class Touch:
     """Where a version of a key shows in facts: the raw table, the column that holds the key, the day it counts on."""
@@ -74,6 +81,10 @@ class Source:
     :param change_time: column with the source's own change date (`version_log`); None: when it was read
     :param touches: facts whose days a new version of a key changes (`version_log`)
     :param lineage: columns the reader adds and raw keeps, beside the business columns
+    :param lookback_days: so many days before the window are read again with it, as far back as they were read before:
+        a slow transaction may have committed rows into a window that was read already (`replace_window`)
+    :param parallel_reads: connections that share a read of a Postgres table, all in one snapshot
+    :param new_columns: what becomes of columns that the source's table gains
     :param max_refused_share: above this share of refused rows (0-1) the load fails ...
     :param max_refused_rows: ... when there are more refused rows than this
     """
@@ -90,6 +101,9 @@ class Source:
     change_time: str | None = None
     touches: Sequence[Touch] = field(default=())
     lineage: Sequence[Column] = field(default=())
+    lookback_days: int = 3
+    parallel_reads: int = 1
+    new_columns: NewColumns = NewColumns.IGNORE
     max_refused_share: float = 0.2
     max_refused_rows: int = 10
 

@@ -20,8 +20,9 @@ Row = Mapping[str, str | None]
 _EMPTY = "; ".join(
     f"delete from {table}"
     for table in (
-        "ops.quarantine", "ops.kafka_offset", "ops.dirty_date", "ops.load_batch", "ops.build", "ops.check_result",
-        "ops.claimed_date", "ops.rebuild", "ops.publication", *(f"raw.{source}" for source in SOURCES),
+        "ops.quarantine", "ops.kafka_offset", "ops.dirty_date", "ops.schema_change", "ops.load_batch", "ops.build",
+        "ops.check_result", "ops.claimed_date", "ops.rebuild", "ops.publication",
+        *(f"raw.{source}" for source in SOURCES),
     )
 )  # fmt: skip
 

@@ -1,57 +1,309 @@
-"""Read a Postgres table, whole or by window, as blocks of COPY text in one consistent snapshot."""
+"""Read a Postgres table, whole or by window, in one consistent snapshot, over one connection or several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import date, timedelta
+from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import ExecStatus
+from psycopg.waiting import Ready, Wait
 
 from ecommerce.errors import SourceError
+from ecommerce.loading.drift import FoundType
+from ecommerce.loading.fingerprint import FIRST_VERSION, Fingerprint, fingerprints
 from ecommerce.loading.ledger import Positions
+from ecommerce.loading.validate import passes, typed
 from ecommerce.sources import Source
 from ecommerce.warehouse import postgres
 from ecommerce.windows import Window
 
+#: Seconds without a byte from a source that is sending rows, after which it is given up.
+SILENCE_TIMEOUT = 600.0
+#: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message.
+BLOCK = 256 * 1024
+#: Blocks that may wait between the connections of a parallel read and the one that writes.
+QUEUED_BLOCKS = 32
+
+#: What frames the rows of COPY's binary format (Postgres' documentation of COPY, "Binary Format").
+_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
+_TRAILER = b"\xff\xff"
+
 
 class PostgresReader:
     """
-    One table of a source database, each value as Postgres' own text.
+    One table of a source database.
 
-    :raises SourceError: on reading: no connection, a missing table or column, a lost server
+    The source judges its own rows by the registry's rules: `vouched` gives those that pass, typed, as binary COPY;
+    `read` gives all others, each value as Postgres' own text. Both and what else is asked are about one snapshot.
+
+    :raises SourceError: on reading: no connection, a missing table, a lost server
     """
 
     positions: Mapping[str, Mapping[int, int]] = {}
 
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source
-        self.columns = [column.name for column in source.columns]
         self._window = window
+        self._found: Mapping[str, FoundType] = {}
+        self._connection: psycopg.Connection | None = None
 
-    def read(self, resume: Positions) -> Iterator[bytes | bytearray | memoryview]:
-        """COPY blocks of the table's rows; only the window's where the source has a window column."""
-        with postgres(self.source.connection) as connection:
+    @property
+    def columns(self) -> Sequence[str]:
+        """The business columns."""
+        return [column.name for column in self.source.columns]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that is asked inside is answered from one moment of the source."""
+        with postgres(self.source.connection) as connection, self._explained(), connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            self._connection = connection
+            self._found = self._shape()
             try:
-                with connection.transaction(), connection.cursor() as cursor:
-                    cursor.execute("set transaction isolation level repeatable read, read only")
-                    with cursor.copy(self._query()) as copy:
-                        yield from copy
-            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-                raise SourceError(
-                    f"{self.source.name}: the table at the connection {self.source.connection!r} is not what was "
-                    f"expected: {error.diag.message_primary}; expected columns: {', '.join(self.columns)}"
-                ) from error
-            except psycopg.Error as error:
-                raise SourceError(
-                    f"{self.source.name}: reading {self._window} at the connection {self.source.connection!r} "
-                    f"failed: {str(error).strip()}"
-                ) from error
+                yield
+            finally:
+                self._connection = None
 
-    def _query(self) -> sql.Composed:
-        columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in self.columns)
-        query = sql.SQL("select {} from {}").format(columns, sql.Identifier("public", self.source.name))
-        if self.source.window_column:
-            query += sql.SQL(" where {column} >= {start} and {column} < {end}").format(
-                column=sql.Identifier(self.source.window_column), start=self._window.start, end=self._window.end
+    @property
+    def found(self) -> Mapping[str, FoundType]:
+        """The table's columns with their types."""
+        return self._found
+
+    def is_large(self, rows: int) -> bool:
+        """Whether the table had more rows than that when it was last analysed."""
+        found = self._at_source.execute(
+            "select reltuples > %s from pg_class where oid = to_regclass(%s)", [rows, f"public.{self.source.name}"]
+        ).fetchone()
+        return bool(found and found[0])
+
+    def fingerprints(self, seed: int) -> dict[date, Fingerprint] | None:
+        """Of the rows that pass, by day of the window; None where the source is too old to compute them."""
+        if self._at_source.info.server_version < FIRST_VERSION:
+            return None
+        with self._explained():
+            return fingerprints(
+                self._at_source,
+                self.source,
+                self._table,
+                [typed(self.source, column, self._found[column.name].name) for column in self.source.columns],
+                seed,
+                inside=self._inside(None),
+                passes=self._passes,
             )
-        return sql.SQL("copy ({}) to stdout").format(query)
+
+    def vouched(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
+        """
+        The rows that pass, as blocks of binary COPY.
+
+        :param days: only these days of the window; None: all of it
+        :param lineage: constants that follow the business columns in each row
+        """
+        values = sql.SQL(", ").join(
+            [*(typed(self.source, column, self._found[column.name].name) for column in self.source.columns), *lineage]
+        )
+        queries = [
+            sql.SQL("copy (select {} from {} where {} and {}) to stdout (format binary)").format(
+                values, self._table, part, self._passes
+            )
+            for part in self._parts(days)
+        ]
+        yield _HEADER
+        with self._explained():
+            if len(queries) == 1:
+                yield from _rows(self._at_source, queries[0])
+            else:
+                yield from self._side_by_side(queries)
+        yield _TRAILER
+
+    def read(self, resume: Positions) -> Iterator[bytes]:
+        """The rows of the window that do not pass, as blocks of COPY text."""
+        values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in self.columns)
+        query = sql.SQL("copy (select {} from {} where {} and ({}) is not true) to stdout").format(
+            values, self._table, self._inside(None), self._passes
+        )
+        with self._explained():
+            yield from _blocks(self._at_source, query)
+
+    @property
+    def _at_source(self) -> psycopg.Connection:
+        if self._connection is None:
+            raise RuntimeError("a PostgresReader is read inside its snapshot()")
+        return self._connection
+
+    @property
+    def _table(self) -> sql.Identifier:
+        return sql.Identifier("public", self.source.name)
+
+    @property
+    def _passes(self) -> sql.Composed:
+        return passes(self.source, {name: kind.name for name, kind in self._found.items()})
+
+    def _shape(self) -> dict[str, FoundType]:
+        columns = self._at_source.execute(
+            "select attribute.attname::text,"
+            # An enum is read as text; of a domain, what it is made of.
+            " case when base.typtype = 'e' then 'text' else base.typname::text end,"
+            " format_type(attribute.atttypid, attribute.atttypmod)"
+            " from pg_attribute as attribute"
+            " inner join pg_type as kind on kind.oid = attribute.atttypid"
+            " inner join pg_type as base"
+            "  on base.oid = case when kind.typtype = 'd' then kind.typbasetype else kind.oid end"
+            " where attribute.attrelid = to_regclass(%s) and attribute.attnum > 0 and not attribute.attisdropped"
+            " order by attribute.attnum",
+            [f"public.{sql.Identifier(self.source.name).as_string()}"],
+        ).fetchall()
+        if not columns:
+            raise SourceError(
+                f"{self.source.name}: there is no table public.{self.source.name} at the connection "
+                f"{self.source.connection!r}; expected one with the columns {', '.join(self.columns)}"
+            )
+        return {name: FoundType(kind, spelled) for name, kind, spelled in columns}
+
+    def _inside(self, days: Collection[date] | None) -> sql.Composable:
+        if not self.source.window_column:
+            return sql.SQL("true")
+        column = sql.Identifier(self.source.window_column)
+        first, end = self._window.start, self._window.end
+        if days is not None:
+            first, end = min(days), max(days) + timedelta(days=1)
+        inside = sql.SQL("{column} >= {first} and {column} < {end}").format(
+            column=column, first=sql.Literal(first), end=sql.Literal(end)
+        )
+        if days is None or len(days) == (end - first).days:
+            return inside
+        return sql.SQL("{} and {}::date = any({})").format(inside, column, sql.Literal(list(days)))
+
+    def _parts(self, days: Collection[date] | None) -> list[sql.Composable]:
+        """Conditions that share the rows out among the connections of a parallel read."""
+        n = self.source.parallel_reads
+        if n == 1:
+            return [self._inside(days)]
+        if self.source.window_column:
+            each = sorted(self._window.days if days is None else days)
+            # As many days each, the first ones a day more.
+            bounds = [len(each) * k // n for k in range(n + 1)]
+            return [self._inside(each[a:b]) for a, b in itertools.pairwise(bounds) if a < b]
+        key = sql.SQL(", ").join(map(sql.Identifier, self.source.key))
+        return [sql.SQL("abs(hashtext(row({})::text) % {}) = {}").format(key, n, k) for k in range(n)]
+
+    def _side_by_side(self, queries: Sequence[sql.Composed]) -> Iterator[bytes]:
+        """The rows of several queries, each over a connection of its own, all from this snapshot."""
+        row = self._at_source.execute("select pg_export_snapshot()").fetchone()
+        snapshot = row[0] if row else None
+        blocks: queue.Queue[bytes | Exception | None] = queue.Queue(QUEUED_BLOCKS)
+        is_given_up = threading.Event()
+
+        def put(block: bytes | Exception | None) -> None:
+            while not is_given_up.is_set():
+                try:
+                    return blocks.put(block, timeout=1)
+                except queue.Full:
+                    continue
+
+        def read(query: sql.Composed) -> None:
+            try:
+                with postgres(self.source.connection) as connection, connection.transaction():
+                    connection.execute("set transaction isolation level repeatable read, read only")
+                    connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
+                    with closing(_rows(connection, query)) as rows:
+                        for block in rows:
+                            if is_given_up.is_set():
+                                return
+                            put(block)
+                put(None)
+            except Exception as error:
+                put(error)
+
+        threads = [threading.Thread(target=read, args=(query,), daemon=True) for query in queries]
+        for thread in threads:
+            thread.start()
+        open_reads = len(threads)
+        try:
+            while open_reads:
+                block = blocks.get()
+                if block is None:
+                    open_reads -= 1
+                elif isinstance(block, Exception):
+                    raise block
+                else:
+                    yield block
+        finally:
+            is_given_up.set()
+            for thread in threads:
+                thread.join()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise SourceError(
+                f"{self.source.name}: reading {self._window} at the connection {self.source.connection!r} "
+                f"failed: {str(error).strip()}"
+            ) from error
+
+
+def _rows(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:
+    """Blocks of whole rows of a binary COPY, without what frames them."""
+    held: bytes | None = None
+    with closing(_blocks(connection, query)) as blocks:
+        for block in blocks:
+            if held is None:
+                held = block[len(_HEADER) :]
+                continue
+            if held:
+                yield held
+            held = block
+    if held is None or not held.endswith(_TRAILER):
+        raise SourceError("the source ended a COPY in the middle")
+    if len(held) > len(_TRAILER):
+        yield held[: -len(_TRAILER)]
+
+
+def _blocks(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:
+    """What a COPY sends, many rows at a time: psycopg itself gives each row to Python."""
+    with connection.cursor() as cursor, cursor.copy(query):
+        is_over = False
+        while not is_over:
+            block, is_over = connection.wait(_next_block(connection.pgconn))
+            if block:
+                yield block
+        connection.wait(_end(connection.pgconn))
+
+
+def _next_block(pgconn: Any) -> Generator[Wait, Ready | int, tuple[bytes, bool]]:
+    rows: list[memoryview] = []
+    size = 0
+    heard = time.monotonic()
+    while size < BLOCK:
+        length, row = pgconn.get_copy_data(1)
+        if length > 0:
+            rows.append(row)
+            size += length
+        elif length < 0:
+            return b"".join(rows), True
+        elif rows:
+            break
+        else:
+            while not (yield Wait.R):
+                if time.monotonic() - heard > SILENCE_TIMEOUT:
+                    raise psycopg.OperationalError(f"no byte came from the server for {SILENCE_TIMEOUT:.0f} s")
+            pgconn.consume_input()
+    return b"".join(rows), False
+
+
+def _end(pgconn: Any) -> Generator[Wait, Ready | int, None]:
+    while pgconn.is_busy():
+        yield Wait.R
+        pgconn.consume_input()
+    while result := pgconn.get_result():
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)

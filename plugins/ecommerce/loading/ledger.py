@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from psycopg import Connection, sql
 from psycopg.pq import TransactionStatus
 
 from ecommerce import faults
-from ecommerce.sources import Source
+from ecommerce.errors import LoaderFenced
+from ecommerce.sources import Landing, Source
 from ecommerce.windows import Window
 
 log = logging.getLogger(__name__)
@@ -19,27 +21,52 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Which Airflow task instance loads."""
+    """
+    Which Airflow task instance loads.
+
+    :param first_try: the first try since the task was last cleared; the tries between it and this one are what a retry
+        has to find out about
+    """
 
     dag_id: str
     run_id: str
     try_number: int = 1
+    first_try: int = 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A loaded batch, as the ledger has it."""
+
+    batch_id: int
+    try_number: int
+    window: Window
+    bytes_read: int
+    rows_read: int
+    rows_loaded: int
+    rows_unchanged: int
+    rows_quarantined: int
+    rows_removed: int
+    days_marked: int
+
+
+def _lock(source: Source) -> sql.Composed:
+    return sql.SQL("hashtextextended({}, 0)").format(sql.Literal(f"ecommerce.load.{source.name}"))
 
 
 @contextmanager
 def one_loader(connection: Connection, source: Source) -> Iterator[None]:
     """Hold the source's advisory lock: a second load of the same source queues here."""
-    key = f"ecommerce.load.{source.name}"
-    taken = connection.execute("select pg_try_advisory_lock(hashtext(%s))", [key]).fetchone()
+    taken = connection.execute(sql.SQL("select pg_try_advisory_lock({})").format(_lock(source))).fetchone()
     if not taken or not taken[0]:
-        log.info("%s: another load of this source is under way; waiting for it", source.name)
         faults.point("waiting_for_lock")
-        connection.execute("select pg_advisory_lock(hashtext(%s))", [key])
+        log.info("%s: another load of this source is under way; waiting for it", source.name)
+        connection.execute(sql.SQL("select pg_advisory_lock({})").format(_lock(source)))
     try:
         yield
     finally:
         if not _is_gone(connection):
-            connection.execute("select pg_advisory_unlock(hashtext(%s))", [key])
+            connection.execute(sql.SQL("select pg_advisory_unlock({})").format(_lock(source)))
 
 
 def _is_gone(connection: Connection) -> bool:
@@ -59,8 +86,49 @@ def bury_the_dead(connection: Connection, source: Source) -> None:
         log.warning("%s: batch %s was left running by a loader that died; marked failed", source.name, batch_id)
 
 
+def committed_before(connection: Connection, source: Source, run: RunIdentity) -> Batch | None:
+    """
+    The batch that an earlier try of this task has committed, without the task hearing of it.
+
+    A try that ended well is not tried again, unless someone clears the task, and then the source is to be read anew.
+    """
+    row = connection.execute(
+        "select batch_id, try_number, window_start, window_end, bytes_read, rows_read, rows_loaded, rows_unchanged,"
+        " rows_quarantined, rows_removed,"
+        " (select count(*) from ops.dirty_date where dirty_date.batch_id = load_batch.batch_id)"
+        " from ops.load_batch where source = %s and dag_id = %s and run_id = %s and status = 'loaded'"
+        " and try_number >= %s and try_number < %s order by batch_id desc limit 1",
+        [source.name, run.dag_id, run.run_id, run.first_try, run.try_number],
+    ).fetchone()
+    if row is None:
+        return None
+    batch_id, try_number, start, end, *figures = row
+    return Batch(batch_id, try_number, Window(start, end), *figures)
+
+
+def reach_back(connection: Connection, source: Source, window: Window) -> Window:
+    """
+    The window with the days before it that are to be read again: `lookback_days`, as far as they were loaded before.
+
+    Days that nobody has asked for yet are not read along.
+    """
+    if source.landing is not Landing.REPLACE_WINDOW:
+        return window
+    row = connection.execute(
+        "select coalesce(max(day)::date + 1, %(earliest)s) from generate_series(%(earliest)s::date, %(last)s, '1 day')"
+        " as day where not exists (select from ops.load_batch where source = %(source)s and status = 'loaded'"
+        "  and window_start <= day and day < window_end)",
+        {
+            "source": source.name,
+            "earliest": window.start - timedelta(days=source.lookback_days),
+            "last": window.start - timedelta(days=1),
+        },
+    ).fetchone()
+    return Window(row[0], window.end) if row else window
+
+
 def open_batch(connection: Connection, source: Source, window: Window, run: RunIdentity) -> int:
-    """A new `running` row; its batch_id."""
+    """A new `running` row; its batch_id, which is the fencing token of this load."""
     row = connection.execute(
         "insert into ops.load_batch"
         " (source, window_start, window_end, status, started_at, dag_id, run_id, try_number)"
@@ -73,24 +141,61 @@ def open_batch(connection: Connection, source: Source, window: Window, run: RunI
 
 
 def close_batch(
-    connection: Connection, batch_id: int, *, read: int, loaded: int, unchanged: int, refused: int, removed: int
+    connection: Connection,
+    source: Source,
+    batch_id: int,
+    *,
+    size: int,
+    read: int,
+    loaded: int,
+    unchanged: int,
+    refused: int,
+    removed: int,
 ) -> None:
-    """The batch is `loaded`, in the transaction that holds its rows."""
-    connection.execute(
-        "update ops.load_batch set status = 'loaded', finished_at = clock_timestamp(),"
-        " rows_read = %s, rows_loaded = %s, rows_unchanged = %s, rows_quarantined = %s, rows_removed = %s"
-        " where batch_id = %s",
-        [read, loaded, unchanged, refused, removed, batch_id],
-    )
+    """
+    The batch is `loaded`, in the transaction that holds its rows, if this is still the source's one loader.
+
+    :raises LoaderFenced: the batch was declared dead, a later one was opened, or the lock is gone
+    """
+    closed = connection.execute(
+        sql.SQL(
+            "update ops.load_batch set status = 'loaded', finished_at = clock_timestamp(), bytes_read = %(size)s,"
+            " rows_read = %(read)s, rows_loaded = %(loaded)s, rows_unchanged = %(unchanged)s,"
+            " rows_quarantined = %(refused)s, rows_removed = %(removed)s"
+            " where batch_id = %(batch_id)s and status = 'running'"
+            " and not exists (select from ops.load_batch as later"
+            "  where later.source = %(source)s and later.batch_id > %(batch_id)s)"
+            " and exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted"
+            "  and objsubid = 1 and (classid::bigint << 32 | objid::bigint) = {lock})"
+        ).format(lock=_lock(source)),
+        {
+            "size": size,
+            "read": read,
+            "loaded": loaded,
+            "unchanged": unchanged,
+            "refused": refused,
+            "removed": removed,
+            "batch_id": batch_id,
+            "source": source.name,
+        },
+    ).rowcount
+    if not closed:
+        raise LoaderFenced(
+            f"{source.name}: batch {batch_id} may no longer load, since it was declared dead, another load of this "
+            "source has begun, or its lock is gone; what it had read was rolled back. Run the window again"
+        )
 
 
 def fail_batch(connection: Connection, batch_id: int, error: BaseException) -> None:
     """The batch is `failed`, after its rows were rolled back; its successor does it if this connection is gone."""
     if _is_gone(connection):
-        log.warning("batch %s: the warehouse connection is gone; the next load will mark it failed", batch_id)
+        log.warning(
+            "batch %s: the warehouse connection is gone; the next load will find out what became of it", batch_id
+        )
         return
     connection.execute(
-        "update ops.load_batch set status = 'failed', finished_at = clock_timestamp(), error = %s where batch_id = %s",
+        "update ops.load_batch set status = 'failed', finished_at = clock_timestamp(), error = %s"
+        " where batch_id = %s and status = 'running'",
         [str(error)[:2000], batch_id],
     )
 

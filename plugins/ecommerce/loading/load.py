@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import itertools
 import logging
+import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import date
+from typing import Any, Protocol, runtime_checkable
 
+import psycopg
 from psycopg import Connection, sql
 
 from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow
-from ecommerce.loading import ledger, validate
-from ecommerce.loading.land import GOOD, STAGE, land, refuse_superseded
-from ecommerce.loading.ledger import Positions, RunIdentity
+from ecommerce.loading import drift, land, ledger, validate
+from ecommerce.loading.drift import FoundType
+from ecommerce.loading.fingerprint import Fingerprint
+from ecommerce.loading.land import GOOD, STAGE, Extent, Landed
+from ecommerce.loading.ledger import Batch, Positions, RunIdentity
 from ecommerce.sources import Landing, Source
 from ecommerce.windows import Window
 
@@ -26,6 +33,9 @@ PROGRESS_SECONDS = 5.0
 
 #: After a load of so many rows the planner must hear of them at once, not when autovacuum comes by.
 ANALYZE_ROWS = 1_000
+
+#: An empty raw table is indexed after it was filled when the source holds more rows than this.
+LARGE = 100_000
 
 #: A block of Postgres COPY text, or one row of texts.
 Chunk = bytes | bytearray | memoryview | Sequence[str | None]
@@ -50,6 +60,37 @@ class Reader(Protocol):
         """
 
 
+@runtime_checkable
+class VouchingReader(Protocol):
+    """
+    A reader whose source judges its own rows by the registry's rules, and knows the types of its values.
+
+    `vouched` gives the rows that pass, `Reader.read` only the others. All of it is about one `snapshot`.
+    """
+
+    source: Source
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """What is asked inside is answered from one moment of the source."""
+
+    @property
+    def found(self) -> Mapping[str, FoundType]:
+        """The columns of the source's table."""
+
+    def is_large(self, rows: int) -> bool:
+        """Whether the source is thought to hold more rows than that."""
+
+    def fingerprints(self, seed: int) -> dict[date, Fingerprint] | None:
+        """Of the window's rows that pass, by day; None where the source cannot compute them."""
+
+    def vouched(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
+        """Rows that pass, of some days or of the whole window, with these constants, as binary COPY."""
+
+
+class _NeedsAllRows(Exception):
+    """A short cut does not lead to the end: the window has to be read whole and compared row by row."""
+
+
 @dataclass(frozen=True)
 class LoadResult:
     """What one load did. Rows; ``rows_read = rows_loaded + rows_unchanged + rows_quarantined``."""
@@ -58,6 +99,7 @@ class LoadResult:
     window_start: str
     window_end: str
     batch_id: int
+    bytes_read: int
     rows_read: int
     rows_loaded: int
     rows_unchanged: int
@@ -65,16 +107,42 @@ class LoadResult:
     rows_removed: int
     days_marked: int
     seconds: float
-    dry_run: bool
+    dry_run: bool = False
+    is_of_earlier_try: bool = False
+
+    @classmethod
+    def of_earlier_try(cls, source: Source, batch: Batch) -> LoadResult:
+        """What an earlier try of the same task had committed."""
+        return cls(
+            source=source.name,
+            window_start=str(batch.window.start),
+            window_end=str(batch.window.end),
+            batch_id=batch.batch_id,
+            bytes_read=batch.bytes_read,
+            rows_read=batch.rows_read,
+            rows_loaded=batch.rows_loaded,
+            rows_unchanged=batch.rows_unchanged,
+            rows_quarantined=batch.rows_quarantined,
+            rows_removed=batch.rows_removed,
+            days_marked=batch.days_marked,
+            seconds=0.0,
+            is_of_earlier_try=True,
+        )
+
+    @property
+    def rows_per_second(self) -> int:
+        """Rows read a second."""
+        return round(self.rows_read / self.seconds) if self.seconds else 0
 
     def __str__(self) -> str:
-        rate = self.rows_read / self.seconds if self.seconds else 0
+        end = "; dry run, rolled back" if self.dry_run else f"; batch {self.batch_id}"
+        if self.is_of_earlier_try:
+            end += ", which an earlier try had committed: nothing was read again"
         return (
             f"{self.source} {self.window_start} to {self.window_end} (exclusive): {self.rows_read:,} rows read, "
             f"{self.rows_loaded:,} loaded, {self.rows_unchanged:,} unchanged, {self.rows_quarantined:,} quarantined, "
             f"{self.rows_removed:,} gone from the source, {self.days_marked:,} days marked, "
-            f"in {self.seconds:.1f} s ({rate:,.0f} rows/s)"
-            + ("; dry run, rolled back" if self.dry_run else f"; batch {self.batch_id}")
+            f"{self.bytes_read / 1e6:,.1f} MB in {self.seconds:.1f} s ({self.rows_per_second:,} rows/s){end}"
         )
 
 
@@ -91,146 +159,289 @@ def load(
     Load one window of one source.
 
     Rows, quarantine, dirty days, Kafka positions and the ledger's `loaded` commit together or not at all; the
-    ledger row of a load that fails says so and why. A dry run does all of it and rolls back.
+    ledger row of a load that fails says so and why. What an earlier try of the same task has committed is not loaded
+    again. A dry run does all of it and rolls back.
 
     :param connection: to the warehouse, in autocommit
-    :raises SourceError: the source cannot be read, or is empty
+    :raises SourceError: the source cannot be read, is empty, or its table has lost or retyped a column
     :raises QuarantineOverflow: more than the source's share of rows was refused
+    :raises LoaderFenced: this loader was declared dead before it could commit
     """
     with ledger.one_loader(connection, source):
         ledger.bury_the_dead(connection, source)
+        if not dry_run and (batch := ledger.committed_before(connection, source, run)):
+            log.warning(
+                "%s: try %s had committed batch %s before it ended", source.name, batch.try_number, batch.batch_id
+            )
+            return LoadResult.of_earlier_try(source, batch)
         faults.point("before_batch")
-        if dry_run:
-            with connection.transaction(force_rollback=True):
-                batch_id = ledger.open_batch(connection, source, window, run)
-                return _load(connection, source, window, reader, batch_id, dry_run=True)
-        batch_id = ledger.open_batch(connection, source, window, run)
-        try:
-            with connection.transaction():
-                result = _load(connection, source, window, reader, batch_id, dry_run=False)
-                faults.point("before_commit")
-        except BaseException as error:
-            ledger.fail_batch(connection, batch_id, error)
-            raise
+        with connection.transaction(force_rollback=True) if dry_run else nullcontext():
+            batch_id = ledger.open_batch(connection, source, window, run)
+            try:
+                result = _read_and_land(connection, source, window, reader, batch_id, dry_run=dry_run)
+            except BaseException as error:
+                if not dry_run:
+                    ledger.fail_batch(connection, batch_id, error)
+                raise
         faults.point("after_commit")
-        if result.rows_loaded >= ANALYZE_ROWS:
+        if result.rows_loaded >= ANALYZE_ROWS and not dry_run:
             connection.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", source.name)))
         return result
 
 
-def _load(
+def _read_and_land(
     connection: Connection, source: Source, window: Window, reader: Reader, batch_id: int, *, dry_run: bool
 ) -> LoadResult:
-    started = time.monotonic()
-    faults.point("before_read")
-    read = _stage(connection, source, reader)
-    if read == 0 and source.landing is Landing.VERSION_LOG:
-        raise EmptySource(
-            f"{source.name} at {source.connection!r} holds no row; taking that as the truth would delete every "
-            f"{source.key[0]}, so nothing was loaded"
+    """The load's own transaction; a second one, that reads all rows, where a short cut in the first leads nowhere."""
+    if not isinstance(reader, VouchingReader):
+        with connection.transaction():
+            return _Load(connection, source, window, reader, batch_id, dry_run).run()
+    for is_short in (True, False):
+        with reader.snapshot():
+            noticed = list(drift.changes(source, reader.found))
+            drift.write_down(connection, source, batch_id, noticed)
+            drift.refuse_broken(source, noticed)
+            reader.source = drift.evolve(connection, source, reader.found, dry_run=dry_run)
+            try:
+                with connection.transaction():
+                    return _Load(connection, reader.source, window, reader, batch_id, dry_run, is_short=is_short).run()
+            except (psycopg.errors.UniqueViolation, _NeedsAllRows) as error:
+                if not is_short:
+                    raise
+                log.info("%s: %s; the window is read again, to compare row by row", source.name, str(error).strip())
+    raise AssertionError("the second attempt returns or raises")
+
+
+@dataclass
+class _Load:
+    """
+    One load, inside the caller's transaction.
+
+    Rows come on two ways. Those that the source vouches for are copied, typed, into `good`, or straight into raw where
+    raw holds nothing of the window. All others are copied as text into `stage` and judged there; what is accepted joins
+    `good`, and what is refused stays.
+    """
+
+    connection: Connection
+    source: Source
+    window: Window
+    reader: Reader
+    batch_id: int
+    dry_run: bool
+    is_short: bool = False
+
+    def __post_init__(self) -> None:
+        self.extent = Extent(self.window)
+        self.size = 0
+        self.started = self.reported = time.monotonic()
+
+    def run(self) -> LoadResult:
+        """Read, judge, land, and close the batch."""
+        faults.point("before_read")
+        spared, straight, vouched = 0, False, 0
+        if isinstance(self.reader, VouchingReader):
+            if self.is_short and self.source.landing is Landing.REPLACE_WINDOW:
+                straight = not land.is_held(self.connection, self.source, self.extent)
+                if not straight:
+                    spared = self._leave_out_days(self.reader)
+            vouched = self._copy_straight(self.reader) if straight else self._copy_vouched(self.reader)
+        staged = self._stage()
+        read = spared + vouched + staged
+        if read == 0 and self.source.landing is Landing.VERSION_LOG:
+            raise EmptySource(
+                f"{self.source.name} at {self.source.connection!r} holds no row; taking that as the truth would delete "
+                f"every {self.source.key[0]}, so nothing was loaded"
+            )
+        refused = self._judge(staged)
+        if refused < staged and self.is_short and isinstance(self.reader, VouchingReader):
+            raise _NeedsAllRows("rows that the source did not vouch for were found good")
+        if not straight:
+            refused += self._accept(staged - refused)
+        self._judge_refusals(read, refused)
+        quarantined = ledger.quarantine(self.connection, self.source, STAGE, self.batch_id) if refused else 0
+        faults.point("quarantined")
+        landed = (
+            land.landed_straight(self.connection, self.source, self.extent, self.batch_id, vouched)
+            if straight
+            else land.land(self.connection, self.source, self.extent, self.batch_id)
         )
-    validate.refuse_bad_values(connection, source, STAGE)
-    validate.refuse_repeated_keys(connection, source, STAGE)
-    refuse_superseded(connection, source, window)
-    good = _type(connection, source)
-    refused = read - good
-    _judge_refusals(connection, source, window, read, refused)
-    quarantined = ledger.quarantine(connection, source, STAGE, batch_id) if refused else 0
-    faults.point("quarantined")
-    landed = land(connection, source, window, batch_id)
-    for topic, positions in reader.positions.items():
-        ledger.store_positions(connection, topic, positions, batch_id)
-    unchanged = read - landed.loaded - quarantined
-    faults.point("landed")
-    ledger.close_batch(
-        connection,
-        batch_id,
-        read=read,
-        loaded=landed.loaded,
-        unchanged=unchanged,
-        refused=quarantined,
-        removed=landed.removed,
-    )
-    return LoadResult(
-        source=source.name,
-        window_start=str(window.start),
-        window_end=str(window.end),
-        batch_id=batch_id,
-        rows_read=read,
-        rows_loaded=landed.loaded,
-        rows_unchanged=unchanged,
-        rows_quarantined=quarantined,
-        rows_removed=landed.removed,
-        days_marked=landed.days,
-        seconds=round(time.monotonic() - started, 3),
-        dry_run=dry_run,
-    )
+        for topic, positions in self.reader.positions.items():
+            ledger.store_positions(self.connection, topic, positions, self.batch_id)
+        faults.point("landed")
+        result = self._close(read, landed, quarantined)
+        faults.point("before_commit")
+        return result
 
+    def _leave_out_days(self, reader: VouchingReader) -> int:
+        """Narrow the extent to the days of which the source says something else than raw holds; rows of the others."""
+        seed = secrets.randbits(63)
+        with ThreadPoolExecutor(1) as side:
+            asked = side.submit(reader.fingerprints, seed)
+            held = land.held_fingerprints(self.connection, self.source, self.extent, seed)
+            said = asked.result()
+        if said is None:
+            return 0
+        alike = {day for day, fingerprint in said.items() if held.get(day) == fingerprint}
+        self.extent = Extent(self.window, sorted((said.keys() | held.keys()) - alike))
+        spared = sum(said[day].rows for day in alike)
+        log.info(
+            "%s: %s of %s days of %s are as they were read before; %s rows are not read again",
+            self.source.name, len(alike), len(said.keys() | held.keys()), self.window, f"{spared:,}",
+        )  # fmt: skip
+        return spared
 
-def _stage(connection: Connection, source: Source, reader: Reader) -> int:
-    """COPY everything the reader yields into a temporary table of texts; the number of rows."""
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} text").format(sql.Identifier(column.name)) for column in source.loaded_columns
-    )
-    connection.execute(
-        sql.SQL("create temp table {stage} ({columns}, _payload text, _refusal text) on commit drop").format(
-            stage=STAGE, columns=columns
+    def _copy_straight(self, reader: VouchingReader) -> int:
+        """Vouched rows into raw itself."""
+        columns = [*(column.name for column in self.source.columns), "_batch_id", "_loaded_at"]
+        row = self.connection.execute("select now()").fetchone()
+        lineage = [
+            sql.SQL("{}::bigint").format(sql.Literal(self.batch_id)),
+            sql.SQL("{}::timestamptz").format(sql.Literal(row[0] if row else None)),
+        ]
+        is_first = reader.is_large(LARGE) and not land.is_held(self.connection, self.source)
+        with land.without_indexes(self.connection, self.source) if is_first else nullcontext():
+            return self._copy(sql.Identifier("raw", self.source.name), columns, reader.vouched(None, lineage), "binary")
+
+    def _copy_vouched(self, reader: VouchingReader) -> int:
+        """Vouched rows into `good`."""
+        self._make_good()
+        if self.extent.days is not None and not self.extent.days:
+            return 0
+        columns = [column.name for column in self.source.columns]
+        return self._copy(GOOD, columns, reader.vouched(self.extent.days, []), "binary")
+
+    def _stage(self) -> int:
+        """Everything that the reader does not vouch for, as text; the number of rows."""
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} text").format(sql.Identifier(column.name)) for column in self.source.loaded_columns
         )
-    )
-    target = sql.SQL("copy {stage} ({columns}) from stdin").format(
-        stage=STAGE, columns=sql.SQL(", ").join(map(sql.Identifier, reader.columns))
-    )
-    size, reported = 0, time.monotonic()
-    chunks = reader.read(Positions(connection))
-    # The first chunk before COPY: until then the reader may still ask the warehouse where to resume, and a source
-    # that cannot be read says so first.
-    first = list(itertools.islice(chunks, 1))
-    with connection.cursor() as cursor:
-        with cursor.copy(target) as copy:
-            for chunk in itertools.chain(first, chunks):
-                if isinstance(chunk, (bytes, bytearray, memoryview)):
-                    copy.write(chunk)
-                    size += len(chunk)
-                else:
-                    copy.write_row(chunk)
-                    size += sum(len(value) for value in chunk if value)
-                faults.point("mid_copy")
-                if time.monotonic() - reported > PROGRESS_SECONDS:
-                    reported = time.monotonic()
-                    log.info("%s: %.1f MB read", source.name, size / 1e6)
-        rows = cursor.rowcount
-    log.info("%s: %s rows read, %.1f MB", source.name, f"{rows:,}", size / 1e6)
-    return rows
-
-
-def _type(connection: Connection, source: Source) -> int:
-    """The accepted rows, typed as raw has them, in a temporary table; the number of rows."""
-    values = sql.SQL(", ").join(
-        sql.SQL("{} as {}").format(validate.cast(source, column), sql.Identifier(column.name))
-        for column in source.loaded_columns
-    )
-    rows = connection.execute(
-        sql.SQL(
-            "create temp table {good} on commit drop as select {values} from {stage} where _refusal is null"
-        ).format(good=GOOD, values=values, stage=STAGE)
-    ).rowcount
-    # Without statistics the planner takes a fresh temporary table for tiny and loops over it.
-    connection.execute(sql.SQL("analyze {}").format(GOOD))
-    return rows
-
-
-def _judge_refusals(connection: Connection, source: Source, window: Window, read: int, refused: int) -> None:
-    if not refused:
-        return
-    examples: list[Any] = connection.execute(
-        sql.SQL(
-            "select _refusal, count(*) from {} where _refusal is not null group by 1 order by 2 desc limit 5"
-        ).format(STAGE)
-    ).fetchall()
-    reasons = "; ".join(f"{count}x {reason}" for reason, count in examples)
-    log.warning("%s %s: %s of %s rows refused: %s", source.name, window, refused, read, reasons)
-    if refused > source.max_refused_rows and refused > source.max_refused_share * read:
-        raise QuarantineOverflow(
-            f"{source.name} {window}: {refused:,} of {read:,} rows were refused, more than the "
-            f"{source.max_refused_share:.0%} this source may have; nothing was loaded. The most frequent: {reasons}"
+        self.connection.execute(
+            sql.SQL("create temp table {stage} ({columns}, _payload text, _refusal text) on commit drop").format(
+                stage=STAGE, columns=columns
+            )
         )
+        return self._copy(STAGE, self.reader.columns, self.reader.read(Positions(self.connection)), "text")
+
+    def _copy(self, table: sql.Identifier, columns: Sequence[str], chunks: Iterator[Chunk], form: str) -> int:
+        """COPY what comes; the number of rows."""
+        target = sql.SQL("copy {} ({}) from stdin (format {})").format(
+            table, sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL(form)
+        )
+        with closing(_closable(chunks)) as chunks:
+            # The first chunk before COPY: until then the reader may still ask the warehouse where to resume, and a
+            # source that cannot be read says so first.
+            first = list(itertools.islice(chunks, 1))
+            with self.connection.cursor() as cursor:
+                with cursor.copy(target) as copy:
+                    for chunk in self._counted(itertools.chain(first, chunks)):
+                        if isinstance(chunk, (bytes, bytearray, memoryview)):
+                            copy.write(chunk)
+                        else:
+                            copy.write_row(chunk)
+                return cursor.rowcount
+
+    def _counted(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        for chunk in chunks:
+            if isinstance(chunk, (bytes, bytearray, memoryview)):
+                self.size += len(chunk)
+            else:
+                self.size += sum(len(value) for value in chunk if value)
+            if time.monotonic() - self.reported > PROGRESS_SECONDS:
+                self.reported = time.monotonic()
+                log.info("%s: %.1f MB read", self.source.name, self.size / 1e6)
+            yield chunk
+            faults.point("mid_copy")
+
+    def _make_good(self) -> None:
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(validate.SQL_TYPES[column.kind]))
+            for column in self.source.loaded_columns
+        )
+        self.connection.execute(sql.SQL("create temp table {} ({}) on commit drop").format(GOOD, columns))
+
+    def _judge(self, staged: int) -> int:
+        """Refuse staged rows for their values; the number of refused rows."""
+        if not staged:
+            return 0
+        validate.refuse_bad_values(self.connection, self.source, STAGE)
+        row = self.connection.execute(
+            sql.SQL("select count(*) from {} where _refusal is not null").format(STAGE)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _accept(self, rows: int) -> int:
+        """The accepted staged rows, typed as raw has them, into `good`; rows refused for what else is there."""
+        values = sql.SQL(", ").join(
+            sql.SQL("{} as {}").format(validate.cast(self.source, column), sql.Identifier(column.name))
+            for column in self.source.loaded_columns
+        )
+        accepted = sql.SQL("select {} from {} where _refusal is null").format(values, STAGE)
+        if self.source.landing is Landing.APPEND:
+            # Each is read once, and its key is the place it came from: no need to write them a second time.
+            self.connection.execute(sql.SQL("create temp view {} as {}").format(GOOD, accepted))
+            return 0
+        if not isinstance(self.reader, VouchingReader):
+            self._make_good()
+        if rows:
+            self.connection.execute(sql.SQL("insert into {} {}").format(GOOD, accepted))
+        # Without statistics the planner takes a fresh temporary table for tiny and loops over it.
+        self.connection.execute(sql.SQL("analyze {}").format(GOOD))
+        repeated = validate.refuse_repeated_keys(self.connection, self.source, GOOD, STAGE)
+        return repeated + land.refuse_superseded(self.connection, self.source, self.extent)
+
+    def _judge_refusals(self, read: int, refused: int) -> None:
+        """
+        Say what was refused, and stop where it is too much.
+
+        :raises QuarantineOverflow: more than the source's share
+        """
+        if not refused:
+            return
+        examples: list[Any] = self.connection.execute(
+            sql.SQL(
+                "select _refusal, count(*) from {} where _refusal is not null group by 1 order by 2 desc limit 5"
+            ).format(STAGE)
+        ).fetchall()
+        reasons = "; ".join(f"{count}x {reason}" for reason, count in examples)
+        name = self.source.name
+        log.warning("%s %s: %s of %s rows refused: %s", name, self.window, refused, read, reasons)
+        if refused > self.source.max_refused_rows and refused > self.source.max_refused_share * read:
+            raise QuarantineOverflow(
+                f"{name} {self.window}: {refused:,} of {read:,} rows were refused, more than the "
+                f"{self.source.max_refused_share:.0%} this source may have; nothing was loaded. The most frequent: "
+                f"{reasons}"
+            )
+
+    def _close(self, read: int, landed: Landed, quarantined: int) -> LoadResult:
+        unchanged = read - landed.loaded - quarantined
+        ledger.close_batch(
+            self.connection,
+            self.source,
+            self.batch_id,
+            size=self.size,
+            read=read,
+            loaded=landed.loaded,
+            unchanged=unchanged,
+            refused=quarantined,
+            removed=landed.removed,
+        )
+        return LoadResult(
+            source=self.source.name,
+            window_start=str(self.window.start),
+            window_end=str(self.window.end),
+            batch_id=self.batch_id,
+            bytes_read=self.size,
+            rows_read=read,
+            rows_loaded=landed.loaded,
+            rows_unchanged=unchanged,
+            rows_quarantined=quarantined,
+            rows_removed=landed.removed,
+            days_marked=landed.days,
+            seconds=round(time.monotonic() - self.started, 3),
+            dry_run=self.dry_run,
+        )
+
+
+def _closable(chunks: Iterator[Chunk]) -> Any:
+    """A generator that is closed with what it reads; a plain iterator has nothing to close."""
+    return chunks if hasattr(chunks, "close") else (chunk for chunk in chunks)

@@ -10,15 +10,16 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce import faults
-from ecommerce.errors import EmptySource, QuarantineOverflow, WindowError
+from ecommerce.errors import EmptySource, QuarantineOverflow, SchemaDrift, WindowError
 from ecommerce.extractors import reader_of
-from ecommerce.loading import RunIdentity, load
+from ecommerce.loading import RunIdentity, load, reach_back
 from ecommerce.sources import SOURCES
 from ecommerce.warehouse import WAREHOUSE, warehouse
 from ecommerce.windows import request_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 
 def raw_asset(source: str) -> Asset:
@@ -48,22 +49,23 @@ class ExtractSource(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Load; the figures as JSON."""
         source = SOURCES[self.source]
-        run = context["dag_run"]
+        run, ti = context["dag_run"], context["ti"]
         try:
             request = request_of(context)
             if source.name not in request.sources:
                 raise AirflowSkipException(f"{source.name} is not among the sources this run was asked for")
             with warehouse(self.warehouse_conn_id) as connection:
+                window = reach_back(connection, source, request.window)
                 result = load(
                     connection,
                     source,
-                    request.window,
-                    reader_of(source, request.window),
-                    run=RunIdentity(run.dag_id, run.run_id, context["ti"].try_number),
+                    window,
+                    reader_of(source, window),
+                    run=RunIdentity(run.dag_id, run.run_id, ti.try_number, self._first_try(ti)),
                     dry_run=request.dry_run,
                 )
             faults.point("before_report")
-        except (WindowError, QuarantineOverflow, EmptySource) as error:
+        except (WindowError, QuarantineOverflow, EmptySource, SchemaDrift) as error:
             # The same input would be refused again: a person has to look.
             raise AirflowFailException(str(error)) from error
         self.log.info("%s", result)
@@ -74,3 +76,7 @@ class ExtractSource(BaseOperator):
             raise AirflowSkipException(f"dry run, nothing was changed: {result}")
         context["outlet_events"][raw_asset(self.source)].extra.update(figures)
         return figures
+
+    def _first_try(self, ti: RuntimeTaskInstanceProtocol) -> int:
+        # Clearing a task gives it its retries once more, on top of the tries it has had.
+        return max(1, ti.max_tries - (self.retries or 0) + 1)

@@ -36,6 +36,12 @@ def category(insert: Insert) -> Insert:
 @pytest.fixture
 def facts(connection: psycopg.Connection) -> None:
     """Orders on 1 to 4 March and an event on each of these days, at noon: of C1 and P1; on 9 March of others."""
+    for table in ("sales_fact", "kafka_stream"):
+        connection.execute(
+            "insert into ops.load_batch (source, window_start, window_end, status, started_at)"
+            " values (%s, '2024-03-01', '2024-03-10', 'loaded', now())",
+            [table],
+        )
     for day, customer, product in [(f"2024-03-0{n}", "C1", "P1") for n in (1, 2, 3, 4)] + [("2024-03-09", "C9", "P9")]:
         connection.execute(
             "insert into raw.sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at,"
