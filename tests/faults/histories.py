@@ -17,7 +17,7 @@ from psycopg import Connection, sql
 
 from ecommerce import faults
 from ecommerce.extractors import reader_of
-from ecommerce.loading import RunIdentity, load
+from ecommerce.loading import RunIdentity, load, reach_back
 from ecommerce.sources import SOURCES
 from ecommerce.windows import Window
 from tests.faults.invariants import check, is_committed, no_trace_of_sessions
@@ -144,6 +144,7 @@ class _History:
     def load_twin(self, source: str, first: str, last: str) -> None:
         window = Window.of_days(date.fromisoformat(first), date.fromisoformat(last))
         entry = SOURCES[source]
+        window = reach_back(self.stage.twin, entry, window)
         load(self.stage.twin, entry, window, reader_of(entry, window), run=RunIdentity("twin", str(self.runs)))
 
     def compare(self) -> None:

@@ -24,6 +24,7 @@ from ecommerce.operators import ExtractSource
 
 #: How long a try may take; what hangs is ended by Airflow's own execution timeout.
 EXECUTION_TIMEOUT = 20.0
+RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def _execute(order: Order) -> dict[str, Any]:
     task = ExtractSource(
         task_id=f"extract_{order.source}",
         source=order.source,
+        retries=RETRIES,
         execution_timeout=timedelta(seconds=order.execution_timeout),
     )
     now = datetime.now(UTC)
@@ -93,7 +95,7 @@ def _execute(order: Order) -> dict[str, Any]:
     )  # fmt: skip
     instance = RuntimeTaskInstance.model_construct(
         task=task, task_id=task.task_id, dag_id=run.dag_id, run_id=run.run_id, try_number=order.try_number,
-        map_index=-1, max_tries=1, start_date=now,
+        map_index=-1, max_tries=RETRIES, start_date=now,
     )  # fmt: skip
     context = {
         "dag_run": run,

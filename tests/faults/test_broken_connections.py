@@ -74,9 +74,12 @@ def test_a_commit_whose_answer_is_lost(place: Place, proxy: MakeProxy, source: s
     assert is_committed(place, "a_run", source) == 1
     held = place.raw(source)
     assert held.total() > 0
-    place.retry(source, warehouse=line)
+    figures = place.retry(source, warehouse=line)
     check(place, source)
+    assert figures["is_of_earlier_try"]
+    assert (figures["rows_read"], figures["rows_loaded"]) == (place.source(source).total(), held.total())
     assert place.raw(source) == held
+    assert [status for status, *_ in place.batches()] == ["loaded"]
 
 
 @pytest.mark.parametrize("point", ["before_read", "mid_copy", "landed", "before_commit"])

@@ -26,11 +26,16 @@ def test_a_killed_loader_leaves_nothing_half_done(place: Place, point: str, sour
     if point in _COMMITTED:
         assert is_committed(place, "a_run", source) == 1
     else:
+        assert is_committed(place, "a_run", source) == 0
         assert (place.raw(source).total(), place.quarantined(source).total()) == (0, 0)
 
     figures = place.retry(source)
     check(place, source)
-    if point not in _COMMITTED:
+    if point in _COMMITTED:
+        # The try that was killed had loaded: its successor finds that out, and reads nothing again.
+        assert [status for status, *_ in place.batches()] == ["loaded"]
+        assert figures["is_of_earlier_try"]
+    else:
         assert (figures["rows_read"], figures["rows_loaded"]) == (there, place.raw(source).total())
 
 
