@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -36,7 +36,7 @@ from psycopg import sql  # noqa: E402
 from ecommerce import lease  # noqa: E402
 from ecommerce.dbt_project import DBT_PROJECT, project_digest  # noqa: E402
 from ecommerce.loading import RunIdentity, load  # noqa: E402
-from ecommerce.loading.ledger import Positions  # noqa: E402
+from ecommerce.loading.positions import Positions, TopicRead  # noqa: E402
 from ecommerce.publish import publish  # noqa: E402
 from ecommerce.sources import SOURCES, Source  # noqa: E402
 from ecommerce.warehouse import ensure_schema  # noqa: E402
@@ -81,7 +81,7 @@ class Rows:
 
     columns: Sequence[str]
     rows: list[tuple[str | None, ...]]
-    positions: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    topics: Sequence[TopicRead] = ()
 
     def read(self, resume: Positions) -> Iterator[tuple[str | None, ...]]:
         """All of them."""

@@ -16,22 +16,9 @@ from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 from ecommerce.building.group import BUILD_GROUP, warehouse_group
 from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS
 from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
-from ecommerce.sensors import (
-    CoreReconciliationSensor,
-    FreshnessSensor,
-    QualitySensor,
-    SourceReconciliationSensor,
-    VolumeSensor,
-)
+from ecommerce.sensors import QualityCheck, read_checks
 from ecommerce.sources import SOURCES
 from ecommerce.windows import warehouse_params
-
-SENSORS: dict[str, type[QualitySensor]] = {
-    "freshness": FreshnessSensor,
-    "reconciliation_source": SourceReconciliationSensor,
-    "reconciliation_core": CoreReconciliationSensor,
-    "volume": VolumeSensor,
-}
 
 
 @dag(
@@ -61,8 +48,8 @@ def ecommerce_warehouse() -> None:
 
     # Audited again even where nothing had to be built.
     with TaskGroup("quality") as quality:
-        for task_id, sensor in SENSORS.items():
-            sensor(task_id=task_id, trigger_rule="none_failed")
+        for check in read_checks().checks:
+            QualityCheck(task_id=check, check=check, window_task_id=window.task_id, trigger_rule="none_failed")
 
     refresh_marts = RefreshMarts(task_id="refresh_marts")
 

@@ -23,6 +23,7 @@ create table if not exists ops.load_batch (
     check (window_start < window_end),
     check (status <> 'loaded' or rows_read = rows_loaded + rows_unchanged + rows_quarantined)
 );
+alter table ops.load_batch add column if not exists rows_refused bigint not null default 0; -- known ones included
 alter table ops.load_batch add column if not exists bytes_read bigint not null default 0;
 alter table ops.load_batch add column if not exists seconds numeric
     generated always as (round(extract(epoch from finished_at - started_at), 3)) stored;
@@ -50,7 +51,23 @@ create table if not exists ops.kafka_offset (
     "partition" integer not null,
     next_offset bigint not null,
     batch_id bigint not null references ops.load_batch,
+    topic_id text, -- the broker's own, which another topic of that name would not have
     primary key (topic, "partition")
+);
+alter table ops.kafka_offset add column if not exists topic_id text;
+
+-- Offsets, both inclusive, under which the warehouse found no message and never held one.
+create table if not exists ops.kafka_gap (
+    topic text not null,
+    "partition" integer not null,
+    first_offset bigint not null,
+    last_offset bigint not null,
+    -- 'retention': lost; 'transaction': nothing was there to read; 'compaction or transaction': it cannot be told
+    cause text not null check (cause in ('retention', 'transaction', 'compaction or transaction')),
+    batch_id bigint not null references ops.load_batch,
+    noticed_at timestamptz not null,
+    primary key (topic, "partition", first_offset),
+    check (first_offset <= last_offset)
 );
 
 create table if not exists ops.quarantine (
@@ -156,6 +173,14 @@ create table if not exists ops.check_result (
     message text not null
 );
 create index if not exists check_result_run on ops.check_result (run_id);
+create index if not exists check_result_subject on ops.check_result (check_name, subject, checked_at);
+
+-- Rows at fault, as they were when a check judged: capped, and never overwritten by a later one.
+create table if not exists ops.check_failure (
+    check_result_id bigint not null references ops.check_result,
+    bad_row jsonb not null
+);
+create index if not exists check_failure_result on ops.check_failure (check_result_id);
 
 create table if not exists ops.publication (
     publication_id bigint not null,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import airflow
 
 from ecommerce.building.results import RESULT
+from ecommerce.triggers.quality import CHECKED
 
 if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 
 #: The version whose insides these are.
 WRITTEN_FOR = "3.3.2"
-_TRIGGER = "ecommerce.building.trigger.NodeTrigger"
+#: Triggers that need nothing of their DAG.
+_TRIGGERS = ("ecommerce.building.trigger.NodeTrigger", "ecommerce.triggers.quality.QualityTrigger")
 
 
 def refine_triggerer() -> bool:
@@ -57,20 +59,31 @@ def _end_nodes_as_they_ended() -> None:
     default = handle_event_submit.dispatch(BaseTaskEndEvent)
 
     def handle(event: BaseTaskEndEvent, *, task_instance: TaskInstance, session: Session) -> None:
-        result = (event.xcoms or {}).get(RESULT)
-        if result is None:
+        key = next((key for key in (RESULT, CHECKED) if key in (event.xcoms or {})), None)
+        if key is None:
             default(event, task_instance=task_instance, session=session)
         else:
-            end_node(event, result, default, task_instance=task_instance, session=session)
+            result = (event.xcoms or {})[key]
+            end_node(event, result, default, task_instance=task_instance, session=session, key=key)
 
     for event_class in (TaskSuccessEvent, TaskFailedEvent, TaskSkippedEvent):
         handle_event_submit.register(event_class, handle)
 
 
 def end_node(
-    event: BaseTaskEndEvent, result: Any, default: Any, *, task_instance: TaskInstance, session: Session
+    event: BaseTaskEndEvent,
+    result: Any,
+    default: Any,
+    *,
+    task_instance: TaskInstance,
+    session: Session,
+    key: str = RESULT,
 ) -> None:
-    """End the task of a node; a failure goes Airflow's own way, which knows of retries and callbacks."""
+    """
+    End the task of a node or a check; a failure goes Airflow's own way, which knows of retries and callbacks.
+
+    :param key: the XCom that `result` came as, and is kept as
+    """
     if result["state"] == "failed":
         default(event, task_instance=task_instance, session=session)
     else:
@@ -79,7 +92,7 @@ def end_node(
         # Of an earlier try; Airflow keeps one that is there.
         task_instance.end_date = None
         task_instance.set_state(result["state"], session=session)
-        task_instance.xcom_push(key=RESULT, value=result, session=session)
+        task_instance.xcom_push(key=key, value=result, session=session)
     # A run may be older than this code: its times are worth no failure of the triggerer.
     times = [_moment(node.get(name)) for node in result["nodes"] for name in ("started_at", "finished_at")]
     if known := [time for time in times if time is not None]:
@@ -109,7 +122,7 @@ def _start_nodes_without_their_dag() -> None:
 
     @wraps(create_workload)
     def create(self: TriggerRunnerSupervisor, *, trigger: Any, dag_bag: Any, **kwargs: Any) -> Any:
-        dags: Any = _NoDags() if trigger.classpath == _TRIGGER else dag_bag
+        dags: Any = _NoDags() if trigger.classpath in _TRIGGERS else dag_bag
         return create_workload(self, trigger=trigger, dag_bag=dags, **kwargs)
 
     TriggerRunnerSupervisor._create_workload = create  # type: ignore[method-assign, assignment]

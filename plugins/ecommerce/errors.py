@@ -41,3 +41,11 @@ class PublishError(WarehouseError):
 
 class BuildError(WarehouseError):
     """dbt could not begin or broke off, or a node that a task ran on its own failed."""
+
+
+class CheckSettingsError(WarehouseError):
+    """`include/quality/checks.yml` cannot be read."""
+
+
+class CheckError(WarehouseError):
+    """A check could not come to a judgement."""

@@ -27,7 +27,7 @@ from ecommerce.building.invocation import run_dbt
 from ecommerce.dbt_project import DBT_PROJECT
 from ecommerce.errors import BuildError
 from ecommerce.lease import NOT_PUBLISHED
-from ecommerce.sensors.base import Judgement
+from ecommerce.quality.base import Judgement
 from ecommerce.sources import SOURCES
 
 if TYPE_CHECKING:

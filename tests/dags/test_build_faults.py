@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import pytest
 
+from ecommerce.sensors import read_checks
 from include.demo import airflow_services, processes, stack
 from include.demo.airflow_api import AirflowApi
 from tests.dags.conftest import Demo
@@ -41,13 +42,7 @@ AFTER_EVENTS = {
     f"{CORE}.relationships_fact_customer_events_date_key__date_key__ref_dim_date__test",
     f"{MARTS}.customer.conversion_funnel_daily_run",
 }
-AFTER_BUILD = {
-    "quality.freshness",
-    "quality.reconciliation_source",
-    "quality.reconciliation_core",
-    "quality.volume",
-    "refresh_marts",
-}
+AFTER_BUILD = {*(f"quality.{check}" for check in read_checks().checks), "refresh_marts"}
 #: Seconds that a run of these few rows may take, with a retry, on two busy cores.
 PATIENCE = 240
 

@@ -9,7 +9,7 @@ import psycopg
 
 from ecommerce.extractors import reader_of
 from ecommerce.loading import LoadResult, Reader, RunIdentity, load
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.sources import SOURCES, Source
 from ecommerce.windows import Window
 
@@ -20,8 +20,8 @@ Row = Mapping[str, str | None]
 _EMPTY = "; ".join(
     f"delete from {table}"
     for table in (
-        "ops.quarantine", "ops.kafka_offset", "ops.dirty_date", "ops.schema_change", "ops.load_batch", "ops.build",
-        "ops.check_result", "ops.claimed_date", "ops.rebuild", "ops.publication",
+        "ops.quarantine", "ops.kafka_offset", "ops.kafka_gap", "ops.dirty_date", "ops.schema_change", "ops.load_batch",
+        "ops.build", "ops.check_failure", "ops.check_result", "ops.claimed_date", "ops.rebuild", "ops.publication",
         *(f"raw.{source}" for source in SOURCES),
     )
 )  # fmt: skip
@@ -36,7 +36,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         self.columns = [column.name for column in self.source.columns]
-        self.positions: dict[str, dict[int, int]] = {}
+        self.topics: Sequence[TopicRead] = ()
 
     def read(self, resume: Positions) -> Iterator[list[str | None]]:
         for row in self.given:

@@ -39,6 +39,7 @@ from ecommerce import airflow_internals
 from ecommerce.airflow_internals import WRITTEN_FOR, end_node, refine_triggerer
 from ecommerce.building.results import RESULT
 from ecommerce.building.trigger import NodeTrigger
+from ecommerce.triggers.quality import CHECKED, QualityTrigger
 
 ADVICE = (
     f"plugins/ecommerce/airflow_internals.py was written for Airflow {WRITTEN_FOR}. Compare what it replaces in "
@@ -119,8 +120,9 @@ def test_a_workload_is_made_with_these_arguments() -> None:
 
 
 def test_the_trigger_is_known_by_its_class_path() -> None:
-    trigger = NodeTrigger(build_task_id="build", unique_ids=[], parents=[])
-    assert trigger.serialize()[0] == airflow_internals._TRIGGER
+    node = NodeTrigger(build_task_id="build", unique_ids=[], parents=[])
+    check = QualityTrigger(check="freshness", warehouse_conn_id="warehouse", window_task_id="window")
+    assert (node.serialize()[0], check.serialize()[0]) == airflow_internals._TRIGGERS
 
 
 @pytest.mark.usefixtures("pristine")
@@ -134,10 +136,11 @@ def test_nodes_are_started_without_their_dag_and_all_others_with_it(monkeypatch:
     assert refine_triggerer()
     assert refine_triggerer(), "once more changes nothing"
     create: Any = TriggerRunnerSupervisor._create_workload
-    for classpath in (airflow_internals._TRIGGER, "some.other.Trigger"):
+    for classpath in (*airflow_internals._TRIGGERS, "some.other.Trigger"):
         create(object(), trigger=SimpleNamespace(classpath=classpath), dag_bag="the bag", session=None)
-    assert isinstance(bags[0], airflow_internals._NoDags)
-    assert bags[1] == "the bag"
+    *ours, other = bags
+    assert all(isinstance(bag, airflow_internals._NoDags) for bag in ours)
+    assert other == "the bag"
 
 
 # -- the end of a node's task, in a metadata database ------------------------------------------------------------------
@@ -198,6 +201,17 @@ def test_a_node_ends_in_its_own_state_with_its_own_times(
     assert deferred.end_date == datetime(2024, 5, 1, 12, 0, 7, tzinfo=UTC)
     assert deferred.duration == 4
     kept = metadata.scalar(select(XComModel).where(XComModel.task_id == deferred.task_id, XComModel.key == RESULT))
+    assert kept is not None
+    assert XComModel.deserialize_value(kept) == told
+
+
+@pytest.mark.usefixtures("pristine")
+def test_a_check_that_passed_ends_here_with_what_it_said(metadata: Session, deferred: TaskInstance) -> None:
+    assert refine_triggerer()
+    told = result("success")
+    triggers.handle_event_submit(TaskSuccessEvent(xcoms={CHECKED: told}), task_instance=deferred, session=metadata)
+    assert (deferred.state, deferred.trigger_id) == ("success", None)
+    kept = metadata.scalar(select(XComModel).where(XComModel.task_id == deferred.task_id, XComModel.key == CHECKED))
     assert kept is not None
     assert XComModel.deserialize_value(kept) == told
 

@@ -118,10 +118,13 @@ def test_connections_variables_and_pools_are_those_of_the_settings():
     }
 
 
-def test_checks_are_those_of_the_sensors():
-    sensors = "".join(path.read_text() for path in (ROOT / "plugins" / "ecommerce" / "sensors").glob("*.py"))
-    described = {row[0].strip("`") for row in table(README, "Check", "Fails when")}
-    assert described == set(re.findall(r'check_name = "(\w+)"', sensors))
+def test_checks_and_their_kinds_are_those_of_the_file():
+    checks = yaml.safe_load((ROOT / "include" / "quality" / "checks.yml").read_text())["checks"]
+    described = [name for row in table(README, "Check", "Fails when") for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(described) == sorted(checks)
+    page = (ROOT / "docs" / "quality.md").read_text()
+    kinds = {row[0].strip("`") for row in table(page, "Kind", "Judges", "Its own settings")}
+    assert kinds == {check["kind"] for check in checks.values()}
 
 
 def test_operations_describe_every_table_of_ops():

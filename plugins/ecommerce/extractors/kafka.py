@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -19,12 +19,14 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+    TopicCollection,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from ecommerce import faults
 from ecommerce.errors import SourceError
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import COMPACTION, RETENTION, TRANSACTION, Gap, Positions, TopicRead
 from ecommerce.sources import Source
 from ecommerce.windows import Window
 
@@ -38,7 +40,10 @@ REQUEST_TIMEOUT = 30.0
 SILENCE_TIMEOUT = 60.0
 #: Messages and seconds of one batch.
 BATCH = 10_000
-BATCH_TIMEOUT = 0.2
+BATCH_TIMEOUT = 0.05
+
+#: What a broker answers that gives its topics no ids.
+_NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
 class _ConsumerHook(KafkaBaseHook):
@@ -58,29 +63,38 @@ class _ConsumerHook(KafkaBaseHook):
         )
 
 
+class _AdminHook(KafkaBaseHook):
+    """What the broker says of a topic, by the same connection."""
+
+    def _get_client(self, config: dict[str, Any]) -> AdminClient:
+        # Errors only: it would warn of every setting that is for consumers.
+        return AdminClient({"log_level": 3, **config})
+
+
 class KafkaReader:
     """
     The messages of one topic whose broker timestamp falls into a window.
 
     Rows are the source's columns followed by the lineage columns, then the whole message as JSON and, where the
-    value is no JSON object with texts, the reason. ``positions`` holds topic → partition → next offset after the read.
+    value is no JSON object with texts, the reason. ``topics`` holds the next offsets and the gaps after the read.
     """
 
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source
         self.topic = TOPICS[source.name]
         self.columns = [*(column.name for column in source.loaded_columns), "_payload", "_refusal"]
-        self.positions: dict[str, Mapping[int, int]] = {}
+        self.topics: Sequence[TopicRead] = ()
         self._window = window
+        self._expired: list[Gap] = []
 
     def read(self, resume: Positions) -> Iterator[list[str | None]]:
         """
         Rows in offset order a partition.
 
-        :raises SourceError: no broker, no topic, or silence before the end of the read
+        :raises SourceError: no broker, no topic, another topic than was read before, or silence before the end
         """
         try:
-            consumer = self._connect()
+            consumer = self._client(_ConsumerHook)
             try:
                 yield from self._read(consumer, resume)
             finally:
@@ -91,9 +105,9 @@ class KafkaReader:
                 f"cannot be read: {error.args[0].str()}"
             ) from error
 
-    def _connect(self) -> Consumer:
+    def _client(self, hook: type[KafkaBaseHook]) -> Any:
         try:
-            return _ConsumerHook(self.source.connection).get_conn
+            return hook(self.source.connection).get_conn
         except AirflowNotFoundException as error:
             raise SourceError(
                 f"{self.source.name}: there is no connection {self.source.connection!r}; "
@@ -106,9 +120,14 @@ class KafkaReader:
 
     def _read(self, consumer: Consumer, resume: Positions) -> Iterator[list[str | None]]:
         ranges = self._ranges(consumer, resume)
+        admin = self._client(_AdminHook)
+        topic_id = self._topic_id(admin, resume)
         faults.point("topic_asked")
         open_ends = {partition: end for partition, (begin, end) in ranges.items() if begin < end}
-        consumer.assign([TopicPartition(self.topic, p, ranges[p][0]) for p in open_ends])
+        #: Partition → the offset that should come next.
+        expected = {partition: ranges[partition][0] for partition in open_ends}
+        skipped: list[tuple[int, int, int]] = []
+        consumer.assign([TopicPartition(self.topic, partition, begin) for partition, begin in expected.items()])
         heard = time.monotonic()
         while open_ends:
             # `consume` waits to fill the batch, so its timeout is short and silence is counted here.
@@ -124,19 +143,68 @@ class KafkaReader:
                 partition = message.partition()
                 if partition not in open_ends:
                     continue
-                error, offset = message.error(), message.offset() or 0
+                error, offset, end = message.error(), message.offset() or 0, open_ends[partition]
                 if error and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
-                if not error and offset < open_ends[partition]:
+                if not error and offset < end:
+                    if offset > expected[partition]:
+                        skipped.append((partition, expected[partition], offset - 1))
+                    expected[partition] = offset + 1
                     yield self._row(message)
-                if error or offset >= open_ends[partition] - 1:
+                # The end of the partition counts if it is the end that was seen: a replica may lag behind its leader.
+                if offset >= (end if error else end - 1):
                     del open_ends[partition]
                     consumer.incremental_unassign([TopicPartition(self.topic, partition)])
-        self.positions = {self.topic: {partition: end for partition, (_, end) in ranges.items()}}
+        skipped += [
+            (partition, reached, ranges[partition][1] - 1)
+            for partition, reached in expected.items()
+            if reached < ranges[partition][1]
+        ]
+        cause = self._cause(admin) if skipped else TRANSACTION
+        self.topics = [
+            TopicRead(
+                self.topic,
+                {partition: end for partition, (_, end) in ranges.items()},
+                [*self._expired, *(Gap(partition, first, last, cause) for partition, first, last in skipped)],
+                topic_id,
+            )
+        ]
         faults.point("topic_read")
 
+    def _topic_id(self, admin: AdminClient, resume: Positions) -> str | None:
+        """
+        The topic's id, where the broker gives it one.
+
+        :raises SourceError: the topic was read under another id, so its offsets mean other messages now
+        """
+        described = admin.describe_topics(TopicCollection([self.topic]), request_timeout=REQUEST_TIMEOUT)
+        try:
+            topic_id = str(described[self.topic].result().topic_id)
+        except KafkaException as error:
+            log.info("%s: the broker does not say its id: %s", self.topic, error.args[0].str())
+            return None
+        if topic_id == _NO_ID:
+            return None
+        known = resume.topic_ids(self.topic)
+        if known and topic_id not in known:
+            raise SourceError(
+                f"{self.source.name}: the topic {self.topic!r} at the connection {self.source.connection!r} is not the "
+                f"one that was read before: its id was {', '.join(sorted(known))} and is {topic_id}. {_BEGINS_AGAIN}"
+            )
+        return topic_id
+
+    def _cause(self, admin: AdminClient) -> str:
+        """Why offsets between messages hold none."""
+        resource = ConfigResource(ResourceType.TOPIC, self.topic)
+        try:
+            policy = admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT)[resource].result()
+        except KafkaException as error:
+            log.info("%s: its cleanup.policy cannot be asked for: %s", self.topic, error.args[0].str())
+            return COMPACTION
+        return COMPACTION if "compact" in policy["cleanup.policy"].value else TRANSACTION
+
     def _ranges(self, consumer: Consumer, resume: Positions) -> dict[int, tuple[int, int]]:
-        """Partition → offsets ``[begin, end)`` to read."""
+        """Partition → offsets ``[begin, end)`` to read; what should be and cannot any more goes to `_expired`."""
         topics = consumer.list_topics(self.topic, timeout=REQUEST_TIMEOUT).topics
         if topics[self.topic].error:
             raise KafkaException(topics[self.topic].error)
@@ -144,18 +212,26 @@ class KafkaReader:
         ends = {p: consumer.get_watermark_offsets(TopicPartition(self.topic, p), REQUEST_TIMEOUT) for p in partitions}
         firsts = self._offsets_at(consumer, partitions, self._window.start)
         lasts = self._offsets_at(consumer, partitions, self._window.end)
+        positions = resume.of(self.topic)
         ranges = {}
         for partition in partitions:
             low, high = ends[partition]
+            position = positions.get(partition)
+            if position is not None and position > high:
+                raise SourceError(
+                    f"{self.source.name}: {self.topic}[{partition}] ends at offset {high}, but was read up to "
+                    f"{position - 1} before: the topic was deleted and created again, or has lost what it held. "
+                    f"{_BEGINS_AGAIN}"
+                )
             first = high if firsts[partition] == OFFSET_END else max(firsts[partition], low)
             end = high if lasts[partition] == OFFSET_END else min(lasts[partition], high)
-            begin = resume.resume_at(self.topic, partition, first)
-            if begin < low:
-                log.warning(
-                    "%s: offsets %s to %s of %s[%s] were lost by the topic's retention before they were read",
-                    self.source.name, begin, low - 1, self.topic, partition,
-                )  # fmt: skip
-                begin = low
+            # Added since the topic was first read: all of it is new, whenever it was published.
+            is_added = position is None and bool(positions)
+            begin = low if is_added else max(resume.resume_at(self.topic, partition, first), low)
+            # A window that begins before the oldest message may have had messages that are gone.
+            wanted = 0 if is_added or first == low < high else position
+            if wanted is not None and wanted < low:
+                self._expired.append(Gap(partition, wanted, low - 1, RETENTION))
             ranges[partition] = (begin, max(begin, end))
             log.info("%s[%s]: offsets %s to %s (exclusive)", self.topic, partition, begin, max(begin, end))
         return ranges
@@ -183,6 +259,10 @@ class KafkaReader:
             "key": _readable(message.key()),
             "value": _readable(message.value()),
         }
+        headers: Any = message.headers()
+        if headers:
+            # A list, since a name may come twice.
+            payload["headers"] = [[_readable(name.encode()), _readable(value)] for name, value in headers]
         return [
             *fields,
             message.topic(),
@@ -212,6 +292,12 @@ class KafkaReader:
             if text is not None and not _storable(text):
                 return nothing, f"{name} holds a character that Postgres cannot store"
         return [document.get(name) for name in names], None
+
+
+_BEGINS_AGAIN = (
+    "raw holds other messages under the offsets that it gives out now, so nothing was loaded; what to do is in "
+    "docs/kafka.md, 'A topic that begins again'"
+)
 
 
 def _storable(text: str) -> bool:

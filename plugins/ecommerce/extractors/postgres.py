@@ -19,7 +19,7 @@ from psycopg.waiting import Ready, Wait
 from ecommerce.errors import SourceError
 from ecommerce.loading.drift import FoundType
 from ecommerce.loading.fingerprint import FIRST_VERSION, Fingerprint, fingerprints
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.loading.validate import passes, typed
 from ecommerce.sources import Source
 from ecommerce.warehouse import postgres
@@ -47,7 +47,7 @@ class PostgresReader:
     :raises SourceError: on reading: no connection, a missing table, a lost server
     """
 
-    positions: Mapping[str, Mapping[int, int]] = {}
+    topics: Sequence[TopicRead] = ()
 
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source

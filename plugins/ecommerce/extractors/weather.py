@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import requests
@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from ecommerce.errors import SourceError
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.sources import Source
 from ecommerce.windows import Window
 
@@ -43,7 +43,7 @@ class WeatherReader:
     :raises SourceError: on reading: no cities configured, an API that cannot be reached, refuses, or answers nonsense
     """
 
-    positions: Mapping[str, Mapping[int, int]] = {}
+    topics: Sequence[TopicRead] = ()
 
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source

@@ -1,9 +1,9 @@
-"""The load ledger: one row a load, the Kafka positions, and the quarantine."""
+"""The load ledger: one row a load, and the quarantine."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -149,19 +149,21 @@ def close_batch(
     read: int,
     loaded: int,
     unchanged: int,
+    quarantined: int,
     refused: int,
     removed: int,
 ) -> None:
     """
     The batch is `loaded`, in the transaction that holds its rows, if this is still the source's one loader.
 
+    :param refused: all that was refused, also what the quarantine had before
     :raises LoaderFenced: the batch was declared dead, a later one was opened, or the lock is gone
     """
     closed = connection.execute(
         sql.SQL(
             "update ops.load_batch set status = 'loaded', finished_at = clock_timestamp(), bytes_read = %(size)s,"
             " rows_read = %(read)s, rows_loaded = %(loaded)s, rows_unchanged = %(unchanged)s,"
-            " rows_quarantined = %(refused)s, rows_removed = %(removed)s"
+            " rows_quarantined = %(quarantined)s, rows_refused = %(refused)s, rows_removed = %(removed)s"
             " where batch_id = %(batch_id)s and status = 'running'"
             " and not exists (select from ops.load_batch as later"
             "  where later.source = %(source)s and later.batch_id > %(batch_id)s)"
@@ -173,6 +175,7 @@ def close_batch(
             "read": read,
             "loaded": loaded,
             "unchanged": unchanged,
+            "quarantined": quarantined,
             "refused": refused,
             "removed": removed,
             "batch_id": batch_id,
@@ -225,50 +228,3 @@ def quarantine(connection: Connection, source: Source, stage: sql.Identifier, ba
             "  and held.reason = refused.reason and md5(held.payload::text) = md5(refused.payload::text))"
         ).format(batch=batch_id, source=source.name, payload=payload, stage=stage)
     ).rowcount
-
-
-def store_positions(connection: Connection, topic: str, positions: Mapping[int, int], batch_id: int) -> None:
-    """The next offset of each partition, in the transaction that stores its messages; it never goes back."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            'insert into ops.kafka_offset as held (topic, "partition", next_offset, batch_id) values (%s, %s, %s, %s)'
-            ' on conflict (topic, "partition") do update'
-            " set next_offset = excluded.next_offset, batch_id = excluded.batch_id"
-            " where held.next_offset < excluded.next_offset",
-            [(topic, partition, offset, batch_id) for partition, offset in positions.items()],
-        )
-
-
-class Positions:
-    """Where a topic's partitions stand in the warehouse: what a Kafka reader asks before it reads."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def resume_at(self, topic: str, partition: int, first: int) -> int:
-        """
-        The offset at which to begin, for a window whose first offset is ``first``.
-
-        At the stored position, when nothing between is missing: later messages were read already, and earlier
-        ones that no window asked for are caught up, so that no gap stays behind. Otherwise at ``first``.
-        """
-        row = self._connection.execute(
-            'select next_offset from ops.kafka_offset where topic = %s and "partition" = %s', [topic, partition]
-        ).fetchone()
-        if row is None:
-            return first
-        stored = int(row[0])
-        if stored <= first or self._known(topic, partition, first, stored) == stored - first:
-            return stored
-        return first
-
-    def _known(self, topic: str, partition: int, first: int, end: int) -> int:
-        row = self._connection.execute(
-            "select (select count(*) from raw.kafka_stream"
-            "  where _topic = %(topic)s and _partition = %(partition)s and _offset >= %(first)s and _offset < %(end)s)"
-            " + (select count(*) from ops.quarantine where source = 'kafka_stream' and replayed_at is null"
-            "  and payload ->> 'topic' = %(topic)s and (payload ->> 'partition')::integer = %(partition)s"
-            "  and (payload ->> 'offset')::bigint >= %(first)s and (payload ->> 'offset')::bigint < %(end)s)",
-            {"topic": topic, "partition": partition, "first": first, "end": end},
-        ).fetchone()
-        return int(row[0]) if row else 0

@@ -18,11 +18,12 @@ from psycopg import Connection, sql
 
 from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow
-from ecommerce.loading import drift, land, ledger, validate
+from ecommerce.loading import drift, land, ledger, positions, validate
 from ecommerce.loading.drift import FoundType
 from ecommerce.loading.fingerprint import Fingerprint
 from ecommerce.loading.land import GOOD, STAGE, Extent, Landed
-from ecommerce.loading.ledger import Batch, Positions, RunIdentity
+from ecommerce.loading.ledger import Batch, RunIdentity
+from ecommerce.loading.positions import Gap, Positions, TopicRead
 from ecommerce.sources import Landing, Source
 from ecommerce.windows import Window
 
@@ -37,6 +38,9 @@ ANALYZE_ROWS = 1_000
 #: An empty raw table is indexed after it was filled when the source holds more rows than this.
 LARGE = 100_000
 
+#: So many lost ranges of offsets are named in a result; all are in ops.kafka_gap.
+LOST_SHOWN = 20
+
 #: A block of Postgres COPY text, or one row of texts.
 Chunk = bytes | bytearray | memoryview | Sequence[str | None]
 
@@ -49,8 +53,8 @@ class Reader(Protocol):
         """Names of the staged columns, in the order of the chunks' values."""
 
     @property
-    def positions(self) -> Mapping[str, Mapping[int, int]]:
-        """Topic → partition → next offset, once everything was read; empty where the source has none."""
+    def topics(self) -> Sequence[TopicRead]:
+        """How the read leaves the topics, once everything was read; empty where the source has none."""
 
     def read(self, resume: Positions) -> Iterator[Chunk]:
         """
@@ -107,6 +111,8 @@ class LoadResult:
     rows_removed: int
     days_marked: int
     seconds: float
+    #: Offsets of a topic that are lost, the first of them, in words.
+    lost: tuple[str, ...] = ()
     dry_run: bool = False
     is_of_earlier_try: bool = False
 
@@ -138,6 +144,8 @@ class LoadResult:
         end = "; dry run, rolled back" if self.dry_run else f"; batch {self.batch_id}"
         if self.is_of_earlier_try:
             end += ", which an earlier try had committed: nothing was read again"
+        if self.lost:
+            end += f"; LOST BEFORE THEY WERE READ: {'; '.join(self.lost)}"
         return (
             f"{self.source} {self.window_start} to {self.window_end} (exclusive): {self.rows_read:,} rows read, "
             f"{self.rows_loaded:,} loaded, {self.rows_unchanged:,} unchanged, {self.rows_quarantined:,} quarantined, "
@@ -265,10 +273,13 @@ class _Load:
             if straight
             else land.land(self.connection, self.source, self.extent, self.batch_id)
         )
-        for topic, positions in self.reader.positions.items():
-            ledger.store_positions(self.connection, topic, positions, self.batch_id)
+        gaps = [
+            (topic.topic, gap)
+            for topic in self.reader.topics
+            for gap in positions.store(self.connection, topic, self.batch_id)
+        ]
         faults.point("landed")
-        result = self._close(read, landed, quarantined)
+        result = self._close(read, landed, refused, quarantined, _in_words(gaps))
         faults.point("before_commit")
         return result
 
@@ -412,7 +423,7 @@ class _Load:
                 f"{reasons}"
             )
 
-    def _close(self, read: int, landed: Landed, quarantined: int) -> LoadResult:
+    def _close(self, read: int, landed: Landed, refused: int, quarantined: int, lost: tuple[str, ...]) -> LoadResult:
         unchanged = read - landed.loaded - quarantined
         ledger.close_batch(
             self.connection,
@@ -422,7 +433,8 @@ class _Load:
             read=read,
             loaded=landed.loaded,
             unchanged=unchanged,
-            refused=quarantined,
+            quarantined=quarantined,
+            refused=refused,
             removed=landed.removed,
         )
         return LoadResult(
@@ -438,8 +450,15 @@ class _Load:
             rows_removed=landed.removed,
             days_marked=landed.days,
             seconds=round(time.monotonic() - self.started, 3),
+            lost=lost,
             dry_run=self.dry_run,
         )
+
+
+def _in_words(gaps: Sequence[tuple[str, Gap]]) -> tuple[str, ...]:
+    lost = [f"{topic}[{gap.partition}] {gap.first}-{gap.last} ({gap.cause})" for topic, gap in gaps if gap.is_loss]
+    more = (f"{len(lost) - LOST_SHOWN} more",) if len(lost) > LOST_SHOWN else ()
+    return (*lost[:LOST_SHOWN], *more)
 
 
 def _closable(chunks: Iterator[Chunk]) -> Any:

@@ -12,7 +12,7 @@ from ecommerce import lease
 from ecommerce.dbt_project import project_digest
 from ecommerce.operators.refresh_marts import RefreshMarts
 from ecommerce.operators.runs import is_alive
-from ecommerce.sensors import CoreReconciliationSensor
+from ecommerce.sensors import QualityCheck
 from ecommerce.sources import SOURCES
 from ecommerce.warehouse import WAREHOUSE, warehouse
 from ecommerce.windows import request_of
@@ -105,7 +105,11 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
                 claimed["handed_over_to"],
             )
             # What judges or publishes a build has none here; the other checks are about this run's own window.
-            about_a_build = [task for task in after if isinstance(task, CoreReconciliationSensor | RefreshMarts)]
+            about_a_build = [
+                task
+                for task in after
+                if isinstance(task, RefreshMarts) or (isinstance(task, QualityCheck) and task.judges_the_build)
+            ]
             self.skip(context["ti"], [*build, *about_a_build])
         elif not claimed["is_build_needed"]:
             self.log.info("nothing has changed since the last publication; the build is skipped")

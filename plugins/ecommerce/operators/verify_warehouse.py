@@ -12,7 +12,7 @@ from ecommerce import lease
 from ecommerce.building.group import warehouse_profile
 from ecommerce.dbt_project import project_digest
 from ecommerce.operators.runs import is_alive
-from ecommerce.sensors.base import write_down
+from ecommerce.quality.base import write_down
 from ecommerce.verify import Sample, verify
 from ecommerce.warehouse import WAREHOUSE, warehouse
 

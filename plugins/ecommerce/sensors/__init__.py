@@ -1,8 +1,6 @@
-"""The audit between build and publish: each sensor writes `ops.check_result`, and a `fail` publishes nothing."""
+"""The audit between build and publish: each check writes `ops.check_result`, and a `fail` publishes nothing."""
 
-from ecommerce.sensors.base import QualitySensor
-from ecommerce.sensors.freshness import FreshnessSensor
-from ecommerce.sensors.reconciliation import CoreReconciliationSensor, SourceReconciliationSensor
-from ecommerce.sensors.volume import VolumeSensor
+from ecommerce.quality.settings import read_checks
+from ecommerce.sensors.quality_check import QualityCheck
 
-__all__ = ["CoreReconciliationSensor", "FreshnessSensor", "QualitySensor", "SourceReconciliationSensor", "VolumeSensor"]
+__all__ = ["QualityCheck", "read_checks"]

@@ -16,7 +16,7 @@ from psycopg import Connection, sql
 
 from ecommerce import lease
 from ecommerce.errors import EmptySource, QuarantineOverflow
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.publish import publish
 from ecommerce.sources import SOURCES
 from ecommerce.windows import Window
@@ -267,7 +267,7 @@ class _BreaksOff:
     def __init__(self, reader: Any) -> None:
         self._reader = reader
         self.columns = reader.columns
-        self.positions: dict[str, dict[int, int]] = {}
+        self.topics: Sequence[TopicRead] = ()
 
     def read(self, resume: Positions) -> Iterator[Any]:
         rows = list(self._reader.read(resume))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.sources import SOURCES, Landing
 from ecommerce.windows import Window
 from tests.integration.support import Row
@@ -57,7 +57,7 @@ class TopicReader:
 
     def __init__(self, shop: Shop, window: Window) -> None:
         self.columns = [column.name for column in SOURCES["kafka_stream"].loaded_columns]
-        self.positions: dict[str, dict[int, int]] = {}
+        self.topics: Sequence[TopicRead] = ()
         self._shop = shop
         self._window = window
 
@@ -79,4 +79,4 @@ class TopicReader:
                     "_published_at": str(message.published),
                 }
                 yield [values.get(name) for name in self.columns]
-        self.positions = {TOPIC: {partition: end for partition, (_, end) in ranges.items()}}
+        self.topics = [TopicRead(TOPIC, {partition: end for partition, (_, end) in ranges.items()})]

@@ -1,70 +1,21 @@
 """The topic: every message lands exactly once, whatever the order of windows and wherever a load broke off."""
 
 import json
-import os
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from ecommerce.errors import QuarantineOverflow
-from ecommerce.extractors import kafka
 from ecommerce.extractors.kafka import KafkaReader
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions
 from ecommerce.sources import SOURCES
 from ecommerce.windows import Window
+from tests.integration.loading.events import Produce, event, held, once, positions
 from tests.integration.support import Loader
-
-PARTITIONS = 3
-Produce = Callable[..., None]
-
-
-@pytest.fixture
-def topic(shop_kafka: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A topic of the test's own, of three partitions, that the source reads."""
-    topic = f"t{os.urandom(6).hex()}"
-    wanted = NewTopic(topic, PARTITIONS, replication_factor=1, config={"retention.ms": "-1"})
-    admin = AdminClient({"bootstrap.servers": shop_kafka})
-    admin.create_topics([wanted])[topic].result(timeout=20)
-    monkeypatch.setitem(kafka.TOPICS, "kafka_stream", topic)
-    return topic
-
-
-@pytest.fixture
-def produce(shop_kafka: str, topic: str) -> Produce:
-    """
-    Produce messages: (published, value), the value text, bytes or None, or a customer_id for an event of that time.
-    """
-    producer = Producer({"bootstrap.servers": shop_kafka, "compression.type": "zstd", "linger.ms": 0})
-
-    def produce(*messages: tuple[str, Any], partition: int = 0, key: bytes | None = None) -> None:
-        for published, value in messages:
-            at = datetime.fromisoformat(published).replace(tzinfo=UTC)
-            producer.produce(topic, value, key, partition, timestamp=int(at.timestamp() * 1000))
-        assert producer.flush(20) == 0
-
-    return produce
-
-
-def event(customer: str, at: str, **values: Any) -> tuple[str, str]:
-    """A message that is published when it happens."""
-    fields = {"customer_id": customer, "product_id": "P1", "interaction_type": "view", "timestamp": at} | values
-    return at, json.dumps(fields)
-
-
-def held(loader: Loader) -> dict[str, int]:
-    """How many times each customer is held."""
-    return dict(loader.rows("select customer_id, count(*) from raw.kafka_stream group by 1"))
-
-
-def positions(loader: Loader) -> dict[int, int]:
-    return dict(loader.rows("select partition, next_offset from ops.kafka_offset order by 1"))
 
 
 @pytest.fixture
@@ -74,10 +25,6 @@ def three_days(produce: Produce) -> None:
         at = f"2024-03-0{day}"
         produce(event(f"a{day}", f"{at}T00:00:00"), event(f"b{day}", f"{at}T23:59:59.999"))
         produce(event(f"c{day}", f"{at}T12:00:00"), partition=2)
-
-
-def once(*names: str) -> dict[str, int]:
-    return dict.fromkeys(names, 1)
 
 
 ALL = once(*(f"{letter}{day}" for letter in "abc" for day in (1, 2, 3)))

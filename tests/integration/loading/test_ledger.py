@@ -8,7 +8,7 @@ import pytest
 
 from ecommerce.errors import SourceError
 from ecommerce.loading import LoadResult
-from ecommerce.loading.ledger import Positions
+from ecommerce.loading.positions import Positions
 from ecommerce.sources import SOURCES
 from tests.integration.support import Loader, Rows
 

@@ -1,33 +1,49 @@
-"""A run to judge, and what its sensor said."""
+"""A run to judge, and what a check said of it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from ecommerce.sensors import QualitySensor
+from ecommerce.quality import settings
+from ecommerce.sensors import QualityCheck
 from tests.integration.support import Loader
 
 Judge = Callable[..., list[tuple[str, str, str]]]
 
 
 @pytest.fixture
+def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Make these the settings of the only check, `it`, and of the known incidents; its name."""
+
+    def only(check: str, incidents: str = "[]") -> str:
+        file = tmp_path / "checks.yml"
+        file.write_text(f"known_incidents: {incidents}\nchecks:\n  it: {{description: it, {check}}}\n")
+        monkeypatch.setattr(settings, "CHECKS_FILE", file)
+        return "it"
+
+    return only
+
+
+@pytest.fixture
 def judge(loader: Loader) -> Judge:
     """
-    Run a sensor as a task does, over days; (subject, status, message) of each check that it wrote down.
+    Run a check as a task does, over days; (subject, status, message) of each judgement that it wrote down.
 
-    A sensor that failed must have said so, and every other must have passed.
+    A check that failed must have said so, and every other must have passed.
     """
 
-    def judge(sensor: type[QualitySensor], first: str, last: str | None = None, **params: object) -> list[tuple]:
+    def judge(check: str, first: str, last: str | None = None, **params: object) -> list[tuple]:
+        loader.connection.execute("delete from ops.check_failure")
         loader.connection.execute("delete from ops.check_result")
         window = {"start_date": first, "end_date": last or first}
         context = {"params": window | params, "dag_run": SimpleNamespace(run_id="a_run", dag_id="a_dag")}
         error = None
         try:
-            assert sensor(task_id="check").poke(context)  # type: ignore[arg-type]
+            QualityCheck(task_id="check", check=check, window_task_id="window").execute(context)  # type: ignore[arg-type]
         except AirflowFailException as failure:
             error = str(failure)
         written = loader.rows(
@@ -36,12 +52,12 @@ def judge(loader: Loader) -> Judge:
         )
         start, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last or first).date()
         for _, _, _, check_name, run_id, window_start, window_end, checked_at in written:
-            assert (check_name, run_id) == (sensor.check_name, "a_run")
+            assert (check_name, run_id) == (check, "a_run")
             assert (window_start, window_end) == (start, end + timedelta(days=1))
             assert datetime.now(UTC) - checked_at < timedelta(minutes=1)
         failed = [f"{subject}: {message}" for subject, status, message, *_ in written if status == "fail"]
         if failed:
-            assert error == f"check {sensor.check_name} failed, nothing is published; {'; '.join(failed)}"
+            assert error == f"check {check} failed, nothing is published; {'; '.join(failed)}"
         else:
             assert error is None
         return [row[:3] for row in written]

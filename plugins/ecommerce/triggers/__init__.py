@@ -1,0 +1,1 @@
+"""The async halves of the sensors: what waits and judges in the triggerer, without a worker."""

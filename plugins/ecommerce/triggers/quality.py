@@ -1,0 +1,103 @@
+"""A quality check, as it lives in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import date
+from typing import Any
+
+import psycopg
+from airflow.sdk.execution_time.xcom import XCom
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from ecommerce.errors import WarehouseError
+from ecommerce.quality.base import Judgement, failures_of, written_down
+from ecommerce.quality.check import Asked, async_postgres
+from ecommerce.quality.settings import check_of, read_checks
+from ecommerce.windows import Request, Window
+
+#: XCom of a check's task that ended well: what it said.
+CHECKED = "checked"
+
+#: Checks that look at once: Postgres has other work, too.
+_LOOKS = asyncio.Semaphore(4)
+
+
+async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log: Any) -> list[Judgement] | None:
+    """
+    Judge a check, and write down what it says; None, and nothing is written, where it ought to wait and may not.
+
+    While a subject fails and something is under way that may mend it, it is looked at again, as long as the check's
+    `wait_minutes` allow.
+    """
+    check = check_of(check_name)
+    until = time.monotonic() + check.wait_minutes * 60
+    while True:
+        # A connection a look: one that waits holds none.
+        async with _LOOKS, async_postgres(conn_id, timeout_seconds=check.timeout_seconds) as connection:
+            judgements = await check.look(connection, asked)
+            hopeful = [one for one in judgements if one.status == "fail" and one.may_improve]
+            if not hopeful or time.monotonic() + check.every_seconds > until:
+                await connection.execute(*written_down(check_name, asked.run_id, judgements, asked.window))
+                break
+        if not wait:
+            return None
+        log.info("%s; looking again in %s s", failures_of(hopeful), check.every_seconds)
+        await asyncio.sleep(check.every_seconds)
+    for one in judgements:
+        say = log.info if one.status == "pass" else log.warning if one.status == "warn" else log.error
+        say("%s %s: %s", one.status, one.subject, one.message)
+    return judgements
+
+
+class QualityTrigger(BaseTrigger):
+    """
+    Judges a check of `checks.yml` and ends its task; one that fails is sent to a worker, which fails with the reasons.
+
+    :param check: its name in the file
+    :param window_task_id: the task of the run whose XCom says what the run is about
+    """
+
+    def __init__(self, *, check: str, warehouse_conn_id: str, window_task_id: str) -> None:
+        super().__init__()
+        self.check = check
+        self.warehouse_conn_id = warehouse_conn_id
+        self.window_task_id = window_task_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class, and what makes it again."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            "check": self.check,
+            "warehouse_conn_id": self.warehouse_conn_id,
+            "window_task_id": self.window_task_id,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """The one event that ends the task, or sends it to a worker."""
+        try:
+            judgements = await judge(self.check, self.warehouse_conn_id, await self._asked(), wait=True, log=self.log)
+        except (WarehouseError, psycopg.Error) as error:
+            self.log.exception("no judgement")
+            yield TriggerEvent({"error": f"{self.check} could not be judged: {str(error).strip()}"})
+            return
+        if failures := failures_of(judgements or []):
+            yield TriggerEvent({"failures": failures})
+            return
+        reason = "; ".join(f"{one.status} {one.subject}: {one.message}" for one in judgements or [])
+        yield TaskSuccessEvent(xcoms={CHECKED: {"state": "success", "reason": reason, "nodes": []}})
+
+    async def _asked(self) -> Asked:
+        ti = self.task_instance
+        if ti is None:
+            raise RuntimeError("the trigger of a check needs the task instance that it is to end")
+        said = await sync_to_async(XCom.get_one)(
+            key="return_value", dag_id=ti.dag_id, task_id=self.window_task_id, run_id=ti.run_id
+        )
+        if said is None:
+            raise WarehouseError(f"the task {self.window_task_id!r} has not said what this run is about; clear it")
+        window = Window.of_days(date.fromisoformat(said["start_date"]), date.fromisoformat(said["end_date"]))
+        request = Request(window, frozenset(said["sources"]), said["full_refresh"], said["dry_run"])
+        return Asked(request, ti.run_id, read_checks().incidents)

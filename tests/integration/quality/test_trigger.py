@@ -1,0 +1,160 @@
+"""A check in the triggerer: it ends its task there, waits for what may mend it, and sends a failure to a worker."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.execution_time.xcom import XCom
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+
+from ecommerce.errors import CheckError
+from ecommerce.sensors import QualityCheck
+from ecommerce.triggers.quality import CHECKED, QualityTrigger
+from tests.integration.support import Loader
+
+FRESHNESS = "kind: freshness, sources: [product], wait_minutes: 0.5, every_seconds: 0.2"
+
+
+@pytest.fixture
+def window(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the task `window` has said of the run."""
+    said = {
+        "start_date": "2024-03-01",
+        "end_date": "2024-03-01",
+        "sources": ["product"],
+        "full_refresh": False,
+        "dry_run": False,
+    }
+    asked_for = {"key": "return_value", "dag_id": "a_dag", "task_id": "window", "run_id": "a_run"}
+    monkeypatch.setattr(XCom, "get_one", lambda **given: said if given == asked_for else None)
+    return said
+
+
+async def run(check: str, window_task_id: str = "window") -> list[TriggerEvent]:
+    """The events of the trigger that Airflow makes of what the task gives it."""
+    given = QualityCheck(task_id="check", check=check, window_task_id=window_task_id).start_trigger_args
+    assert given.trigger_cls == f"{QualityTrigger.__module__}.{QualityTrigger.__qualname__}"
+    trigger = QualityTrigger(**(given.trigger_kwargs or {}))
+    trigger.task_instance = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="quality.check")  # type: ignore[assignment]
+    return [event async for event in trigger.run()]
+
+
+def load(loader: Loader, status: str) -> None:
+    loader.connection.execute("delete from ops.load_batch")
+    loader.connection.execute(
+        "insert into ops.load_batch (source, window_start, window_end, status, started_at)"
+        " values ('product', '2024-03-01', '2024-03-02', %s, now())",
+        [status],
+    )
+
+
+def statuses(loader: Loader) -> list[tuple]:
+    return loader.rows("select run_id, check_name, subject, status from ops.check_result")
+
+
+@pytest.mark.usefixtures("window")
+def test_what_holds_already_ends_the_task_at_once(only: Callable[..., str], loader: Loader) -> None:
+    load(loader, "loaded")
+    (event,) = asyncio.run(run(only(FRESHNESS)))
+    assert isinstance(event, TaskSuccessEvent)
+    assert event.xcoms == {
+        CHECKED: {"state": "success", "reason": "pass product: all 1 days of 2024-03-01 are loaded", "nodes": []}
+    }
+    assert statuses(loader) == [("a_run", "it", "product", "pass")]
+
+
+@pytest.mark.usefixtures("window")
+def test_a_load_that_is_under_way_is_waited_for(only: Callable[..., str], loader: Loader) -> None:
+    load(loader, "running")
+    check = only(FRESHNESS)
+
+    async def meanwhile() -> list[TriggerEvent]:
+        task = asyncio.create_task(run(check))
+        await asyncio.sleep(0.7)
+        assert not task.done()
+        assert statuses(loader) == [], "judged once, at the end"
+        load(loader, "loaded")
+        return await task
+
+    (event,) = asyncio.run(meanwhile())
+    assert isinstance(event, TaskSuccessEvent)
+    assert statuses(loader) == [("a_run", "it", "product", "pass")]
+
+
+@pytest.mark.usefixtures("window")
+@pytest.mark.parametrize(
+    ("status", "settings"), [("failed", FRESHNESS), ("running", FRESHNESS.replace("minutes: 0.5", "minutes: 0.01"))]
+)
+def test_what_cannot_improve_any_more_fails_in_a_worker(
+    only: Callable[..., str], loader: Loader, status: str, settings: str
+) -> None:
+    load(loader, status)
+    (event,) = asyncio.run(run(only(settings)))
+    assert not isinstance(event, TaskSuccessEvent)
+    assert statuses(loader) == [("a_run", "it", "product", "fail")]
+    task = QualityCheck(task_id="check", check="it", window_task_id="window")
+    with pytest.raises(AirflowFailException) as failed:
+        task.execute_complete({}, event.payload)
+    assert str(failed.value) == (
+        "check it failed, nothing is published;"
+        " product: 1 of the 1 days of 2024-03-01 are not loaded, the first 2024-03-01"
+    )
+
+
+@pytest.mark.usefixtures("window")
+def test_a_statement_that_takes_too_long_is_no_judgement(
+    only: Callable[..., str], loader: Loader, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ecommerce.quality import tables
+
+    monkeypatch.setattr(tables, "FOLDER", tmp_path)
+    (tmp_path / "slow.sql").write_text("select pg_sleep(60) as slept")
+    (event,) = asyncio.run(run(only("kind: sql, file: slow.sql, timeout_seconds: 1")))
+    assert statuses(loader) == []
+    task = QualityCheck(task_id="check", check="it", window_task_id="window")
+    # No AirflowFailException: it may be tried again.
+    with pytest.raises(CheckError, match=r"^it could not be judged: canceling statement due to statement timeout"):
+        task.execute_complete({}, event.payload)
+
+
+@pytest.mark.usefixtures("window")
+def test_a_table_that_is_not_there_is_no_judgement(only: Callable[..., str], loader: Loader) -> None:
+    check = only("kind: uniqueness, tables: [{table: core.nowhere, key: [id]}]")
+    (event,) = asyncio.run(run(check))
+    assert 'relation "core.nowhere" does not exist' in event.payload["error"]
+    assert statuses(loader) == []
+
+
+@pytest.mark.usefixtures("window")
+def test_a_run_whose_window_nobody_said_is_an_error_that_says_so(only: Callable[..., str], loader: Loader) -> None:
+    (event,) = asyncio.run(run(only(FRESHNESS), window_task_id="elsewhere"))
+    assert "the task 'elsewhere' has not said what this run is about" in event.payload["error"]
+
+
+def test_in_a_worker_it_defers_only_if_it_has_to_wait(only: Callable[..., str], loader: Loader) -> None:
+    task = QualityCheck(task_id="check", check=only(FRESHNESS), window_task_id="window")
+    window = {"start_date": "2024-03-01", "end_date": "2024-03-01"}
+    context: Any = {"params": window, "dag_run": SimpleNamespace(run_id="a_run", dag_id="a_dag")}
+    load(loader, "running")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    assert isinstance(deferred.value.trigger, QualityTrigger)
+    assert statuses(loader) == []
+    load(loader, "loaded")
+    task.execute(context)
+    assert statuses(loader) == [("a_run", "it", "product", "pass")]
+
+
+def test_judgements_are_written_together_or_not_at_all(loader: Loader) -> None:
+    from ecommerce.quality.base import Judgement, write_down
+
+    good = Judgement("a", "pass", 1, 1, "as it should be", [{"n": 1}])
+    bad = Judgement("b", "purple", 1, 1, "no such status")  # type: ignore[arg-type]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        write_down(loader.connection, "it", "a_run", [good, bad], None)
+    assert statuses(loader) == []
+    assert loader.value("select count(*) from ops.check_failure") == 0
