@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import psycopg
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
@@ -69,6 +71,18 @@ class Place:
         self.sent = {partition: [] for partition in range(PARTITIONS)}
         self.weather.measured.clear()
         self.weather.faults.clear()
+
+    def wait_for_messages(self, seconds: float = 20) -> None:
+        """Wait until a broker that was started again has read what it held."""
+        consumer, deadline = Consumer({**self._kafka, "group.id": "tests"}), time.monotonic() + seconds
+        for partition, values in self.sent.items():
+            while True:
+                with contextlib.suppress(KafkaException):
+                    if consumer.get_watermark_offsets(TopicPartition(self.topic, partition), 1.0) == (0, len(values)):
+                        break
+                assert time.monotonic() < deadline, "the broker has lost messages"
+                time.sleep(0.05)
+        consumer.close()
 
     @property
     def _kafka(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The broker freezes or is killed while its topic is read; the next try reads on, and no message is lost or doubled."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,7 @@ def topic(place: Place, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Plac
     monkeypatch.setattr(place, "bootstrap", broker.bootstrap)
     place.empty()
     place.fill()
+    broker.wait_until_saved(time.time())
     return place
 
 
@@ -57,4 +59,5 @@ def test_a_broker_that_is_killed(topic: Place, broker: Broker, point: str) -> No
     reading.resume()
     outcome = reading.wait()
     broker.start()
+    topic.wait_for_messages()
     _is_made_good(topic, point, outcome)
