@@ -42,9 +42,9 @@ reset: setup ## stop the stack and delete its data
 status: setup ## what is running, and where
 	@$(STACK) status
 
-run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL_REFRESH=1] [DRY_RUN=1]
+run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL_REFRESH=1] [ALLOW_COLUMN_CHANGES=1] [DRY_RUN=1]
 	@$(STACK) run $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SOURCES),--sources $(SOURCES)) \
-		$(if $(FULL_REFRESH),--full-refresh) $(if $(DRY_RUN),--dry-run)
+		$(if $(FULL_REFRESH),--full-refresh) $(if $(ALLOW_COLUMN_CHANGES),--allow-column-changes) $(if $(DRY_RUN),--dry-run)
 
 backfill: setup ## Airflow's own backfill, a run a day, followed to its end: FROM= TO=
 	@$(STACK) backfill --from "$(FROM)" --to "$(TO)"

@@ -7,10 +7,12 @@ Extract every source for one window, rebuild what changed, audit it, publish it.
 run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model from raw.
 **By schedule**: daily, for the day that has just ended. **Backfill**: Airflow's own, a run a day.
 
-A failed run publishes nothing: readers keep the last good marts, and the next run repairs what this one left.
+A failed build or check publishes nothing: readers keep the last good marts, and the next run repairs what this one
+left. A source that cannot be loaded leaves only what depends on it as it was; the run fails all the same.
 """
 
 import pendulum
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
 from ecommerce.building.group import BUILD_GROUP, warehouse_group
@@ -37,14 +39,16 @@ def ecommerce_warehouse() -> None:
     with TaskGroup("extract") as extract:
         extracts = {source: ExtractSource(task_id=source, source=source) for source in SOURCES}
 
-    # A source that this run leaves out is skipped, and the days of the others are still to be rebuilt.
+    # A source that this run leaves out is skipped, one that fails has failed: the others are still to be built.
     claim = ClaimDirtyDates(
         task_id="claim",
         extract_task_ids={source: task.task_id for source, task in extracts.items()},
         build_group_id=BUILD_GROUP,
         pool=CLAIM_POOL,
-        trigger_rule="none_failed",
+        trigger_rule="all_done",
     )
+    # A leaf, which costs no worker: the run is not green without every source.
+    all_sources_loaded = EmptyOperator(task_id="all_sources_loaded", trigger_rule="none_failed")
 
     # Audited again even where nothing had to be built.
     with TaskGroup("quality") as quality:
@@ -53,7 +57,8 @@ def ecommerce_warehouse() -> None:
 
     refresh_marts = RefreshMarts(task_id="refresh_marts")
 
-    chain(window, extract, claim, warehouse_group(), quality, refresh_marts)
+    chain(window, extract, claim, warehouse_group(exclude=claim.models_left_out), quality, refresh_marts)
+    chain(extract, all_sources_loaded)
 
 
 ecommerce_warehouse()

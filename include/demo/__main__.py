@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     window(run, required=False)
     run.add_argument("--sources", help="read only these, comma-separated")
     run.add_argument("--full-refresh", action="store_true", help="rebuild every model from raw")
+    run.add_argument("--allow-column-changes", action="store_true", help="let marts lose or retype columns")
     run.add_argument("--dry-run", action="store_true", help="report what would change, change nothing")
     filled = command("backfill", _backfill, "Airflow's own backfill, one run a day, followed to its end")
     window(filled, required=True)
@@ -170,7 +171,11 @@ def _range(folder: Path, first: date | None, last: date | None) -> tuple[date, d
 def _run(arguments: argparse.Namespace) -> int:
     if (arguments.first is None) != (arguments.last is None):
         raise StackError("give both FROM= and TO= (inclusive), or neither for yesterday")
-    conf: dict[str, object] = {"full_refresh": arguments.full_refresh, "dry_run": arguments.dry_run}
+    conf: dict[str, object] = {
+        "full_refresh": arguments.full_refresh,
+        "allow_column_changes": arguments.allow_column_changes,
+        "dry_run": arguments.dry_run,
+    }
     if arguments.first:
         conf |= {"start_date": str(arguments.first), "end_date": str(arguments.last)}
     if arguments.sources:

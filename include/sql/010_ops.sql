@@ -77,8 +77,12 @@ create table if not exists ops.quarantine (
     reason text not null,
     payload jsonb not null,
     quarantined_at timestamptz not null,
-    replayed_at timestamptz
+    replayed_at timestamptz, -- since then raw holds it
+    replayed_batch_id bigint references ops.load_batch,
+    corrected jsonb -- what a person has written in place of a message's value, for `replay_quarantine` to take
 );
+alter table ops.quarantine add column if not exists replayed_batch_id bigint references ops.load_batch;
+alter table ops.quarantine add column if not exists corrected jsonb;
 create index if not exists quarantine_batch on ops.quarantine (batch_id);
 -- Finds a refusal again when the same bad row is read again.
 create index if not exists quarantine_payload on ops.quarantine (source, md5(payload::text));
@@ -105,6 +109,11 @@ create table if not exists ops.build (
     is_published boolean not null default false
 );
 create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
+-- What the run left as it was, because it could not load every source that it was to read: those sources, the models
+-- that depend on them, and the sources whose marks stay for the next run, since a model that follows them was left out.
+alter table ops.build add column if not exists failed_sources text[] not null default '{}';
+alter table ops.build add column if not exists left_out text[] not null default '{}';
+alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
 
 -- "Today" for every model: fixed by the build that is under way, otherwise the last day that sales have loaded.
 create or replace view ops.as_of as
@@ -193,3 +202,20 @@ create table if not exists ops.publication (
     primary key (publication_id, mart)
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
+-- `undo_by` says how the publication of this mart is undone: by the rows in `publication_delta`, by emptying what was
+-- empty before, or not at all, since the table was made anew. The checksum is of the rows afterwards, over `columns`.
+alter table ops.publication add column if not exists as_of_date date;
+alter table ops.publication add column if not exists undo_by text check (undo_by in ('rows', 'emptying', 'nothing'));
+alter table ops.publication add column if not exists columns text[];
+alter table ops.publication add column if not exists checksum numeric;
+alter table ops.publication add column if not exists restores bigint; -- a rollback: the publication it went back to
+create index if not exists publication_mart on ops.publication (mart, publication_id desc);
+
+-- What the last publications replaced: a row as it was before, by its key; null of a row that was not there.
+create table if not exists ops.publication_delta (
+    publication_id bigint not null,
+    mart text not null,
+    key jsonb not null,
+    old_row jsonb
+);
+create index if not exists publication_delta_mart on ops.publication_delta (mart, publication_id);

@@ -1,4 +1,4 @@
-"""What happens when a task fails: its reason goes onto the DAG run, where people look first."""
+"""What goes onto the DAG run, where people look first: why a task failed, and what a run leaves out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ _NOTE_LENGTH = 1000
 
 
 def note_failure(context: Context) -> None:
-    """
-    Add ``task: reason`` to the DAG run's note, through Airflow's public API.
+    """Add the reason of a task's failure to the DAG run's note."""
+    add_note(context, str(context.get("exception")))
 
-    A note is a courtesy: what keeps it from being written is logged, and the task's failure stands as it is.
+
+def add_note(context: Context, text: str) -> None:
     """
-    run, ti = context["dag_run"], context["ti"]
-    reason = f"{ti.task_id}: {context.get('exception')}"
+    Add ``task: text`` to the DAG run's note, through Airflow's public API.
+
+    A note is a courtesy: what keeps it from being written is logged, and the task ends as it would.
+    """
+    run, line = context["dag_run"], f"{context['ti'].task_id}: {text}"
     try:
         hook = HttpHook(method="GET", http_conn_id=AIRFLOW_API)
         account = hook.get_connection(AIRFLOW_API)
@@ -42,10 +46,10 @@ def note_failure(context: Context) -> None:
         url = hook.url_from_endpoint(f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}")
         held = session.get(url, timeout=10)
         held.raise_for_status()
-        notes = [note for note in (held.json().get("note"), reason) if note]
+        notes = [note for note in (held.json().get("note"), line) if note]
         patched = session.patch(
             url, params={"update_mask": "note"}, json={"note": "\n".join(notes)[:_NOTE_LENGTH]}, timeout=10
         )
         patched.raise_for_status()
     except (AirflowRuntimeError, requests.RequestException, AttributeError, KeyError, ValueError) as error:
-        log.warning("the reason could not be put onto the DAG run through the connection %r: %s", AIRFLOW_API, error)
+        log.warning("no note could be put onto the DAG run through the connection %r: %s", AIRFLOW_API, error)

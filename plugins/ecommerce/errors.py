@@ -39,6 +39,10 @@ class PublishError(WarehouseError):
     """A mart cannot be merged into the published one."""
 
 
+class RollbackError(WarehouseError):
+    """There is no way back to that publication; nothing was rolled back."""
+
+
 class BuildError(WarehouseError):
     """dbt could not begin or broke off, or a node that a task ran on its own failed."""
 

@@ -248,6 +248,8 @@ _REGISTRY = (
             Column("city", required=True),
         ),
         window_column="date",
+        # The public archive has a day some two to five days after it, and corrects it for some more.
+        lookback_days=10,
         day="date",
     ),
 )

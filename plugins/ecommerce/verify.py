@@ -193,6 +193,7 @@ def _scratch(connection: Connection, as_of: date | None) -> Iterator[None]:
         connection.execute("insert into verify_staging.stg_as_of values (%s)", [as_of])
         connection.execute("create table verify_staging.stg_claimed_days (source_name text, claimed_day date)")
         connection.execute("create table verify_staging.stg_claimed_customers (customer_id text)")
+        connection.execute("create table verify_staging.stg_claimed_products (product_id text)")
         yield
     finally:
         connection.execute(drop)

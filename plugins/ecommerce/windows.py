@@ -102,6 +102,12 @@ def warehouse_params() -> dict[str, Param]:
             title="Full refresh",
             description="Rebuild every model from raw instead of only the days that changed.",
         ),
+        "allow_column_changes": Param(
+            False,
+            type="boolean",
+            title="Allow column changes",
+            description="A mart that lost or retyped columns is made anew, instead of failing the publication.",
+        ),
         "dry_run": days["dry_run"],
     }
 

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from dbt.cli.main import dbtRunner
 from dbt.compilation import Linker
 
-from ecommerce.dbt_project import MANIFEST
+from ecommerce.building.group import nodes_of, warehouse_group
+from ecommerce.building.left_out import left_out, nodes_of_models
+from ecommerce.dbt_project import DBT_PROJECT, MANIFEST
 from ecommerce.sensors import read_checks
 from ecommerce.sources import SOURCES
 from include.demo.state import ROOT
@@ -30,7 +33,13 @@ def dags():
 
 
 def test_every_dag_is_there(dags) -> None:
-    assert set(dags) == {"ecommerce_warehouse", "verify_warehouse", *(f"extract_{source}" for source in SOURCES)}
+    assert set(dags) == {
+        "ecommerce_warehouse",
+        "verify_warehouse",
+        "replay_quarantine",
+        "rollback_publication",
+        *(f"extract_{source}" for source in SOURCES),
+    }
 
 
 def test_dags_say_what_they_are(dags) -> None:
@@ -38,7 +47,8 @@ def test_dags_say_what_they_are(dags) -> None:
         assert dag.doc_md, dag.dag_id
         assert "ecommerce" in dag.tags, dag.dag_id
         assert dag.catchup is False, dag.dag_id
-        assert ("days" if dag.dag_id == "verify_warehouse" else "start_date") in dag.params, dag.dag_id
+        form = {"verify_warehouse": "days", "replay_quarantine": "source", "rollback_publication": "publication_id"}
+        assert form.get(dag.dag_id, "start_date") in dag.params, dag.dag_id
 
 
 def test_tasks_have_owner_timeout_and_retries(dags) -> None:
@@ -59,6 +69,65 @@ def test_the_way_of_the_data(dags) -> None:
     assert quality == {f"quality.{check}" for check in read_checks().checks}
     assert dag.get_task("refresh_marts").upstream_task_ids == quality
     assert dag.get_task("refresh_marts").downstream_task_ids == set()
+    # Without every source a run is not green, whatever was built.
+    assert dag.get_task("all_sources_loaded").upstream_task_ids == extracts
+    assert dag.get_task("all_sources_loaded").downstream_task_ids == set()
+
+
+#: Marts that are built and published all the same when a source could not be loaded; those of sales go together.
+SALES = MARTS - {"conversion_funnel_daily", "subscription_performance_monthly"}
+BUILT_WITHOUT = {
+    "kafka_stream": MARTS - {"conversion_funnel_daily"},
+    "product": {"subscription_performance_monthly"},
+    "product_category": {"subscription_performance_monthly"},
+    "sales_fact": MARTS - SALES,
+    "customer": set(),
+    "subscription_data": MARTS - {"subscription_performance_monthly"},
+    "weather_data": MARTS - {"weather_sales_impact"},
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_is_built_without_a_source(source: str) -> None:
+    assert MARTS - left_out([source]).models == BUILT_WITHOUT[source]
+
+
+def test_dbt_leaves_out_what_the_graph_of_tasks_skips(tmp_path) -> None:
+    without = left_out(["sales_fact"]).models
+    listed = dbtRunner().invoke(
+        [
+            *("--quiet", "ls", "--output", "json", "--output-keys", "unique_id", "--exclude", *sorted(without)),
+            *("--resource-types", "model", "--resource-types", "test"),
+            *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
+            *("--target-path", str(tmp_path), "--log-path", str(tmp_path)),
+        ]
+    )
+    kept = {json.loads(line)["unique_id"] for line in listed.result}  # type: ignore[union-attr]
+    nodes = json.loads(MANIFEST.read_text())["nodes"]
+    wanted = {unique_id for unique_id, node in nodes.items() if node["resource_type"] in ("model", "test")}
+    assert kept == wanted - nodes_of_models(without)
+
+
+@pytest.mark.parametrize("mode", ["watcher", "local"])
+def test_cosmos_tasks_can_be_told_by_their_nodes(mode: str, dags) -> None:
+    from airflow.sdk import DAG
+
+    without = left_out(["weather_data"]).models
+    with DAG("cosmos", schedule=None):
+        group = warehouse_group(mode, exclude="weather")
+    nodes = nodes_of_models(without)
+    skipped = {task.task_id for task in group.iter_tasks() if not nodes.isdisjoint(nodes_of(task))}
+    core, marts = "warehouse.models.core", "warehouse.models.marts"
+    assert skipped >= {
+        "warehouse.models.staging.stg_weather_data_run",
+        f"{core}.fact_weather.run",
+        f"{core}.fact_weather.test",
+        f"{marts}.analytics.weather_sales_impact_run",
+    }
+    assert len(skipped) == (4 if mode == "watcher" else 5)
+    if mode == "watcher":
+        producer: Any = group.dag.get_task("warehouse.dbt_producer_watcher")
+        assert producer.exclude == "weather"
 
 
 def test_each_dbt_model_is_a_task_in_its_folder(dags) -> None:

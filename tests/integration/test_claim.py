@@ -1,16 +1,20 @@
 """Which run of a backfill builds: the last that comes to its claim, and every other kind of run for itself."""
 
+import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowFailException
 
 from ecommerce import lease
 from ecommerce.operators import ClaimDirtyDates
+from ecommerce.sources import SOURCES
 from tests.integration.support import Loader
 
 DAG = "a_dag"
@@ -49,6 +53,19 @@ class Airflow:
     """The runs of a DAG, and what a task may ask about them."""
 
     runs: Sequence[Run]
+    #: State of each extract task of the run that asks.
+    extracts: dict[str, str] = field(default_factory=dict)
+    dag_id: str = DAG
+    task_id: str = "claim"
+    run_id: str = ""
+
+    def get_task_states(self, *, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str]]:
+        assert dag_id == DAG
+        states = {task_id: self.extracts[task_id] for task_id in task_ids if task_id in self.extracts}
+        return {run_ids[0]: states} if states else {}
+
+    def xcom_pull(self, *, task_ids: str) -> None:
+        """No extract has left figures."""
 
     def get_ti_count(
         self, *, dag_id: str, task_ids: Iterable[str], logical_dates: Iterable[datetime], states: Iterable[str]
@@ -90,7 +107,9 @@ class Claims:
         """What its claim gives to the tasks after it; False while it waits for another build."""
         run.claim = "running"
         context = {"dag_run": run, "ti": self.airflow, "params": self.params}
-        result = ClaimDirtyDates(task_id="claim", extract_task_ids={}, build_group_id="warehouse").poke(
+        self.airflow.run_id = run.run_id
+        extract_task_ids = {source: f"extract.{source}" for source in SOURCES}
+        result = ClaimDirtyDates(task_id="claim", extract_task_ids=extract_task_ids, build_group_id="warehouse").poke(
             cast("Context", context)
         )
         if not result.is_done:
@@ -195,3 +214,78 @@ def test_what_the_last_run_failed_to_build_comes_with_the_next(backfill: Claims)
     later = Run(50, "scheduled", "running")
     backfill.airflow.runs = [*backfill.airflow.runs, later]
     assert len(backfill.claim(later)["days"]["sales_fact"]) == 3
+
+
+@pytest.fixture
+def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One model a source."""
+    nodes = {
+        f"model.ecommerce.of_{source}": {
+            "name": f"of_{source}",
+            "resource_type": "model",
+            "depends_on": {"nodes": [f"source.ecommerce.raw.{source}"]},
+            "config": {"meta": {}},
+        }
+        for source in SOURCES
+    }
+    sources = {f"source.ecommerce.raw.{source}": {"schema": "raw", "identifier": source} for source in SOURCES}
+    monkeypatch.setattr("ecommerce.building.left_out.MANIFEST", tmp_path / "manifest.json")
+    (tmp_path / "manifest.json").write_text(json.dumps({"nodes": nodes, "sources": sources}))
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What goes onto the DAG run."""
+    notes: list[str] = []
+    monkeypatch.setattr("ecommerce.operators.claim.add_note", lambda context, text: notes.append(text))
+    return notes
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_source_that_failed_leaves_out_what_depends_on_it(backfill: Claims, notes: list[str]) -> None:
+    (run, *_) = backfill.airflow.runs
+    run.run_type = "manual"
+    backfill.airflow.extracts = dict.fromkeys([f"extract.{source}" for source in SOURCES], "success")
+    backfill.airflow.extracts |= {"extract.weather_data": "failed", "extract.customer": "skipped"}
+    claimed = backfill.claim(run)
+    assert claimed["left_out"] == ["of_weather_data"]
+    assert set(claimed["days"]) == {"sales_fact"}
+    assert lease.left_out(backfill.loader.connection, run.run_id).sources == {"weather_data"}
+    assert notes == ["weather_data could not be loaded; left as before: of_weather_data"]
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_run_that_hands_over_leaves_its_failed_source_to_the_last_one(backfill: Claims, notes: list[str]) -> None:
+    first, second, last = backfill.airflow.runs
+    backfill.airflow.extracts = {"extract.weather_data": "failed"}
+    assert "handed_over_to" in backfill.claim(first)
+    backfill.airflow.extracts = {}
+    backfill.claim(second)
+    assert backfill.claim(last)["left_out"] == []
+    assert notes == []
+
+
+@pytest.mark.parametrize("end", ["failed", "upstream_failed"])
+def test_a_run_that_could_load_nothing_builds_nothing(backfill: Claims, end: str) -> None:
+    before = backfill.loader.everything()
+    backfill.params = {"sources": ["sales_fact", "customer"]}
+    backfill.airflow.extracts = {"extract.sales_fact": end, "extract.customer": end, "extract.product": "skipped"}
+    with pytest.raises(AirflowFailException, match="customer, sales_fact could not be loaded: there is nothing to"):
+        backfill.claim(backfill.airflow.runs[0])
+    assert backfill.loader.everything() == before
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_dry_run_says_what_could_not_be_read(backfill: Claims, capsys: pytest.CaptureFixture[str]) -> None:
+    before = backfill.loader.everything()
+    backfill.params = {"dry_run": True}
+    backfill.airflow.extracts = {"extract.sales_fact": "skipped", "extract.weather_data": "failed"}
+    backfill.claim(backfill.airflow.runs[0])
+    assert "weather_data: could not be read" in capsys.readouterr().out
+    assert backfill.loader.everything() == before
+
+
+def test_a_window_that_was_refused_is_refused_again(backfill: Claims) -> None:
+    backfill.params = {"start_date": "2024-03-02", "end_date": "2024-03-01"}
+    with pytest.raises(AirflowFailException, match="start_date 2024-03-02 is after end_date 2024-03-01"):
+        backfill.claim(backfill.airflow.runs[0])

@@ -22,8 +22,18 @@ def order(order_id: str, day: str, created: str = DAY) -> dict[str, str | None]:
 PRODUCT: dict[str, str | None] = {"product_id": "P", "product_name": "Ball"}
 
 
-def take(loader: Loader, run_id: str, *, over: str | None = None, project: str = "p", full_refresh: bool = False):
-    return lease.take(loader.connection, "a_dag", run_id, project=project, full_refresh=full_refresh, over=over)
+def take(
+    loader: Loader,
+    run_id: str,
+    *,
+    over: str | None = None,
+    project: str = "p",
+    full_refresh: bool = False,
+    left_out: lease.LeftOut = lease.NOTHING,
+):
+    return lease.take(
+        loader.connection, "a_dag", run_id, project=project, full_refresh=full_refresh, over=over, left_out=left_out
+    )
 
 
 def publish(loader: Loader, run_id: str) -> None:
@@ -240,3 +250,64 @@ def test_a_run_that_takes_over_claims_in_its_own_name(loaded: Loader) -> None:
     assert names == {"dead", "next"}
     take(loaded, "next", over="next")
     assert loaded.value("select count(*) from ops.claimed_date where run_id = 'next'") == 4
+
+
+#: The weather failed; what follows it also follows the products.
+WITHOUT_WEATHER = lease.LeftOut(
+    frozenset({"weather_data"}), frozenset({"weather_sales_impact"}), frozenset({"weather_data", "product"})
+)
+
+
+def test_what_was_left_out_stays_marked_for_the_next_build(loaded: Loader) -> None:
+    take(loaded, "run1", left_out=WITHOUT_WEATHER)
+    assert lease.left_out(loaded.connection, "run1") == WITHOUT_WEATHER
+    publish(loaded, "run1")
+    assert marked(loaded) == {("product", "2024-01-15", None), ("product", DAY, None)}
+    built_by = dict(loaded.rows("select source, built_by from ops.load_batch"))
+    assert built_by == {"sales_fact": "run1", "product": None}
+
+    claim = take(loaded, "run2")
+    assert claim.is_build_needed
+    assert set(claim.days) == {"product"}
+    publish(loaded, "run2")
+    assert marked(loaded) == set()
+    assert lease.left_out(loaded.connection, "run2") == lease.NOTHING
+    assert not take(loaded, "run3").is_build_needed
+
+
+def test_a_source_that_failed_without_a_mark_is_built_all_the_same(loader: Loader) -> None:
+    take(loader, "run1", left_out=WITHOUT_WEATHER)
+    publish(loader, "run1")
+    assert take(loader, "run2").is_build_needed
+
+
+def test_a_run_whose_extract_was_cleared_builds_what_it_had_left_out(loaded: Loader) -> None:
+    take(loaded, "run1", left_out=WITHOUT_WEATHER)
+    publish(loaded, "run1")
+    assert set(take(loaded, "run1").days) == {"product"}
+    publish(loaded, "run1")
+    assert not take(loaded, "run2").is_build_needed
+
+
+@pytest.mark.parametrize("why", ["asked for", "another project"])
+def test_a_full_refresh_that_left_something_out_is_not_over(loaded: Loader, why: str) -> None:
+    take(loaded, "before", project="old" if why == "another project" else "p")
+    publish(loaded, "before")
+    assert take(loaded, "run1", full_refresh=why == "asked for", left_out=WITHOUT_WEATHER).is_full_refresh
+    publish(loaded, "run1")
+    # Nor by a build that leaves out something else, nor by one that is not published.
+    without_sales = lease.LeftOut(frozenset({"sales_fact"}), frozenset({"daily_revenue"}), frozenset({"sales_fact"}))
+    assert take(loaded, "run2", left_out=without_sales).is_full_refresh
+    publish(loaded, "run2")
+    assert take(loaded, "run3").is_full_refresh
+    assert take(loaded, "run4", over="run3").is_full_refresh
+    publish(loaded, "run4")
+    assert not take(loaded, "run5").is_full_refresh
+
+
+def test_nothing_is_settled_to_verify_while_something_is_left_out(loaded: Loader) -> None:
+    take(loaded, "run1", left_out=WITHOUT_WEATHER)
+    publish(loaded, "run1")
+    held = lease.hold(loaded.connection, "verify", "check", over=None)
+    assert held is not None
+    assert (held.is_published, held.is_complete) == (True, False)

@@ -31,8 +31,8 @@ def warehouse(loader: Loader) -> Loader:
     return loader
 
 
-def take(loader: Loader) -> None:
-    lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+def take(loader: Loader, left_out: lease.LeftOut = lease.NOTHING) -> None:
+    lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, over=None, left_out=left_out)
 
 
 def build(loader: Loader, mart: str, columns: str, rule: str, *rows: tuple) -> None:
@@ -60,7 +60,7 @@ def test_the_first_publication_makes_the_marts(warehouse: Loader) -> None:
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10), (JANUARY, None, 5))
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
     done = publish(warehouse.connection, RUN)
-    assert done == [Published("revenue", 2, 0, 0), Published("tiers", 1, 0, 0)]
+    assert done == [Published("revenue", 2, 0, 0, "emptying"), Published("tiers", 1, 0, 0, "emptying")]
     assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(10)), (JANUARY, None, Decimal(5))]
     assert content(warehouse, "tiers") == [("C1", "High")]
     with pytest.raises(psycopg.errors.UniqueViolation):
@@ -165,6 +165,29 @@ def test_a_column_that_readers_may_use_is_not_taken_away(warehouse: Loader, colu
     assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(10))]
     assert content(warehouse, "tiers") == [("C1", "High")]
 
+    # Unless the run says so; whoever may read it still may.
+    warehouse.connection.execute("grant insert on marts.tiers to reader")
+    publish(warehouse.connection, RUN, allow_column_changes=True)
+    assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(99))]
+    assert content(warehouse, "tiers") == []
+    assert warehouse.value("select has_table_privilege('reader', 'marts.tiers', 'select, insert')")
+    build(warehouse, "tiers", columns, "unique (customer_id)")
+    assert Published("tiers", 0, 0, 0, "emptying") in republish(warehouse)
+
+
+def test_a_mart_that_views_are_made_of_is_not_made_anew(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    warehouse.connection.execute("create view marts.high as select customer_id from marts.tiers where tier = 'High'")
+    build(warehouse, "tiers", "customer_id text not null", "unique (customer_id)", ("C1",))
+    take(warehouse)
+    with pytest.raises(
+        PublishError, match=r"^marts\.tiers cannot lose or retype tier text, since marts\.high is made of"
+    ):
+        publish(warehouse.connection, RUN, allow_column_changes=True)
+    assert warehouse.rows("select * from marts.high") == [("C1",)]
+    warehouse.connection.execute("drop view marts.high")
+
 
 def test_a_mart_without_a_key_publishes_nothing(warehouse: Loader) -> None:
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
@@ -187,6 +210,36 @@ def test_what_a_crash_of_dbt_left_behind_is_not_published(warehouse: Loader) -> 
     for name in ("tiers", "tiers__dbt_tmp", "tiers__dbt_backup"):
         build(warehouse, name, TIERS, "unique (customer_id)", ("C1", "High"))
     assert [mart.mart for mart in publish(warehouse.connection, RUN)] == ["tiers"]
+
+
+def test_what_was_not_built_keeps_its_last_published_state_and_is_stale(warehouse: Loader) -> None:
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    # An earlier build, which failed its audit, had already made it anew.
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11))
+    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers", "dim_customer"})))
+    assert publish(warehouse.connection, RUN) == [Published("revenue", 0, 1, 0)]
+    assert content(warehouse, "tiers") == [("C1", "High")]
+    ((subject, status, message),) = warehouse.rows(
+        "select subject, status, message from ops.check_result where check_name = 'stale'"
+    )
+    assert (subject, status) == ("marts.tiers", "fail")
+    assert message.startswith("keeps what was published at 2")
+    assert message.endswith("UTC: customer could not be loaded")
+
+    # The next build brings it.
+    assert republish(warehouse) == [Published("revenue", 0, 0, 0), Published("tiers", 0, 1, 0)]
+
+
+def test_where_every_mart_was_left_out_nothing_is_published_and_the_lease_is_given_back(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish_nothing(warehouse)
+    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers"})))
+    assert publish(warehouse.connection, RUN) == []
+    assert warehouse.value("select count(*) from ops.publication") == 0
+    assert lease.holder(warehouse.connection) is None
 
 
 @pytest.fixture

@@ -4,24 +4,36 @@
 
        meta={'claimed_from': ['sales_fact', 'product'], 'period': 'month', 'period_column': 'order_month'}
 
-   A day of one of those sources that is marked claims the whole period it lies in. #}
+   A day of one of those sources that is marked claims the whole period it lies in. With
+   `'onward': true` it claims all that follow as well: for a model whose rows look back. #}
 
 {# The first days of the claimed periods, as an array that is computed once, before the query starts: a
-   join would not reach through the views of staging to raw's index. #}
-{% macro claimed_periods(sources, period) -%}
+   join would not reach through the views of staging to raw's index. And a list, not a range, when they
+   go onward: of a range whose beginning it does not know the planner thinks it is a third of the table. #}
+{% macro claimed_periods(sources, period, onward=false) -%}
 array(
+        {% if onward -%}
+        select
+            generate_series(
+                min({{ first_day_of(period, 'claimed_day') }})::timestamp,
+                '{{ var("last_day") }}'::timestamp,
+                '1 {{ period }}'
+            )::date
+        from {{ ref('stg_claimed_days') }}
+        {%- else -%}
         select distinct {{ first_day_of(period, 'claimed_day') }} from {{ ref('stg_claimed_days') }}
+        {%- endif %}
         where source_name in ('{{ sources | join("', '") }}')
     )
 {%- endmacro %}
 
 {# Limits an import to the claimed periods in an incremental run. `day` may be finer than the period:
-   then every day of a claimed period is in. #}
-{% macro only_claimed(sources, period, day) -%}
-{%- set claimed = claimed_periods(sources, period) -%}
+   then every day of a claimed period is in. Of one that goes onward it is a period's first day. #}
+{% macro only_claimed(sources, period, day, onward=false) -%}
+{%- set claimed = claimed_periods(sources, period, onward) -%}
 {%- if is_incremental() -%}
 where {{ day }} = any(
-    {%- if period == 'day' %}{{ claimed }}
+    {%- if period == 'day' or onward %}{{ claimed }}
     {%- else %}array(
         select generate_series(
             claimed.first_day::timestamp,
@@ -45,11 +57,12 @@ where {{ day }} = any(
 {%- set target = arg_dict['target_relation'] -%}
 {%- set built = arg_dict['temp_relation'] -%}
 {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
-{%- set key = arg_dict['unique_key'] -%}
+{%- set key = arg_dict['unique_key'] or [] -%}
+{%- set key = [key] if key is string else key -%}
 {%- set period = config.meta_require('period') -%}
 {%- set period_column = config.meta_require('period_column') -%}
 {%- set sources = config.meta_require('claimed_from') -%}
-{%- set claimed = claimed_periods(sources, period) -%}
+{%- set claimed = claimed_periods(sources, period, config.meta_get('onward', false)) -%}
 with held as (
 
     select
@@ -60,15 +73,23 @@ with held as (
     {%- if key %}
     union all
     select
-        ctid as place,
-        row({{ columns }}) as content
-    from {{ target }}
-    where
-        {{ key }} = any(array(
-            select {{ key }} from {{ built }}
-            where {{ period_column }} <> all({{ claimed }})
-        ))
-        and {{ period_column }} <> all({{ claimed }})
+        same_key.place,
+        same_key.content
+    from {{ built }} as built
+    -- Not to be made a join, for which the planner would read the whole table.
+    cross join lateral (
+        select
+            ctid as place,
+            row({{ columns }}) as content
+        from {{ target }} as target
+        where
+            {% for name in key -%}
+            target.{{ name }} = built.{{ name }} and
+            {% endfor -%}
+            target.{{ period_column }} <> all({{ claimed }})
+        offset 0
+    ) as same_key
+    where built.{{ period_column }} <> all({{ claimed }})
     {%- endif %}
 
 ),

@@ -25,7 +25,8 @@
 {%- set meta = graph.nodes[model.attached_node].config.meta -%}
 {%- if running_build() == 'incremental' -%}
 {%- do return(
-    '(select * from ' ~ relation ~ ' where ' ~ meta.period_column ~ ' = any(array('
+    '(select * from ' ~ relation ~ ' where ' ~ meta.period_column
+    ~ (' >= any' if meta.onward else ' = any') ~ '(array('
     ~ 'select distinct ' ~ first_day_of(meta.period, 'dirty_date') ~ ' from ops.dirty_date'
     ~ " where claimed_by is not null and source in ('" ~ meta.claimed_from | join("', '") ~ "')"
     ~ '))) as claimed'

@@ -59,12 +59,16 @@ def warehouse_profile(conn_id: str = WAREHOUSE, *, name: str = "ecommerce", targ
     )
 
 
-def warehouse_group(mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, name: str = "ecommerce") -> TaskGroup:
+def warehouse_group(
+    mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, name: str = "ecommerce", exclude: str = ""
+) -> TaskGroup:
     """
     A dbt project as a task group: one task a node, grouped by folder, from the manifest built at install.
 
     :param project: the project's folder
     :param name: of its profile
+    :param exclude: names of models that the one `dbt build` leaves out, separated by blanks (templated); who fills it
+        in skips their tasks (`nodes_of`), which is all that is to be done in mode `local`
     :raises ValueError: there is no such mode
     """
     from cosmos import DbtTaskGroup, ExecutionConfig, ProjectConfig, RenderConfig
@@ -98,8 +102,24 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, project: Path = DBT_PROJECT, 
         operator_args=_COSMOS_ARGS.get(mode, {}),
     )
     if tasks:
-        tasks.finish(group)
+        tasks.finish(group, exclude)
+    elif mode == "watcher":
+        from cosmos.constants import PRODUCER_WATCHER_TASK_ID
+
+        # Cosmos gives its producer what the graph is rendered with, and the graph has all nodes. A test that looks at a
+        # model besides one that is left out is run: its sensor would wait for its word for ever.
+        producer = group.dag.get_task(f"{BUILD_GROUP}.{PRODUCER_WATCHER_TASK_ID}")
+        producer.exclude = exclude
+        producer.dbt_cmd_flags = ["--indirect-selection", "cautious"]
     return group
+
+
+def nodes_of(task: object) -> set[str]:
+    """Unique ids of the dbt nodes that a task stands for, in each mode; Cosmos' test of a model names the model."""
+    if found := getattr(task, "unique_ids", None):
+        return set(found)
+    config = getattr(task, "extra_context", {}).get("dbt_node_config", {})
+    return {config["unique_id"]} if config else set()
 
 
 class NodeTasks:
@@ -129,7 +149,7 @@ class NodeTasks:
             DbtResourceType.TEST: lambda **asked: self._test(**asked),
         }
 
-    def finish(self, group: TaskGroup) -> None:
+    def finish(self, group: TaskGroup, exclude: str) -> None:
         """Once Cosmos has drawn its arrows: those that it leaves out, and the task that runs dbt."""
         from ecommerce.building.operators import DbtBuild
 
@@ -141,6 +161,7 @@ class NodeTasks:
             project=self._project,
             profile=self._profile,
             told={unique_id: task.task_id for unique_id, task in self._tasks.items()},
+            exclude=exclude,
         )
 
     def _node(self, *, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:

@@ -37,10 +37,12 @@ class DbtBuild(BaseOperator):
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
     :param told: the task of each node that has one; the failure of any other is this task's
+    :param exclude: names of models that are left as they are with their tests, separated by blanks (templated)
     :raises BuildError: dbt could not begin, or broke off
     :raises AirflowFailException: a node failed that has no task, or whose task an earlier try has ended well
     """
 
+    template_fields: Sequence[str] = ("exclude",)
     ui_color = "#ff694a"
 
     def __init__(
@@ -49,18 +51,21 @@ class DbtBuild(BaseOperator):
         project: Path,
         profile: ProfileConfig,
         told: Mapping[str, str],
+        exclude: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project = project
         self.profile = profile
         self.told = dict(told)
+        self.exclude = exclude
 
     def execute(self, context: Context) -> str:
         """Build; how many nodes ended how."""
+        excluded = self.exclude.split()
         with _Teller(context["ti"]) as teller:
             ended = run_dbt(
-                ["build", *_NOT_IN_A_RUN],
+                ["build", *_NOT_IN_A_RUN, *(["--exclude", *excluded] if excluded else [])],
                 project=self.project,
                 profile=self.profile,
                 on_result=teller.add,

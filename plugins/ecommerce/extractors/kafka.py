@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import time
@@ -26,6 +25,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from ecommerce import faults
 from ecommerce.errors import SourceError
+from ecommerce.extractors.texts import readable, storable
 from ecommerce.loading.positions import COMPACTION, RETENTION, TRANSACTION, Gap, Positions, TopicRead
 from ecommerce.sources import Source
 from ecommerce.windows import Window
@@ -250,19 +250,19 @@ class KafkaReader:
         published = (
             None if kind == TIMESTAMP_NOT_AVAILABLE else datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
         )
-        fields, refusal = self._decode(message.value())
+        fields, refusal = decode(self.source, message.value())
         payload = {
             "topic": message.topic(),
             "partition": message.partition(),
             "offset": message.offset(),
             "published_at": published,
-            "key": _readable(message.key()),
-            "value": _readable(message.value()),
+            "key": readable(message.key()),
+            "value": readable(message.value()),
         }
         headers: Any = message.headers()
         if headers:
             # A list, since a name may come twice.
-            payload["headers"] = [[_readable(name.encode()), _readable(value)] for name, value in headers]
+            payload["headers"] = [[readable(name.encode()), readable(value)] for name, value in headers]
         return [
             *fields,
             message.topic(),
@@ -273,44 +273,30 @@ class KafkaReader:
             refusal,
         ]
 
-    def _decode(self, value: bytes | None) -> tuple[list[str | None], str | None]:
-        names = [column.name for column in self.source.columns]
-        nothing: list[str | None] = [None] * len(names)
-        if value is None:
-            return nothing, "the message has no value (a tombstone)"
-        try:
-            document = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python refuses to read.
-            return nothing, f"the value is not JSON: {type(error).__name__}"
-        if not isinstance(document, dict):
-            return nothing, f"the value is not a JSON object but {type(document).__name__}"
-        for name in names:
-            text = document.get(name)
-            if text is not None and not isinstance(text, str):
-                return nothing, f"{name} is not a text but {type(text).__name__}"
-            if text is not None and not _storable(text):
-                return nothing, f"{name} holds a character that Postgres cannot store"
-        return [document.get(name) for name in names], None
+
+def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str | None]:
+    """A message's value as the source's columns, or the reason why it cannot be taken."""
+    names = [column.name for column in source.columns]
+    nothing: list[str | None] = [None] * len(names)
+    if value is None:
+        return nothing, "the message has no value (a tombstone)"
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python refuses to read.
+        return nothing, f"the value is not JSON: {type(error).__name__}"
+    if not isinstance(document, dict):
+        return nothing, f"the value is not a JSON object but {type(document).__name__}"
+    for name in names:
+        text = document.get(name)
+        if text is not None and not isinstance(text, str):
+            return nothing, f"{name} is not a text but {type(text).__name__}"
+        if text is not None and not storable(text):
+            return nothing, f"{name} holds a character that Postgres cannot store"
+    return [document.get(name) for name in names], None
 
 
 _BEGINS_AGAIN = (
     "raw holds other messages under the offsets that it gives out now, so nothing was loaded; what to do is in "
     "docs/kafka.md, 'A topic that begins again'"
 )
-
-
-def _storable(text: str) -> bool:
-    # NUL, and lone surrogates that JSON can spell but UTF-8 cannot.
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _readable(value: bytes | None) -> Any:
-    """Bytes as text where Postgres can store it, otherwise as base64, so that nothing of a refused message is lost."""
-    if value is None:
-        return None
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
-    return text if _storable(text) else {"base64": base64.b64encode(value).decode()}

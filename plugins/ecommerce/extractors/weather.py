@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
-from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    before_sleep_log,
+    retry,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
 
 from ecommerce.errors import SourceError
+from ecommerce.extractors.texts import storable
 from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.sources import Source
 from ecommerce.windows import Window
@@ -25,6 +35,8 @@ CITIES = "weather_cities"
 ENDPOINT = "/v1/archive"
 #: Seconds to connect, and to wait for the next byte.
 TIMEOUT = (10, 60)
+#: Seconds that one wait may last, whatever the API asks for.
+LONGEST_WAIT = 120.0
 
 _FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation_sum"}
 
@@ -36,9 +48,38 @@ def _worth_another_try(error: BaseException) -> bool:
     return isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError))
 
 
+_BACKOFF = wait_exponential_jitter(initial=1, max=20)
+
+
+def _wait(state: RetryCallState) -> float:
+    """Longer each time and not the same for all, and at least as long as the API asks for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = _retry_after(error.response) if isinstance(error, requests.HTTPError) else 0.0
+    return min(max(_BACKOFF(state), asked), LONGEST_WAIT)
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Seconds that the header `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3); 0 without one."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
 class WeatherReader:
     """
     Mean temperature (°C) and precipitation (mm) a city and UTC day.
+
+    Only days that are over have been observed: what an API says of today or later is a forecast, and is left out like a
+    day that it has no value of. Both are asked for again by the loads of the source's `lookback_days`.
 
     :raises SourceError: on reading: no cities configured, an API that cannot be reached, refuses, or answers nonsense
     """
@@ -47,7 +88,7 @@ class WeatherReader:
 
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source
-        self.columns = [column.name for column in source.columns]
+        self.columns = [*(column.name for column in source.columns), "_payload", "_refusal"]
         self._window = window
 
     def read(self, resume: Positions) -> Iterator[list[str | None]]:
@@ -90,7 +131,7 @@ class WeatherReader:
 
     @retry(
         retry=retry_if_exception(_worth_another_try),
-        wait=wait_exponential_jitter(initial=1, max=20),
+        wait=_wait,
         stop=stop_after_attempt(4),
         before_sleep=before_sleep_log(log, logging.WARNING),
         reraise=True,
@@ -111,7 +152,8 @@ class WeatherReader:
             timeout=TIMEOUT,
         )
         response.raise_for_status()
-        answer = response.json()
+        # Numbers as the API spells them: a float would round them, and refuse one of thousands of digits.
+        answer = json.loads(response.content, parse_int=str, parse_float=str, parse_constant=str)
         if not isinstance(answer, dict):
             raise ValueError(f"expected a JSON object, got {type(answer).__name__}")
         return answer
@@ -124,9 +166,43 @@ class WeatherReader:
         lengths = {len(daily[name]) for name in names}
         if len(lengths) > 1:
             raise SourceError(f"{self.source.name}: the answer for {city} has lists of different lengths {lengths}")
+        forecast = 0
         for day, temperature, precipitation in zip(*(daily[name] for name in names), strict=True):
             # The archive answers every day of the range; one with neither value has not been observed (yet).
             if temperature is None and precipitation is None:
                 continue
-            row = {"date": day, "temperature": temperature, "precipitation": precipitation, "city": city}
-            yield [None if row[name] is None else str(row[name]) for name in self.columns]
+            is_over, is_asked_for = self._place(day)
+            if not is_over:
+                forecast += 1
+                continue
+            yield self._row(
+                {"date": day, "temperature": temperature, "precipitation": precipitation, "city": city},
+                None if is_asked_for else f"date is not among the days that were asked for: {day}",
+            )
+        if forecast:
+            log.info(
+                "%s: %s days of %s are not over yet; what was said of them is left out", city, forecast, self._window
+            )
+
+    def _place(self, day: Any) -> tuple[bool, bool]:
+        """Whether a day is over, and whether it was asked for; what is no day is for the loader to refuse."""
+        try:
+            found = date.fromisoformat(day)
+        except (TypeError, ValueError):
+            return True, True
+        return found < _today(), self._window.start <= found < self._window.end
+
+    def _row(self, row: dict[str, Any], refusal: str | None) -> list[str | None]:
+        texts = {
+            name: value if value is None or isinstance(value, str) else json.dumps(value) for name, value in row.items()
+        }
+        bad = [name for name, text in texts.items() if text is not None and not storable(text)]
+        payload = None
+        if bad:
+            refusal = f"{', '.join(bad)} holds a character that Postgres cannot store"
+            # As JSON spells it, which is plain ASCII.
+            payload = json.dumps(
+                {name: {"json": json.dumps(text)} if name in bad else text for name, text in texts.items()}
+            )
+            texts = dict.fromkeys(bad) | {name: text for name, text in texts.items() if name not in bad}
+        return [*(texts[column.name] for column in self.source.columns), payload, refusal]

@@ -1,4 +1,4 @@
-"""The load ledger: one row a load, and the quarantine."""
+"""The load ledger: one row a load."""
 
 from __future__ import annotations
 
@@ -201,30 +201,3 @@ def fail_batch(connection: Connection, batch_id: int, error: BaseException) -> N
         " where batch_id = %s and status = 'running'",
         [str(error)[:2000], batch_id],
     )
-
-
-def quarantine(connection: Connection, source: Source, stage: sql.Identifier, batch_id: int) -> int:
-    """
-    Put refused rows aside with their reason and whole payload; the number of new ones.
-
-    A row that was refused before, for the same reason, and is read again is the same refusal: it is kept once,
-    counted by copies, so that two identical bad rows stay two.
-    """
-    payload = sql.SQL("jsonb_build_object({})").format(
-        sql.SQL(", ").join(
-            sql.SQL("{}, {}").format(sql.Literal(column.name), sql.Identifier(column.name)) for column in source.columns
-        )
-    )
-    return connection.execute(
-        sql.SQL(
-            "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
-            " select {batch}, {source}, refused.reason, refused.payload, now()"
-            " from ("
-            "  select _refusal as reason, coalesce(_payload::jsonb, {payload}) as payload,"
-            "   row_number() over (partition by _refusal, coalesce(_payload::jsonb, {payload})) as copy"
-            "  from {stage} where _refusal is not null"
-            " ) as refused where refused.copy > ("
-            "  select count(*) from ops.quarantine as held where held.source = {source} and held.replayed_at is null"
-            "  and held.reason = refused.reason and md5(held.payload::text) = md5(refused.payload::text))"
-        ).format(batch=batch_id, source=source.name, payload=payload, stage=stage)
-    ).rowcount

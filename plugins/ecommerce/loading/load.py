@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 
 from ecommerce import faults
 from ecommerce.errors import EmptySource, QuarantineOverflow
-from ecommerce.loading import drift, land, ledger, positions, validate
+from ecommerce.loading import drift, land, ledger, positions, quarantine, validate
 from ecommerce.loading.drift import FoundType
 from ecommerce.loading.fingerprint import Fingerprint
 from ecommerce.loading.land import GOOD, STAGE, Extent, Landed
@@ -111,6 +111,8 @@ class LoadResult:
     rows_removed: int
     days_marked: int
     seconds: float
+    #: Rows that were refused before, and that raw holds now.
+    rows_replayed: int = 0
     #: Offsets of a topic that are lost, the first of them, in words.
     lost: tuple[str, ...] = ()
     dry_run: bool = False
@@ -144,6 +146,8 @@ class LoadResult:
         end = "; dry run, rolled back" if self.dry_run else f"; batch {self.batch_id}"
         if self.is_of_earlier_try:
             end += ", which an earlier try had committed: nothing was read again"
+        if self.rows_replayed:
+            end += f"; {self.rows_replayed:,} rows that were refused before are replayed"
         if self.lost:
             end += f"; LOST BEFORE THEY WERE READ: {'; '.join(self.lost)}"
         return (
@@ -266,7 +270,7 @@ class _Load:
         if not straight:
             refused += self._accept(staged - refused)
         self._judge_refusals(read, refused)
-        quarantined = ledger.quarantine(self.connection, self.source, STAGE, self.batch_id) if refused else 0
+        quarantined = quarantine.put_aside(self.connection, self.source, STAGE, self.batch_id) if refused else 0
         faults.point("quarantined")
         landed = (
             land.landed_straight(self.connection, self.source, self.extent, self.batch_id, vouched)
@@ -278,8 +282,9 @@ class _Load:
             for topic in self.reader.topics
             for gap in positions.store(self.connection, topic, self.batch_id)
         ]
+        replayed = quarantine.settle(self.connection, self.source, STAGE, self.extent, self.batch_id)
         faults.point("landed")
-        result = self._close(read, landed, refused, quarantined, _in_words(gaps))
+        result = self._close(read, landed, refused, quarantined, replayed, _in_words(gaps))
         faults.point("before_commit")
         return result
 
@@ -423,7 +428,9 @@ class _Load:
                 f"{reasons}"
             )
 
-    def _close(self, read: int, landed: Landed, refused: int, quarantined: int, lost: tuple[str, ...]) -> LoadResult:
+    def _close(
+        self, read: int, landed: Landed, refused: int, quarantined: int, replayed: int, lost: tuple[str, ...]
+    ) -> LoadResult:
         unchanged = read - landed.loaded - quarantined
         ledger.close_batch(
             self.connection,
@@ -450,6 +457,7 @@ class _Load:
             rows_removed=landed.removed,
             days_marked=landed.days,
             seconds=round(time.monotonic() - self.started, 3),
+            rows_replayed=replayed,
             lost=lost,
             dry_run=self.dry_run,
         )

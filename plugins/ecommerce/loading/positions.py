@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 #: transactions.
 RETENTION, TRANSACTION, COMPACTION = "retention", "transaction", "compaction or transaction"
 
+#: A refused message's offset; null where someone has changed the payload to what is none.
+_OFFSET = "case when pg_input_is_valid(payload ->> 'offset', 'bigint') then (payload ->> 'offset')::bigint end"
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -130,9 +133,9 @@ class Positions:
             "select (select count(*) from raw.kafka_stream"
             "  where _topic = %(topic)s and _partition = %(partition)s and _offset >= %(first)s and _offset < %(end)s)"
             " + (select count(distinct refused._offset) from ("
-            "   select (payload ->> 'offset')::bigint as _offset from ops.quarantine"
+            f"   select {_OFFSET} as _offset from ops.quarantine"
             "   where source = 'kafka_stream' and replayed_at is null"
-            "   and payload ->> 'topic' = %(topic)s and (payload ->> 'partition')::integer = %(partition)s"
+            "   and payload ->> 'topic' = %(topic)s and payload ->> 'partition' = %(partition)s::text"
             "  ) as refused where _offset >= %(first)s and _offset < %(end)s and not exists ("
             "   select from raw.kafka_stream as held where held._topic = %(topic)s"
             "   and held._partition = %(partition)s and held._offset = refused._offset))"
@@ -160,9 +163,9 @@ def _unknown(connection: Connection, topic: str, asked: Sequence[Gap]) -> Iterat
         "     and _partition = asked.partition and _offset between asked.first_offset and asked.last_offset"
         "    union all"
         "    select refused._offset, refused._offset from ("
-        "     select (payload ->> 'offset')::bigint as _offset from ops.quarantine"
+        f"     select {_OFFSET} as _offset from ops.quarantine"
         "     where source = 'kafka_stream' and replayed_at is null"
-        "     and payload ->> 'topic' = %(topic)s and (payload ->> 'partition')::integer = asked.partition"
+        "     and payload ->> 'topic' = %(topic)s and payload ->> 'partition' = asked.partition::text"
         "    ) as refused where _offset between asked.first_offset and asked.last_offset"
         "    union all"
         "    select greatest(gap.first_offset, asked.first_offset), least(gap.last_offset, asked.last_offset)"

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.bases.skipmixin import SkipMixin
+from airflow.sdk.exceptions import AirflowFailException
 
 from ecommerce import lease
+from ecommerce.building.group import nodes_of
+from ecommerce.building.left_out import left_out, nodes_of_models
+from ecommerce.callbacks import add_note
 from ecommerce.dbt_project import project_digest
+from ecommerce.errors import WindowError
 from ecommerce.operators.refresh_marts import RefreshMarts
 from ecommerce.operators.runs import is_alive
 from ecommerce.sensors import QualityCheck
@@ -20,6 +25,13 @@ from ecommerce.windows import request_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+
+#: States of an extract that has not loaded its source.
+FAILED = ("failed", "upstream_failed", "removed")
+
+#: XCom: names of the models that are left out, separated by blanks. Of its own, since skipping ends the task before it
+#: can return anything.
+LEFT_OUT = "left_out"
 
 #: States of a `claim` that is still to be decided. Airflow's API calls a task's lack of a state `null`.
 UNDECIDED = ["null", "scheduled", "queued", "running", "up_for_retry", "up_for_reschedule", "restarting"]
@@ -36,13 +48,17 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
     Waits while another run builds. Where nothing has changed since the last publication, the build is skipped and
     what is there is audited again. A dry run reports what would be rebuilt and skips everything after it.
 
+    A source that could not be loaded does not stop the others: the models that depend on it are skipped with their
+    tests, and stay out of the audit and of the publication.
+
     A run of a backfill hands over: while other runs of it have yet to come to their `claim`, it skips the build and
     the publication, and its marks wait for the last of them. The pool of one slot decides them one after the other,
     so that two runs cannot hand over to each other.
 
-    :param extract_task_ids: the extract tasks by source, whose figures a dry run reports
+    :param extract_task_ids: the extract tasks by source, all of which have ended; a dry run reports their figures
     :param build_group_id: the task group that builds
     :param warehouse_conn_id: the Postgres that holds ``ops``
+    :raises AirflowFailException: not one of the run's sources could be loaded
     """
 
     def __init__(
@@ -61,13 +77,25 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
         self.build_group_id = build_group_id
         self.warehouse_conn_id = warehouse_conn_id
 
+    @property
+    def models_left_out(self) -> str:
+        """A template: names of the models that are not to be built, separated by blanks."""
+        return f"{{{{ ti.xcom_pull(task_ids='{self.task_id}', key='{LEFT_OUT}') or '' }}}}"
+
     def poke(self, context: Context) -> PokeReturnValue:
         """Whether the lease was taken; the days to rebuild, by source."""
-        request = request_of(context)
         run = context["dag_run"]
+        failed = self._failed_sources(context)
+        try:
+            request = request_of(context)
+        except WindowError as error:
+            raise AirflowFailException(str(error)) from error
+        if failed >= request.sources:
+            raise AirflowFailException(f"{', '.join(sorted(failed))} could not be loaded: there is nothing to build")
+        without = left_out(failed)
         with warehouse(self.warehouse_conn_id) as connection:
             if request.dry_run:
-                self._report(context, lease.pending(connection))
+                self._report(context, lease.pending(connection), failed)
                 return PokeReturnValue(is_done=True)
             if successor := self._successor(context):
                 return PokeReturnValue(is_done=True, xcom_value={"handed_over_to": str(successor)})
@@ -83,13 +111,24 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
                 run.run_id,
                 project=project_digest(),
                 full_refresh=request.full_refresh,
+                left_out=without,
                 over=held_by[1] if held_by else None,
             )
         if claim is None:
             return PokeReturnValue(is_done=False)
         self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if claim.is_full_refresh else "")
         days = {source: [str(day) for day in days] for source, days in claim.days.items()}
-        return PokeReturnValue(is_done=True, xcom_value={"days": days, "is_build_needed": claim.is_build_needed})
+        if failed:
+            self.log.warning("%s", without)
+            add_note(context, str(without))
+        return PokeReturnValue(
+            is_done=True,
+            xcom_value={
+                "days": days,
+                "is_build_needed": claim.is_build_needed,
+                "left_out": sorted(without.models),
+            },
+        )
 
     def execute(self, context: Context) -> Any:
         """As a sensor does, then skip what is not needed."""
@@ -114,7 +153,19 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
         elif not claimed["is_build_needed"]:
             self.log.info("nothing has changed since the last publication; the build is skipped")
             self.skip(context["ti"], build)
+        elif claimed["left_out"]:
+            context["ti"].xcom_push(key=LEFT_OUT, value=" ".join(claimed["left_out"]))
+            nodes = nodes_of_models(claimed["left_out"])
+            self.skip(context["ti"], [task for task in build if not nodes.isdisjoint(nodes_of(task))])
         return claimed
+
+    def _failed_sources(self, context: Context) -> set[str]:
+        """Sources whose extract has failed, or never began since the run's window was refused."""
+        ti = context["ti"]
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=list(self.extract_task_ids.values()), run_ids=[ti.run_id]
+        ).get(ti.run_id, {})
+        return {source for source, task_id in self.extract_task_ids.items() if states.get(task_id) in FAILED}
 
     def _successor(self, context: Context) -> date | None:
         """The day of a run that comes to this task after this one, if this one is of a backfill."""
@@ -138,11 +189,13 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
                 return day.date()
         return None
 
-    def _report(self, context: Context, pending: lease.Claim) -> None:
+    def _report(self, context: Context, pending: lease.Claim, failed: set[str]) -> None:
         self.log.info("DRY RUN, nothing was changed. Marked before this run: %s", pending)
         for source in SOURCES:
             figures = context["ti"].xcom_pull(task_ids=self.extract_task_ids[source])
-            if figures:
+            if source in failed:
+                self.log.info("%s: could not be read", source)
+            elif figures:
                 self.log.info(
                     "%s: would load %s, leave %s unchanged, quarantine %s, remove %s, and rebuild %s days",
                     source,

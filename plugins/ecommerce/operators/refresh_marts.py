@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.errors import LeaseLost, PublishError
 from ecommerce.publish import publish
@@ -20,7 +20,9 @@ MARTS = Asset(name="marts", uri="warehouse://marts", group="marts")
 
 class RefreshMarts(BaseOperator):
     """
-    Merge every mart of `marts_build` into `marts` in one transaction, and give the lease of the build back.
+    Merge every mart that was built into `marts` in one transaction, and give the lease of the build back.
+
+    Skipped where every mart depends on a source that could not be loaded.
 
     :param warehouse_conn_id: the Postgres that holds the marts
     :raises AirflowFailException: another run has taken over, or a mart cannot be merged; `marts` is untouched
@@ -34,8 +36,15 @@ class RefreshMarts(BaseOperator):
         """Rows inserted, updated and deleted, a mart."""
         with warehouse(self.warehouse_conn_id) as connection:
             try:
-                published = [asdict(mart) for mart in publish(connection, context["dag_run"].run_id)]
+                done = publish(
+                    connection,
+                    context["dag_run"].run_id,
+                    allow_column_changes=bool(context["params"].get("allow_column_changes")),
+                )
             except (LeaseLost, PublishError) as error:
                 raise AirflowFailException(str(error)) from error
+        published = [asdict(mart) for mart in done]
+        if not published:
+            raise AirflowSkipException("every mart depends on a source that could not be loaded; all stay as they were")
         context["outlet_events"][MARTS].extra.update({mart["mart"]: mart for mart in published})
         return published

@@ -24,7 +24,8 @@ class VerifyWarehouse(BaseSensorOperator):
     """
     Wait until no run builds, keep others from building, and build and compare a sample.
 
-    Skipped where there is nothing settled to compare with: the last build was not published, or was of other models.
+    Skipped where there is nothing settled to compare with: the last build was not published, not of everything, or of
+    other models.
 
     :param warehouse_conn_id: the Postgres to verify, and to write `ops.check_result` into
     :raises AirflowFailException: at least one table differs; the message says which rows, and what to do
@@ -65,10 +66,12 @@ class VerifyWarehouse(BaseSensorOperator):
             if held is None:
                 return False
             try:
-                if not held.is_published or held.project != project_digest():
-                    raise AirflowSkipException(
-                        f"the last build was {'of other models' if held.is_published else 'not published'}; {_SETTLE}"
-                    )
+                if not held.is_published:
+                    raise AirflowSkipException(f"the last build was not published; {_SETTLE}")
+                if not held.is_complete:
+                    raise AirflowSkipException(f"the last build left out what it could not load; {_SETTLE}")
+                if held.project != project_digest():
+                    raise AirflowSkipException(f"the last build was of other models; {_SETTLE}")
                 judgements = list(verify(connection, profile, sample, held.as_of_date))
             finally:
                 lease.give_back(connection, run.run_id)

@@ -24,6 +24,7 @@ class Judgement:
     One check of one subject: what was seen, what was expected, and the sentence for a person.
 
     :param rows: rows at fault, up to `KEPT_ROWS`, as JSON
+    :param blocks: whether its failure holds back the publication
     :param may_improve: something is under way that could change the verdict; a check that may wait looks again
     """
 
@@ -34,11 +35,14 @@ class Judgement:
     message: str
     rows: Sequence[Mapping[str, Any]] = field(default=())
     may_improve: bool = False
+    blocks: bool = True
 
 
 def failures_of(judgements: Sequence[Judgement]) -> str:
-    """What failed and why, in one line; empty when nothing did."""
-    return "; ".join(f"{judged.subject}: {judged.message}" for judged in judgements if judged.status == "fail")
+    """What failed and why, in one line; empty when nothing did that holds back the publication."""
+    return "; ".join(
+        f"{judged.subject}: {judged.message}" for judged in judgements if judged.status == "fail" and judged.blocks
+    )
 
 
 #: One statement, so that the judgements and their rows are written together or not at all.

@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, sql
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ecommerce.errors import SourceError
+from ecommerce.lease import NOTHING, LeftOut
 from ecommerce.quality.base import KEPT_ROWS, Judgement, Status
 from ecommerce.windows import Request, Window
 
@@ -35,11 +36,13 @@ class Asked:
 
     :param request: the run's window, and the sources that it read
     :param incidents: known incidents, by day
+    :param left_out: what the run's build left as it was, which is not judged
     """
 
     request: Request
     run_id: str
     incidents: Mapping[date, str]
+    left_out: LeftOut = NOTHING
 
     @property
     def window(self) -> Window:

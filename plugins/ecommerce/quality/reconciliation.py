@@ -235,6 +235,8 @@ class Reconciliation(Check):
 
         judgements = []
         for pair in self.pairs:
+            if asked.left_out.covers(pair.observed.table):
+                continue
             observed, expected = await figures(pair.observed, pair), await figures(pair.expected, pair)
             subject = pair.observed.table
             judgements.append(_compare(f"{subject} rows", observed, expected, 0))

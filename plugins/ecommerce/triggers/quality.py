@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -14,8 +15,9 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from ecommerce.errors import WarehouseError
+from ecommerce.lease import NOTHING, WHAT_WAS_LEFT_OUT, LeftOut
 from ecommerce.quality.base import Judgement, failures_of, written_down
-from ecommerce.quality.check import Asked, async_postgres
+from ecommerce.quality.check import Asked, async_postgres, rows_of
 from ecommerce.quality.settings import check_of, read_checks
 from ecommerce.windows import Request, Window
 
@@ -30,6 +32,9 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
     """
     Judge a check, and write down what it says; None, and nothing is written, where it ought to wait and may not.
 
+    What the run's build left out is not judged, and a failure of a source that could not be loaded holds back nothing:
+    all that depends on it is left out already.
+
     While a subject fails and something is under way that may mend it, it is looked at again, as long as the check's
     `wait_minutes` allow.
     """
@@ -38,7 +43,12 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
     while True:
         # A connection a look: one that waits holds none.
         async with _LOOKS, async_postgres(conn_id, timeout_seconds=check.timeout_seconds) as connection:
-            judgements = await check.look(connection, asked)
+            found = await rows_of(connection, WHAT_WAS_LEFT_OUT, run_id=asked.run_id)
+            left_out = LeftOut(*map(frozenset, found[0])) if found else NOTHING
+            judgements = [
+                replace(one, blocks=not left_out.covers(one.subject))
+                for one in await check.look(connection, replace(asked, left_out=left_out))
+            ]
             hopeful = [one for one in judgements if one.status == "fail" and one.may_improve]
             if not hopeful or time.monotonic() + check.every_seconds > until:
                 await connection.execute(*written_down(check_name, asked.run_id, judgements, asked.window))

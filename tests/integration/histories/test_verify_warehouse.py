@@ -125,7 +125,7 @@ def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guar
         "select subject, status, observed from ops.check_result where check_name = 'drift' and run_id = 'a_check'"
     ).fetchall()
     # Each mart as built and as published; dimensions and facts; what core derives from keys and facts.
-    assert len(judged) == 2 * 13 + 7 + 6
+    assert len(judged) == 2 * 13 + 7 + 8
     assert {(subject, observed) for subject, status, observed in judged if status == "fail"} == {
         ("core.fact_sales", 1),
         ("core.dim_customer", 1),
@@ -188,7 +188,7 @@ def test_no_run_builds_while_the_lease_is_held(connection: psycopg.Connection) -
     assert lease.hold(connection, DAG, "check", over=None) is None
     lease.release(connection, "run")
     held = lease.hold(connection, DAG, "check", over=None)
-    assert held == lease.Held(is_published=True, as_of_date=None, project="p")
+    assert held == lease.Held(is_published=True, is_complete=True, as_of_date=None, project="p")
     assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None) is None
     lease.give_back(connection, "check")
     claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None)

@@ -4,9 +4,12 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import uvicorn
@@ -15,6 +18,9 @@ from tenacity import wait_none
 from ecommerce.errors import SourceError
 from ecommerce.extractors import weather
 from ecommerce.extractors.weather import WeatherReader
+from ecommerce.loading import reach_back
+from ecommerce.sources import SOURCES
+from ecommerce.windows import Window
 from include.demo.shop.weather_api import create_app
 from tests.integration.support import Loader
 
@@ -52,13 +58,20 @@ class Faulty(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status, self.body, self.claimed_length = 200, b"", 0
-        self.requests = 0
+        #: Status and headers of the next answers, before the one that stays.
+        self.first: list[tuple[int, dict[str, str]]] = []
+        #: Parameters of each request.
+        self.asked: list[dict[str, str]] = []
         self.is_silent = False
         self.is_over = threading.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def requests(self) -> int:
+        return len(self.asked)
 
     def answers(self, status: int, body: str, *, claimed_length: int | None = None) -> None:
         self.status, self.body = status, body.encode()
@@ -69,11 +82,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Faulty
 
     def do_GET(self) -> None:
-        self.server.requests += 1
+        self.server.asked.append(dict(parse_qsl(urlsplit(self.path).query)))
         if self.server.is_silent:
             self.server.is_over.wait(30)
             return
-        self.send_response(self.server.status)
+        status, headers = self.server.first.pop(0) if self.server.first else (self.server.status, {})
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(self.server.claimed_length))
         self.end_headers()
         self.wfile.write(self.server.body)
@@ -146,11 +162,17 @@ def test_a_corrected_day_is_replaced(loader: Loader, faulty: Faulty, use: Callab
     ("values", "reason"),
     [
         ({"temperature_2m_mean": ["warm"]}, "temperature is not a number: warm"),
-        ({"temperature_2m_mean": [float("nan")]}, "temperature is not a finite number: nan"),
+        ({"temperature_2m_mean": [float("nan")]}, "temperature is not a finite number: NaN"),
         ({"precipitation_sum": [-1]}, "precipitation is negative: -1"),
         ({"time": ["1.1.2024"]}, "date is not a date such as 2024-01-31: 1.1.2024"),
-        ({"time": ["2009-12-31"]}, "date is outside the calendar 2010-01-01 to 2039-12-31: 2009-12-31"),
+        ({"time": ["2009-12-31"]}, "date is not among the days that were asked for: 2009-12-31"),
         ({"time": [None]}, "date is missing"),
+        ({"time": [20240101]}, "date is not a date such as 2024-01-31: 20240101"),
+        ({"time": ["2024-01-02"]}, "date is not among the days that were asked for: 2024-01-02"),
+        ({"temperature_2m_mean": [True]}, "temperature is not a number: true"),
+        ({"temperature_2m_mean": [[1]]}, 'temperature is not a number: ["1"]'),
+        ({"temperature_2m_mean": ["\0"]}, "temperature holds a character that Postgres cannot store"),
+        ({"time": ["\ud800"]}, "date holds a character that Postgres cannot store"),
     ],
 )
 def test_a_day_that_cannot_be_taken(
@@ -271,3 +293,132 @@ def test_a_later_city_that_fails_leaves_nothing_of_the_first(
     with pytest.raises(SourceError, match=r"answered 400 for Nowhere 2024-01-01: .*No data is available"):
         loader.load("weather_data", "2024-01-01")
     assert held(loader) == []
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were waited between tries, instead of waiting."""
+    slept: list[float] = []
+    monkeypatch.setattr(WeatherReader._ask.retry, "wait", weather._wait)
+    monkeypatch.setattr(WeatherReader._ask.retry, "sleep", slept.append)
+    return slept
+
+
+def in_date_form(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        (None, 1, 2),
+        ("17", 17, 17),
+        ("0", 1, 2),
+        # A number here is a date that so many seconds are left to.
+        (100, 60, 100),
+        (-40, 1, 2),
+        ("86400", 120, 120),
+        (86400, 120, 120),
+        ("soon", 1, 2),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_is_as_long_as_the_api_asks_for_and_not_for_ever(
+    loader: Loader,
+    faulty: Faulty,
+    use: Callable[[str], None],
+    waits: list[float],
+    status: int,
+    header: str | int | None,
+    least: float,
+    most: float,
+) -> None:
+    use(faulty.url)
+    faulty.answers(200, answer())
+    text = in_date_form(header) if isinstance(header, int) else header
+    faulty.first = [(status, {"Retry-After": text} if text else {})]
+    assert loader.load("weather_data", "2024-01-01").rows_loaded == 2
+    assert len(waits) == 1
+    assert least <= waits[0] <= most
+
+
+def test_waits_grow_and_are_not_the_same_for_all(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], waits: list[float]
+) -> None:
+    use(faulty.url)
+    faulty.answers(500, "boom")
+    for _ in range(2):
+        with pytest.raises(SourceError, match="answered 500"):
+            loader.load("weather_data", "2024-01-01")
+    for number, wait in enumerate(waits):
+        assert 2 ** (number % 3) <= wait <= 2 ** (number % 3) + 1
+    assert len(set(waits)) == len(waits) == 6
+
+
+def test_one_request_a_city_whatever_the_range(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+    use(faulty.url)
+    days = [f"2024-01-{day:02}" for day in range(1, 31)]
+    faulty.answers(200, answer(time=days, temperature_2m_mean=[1] * 30, precipitation_sum=[0] * 30))
+    assert loader.load("weather_data", days[0], days[-1]).rows_loaded == 60
+    assert [(asked["latitude"], asked["start_date"], asked["end_date"]) for asked in faulty.asked] == [
+        ("52.52", days[0], days[-1]),
+        ("53.55", days[0], days[-1]),
+    ]
+
+
+def test_days_that_the_api_does_not_have_yet_come_later(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daily run: the archive is three days behind."""
+    monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps({"Berlin": CITIES["Berlin"]}))
+    use(faulty.url)
+
+    def run(day: int, known: int) -> Window:
+        """The run of a day of January, of which the API knows the first few days."""
+        window = reach_back(
+            loader.connection, SOURCES["weather_data"], Window.of_days(date(2024, 1, day), date(2024, 1, day))
+        )
+        days = list(window.days)
+        values = [int(each.day) if each.day <= known else None for each in days]
+        faulty.answers(200, answer(time=list(map(str, days)), temperature_2m_mean=values, precipitation_sum=values))
+        loader.load("weather_data", str(window.start), str(window.last))
+        return window
+
+    run(1, known=0)
+    run(2, known=0)
+    assert held(loader) == []
+    run(3, known=0)
+    run(4, known=1)
+    assert [day for _, day, *_ in held(loader)] == ["2024-01-01"]
+    assert loader.marks() == {("weather_data", "2024-01-01")}
+    for day in range(5, 20):
+        run(day, known=day - 3)
+    assert [day for _, day, *_ in held(loader)] == [f"2024-01-{day:02}" for day in range(1, 17)]
+    assert loader.marks() == {("weather_data", f"2024-01-{day:02}") for day in range(2, 17)}
+    # As far back as the source says, and in the one request.
+    assert run(20, known=17) == Window.of_days(date(2024, 1, 10), date(2024, 1, 20))
+    assert faulty.requests == 20
+    assert loader.marks() == {("weather_data", "2024-01-17")}
+
+
+def test_a_forecast_is_not_taken_for_an_observation(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(faulty.url)
+    monkeypatch.setattr(weather, "_today", lambda: date(2024, 1, 3))
+    days = [f"2024-01-0{day}" for day in range(1, 6)]
+    faulty.answers(200, answer(time=days, temperature_2m_mean=[1] * 5, precipitation_sum=[0] * 5))
+    result = loader.load("weather_data", "2024-01-01", "2024-01-03")
+    assert {day for _, day, *_ in held(loader)} == {"2024-01-01", "2024-01-02"}
+    assert (result.rows_read, result.rows_quarantined) == (4, 0)
+    # Observed a day later.
+    monkeypatch.setattr(weather, "_today", lambda: date(2024, 1, 4))
+    loader.load("weather_data", "2024-01-01", "2024-01-03")
+    assert {day for _, day, *_ in held(loader)} == {"2024-01-01", "2024-01-02", "2024-01-03"}
+
+
+def test_a_number_keeps_the_digits_of_the_api(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+    use(faulty.url)
+    faulty.answers(200, answer().replace("1.5", "1.50000000000000000000000001"))
+    loader.load("weather_data", "2024-01-01")
+    assert {temperature for _, _, temperature, _ in held(loader)} == {Decimal("1.50000000000000000000000001")}

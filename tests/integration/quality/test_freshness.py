@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ecommerce import lease
 from ecommerce.errors import QuarantineOverflow
 from ecommerce.sources import SOURCES
 from tests.integration.support import Loader
@@ -106,3 +107,14 @@ def test_so_many_missing_days_fail_and_no_day_after_the_window_is_missed(
         "fail",
         "2 of the 5 days to 2024-03-06 were never loaded: 2024-03-05, 2024-03-06",
     )
+
+
+def test_a_source_that_could_not_be_loaded_is_stale_and_holds_back_nothing_else(
+    judge, loader: Loader, covered: Callable[..., None]
+) -> None:
+    for source in set(SOURCES) - {"weather_data"}:
+        covered("2024-03-01", "2024-03-02", source)
+    without = lease.LeftOut(frozenset({"weather_data"}), frozenset({"fact_weather"}))
+    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None, left_out=without)
+    failed = [subject for subject, status, _ in judge("freshness", "2024-03-01") if status == "fail"]
+    assert failed == ["weather_data"]

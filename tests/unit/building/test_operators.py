@@ -125,6 +125,12 @@ def test_a_build_leaves_unit_tests_out_and_what_is_claimed_to_the_claim(dbt: Cal
     assert commands == [["build", "--exclude-resource-type", "unit_test"]]
 
 
+def test_a_build_leaves_out_what_it_is_told_to(dbt: Callable) -> None:
+    commands = dbt(GOOD)
+    build(exclude="bad after").execute(of(TaskInstance()))
+    assert commands[0][-3:] == ["--exclude", "bad", "after"]
+
+
 @pytest.mark.parametrize(
     ("command", "expected"),
     [

@@ -1,5 +1,8 @@
 -- Grain: one row per version of a customer.
-{{ config(indexes=[{'columns': ['customer_key'], 'unique': true}]) }}
+{{ config(
+    meta={'also_without': ['subscription_data']},
+    indexes=[{'columns': ['customer_key'], 'unique': true}],
+) }}
 
 {% set tracked = [
     'customer_name', 'customer_email', 'is_valid_email', 'customer_since_date', 'customer_end_date',

@@ -10,7 +10,10 @@ with as_of as (
 days as (
 
     select day::date as date_key
-    from generate_series('2010-01-01'::timestamp, '2039-12-31'::timestamp, '1 day') as day
+    from
+        generate_series(
+            '2010-01-01'::timestamp, '{{ var("last_day") }}'::timestamp, '1 day'
+        ) as day
 
 ),
 

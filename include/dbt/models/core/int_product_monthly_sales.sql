@@ -5,7 +5,10 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
-    indexes=[{'columns': ['order_month', 'product_id'], 'unique': true}],
+    indexes=[
+        {'columns': ['product_id', 'order_month'], 'unique': true},
+        {'columns': ['order_month']},
+    ],
 ) }}
 
 with orders as (

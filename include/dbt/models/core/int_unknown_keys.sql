@@ -3,7 +3,12 @@
 
 {{ config(
     materialized='incremental',
-    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
+    meta={
+        'claimed_from': claimed_from,
+        'period': 'day',
+        'period_column': 'date_key',
+        'also_without': claimed_from,
+    },
     indexes=[{'columns': ['date_key']}],
 ) }}
 

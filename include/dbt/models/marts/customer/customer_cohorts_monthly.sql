@@ -1,7 +1,7 @@
 -- Grain: one row per cohort and month, from the cohort's own month to the as-of month.
-with customer_months as (
+with active as (
 
-    select * from {{ ref('int_customer_monthly_sales') }}
+    select * from {{ ref('int_cohort_monthly_sales') }}
 
 ),
 
@@ -15,28 +15,6 @@ as_of as (
 
     select date_key from dates
     where is_as_of
-
-),
-
--- A customer belongs to the cohort of the month of the first order.
-members as (
-
-    select
-        *,
-        min(order_month) over (partition by customer_id) as cohort_month
-    from customer_months
-
-),
-
-active as (
-
-    select
-        cohort_month,
-        order_month,
-        count(*) as active_customers,
-        sum(revenue) as revenue
-    from members
-    group by 1, 2
 
 ),
 

@@ -6,9 +6,9 @@ with customers as (
 
 ),
 
-years as (
+sales as (
 
-    select * from {{ ref('int_customer_yearly_sales') }}
+    select * from {{ ref('int_customer_sales') }}
 
 ),
 
@@ -25,28 +25,15 @@ as_of as (
 
 ),
 
-by_customer as (
-
-    select
-        customer_id,
-        sum(orders)::bigint as total_orders,
-        sum(revenue) as lifetime_value,
-        min(first_order_date) as first_order_date,
-        max(last_order_date) as last_order_date
-    from years
-    group by customer_id
-
-),
-
 -- A score is by how many customers are worse, so equal ones have equal scores.
 scored as (
 
     select
         customer_id,
         {{ quintile_of('last_order_date') }} as recency_score,
-        {{ quintile_of('total_orders') }} as frequency_score,
-        {{ quintile_of('lifetime_value') }} as monetary_score
-    from by_customer
+        {{ quintile_of('orders') }} as frequency_score,
+        {{ quintile_of('revenue') }} as monetary_score
+    from sales
 
 ),
 
@@ -55,19 +42,19 @@ measured as (
     select
         customers.customer_id,
         customers.customer_name,
-        coalesce(by_customer.total_orders, 0) as total_orders,
-        coalesce(by_customer.lifetime_value, 0) as lifetime_value,
-        by_customer.first_order_date,
-        by_customer.last_order_date,
-        by_customer.last_order_date - by_customer.first_order_date as customer_lifetime_days,
+        coalesce(sales.orders, 0) as total_orders,
+        coalesce(sales.revenue, 0) as lifetime_value,
+        sales.first_order_date,
+        sales.last_order_date,
+        sales.last_order_date - sales.first_order_date as customer_lifetime_days,
         scored.recency_score,
         scored.frequency_score,
         scored.monetary_score,
         -- The mean of the two scores, halves rounded up.
         (scored.frequency_score + scored.monetary_score + 1) / 2 as value_score
     from customers
-    left join by_customer
-        on customers.customer_id = by_customer.customer_id
+    left join sales
+        on customers.customer_id = sales.customer_id
     left join scored
         on customers.customer_id = scored.customer_id
 

@@ -11,31 +11,20 @@ dates as (
 
 ),
 
-customer_years as (
+customers as (
 
-    select * from {{ ref('int_customer_yearly_sales') }}
+    select * from {{ ref('int_customer_sales') }}
 
 ),
 
 -- A customer's orders of the day of the first one are those of a new customer.
-first_days as (
-
-    select distinct on (customer_id)
-        customer_id,
-        first_order_date,
-        first_day_revenue
-    from customer_years
-    order by customer_id, order_year
-
-),
-
 new_customer_days as (
 
     select
         first_order_date as date_key,
         count(*) as customers,
         sum(first_day_revenue) as revenue
-    from first_days
+    from customers
     group by first_order_date
 
 ),

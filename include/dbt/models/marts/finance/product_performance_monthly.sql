@@ -1,14 +1,60 @@
 -- Grain: one row per month and product that has sales.
+{% set claimed_from = var('sources_of_sales') %}
+{% set rebuilt = claimed_periods(claimed_from, 'month', onward=true) %}
+
+{{ config(
+    materialized='incremental',
+    unique_key=['revenue_month', 'product_id'],
+    meta={
+        'claimed_from': claimed_from, 'period': 'month', 'period_column': 'revenue_month', 'onward': true
+    },
+    indexes=[{'columns': ['product_id']}],
+) }}
+
+-- The first month that is rebuilt looks back at the one before it.
 with monthly as (
+
+    select * from {{ ref('int_product_monthly_sales') }}
+    {%- if is_incremental() %}
+    where
+        order_month = any({{ rebuilt }})
+        or order_month = (
+            select min(rebuilt.order_month) - interval '1 month'
+            from unnest({{ rebuilt }}) as rebuilt (order_month)
+        )::date
+    {%- endif %}
+
+),
+
+sold as (
 
     select * from {{ ref('int_product_monthly_sales') }}
 
 ),
 
-products as (
+current_products as (
 
     select * from {{ ref('dim_products') }}
     where is_current
+
+),
+
+renamed as (
+
+    select * from {{ ref('stg_claimed_products') }}
+
+),
+
+products as (
+
+    select
+        product_id,
+        product_name,
+        (
+            select min(sold.order_month) from sold
+            where sold.product_id = current_products.product_id
+        ) as first_month
+    from current_products
 
 ),
 
@@ -20,48 +66,74 @@ compared as (
         sum(revenue) over category as category_revenue,
         rank() over (category order by revenue desc) as category_rank,
         sum(revenue) over (
-            product range between interval '1 month' preceding and interval '1 month' preceding
-        ) as revenue_one_month_before,
-        min(order_month) over product as first_month
+            partition by product_id
+            order by order_month
+            range between interval '1 month' preceding and interval '1 month' preceding
+        ) as revenue_one_month_before
     from monthly
-    window
-        category as (partition by order_month, category_name),
-        product as (partition by product_id order by order_month)
+    window category as (partition by order_month, category_name)
 
 ),
 
 measured as (
 
     select
-        *,
+        compared.*,
+        products.product_name,
         case
-            when order_month > first_month then coalesce(revenue_one_month_before, 0)
+            when compared.order_month > products.first_month
+                then coalesce(compared.revenue_one_month_before, 0)
         end as previous_month_revenue
     from compared
+    inner join products
+        on compared.product_id = products.product_id
+    {%- if is_incremental() %}
+    where compared.order_month = any({{ rebuilt }})
+    {%- endif %}
 
 ),
 
 final as (
 
     select
-        measured.order_month as revenue_month,
-        measured.product_id,
-        products.product_name,
-        measured.category_name,
-        measured.revenue,
-        measured.gross_profit,
-        measured.order_count,
-        measured.units_sold,
-        measured.category_revenue,
-        measured.category_rank,
-        {{ percent_of('measured.revenue', 'measured.category_revenue') }}
-            as category_revenue_percent,
-        measured.previous_month_revenue,
-        {{ growth_percent('measured.revenue', 'measured.previous_month_revenue') }}
-            as mom_growth_percent
+        order_month as revenue_month,
+        product_id,
+        product_name,
+        category_name,
+        revenue,
+        gross_profit,
+        order_count,
+        units_sold,
+        category_revenue,
+        category_rank,
+        {{ percent_of('revenue', 'category_revenue') }} as category_revenue_percent,
+        previous_month_revenue,
+        {{ growth_percent('revenue', 'previous_month_revenue') }} as mom_growth_percent
     from measured
-    inner join products
-        on measured.product_id = products.product_id
+    {%- if is_incremental() %}
+    union all
+    -- A name is of today: the other months of a changed product follow it.
+    select
+        held.revenue_month,
+        held.product_id,
+        current_products.product_name,
+        held.category_name,
+        held.revenue,
+        held.gross_profit,
+        held.order_count,
+        held.units_sold,
+        held.category_revenue,
+        held.category_rank,
+        held.category_revenue_percent,
+        held.previous_month_revenue,
+        held.mom_growth_percent
+    from {{ this }} as held
+    inner join current_products
+        on held.product_id = current_products.product_id
+    where
+        held.product_id = any(array(select renamed.product_id from renamed))
+        and held.revenue_month <> all({{ rebuilt }})
+    {%- endif %}
 
 )
 

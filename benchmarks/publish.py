@@ -1,0 +1,102 @@
+"""
+What a publication costs on the marts of a running stack, beside replacing all their rows.
+
+Three publications, each rolled back: of marts that are empty, of marts that have not changed, and after a day that
+changed every twentieth row of each mart and every customer. "kept" are the rows that a rollback needs.
+
+    PYTHONPATH=plugins:. .venv/bin/python -m benchmarks.publish --runs 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+
+from ecommerce.publish import Published, built_marts, forget, merge_marts, new_publication, record
+from ecommerce.warehouse import ensure_schema
+from include.demo import stack
+
+_ALL = "customer_segments"
+
+
+def main() -> int:
+    """Measure, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
+    arguments = parser.parse_args()
+    with psycopg.connect(stack.running().dsn(), autocommit=True, options="-c timezone=UTC") as connection:
+        ensure_schema(connection)
+        print(f"{sum(_rows(connection).values()):,} rows in {len(_rows(connection))} marts\n")
+        print(f"{'':34} {'changed':>10} {'publish':>9} {'replace':>9} {'ratio':>6} {'kept MB':>8}")
+        for name, before in (("empty before", _empty), ("nothing changed", lambda _: None), ("a day later", _age)):
+            measured = [_measure(connection, before) for _ in range(arguments.runs)]
+            changed, kept = measured[0][0], measured[0][3]
+            publish, replace = (statistics.median(one[n] for one in measured) for n in (1, 2))
+            line = f"{name:34} {changed:>10,} {publish:>8.2f}s {replace:>8.2f}s {publish / replace:>6.2f}"
+            print(f"{line} {kept / 1e6:>8.1f}")
+    return 0
+
+
+def _measure(connection: psycopg.Connection, before: Callable[[psycopg.Connection], None]) -> tuple:
+    """Rows changed, seconds of the publication and of replacing all rows, bytes kept."""
+    with connection.transaction(force_rollback=True):
+        before(connection)
+        started = time.monotonic()
+        number = new_publication(connection)
+        done: list[Published] = merge_marts(connection, built_marts(connection), number)
+        for one in done:
+            record(connection, number, "benchmark", one, as_of_date=None)
+        forget(connection)
+        published = time.monotonic() - started
+        row = connection.execute(
+            "select coalesce(sum(pg_column_size(kept.*)), 0) from ops.publication_delta as kept"
+            " where publication_id = %s",
+            [number],
+        ).fetchone()
+    with connection.transaction(force_rollback=True):
+        before(connection)
+        started = time.monotonic()
+        for mart in _rows(connection):
+            table = sql.Identifier("marts", mart)
+            connection.execute(sql.SQL("delete from {}").format(table))
+            connection.execute(sql.SQL("insert into {} table {}").format(table, sql.Identifier("marts_build", mart)))
+        replaced = time.monotonic() - started
+    return sum(one.changed for one in done), published, replaced, float(row[0] if row else 0)
+
+
+def _rows(connection: psycopg.Connection) -> dict[str, int]:
+    rows = {}
+    for mart in built_marts(connection):
+        count = connection.execute(
+            sql.SQL("select count(*) from {}").format(sql.Identifier("marts", mart.name))
+        ).fetchone()
+        rows[mart.name] = count[0] if count else 0
+    return rows
+
+
+def _empty(connection: psycopg.Connection) -> None:
+    for mart in built_marts(connection):
+        connection.execute(sql.SQL("delete from {}").format(sql.Identifier("marts", mart.name)))
+
+
+def _age(connection: psycopg.Connection) -> None:
+    """As if the marts had been published a day before."""
+    for mart in built_marts(connection):
+        number = next((name for name, kind in mart.columns.items() if name not in mart.key and "int" in kind), None)
+        if number is None:
+            number = next(name for name, kind in mart.columns.items() if name not in mart.key and "numeric" in kind)
+        which = sql.SQL("true") if mart.name == _ALL else sql.SQL("hash_record_extended(mart.*, 0) % 20 = 0")
+        connection.execute(
+            sql.SQL("update {} as mart set {number} = coalesce({number}, 0) + 1 where {which}").format(
+                sql.Identifier("marts", mart.name), number=sql.Identifier(number), which=which
+            )
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,31 @@
+with builds as (
+
+    select * from {{ source('ops', 'build') }}
+
+),
+
+batches as (
+
+    select * from {{ source('ops', 'load_batch') }}
+
+),
+
+versions as (
+
+    select * from {{ ref('stg_product_versions') }}
+
+),
+
+final as (
+
+    select distinct versions.product_id
+    from versions
+    inner join batches
+        on versions.batch_id = batches.batch_id
+    inner join builds
+        on batches.built_by = builds.run_id
+    where builds.finished_at is null
+
+)
+
+select * from final

@@ -1,0 +1,96 @@
+"""
+A source that cannot be read: the others are built and published, the run is not green, and the next one repairs.
+
+In between the publication is rolled back, which is repaired as well.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from include.demo import processes, stack
+from include.demo.airflow_api import AirflowApi
+from include.demo.runs import run_dag
+from tests.dags.conftest import Demo
+
+CORE, MARTS = "warehouse.models.core", "warehouse.models.marts"
+IMPACT = "weather_sales_impact"
+SKIPPED = {
+    "warehouse.models.staging.stg_weather_data_run",
+    f"{CORE}.fact_weather.run",
+    f"{CORE}.fact_weather.test",
+    f"{CORE}.relationships_fact_weather_date_key__date_key__ref_dim_date__test",
+    f"{MARTS}.analytics.{IMPACT}_run",
+}
+
+
+@pytest.fixture
+def no_weather(whole_range: Demo) -> Iterator[Demo]:
+    """The weather API is gone."""
+    processes.stop("weather")
+    yield whole_range
+    stack.start_weather(whole_range.state)
+
+
+def last_run(demo: Demo) -> tuple[str, dict[str, str]]:
+    """Of the warehouse: its id, and the states of its tasks."""
+    last = "select run_id from ops.build where dag_id = %s order by claimed_at desc limit 1"
+    ((run_id,),) = demo.query(last, stack.WAREHOUSE_DAG)
+    states = demo.query("select task_id, state from task_instance where run_id = %s", run_id, database="airflow")
+    return run_id, dict(states)
+
+
+def add_to_an_order(demo: Demo, amount: int) -> None:
+    demo.query(
+        "update sales_fact set order_amount = order_amount + %s where order_id ="
+        " (select min(order_id) from sales_fact where created_at::date = %s and order_amount > 0)",
+        amount,
+        demo.last - timedelta(days=1),
+        database="shop",
+    )
+
+
+def test_the_marts_without_weather_are_published_without_the_weather(no_weather: Demo) -> None:
+    demo = no_weather
+    before = demo.marts()
+    day = str(demo.last - timedelta(days=1))
+    add_to_an_order(demo, 1)
+    # What readers have of the mart is what was published last, were it wrong.
+    demo.query(f"update marts.{IMPACT} set days = 0")
+    stale = demo.marts()[IMPACT]
+    try:
+        outcome = demo.command("run", "--from", day, "--to", day, "--sources", "sales_fact,weather_data")
+        run_id, states = last_run(demo)
+        assert outcome.returncode == 1
+        assert "extract.weather_data: " in outcome.stderr
+        assert f"claim: weather_data could not be loaded; left as before: fact_weather, stg_weather_data, {IMPACT}" in (
+            outcome.stderr
+        )
+        assert {task for task, state in states.items() if state == "failed"} == {"extract.weather_data"}
+        assert {task for task, state in states.items() if state == "upstream_failed"} == {"all_sources_loaded"}
+        skipped = {task for task, state in states.items() if state == "skipped"}
+        assert {task for task in skipped if not task.startswith("extract.")} == SKIPPED
+
+        published = demo.marts()
+        assert published[IMPACT] == stale
+        assert {mart for mart in before if published[mart] != before[mart]} >= {IMPACT, "daily_revenue"}
+        assert demo.query("select mart from ops.publication where run_id = %s and mart = %s", run_id, IMPACT) == []
+        told = "select subject from ops.check_result where run_id = %s and check_name = 'stale'"
+        assert demo.query(told, run_id) == [(f"marts.{IMPACT}",)]
+
+        # Taken back by its DAG: the marts are as before, and that one as it was left.
+        api = AirflowApi(demo.state.airflow_url, "admin", demo.state.passwords["admin"])
+        assert run_dag(api, "rollback_publication", {})
+        assert demo.marts() == before | {IMPACT: stale}
+        assert len(demo.query("select distinct restores from marts.published where restores is not null")) == 1
+    finally:
+        add_to_an_order(demo, -1)
+        stack.start_weather(demo.state)
+
+    outcome = demo.command("run", "--from", day, "--to", day, "--sources", "sales_fact,weather_data")
+    assert outcome.returncode == 0, outcome.stderr
+    run_id, states = last_run(demo)
+    assert {states[task] for task in SKIPPED} == {"success"}
+    assert demo.query("select model from ops.rebuild where run_id = %s and model = %s", run_id, IMPACT) == [(IMPACT,)]
+    assert demo.marts() == before
