@@ -29,16 +29,18 @@ _LAST_SENT, _LAST_RECEIVED = 44, 52
 
 
 @contextlib.contextmanager
-def ended_when_silent(connection: psycopg.Connection) -> Iterator[None]:
+def ended_when_silent(connection: psycopg.Connection, times: float = 1.0) -> Iterator[None]:
     """
     Shut the connection's socket down when its server stays silent; whoever waits for it then gets its error.
+
+    ``times`` the usual patience.
 
     Only on Linux and over TCP: elsewhere Airflow's execution timeout is what ends the wait.
     """
     if sys.platform != "linux" or connection.info.host.startswith("/"):
         yield
         return
-    patience, is_over = float(os.environ.get(VARIABLE) or DEFAULT), threading.Event()
+    patience, is_over = times * float(os.environ.get(VARIABLE) or DEFAULT), threading.Event()
     # A file descriptor of our own: whatever becomes of the connection, its number is no one else's.
     line = socket.socket(fileno=os.dup(connection.fileno()))
     watch = threading.Thread(target=_watch, args=(connection, line, patience, is_over), daemon=True, name="silence")

@@ -42,12 +42,13 @@ _LINE = {
 
 
 @contextmanager
-def postgres(conn_id: str, session: str = _SESSION) -> Iterator[psycopg.Connection]:
+def postgres(conn_id: str, session: str = _SESSION, *, patience: float = 1.0) -> Iterator[psycopg.Connection]:
     """
     A psycopg 3 connection by its Airflow connection, in autocommit, closed at the end; its session is in UTC.
 
     Nothing on it waits for ever; the connection's extra wins over the timeouts given here.
 
+    :param patience: so many times the usual wait for an answer
     :raises SourceError: there is no such connection, or the server refuses it
     """
     try:
@@ -64,7 +65,7 @@ def postgres(conn_id: str, session: str = _SESSION) -> Iterator[psycopg.Connecti
             f"cannot connect to Postgres by the connection {conn_id!r}: {str(error).strip()}; "
             f"see Admin → Connections → {conn_id}"
         ) from error
-    with ended_when_silent(connection), connection:
+    with ended_when_silent(connection, patience), connection:
         connection.autocommit = True
         yield connection
 
@@ -72,7 +73,8 @@ def postgres(conn_id: str, session: str = _SESSION) -> Iterator[psycopg.Connecti
 @contextmanager
 def warehouse(conn_id: str = WAREHOUSE) -> Iterator[psycopg.Connection]:
     """The warehouse, its `ops` and `raw` tables as `include/sql` has them now."""
-    with postgres(conn_id, _WAREHOUSE_SESSION) as connection:
+    # A warehouse that is being copied to hears nothing while a source is silent: the source's end must come first.
+    with postgres(conn_id, _WAREHOUSE_SESSION, patience=2.0) as connection:
         ensure_schema(connection)
         yield connection
 

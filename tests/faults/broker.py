@@ -46,7 +46,7 @@ class Broker:
         self._process.send_signal(signal.SIGCONT)
 
     def wait_until_saved(self, since: float) -> None:
-        """Wait until what it was given before that time is on its disk: it writes once a second, if anything changed."""
+        """Wait until what it was given before that time is on its disk: it writes what changed, once a second."""
         saved, deadline = self._folder / "data" / "kafka.json", time.monotonic() + 5
         while time.monotonic() < deadline and not (saved.exists() and saved.stat().st_mtime >= since):
             time.sleep(0.05)
