@@ -156,7 +156,7 @@ def record(
 def checksum(connection: Connection, mart: str, columns: Sequence[str]) -> Decimal:
     """Of the rows of a mart over these columns, whatever their order."""
     row = connection.execute(
-        sql.SQL("select coalesce(sum(hash_record_extended(row({columns}), 0)::numeric), 0) from {mart} as mart").format(
+        sql.SQL("select coalesce(bit_xor(hash_record_extended(row({columns}), 0)), 0) from {mart} as mart").format(
             columns=_list("mart", columns), mart=sql.Identifier("marts", mart)
         )
     ).fetchone()
@@ -318,57 +318,74 @@ def _merge(connection: Connection, mart: _Mart, publication_id: int) -> Publishe
     # analyze: dbt has just made the table, and without statistics the join of two big marts goes wrong.
     connection.execute(sql.SQL("analyze {}").format(built))
     same_key = sql.SQL(" and ").join(_same(name, name in mart.not_null) for name in mart.key)
+    # The one pass over all rows; what differs is then found by its place.
     changed = connection.execute(
+        sql.SQL(
+            "create temp table changed on commit drop as select old.ctid as old_place, new.ctid as new_place"
+            " from {target} as old full join {built} as new on {same_key}"
+            " where old.ctid is null or new.ctid is null or ({old}) is distinct from ({new})"
+        ).format(target=target, built=built, same_key=same_key, old=_list("old", names), new=_list("new", names))
+    ).rowcount
+    done = _write(connection, mart, publication_id) if changed else Published(mart.name, 0, 0, 0)
+    connection.execute("drop table pg_temp.changed")
+    if done.changed != changed:
+        raise PublishError(
+            f"{changed} rows of marts.{mart.name} were to be written, and {done.changed} were: someone else writes to "
+            "it. Nothing was published; clear this task"
+        )
+    return _said(done)
+
+
+def _write(connection: Connection, mart: _Mart, publication_id: int) -> Published:
+    """Keep the rows that are to change as they are, then change them."""
+    names = list(mart.columns)
+    others = [name for name in names if name not in mart.key]
+    parts = {
+        "target": sql.Identifier("marts", mart.name),
+        "new": sql.SQL("inner join {} as new on new.ctid = changed.new_place").format(
+            sql.Identifier("marts_build", mart.name)
+        ),
+    }
+    connection.execute("analyze pg_temp.changed")
+    connection.execute(
         sql.SQL(
             "insert into ops.publication_delta (publication_id, mart, key, old_row)"
             " select {publication_id}, {name}, {key}, case when old.ctid is not null then to_jsonb(old) end"
-            " from {target} as old full join {built} as new on {same_key}"
-            " where old.ctid is null or new.ctid is null or ({old}) is distinct from ({new})"
+            " from pg_temp.changed left join {target} as old on old.ctid = changed.old_place"
+            " left join {built} as new on new.ctid = changed.new_place"
         ).format(
             publication_id=publication_id,
             name=mart.name,
             key=key_object(mart.key, "new", "old"),
-            target=target,
-            built=built,
-            same_key=same_key,
-            old=_list("old", names),
-            new=_list("new", names),
+            built=sql.Identifier("marts_build", mart.name),
+            **parts,
         )
+    )
+    deleted = connection.execute(
+        sql.SQL(
+            "delete from {target} as old using pg_temp.changed"
+            " where old.ctid = changed.old_place and changed.new_place is null"
+        ).format(**parts)
     ).rowcount
-    if not changed:
-        return _said(Published(mart.name, 0, 0, 0))
-    others = [name for name in names if name not in mart.key]
-    update = (
-        sql.SQL("when matched and ({old}) is distinct from ({new}) then update set {assignments}").format(
-            old=_list("old", others),
-            new=_list("new", others),
-            assignments=sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("new", name)) for name in others
-            ),
-        )
-        if others
-        else sql.SQL("")
-    )
-    merged: dict[str, int] = dict(
-        connection.execute(
+    updated = 0
+    if others:
+        updated = connection.execute(
             sql.SQL(
-                "with merged as ("
-                " merge into {target} as old using {built} as new on {same_key} {update}"
-                " when not matched then insert ({columns}) values ({values})"
-                " when not matched by source then delete returning merge_action() as action"
-                ") select action, count(*) from merged group by action"
+                "update {target} as old set {assignments} from pg_temp.changed {new} where old.ctid = changed.old_place"
             ).format(
-                target=target,
-                built=built,
-                same_key=same_key,
-                update=update,
-                columns=sql.SQL(", ").join(map(sql.Identifier, names)),
-                values=_list("new", names),
+                assignments=sql.SQL(", ").join(
+                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("new", name)) for name in others
+                ),
+                **parts,
             )
-        ).fetchall()
-    )
-    inserted, updated, deleted = (merged.get(action, 0) for action in ("INSERT", "UPDATE", "DELETE"))
-    return _said(Published(mart.name, inserted, updated, deleted))
+        ).rowcount
+    inserted = connection.execute(
+        sql.SQL(
+            "insert into {target} ({columns}) select {values} from pg_temp.changed {new}"
+            " where changed.old_place is null"
+        ).format(columns=sql.SQL(", ").join(map(sql.Identifier, names)), values=_list("new", names), **parts)
+    ).rowcount
+    return Published(mart.name, inserted, updated, deleted)
 
 
 def _remake(connection: Connection, mart: _Mart) -> Published:

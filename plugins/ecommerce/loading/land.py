@@ -160,6 +160,38 @@ def landed_straight(connection: Connection, source: Source, extent: Extent, batc
     return Landed(rows, 0, _mark(connection, source, batch_id, days))
 
 
+def with_appended(
+    connection: Connection,
+    source: Source,
+    batch_id: int,
+    landed: Landed,
+    rows: int,
+    begun: Sequence[tuple[str, int, int]],
+) -> Landed:
+    """What was landed, and rows besides that were copied into raw itself: those of the batch from these places on."""
+    if not rows or source.day is None:
+        return Landed(landed.loaded + rows, landed.removed, landed.days)
+    topic, partition, offset = map(sql.Identifier, source.key)
+    days = sql.SQL(
+        "select distinct {day} from {raw} as held"
+        " inner join unnest({topics}::text[], {partitions}::integer[], {offsets}::bigint[])"
+        "  as begun(topic, place, first_offset)"
+        " on held.{topic} = begun.topic and held.{partition} = begun.place and held.{offset} >= begun.first_offset"
+        " where held._batch_id = {batch}"
+    ).format(
+        day=_day(source),
+        raw=_raw(source),
+        topics=[begin[0] for begin in begun],
+        partitions=[begin[1] for begin in begun],
+        offsets=[begin[2] for begin in begun],
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        batch=batch_id,
+    )
+    return Landed(landed.loaded + rows, landed.removed, landed.days + _mark(connection, source, batch_id, days))
+
+
 def _append(connection: Connection, source: Source, extent: Extent, batch_id: int) -> Landed:
     _collect_changed_days(connection)
     loaded = connection.execute(

@@ -91,6 +91,18 @@ class VouchingReader(Protocol):
         """Rows that pass, of some days or of the whole window, with these constants, as binary COPY."""
 
 
+@runtime_checkable
+class AppendingReader(Protocol):
+    """A reader of what is only ever appended, that knows of most rows that they are good and new to raw."""
+
+    @property
+    def begun(self) -> Sequence[tuple[str, int, int]]:
+        """Topic, partition and first offset of what was read."""
+
+    def appended(self, resume: Positions, lineage: Sequence[str]) -> Iterator[bytes]:
+        """Those rows, with these constants, as COPY text; `Reader.read` gives the others afterwards."""
+
+
 class _NeedsAllRows(Exception):
     """A short cut does not lead to the end: the window has to be read whole and compared row by row."""
 
@@ -257,6 +269,8 @@ class _Load:
                 if not straight:
                     spared = self._leave_out_days(self.reader)
             vouched = self._copy_straight(self.reader) if straight else self._copy_vouched(self.reader)
+        elif isinstance(self.reader, AppendingReader):
+            vouched = self._copy_appended(self.reader)
         staged = self._stage()
         read = spared + vouched + staged
         if read == 0 and self.source.landing is Landing.VERSION_LOG:
@@ -277,6 +291,8 @@ class _Load:
             if straight
             else land.land(self.connection, self.source, self.extent, self.batch_id)
         )
+        if isinstance(self.reader, AppendingReader):
+            landed = land.with_appended(self.connection, self.source, self.batch_id, landed, vouched, self.reader.begun)
         gaps = [
             (topic.topic, gap)
             for topic in self.reader.topics
@@ -325,6 +341,14 @@ class _Load:
             return 0
         columns = [column.name for column in self.source.columns]
         return self._copy(GOOD, columns, reader.vouched(self.extent.days, []), "binary")
+
+    def _copy_appended(self, reader: AppendingReader) -> int:
+        """Rows that are certainly good and new into raw itself."""
+        columns = [*(column.name for column in self.source.loaded_columns), "_batch_id", "_loaded_at"]
+        row = self.connection.execute("select now()::text").fetchone()
+        lineage = [str(self.batch_id), row[0] if row else "now"]
+        rows = reader.appended(Positions(self.connection), lineage)
+        return self._copy(sql.Identifier("raw", self.source.name), columns, rows, "text")
 
     def _stage(self) -> int:
         """Everything that the reader does not vouch for, as text; the number of rows."""

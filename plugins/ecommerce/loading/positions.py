@@ -127,6 +127,14 @@ class Positions:
         missing = next(_unknown(self._connection, topic, [Gap(partition, first, stored - 1, RETENTION)]), None)
         return missing.first if missing else stored
 
+    def holds_any(self, topic: str, partition: int, begin: int) -> bool:
+        """Whether raw holds a message of the partition from ``begin`` on."""
+        row = self._connection.execute(
+            "select exists (select from raw.kafka_stream where _topic = %s and _partition = %s and _offset >= %s)",
+            [topic, partition, begin],
+        ).fetchone()
+        return bool(row and row[0])
+
     def _holds_all(self, topic: str, partition: int, first: int, end: int) -> bool:
         # Counting is quick, and the three kinds exclude each other; only when something is missing it must be found.
         row = self._connection.execute(

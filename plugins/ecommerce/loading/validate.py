@@ -54,7 +54,8 @@ _KNOWN_DAY = f"is outside the calendar {CALENDAR[0]} to {CALENDAR[1]}"
 
 #: Per kind, the tests a value must pass, in order; the first that it fails is the reason.
 _TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
-    Kind.TEXT: (),
+    # Texts become keys of indexes, in raw and in the marts, and no index takes an endless one.
+    Kind.TEXT: (("octet_length({value}) <= 1000", "is longer than 1,000 bytes"),),
     Kind.INTEGER: (_INTEGER_FORM,),
     Kind.LONG: (("pg_input_is_valid({value}, 'bigint')", "is not a whole number"),),
     Kind.COUNT: (_INTEGER_FORM, _NOT_NEGATIVE),
@@ -108,7 +109,7 @@ _INT4 = "{value}::bigint between -2147483648 and 2147483647"
 #: Per kind, the same of a value that has its type: true exactly where `_TESTS` have nothing to say. NaN is greater than
 #: any number, and infinity than any date.
 _TYPED_TESTS: dict[Kind, str] = {
-    Kind.TEXT: "true",
+    Kind.TEXT: "octet_length({value}::text) <= 1000",
     Kind.INTEGER: _INT4,
     Kind.LONG: "true",
     Kind.COUNT: f"{_INT4} and {{value}} >= 0",

@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from ecommerce.errors import QuarantineOverflow
+from ecommerce.extractors import kafka
 from ecommerce.extractors.kafka import KafkaReader
 from ecommerce.loading.positions import Positions
 from ecommerce.sources import SOURCES
@@ -138,16 +139,20 @@ def test_a_read_is_bounded_while_the_producer_goes_on(loader: Loader, produce: P
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_loader_killed_between_messages_leaves_nothing(loader: Loader, other_connection: psycopg.Connection) -> None:
+def test_a_loader_killed_between_messages_leaves_nothing(
+    loader: Loader, other_connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pid = loader.connection.info.backend_pid
     window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 3).date())
 
     class Killed(KafkaReader):
-        def read(self, resume: Positions) -> Iterator[list[str | None]]:
-            for number, row in enumerate(super().read(resume)):
-                if number == 4:
+        def appended(self, resume: Positions, lineage: Sequence[str]) -> Iterator[bytes]:
+            for number, block in enumerate(super().appended(resume, lineage)):
+                if number == 2:
                     other_connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
-                yield row
+                yield block
+
+    monkeypatch.setattr(kafka, "BATCH", 2)
 
     with pytest.raises(psycopg.OperationalError):
         loader.load("kafka_stream", "2024-03-01", "2024-03-03", reader=Killed(SOURCES["kafka_stream"], window))

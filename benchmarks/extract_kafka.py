@@ -1,0 +1,182 @@
+"""
+Kafka → raw, beside a bare consumer that throws the messages away: same broker, same topic, in turns.
+
+A stack of its own in a temporary folder: Postgres and the demo's broker. Run it on a quiet machine:
+
+    PYTHONPATH=plugins:. .venv/bin/python -m benchmarks.extract_kafka [--messages 200000] [--runs 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="extract-kafka-"))
+os.environ.update(
+    {
+        "STACK_DIR": str(_FOLDER / "stack"),
+        "AIRFLOW_HOME": str(_FOLDER / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    }
+)
+
+import psycopg  # noqa: E402
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition  # noqa: E402
+from confluent_kafka.admin import AdminClient  # noqa: E402
+from confluent_kafka.cimpl import NewTopic  # noqa: E402
+
+from ecommerce.extractors import kafka, reader_of  # noqa: E402
+from ecommerce.loading import RunIdentity, load  # noqa: E402
+from ecommerce.sources import SOURCES  # noqa: E402
+from ecommerce.warehouse import ensure_schema, warehouse  # noqa: E402
+from ecommerce.windows import Window  # noqa: E402
+from include.demo import database, processes, stack  # noqa: E402
+from include.demo.state import State, choose_port  # noqa: E402
+
+PARTITIONS = 3
+FIRST, DAYS = date(2024, 1, 1), 28
+KINDS = ("view", "view", "view", "add_to_cart", "purchase")
+
+
+def fill(bootstrap: str, topic: str, messages: int) -> None:
+    """Events of four weeks in three partitions, zstd."""
+    wanted = NewTopic(topic, PARTITIONS, replication_factor=1, config={"retention.ms": "-1"})
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([wanted])[topic].result(timeout=20)
+    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "zstd", "linger.ms": 50})
+    chance = random.Random(1)
+    start = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
+    for number in range(messages):
+        at = start + timedelta(days=DAYS) * number / messages
+        customer = f"CUST{chance.randrange(5000):04}"
+        event = {
+            "customer_id": customer,
+            "product_id": f"PROD{chance.randrange(300):04}",
+            "interaction_type": chance.choice(KINDS),
+            "timestamp": at.strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        }
+        while True:
+            try:
+                producer.produce(
+                    topic, json.dumps(event), customer, number % PARTITIONS, timestamp=int(at.timestamp() * 1000)
+                )
+                break
+            except BufferError:
+                producer.poll(1)
+        producer.poll(0)
+    if producer.flush(60):
+        raise RuntimeError("not all messages were delivered")
+
+
+def throw_away(bootstrap: str, topic: str) -> int:
+    """The bare consumer."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "bare",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+    seen, at_end = 0, 0
+    while at_end < PARTITIONS:
+        for message in consumer.consume(10_000, timeout=0.05):
+            error = message.error()
+            if error is None:
+                seen += 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                at_end += 1
+    consumer.close()
+    return seen
+
+
+def extract() -> int:
+    """The whole load, connections included."""
+    source = SOURCES["kafka_stream"]
+    window = Window(FIRST, FIRST + timedelta(days=DAYS))
+    with warehouse() as connection:
+        result = load(connection, source, window, reader_of(source, window), run=RunIdentity("benchmark", "benchmark"))
+    return result.rows_loaded
+
+
+def empty() -> None:
+    """As if nothing had been read; not measured."""
+    with warehouse() as connection:
+        connection.execute(
+            "truncate raw.kafka_stream, ops.kafka_offset, ops.kafka_gap, ops.quarantine, ops.dirty_date, ops.load_batch"
+            " cascade"
+        )
+
+
+def timed(work: Callable[[], int], messages: int) -> float:
+    """Seconds; every message has to come."""
+    started = time.monotonic()
+    came = work()
+    took = time.monotonic() - started
+    if came != messages:
+        raise RuntimeError(f"{came} messages came, {messages} were sent")
+    return took
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    state = State.create()
+    for name in ("POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "AIRFLOW_PORT"):
+        state.ports[name] = choose_port(name, None)
+    state.save()
+    topic = "benchmark"
+    kafka.TOPICS["kafka_stream"] = topic
+    try:
+        database.start(state)
+        stack.start_kafka(state)
+        os.environ["AIRFLOW_CONN_WAREHOUSE"] = state.dsn()
+        os.environ["AIRFLOW_CONN_SHOP_KAFKA"] = json.dumps(
+            {"conn_type": "kafka", "extra": {"bootstrap.servers": state.bootstrap}}
+        )
+        with psycopg.connect(state.dsn(), autocommit=True) as connection:
+            ensure_schema(connection)
+        fill(state.bootstrap, topic, arguments.messages)
+        bare, loads = [], []
+        for number in range(arguments.runs + 1):
+            empty()
+            pair = (
+                timed(lambda: throw_away(state.bootstrap, topic), arguments.messages),
+                timed(extract, arguments.messages),
+            )
+            print(f"bare {pair[0]:.2f} s, load {pair[1]:.2f} s{'' if number else ' (warm-up)'}", file=sys.stderr)
+            if number:
+                bare.append(pair[0])
+                loads.append(pair[1])
+        middle, loaded = statistics.median(bare), statistics.median(loads)
+        print(
+            f"{arguments.messages:,} messages, medians of {arguments.runs}\n"
+            f"bare consumer, thrown away  {middle:6.2f} s  {arguments.messages / middle:10,.0f} rows/s\n"
+            f"Kafka → raw                 {loaded:6.2f} s  {arguments.messages / loaded:10,.0f} rows/s"
+            f"  {middle / loaded:.2f} of the bare consumer"
+        )
+    finally:
+        processes.stop("kafka")
+        database.stop()
+        database.remove()
+        shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
