@@ -130,6 +130,13 @@ class Place:
         for city, day in itertools.product(CITIES, DAYS):
             self.weather.measured[city, day] = ("12.5", "-1.5" if (city, day) == ("Oslo", DAYS[1]) else "0.5")
 
+    def grow(self) -> None:
+        """So many customers that they fill the buffers between any two processes."""
+        self.shop.execute(
+            "insert into customer (customer_id, customer_name)"
+            " select 'L' || n, repeat('x', 900) from generate_series(1, 20000) as n"
+        )
+
     def start(
         self,
         source: str,

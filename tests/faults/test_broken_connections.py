@@ -96,11 +96,7 @@ def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
 
 
 def test_the_source_ends_the_session_in_the_middle_of_a_read(place: Place) -> None:
-    # More than fits into the buffers between the two.
-    place.shop.execute(
-        "insert into customer (customer_id, customer_name)"
-        " select 'L' || n, repeat('x', 1000000) from generate_series(1, 20) as n"
-    )
+    place.grow()
     ended = place.start("customer", fault="mid_copy:stop")
     ended.wait_until_stopped()
     assert place.terminate(ended, place.shop_dsn) > 0

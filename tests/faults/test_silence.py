@@ -66,10 +66,7 @@ def test_a_source_that_falls_silent_in_the_middle_of_a_read(place: Place, proxy:
 
 def test_a_warehouse_that_takes_nothing_more(place: Place, proxy: MakeProxy) -> None:
     """What is sent and not taken within `tcp_user_timeout` ends the connection, without a look at answers."""
-    place.shop.execute(
-        "insert into customer (customer_id, customer_name)"
-        " select 'L' || n, repeat('x', 1000000) from generate_series(1, 20) as n"
-    )
+    place.grow()
     line = proxy(place.warehouse_dsn)
     line.fall_silent_after(1_000_000, "server")
     started = time.monotonic()
