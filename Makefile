@@ -58,8 +58,8 @@ airflow: setup ## Airflow's command line on the stack: make airflow ARGS="dags l
 dbt: setup ## dbt's command line on the stack's warehouse: make dbt ARGS="build --select marts"
 	@$(STACK) dbt $(ARGS)
 
-test: setup ## all tests: unit, integration, whole DAG runs; under 15 minutes on 2 cores
-	@$(BIN)/python -m pytest tests/unit tests/integration tests/faults tests/dags
+test: setup ## all tests, two processes side by side; some of them in one: make test ARGS="tests/unit -k windows"
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 tests)
 
 check-real: setup ## marts against an independent computation: DATA=folder FROM= TO=
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"

@@ -1,16 +1,28 @@
-"""Real services for every test that needs them: the demo stack's own Postgres and broker, in a folder of the tests'."""
+"""
+Real services for every test that needs them: the demo stack's own Postgres and broker, in a folder of the tests'.
 
-import contextlib
+`make test` runs two processes side by side (pytest-xdist), each with services of its own. The tests of one module stay
+together and in their order, and so do all that need the one running stack.
+"""
+
 import json
 import os
+import random
 import shutil
-import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-# Before anything imports Airflow or the stack: both read these once.
-_FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-tests-"))
+# Before anything imports Airflow or the stack: both read these once. The folder of a process that runs side by side
+# with another lies in that of the process that started both, which looks after what a killed one has left running.
+if _is_worker := "PYTEST_XDIST_WORKER" in os.environ:
+    _FOLDER = Path(os.environ["ECOMMERCE_TESTS_FOLDER"]) / os.environ["PYTEST_XDIST_WORKER"]
+else:
+    _FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-tests-"))
+    os.environ["ECOMMERCE_TESTS_FOLDER"] = str(_FOLDER)
 os.environ.update(
     {
         "STACK_DIR": str(_FOLDER / "stack"),
@@ -28,16 +40,37 @@ for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT"):
 import psycopg  # noqa: E402
 import pytest  # noqa: E402
 from psycopg import sql  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from ecommerce.warehouse import ensure_schema  # noqa: E402
-from include.demo import database, processes, stack  # noqa: E402
-from include.demo.state import PORTS, State  # noqa: E402
+from include.demo import airflow_services, database, processes, stack  # noqa: E402
+from include.demo.state import PORTS, ROOT, State, choose_port  # noqa: E402
+
+pytest_plugins = ["tests.running_stack"]
+
+#: Where the tests are that need the running stack. They take longest, so they begin first where two processes run side
+#: by side; where one runs alone, what is quick comes first.
+_ON_THE_STACK = ("tests/dags/", "tests/browser/")
+_ORDER = ("tests/unit/", "tests/integration/")
 
 
-# Last, also where `-x` ends the session early: the fixtures find what they have to stop by files of this folder.
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish() -> None:
-    shutil.rmtree(_FOLDER, ignore_errors=True)
+class _SideBySide(LoadScopeScheduling):
+    """Which tests go together to one process, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "the running stack" if nodeid.startswith(_ON_THE_STACK) else nodeid.split("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False
+    return _SideBySide(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
+    # Once, before there are two that would write it.
+    airflow_services.build_manifest()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,16 +79,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
+    def place(item: pytest.Item) -> int:
+        if item.nodeid.startswith(_ON_THE_STACK):
+            return -1 if _is_worker else len(_ORDER) + 1
+        return next((n for n, folder in enumerate(_ORDER) if item.nodeid.startswith(folder)), len(_ORDER))
+
+    items.sort(key=place)
+
+
+# Last, also where `-x` ends the session early: the fixtures find what they have to stop by files of this folder.
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    for left_running in _FOLDER.glob("gw*/stack"):
+        env = {**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(left_running)}
+        subprocess.run([sys.executable, "-m", "include.demo", "reset"], cwd=ROOT, env=env, check=False)
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+
 
 @pytest.fixture(scope="session")
 def state() -> State:
     """Ports and passwords of the tests' services."""
     state = State.create()
-    # Any that are free, not those that the stack prefers: other tests that start at this moment would prefer them too.
-    with contextlib.ExitStack() as held:
-        for name in PORTS:
-            taken = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            state.ports[name] = taken.getsockname()[1]
+    for name in PORTS:
+        # Any, since others may start at this moment too; but none that the system may give to a connection before the
+        # service is there.
+        state.ports[name] = choose_port(name, random.randrange(10_000, 32_000))
     state.save()
     return state
 

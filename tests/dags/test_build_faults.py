@@ -22,7 +22,7 @@ import pytest
 from ecommerce.sensors import read_checks
 from include.demo import airflow_services, processes, stack
 from include.demo.airflow_api import AirflowApi
-from tests.dags.conftest import Demo
+from tests.running_stack import Demo
 
 DAG = stack.WAREHOUSE_DAG
 BUILD = "warehouse.dbt_build"

@@ -12,7 +12,7 @@ import pytest
 from include.demo import processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.runs import run_dag
-from tests.dags.conftest import Demo
+from tests.running_stack import Demo
 
 CORE, MARTS = "warehouse.models.core", "warehouse.models.marts"
 IMPACT = "weather_sales_impact"

@@ -17,8 +17,8 @@ import pytest
 
 from include.demo import airflow_services
 from include.demo.state import ROOT
-from tests.dags.conftest import Demo
 from tests.oracle.compare import compare
+from tests.running_stack import Demo
 
 #: Days of the comparison between a range run, a backfill and scheduled runs; ECOMMERCE_TEST_DAYS=14 for the long form.
 DAYS = int(os.environ.get("ECOMMERCE_TEST_DAYS", "4"))

@@ -18,9 +18,10 @@ from tests.faults.proxy import Proxy
 from tests.faults.weather_api import CITIES
 from tests.integration.support import Loader
 
-#: ECOMMERCE_TEST_SEED replays one history.
+#: ECOMMERCE_TEST_SEED replays one history. Otherwise each run of the tests draws others; its workers draw the same.
 _SEED = os.environ.get("ECOMMERCE_TEST_SEED")
-_FIRST = int(_SEED) if _SEED else random.SystemRandom().randrange(10**9)
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+_FIRST = int(_SEED) if _SEED else random.Random(_RUN).randrange(10**9)
 _SHORT, _LONG = 30, 200
 
 

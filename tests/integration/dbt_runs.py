@@ -64,7 +64,8 @@ class Dbt:
         assert outcome.exception is None, outcome.exception
         results: Any = outcome.result
         assert not [result.message for result in results if result.status == NodeStatus.Error]
-        return {result.node.name: str(result.status) for result in results}
+        # Hooks have results of their own.
+        return {result.node.name: str(result.status) for result in results if result.node.resource_type != "operation"}
 
     def _outcome(self, *arguments: str) -> dbtRunnerResult:
         runner = dbtRunner(manifest=self._manifest)

@@ -34,11 +34,13 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, No
 
 
 def own(manifest: dict[str, dict[str, Node]], section: str, kind: str | None = None) -> dict[str, Node]:
-    """The project's own entries of a section, dbt's left out: unique id → entry."""
+    """The project's own entries of a section, dbt's and hooks left out: unique id → entry."""
     found = {
         name: entry
         for name, entry in manifest[section].items()
-        if entry["package_name"] == "ecommerce" and kind in (None, entry["resource_type"])
+        if entry["package_name"] == "ecommerce"
+        and entry["resource_type"] != "operation"
+        and kind in (None, entry["resource_type"])
     }
     assert found, f"no {kind or section}"
     return found

@@ -42,9 +42,9 @@ def test_the_pages_examples_reach_the_consumer(extra: dict[str, Any], monkeypatc
 
 
 def test_settings_of_the_loader_cannot_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": True}
+    own: dict[str, Any] = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": True}
     own |= {"auto.offset.reset": "error", "isolation.level": "read_committed"}
-    given = {name: not value if isinstance(value, bool) else "earliest" for name, value in own.items()}
+    given: dict[str, Any] = {name: not value if isinstance(value, bool) else "earliest" for name, value in own.items()}
     given |= {
         "isolation.level": "read_uncommitted",
         "bootstrap.servers": "127.0.0.1:9",

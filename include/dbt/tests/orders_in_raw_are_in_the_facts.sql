@@ -16,19 +16,28 @@ with not_built as (
 
 ),
 
--- By the time of recording, which raw has an index on, as a load reads them.
+batches as (
+
+    select
+        loads.batch_id,
+        loads.window_start,
+        loads.window_end
+    from {{ source('ops', 'build') }} as builds
+    inner join {{ source('ops', 'load_batch') }} as loads
+        on builds.run_id = loads.built_by
+    where builds.finished_at is null and loads.source = 'sales_fact'
+
+),
+
+-- By the time of recording, which raw has an index on. Between two bounds, since for a join with
+-- the windows the planner would read all of raw.
 written as (
 
-    select orders.order_date
-    from {{ source('ops', 'build') }} as builds
-    inner join {{ source('ops', 'load_batch') }} as batches
-        on builds.run_id = batches.built_by
-    inner join {{ source('raw', 'sales_fact') }} as orders
-        on
-            batches.batch_id = orders._batch_id
-            and batches.window_start <= orders.created_at
-            and batches.window_end > orders.created_at
-    where builds.finished_at is null and batches.source = 'sales_fact'
+    select order_date from {{ source('raw', 'sales_fact') }}
+    where
+        created_at >= (select min(batches.window_start) from batches)
+        and created_at < (select max(batches.window_end) from batches)
+        and _batch_id = any(array(select batches.batch_id from batches))
 
 ),
 

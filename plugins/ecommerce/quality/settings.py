@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from ecommerce.errors import CheckSettingsError
 from ecommerce.quality.anomaly import Anomaly
 from ecommerce.quality.check import Check, Settings
+from ecommerce.quality.dbt_tests import DbtTests
 from ecommerce.quality.ledger import Completeness, Freshness, Quarantined, SchemaDrift
 from ecommerce.quality.reconciliation import Reconciliation, SourceReconciliation
 from ecommerce.quality.tables import FOLDER, BadRows, Distribution, Orphans, Uniqueness
@@ -23,6 +24,7 @@ AnyCheck = Annotated[
     Anomaly
     | BadRows
     | Completeness
+    | DbtTests
     | Distribution
     | Freshness
     | Orphans
@@ -122,7 +124,7 @@ def _sentences(name: str, text: str, error: ValidationError) -> list[str]:
 
 
 _KINDS = {
-    "amount", "completeness", "distribution", "freshness", "orphans", "quarantined", "reconciliation",
+    "amount", "completeness", "dbt_tests", "distribution", "freshness", "orphans", "quarantined", "reconciliation",
     "reconciliation_source", "schema_drift", "sql", "uniqueness", "volume",
 }  # fmt: skip
 

@@ -39,8 +39,9 @@ def judge(loader: Loader) -> Judge:
     """
 
     def judge(check: str, first: str, last: str | None = None, **params: object) -> list[tuple]:
-        loader.connection.execute("delete from ops.check_failure")
-        loader.connection.execute("delete from ops.check_result")
+        judged_before = "select check_result_id from ops.check_result where check_name = %s"
+        loader.connection.execute(f"delete from ops.check_failure where check_result_id in ({judged_before})", [check])
+        loader.connection.execute("delete from ops.check_result where check_name = %s", [check])
         window = {"start_date": first, "end_date": last or first}
         context = {"params": window | params, "dag_run": SimpleNamespace(run_id="a_run", dag_id="a_dag")}
         error = None
@@ -50,7 +51,8 @@ def judge(loader: Loader) -> Judge:
             error = str(failure)
         written = loader.rows(
             "select subject, status, message, check_name, run_id, window_start, window_end, checked_at"
-            " from ops.check_result order by check_result_id"
+            " from ops.check_result where check_name = %s order by check_result_id",
+            [check],
         )
         start, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last or first).date()
         for _, _, _, check_name, run_id, window_start, window_end, checked_at in written:

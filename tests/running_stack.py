@@ -1,4 +1,4 @@
-"""Whole runs: a small nasty shop behind the sources, and Airflow to run the DAGs over it."""
+"""The one stack of the tests that need all of it: Airflow to run the DAGs, over a small nasty shop."""
 
 import os
 import subprocess
