@@ -140,7 +140,7 @@ class Shop:
         rows = connection.execute(
             sql.SQL("select {} from ({}) as today ({})").format(
                 sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns),
-                sql.SQL(query),  # type: ignore[arg-type]
+                sql.SQL(query),
                 sql.SQL(", ").join(map(sql.Identifier, columns)),
             ),
             {"day": day, "orders": ORDERS, "first_offset": first_offset},

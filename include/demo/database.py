@@ -17,7 +17,7 @@ from include.demo.errors import StackError
 from include.demo.processes import LOGS
 from include.demo.state import STACK, State
 
-#: Database → owner. `reader` may connect to the warehouse; include/sql says what it sees there.
+#: Database → owner. `reader` and `inspector` may connect to the warehouse; include/sql says what they see there.
 DATABASES = ("airflow", "warehouse", "shop")
 
 #: Settings that fit a laptop: a small cache, long checkpoints (bulk loads), no replication to prepare for.
@@ -187,7 +187,7 @@ def _make_databases(state: State) -> None:
     with psycopg.connect(state.dsn("postgres"), autocommit=True) as connection:
         roles = {row[0] for row in connection.execute("select rolname from pg_roles")}
         databases = {row[0] for row in connection.execute("select datname from pg_database")}
-        for role in (*DATABASES, "reader"):
+        for role in (*DATABASES, "reader", "inspector"):
             if role not in roles:
                 connection.execute(
                     sql.SQL("create role {} login password {}").format(sql.Identifier(role), state.passwords[role])
@@ -196,4 +196,4 @@ def _make_databases(state: State) -> None:
             if database not in databases:
                 connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(database)))
                 connection.execute(sql.SQL("revoke all on database {} from public").format(sql.Identifier(database)))
-        connection.execute("grant connect on database warehouse to reader")
+        connection.execute("grant connect on database warehouse to reader, inspector")

@@ -188,6 +188,8 @@ def _values(state: State) -> dict[str, str]:
         "WAREHOUSE_HOST": "127.0.0.1",
         "WAREHOUSE_PORT": str(state.ports["POSTGRES_PORT"]),
         "WAREHOUSE_PASSWORD": state.passwords["warehouse"],
+        "READER_PASSWORD": state.passwords["reader"],
+        "INSPECTOR_PASSWORD": state.passwords["inspector"],
         "SHOP_HOST": "127.0.0.1",
         "SHOP_PORT": str(state.ports["POSTGRES_PORT"]),
         "SHOP_PASSWORD": state.passwords["shop"],

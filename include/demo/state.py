@@ -39,12 +39,17 @@ class State:
     def load(cls) -> State | None:
         """The stack's state, or None where there is no stack yet."""
         path = STACK / "state.json"
-        return cls(**json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        state = cls(**json.loads(path.read_text()))
+        # A stack of an earlier version knows fewer roles.
+        state.passwords = {**cls.create().passwords, **state.passwords}
+        return state
 
     @classmethod
     def create(cls) -> State:
         """A new stack: fresh passwords and keys, no ports yet."""
-        roles = ("postgres", "airflow", "warehouse", "shop", "reader", "admin")
+        roles = ("postgres", "airflow", "warehouse", "shop", "reader", "inspector", "admin")
         return cls(
             ports={},
             passwords={role: secrets.token_urlsafe(16) for role in roles},

@@ -168,6 +168,64 @@ inner join ops.claimed_date
     on rebuild.run_id = claimed_date.run_id and claimed_date.source = any(rebuild.sources)
 inner join ops.load_batch on claimed_date.batch_id = load_batch.batch_id;
 
+-- What each source is loaded through, and what is wrong with it. One row a source that was ever read.
+create or replace view ops.source_status as
+with loaded as (
+    select
+        source,
+        range_agg(daterange(window_start, window_end)) as days,
+        max(finished_at) as loaded_at,
+        max(batch_id) as batch_id
+    from ops.load_batch
+    where status = 'loaded'
+    group by source
+),
+missing as (
+    select
+        loaded.source,
+        sum(upper(gap) - lower(gap)) as days,
+        min(lower(gap)) as first_day
+    from loaded
+    cross join lateral unnest(multirange(range_merge(loaded.days)) - loaded.days) as gap
+    group by loaded.source
+),
+last_ended as (
+    select distinct on (source) *
+    from ops.load_batch
+    where status <> 'running'
+    order by source, batch_id desc
+)
+select
+    last_ended.source,
+    lower(loaded.days) as first_day,
+    upper(loaded.days) - 1 as loaded_through,
+    coalesce(missing.days, 0)::integer as missing_days, -- between the first and the last
+    missing.first_day as first_missing_day,
+    last_ended.status = 'failed' as is_failed, -- the last load
+    last_ended.error,
+    last_ended.window_start,
+    last_ended.window_end,
+    last_ended.finished_at,
+    loaded.loaded_at, -- the last one that loaded, of any window
+    last_loaded.rows_read,
+    last_loaded.bytes_read,
+    last_loaded.seconds,
+    last_loaded.rows_per_second,
+    running.started_at as running_since,
+    (
+        select count(*)::integer from ops.quarantine
+        where quarantine.source = last_ended.source and quarantine.replayed_at is null
+    ) as rows_in_quarantine,
+    (
+        select count(distinct dirty_date.dirty_date)::integer from ops.dirty_date
+        where dirty_date.source = last_ended.source
+    ) as days_to_rebuild
+from last_ended
+left join loaded on last_ended.source = loaded.source
+left join ops.load_batch as last_loaded on loaded.batch_id = last_loaded.batch_id
+left join missing on last_ended.source = missing.source
+left join ops.load_batch as running on last_ended.source = running.source and running.status = 'running';
+
 create table if not exists ops.check_result (
     check_result_id bigint generated always as identity primary key,
     checked_at timestamptz not null,
@@ -202,6 +260,19 @@ create table if not exists ops.publication (
     primary key (publication_id, mart)
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
+
+-- Refused rows as the pages show them: without the e-mail address that a refused customer may have had.
+create or replace view ops.quarantine_shown as
+select
+    quarantine_id,
+    batch_id,
+    source,
+    reason,
+    case when jsonb_typeof(payload) = 'object' then payload - 'customer_email' else payload end as payload,
+    quarantined_at,
+    replayed_at
+from ops.quarantine;
+
 -- `undo_by` says how the publication of this mart is undone: by the rows in `publication_delta`, by emptying what was
 -- empty before, or not at all, since the table was made anew. The checksum is of the rows afterwards, over `columns`.
 alter table ops.publication add column if not exists as_of_date date;

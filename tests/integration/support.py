@@ -13,6 +13,9 @@ from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.sources import SOURCES, Source
 from ecommerce.windows import Window
 
+#: Who loads, where the test does not say.
+RUN = RunIdentity("a_dag", "a_run")
+
 #: A row as a reader gives it: column → text; absent means null.
 Row = Mapping[str, str | None]
 
@@ -58,6 +61,7 @@ class Loader:
         rows: Sequence[Row] | None = None,
         reader: Reader | None = None,
         dry_run: bool = False,
+        run: RunIdentity = RUN,
         **changes: Any,
     ) -> LoadResult:
         """Load the days ``first`` to ``last``, from the real source or from the rows or the reader given."""
@@ -70,7 +74,7 @@ class Loader:
             entry,
             window,
             reader or reader_of(entry, window),
-            run=RunIdentity("a_dag", "a_run"),
+            run=run,
             dry_run=dry_run,
         )
 

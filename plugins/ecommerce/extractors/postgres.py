@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
@@ -25,8 +24,6 @@ from ecommerce.sources import Source
 from ecommerce.warehouse import postgres
 from ecommerce.windows import Window
 
-#: Seconds without a byte from a source that is sending rows, after which it is given up.
-SILENCE_TIMEOUT = 600.0
 #: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message.
 BLOCK = 256 * 1024
 #: Blocks that may wait between the connections of a parallel read and the one that writes.
@@ -84,19 +81,38 @@ class PostgresReader:
         ).fetchone()
         return bool(found and found[0])
 
-    def fingerprints(self, seed: int) -> dict[date, Fingerprint] | None:
-        """Of the rows that pass, by day of the window; None where the source is too old to compute them."""
-        if self._at_source.info.server_version < FIRST_VERSION:
-            return None
+    def rows(self) -> int:
+        """How many rows the window has, those included that do not pass."""
+        with self._explained():
+            row = self._at_source.execute(
+                sql.SQL("select count(*) from {} where {}").format(self._table, self._inside(None))
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def has_fingerprints(self) -> bool:
+        """Whether the source is new enough to compute them."""
+        return self._at_source.info.server_version >= FIRST_VERSION
+
+    def fingerprints(self, seed: int, days: Collection[date] | None = None) -> dict[date, Fingerprint]:
+        """
+        By day of the window; a day without rows is left out.
+
+        :param days: of these days, and only of the rows that pass; None: of all days and rows, as they lie there, which
+            costs half as much and is the same where all rows of a day pass
+        """
+        values: list[sql.Composable] = [
+            sql.Identifier(column.name) if days is None else typed(self.source, column, self._found[column.name].name)
+            for column in self.source.columns
+        ]
         with self._explained():
             return fingerprints(
                 self._at_source,
                 self.source,
                 self._table,
-                [typed(self.source, column, self._found[column.name].name) for column in self.source.columns],
+                values,
                 seed,
-                inside=self._inside(None),
-                passes=self._passes,
+                inside=self._inside(days),
+                passes=sql.SQL("true") if days is None else self._passes,
             )
 
     def vouched(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
@@ -125,9 +141,13 @@ class PostgresReader:
 
     def read(self, resume: Positions) -> Iterator[bytes]:
         """The rows of the window that do not pass, as blocks of COPY text."""
+        return self.doubtful(None)
+
+    def doubtful(self, days: Collection[date] | None) -> Iterator[bytes]:
+        """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
         values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in self.columns)
         query = sql.SQL("copy (select {} from {} where {} and ({}) is not true) to stdout").format(
-            values, self._table, self._inside(None), self._passes
+            values, self._table, self._inside(days), self._passes
         )
         with self._explained():
             yield from _blocks(self._at_source, query)
@@ -282,7 +302,6 @@ def _blocks(connection: psycopg.Connection, query: sql.Composed) -> Generator[by
 def _next_block(pgconn: Any) -> Generator[Wait, Ready | int, tuple[bytes, bool]]:
     rows: list[memoryview] = []
     size = 0
-    heard = time.monotonic()
     while size < BLOCK:
         length, row = pgconn.get_copy_data(1)
         if length > 0:
@@ -294,15 +313,15 @@ def _next_block(pgconn: Any) -> Generator[Wait, Ready | int, tuple[bytes, bool]]
             break
         else:
             while not (yield Wait.R):
-                if time.monotonic() - heard > SILENCE_TIMEOUT:
-                    raise psycopg.OperationalError(f"no byte came from the server for {SILENCE_TIMEOUT:.0f} s")
+                continue
             pgconn.consume_input()
     return b"".join(rows), False
 
 
 def _end(pgconn: Any) -> Generator[Wait, Ready | int, None]:
     while pgconn.is_busy():
-        yield Wait.R
+        while not (yield Wait.R):
+            continue
         pgconn.consume_input()
     while result := pgconn.get_result():
         if result.status != ExecStatus.COMMAND_OK:

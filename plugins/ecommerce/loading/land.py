@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from psycopg import Connection, sql
 
 from ecommerce.loading.fingerprint import Fingerprint, fingerprints
-from ecommerce.loading.validate import refuse_accepted
+from ecommerce.loading.validate import refuse_accepted, repeated_reason
 from ecommerce.sources import Landing, Source, Touch
 from ecommerce.windows import Window
 
@@ -85,11 +85,17 @@ def refuse_superseded(connection: Connection, source: Source, extent: Extent) ->
             latest=latest,
             inside=_inside(source, extent, "held"),
         ),
-        reason=sql.SQL("{} || (select held.{} from {} as held where {})").format(
-            sql.Literal(f"{', '.join(source.key)} is held already by the row of {source.latest_by} "),
-            latest,
-            _raw(source),
-            _equal(source.key, "held", "lost"),
+        # A row of this window whose day was not read again is refused as it would be if it had been.
+        reason=sql.SQL(
+            "(select case when {inside_window} then {repeated} else {elsewhere} || held.{latest} end"
+            " from {raw} as held where {same_key})"
+        ).format(
+            inside_window=_inside(source, Extent(extent.window), "held"),
+            repeated=sql.Literal(repeated_reason(source)),
+            elsewhere=sql.Literal(f"{', '.join(source.key)} is held already by the row of {source.latest_by} "),
+            latest=latest,
+            raw=_raw(source),
+            same_key=_equal(source.key, "held", "lost"),
         ),
     )
 

@@ -84,11 +84,20 @@ class VouchingReader(Protocol):
     def is_large(self, rows: int) -> bool:
         """Whether the source is thought to hold more rows than that."""
 
-    def fingerprints(self, seed: int) -> dict[date, Fingerprint] | None:
-        """Of the window's rows that pass, by day; None where the source cannot compute them."""
+    def rows(self) -> int:
+        """How many rows the window has, those included that do not pass."""
+
+    def has_fingerprints(self) -> bool:
+        """Whether the source can compute them."""
+
+    def fingerprints(self, seed: int, days: Collection[date] | None = None) -> dict[date, Fingerprint]:
+        """By day: of all rows of the window, or, of some days, of the rows that pass."""
 
     def vouched(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
         """Rows that pass, of some days or of the whole window, with these constants, as binary COPY."""
+
+    def doubtful(self, days: Collection[date] | None) -> Iterator[bytes]:
+        """Rows that do not pass, of some days or of the whole window, as COPY text."""
 
 
 @runtime_checkable
@@ -263,15 +272,21 @@ class _Load:
         """Read, judge, land, and close the batch."""
         faults.point("before_read")
         spared, straight, vouched = 0, False, 0
+        doubtful: Iterator[Chunk]
         if isinstance(self.reader, VouchingReader):
+            days: Collection[date] | None = None
             if self.is_short and self.source.landing is Landing.REPLACE_WINDOW:
                 straight = not land.is_held(self.connection, self.source, self.extent)
-                if not straight:
-                    spared = self._leave_out_days(self.reader)
+                if not straight and self.reader.has_fingerprints():
+                    spared, days = self._leave_out_days(self.reader)
             vouched = self._copy_straight(self.reader) if straight else self._copy_vouched(self.reader)
-        elif isinstance(self.reader, AppendingReader):
-            vouched = self._copy_appended(self.reader)
-        staged = self._stage()
+            is_all = straight and vouched == self.reader.rows()
+            doubtful = iter(()) if is_all or days == [] else self.reader.doubtful(days)
+        else:
+            if isinstance(self.reader, AppendingReader):
+                vouched = self._copy_appended(self.reader)
+            doubtful = self.reader.read(Positions(self.connection))
+        staged = self._stage(doubtful)
         read = spared + vouched + staged
         if read == 0 and self.source.landing is Landing.VERSION_LOG:
             raise EmptySource(
@@ -304,23 +319,28 @@ class _Load:
         faults.point("before_commit")
         return result
 
-    def _leave_out_days(self, reader: VouchingReader) -> int:
-        """Narrow the extent to the days of which the source says something else than raw holds; rows of the others."""
+    def _leave_out_days(self, reader: VouchingReader) -> tuple[int, list[date]]:
+        """
+        Narrow the extent to the days of which the source says something else than raw holds.
+
+        Returns the rows of the others, and the days that may have rows which do not pass.
+        """
         seed = secrets.randbits(63)
         with ThreadPoolExecutor(1) as side:
             asked = side.submit(reader.fingerprints, seed)
             held = land.held_fingerprints(self.connection, self.source, self.extent, seed)
             said = asked.result()
-        if said is None:
-            return 0
-        alike = {day for day, fingerprint in said.items() if held.get(day) == fingerprint}
-        self.extent = Extent(self.window, sorted((said.keys() | held.keys()) - alike))
-        spared = sum(said[day].rows for day in alike)
+        alike = {day: rows for day, (rows, _) in said.items() if held.get(day) == said[day]}
+        # Some differ only by rows that do not pass, which raw cannot hold.
+        unsure = sorted((said.keys() | held.keys()) - alike.keys())
+        judged = reader.fingerprints(seed, unsure) if unsure else {}
+        alike |= {day: rows for day, (rows, _) in judged.items() if held.get(day) == judged[day]}
+        self.extent = Extent(self.window, [day for day in unsure if day not in alike])
         log.info(
-            "%s: %s of %s days of %s are as they were read before; %s rows are not read again",
-            self.source.name, len(alike), len(said.keys() | held.keys()), self.window, f"{spared:,}",
+            "%s: %s of %s days of %s are as they were read before, with %s rows",
+            self.source.name, len(alike), len(said.keys() | held.keys()), self.window, f"{sum(alike.values()):,}",
         )  # fmt: skip
-        return spared
+        return sum(alike.values()), unsure
 
     def _copy_straight(self, reader: VouchingReader) -> int:
         """Vouched rows into raw itself."""
@@ -350,7 +370,7 @@ class _Load:
         rows = reader.appended(Positions(self.connection), lineage)
         return self._copy(sql.Identifier("raw", self.source.name), columns, rows, "text")
 
-    def _stage(self) -> int:
+    def _stage(self, chunks: Iterator[Chunk]) -> int:
         """Everything that the reader does not vouch for, as text; the number of rows."""
         columns = sql.SQL(", ").join(
             sql.SQL("{} text").format(sql.Identifier(column.name)) for column in self.source.loaded_columns
@@ -360,7 +380,7 @@ class _Load:
                 stage=STAGE, columns=columns
             )
         )
-        return self._copy(STAGE, self.reader.columns, self.reader.read(Positions(self.connection)), "text")
+        return self._copy(STAGE, self.reader.columns, chunks, "text")
 
     def _copy(self, table: sql.Identifier, columns: Sequence[str], chunks: Iterator[Chunk], form: str) -> int:
         """COPY what comes; the number of rows."""

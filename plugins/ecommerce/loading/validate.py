@@ -103,26 +103,26 @@ FOUND_TYPES: dict[Kind, tuple[str, ...]] = {
     Kind.INSTANT: ("timestamptz",),
 }
 
-_FOUR_DIGIT_YEAR = "{value} >= '0001-01-01' and {value} < '10000-01-01'"
-_INT4 = "{value}::bigint between -2147483648 and 2147483647"
+_FOUR_DIGIT_YEAR = ("{value} >= '0001-01-01'", "{value} < '10000-01-01'")
+_INT4 = "{value} between -2147483648 and 2147483647"
 
-#: Per kind, the same of a value that has its type: true exactly where `_TESTS` have nothing to say. NaN is greater than
-#: any number, and infinity than any date.
-_TYPED_TESTS: dict[Kind, str] = {
-    Kind.TEXT: "octet_length({value}::text) <= 1000",
-    Kind.INTEGER: _INT4,
-    Kind.LONG: "true",
-    Kind.COUNT: f"{_INT4} and {{value}} >= 0",
-    Kind.NUMBER: "{value} < 'Infinity' and {value} > '-Infinity'",
+#: Per kind, the same of a value that has its type: all true exactly where `_TESTS` have nothing to say. NaN is greater
+#: than any number, and infinity than any date.
+_TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
+    Kind.TEXT: ("octet_length({value}::text) <= 1000",),
+    Kind.INTEGER: (_INT4,),
+    Kind.LONG: (),
+    Kind.COUNT: (_INT4, "{value} >= 0"),
+    Kind.NUMBER: ("{value} < 'Infinity'", "{value} > '-Infinity'"),
     # What `numeric(18,2)` holds, rounded.
-    Kind.MONEY: "{value} >= 0 and {value} < 9999999999999999.995",
-    Kind.FRACTION: "{value} >= 0 and {value} <= 1",
-    Kind.AMOUNT: "{value} >= 0 and {value} < 'Infinity'",
-    Kind.BOOLEAN: "true",
+    Kind.MONEY: ("{value} >= 0", "{value} < 9999999999999999.995"),
+    Kind.FRACTION: ("{value} >= 0", "{value} <= 1"),
+    Kind.AMOUNT: ("{value} >= 0", "{value} < 'Infinity'"),
+    Kind.BOOLEAN: (),
     Kind.DATE: _FOUR_DIGIT_YEAR,
-    Kind.CALENDAR_DATE: _IN_CALENDAR.format(day="{value}"),
+    Kind.CALENDAR_DATE: (_IN_CALENDAR.format(day="{value}"),),
     Kind.TIMESTAMP: _FOUR_DIGIT_YEAR,
-    Kind.INSTANT: _IN_CALENDAR.format(day="({value} at time zone 'UTC')::date"),
+    Kind.INSTANT: (_IN_CALENDAR.format(day="({value} at time zone 'UTC')::date"),),
 }
 
 
@@ -132,7 +132,13 @@ def passes(source: Source, found: Mapping[str, str]) -> sql.Composed:
 
     :param found: column → type at the source (`pg_type.typname`), each one of `FOUND_TYPES`
     """
-    return sql.SQL(" and ").join(_passes(column, found[column.name]) for column in source.columns)
+    conditions: list[sql.Composable] = [
+        condition
+        for column in source.columns
+        # What decides the window lies inside it.
+        if column.name != source.window_column and (condition := _passes(column, found[column.name]))
+    ]
+    return sql.SQL(" and ").join(conditions or [sql.SQL("true")])
 
 
 def typed(source: Source, column: Column, found: str) -> sql.Composed:
@@ -179,8 +185,13 @@ def refuse_repeated_keys(connection: Connection, source: Source, good: sql.Ident
             " from {good} as good where ({key}) in (select {key} from {good} group by {key} having count(*) > 1)"
             ") as ranked where ranked.place > 1"
         ).format(key=key, latest=latest, good=good),
-        reason=sql.Literal(f"{', '.join(source.key)} came more than once; another row with this key was taken"),
+        reason=sql.Literal(repeated_reason(source)),
     )
+
+
+def repeated_reason(source: Source) -> str:
+    """Why a row is refused whose key another row of the window has."""
+    return f"{', '.join(source.key)} came more than once; another row with this key was taken"
 
 
 def refuse_accepted(
@@ -222,17 +233,21 @@ def _is_trimmed(source: Source, column: Column) -> bool:
     return column.kind is Kind.TEXT and column.name in source.key
 
 
-def _passes(column: Column, found: str) -> sql.Composed:
+def _passes(column: Column, found: str) -> sql.Composed | None:
+    """A column's condition, or None where its type leaves nothing to ask. Null does not pass where it is compared."""
     value = sql.Identifier(column.name)
-    # An integer of the source has no infinity to be compared with.
-    test = _TYPED_TESTS[column.kind]
-    if column.kind in (Kind.NUMBER, Kind.AMOUNT) and found in _INTEGERS:
-        test = test.replace("{value}", "{value}::numeric")
-    condition = sql.SQL(test).format(value=value)
-    if not column.required:
-        return sql.SQL("({} is null or ({}))").format(value, condition)
-    not_blank = sql.SQL(" and btrim({}::text) <> ''").format(value) if column.kind is Kind.TEXT else sql.SQL("")
-    return sql.SQL("({} is not null{} and {})").format(value, not_blank, condition)
+    tests = [
+        test.replace("{value}", "{value}::numeric") if "Infinity" in test and found in _INTEGERS else test
+        for test in _TYPED_TESTS[column.kind]
+        if not (test == _INT4 and found in ("int2", "int4"))
+    ]
+    if column.kind is Kind.TEXT and column.required:
+        # Not blank; nearly every text shows that by its first character, and need not be trimmed.
+        tests.insert(0, "({value}::text collate \"C\" >= '!' or btrim({value}::text) <> '')")
+    if not tests:
+        return sql.SQL("{} is not null").format(value) if column.required else None
+    condition = sql.SQL(" and ").join(sql.SQL(test).format(value=value) for test in tests)
+    return condition if column.required else sql.SQL("({} is null or ({}))").format(value, condition)
 
 
 def _reason(column: Column) -> sql.Composed:

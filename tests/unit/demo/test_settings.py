@@ -10,6 +10,7 @@ import pytest
 from ecommerce.dag_parts import CLAIM_POOL
 from ecommerce.extractors.weather import CITIES
 from ecommerce.sources import SOURCES
+from ecommerce.ui.settings import INSPECTOR, READER
 from ecommerce.warehouse import WAREHOUSE
 from include.demo.errors import StackError
 from include.demo.settings import apply_settings, read_settings
@@ -150,9 +151,10 @@ def test_variables_and_pools(write: Write) -> None:
 
 def test_the_projects_own_file_defines_all_that_the_dags_use(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"WAREHOUSE_PASSWORD": "w", "SHOP_PASSWORD": "s", "AIRFLOW_PASSWORD": "a"}
+    secrets |= {"READER_PASSWORD": "r", "INSPECTOR_PASSWORD": "i"}
     made = applied(read_settings(SETTINGS, secrets))
     connections = {entry["connection_id"]: entry for entry in made["connections"]}
-    assert {WAREHOUSE, *(source.connection for source in SOURCES.values())} <= set(connections)
+    assert {WAREHOUSE, READER, INSPECTOR, *(source.connection for source in SOURCES.values())} <= set(connections)
     assert connections[WAREHOUSE]["password"] == "w"
     assert "bootstrap.servers" in json.loads(connections["shop_kafka"]["extra"])
     (cities,) = [variable["value"] for variable in made["variables"] if variable["key"] == CITIES]

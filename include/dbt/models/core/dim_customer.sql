@@ -2,6 +2,7 @@
 {{ config(
     meta={'also_without': ['subscription_data']},
     indexes=[{'columns': ['customer_key'], 'unique': true}],
+    post_hook="{{ hide_from_inspector(['customer_email']) }}",
 ) }}
 
 {% set tracked = [

@@ -1,0 +1,279 @@
+"""
+Postgres → `raw`, beside what else moves rows: `python -m benchmarks.extract [--data FOLDER] [--runs 5]`.
+
+Fills `sales_fact` in a Postgres of its own (from a shop folder, or with --rows of made-up orders) and, in turn:
+
+- **psql pipe**: `psql -c 'copy … to stdout' | psql -c 'copy … from stdin'` into a bare table, the yardstick of a load;
+- **load**: this project's load of the whole range into an empty `raw`, with everything that goes with it (rows judged,
+  lineage columns, primary key and indexes, ledger, days marked);
+- **psql read**: `psql -c 'copy … to stdout'` into nothing, the yardstick of reading again;
+- **load again**: the same window when nothing has changed.
+
+`--others` also measures dlt (`sql_table`, backends pyarrow and connectorx; installed into a folder of its own) and
+Airflow's `GenericTransfer`, each into a bare table. `--memory` loads 100 thousand, a million and ten million rows
+instead, each in a process of its own, and prints the peak of its memory. Prints medians of seconds, rows a second and
+ratios to the yardsticks of the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-extract-", dir=os.environ.get("STACK_DIR")))
+os.environ["STACK_DIR"] = str(FOLDER / "stack")
+os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
+
+import psycopg  # noqa: E402
+
+from ecommerce.extractors import reader_of  # noqa: E402
+from ecommerce.loading import RunIdentity, load  # noqa: E402
+from ecommerce.sources import SOURCES  # noqa: E402
+from ecommerce.warehouse import ensure_schema, warehouse  # noqa: E402
+from ecommerce.windows import Window  # noqa: E402
+from include.demo import database  # noqa: E402
+from include.demo.shop.feed import fill_shop  # noqa: E402
+from include.demo.state import State, choose_port  # noqa: E402
+
+SALES = SOURCES["sales_fact"]
+COLUMNS = ", ".join(column.name for column in SALES.columns)
+DLT = "dlt[sql-database,postgres]==1.31.*"
+
+#: So many orders, spread over a year, of as many customers and products as a shop of that size has.
+_MADE_UP = (
+    "insert into sales_fact select 'ORD' || n, 'PROD' || n * 7919 %% 90000, 'CUST' || lpad((n %% 2500)::text, 3, '0'),"
+    " day, (n %% 9000) / 100.0, 1 + n %% 3, (array['credit_card', 'paypal', 'debit_card', null])[1 + n %% 4],"
+    " (n %% 5) / 20.0, 2 + (n %% 17) * 0.35, day + (n %% 86400) * interval '1 second'"
+    " from (select n, date '2017-01-01' + (n * 365 / %(rows)s)::integer as day"
+    "  from generate_series(0, %(rows)s::bigint - 1) as n) as numbered"
+)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a shop folder (see README); without it, made-up orders")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="made-up orders (default 1,000,000)")
+    parser.add_argument("--runs", type=int, default=5, help="measured runs (default 5)")
+    parser.add_argument(
+        "--parallel", type=int, default=1, help="connections of the source that share a read (default 1)"
+    )
+    parser.add_argument("--others", action="store_true", help="dlt and GenericTransfer as well")
+    parser.add_argument("--memory", action="store_true", help="peak memory at three sizes instead")
+    arguments = parser.parse_args()
+    logging.getLogger("ecommerce").setLevel(logging.WARNING)
+    state = State.create()
+    for name in ("POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "AIRFLOW_PORT"):
+        state.ports[name] = choose_port(name, None)
+    state.save()
+    try:
+        database.start(state)
+        os.environ["AIRFLOW_CONN_WAREHOUSE"] = state.dsn()
+        os.environ["AIRFLOW_CONN_SHOP_POSTGRES"] = state.dsn("shop")
+        with warehouse() as connection:
+            ensure_schema(connection)
+            connection.execute(f"create table raw.bare as select {COLUMNS} from raw.sales_fact".encode())
+        if arguments.memory:
+            _memory(state)
+        else:
+            _speed(state, arguments)
+    finally:
+        database.stop()
+        database.remove()
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    return 0
+
+
+def _fill(state: State, rows: int) -> None:
+    with psycopg.connect(state.dsn("shop"), autocommit=True) as connection:
+        connection.execute((Path(fill_shop.__code__.co_filename).with_name("shop.sql")).read_text().encode())
+        connection.execute("truncate sales_fact")
+        connection.execute(_MADE_UP, {"rows": rows})
+        connection.execute("vacuum analyze sales_fact")
+
+
+def _window(state: State) -> tuple[Window, int]:
+    with psycopg.connect(state.dsn("shop")) as connection:
+        row = connection.execute(
+            "select min(created_at)::date, max(created_at)::date, count(*) from sales_fact"
+        ).fetchone()
+    first, last, rows = row or (date(2017, 1, 1), date(2017, 1, 1), 0)
+    return Window.of_days(first, last), rows
+
+
+def _empty_raw() -> None:
+    with warehouse() as connection:
+        connection.execute(
+            "truncate raw.sales_fact, raw.bare, ops.load_batch, ops.dirty_date, ops.quarantine, ops.kafka_offset,"
+            " ops.schema_change"
+        )
+
+
+def _load(window: Window, parallel: int) -> None:
+    source = replace(SALES, parallel_reads=parallel)
+    with warehouse() as connection:
+        load(connection, source, window, reader_of(source, window), run=RunIdentity("benchmark", "benchmark"))
+
+
+def _psql(state: State, name: str, statement: str) -> list[str]:
+    return [_psql_path(), "-X", "-q", state.dsn(name), "-c", statement]
+
+
+def _psql_path() -> str:
+    return shutil.which("psql") or str(database._wheel() / "pginstall" / "bin" / "psql")
+
+
+def _pipe(state: State) -> None:
+    reading = subprocess.Popen(
+        _psql(state, "shop", f"copy (select {COLUMNS} from sales_fact) to stdout"), stdout=subprocess.PIPE
+    )
+    writing = subprocess.run(
+        _psql(state, "warehouse", f"copy raw.bare ({COLUMNS}) from stdin"), stdin=reading.stdout, check=True
+    )
+    if reading.wait() or writing.returncode:
+        sys.exit("the psql pipe failed")
+
+
+def _read(state: State) -> None:
+    subprocess.run(
+        _psql(state, "shop", f"copy (select {COLUMNS} from sales_fact) to stdout"),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def _speed(state: State, arguments: argparse.Namespace) -> None:
+    if arguments.data:
+        fill_shop(state.dsn("shop"), arguments.data, ["sales_fact"])
+        with psycopg.connect(state.dsn("shop"), autocommit=True) as connection:
+            connection.execute("vacuum analyze sales_fact")
+    else:
+        _fill(state, arguments.rows)
+    window, rows = _window(state)
+    print(f"{rows:,} orders, {window}; seconds, in turn", flush=True)
+    ways: dict[str, Callable[[], None]] = {
+        "psql pipe": lambda: _pipe(state),
+        "load": lambda: _load(window, arguments.parallel),
+        "psql read": lambda: _read(state),
+        "load again": lambda: _load(window, arguments.parallel),
+    }
+    others = dict(_others(state)) if arguments.others else {}
+    seconds: dict[str, list[float]] = {name: [] for name in (*ways, *others)}
+    for n in range(arguments.runs + 1):
+        _empty_raw()
+        for name, way in (*ways.items(), *others.items()):
+            if name in others:
+                _empty_raw()
+            started = time.monotonic()
+            way()
+            took = time.monotonic() - started
+            if n:
+                # The first turn warms what caches there are.
+                seconds[name].append(took)
+        print(
+            f"  {n or 'warm-up'}: "
+            + ", ".join(f"{name} {values[-1]:.2f}" for name, values in seconds.items() if values),
+            flush=True,
+        )
+    _report(rows, {name: statistics.median(values) for name, values in seconds.items()})
+
+
+def _report(rows: int, medians: dict[str, float]) -> None:
+    print(f"\n{'way':<22} {'seconds':>8} {'rows/s':>10}   of the psql pipe's rows/s")
+    for name, seconds in medians.items():
+        print(f"{name:<22} {seconds:>8.2f} {rows / seconds:>10,.0f}   {medians['psql pipe'] / seconds:>6.2f}")
+    print(f"\nload again takes {medians['load again'] / medians['psql read']:.2f} x the psql read")
+    for name in medians.keys() - {"psql pipe", "load", "psql read", "load again"}:
+        print(f"load is {medians[name] / medians['load']:.1f} x as fast as {name}")
+
+
+def _others(state: State) -> Iterator[tuple[str, Callable[[], None]]]:
+    venv = FOLDER / "others"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    subprocess.run(
+        [venv / "bin" / "pip", "install", "-q", DLT, "pyarrow", "connectorx", "pandas", "psycopg2-binary"], check=True
+    )
+    script = FOLDER / "with_dlt.py"
+    script.write_text(
+        "import os, sys, dlt\n"
+        "from dlt.sources.sql_database import sql_table\n"
+        "from dlt.destinations import postgres\n"
+        "table = sql_table(os.environ['SHOP'], table='sales_fact', schema='public', backend=sys.argv[1])\n"
+        "pipeline = dlt.pipeline(sys.argv[1], destination=postgres(os.environ['WAREHOUSE']), dataset_name='by_dlt',\n"
+        "    pipelines_dir=os.environ['PIPELINES'])\n"
+        "pipeline.run(table, write_disposition='replace')\n"
+    )
+    env = {
+        **os.environ, "SHOP": state.dsn("shop"), "WAREHOUSE": state.dsn(), "PIPELINES": str(FOLDER / "pipelines"),
+        "RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR",
+    }  # fmt: skip
+    for backend in ("pyarrow", "connectorx"):
+        yield (
+            f"dlt {backend}",
+            lambda backend=backend: subprocess.run(  # type: ignore[misc]
+                [venv / "bin" / "python", script, backend], env=env, check=True, stdout=subprocess.DEVNULL
+            ),
+        )
+    yield "GenericTransfer", _generic_transfer
+
+
+def _generic_transfer() -> None:
+    from airflow.providers.common.sql.operators.generic_transfer import GenericTransfer
+
+    GenericTransfer(
+        task_id="transfer",
+        sql=f"select {COLUMNS} from sales_fact",
+        destination_table="raw.bare",
+        source_conn_id="shop_postgres",
+        destination_conn_id="warehouse",
+    ).execute({})
+
+
+def _memory(state: State) -> None:
+    print("rows          peak memory of the loading process (bytes of it before the load)")
+    for rows in (100_000, 1_000_000, 10_000_000):
+        _fill(state, rows)
+        _empty_raw()
+        window, _ = _window(state)
+        before, peak = _in_a_child(lambda window=window: _load(window, 1))  # type: ignore[misc]
+        print(f"{rows:>10,}   {peak / 2**20:>8.0f} MiB ({before / 2**20:.0f} MiB)", flush=True)
+
+
+def _in_a_child(work: Callable[[], None]) -> tuple[int, int]:
+    """Bytes of a forked process before its work, and at its peak."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(Exception):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            work()
+            figures = [before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+            os.write(writing, json.dumps([kib * 1024 for kib in figures]).encode())
+            code = 0
+        os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    if os.waitpid(child, 0)[1]:
+        sys.exit("the load in a process of its own failed")
+    before, peak = json.loads(text)
+    return before, peak
+
+
+if __name__ == "__main__":
+    sys.exit(main())
