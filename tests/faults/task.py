@@ -14,6 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+# What reading a connection imports when it comes to it.
+import airflow.sdk.execution_time.supervisor  # noqa: F401
 from airflow.sdk import Context
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance, _run_execute_callable
