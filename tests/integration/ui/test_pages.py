@@ -178,8 +178,8 @@ def test_the_reader_reads_marts_and_nothing_else_and_the_inspector_no_address(fi
     with psycopg.connect(filled("inspector"), autocommit=True) as inspector:
         for query in (
             "select customer_email from raw.customer", "select * from core.dim_customer",
-            "select * from ops.check_failure", "select * from ops.quarantine", "select * from staging.stg_customer", "delete from ops.load_batch",
-            "update raw.sales_fact set order_id = '1'",
+            "select * from ops.check_failure", "select * from ops.quarantine", "select * from staging.stg_customer",
+            "delete from ops.load_batch", "update raw.sales_fact set order_id = '1'",
         ):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 inspector.execute(query.encode())
