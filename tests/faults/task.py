@@ -19,7 +19,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance, _run_execute_callable
 
 from ecommerce import faults
-from ecommerce.extractors import kafka, postgres, weather
+from ecommerce.extractors import kafka, weather
 from ecommerce.operators import ExtractSource
 
 #: How long a try may take; what hangs is ended by Airflow's own execution timeout.
@@ -68,7 +68,7 @@ def work(order: Order) -> None:
     os.environ.update(order.environment)
     faults.arm(os.environ.get(faults.VARIABLE))
     kafka.TOPICS["kafka_stream"] = order.topic
-    postgres.SILENCE_TIMEOUT = kafka.REQUEST_TIMEOUT = kafka.SILENCE_TIMEOUT = order.patience
+    kafka.REQUEST_TIMEOUT = kafka.SILENCE_TIMEOUT = order.patience
     cast("Any", weather).TIMEOUT = (order.patience, order.patience)
     cast("Any", weather.WeatherReader._ask).retry.sleep = lambda seconds: None
     try:
