@@ -20,6 +20,7 @@ POINTS: dict[str, str] = {
     "before_batch": "the lock is held, and the ledger has no row of this load yet",
     "before_read": "the ledger says `running`; nothing was read",
     "mid_copy": "a piece of what was read has gone to the staging table; once a piece",
+    "topic_asked": "the offsets to read are known; no message was fetched",
     "topic_read": "the last message of a topic's range was read, and the consumer is still open; it commits nothing to"
     " Kafka, so what lies between Kafka and the warehouse's COMMIT is `before_commit`, and after it `after_commit`",
     "quarantined": "the refused rows are in quarantine, the accepted ones not yet in raw",

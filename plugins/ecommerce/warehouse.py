@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +15,7 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from ecommerce.errors import SourceError
+from ecommerce.silence import ended_when_silent
 
 WAREHOUSE = "warehouse"
 SQL_FOLDER = Path(__file__).parents[2] / "include" / "sql"
@@ -21,20 +23,41 @@ SQL_FOLDER = Path(__file__).parents[2] / "include" / "sql"
 #: Everything in UTC and ISO; no one's functions but Postgres' own; a loader that hangs gives its locks back.
 _SESSION = (
     "-c timezone=UTC -c datestyle=ISO -c client_encoding=UTF8 "
-    "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=30min"
+    "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=30min "
+    "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6"
 )
+
+#: The warehouse asks after its client even while it works: what a loader that is gone has left is not worked to its
+#: end, and its locks are free for its successor. (Postgres knows the setting from 14 on; a source may be older.)
+_WAREHOUSE_SESSION = f"{_SESSION} -c client_connection_check_interval=10s"
+
+#: What libpq does about a server that is not there (seconds), or does not take what was sent to it (milliseconds).
+_LINE = {
+    "connect_timeout": 20,
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+    "tcp_user_timeout": 120_000,
+}
 
 
 @contextmanager
-def postgres(conn_id: str) -> Iterator[psycopg.Connection]:
+def postgres(conn_id: str, session: str = _SESSION, *, patience: float = 1.0) -> Iterator[psycopg.Connection]:
     """
     A psycopg 3 connection by its Airflow connection, in autocommit, closed at the end; its session is in UTC.
 
+    Nothing on it waits for ever; the connection's extra wins over the timeouts given here.
+
+    :param patience: so many times the usual wait for an answer
     :raises SourceError: there is no such connection, or the server refuses it
     """
     try:
+        hook = PostgresHook(postgres_conn_id=conn_id)
+        extra = hook.connection.extra_dejson
+        options = f"{session} {extra.get('options', '')}".strip()
+        hook.connection.extra = json.dumps({**_LINE, **extra, "options": options})
         # psycopg 3, which the hook takes where it is installed.
-        connection = cast("psycopg.Connection", PostgresHook(postgres_conn_id=conn_id, options=_SESSION).get_conn())
+        connection = cast("psycopg.Connection", hook.get_conn())
     except AirflowNotFoundException as error:
         raise SourceError(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
     except psycopg.OperationalError as error:
@@ -42,7 +65,7 @@ def postgres(conn_id: str) -> Iterator[psycopg.Connection]:
             f"cannot connect to Postgres by the connection {conn_id!r}: {str(error).strip()}; "
             f"see Admin → Connections → {conn_id}"
         ) from error
-    with connection:
+    with ended_when_silent(connection, patience), connection:
         connection.autocommit = True
         yield connection
 
@@ -50,7 +73,8 @@ def postgres(conn_id: str) -> Iterator[psycopg.Connection]:
 @contextmanager
 def warehouse(conn_id: str = WAREHOUSE) -> Iterator[psycopg.Connection]:
     """The warehouse, its `ops` and `raw` tables as `include/sql` has them now."""
-    with postgres(conn_id) as connection:
+    # A warehouse that is being copied to hears nothing while a source is silent: the source's end must come first.
+    with postgres(conn_id, _WAREHOUSE_SESSION, patience=2.0) as connection:
         ensure_schema(connection)
         yield connection
 

@@ -142,6 +142,7 @@ class KafkaReader:
         ranges = self._ranges(consumer, resume)
         admin = self._client(_AdminHook)
         topic_id = self._topic_id(admin, resume)
+        faults.point("topic_asked")
         open_ends = {partition: end for partition, (begin, end) in ranges.items() if begin < end}
         #: Partition → the offset that should come next.
         expected = {partition: ranges[partition][0] for partition in open_ends}

@@ -44,7 +44,8 @@ _FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation
 def _worth_another_try(error: BaseException) -> bool:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code in (429, 500, 502, 503, 504)
-    return isinstance(error, (requests.ConnectionError, requests.Timeout))
+    # A body that breaks off is no ConnectionError to requests.
+    return isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError))
 
 
 _BACKOFF = wait_exponential_jitter(initial=1, max=20)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from psycopg import Connection, sql
+from psycopg.pq import TransactionStatus
 
 from ecommerce import faults
 from ecommerce.errors import LoaderFenced
@@ -64,8 +65,13 @@ def one_loader(connection: Connection, source: Source) -> Iterator[None]:
     try:
         yield
     finally:
-        if not connection.closed:
+        if not _is_gone(connection):
             connection.execute(sql.SQL("select pg_advisory_unlock({})").format(_lock(source)))
+
+
+def _is_gone(connection: Connection) -> bool:
+    """Whether nothing can be asked any more: it is closed, or was interrupted while it waited for an answer."""
+    return connection.closed or connection.info.transaction_status is not TransactionStatus.IDLE
 
 
 def bury_the_dead(connection: Connection, source: Source) -> None:
@@ -185,7 +191,7 @@ def close_batch(
 
 def fail_batch(connection: Connection, batch_id: int, error: BaseException) -> None:
     """The batch is `failed`, after its rows were rolled back; its successor does it if this connection is gone."""
-    if connection.closed:
+    if _is_gone(connection):
         log.warning(
             "batch %s: the warehouse connection is gone; the next load will find out what became of it", batch_id
         )

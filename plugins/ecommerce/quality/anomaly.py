@@ -118,11 +118,13 @@ class Anomaly(Check):
     Rows (`volume`) or an amount (`amount`) a day against the same weekday in the weeks before it, by a robust z-score.
 
     An odd day warns: shops close on holidays, and there is Black Friday. It fails only where the file says from where
-    on. Known incidents are neither judged nor learned from.
+    on, and only at the end of the window: that a year has a Christmas is no reason to hold it back. Known incidents are
+    neither judged nor learned from.
 
     :param warn_beyond: z-score, of too little and too much, beyond which a day warns
     :param fail_below: z-score below which a day fails: much too little
     :param fail_above: z-score above which a day fails: much too much
+    :param fail_days: so many last days of the window can fail; an earlier one warns
     """
 
     kind: Literal["volume", "amount"]
@@ -134,6 +136,7 @@ class Anomaly(Check):
     warn_beyond: Annotated[float, Field(gt=0)]
     fail_below: Annotated[float, Field(lt=0)] | None = None
     fail_above: Annotated[float, Field(gt=0)] | None = None
+    fail_days: Annotated[int, Field(gt=0)] = 3
     outage: Outage | None = None
 
     judges_the_build = False
@@ -160,10 +163,11 @@ class Anomaly(Check):
             message = f"no day of {window} has {self.minimum_weeks} earlier weeks to compare with"
             total = round(sum(days[day].value for day in window.days if day in days))
             return [Judgement(subject, "pass", total, None, "; ".join(known) or message)]
-        odd = [(day, found, expected) for day, found, expected in inside if self._status(found, expected) != "pass"]
+        odd = [(day, found, expected) for day, found, expected in inside if self._is_odd(found, expected)]
         status: Status = "pass"
         if odd:
-            failed = any(self._status(found, expected) == "fail" for _, found, expected in odd)
+            late = window.end - timedelta(days=self.fail_days)
+            failed = any(day >= late and self._is_failed(found, expected) for day, found, expected in odd)
             status = "fail" if failed else "warn"
         of_what = "rows" if self.kind == "volume" else self.amount
         message = f"{len(odd)} of {len(inside)} days are unusual in {of_what}"
@@ -205,13 +209,14 @@ class Anomaly(Check):
             noise=1.0 if self.kind == "volume" else 1.5,
         )
 
-    def _status(self, found: Day, expected: Expected) -> Status:
+    def _is_odd(self, found: Day, expected: Expected) -> bool:
+        return abs(expected.z(found.value)) > self.warn_beyond or self._is_failed(found, expected)
+
+    def _is_failed(self, found: Day, expected: Expected) -> bool:
         z = expected.z(found.value)
-        if (self.fail_below is not None and z < self.fail_below) or (
+        return (self.fail_below is not None and z < self.fail_below) or (
             self.fail_above is not None and z > self.fail_above
-        ):
-            return "fail"
-        return "warn" if abs(z) > self.warn_beyond else "pass"
+        )
 
     @staticmethod
     def _outage(subject: str, outage: Outage, judged: list[tuple[date, Day, Expected]]) -> Judgement:

@@ -80,6 +80,14 @@ def test_a_big_shop_is_out_on_its_first_day(judge, sold: Sold) -> None:
     assert "2024-03-04: 0 of about 400 (z -20.0)" in message
 
 
+def test_a_day_that_is_over_holds_no_range_back(judge, sold: Sold) -> None:
+    """Christmas in the middle of a year that is loaded at once: it warns, as it would fail on the day itself."""
+    sold({day: 1000 for day in (MONDAY + timedelta(days=n) for n in range(-56, 5)) if day != MONDAY})
+    last = MONDAY + timedelta(days=2)
+    assert judge("volume", str(MONDAY), str(last))[0][1] == "fail"
+    assert judge("volume", str(MONDAY), str(last + timedelta(days=1)))[0][1] == "warn"
+
+
 @pytest.mark.usefixtures("history")
 def test_black_friday_warns_and_passes_once_it_is_known(judge, only: Callable[..., str], sold: Sold) -> None:
     sold({MONDAY + timedelta(days=4): 300})

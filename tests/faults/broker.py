@@ -1,0 +1,61 @@
+"""A broker of the test's own, to be stopped, killed and started again."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from importlib.resources import files
+from pathlib import Path
+
+
+class Broker:
+    """The demo stack's broker, as a child of the tests; its messages outlive it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.start()
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    Path(str(files("noida_db"))) / "noida-db", "start", "--only", "kafka", "--host", "127.0.0.1",
+                    "--kafka-port", str(self._port), "--data-dir", self._folder / "data",
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            assert self._process.poll() is None, (self._folder / "broker.log").read_text()[-2000:]
+            assert time.monotonic() < deadline, "the broker does not answer"
+            time.sleep(0.05)
+
+    def freeze(self) -> None:
+        """Its connections stay open, and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def wait_until_saved(self, since: float) -> None:
+        """Wait until what it was given before that time is on its disk: it writes what changed, once a second."""
+        saved, deadline = self._folder / "data" / "kafka.json", time.monotonic() + 5
+        while time.monotonic() < deadline and not (saved.exists() and saved.stat().st_mtime >= since):
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
