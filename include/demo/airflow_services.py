@@ -144,7 +144,8 @@ def start(state: State) -> None:
 def is_healthy(state: State) -> bool:
     """Whether the API server answers."""
     try:
-        return httpx.get(f"{state.airflow_url}/api/v2/version", timeout=5).status_code == 200
+        # One that is down refuses at once; one that is busy, as after its start, takes its time.
+        return httpx.get(f"{state.airflow_url}/api/v2/version", timeout=30).status_code == 200
     except httpx.HTTPError:
         return False
 
