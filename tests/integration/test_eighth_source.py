@@ -140,7 +140,7 @@ def test_dbt_stages_it(loader: Loader, at_the_shop: psycopg.Connection, dbt_proj
         check=False,
     )
     assert built.returncode == 0, built.stdout
-    assert "PASS=3" in built.stdout  # the view and its two tests
+    assert "PASS=4" in built.stdout  # the view, its two tests, and the hook that records them
     assert loader.rows("select * from staging.stg_supplier order by supplier_id") == [
         ("S1", "Ada & Co", Decimal("0.9"), date(2020, 2, 29)),
         ("S2", "Bo & Sons", None, None),
