@@ -159,8 +159,8 @@ def test_a_source_that_cannot_be_read_fails_the_run_with_its_reason(whole_range:
     finally:
         whole_range.query("alter table customer rename column state to status", database="shop")
     assert outcome.returncode == 1
-    assert "customer: the table at the connection" in outcome.stderr
-    assert '"status"' in outcome.stderr
+    assert "customer: the table public.customer at the connection" in outcome.stderr
+    assert "column status (text) is missing" in outcome.stderr
     assert business_rows(whole_range) == before
 
 
