@@ -206,6 +206,8 @@ def test_scheduled_runs_leave_what_one_range_run_leaves(few_days: FewDays) -> No
     assert business_rows(few_days.demo) == few_days.by_range
 
 
+# A command of dbt a node, one after the other: some five minutes.
+@pytest.mark.long_form
 def test_dag_test_in_local_mode_leaves_what_one_range_run_leaves(few_days: FewDays, tmp_path: Path) -> None:
     """`dag.test()` runs one task after the other, so the nodes run their own dbt commands (Cosmos' LOCAL mode)."""
     state = few_days.demo.state
