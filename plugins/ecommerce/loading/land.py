@@ -40,6 +40,11 @@ class Extent:
         return min(self.days), max(self.days) + timedelta(days=1)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether not one day is meant."""
+        return self.days is not None and not self.days
+
+    @property
     def is_whole(self) -> bool:
         """Whether every day between the bounds is meant."""
         start, end = self.bounds
@@ -57,6 +62,8 @@ class Landed:
 
 def land(connection: Connection, source: Source, extent: Extent, batch_id: int) -> Landed:
     """Bring raw to what was read, by the source's way to land."""
+    if extent.is_empty:
+        return Landed(0, 0, 0)
     ways = {
         Landing.APPEND: _append,
         Landing.REPLACE_WINDOW: _replace_window,
@@ -223,12 +230,13 @@ def _replace_window(connection: Connection, source: Source, extent: Extent, batc
     # Equal in effect to deleting the window and copying it in, but a row that did not change is not rewritten.
     removed = connection.execute(
         sql.SQL(
+            # In two statements, since one with `or` reads all of raw, which grows with its age.
             "with gone as ("
-            " delete from {raw} as held where ({inside} and not exists ("
-            "   select from {good} as good where {same_key} and {same_row}))"
-            " or (not ({inside}) and exists (select from {good} as good where {same_key}))"
-            " returning *"
-            ") insert into {changed} select {day} from gone"
+            " delete from {raw} as held where {inside} and not exists ("
+            "  select from {good} as good where {same_key} and {same_row}) returning *"
+            "), moved as ("
+            " delete from {raw} as held using {good} as good where {same_key} and not ({inside}) returning held.*"
+            ") insert into {changed} select {day} from (table gone union all table moved) as removed"
         ).format(
             changed=_CHANGED,
             raw=_raw(source),

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from psycopg import Connection, sql
 from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
 
 from ecommerce import faults
 from ecommerce.errors import LoaderFenced
@@ -32,22 +34,6 @@ class RunIdentity:
     run_id: str
     try_number: int = 1
     first_try: int = 1
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A loaded batch, as the ledger has it."""
-
-    batch_id: int
-    try_number: int
-    window: Window
-    bytes_read: int
-    rows_read: int
-    rows_loaded: int
-    rows_unchanged: int
-    rows_quarantined: int
-    rows_removed: int
-    days_marked: int
 
 
 def _lock(source: Source) -> sql.Composed:
@@ -86,24 +72,21 @@ def bury_the_dead(connection: Connection, source: Source) -> None:
         log.warning("%s: batch %s was left running by a loader that died; marked failed", source.name, batch_id)
 
 
-def committed_before(connection: Connection, source: Source, run: RunIdentity) -> Batch | None:
+def committed_before(connection: Connection, source: Source, run: RunIdentity) -> dict[str, Any] | None:
     """
-    The batch that an earlier try of this task has committed, without the task hearing of it.
+    The figures of the batch that an earlier try of this task has committed, without the task hearing of it.
 
     A try that ended well is not tried again, unless someone clears the task, and then the source is to be read anew.
     """
-    row = connection.execute(
-        "select batch_id, try_number, window_start, window_end, bytes_read, rows_read, rows_loaded, rows_unchanged,"
-        " rows_quarantined, rows_removed,"
-        " (select count(*) from ops.dirty_date where dirty_date.batch_id = load_batch.batch_id)"
-        " from ops.load_batch where source = %s and dag_id = %s and run_id = %s and status = 'loaded'"
-        " and try_number >= %s and try_number < %s order by batch_id desc limit 1",
-        [source.name, run.dag_id, run.run_id, run.first_try, run.try_number],
-    ).fetchone()
-    if row is None:
-        return None
-    batch_id, try_number, start, end, *figures = row
-    return Batch(batch_id, try_number, Window(start, end), *figures)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            "select source, window_start::text, window_end::text, batch_id, bytes_read, rows_read, rows_loaded,"
+            " rows_unchanged, rows_quarantined, rows_removed,"
+            " (select count(*) from ops.dirty_date where dirty_date.batch_id = load_batch.batch_id) as days_marked"
+            " from ops.load_batch where source = %s and dag_id = %s and run_id = %s and status = 'loaded'"
+            " and try_number >= %s and try_number < %s order by batch_id desc limit 1",
+            [source.name, run.dag_id, run.run_id, run.first_try, run.try_number],
+        ).fetchone()
 
 
 def reach_back(connection: Connection, source: Source, window: Window) -> Window:

@@ -22,7 +22,7 @@ from ecommerce.loading import drift, land, ledger, positions, quarantine, valida
 from ecommerce.loading.drift import FoundType
 from ecommerce.loading.fingerprint import Fingerprint
 from ecommerce.loading.land import GOOD, STAGE, Extent, Landed
-from ecommerce.loading.ledger import Batch, RunIdentity
+from ecommerce.loading.ledger import RunIdentity
 from ecommerce.loading.positions import Gap, Positions, TopicRead
 from ecommerce.sources import Landing, Source
 from ecommerce.windows import Window
@@ -139,25 +139,6 @@ class LoadResult:
     dry_run: bool = False
     is_of_earlier_try: bool = False
 
-    @classmethod
-    def of_earlier_try(cls, source: Source, batch: Batch) -> LoadResult:
-        """What an earlier try of the same task had committed."""
-        return cls(
-            source=source.name,
-            window_start=str(batch.window.start),
-            window_end=str(batch.window.end),
-            batch_id=batch.batch_id,
-            bytes_read=batch.bytes_read,
-            rows_read=batch.rows_read,
-            rows_loaded=batch.rows_loaded,
-            rows_unchanged=batch.rows_unchanged,
-            rows_quarantined=batch.rows_quarantined,
-            rows_removed=batch.rows_removed,
-            days_marked=batch.days_marked,
-            seconds=0.0,
-            is_of_earlier_try=True,
-        )
-
     @property
     def rows_per_second(self) -> int:
         """Rows read a second."""
@@ -202,11 +183,9 @@ def load(
     """
     with ledger.one_loader(connection, source):
         ledger.bury_the_dead(connection, source)
-        if not dry_run and (batch := ledger.committed_before(connection, source, run)):
-            log.warning(
-                "%s: try %s had committed batch %s before it ended", source.name, batch.try_number, batch.batch_id
-            )
-            return LoadResult.of_earlier_try(source, batch)
+        if not dry_run and (figures := ledger.committed_before(connection, source, run)):
+            log.warning("%s: an earlier try had committed batch %s", source.name, figures["batch_id"])
+            return LoadResult(**figures, seconds=0.0, is_of_earlier_try=True)
         faults.point("before_batch")
         with connection.transaction(force_rollback=True) if dry_run else nullcontext():
             batch_id = ledger.open_batch(connection, source, window, run)
@@ -357,7 +336,7 @@ class _Load:
     def _copy_vouched(self, reader: VouchingReader) -> int:
         """Vouched rows into `good`."""
         self._make_good()
-        if self.extent.days is not None and not self.extent.days:
+        if self.extent.is_empty:
             return 0
         columns = [column.name for column in self.source.columns]
         return self._copy(GOOD, columns, reader.vouched(self.extent.days, []), "binary")
