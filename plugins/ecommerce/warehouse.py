@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -17,11 +17,14 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from ecommerce.errors import SourceError
 from ecommerce.silence import ended_when_silent
 
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
 WAREHOUSE = "warehouse"
 SQL_FOLDER = Path(__file__).parents[2] / "include" / "sql"
 
 #: Everything in UTC and ISO; no one's functions but Postgres' own; a loader that hangs gives its locks back.
-_SESSION = (
+SESSION = (
     "-c timezone=UTC -c datestyle=ISO -c client_encoding=UTF8 "
     "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=30min "
     "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6"
@@ -29,7 +32,7 @@ _SESSION = (
 
 #: The warehouse asks after its client even while it works: what a loader that is gone has left is not worked to its
 #: end, and its locks are free for its successor. (Postgres knows the setting from 14 on; a source may be older.)
-_WAREHOUSE_SESSION = f"{_SESSION} -c client_connection_check_interval=10s"
+_WAREHOUSE_SESSION = f"{SESSION} -c client_connection_check_interval=10s"
 
 #: What libpq does about a server that is not there (seconds), or does not take what was sent to it (milliseconds).
 _LINE = {
@@ -41,8 +44,27 @@ _LINE = {
 }
 
 
+def connect_arguments(account: Connection, session: str) -> dict[str, Any]:
+    """What psycopg connects with by an Airflow connection, where no hook does it: to a session, and never for ever."""
+    extra = _with_extra(account.extra_dejson, session)
+    not_libpq = (*PostgresHook.ignored_extra_options, "cursor")
+    return {
+        "host": account.host,
+        "port": account.port,
+        "user": account.login,
+        "password": account.password,
+        "dbname": account.schema,
+        **{name: value for name, value in extra.items() if name not in not_libpq},
+    }
+
+
+def _with_extra(extra: Mapping[str, Any], session: str) -> dict[str, Any]:
+    """A connection's extra, which wins over our timeouts and comes after our options."""
+    return {**_LINE, **extra, "options": f"{session} {extra.get('options', '')}".strip()}
+
+
 @contextmanager
-def postgres(conn_id: str, session: str = _SESSION, *, patience: float = 1.0) -> Iterator[psycopg.Connection]:
+def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> Iterator[psycopg.Connection]:
     """
     A psycopg 3 connection by its Airflow connection, in autocommit, closed at the end; its session is in UTC.
 
@@ -53,9 +75,7 @@ def postgres(conn_id: str, session: str = _SESSION, *, patience: float = 1.0) ->
     """
     try:
         hook = PostgresHook(postgres_conn_id=conn_id)
-        extra = hook.connection.extra_dejson
-        options = f"{session} {extra.get('options', '')}".strip()
-        hook.connection.extra = json.dumps({**_LINE, **extra, "options": options})
+        hook.connection.extra = json.dumps(_with_extra(hook.connection.extra_dejson, session))
         # psycopg 3, which the hook takes where it is installed.
         connection = cast("psycopg.Connection", hook.get_conn())
     except AirflowNotFoundException as error:

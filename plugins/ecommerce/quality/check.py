@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import psycopg
-from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from psycopg import AsyncConnection, sql
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from ecommerce.errors import SourceError
 from ecommerce.lease import NOTHING, LeftOut
 from ecommerce.quality.base import KEPT_ROWS, Judgement, Status
+from ecommerce.warehouse import SESSION, connect_arguments
 from ecommerce.windows import Request, Window
 
 #: A table as `schema.table`, and a column: plain names, quoted before they reach a statement.
@@ -133,23 +133,9 @@ async def async_postgres(conn_id: str, *, timeout_seconds: int) -> AsyncIterator
         account = await BaseHook.aget_connection(conn_id)
     except AirflowNotFoundException as error:
         raise SourceError(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
-    extra = {
-        name: value
-        for name, value in account.extra_dejson.items()
-        if name not in (*PostgresHook.ignored_extra_options, "cursor", "options")
-    }
+    arguments = connect_arguments(account, f"{SESSION} -c statement_timeout={timeout_seconds}s")
     try:
-        connection = await AsyncConnection.connect(
-            host=account.host,
-            port=account.port,
-            user=account.login,
-            password=account.password,
-            dbname=account.schema,
-            autocommit=True,
-            options=f"-c timezone=UTC -c datestyle=ISO -c client_encoding=UTF8 -c search_path=pg_catalog"
-            f" -c statement_timeout={timeout_seconds}s",
-            **extra,
-        )
+        connection = await AsyncConnection.connect(**arguments, autocommit=True)
     except psycopg.OperationalError as error:
         raise SourceError(
             f"cannot connect to Postgres by the connection {conn_id!r}: {str(error).strip()}; "

@@ -39,6 +39,9 @@ _SESSION = (
     " -c idle_in_transaction_session_timeout=5000"
 )
 
+#: Seconds to connect, and milliseconds to take what was sent.
+_LINE = {"connect_timeout": 2, "tcp_user_timeout": 3000}
+
 
 class WarehouseAway(Exception):
     """The warehouse has not answered, and nothing is left from an earlier time; the message says what happened."""
@@ -69,20 +72,19 @@ def connection_arguments(conn_id: str) -> dict[str, Any]:
     from airflow.exceptions import AirflowNotFoundException
     from airflow.models.connection import Connection
 
+    from ecommerce.warehouse import connect_arguments
+
     try:
         found = Connection.get_connection_from_secrets(conn_id)
     except AirflowNotFoundException as error:
         raise WarehouseAway(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
     return {
-        "host": found.host,
-        "port": found.port,
-        "user": found.login,
-        "password": found.password,
-        "dbname": found.schema,
         "application_name": "airflow pages",
-        "connect_timeout": 2,
-        "tcp_user_timeout": 3000,
-        **found.extra_dejson,
+        **connect_arguments(found, _SESSION),
+        # A page does not wait as a load does.
+        **_LINE,
+        **{name: value for name, value in found.extra_dejson.items() if name in _LINE},
+        # Whatever the extra has for options, no page may write.
         "options": _SESSION,
     }
 
