@@ -47,7 +47,7 @@ from ecommerce.warehouse import ensure_schema, warehouse  # noqa: E402
 from ecommerce.windows import Window  # noqa: E402
 from include.demo import database  # noqa: E402
 from include.demo.shop.feed import fill_shop  # noqa: E402
-from include.demo.state import State, choose_port  # noqa: E402
+from include.demo.state import State  # noqa: E402
 
 SALES = SOURCES["sales_fact"]
 COLUMNS = ", ".join(column.name for column in SALES.columns)
@@ -76,10 +76,7 @@ def main() -> int:
     parser.add_argument("--memory", action="store_true", help="peak memory at three sizes instead")
     arguments = parser.parse_args()
     logging.getLogger("ecommerce").setLevel(logging.WARNING)
-    state = State.create()
-    for name in ("POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "AIRFLOW_PORT"):
-        state.ports[name] = choose_port(name, None)
-    state.save()
+    state = State.create_beside()
     try:
         database.start(state)
         os.environ["AIRFLOW_CONN_WAREHOUSE"] = state.dsn()
@@ -117,10 +114,8 @@ def _window(state: State) -> tuple[Window, int]:
 
 def _empty_raw() -> None:
     with warehouse() as connection:
-        connection.execute(
-            "truncate raw.sales_fact, raw.bare, ops.load_batch, ops.dirty_date, ops.quarantine, ops.kafka_offset,"
-            " ops.schema_change"
-        )
+        # What else refers to a batch goes with it.
+        connection.execute("truncate raw.sales_fact, raw.bare, ops.load_batch cascade")
 
 
 def _load(window: Window, parallel: int) -> None:

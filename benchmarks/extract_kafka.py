@@ -42,7 +42,7 @@ from ecommerce.sources import SOURCES  # noqa: E402
 from ecommerce.warehouse import ensure_schema, warehouse  # noqa: E402
 from ecommerce.windows import Window  # noqa: E402
 from include.demo import database, processes, stack  # noqa: E402
-from include.demo.state import State, choose_port  # noqa: E402
+from include.demo.state import State  # noqa: E402
 
 PARTITIONS = 3
 FIRST, DAYS = date(2024, 1, 1), 28
@@ -137,10 +137,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
-    state = State.create()
-    for name in ("POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "AIRFLOW_PORT"):
-        state.ports[name] = choose_port(name, None)
-    state.save()
+    state = State.create_beside()
     topic = "benchmark"
     kafka.TOPICS["kafka_stream"] = topic
     try:

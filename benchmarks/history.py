@@ -42,7 +42,7 @@ from ecommerce.sources import SOURCES, Source  # noqa: E402
 from ecommerce.warehouse import ensure_schema  # noqa: E402
 from ecommerce.windows import Window  # noqa: E402
 from include.demo import database, dbt  # noqa: E402
-from include.demo.state import State, choose_port  # noqa: E402
+from include.demo.state import State  # noqa: E402
 
 HISTORY = Path(__file__).with_suffix(".sql")
 LAST_DAY = date(2025, 12, 31)
@@ -216,10 +216,7 @@ def main() -> int:
     parser.add_argument("--plans", type=Path, default=Path("history_plans.txt"), help="file for the plans")
     arguments = parser.parse_args()
     arguments.plans.unlink(missing_ok=True)
-    state = State.create()
-    for name in ("POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "AIRFLOW_PORT"):
-        state.ports[name] = choose_port(name, None)
-    state.save()
+    state = State.create_beside()
     try:
         database.start(state)
         _measure(state, sorted(arguments.years), arguments.runs, arguments.plans)

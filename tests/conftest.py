@@ -7,7 +7,6 @@ together and in their order, and so do all that need the one running stack.
 
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -44,7 +43,7 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from ecommerce.warehouse import ensure_schema  # noqa: E402
 from include.demo import airflow_services, database, processes, stack  # noqa: E402
-from include.demo.state import PORTS, ROOT, State, choose_port  # noqa: E402
+from include.demo.state import ROOT, State  # noqa: E402
 
 pytest_plugins = ["tests.running_stack"]
 
@@ -99,13 +98,7 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(scope="session")
 def state() -> State:
     """Ports and passwords of the tests' services."""
-    state = State.create()
-    for name in PORTS:
-        # Any, since others may start at this moment too; but none that the system may give to a connection before the
-        # service is there.
-        state.ports[name] = choose_port(name, random.randrange(10_000, 32_000))
-    state.save()
-    return state
+    return State.create_beside()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from ecommerce.warehouse import ensure_schema
 from include.demo import airflow_services, database, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
-from include.demo.state import ROOT, STACK, State, choose_port
+from include.demo.state import ROOT, STACK, State
 
 _DAGS = STACK / "dags"
 _NO_PLUGINS = STACK / "plugins"
@@ -37,10 +37,7 @@ class Services:
     """Postgres is up from the beginning to the end; Airflow from `start` to the next."""
 
     def __init__(self) -> None:
-        self.state = State.create()
-        for name in ("POSTGRES_PORT", "AIRFLOW_PORT"):
-            self.state.ports[name] = choose_port(name, None)
-        self.state.save()
+        self.state = State.create_beside()
         for folder in (_DAGS, _NO_PLUGINS):
             folder.mkdir(parents=True)
         database.start(self.state)

@@ -56,6 +56,17 @@ class State:
             keys={name: secrets.token_urlsafe(64) for name in ("jwt", "session")},
         )
 
+    @classmethod
+    def create_beside(cls) -> State:
+        """A new stack beside whatever else runs, with any free port for each service, and saved."""
+        state = cls.create()
+        for name in PORTS:
+            # Others may start at this moment too, so not the usual port or the next one; and none that the system may
+            # give to a connection before the service is there.
+            state.ports[name] = choose_port(name, 10_000 + secrets.randbelow(22_000))
+        state.save()
+        return state
+
     def save(self) -> None:
         """Write the file in one step, readable by its owner alone."""
         STACK.mkdir(parents=True, exist_ok=True)
