@@ -200,7 +200,19 @@ def _others(state: State) -> Iterator[tuple[str, Callable[[], None]]]:
     venv = FOLDER / "others"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     subprocess.run(
-        [venv / "bin" / "pip", "install", "-q", DLT, "pyarrow", "connectorx", "pandas", "psycopg2-binary"], check=True
+        [
+            venv / "bin" / "pip",
+            "install",
+            "-q",
+            "-q",
+            DLT,
+            "pyarrow",
+            "connectorx",
+            "pandas",
+            "psycopg2-binary",
+            "psycopg[binary]",
+        ],
+        check=True,
     )
     script = FOLDER / "with_dlt.py"
     script.write_text(
