@@ -133,11 +133,16 @@ CHECKS = """
     order by max(status) filter (where n = 1) = 'pass', check_name, subject"""
 
 QUARANTINE = """
-    with refused as (
+    with broken as (
         select
-            source, reason, payload, quarantined_at, replayed_at, batch_id,
-            row_number() over (partition by source, reason order by quarantine_id desc) as n
+            -- The rules that were broken, without the values that broke them: these stand in the examples.
+            source, regexp_replace(reason, ': [^;]*', '', 'g') as reason, payload, quarantined_at, replayed_at,
+            batch_id, quarantine_id
         from ops.quarantine_shown
+    ),
+    refused as (
+        select *, row_number() over (partition by source, reason order by quarantine_id desc) as n
+        from broken
     )
     select
         source, reason, count(*) as refused, count(replayed_at) as replayed, min(quarantined_at) as first_at,

@@ -384,10 +384,16 @@ def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load
             ' \'{"customer_id": "X", "customer_email": "hidden@example.org", "start_date": "soon"}\', now()'
             " from ops.load_batch"
         )
+        # Another amount that breaks the same rule.
+        owner.execute(
+            "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
+            " select batch_id, source, 'order_amount is negative: -2', payload || '{\"order_id\": \"BAD2\"}', now()"
+            " from ops.quarantine where source = 'sales_fact'"
+        )
     html = client.get(f"/status?first=2024-02-20&last={AS_OF}").text
     assert "start_date is not a date" in html
     assert "hidden@example.org" not in html
-    assert "order_amount is negative: -1" in html
+    assert "order_amount is negative · 2 rows" in html
     assert f"/trigger/ecommerce_warehouse?start_date={AS_OF}&amp;end_date={AS_OF}&amp;sources=sales_fact" in html
     assert f"sales_fact, {AS_OF}: loaded, some rows were refused" in html
     assert "10 orders of about 20" in html
