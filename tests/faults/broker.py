@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -41,6 +42,8 @@ class Broker:
     def freeze(self) -> None:
         """Its connections stay open, and nothing is answered."""
         self._process.send_signal(signal.SIGSTOP)
+        # The signal stops one thread after the other; until the last, it may still answer.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
