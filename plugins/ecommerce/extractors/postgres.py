@@ -16,11 +16,12 @@ from psycopg.pq import ExecStatus
 from psycopg.waiting import Ready, Wait
 
 from ecommerce.errors import SourceError
+from ecommerce.extractors.texts import escaped, is_utf8
 from ecommerce.loading.drift import FoundType
 from ecommerce.loading.fingerprint import FIRST_VERSION, Fingerprint, fingerprints
 from ecommerce.loading.positions import Positions, TopicRead
 from ecommerce.loading.validate import passes, typed
-from ecommerce.sources import Source
+from ecommerce.sources import Column, Kind, Source
 from ecommerce.warehouse import postgres
 from ecommerce.windows import Window
 
@@ -41,6 +42,9 @@ class PostgresReader:
     The source judges its own rows by the registry's rules: `vouched` gives those that pass, typed, as binary COPY;
     `read` gives all others, each value as Postgres' own text. Both and what else is asked are about one snapshot.
 
+    Of a database whose encoding is SQL_ASCII, which holds whatever bytes it was given, a row with texts that are no
+    UTF-8 comes escaped and refused: Postgres would send none of the rows beside it.
+
     :raises SourceError: on reading: no connection, a missing table, a lost server
     """
 
@@ -54,8 +58,8 @@ class PostgresReader:
 
     @property
     def columns(self) -> Sequence[str]:
-        """The business columns."""
-        return [column.name for column in self.source.columns]
+        """The business columns, and the reason to refuse a row where the source itself has one."""
+        return [*(column.name for column in self.source.columns), *(["_refusal"] if self._unchecked else [])]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -145,9 +149,16 @@ class PostgresReader:
 
     def doubtful(self, days: Collection[date] | None) -> Iterator[bytes]:
         """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
-        values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in self.columns)
+        values = [sql.SQL("{}::text").format(sql.Identifier(column.name)) for column in self.source.columns]
+        if self._unchecked:
+            for place, column in self._unchecked.items():
+                value = sql.Identifier(column.name)
+                values[place] = sql.SQL("case when {} then {}::text else {} end").format(
+                    is_utf8(value), value, escaped(value)
+                )
+            values.append(self._not_utf8())
         query = sql.SQL("copy (select {} from {} where {} and ({}) is not true) to stdout").format(
-            values, self._table, self._inside(days), self._passes
+            sql.SQL(", ").join(values), self._table, self._inside(days), self._passes
         )
         with self._explained():
             yield from _blocks(self._at_source, query)
@@ -164,7 +175,30 @@ class PostgresReader:
 
     @property
     def _passes(self) -> sql.Composed:
-        return passes(self.source, {name: kind.name for name, kind in self._found.items()})
+        return sql.SQL(" and ").join(
+            [
+                *(is_utf8(sql.Identifier(column.name)) for column in self._unchecked.values()),
+                passes(self.source, {name: kind.name for name, kind in self._found.items()}),
+            ]
+        )
+
+    @property
+    def _unchecked(self) -> Mapping[int, Column]:
+        """Place → column whose bytes the source has never looked at."""
+        if self._at_source.info.parameter_status("server_encoding") != "SQL_ASCII":
+            return {}
+        return {place: column for place, column in enumerate(self.source.columns) if column.kind is Kind.TEXT}
+
+    def _not_utf8(self) -> sql.Composed:
+        reasons = [
+            sql.SQL("case when not {} then {} || left({}, 80) end").format(
+                is_utf8(sql.Identifier(column.name)),
+                sql.Literal(f"{column.name} has bytes that are not UTF-8: "),
+                escaped(sql.Identifier(column.name)),
+            )
+            for column in self._unchecked.values()
+        ]
+        return sql.SQL("nullif(concat_ws('; ', {}), '')").format(sql.SQL(", ").join(reasons))
 
     def _shape(self) -> dict[str, FoundType]:
         columns = self._at_source.execute(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -13,10 +13,17 @@ from ecommerce.extractors import kafka
 from tests.integration.loading.events import Produce
 
 PARTITIONS = 3
+#: Bytes of a message.
+LARGEST = 20_000_000
 
 
 def create_topic(bootstrap: str, topic: str, **config: str) -> None:
-    wanted = NewTopic(topic, PARTITIONS, replication_factor=1, config={"retention.ms": "-1"} | config)
+    wanted = NewTopic(
+        topic,
+        PARTITIONS,
+        replication_factor=1,
+        config={"retention.ms": "-1", "max.message.bytes": str(LARGEST)} | config,
+    )
     # Held until the answer is there: it takes its requests with it.
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([wanted])[topic].result(timeout=20)
@@ -36,12 +43,24 @@ def produce(shop_kafka: str, topic: str) -> Produce:
     """
     Produce messages: (published, value), the value text, bytes or None, or a customer_id for an event of that time.
     """
-    producer = Producer({"bootstrap.servers": shop_kafka, "compression.type": "zstd", "linger.ms": 0})
+    producer = Producer(
+        {
+            "bootstrap.servers": shop_kafka,
+            "compression.type": "zstd",
+            "linger.ms": 0,
+            "message.max.bytes": LARGEST,
+        }
+    )
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        assert error is None, error
 
     def produce(*messages: tuple[str, Any], partition: int = 0, key: bytes | None = None, **more: Any) -> None:
         for published, value in messages:
             at = datetime.fromisoformat(published).replace(tzinfo=UTC)
-            producer.produce(topic, value, key, partition, timestamp=int(at.timestamp() * 1000), **more)
+            producer.produce(
+                topic, value, key, partition, timestamp=int(at.timestamp() * 1000), on_delivery=delivered, **more
+            )
         assert producer.flush(20) == 0
 
     return produce

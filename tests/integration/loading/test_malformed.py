@@ -13,6 +13,8 @@ from confluent_kafka import Producer
 from ecommerce.extractors import kafka
 from ecommerce.extractors.weather import WeatherReader
 from ecommerce.sources import SOURCES
+from include.demo.state import State
+from tests.integration.conftest import SHOP_TABLES
 from tests.integration.loading.events import Produce, event
 from tests.integration.support import Loader
 
@@ -99,7 +101,7 @@ def test_a_time_of_publication_that_no_calendar_has(loader: Loader, shop_kafka: 
 
 
 def test_a_message_of_ten_megabytes(loader: Loader, produce: Produce) -> None:
-    _, value = event("C1", f"{DAY}T10:00:00", timestamp="x" * 900_000)
+    _, value = event("C1", f"{DAY}T10:00:00", timestamp=random.Random(7).randbytes(5_000_000).hex())
     produce((f"{DAY}T10:00:00", value), event("C2", f"{DAY}T10:00:00"))
     assert loader.load("kafka_stream", DAY).rows_loaded == 1
     assert loader.value("select payload ->> 'value' from ops.quarantine") == value
@@ -181,3 +183,36 @@ def test_a_field_of_ten_megabytes(loader: Loader, shop: psycopg.Connection, inse
         (f"product_id is longer than 1,000 bytes: {'y' * 80}", True),
         (f"product_name is longer than 1,000 bytes: {'x' * 80}", True),
     ]
+
+
+def test_bytes_that_are_no_utf8_in_a_database_that_does_not_look(
+    loader: Loader, postgres: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:
+        admin.execute("create database bytes template template0 encoding 'SQL_ASCII' locale_provider libc locale 'C'")
+    try:
+        dsn = postgres.dsn("bytes", "postgres")
+        monkeypatch.setenv("AIRFLOW_CONN_SHOP_POSTGRES", dsn)
+        with psycopg.connect(dsn, autocommit=True, client_encoding="SQL_ASCII") as shop:
+            shop.execute(SHOP_TABLES.encode())
+            shop.execute(
+                b"insert into product (product_id, product_name) values"
+                b" ('P1', 'Caf\xe9'), ('P2', 'Caf\xc3\xa9'), ('P3', '\xf0\x9f\x8d\xb5'), ('P4', '\xed\xa0\x80'),"
+                b" ('\xff', 'Cup'), ('P5', 'Cup'), ('P6', null), ('P7', 'a\\b')"
+            )
+        result = loader.load("product", DAY)
+        assert (result.rows_read, result.rows_loaded, result.rows_quarantined) == (8, 4, 4)
+        assert loader.rows("select product_id, product_name from raw.product order by 1") == [
+            ("P2", "Café"), ("P3", "\N{TEACUP WITHOUT HANDLE}"), ("P5", "Cup"), ("P7", "a\\b")
+        ]  # fmt: skip
+        assert loader.rows("select reason, payload ->> 'product_id' from ops.quarantine order by 1") == [
+            (r"product_id has bytes that are not UTF-8: \377", r"\377"),
+            (r"product_name has bytes that are not UTF-8: Caf\351", "P1"),
+            (r"product_name has bytes that are not UTF-8: \355\240\200", "P4"),
+            ("product_name is missing", "P6"),
+        ]
+        again = loader.load("product", DAY)
+        assert (again.rows_unchanged, again.rows_loaded) == (8, 0)
+    finally:
+        with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:
+            admin.execute("drop database bytes with (force)")
