@@ -6,6 +6,7 @@ cannot do without, one after the other: a COPY of each table's window from the s
 run builds, and the statements that publish the marts. Prints medians of seconds, the ratio, where the run's seconds
 go, the peak memory of each task, and memory and CPU of the idle stack.
 
+`--range 90` instead compares a run over as many days, an order of each corrected, with a run of one day, in turn.
 `--backfill 30` instead runs Airflow's own backfill over as many days, an order of each corrected, and prints its rate.
 """
 
@@ -61,6 +62,7 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="measured runs (default 5)")
+    parser.add_argument("--range", type=int, metavar="DAYS", help="a run over the shop's last days instead")
     parser.add_argument("--backfill", type=int, metavar="DAYS", help="a backfill of the shop's last days instead")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -73,6 +75,8 @@ def main() -> int:
         day = connection.execute("select as_of_date from ops.as_of").fetchone()
     if day is None or day[0] is None:
         sys.exit("the warehouse is empty; run: make demo")
+    if arguments.range:
+        return _range(state, api, day[0], arguments.range, arguments.runs)
     if arguments.backfill:
         return _backfill(state, api, day[0], arguments.backfill)
     walls: list[float] = []
@@ -80,11 +84,7 @@ def main() -> int:
     steps: list[dict[str, float]] = []
     with PeakMemory() as peaks:
         for n in range(arguments.runs + 1):
-            _correct_an_order(state, day[0])
-            run_id = trigger(api, stack.WAREHOUSE_DAG, {"start_date": str(day[0]), "end_date": str(day[0])})
-            while api.run(stack.WAREHOUSE_DAG, run_id)["state"] not in ("success", "failed"):
-                time.sleep(0.25)
-            seconds = _seconds(state, run_id)
+            run_id, seconds = run_over(state, api, day[0])
             by_hand = _bare_parts(state, day[0])
             told = ", ".join(f"{part} {spent:.1f} s" for part, spent in by_hand.items())
             print(f"run {n}{' (not counted)' if n == 0 else ''}: {seconds:.1f} s; by hand: {told}", flush=True)
@@ -103,6 +103,17 @@ def main() -> int:
     time.sleep(20)
     _print_idle()
     return 0
+
+
+def run_over(state: State, api: AirflowApi, last: date, days: int = 1) -> tuple[str, float]:
+    """Correct an order of each of the days up to the last, and run over them: the run's id and its seconds."""
+    first = last - timedelta(days=days - 1)
+    for n in range(days):
+        _correct_an_order(state, first + timedelta(days=n))
+    run_id = trigger(api, stack.WAREHOUSE_DAG, {"start_date": str(first), "end_date": str(last)})
+    while api.run(stack.WAREHOUSE_DAG, run_id)["state"] not in ("success", "failed"):
+        time.sleep(0.25)
+    return run_id, _seconds(state, run_id)
 
 
 def _correct_an_order(state: State, day: date) -> None:
@@ -172,6 +183,20 @@ def _bare_parts(state: State, day: date) -> dict[str, float]:
     return {"COPY": copied - started, "dbt build": built - copied, "MERGE": time.monotonic() - built}
 
 
+def _range(state: State, api: AirflowApi, last: date, days: int, runs: int) -> int:
+    of_one: list[float] = []
+    of_all: list[float] = []
+    for n in range(runs + 1):
+        one, every = (run_over(state, api, last, length)[1] for length in (1, days))
+        print(f"{n}{' (not counted)' if n == 0 else ''}: one day {one:.1f} s, {days} days {every:.1f} s", flush=True)
+        if n:
+            of_one.append(one)
+            of_all.append(every)
+    one, every = statistics.median(of_one), statistics.median(of_all)
+    print(f"\nmedians of {runs}: {days} days in one run {every:.1f} s = {every / one:.2f} x a run of one ({one:.1f} s)")
+    return 0
+
+
 def _backfill(state: State, api: AirflowApi, last: date, days: int) -> int:
     first = last - timedelta(days=days - 1)
     for n in range(days):
@@ -183,13 +208,12 @@ def _backfill(state: State, api: AirflowApi, last: date, days: int) -> int:
     seconds = time.monotonic() - started
     with psycopg.connect(state.dsn()) as connection:
         row = connection.execute(
-            "select count(distinct run_id) from ops.publication"
-            " where published_at > %s and rows_inserted + rows_updated + rows_deleted > 0",
+            "select count(distinct run_id) from ops.build inner join ops.rebuild using (run_id) where claimed_at > %s",
             before,
         ).fetchone()
     builds = row[0] if row else 0
     rate = 60 * days / seconds
-    print(f"{days} runs, 4 at a time: {seconds:.0f} s, {rate:.1f} runs a minute; {builds} of them changed a mart")
+    print(f"{days} runs, 4 at a time: {seconds:.0f} s, {rate:.1f} runs a minute; {builds} of them built a model")
     return 0 if is_good else 1
 
 

@@ -45,13 +45,18 @@ class Broker:
         # The signal stops one thread after the other; until the last, it may still answer.
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
-    def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+    def heal(self) -> None:
+        """It answers again, whatever was done to it; one that was killed needs a moment to read what it held."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+        else:
+            self.start()
 
     def wait_until_saved(self, since: float) -> None:
         """Wait until what it was given before that time is on its disk: it writes what changed, once a second."""
-        saved, deadline = self._folder / "data" / "kafka.json", time.monotonic() + 5
-        while time.monotonic() < deadline and not (saved.exists() and saved.stat().st_mtime >= since):
+        saved, deadline = self._folder / "data" / "kafka.json", time.monotonic() + 10
+        while not (saved.exists() and saved.stat().st_mtime >= since):
+            assert time.monotonic() < deadline, "the broker does not write down what it was given"
             time.sleep(0.05)
 
     def kill(self) -> None:

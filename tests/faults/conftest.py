@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from include.demo.state import State
+from tests.faults.broker import Broker
 from tests.faults.place import Place
 from tests.faults.proxy import Proxy
 from tests.faults.tries import warm_up
@@ -22,8 +23,16 @@ def _warm() -> None:
 
 
 @pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The broker of the place."""
+    broker = Broker(tmp_path_factory.mktemp("broker"))
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture(scope="module")
 def _module_place(
-    postgres: State, warehouse_dsn: str, shop_dsn: str, kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory
+    postgres: State, warehouse_dsn: str, shop_dsn: str, broker: Broker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
     weather = WeatherApi()
     with (
@@ -33,7 +42,7 @@ def _module_place(
     ):
         shop.execute(SHOP_TABLES.encode())
         folder = tmp_path_factory.mktemp("tries")
-        yield Place(warehouse_dsn, shop_dsn, kafka_bootstrap, weather, folder, connection, shop, admin)
+        yield Place(warehouse_dsn, shop_dsn, broker.bootstrap, weather, folder, connection, shop, admin)
     weather.close()
 
 

@@ -20,6 +20,7 @@ from ecommerce.extractors import reader_of
 from ecommerce.loading import RunIdentity, load, reach_back
 from ecommerce.sources import SOURCES
 from ecommerce.windows import Window
+from tests.faults.broker import Broker
 from tests.faults.invariants import check, is_committed, no_trace_of_sessions
 from tests.faults.place import DAYS, FIRST, LAST, PARTITIONS, Place, event, order
 from tests.faults.proxy import Proxy, Towards
@@ -44,6 +45,7 @@ class Stage:
     twin: Connection
     warehouse: Proxy
     shop: Proxy
+    broker: Broker
 
 
 def play(seed: int, stage: Stage) -> Iterator[str]:
@@ -97,6 +99,7 @@ class _History:
             self.no_fault, self.killed, self.killed, self.raises, self.cut, self.cut, self.commit_lost,
             self.answer_lost, self.answer_lost, self.session_ended, self.api_fails, self.declared_dead,
         ]  # fmt: skip
+        self.faults_of = {"kafka_stream": [*self.faults, *[self.broker_freezes, self.broker_killed] * 3]}
 
     def steps(self) -> Iterator[str]:
         for _ in range(LOADS):
@@ -113,12 +116,14 @@ class _History:
         last = self.rng.choice([day for day in DAYS if day >= first])
         yield f"{run_id}: {source} {first} to {last}"
         for number in range(1, self.rng.randint(2, 4)):
-            fault = self.rng.choice(self.faults) if number < 3 else self.no_fault
+            fault = self.rng.choice(self.faults_of.get(source, self.faults)) if number < 3 else self.no_fault
             order = {"first": first, "last": last, "run_id": run_id, "try_number": number, "patience": 1.0}
             outcome = fault(source, order).wait()
             self.stage.warehouse.heal()
             self.stage.shop.heal()
             self.place.weather.faults.clear()
+            self.stage.broker.heal()
+            self.place.wait_for_messages()
             yield f"  try {number}, {fault.__name__}: exit {outcome.exit_code} {outcome.error or outcome.figures}"
             no_trace_of_sessions(self.place)
             if outcome.is_success:
@@ -271,3 +276,17 @@ class _History:
         kinds: tuple[Fault, ...] = ("429", "500", "half a body", "wrong JSON", "no JSON", "resets")
         self.place.weather.faults.extend([self.rng.choice(kinds)] * self.rng.choice((1, 8)))
         return self.place.start(source, **order)
+
+    def broker_freezes(self, source: str, order: dict[str, Any]) -> Try:
+        return self.at_broker(source, order, self.stage.broker.freeze)
+
+    def broker_killed(self, source: str, order: dict[str, Any]) -> Try:
+        self.stage.broker.wait_until_saved(self.place.sent_at)
+        return self.at_broker(source, order, self.stage.broker.kill)
+
+    def at_broker(self, source: str, order: dict[str, Any], happens: Callable[[], None]) -> Try:
+        reading = self.place.start(source, **order, fault=f"{self.rng.choice(list(faults.POINTS))}:stop")
+        if reading.stops():
+            happens()
+            reading.resume()
+        return reading

@@ -57,6 +57,8 @@ class Place:
     topic: str = ""
     #: partition → the messages' values, by offset
     sent: dict[int, list[str]] = field(default_factory=dict)
+    #: when the last of them was
+    sent_at: float = 0.0
     _numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
 
     def empty(self) -> None:
@@ -118,6 +120,7 @@ class Place:
             producer.produce(self.topic, value, None, partition, timestamp=int(at.timestamp() * 1000))
             self.sent[partition].append(value)
         assert producer.flush(20) == 0
+        self.sent_at = time.time()
 
     def fill(self) -> None:
         """A shop of some days, with a few rows that must be refused in each kind of source."""

@@ -12,6 +12,7 @@ import pytest
 
 from ecommerce.extractors import kafka
 from ecommerce.warehouse import ensure_schema, postgres
+from tests.faults.broker import Broker
 from tests.faults.histories import Stage, play
 from tests.faults.place import Place
 from tests.faults.proxy import Proxy
@@ -41,15 +42,17 @@ def stage(
     place: Place,
     twin: psycopg.Connection,
     proxy: Callable[[str], Proxy],
-    shop_kafka: str,
+    broker: Broker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Stage:
     """The place and its twin, which is loaded by the tests' own process."""
     Loader(twin).empty()
     monkeypatch.setitem(kafka.TOPICS, "kafka_stream", place.topic)
+    extra = {"bootstrap.servers": broker.bootstrap, "group.id": "tests"}
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
     monkeypatch.setenv("AIRFLOW_CONN_WEATHER_API", place.weather.url)
     monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES))
-    return Stage(place, twin, proxy(place.warehouse_dsn), proxy(place.shop_dsn))
+    return Stage(place, twin, proxy(place.warehouse_dsn), proxy(place.shop_dsn), broker)
 
 
 def _play(seed: int, stage: Stage) -> None:
