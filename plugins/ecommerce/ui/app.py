@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecommerce.ui import formats, settings
 from ecommerce.ui.access import may_read
-from ecommerce.ui.figures import ALL_ROWS, Figure, Page
+from ecommerce.ui.figures import TABLE_ROWS, Figure, Page
 from ecommerce.ui.pages import CATEGORIES, PAGES, SPAN
 from ecommerce.ui.rendering import ASSETS, asset, embedded, kept, literal, parse_day, render, table, templates
 from ecommerce.ui.routes import router
@@ -63,9 +63,10 @@ class Shown:
 
     @property
     def number(self) -> int:
-        """How many rows there are, of which the page may have read only those it shows."""
-        rows = self.rows.rows if self.rows else []
-        return int(rows[0].get(ALL_ROWS, len(rows))) if rows else 0
+        """How many rows the table has, of which the page may have read only those it shows."""
+        if self.figure.chart is not None and self.drawn_of and self.drawn_of.rows:
+            return int(self.drawn_of.rows[0][TABLE_ROWS])
+        return len(self.rows.rows) if self.rows else 0
 
     @property
     def plot(self) -> Markup | None:

@@ -16,8 +16,8 @@ from ecommerce.ui.warehouse import Row
 #: Plotly's figure: `data` and `layout`, without colours, which are the theme's.
 Plot = dict[str, Any]
 
-#: The column of a query that says how many rows it has.
-ALL_ROWS = "all_rows"
+#: The column of a chart's query that says how many rows the table has.
+TABLE_ROWS = "table_rows"
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ class Figure:
     :param name: in addresses
     :param question: what it answers, for someone who runs a shop
     :param mart: the mart it is drawn from
-    :param query: as `reader`; `%(first)s`, `%(last)s` (inclusive) and `%(category)s` are the page's filters
+    :param query: as `reader`; `%(first)s`, `%(last)s` (inclusive) and `%(category)s` are the filters, `%(row_cap)s`
+        is how many rows are read at most
     :param chart: the query of a chart that is not drawn of the table's rows: the page then reads no more of those than
-        it shows, and the query says in its column `all_rows` how many there are
+        it shows, and this query says in its column `table_rows` how many there are
     :param draw: rows → the chart; None where the table says it all
     :param keys: column of the mart's key → column of the query that holds it; a row leads to its own rows by these
     """

@@ -35,11 +35,12 @@ from ecommerce.ui.settings import (
 Row = dict[str, Any]
 T = TypeVar("T")
 
-#: Of the session: it cannot write, cannot wait for long, and speaks of UTC.
+#: Of the session: it cannot write, cannot wait for long, and speaks of UTC. One query takes one processor, so that a
+#: page leaves the others to a run, and compiles nothing, which takes longer than a page may.
 _SESSION = (
     "-c default_transaction_read_only=on -c timezone=UTC -c datestyle=ISO -c search_path=pg_catalog"
     f" -c statement_timeout={int(STATEMENT_TIMEOUT * 1000)} -c lock_timeout=500"
-    " -c idle_in_transaction_session_timeout=5000"
+    " -c idle_in_transaction_session_timeout=5000 -c max_parallel_workers_per_gather=0 -c jit=off"
 )
 
 #: The last publication, by the last one of each mart: a history of years has many, and the view's index leads to these.
