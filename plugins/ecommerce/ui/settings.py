@@ -32,7 +32,7 @@ RETRY_AFTER = 3.0
 CONNECTIONS = 4
 #: Rows that one query may bring, and that a page shows of them; a CSV has all that the query brought.
 ROW_CAP = 5_000
-PAGE_ROWS = 200
+PAGE_ROWS = 100
 #: Rows that all kept results may hold together, and compressed bytes of all kept pages and files, a process.
 KEPT_ROWS = 50_000
 KEPT_BYTES = 16_000_000
