@@ -3,42 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 from airflow.api_fastapi.app import get_auth_manager
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecommerce.ui import formats, settings
 from ecommerce.ui.access import may_read
-from ecommerce.ui.figures import Figure, Page
+from ecommerce.ui.figures import TABLE_ROWS, Figure, Page
 from ecommerce.ui.pages import CATEGORIES, PAGES, SPAN
-from ecommerce.ui.rendering import ASSETS, asset, literal, parse_day, render, templates
+from ecommerce.ui.rendering import ASSETS, asset, embedded, kept, literal, parse_day, render, table, templates
 from ecommerce.ui.routes import router
-from ecommerce.ui.today import today
+from ecommerce.ui.today import read, shown_at
 from ecommerce.ui.warehouse import Connections, Row, Rows, Warehouse, WarehouseAway
+from ecommerce.ui.written import KeptPages, answer
 
-#: No script but the files of this package; no other site, neither to load from nor to be framed by.
+
+def _policy(style_elements: str = "", style_attributes: str = "'none'") -> str:
+    """No script and no style but the files of this package; no other site, neither to load from nor to be framed by."""
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; style-src-elem 'self'{style_elements};"
+        f" style-src-attr {style_attributes}; img-src 'self' data: blob:; font-src 'self'; connect-src 'self';"
+        " form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
+    )
+
+
+def _hash_of(style: str) -> str:
+    return f" 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
+
+
 SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
-        " font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
-    ),
+    "Content-Security-Policy": _policy(),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+#: Of pages with charts: Plotly fills a style element that is empty when it is made, and writes style attributes.
+WITH_CHARTS = {"Content-Security-Policy": _policy(_hash_of(""), "'unsafe-inline'")}
+
+_LOGIN_STYLE = "body { font: 1rem/1.5 system-ui, sans-serif; max-width: 30rem; margin: 20vh auto; padding: 0 1rem }"
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,7 @@ class Shown:
 
     figure: Figure
     rows: Rows | None
+    drawn_of: Rows | None = None
     problem: str | None = None
 
     @property
@@ -57,6 +77,31 @@ class Shown:
         if not self.rows.rows:
             return "empty"
         return "stale" if self.rows.problem else "good"
+
+    @property
+    def number(self) -> int:
+        """How many rows the table has, of which the page may have read only those it shows."""
+        if self.figure.chart is not None and self.drawn_of and self.drawn_of.rows:
+            return int(self.drawn_of.rows[0][TABLE_ROWS])
+        return len(self.rows.rows) if self.rows else 0
+
+    @property
+    def plot(self) -> Markup | None:
+        """The figure's chart as the page embeds it, with the way that each point leads; None where there is none."""
+        draw, drawn_of = self.figure.draw, self.drawn_of
+        if draw is None or drawn_of is None or not drawn_of.rows:
+            return None
+        name = self.figure.name
+        return drawn_of.made(("plot", name), lambda rows: embedded(literal({"name": name, **draw(rows)})))
+
+    def table(self, base: str) -> Markup:
+        """As many of its rows as a page shows."""
+        figure = self.figure
+        if self.rows is None:
+            return Markup()
+        return self.rows.made(
+            ("table", figure.name, base), lambda rows: table(figure, rows[: settings.PAGE_ROWS], base)
+        )
 
 
 @dataclass(frozen=True)
@@ -99,8 +144,9 @@ class Around:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.reader = Warehouse(Connections(settings.READER))
+    app.state.reader = Warehouse(Connections(settings.READER), is_of_marts=True)
     app.state.inspector = Warehouse(Connections(settings.INSPECTOR))
+    app.state.pages = KeptPages()
     # Compressing the chart library and the first connection take a third of a second each: nobody should wait.
     app.state.warm_up = asyncio.gather(
         *(asyncio.to_thread(asset, name) for name in ASSETS),
@@ -137,6 +183,8 @@ def create_app() -> FastAPI:
     for page in PAGES.values():
         app.add_api_route(f"/{page.name}", _figures_of(page), methods=["GET"], name=page.name)
         app.add_api_route(f"/{page.name}/{{figure}}.csv", _csv_of(page), methods=["GET"], name=f"{page.name}_csv")
+    # Last: what is no address is told to those who may see the others, and to no one else.
+    app.add_api_route("/{path:path}", _nowhere, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
     return app
 
 
@@ -147,13 +195,25 @@ async def _home(request: Request) -> Response:
     return RedirectResponse(f"{request.scope['root_path']}/today")
 
 
-async def _today(request: Request) -> HTMLResponse:
-    shown = await today(request.app.state.reader, request.app.state.inspector)
-    return render(request, "today.html", page="today", title="Today", today=shown, parts=shown.parts)
+async def _nowhere(path: str) -> Response:
+    raise HTTPException(404, f"There is no page {path!r}.")
+
+
+async def _today(request: Request) -> Response:
+    reading = await read(request.app.state.reader, request.app.state.inspector)
+    now = datetime.now(UTC)
+
+    def values() -> dict[str, Any]:
+        return {"page": "today", "title": "Today", "today": shown_at(now, reading)}
+
+    if reading.gaps:
+        return render(request, "today.html", parts=reading.parts, **values())
+    # It says how long ago things were, to the minute.
+    return kept(request, "today.html", reading.parts, f"{now:%d %H:%M}", values)
 
 
 def _figures_of(page: Page) -> Any:
-    async def figures(request: Request, first: str = "", last: str = "", category: str = "") -> HTMLResponse:
+    async def figures(request: Request, first: str = "", last: str = "", category: str = "") -> Response:
         reader: Warehouse = request.app.state.reader
         span, categories = await asyncio.gather(reader.rows(SPAN), reader.rows(CATEGORIES))
         ends = span.rows[0]
@@ -161,21 +221,27 @@ def _figures_of(page: Page) -> Any:
             return render(request, "empty.html", page=page.name, title=page.title, parts=(span,))
         chosen = _range(page, ends, first, last, category)
         shown = await asyncio.gather(*(_shown(reader, figure, chosen) for figure in page.figures))
-        return render(
-            request,
-            "figures.html",
-            page=page.name,
-            title=page.title,
-            lead=page.lead,
-            takes_category=page.takes_category,
-            chosen=chosen,
-            span=ends,
-            presets=_presets(ends, chosen),
-            categories=[row["category_name"] for row in categories.rows],
-            shown=shown,
-            plots={one.figure.name: _plotted(one) for one in shown},
-            parts=[one.rows for one in shown if one.rows],
-        )
+        parts = [rows for one in shown for rows in (one.rows, one.drawn_of) if rows]
+
+        def values() -> dict[str, Any]:
+            return {
+                "page": page.name,
+                "title": page.title,
+                "lead": page.lead,
+                "takes_category": page.takes_category,
+                "chosen": chosen,
+                "span": ends,
+                "presets": _presets(ends, chosen),
+                "categories": [row["category_name"] for row in categories.rows],
+                "shown": shown,
+            }
+
+        if any(one.problem for one in shown):
+            answered = render(request, "figures.html", parts=parts, **values())
+        else:
+            answered = kept(request, "figures.html", [span, categories, *parts], (page.name, chosen), values)
+        answered.headers.update(WITH_CHARTS)
+        return answered
 
     return figures
 
@@ -190,30 +256,46 @@ def _csv_of(page: Page) -> Any:
         if span.rows[0]["last"] is None:
             raise HTTPException(404, "Nothing has been published yet.")
         chosen = _range(page, span.rows[0], first, last, category)
-        rows = await reader.rows(found.query, **chosen.query())
+        # Those of the page's table, where it has read them all.
+        rows = await reader.rows(found.query, cap=found.page_rows, **_given(found.query, chosen))
+        if rows.is_cut and found.page_rows < settings.ROW_CAP:
+            rows = await reader.rows(found.query, **_given(found.query, chosen))
         name = f"{page.name}-{found.name}" + (f"-{chosen.first}-{chosen.last}" if found.takes_days else "")
-        return csv_answer(name, found, rows)
+        headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+        if rows.problem:
+            headers |= {"X-Read-At": rows.read_at.isoformat(), "Cache-Control": "no-store"}
+        written = request.app.state.pages.of(
+            (page.name, found.name, chosen), [rows], lambda: _csv(found, rows), "text/csv; charset=utf-8"
+        )
+        return answer(request, written, headers)
 
     return as_csv
 
 
-def csv_answer(name: str, figure: Figure, rows: Rows) -> Response:
+def _csv(figure: Figure, rows: Rows) -> str:
     """The rows of a figure as a file; the headings are those of the query, which a program can rely on."""
-    text = formats.csv_text(
+    return formats.csv_text(
         [column.name for column in figure.columns],
         ([row[column.name] for column in figure.columns] for row in rows.rows),
     )
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    if rows.problem:
-        headers["X-Read-At"] = rows.read_at.isoformat()
-    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 async def _shown(reader: Warehouse, figure: Figure, chosen: Range) -> Shown:
+    async def asked(query: str, cap: int = settings.ROW_CAP) -> Rows:
+        return await reader.rows(query, cap=cap, **_given(query, chosen))
+
     try:
-        return Shown(figure, await reader.rows(figure.query, **chosen.query()))
+        if figure.chart is None:
+            rows = await asked(figure.query)
+            return Shown(figure, rows, rows)
+        return Shown(figure, *await asyncio.gather(asked(figure.query, figure.page_rows), asked(figure.chart)))
     except WarehouseAway as error:
-        return Shown(figure, None, str(error))
+        return Shown(figure, None, problem=str(error))
+
+
+def _given(query: str, chosen: Range) -> dict[str, Any]:
+    """What was chosen, as far as a query asks for it: what it does not ask for makes no other question of it."""
+    return {name: value for name, value in chosen.query().items() if f"%({name})s" in query}
 
 
 def _range(page: Page, ends: Row, first: str, last: str, category: str) -> Range:
@@ -248,14 +330,9 @@ async def _asset(request: Request, digest: str, name: str) -> Response:
     if name not in ASSETS:
         raise HTTPException(404, f"There is no file {name!r}.")
     found = await asyncio.to_thread(asset, name)
-    headers = {"Vary": "Accept-Encoding", "ETag": f'"{found.digest}"'}
     # An address with another digest, of before an update or `latest`, gets the file as it is now, and asks again.
-    headers["Cache-Control"] = "private, max-age=31536000, immutable" if digest == found.digest else "private, no-cache"
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(found.compressed, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(found.content, media_type=found.media_type, headers=headers)
+    caching = "private, max-age=31536000, immutable" if digest == found.digest else "private, no-cache"
+    return answer(request, found, {"Cache-Control": caching, "Vary": "Accept-Encoding"})
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -293,14 +370,8 @@ async def _refused(request: Request, refused: Exception) -> Response:
     )
 
 
-def _plotted(shown: Shown) -> dict[str, Any] | None:
-    """The figure's chart, with the way that each point leads; None where there is none."""
-    if shown.figure.draw is None or not shown.rows or not shown.rows.rows:
-        return None
-    return {"name": f"{shown.figure.name}", **literal(shown.figure.draw(shown.rows.rows))}
-
-
 def _outside(request: Request, error: StarletteHTTPException, login: str) -> Response:
     """To someone who is not logged in: a page that needs no file, since files are not for them either."""
-    html = templates().get_template("login.html").render(detail=str(error.detail), login=login)
-    return HTMLResponse(html, status_code=error.status_code, headers=error.headers)
+    html = templates().get_template("login.html").render(detail=str(error.detail), login=login, style=_LOGIN_STYLE)
+    headers = {**(error.headers or {}), "Content-Security-Policy": _policy(_hash_of(_LOGIN_STYLE))}
+    return HTMLResponse(html, status_code=error.status_code, headers=headers)

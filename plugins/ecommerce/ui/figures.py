@@ -10,10 +10,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ecommerce.ui.formats import FIGURES, Kind
+from ecommerce.ui.settings import PAGE_ROWS, ROW_CAP
 from ecommerce.ui.warehouse import Row
 
 #: Plotly's figure: `data` and `layout`, without colours, which are the theme's.
 Plot = dict[str, Any]
+
+#: The column of a chart's query that says how many rows the table has.
+TABLE_ROWS = "table_rows"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,10 @@ class Figure:
     :param name: in addresses
     :param question: what it answers, for someone who runs a shop
     :param mart: the mart it is drawn from
-    :param query: as `reader`; `%(first)s`, `%(last)s` (inclusive) and `%(category)s` are the page's filters
+    :param query: as `reader`; `%(first)s`, `%(last)s` (inclusive) and `%(category)s` are the filters, `%(row_cap)s`
+        is how many rows are read at most
+    :param chart: the query of a chart that is not drawn of the table's rows: the page then reads no more of those than
+        it shows, and this query says in its column `table_rows` how many there are
     :param draw: rows → the chart; None where the table says it all
     :param keys: column of the mart's key → column of the query that holds it; a row leads to its own rows by these
     """
@@ -49,8 +56,14 @@ class Figure:
     mart: str
     query: str
     columns: Sequence[Column]
+    chart: str | None = None
     draw: Callable[[list[Row]], Plot] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def page_rows(self) -> int:
+        """Rows that a page reads."""
+        return ROW_CAP if self.chart is None else PAGE_ROWS
 
     @property
     def takes_days(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ecommerce.ui.figures import Column, Figure, Page, Plot, column_of, heat, lines, plain, ranked, split
+from ecommerce.ui.figures import TABLE_ROWS, Column, Figure, Page, Plot, column_of, heat, lines, plain, ranked, split
 from ecommerce.ui.formats import Kind
 from ecommerce.ui.warehouse import Row
 
@@ -481,15 +481,9 @@ CUSTOMERS = Page(
 
 
 def _draw_stock(rows: list[Row]) -> Plot:
-    kept = [row for row in rows if row["product_status"] != "Discontinued"]
-    counted = _counted(kept, ("category_name", "inventory_status"))
-    plot = split(counted, "inventory_status", x="category_name", y="n")
+    plot = split(rows, "inventory_status", x="category_name", y="products")
     plot["layout"]["xaxis"] = {"type": "category"}
     return plot
-
-
-def _draw_reviews(rows: list[Row]) -> Plot:
-    return split(_counted(rows, ("order_date", "review_priority")), "review_priority", x="order_date", y="n")
 
 
 _STOCK = (
@@ -505,6 +499,25 @@ _STOCK = (
 )
 _STOCK_COLUMNS = ", ".join(column.name for column in _STOCK)
 
+#: What runs out or has run out, and is still sold.
+_TO_REORDER = f"""
+                    inventory_status in ('Needs Reorder', 'Out of Stock') and product_status <> 'Discontinued'
+                    and {_OF_CATEGORY}"""
+
+_REVIEWS = (
+    Column("order_id", "Order"),
+    Column("customer_id", "Customer"),
+    Column("customer_name", "Name"),
+    _DAY,
+    Column("order_amount", "Amount", Kind.MONEY),
+    Column("discount_percent", "Discount", Kind.PERCENT),
+    Column("shipping_percent", "Shipping", Kind.PERCENT),
+    Column("is_high_discount", "High discount", Kind.FLAG),
+    Column("is_high_shipping", "High shipping", Kind.FLAG),
+    Column("review_priority", "Priority"),
+)
+_REVIEW_COLUMNS = ", ".join(column.name for column in _REVIEWS)
+
 OPERATIONS = Page(
     name="operations",
     title="Operations",
@@ -518,13 +531,17 @@ OPERATIONS = Page(
             query=f"""
                 select {_STOCK_COLUMNS}
                 from marts.inventory_status
-                where
-                    inventory_status in ('Needs Reorder', 'Out of Stock') and product_status <> 'Discontinued'
-                    and {_OF_CATEGORY}
+                where {_TO_REORDER}
                 order by days_of_stock nulls last, units_sold_30d desc, product_id""",
             columns=_STOCK,
+            chart=f"""
+                select product_name, units_sold_30d, count(*) over () as {TABLE_ROWS}
+                from marts.inventory_status
+                where {_TO_REORDER}
+                order by units_sold_30d desc nulls last, days_of_stock nulls last, product_id
+                limit 15""",
             draw=lambda rows: ranked(
-                sorted(rows, key=lambda row: -(row["units_sold_30d"] or 0))[:15],
+                rows,
                 label="product_name",
                 y="units_sold_30d",
                 xaxis={"title": {"text": "sold in the last 30 days"}},
@@ -542,6 +559,15 @@ OPERATIONS = Page(
                 where {_OF_CATEGORY}
                 order by category_name, product_id""",
             columns=_STOCK,
+            chart=f"""
+                select
+                    category_name, inventory_status,
+                    count(*) filter (where product_status <> 'Discontinued') as products,
+                    sum(count(*)) over () as {TABLE_ROWS}
+                from marts.inventory_status
+                where {_OF_CATEGORY}
+                group by category_name, inventory_status
+                order by category_name, inventory_status""",
             draw=_draw_stock,
             keys={"product_id": "product_id"},
         ),
@@ -550,26 +576,35 @@ OPERATIONS = Page(
             title="Orders to review",
             question="Which orders were given away too cheaply, or shipped too dearly?",
             mart="order_for_reviews",
-            query="""
-                select
-                    order_id, customer_id, customer_name, order_date, order_amount, discount_percent, shipping_percent,
-                    is_high_discount, is_high_shipping, review_priority
+            query=f"""
+                with high as materialized (
+                    select {_REVIEW_COLUMNS}
+                    from marts.order_for_reviews
+                    where order_date between %(first)s and %(last)s and review_priority = 'High'
+                    order by order_amount desc, order_id
+                    limit %(row_cap)s
+                ),
+                -- Not looked for where the urgent ones are as many as are asked for, which takes long.
+                others as (
+                    select {_REVIEW_COLUMNS}
+                    from marts.order_for_reviews
+                    where
+                        order_date between %(first)s and %(last)s and review_priority <> 'High'
+                        and (select count(*) from high) < %(row_cap)s
+                    order by order_amount desc, order_id
+                    limit %(row_cap)s
+                )
+                select {_REVIEW_COLUMNS}
+                from (select * from high union all select * from others) as found
+                order by review_priority = 'High' desc, order_amount desc, order_id""",
+            columns=_REVIEWS,
+            chart=f"""
+                select order_date, review_priority, count(*) as orders, sum(count(*)) over () as {TABLE_ROWS}
                 from marts.order_for_reviews
                 where order_date between %(first)s and %(last)s
-                order by review_priority = 'High' desc, order_amount desc, order_id""",
-            columns=(
-                Column("order_id", "Order"),
-                Column("customer_id", "Customer"),
-                Column("customer_name", "Name"),
-                _DAY,
-                Column("order_amount", "Amount", Kind.MONEY),
-                Column("discount_percent", "Discount", Kind.PERCENT),
-                Column("shipping_percent", "Shipping", Kind.PERCENT),
-                Column("is_high_discount", "High discount", Kind.FLAG),
-                Column("is_high_shipping", "High shipping", Kind.FLAG),
-                Column("review_priority", "Priority"),
-            ),
-            draw=_draw_reviews,
+                group by order_date, review_priority
+                order by order_date, review_priority""",
+            draw=lambda rows: split(rows, "review_priority", x="order_date", y="orders"),
             keys={"order_id": "order_id"},
         ),
     ),
@@ -716,7 +751,3 @@ def _summed(rows: list[Row], by: tuple[str, ...], value: str) -> list[Row]:
         key = tuple(row[name] for name in by)
         sums[key] = sums.get(key, 0) + (row[value] or 0)
     return [{**dict(zip(by, key, strict=True)), value: total} for key, total in sums.items()]
-
-
-def _counted(rows: list[Row], by: tuple[str, ...]) -> list[Row]:
-    return _summed([{**row, "n": 1} for row in rows], by, "n")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -15,13 +12,17 @@ from typing import Any
 
 import jinja2
 from fastapi import HTTPException, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from ecommerce.ui import formats, settings
-from ecommerce.ui.figures import plain
+from ecommerce.ui.figures import Figure, plain
 from ecommerce.ui.formats import Kind
 from ecommerce.ui.pages import PAGES
+from ecommerce.ui.warehouse import Row, Rows
+from ecommerce.ui.written import KeptPages, Written, answer
+
+HTML = "text/html; charset=utf-8"
 
 _HERE = Path(__file__).parent
 
@@ -51,16 +52,6 @@ def parse_day(name: str, text: str) -> date | None:
 # -- assets ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Asset:
-    """A file that pages load; its address changes when it does, so a browser never asks for it again."""
-
-    content: bytes
-    compressed: bytes
-    media_type: str
-    digest: str
-
-
 #: Name → where it comes from. Plotly's is the one of its PyPI package.
 ASSETS = {
     "pages.css": (_HERE / "static" / "pages.css", "text/css; charset=utf-8"),
@@ -73,11 +64,11 @@ ASSETS = {
 
 
 @cache
-def asset(name: str) -> Asset:
+def asset(name: str) -> Written:
     """A file, read and compressed once a process."""
     path, media_type = ASSETS[name]
     content = (files("plotly") / "package_data" / name if path is None else path).read_bytes()
-    return Asset(content, gzip.compress(content, 6), media_type, hashlib.sha256(content).hexdigest()[:16])
+    return Written.of(content, media_type, level=6)
 
 
 # -- templates ---------------------------------------------------------------------------------------------------------
@@ -110,14 +101,15 @@ def templates() -> jinja2.Environment:
         "count": formats.count,
         "one_day": timedelta(days=1),
         "PAGE_ROWS": settings.PAGE_ROWS,
+        "ROW_CAP": settings.ROW_CAP,
     }
     return environment
 
 
-def render(request: Request, template: str, status: int = 200, parts: Any = (), **values: Any) -> HTMLResponse:
+def page_of(request: Request, template: str, parts: Sequence[Rows] = (), **values: Any) -> str:
     """A template with what every page has: the navigation, and whether something of it is of an earlier time."""
     stale = [part for part in parts if part.problem]
-    html = templates().get_template(template).render(
+    return templates().get_template(template).render(
         base=request.scope["root_path"],
         airflow=settings.base_path(),
         navigation=NAVIGATION,
@@ -128,7 +120,36 @@ def render(request: Request, template: str, status: int = 200, parts: Any = (), 
         now=datetime.now(UTC),
         **values,
     )  # fmt: skip
-    return HTMLResponse(html, status_code=status)
+
+
+def render(request: Request, template: str, status: int = 200, parts: Sequence[Rows] = (), **values: Any) -> Response:
+    """A page of this moment and this user, which no one keeps."""
+    return HTMLResponse(page_of(request, template, parts, **values), status_code=status)
+
+
+def kept(
+    request: Request, template: str, parts: Sequence[Rows], key: Hashable, values: Callable[[], dict[str, Any]]
+) -> Response:
+    """
+    A page that is the same for everyone, written once for all who ask while its rows are the same.
+
+    :param parts: the rows that it is made of
+    :param key: what else it is made of: what was chosen
+    :param values: as of `render`; not asked where the page is kept
+    """
+    pages: KeptPages = request.app.state.pages
+    written = pages.of(
+        (template, request.scope["root_path"], key),
+        parts,
+        lambda: page_of(request, template, parts, **values()),
+        HTML,
+    )
+    return answer(request, written)
+
+
+def table(figure: Figure, rows: Sequence[Row], base: str) -> Markup:
+    """A figure's table, each row with the way to what is behind it."""
+    return templates().get_template("parts.html").module.table(figure.columns, rows, figure.title, base, figure)  # type: ignore[attr-defined]
 
 
 def plainly(value: Any, kind: Kind = Kind.TEXT) -> str:

@@ -10,16 +10,17 @@ from urllib.parse import quote
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Depends, HTTPException, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 
 from ecommerce.ui import models, status, trigger
 from ecommerce.ui.access import may_trigger, may_unpause, refuse_other_sites
 from ecommerce.ui.drill import BATCH, BATCH_OFFSETS, BATCH_REFUSALS, DRILLS, FACT_ROWS, FACTS, VERSIONS, fact_row, given
 from ecommerce.ui.figures import Column
 from ecommerce.ui.formats import Kind
-from ecommerce.ui.rendering import parse_day, render
+from ecommerce.ui.rendering import HTML, kept, page_of, parse_day, render
 from ecommerce.ui.settings import WAREHOUSE_DAG
 from ecommerce.ui.warehouse import Row, Rows, Warehouse, WarehouseAway
+from ecommerce.ui.written import KeptPages, Written, answer
 
 router = APIRouter()
 
@@ -38,7 +39,7 @@ CALENDAR_DAYS, CALENDAR_LIMIT = 35, 92
 
 
 @router.get("/status", name="status")
-async def data_status(request: Request, first: str = "", last: str = "") -> HTMLResponse:
+async def data_status(request: Request, first: str = "", last: str = "") -> Response:
     """Source × day, runs, checks, refusals, publications."""
     inspector: Warehouse = request.app.state.inspector
     reach = await inspector.rows(status.REACH)
@@ -58,39 +59,46 @@ async def data_status(request: Request, first: str = "", last: str = "") -> HTML
         inspector.rows(status.QUARANTINE),
         inspector.rows(status.PUBLICATIONS),
     )
-    undo, replay = await asyncio.gather(
-        asyncio.to_thread(trigger.is_known, UNDO_DAG),
-        asyncio.to_thread(trigger.is_known, REPLAY_DAG),
-    )
-    steps = await asyncio.to_thread(status.steps_of, [row["run_id"] for row in runs.rows[:10]], WAREHOUSE_DAG)
-    return render(
-        request,
-        "status.html",
-        page="status",
-        title="Data status",
-        calendar=status.calendar(days.rows, reach.rows, start, end),
-        states=status.STATES,
-        first=start,
-        last=end,
-        as_of=as_of,
-        earlier=(start - timedelta(days=(end - start).days + 1), start - timedelta(days=1)),
-        later=(end + timedelta(days=1), end + timedelta(days=(end - start).days + 1)),
-        runs=runs.rows,
-        steps=steps,
-        checks=checks.rows,
-        refused=refused.rows,
-        publications=publications.rows,
-        undo=UNDO_DAG if undo else None,
-        replay=REPLAY_DAG if replay else None,
-        parts=(reach, days, runs, checks, refused, publications),
-    )
+    parts = (reach, days, runs, checks, refused, publications)
+    pages: KeptPages = request.app.state.pages
+    key = ("status", request.scope["root_path"], start, end)
+    written = pages.find(key, parts)
+    if written is None:
+        undo, replay, steps = await asyncio.gather(
+            asyncio.to_thread(trigger.is_known, UNDO_DAG),
+            asyncio.to_thread(trigger.is_known, REPLAY_DAG),
+            asyncio.to_thread(status.steps_of, [row["run_id"] for row in runs.rows[:10]], WAREHOUSE_DAG),
+        )
+        html = page_of(
+            request,
+            "status.html",
+            parts,
+            page="status",
+            title="Data status",
+            calendar=status.calendar(days.rows, reach.rows, start, end),
+            states=status.STATES,
+            first=start,
+            last=end,
+            as_of=as_of,
+            earlier=(start - timedelta(days=(end - start).days + 1), start - timedelta(days=1)),
+            later=(end + timedelta(days=1), end + timedelta(days=(end - start).days + 1)),
+            runs=runs.rows,
+            steps=steps,
+            checks=checks.rows,
+            refused=refused.rows,
+            publications=publications.rows,
+            undo=UNDO_DAG if undo else None,
+            replay=REPLAY_DAG if replay else None,
+        )
+        written = pages.keep(key, parts, Written.of(html.encode(), HTML))
+    return answer(request, written)
 
 
 # -- where a figure comes from -----------------------------------------------------------------------------------------
 
 
 @router.get("/rows/{mart}", name="rows")
-async def mart_row(request: Request, mart: str) -> HTMLResponse:
+async def mart_row(request: Request, mart: str) -> Response:
     """A row of a mart, and the fact rows it was made of."""
     drill = DRILLS.get(mart)
     if drill is None:
@@ -104,26 +112,29 @@ async def mart_row(request: Request, mart: str) -> HTMLResponse:
     if not own.rows:
         raise HTTPException(404, f"marts.{mart} has no such row: {', '.join(f'{k} {v}' for k, v in keys.items())}.")
     row = own.rows[0]
-    fact = FACTS[drill.fact]
-    return render(
-        request,
-        "rows.html",
-        page="",
-        title=mart,
-        mart=mart,
-        keys=keys,
-        row=row,
-        drill=drill,
-        fact=fact,
-        facts=facts if isinstance(facts, Rows) else None,
-        problem=None if isinstance(facts, Rows) else facts,
-        sums=_sums(drill.adds_up, row, facts.rows) if isinstance(facts, Rows) else [],
-        parts=(own, *((facts,) if isinstance(facts, Rows) else ())),
-    )
+    read = facts if isinstance(facts, Rows) else None
+
+    def values() -> dict[str, Any]:
+        return {
+            "page": "",
+            "title": mart,
+            "mart": mart,
+            "keys": keys,
+            "row": row,
+            "drill": drill,
+            "fact": FACTS[drill.fact],
+            "facts": read,
+            "problem": None if read else facts,
+            "sums": _sums(drill.adds_up, row, read.rows) if read else [],
+        }
+
+    if read is None:
+        return render(request, "rows.html", parts=(own,), **values())
+    return kept(request, "rows.html", (own, read), (mart, *keys.items()), values)
 
 
 @router.get("/facts/{fact}", name="fact")
-async def fact_and_raw(request: Request, fact: str, key: str) -> HTMLResponse:
+async def fact_and_raw(request: Request, fact: str, key: str) -> Response:
     """A row of a fact table, the raw rows it was made of, and the versions it refers to."""
     found = FACTS.get(fact)
     if found is None:
@@ -156,7 +167,7 @@ async def fact_and_raw(request: Request, fact: str, key: str) -> HTMLResponse:
 
 
 @router.get("/batches/{batch_id}", name="batch")
-async def batch(request: Request, batch_id: int) -> HTMLResponse:
+async def batch(request: Request, batch_id: int) -> Response:
     """One load of one source: what it read, by which run, from which offsets, and what it refused."""
     inspector: Warehouse = request.app.state.inspector
     own, refusals = await asyncio.gather(
@@ -224,24 +235,27 @@ def _columns(rows: list[Row]) -> list[Column]:
 
 
 @router.get("/models", name="models")
-async def all_models(request: Request) -> HTMLResponse:
+async def all_models(request: Request) -> Response:
     """Every model and source, by layer."""
     found = await _project()
     rebuilds = await _or_problem(request.app.state.inspector.rows(models.REBUILDS))
-    return render(
-        request,
-        "models.html",
-        page="models",
-        title="dbt docs",
-        project=found,
-        rebuilds={row["model"]: row for row in rebuilds.rows} if isinstance(rebuilds, Rows) else {},
-        problem=rebuilds if isinstance(rebuilds, str) else None,
-        parts=(rebuilds,) if isinstance(rebuilds, Rows) else (),
-    )
+
+    def values() -> dict[str, Any]:
+        return {
+            "page": "models",
+            "title": "dbt docs",
+            "project": found,
+            "rebuilds": {row["model"]: row for row in rebuilds.rows} if isinstance(rebuilds, Rows) else {},
+            "problem": rebuilds if isinstance(rebuilds, str) else None,
+        }
+
+    if isinstance(rebuilds, str):
+        return render(request, "models.html", **values())
+    return kept(request, "models.html", (rebuilds,), found.generated_at, values)
 
 
 @router.get("/models/{name}", name="model")
-async def one_model(request: Request, name: str) -> HTMLResponse:
+async def one_model(request: Request, name: str) -> Response:
     """One model: what it is, who owns it, its columns, tests and lineage, and what the last run did to it."""
     found = await _project()
     model = found.models.get(name)
@@ -251,24 +265,25 @@ async def one_model(request: Request, name: str) -> HTMLResponse:
     rebuilds, judged = await asyncio.gather(
         _or_problem(inspector.rows(models.REBUILDS)), _or_problem(inspector.rows(models.JUDGED))
     )
-    results = {}
-    for row in judged.rows if isinstance(judged, Rows) else []:
+    parts = [part for part in (rebuilds, judged) if isinstance(part, Rows)]
+
+    def values() -> dict[str, Any]:
+        built = rebuilds.rows if isinstance(rebuilds, Rows) else []
         # A test of dbt is named at the end of its subject, after the table it is of.
-        results[re.split(r"[ :]+", row["subject"])[-1]] = row
-    return render(
-        request,
-        "model.html",
-        page="models",
-        title=name,
-        project=found,
-        model=model,
-        picture=models.lineage(found.models, name),
-        rebuilt=next((row for row in rebuilds.rows if row["model"] == name), None)
-        if isinstance(rebuilds, Rows)
-        else None,
-        results=results,
-        parts=[part for part in (rebuilds, judged) if isinstance(part, Rows)],
-    )
+        results = {
+            re.split(r"[ :]+", row["subject"])[-1]: row for row in (judged.rows if isinstance(judged, Rows) else [])
+        }
+        return {
+            "page": "models",
+            "title": name,
+            "project": found,
+            "model": model,
+            "picture": models.lineage(found.models, name),
+            "rebuilt": next((row for row in built if row["model"] == name), None),
+            "results": results,
+        }
+
+    return kept(request, "model.html", parts, (name, found.generated_at), values)
 
 
 async def _project() -> models.Project:
@@ -282,7 +297,7 @@ async def _project() -> models.Project:
 
 
 @router.get("/trigger/{dag_id}", name="trigger")
-async def trigger_form(request: Request, dag_id: str, user: GetUserDep) -> HTMLResponse:
+async def trigger_form(request: Request, dag_id: str, user: GetUserDep) -> Response:
     """The trigger form of a DAG, filled in by the address."""
     return await _form(request, dag_id, dict(request.query_params), user)
 
@@ -310,7 +325,7 @@ async def start_run(request: Request, dag_id: str, user: GetUserDep) -> Response
 
 
 @router.get("/started/{dag_id}", name="started")
-async def started(request: Request, dag_id: str, run_id: str) -> HTMLResponse:
+async def started(request: Request, dag_id: str, run_id: str) -> Response:
     """The way to a run that was started."""
     if dag_id not in FORMS:
         raise HTTPException(404, f"The pages lead to no form of a DAG {dag_id!r}.")
@@ -319,7 +334,7 @@ async def started(request: Request, dag_id: str, run_id: str) -> HTMLResponse:
 
 async def _form(
     request: Request, dag_id: str, values: dict[str, Any], user: Any, problem: str | None = None
-) -> HTMLResponse:
+) -> Response:
     if dag_id not in FORMS:
         raise HTTPException(404, f"The pages lead to no form of a DAG {dag_id!r}.")
     try:

@@ -20,9 +20,11 @@ INSPECTOR = "warehouse_inspector"
 
 #: Seconds after which a page is answered without what the warehouse has not answered.
 PATIENCE = 0.8
+#: Seconds after which a reader who has nothing else to look at is told so, while the warehouse answers others.
+BUSY_PATIENCE = 5.0
 #: Seconds after which the warehouse gives up a statement; what comes after `PATIENCE` is there for the next reader.
 STATEMENT_TIMEOUT = 2.0
-#: Seconds for which a result is shown again without asking.
+#: Seconds for which a result is shown again without asking; of marts, without asking for a new publication.
 FRESH_FOR = 10.0
 #: Seconds after a failed connection in which none is tried.
 RETRY_AFTER = 3.0
@@ -30,9 +32,10 @@ RETRY_AFTER = 3.0
 CONNECTIONS = 4
 #: Rows that one query may bring, and that a page shows of them; a CSV has all that the query brought.
 ROW_CAP = 5_000
-PAGE_ROWS = 200
-#: Rows that all kept results may hold together, a process.
-KEPT_ROWS = 100_000
+PAGE_ROWS = 100
+#: Rows that all kept results may hold together, and compressed bytes of all kept pages and files, a process.
+KEPT_ROWS = 50_000
+KEPT_BYTES = 16_000_000
 
 
 def base_path() -> str:

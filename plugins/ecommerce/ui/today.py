@@ -147,7 +147,6 @@ class Today:
     kpis: Sequence[Kpi]
     notes: Sequence[Note]
     checks: Mapping[str, int]
-    parts: Sequence[Rows]
     gaps: Sequence[str]
 
 
@@ -195,14 +194,39 @@ _CONVERSION_MEASURE = _Measure(
 )  # fmt: skip
 
 
-async def today(reader: Warehouse, inspector: Warehouse, *, now: datetime | None = None) -> Today:
+@dataclass(frozen=True)
+class Reading:
     """
-    The page as it is now.
+    What the page is made of.
+
+    :param gaps: why something of it could not be read
+    """
+
+    sales: Rows
+    conversion: Rows
+    closing: Rows
+    by_day: Rows
+    published: Rows
+    loads: Rows
+    attention: Rows
+    checks: Rows
+    failed: Rows
+    gaps: Sequence[str]
+
+    @property
+    def parts(self) -> Sequence[Rows]:
+        """All rows of it."""
+        return [part for part in vars(self).values() if isinstance(part, Rows)]
+
+
+async def read(reader: Warehouse, inspector: Warehouse) -> Reading:
+    """
+    Read what the page is made of.
 
     :raises WarehouseAway: the marts cannot be read; what only `inspector` knows may be missing, and is named in `gaps`
     """
-    now = now or datetime.now(UTC)
     gaps: list[str] = []
+    nothing = Rows([], datetime.now(UTC))
 
     async def optional(rows: Any) -> Rows:
         try:
@@ -210,7 +234,7 @@ async def today(reader: Warehouse, inspector: Warehouse, *, now: datetime | None
         except WarehouseAway as error:
             if str(error) not in gaps:
                 gaps.append(str(error))
-            return Rows([], now)
+            return nothing
 
     sales, conversion, closing, by_day, published, loads = await asyncio.gather(
         reader.rows(_SALES),
@@ -220,23 +244,32 @@ async def today(reader: Warehouse, inspector: Warehouse, *, now: datetime | None
         optional(inspector.rows(_PUBLISHED)),
         optional(inspector.rows(_LOADS)),
     )
-    if not sales.rows:
-        return Today(None, "", None, None, (), (), {}, (sales,), gaps)
-    as_of: date = sales.rows[-1]["day"]
-    last = published.rows[0] if published.rows else None
-    attention, checks, failed = await asyncio.gather(
-        reader.rows(_ATTENTION, as_of=as_of),
-        optional(inspector.rows(CHECKS_OF_RUN, run_id=last["run_id"] if last else "")),
-        optional(inspector.rows(_FAILED_SINCE, published_at=last["published_at"] if last else _LONG_AGO)),
-    )
-    by_date = {row["day"]: row for row in sales.rows}
-    funnel = {row["day"]: row for row in conversion.rows}
-    subscriptions = _carried(by_day.rows, as_of)
-    if closing.rows:
+    attention = checks = failed = nothing
+    if sales.rows:
+        last = published.rows[0] if published.rows else None
+        attention, checks, failed = await asyncio.gather(
+            reader.rows(_ATTENTION, as_of=sales.rows[-1]["day"]),
+            optional(inspector.rows(CHECKS_OF_RUN, run_id=last["run_id"] if last else "")),
+            optional(inspector.rows(_FAILED_SINCE, published_at=last["published_at"] if last else _LONG_AGO)),
+        )
+    return Reading(sales, conversion, closing, by_day, published, loads, attention, checks, failed, gaps)
+
+
+def shown_at(now: datetime, reading: Reading) -> Today:
+    """The page as it is at a moment, made of what was read."""
+    if not reading.sales.rows:
+        return Today(None, "", None, None, (), (), {}, reading.gaps)
+    as_of: date = reading.sales.rows[-1]["day"]
+    last = reading.published.rows[0] if reading.published.rows else None
+    checks = reading.checks.rows
+    by_date = {row["day"]: row for row in reading.sales.rows}
+    funnel = {row["day"]: row for row in reading.conversion.rows}
+    subscriptions = _carried(reading.by_day.rows, as_of)
+    if reading.closing.rows:
         # What was published is what is shown; what is computed by day only tells the change.
-        subscriptions[as_of] = closing.rows[0]
+        subscriptions[as_of] = reading.closing.rows[0]
     kpis = [
-        _kpi(measure, rows, as_of, checks.rows, last, now)
+        _kpi(measure, rows, as_of, checks, last, now)
         for measures, rows in (
             (_SALES_MEASURES, by_date),
             (_SUBSCRIPTION_MEASURES, subscriptions),
@@ -244,17 +277,16 @@ async def today(reader: Warehouse, inspector: Warehouse, *, now: datetime | None
         )
         for measure in measures
     ]
-    counted = {status: sum(row["status"] == status for row in checks.rows) for status in ("pass", "warn", "fail")}
+    loads = reading.loads.rows[0] if reading.loads.rows else None
     return Today(
         as_of=as_of,
         behind=_behind(as_of, now),
         published_at=last["published_at"] if last else None,
         run_id=last["run_id"] if last else None,
         kpis=kpis,
-        notes=_notes(attention.rows[0], failed.rows, checks.rows, loads.rows[0] if loads.rows else None),
-        checks=counted,
-        parts=(sales, conversion, closing, by_day, published, loads, attention, checks, failed),
-        gaps=gaps,
+        notes=_notes(reading.attention.rows[0], reading.failed.rows, checks, loads),
+        checks={status: sum(row["status"] == status for row in checks) for status in ("pass", "warn", "fail")},
+        gaps=reading.gaps,
     )
 
 

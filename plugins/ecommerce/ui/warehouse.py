@@ -1,26 +1,28 @@
 """
-Reading the warehouse for the pages: read-only, bounded in rows and in time, and never waited for longer than a second.
+Reading the warehouse for the pages: read-only, bounded in rows and in time, and asked as seldom as can be.
 
 All of it runs in the API server's event loop: a warehouse that does not answer holds a few connections, and none of the
-threads in which Airflow answers everyone else.
+threads in which Airflow answers everyone else. What marts answered holds until another publication is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from ecommerce.ui.settings import (
+    BUSY_PATIENCE,
     CONNECTIONS,
     FRESH_FOR,
     KEPT_ROWS,
@@ -31,13 +33,27 @@ from ecommerce.ui.settings import (
 )
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
-#: Of the session: it cannot write, cannot wait for long, and speaks of UTC.
+#: Of the session: it cannot write, cannot wait for long, and speaks of UTC. One query takes one processor, so that a
+#: page leaves the others to a run, and compiles nothing, which takes longer than a page may.
 _SESSION = (
     "-c default_transaction_read_only=on -c timezone=UTC -c datestyle=ISO -c search_path=pg_catalog"
     f" -c statement_timeout={int(STATEMENT_TIMEOUT * 1000)} -c lock_timeout=500"
-    " -c idle_in_transaction_session_timeout=5000"
+    " -c idle_in_transaction_session_timeout=5000 -c max_parallel_workers_per_gather=0 -c jit=off"
 )
+
+#: The last publication, by the last one of each mart: a history of years has many, and the view's index leads to these.
+_PUBLICATION = """
+    select max(last.publication_id) as publication_id, max(last.published_at) as published_at
+    from pg_class as mart
+    cross join lateral (
+        select publication_id, published_at
+        from marts.published
+        where published.mart = mart.relname::text collate "default"
+        limit 1
+    ) as last
+    where mart.relnamespace = 'marts'::regnamespace and mart.relkind = 'r'"""
 
 #: Seconds to connect, and milliseconds to take what was sent.
 _LINE = {"connect_timeout": 2, "tcp_user_timeout": 3000}
@@ -55,12 +71,21 @@ class Rows:
     :param read_at: when the warehouse gave it
     :param is_cut: there were more rows than the cap
     :param problem: why this is what was read earlier, and not what is there now; None where it is current
+    :param reading: a number of its own for each time that something was read
     """
 
     rows: list[Row]
     read_at: datetime
     is_cut: bool = False
     problem: str | None = None
+    reading: int = field(default_factory=itertools.count().__next__)
+    _made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def made(self, name: Any, make: Callable[[list[Row]], T]) -> T:
+        """What is made of the rows, a table or a chart: made once, and kept as long as they are."""
+        if name not in self._made:
+            self._made[name] = make(self.rows)
+        return self._made[name]
 
 
 def connection_arguments(conn_id: str) -> dict[str, Any]:
@@ -103,6 +128,8 @@ class Connections:
         self._idle: list[AsyncConnection[Row]] = []
         self._away_until = 0.0
         self._away_because = ""
+        #: When the warehouse last answered anything (`time.monotonic`).
+        self.answered_at = 0.0
 
     async def fetch(self, query: str, parameters: Mapping[str, Any]) -> list[Row]:
         """
@@ -137,6 +164,7 @@ class Connections:
         try:
             cursor = await connection.execute(query.encode(), parameters)
             rows = await cursor.fetchall()
+            self.answered_at = time.monotonic()
         except psycopg.errors.QueryCanceled as error:
             self._idle.append(connection)
             raise WarehouseAway(f"the warehouse did not answer within {STATEMENT_TIMEOUT:g} s") from error
@@ -156,17 +184,34 @@ class Connections:
         return rows
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """Rows, with the publication that they are of where they are of one, and when they were asked for."""
+
+    rows: Rows
+    publication: Row | None
+    asked_at: float
+
+
 class Warehouse:
     """
     What pages ask: the rows of a query, from the warehouse or as they last were.
 
-    Two readers who ask the same at once are one question, and a question is not repeated within `FRESH_FOR` seconds.
+    Readers who ask the same at once are one question. What was answered is not asked again within `FRESH_FOR` seconds,
+    and of marts, which only a publication changes, not before there is another.
+
+    :param is_of_marts: every query reads marts and nothing else
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, *, is_of_marts: bool = False) -> None:
         self._connections = connections
-        self._kept: OrderedDict[tuple[Any, ...], tuple[float, Rows]] = OrderedDict()
-        self._asked: dict[tuple[Any, ...], asyncio.Task[Rows]] = {}
+        self._is_of_marts = is_of_marts
+        self._kept: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
+        self._kept_rows = 0
+        self._asked: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+        self._publication: Row | None = None
+        self._publication_holds_until = 0.0
+        self._silent_at = 0.0
 
     async def rows(self, query: str, /, cap: int = ROW_CAP, **parameters: Any) -> Rows:
         """
@@ -175,42 +220,91 @@ class Warehouse:
         :raises WarehouseAway: it is not answered now, and never was
         """
         key = (query, cap, *sorted((name, repr(value)) for name, value in parameters.items()))
-        asked_at, kept = self._kept.get(key, (0.0, None))
-        if kept is not None and time.monotonic() - asked_at < FRESH_FOR:
-            return kept
-        task = self._asked.get(key)
-        if task is None:
-            task = self._asked[key] = asyncio.create_task(self._ask(key, query, cap, parameters))
-            task.add_done_callback(lambda done: self._answered(key, done))
-        await asyncio.wait({task}, timeout=PATIENCE)
-        problem: str
-        if not task.done():
-            problem = f"the warehouse did not answer within {PATIENCE:g} s"
-        elif (error := task.exception()) is None:
+        kept = self._kept.get(key)
+        if kept is not None and self._holds(kept):
+            self._kept.move_to_end(key)
+            return kept.rows
+        task = self._once(key, lambda: self._read(key, query, cap, parameters))
+        problem = await self._wait(task, has_kept=kept is not None)
+        if problem is None:
             return task.result()
-        elif isinstance(error, WarehouseAway):
-            problem = str(error)
-        else:
-            raise error
         if kept is not None:
-            return replace(kept, problem=problem)
+            return replace(kept.rows, problem=problem)
         raise WarehouseAway(problem)
 
     async def close(self) -> None:
         """Let the connections go."""
         await self._connections.close()
 
-    async def _ask(self, key: tuple[Any, ...], query: str, cap: int, parameters: Mapping[str, Any]) -> Rows:
+    async def _wait(self, task: asyncio.Task[Rows], *, has_kept: bool) -> str | None:
+        """
+        Wait for an answer: None, or why there is none.
+
+        A warehouse that answers others is busy and not away: who has nothing else to show waits on. One that has not
+        said a word to the last who waited is not waited for again by those who have.
+        """
+        started = time.monotonic()
+        is_silent = self._connections.answered_at < self._silent_at
+        await asyncio.wait({task}, timeout=0 if has_kept and is_silent else PATIENCE)
+        while not task.done():
+            now = time.monotonic()
+            if self._connections.answered_at < now - 2 * PATIENCE:
+                self._silent_at = now
+            elif not has_kept and now - started < BUSY_PATIENCE:
+                await asyncio.wait({task}, timeout=PATIENCE)
+                continue
+            return f"the warehouse did not answer within {PATIENCE if has_kept else now - started:.1f} s"
+        error = task.exception()
+        if error is None or isinstance(error, WarehouseAway):
+            return str(error) if error else None
+        raise error
+
+    def _once(self, key: tuple[Any, ...], ask: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """The question, as it is being asked already or from now on."""
+        task = self._asked.get(key)
+        if task is None:
+            task = self._asked[key] = asyncio.create_task(ask())
+            task.add_done_callback(lambda done: self._answered(key, done))
+        return task
+
+    async def _read(self, key: tuple[Any, ...], query: str, cap: int, parameters: Mapping[str, Any]) -> Rows:
+        publication = await self._published() if self._is_of_marts else None
+        kept = self._kept.get(key)
+        if kept is not None and self._holds(kept):
+            return kept.rows
         limited = f"select * from (\n{query}\n) as shown limit %(row_cap)s"
+        asked_at = time.monotonic()
         rows = await self._connections.fetch(limited, {**parameters, "row_cap": cap + 1})
         result = Rows(rows[:cap], datetime.now(UTC), is_cut=len(rows) > cap)
-        self._kept[key] = (time.monotonic(), result)
-        self._kept.move_to_end(key)
-        while sum(len(kept.rows) + 1 for _, kept in self._kept.values()) > KEPT_ROWS and len(self._kept) > 1:
-            self._kept.popitem(last=False)
+        self._keep(key, _Kept(result, publication, asked_at))
         return result
 
-    def _answered(self, key: tuple[Any, ...], task: asyncio.Task[Rows]) -> None:
+    async def _published(self) -> Row | None:
+        """The last publication; None where that cannot be told, as before a first run has made its view."""
+        if time.monotonic() >= self._publication_holds_until:
+            with contextlib.suppress(WarehouseAway):
+                await self._once((_PUBLICATION,), self._read_publication)
+        return self._publication if time.monotonic() < self._publication_holds_until else None
+
+    async def _read_publication(self) -> None:
+        asked_at = time.monotonic()
+        self._publication = (await self._connections.fetch(_PUBLICATION, {}))[0]
+        self._publication_holds_until = asked_at + FRESH_FOR
+
+    def _holds(self, kept: _Kept) -> bool:
+        if kept.publication is None:
+            return time.monotonic() - kept.asked_at < FRESH_FOR
+        return time.monotonic() < self._publication_holds_until and kept.publication == self._publication
+
+    def _keep(self, key: tuple[Any, ...], kept: _Kept) -> None:
+        before = self._kept.pop(key, None)
+        self._kept_rows += len(kept.rows.rows) + 1 - (len(before.rows.rows) + 1 if before else 0)
+        self._kept[key] = kept
+        while self._kept_rows > KEPT_ROWS and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_rows -= len(dropped.rows.rows) + 1
+
+    def _answered(self, key: tuple[Any, ...], task: asyncio.Task[Any]) -> None:
         self._asked.pop(key, None)
         if not task.cancelled():
             # Looked at, so that a failure whose readers have all left is not reported as one that nobody handled.

@@ -1,7 +1,10 @@
 """What the pages say of a warehouse whose figures are known, to whom they say it, and what they do when it is away."""
 
 import asyncio
+import base64
 import csv
+import gzip
+import hashlib
 import io
 import json
 import re
@@ -9,6 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,15 +24,17 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from psycopg.rows import dict_row
 
 from ecommerce.ui import settings, status
 from ecommerce.ui.access import may_read, refuse_other_sites
-from ecommerce.ui.app import SECURITY_HEADERS, create_app
+from ecommerce.ui.app import SECURITY_HEADERS, WITH_CHARTS, create_app
 from ecommerce.ui.drill import DRILLS
 from ecommerce.ui.figures import way_to
 from ecommerce.ui.pages import PAGES
 from ecommerce.ui.today import year_before
-from ecommerce.ui.warehouse import Connections, Warehouse, WarehouseAway
+from ecommerce.ui.warehouse import Connections, Rows, Warehouse, WarehouseAway
+from ecommerce.ui.written import KeptPages
 from tests.integration.ui.conftest import AS_OF, FORMULA_NAME, HOSTILE_NAME, YEAR_BEFORE, client_of
 
 BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
@@ -35,7 +42,7 @@ BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
 #: A value for each part of an address.
 PARTS = {
     "digest": "latest", "name": "pages.css", "figure": "trend", "mart": "daily_revenue", "fact": "fact_sales",
-    "batch_id": "1", "dag_id": "ecommerce_warehouse",
+    "batch_id": "1", "dag_id": "ecommerce_warehouse", "path": "nothing",
 }  # fmt: skip
 
 
@@ -48,12 +55,15 @@ def client(filled: Callable[[str], str], tokens: dict[str, str]) -> Iterator[Tes
         yield client
 
 
-def routes(app: FastAPI) -> list[tuple[str, str]]:
-    """Every method and address of the application; what is no route of FastAPI's own would be asked for no user."""
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def routes(app: FastAPI) -> list[str]:
+    """Every address of the application; what is no route of FastAPI's own would be asked for no user."""
     found = []
     for route in app.routes:
         assert isinstance(route, APIRoute), f"{route} is not protected by the application's dependencies"
-        found += [(method, route.path.format(**PARTS)) for method in route.methods]
+        found.append(route.path_format.format(**PARTS))
     assert len(found) > 15
     return found
 
@@ -61,25 +71,25 @@ def routes(app: FastAPI) -> list[tuple[str, str]]:
 # -- who may -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_route_asks_for_a_user_who_may_see_the_dag(tokens: dict[str, str]) -> None:
+def test_every_address_asks_for_a_user_who_may_see_the_dag(tokens: dict[str, str]) -> None:
     app = create_app()
+    known = [*routes(app), "/static/x/plotly.min.js"]
+    unknown = [
+        "/nothing", "/today/", "/today/more", "/static", "/static/", "/static/pages.css", "/static/x/nothing.js",
+        "/static/x/../pages.css", "/openapi.json", "/docs", "/redoc", "/revenue/trend", "/models/a/b", "/%2e%2e/x",
+    ]  # fmt: skip
     with TestClient(app, follow_redirects=False) as client:
-        for method, path in [*routes(app), ("HEAD", "/today"), ("GET", "/static/x/plotly.min.js")]:
-            anonymous = client.request(method, path)
-            assert anonymous.status_code in (401, 405), (method, path)
-            assert client.request(method, path, headers=bearer(tokens["nobody"])).status_code in (403, 405), (
-                method,
-                path,
-            )
-            assert client.request(method, path, headers=bearer("not.a.token")).status_code in (401, 403, 405), (
-                method,
-                path,
-            )
-            if method == "GET":
-                assert anonymous.status_code == 401, path
-        for own in ("/openapi.json", "/docs", "/redoc", "/static/pages.css"):
-            assert client.get(own).status_code == 404
-        assert "Log in" in client.get("/today").text
+        for path in [*known, *unknown]:
+            for method in METHODS:
+                answers = [
+                    client.request(method, path, headers=headers)
+                    for headers in ({}, bearer(tokens["nobody"]), bearer("not.a.token"))
+                ]
+                assert [answer.status_code for answer in answers] == [401, 403, 403], (method, path)
+        for path in unknown:
+            assert client.get(path, headers=bearer(tokens["viewer"])).status_code == 404, path
+        for path in ("/today", "/nothing"):
+            assert "Log in" in client.get(path).text
 
 
 def test_every_route_depends_on_the_users_right_by_itself() -> None:
@@ -87,7 +97,7 @@ def test_every_route_depends_on_the_users_right_by_itself() -> None:
         assert isinstance(route, APIRoute)
         calls = [dependency.call for dependency in route.dependant.dependencies]
         assert may_read in calls, route.path
-        if route.methods - {"GET", "HEAD"}:
+        if route.methods - {"GET", "HEAD"} and route.path != "/{path:path}":
             assert refuse_other_sites in calls, route.path
             assert route.methods == {"POST"}, route.path
 
@@ -137,10 +147,22 @@ def test_every_answer_forbids_inline_script_and_other_sites(client: TestClient) 
         answer = client.get(path)
         for name, value in SECURITY_HEADERS.items():
             assert answer.headers[name] == value, path
-    policy = SECURITY_HEADERS["Content-Security-Policy"]
-    assert "script-src 'self';" in policy
-    assert "default-src 'none'" in policy
-    assert "frame-ancestors 'self'" in policy
+    for policy in (SECURITY_HEADERS["Content-Security-Policy"], WITH_CHARTS["Content-Security-Policy"]):
+        assert "script-src 'self';" in policy
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+    # A style of one's own is for charts alone, and there for attributes alone.
+    assert "unsafe-inline" not in SECURITY_HEADERS["Content-Security-Policy"]
+    assert client.get("/revenue").headers["Content-Security-Policy"] == WITH_CHARTS["Content-Security-Policy"]
+    assert WITH_CHARTS["Content-Security-Policy"].count("'unsafe-inline'") == 1
+    assert "style-src-attr 'unsafe-inline'" in WITH_CHARTS["Content-Security-Policy"]
+    with client_of(None) as nobody:
+        login = nobody.get("/today")
+        style = re.search(r"<style>(.*?)</style>", login.text)
+        assert style is not None
+        digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in login.headers["Content-Security-Policy"]
+        assert "style=" not in login.text
 
 
 class Attributes(HTMLParser):
@@ -530,26 +552,202 @@ def test_a_statement_ends_in_the_server_too(filled: object, monkeypatch: pytest.
     assert time.monotonic() - started < settings.STATEMENT_TIMEOUT + 2
 
 
-def test_many_who_ask_the_same_ask_once(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the warehouse is asked, in that order."""
+    found: list[str] = []
     original = Connections.fetch
 
     async def counted(self: Connections, query: str, parameters: Any) -> Any:
-        asked.append(query)
+        found.append(query)
         return await original(self, query, parameters)
 
     monkeypatch.setattr(Connections, "fetch", counted)
+    return found
 
+
+ANY_MART = "select count(*) as n from marts.daily_revenue"
+
+
+def test_many_who_ask_the_same_ask_once(filled: object, asked: list[str]) -> None:
     async def crowd() -> set[int]:
         warehouse = Warehouse(Connections("warehouse_reader"))
-        found = await asyncio.gather(
-            *(warehouse.rows("select count(*) as n from marts.daily_revenue") for _ in range(50))
-        )
+        found = await asyncio.gather(*(warehouse.rows(ANY_MART) for _ in range(50)))
         await warehouse.close()
         return {rows.rows[0]["n"] for rows in found}
 
     assert len(asyncio.run(crowd())) == 1
     assert len(asked) == 1
+
+
+@contextmanager
+def another_publication(owner: psycopg.Connection) -> Iterator[None]:
+    owner.execute(
+        "insert into ops.publication"
+        " (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at)"
+        " values (nextval('ops.publication_id_seq'), 'another', 'customer_segments', 0, 0, 0, now())"
+    )
+    yield
+    owner.execute("delete from ops.publication where run_id = 'another'")
+
+
+def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
+    filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0.3)
+
+    async def ask(owner: psycopg.Connection) -> list[Rows]:
+        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        found = [await warehouse.rows(ANY_MART)]
+        for _ in range(2):
+            await asyncio.sleep(0.4)
+            found.append(await warehouse.rows(ANY_MART))
+        with another_publication(owner):
+            found.append(await warehouse.rows(ANY_MART))  # not looked for yet
+            await asyncio.sleep(0.4)
+            found.append(await warehouse.rows(ANY_MART))
+        await warehouse.close()
+        return found
+
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        found = asyncio.run(ask(owner))
+    assert [rows.reading for rows in found] == [found[0].reading] * 4 + [found[4].reading]
+    assert found[4].reading != found[0].reading
+    assert [query for query in asked if ANY_MART in query] == [asked[1], asked[1]]
+
+
+def test_without_its_publications_a_mart_is_asked_every_few_seconds(
+    filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0.3)
+    monkeypatch.setattr("ecommerce.ui.warehouse._PUBLICATION", "select 1 from marts.not_there_before_a_first_run")
+
+    async def ask() -> None:
+        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        await warehouse.rows(ANY_MART)
+        await warehouse.rows(ANY_MART)
+        await asyncio.sleep(0.4)
+        await warehouse.rows(ANY_MART)
+        await warehouse.close()
+
+    asyncio.run(ask())
+    assert len([query for query in asked if ANY_MART in query]) == 2
+
+
+def test_a_busy_warehouse_is_waited_for_by_those_who_have_nothing_else(
+    filled: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.PATIENCE", 0.2)
+
+    async def crowd() -> list[Rows]:
+        warehouse = Warehouse(Connections("warehouse_reader", size=1))
+        questions = [warehouse.rows(f"select {n} as n, pg_sleep(0.15)") for n in range(8)]
+        found = await asyncio.gather(*questions)
+        await warehouse.close()
+        return found
+
+    assert [rows.rows[0]["n"] for rows in asyncio.run(crowd())] == list(range(8))
+
+
+def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_show(
+    filled: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.PATIENCE", 0.3)
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0)
+
+    async def ask() -> list[tuple[bool, float]]:
+        warehouse = Warehouse(Connections("warehouse_reader", size=1))
+        await warehouse.rows(ANY_MART)
+        await asyncio.sleep(0.5)
+        # The only connection says nothing.
+        silence = asyncio.create_task(warehouse.rows("select pg_sleep(1.5)"))
+        await asyncio.sleep(0)
+        found = []
+        for pause in (0, 0, 1.5):
+            await asyncio.sleep(pause)
+            started = time.monotonic()
+            rows = await warehouse.rows(ANY_MART)
+            found.append((rows.problem is not None, time.monotonic() - started))
+        await asyncio.gather(silence, return_exceptions=True)
+        await warehouse.close()
+        return found
+
+    (first, waited), (second, waited_again), (third, _) = asyncio.run(ask())
+    assert (first, second, third) == (True, True, False)
+    assert waited_again < 0.1 < waited < 0.5
+
+
+def test_a_page_is_written_once_and_a_browser_that_has_it_is_told_so(
+    filled: object, tokens: dict[str, str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client_of(tokens["viewer"]) as client:
+        first = client.get("/revenue")
+        asked_for_page = len(asked)
+        known = {"If-None-Match": first.headers["ETag"]}
+        written = []
+        monkeypatch.setattr("ecommerce.ui.rendering.page_of", lambda *parts, **values: written.append(parts))
+        assert client.get("/revenue").text == first.text
+        assert client.get("/revenue", headers={"Accept-Encoding": "identity"}).text == first.text
+        again = client.get("/revenue", headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert first.headers["Cache-Control"] == "private, no-cache"
+        # The file is of the rows that the page has read.
+        assert client.get("/revenue/categories.csv").status_code == 200
+        assert (written, len(asked)) == ([], asked_for_page)
+        # Who may no longer see it is told that first.
+        assert client.get("/revenue", headers={**known, "Authorization": "Bearer not.a.token"}).status_code == 403
+
+
+def test_a_kept_page_holds_while_its_rows_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecommerce.ui.written.KEPT_BYTES", 100)
+    pages, read_at = KeptPages(), datetime.now(UTC)
+    rows, newer = Rows([], read_at), Rows([], read_at)
+
+    def written(key: str, part: Rows, text: str) -> str:
+        return gzip.decompress(pages.of(key, [part], lambda: text, "text/plain").compressed).decode()
+
+    assert written("a", rows, "one") == "one"
+    assert written("a", rows, "two") == "one"
+    assert written("a", newer, "two") == "two"
+    # What is stale says so, whatever was kept, and is not kept itself.
+    assert written("a", replace(newer, problem="away"), "stale") == "stale"
+    assert written("a", newer, "three") == "two"
+    # Those that were not asked for longest give way.
+    for key in "bcde":
+        written(key, rows, key)
+    assert written("e", rows, "again") == "e"
+    assert written("a", newer, "three") == "three"
+
+
+def test_orders_to_review_begin_with_the_urgent_ones_and_go_on_with_the_others(
+    filled: Callable[[str], str],
+) -> None:
+    figure = PAGES["operations"].figure("reviews")
+    assert figure is not None
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        owner.execute(
+            "insert into marts.order_for_reviews select 'M' || n, customer_id, customer_name, order_date, 1000 + n,"
+            " discount_percent, shipping_percent, is_high_discount, is_high_shipping, 'Medium'"
+            " from marts.order_for_reviews cross join generate_series(1, 3) as n where order_id = 'O-2024-03-01-0'"
+        )
+        try:
+            with psycopg.connect(filled("reader"), row_factory=dict_row) as reader:
+                for cap in (1, 2, 4, 100):
+                    given = {"first": date(2024, 1, 1), "last": date.fromisoformat(AS_OF), "row_cap": cap}
+                    found = reader.execute(f"select * from ({figure.query}) as shown limit {cap}".encode(), given)
+                    expected = reader.execute(
+                        "select order_id from marts.order_for_reviews where order_date between %s and %s"
+                        " order by review_priority = 'High' desc, order_amount desc, order_id limit %s",
+                        [given["first"], given["last"], cap],
+                    )
+                    ids = [row["order_id"] for row in found]
+                    assert ids == [row["order_id"] for row in expected]
+                assert ids[2:5] == ["M3", "M2", "M1"]
+                # How many there are is known by the chart, since the page reads no more than it shows.
+                drawn = reader.execute(str(figure.chart).encode(), given).fetchall()
+                assert {row["table_rows"] for row in drawn} == {len(ids)}
+        finally:
+            owner.execute("delete from marts.order_for_reviews where order_id in ('M1', 'M2', 'M3')")
 
 
 # -- other tools ------------------------------------------------------------------------------------------------------

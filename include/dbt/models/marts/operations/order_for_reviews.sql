@@ -5,7 +5,7 @@
     materialized='incremental',
     unique_key='order_id',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'order_date'},
-    indexes=[{'columns': ['order_date']}, {'columns': ['customer_id']}],
+    indexes=[{'columns': ['order_date', 'review_priority']}, {'columns': ['customer_id']}],
 ) }}
 
 with orders as (
