@@ -35,6 +35,7 @@ from ecommerce.ui.pages import PAGES
 from ecommerce.ui.today import year_before
 from ecommerce.ui.warehouse import Connections, Rows, Warehouse, WarehouseAway
 from ecommerce.ui.written import KeptPages
+from include.demo import airflow_services
 from tests.integration.ui.conftest import AS_OF, FORMULA_NAME, HOSTILE_NAME, YEAR_BEFORE, client_of
 
 BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
@@ -424,6 +425,7 @@ def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load
 
 
 def test_the_dbt_docs_have_every_model_with_its_owner_tests_and_lineage(client: TestClient) -> None:
+    airflow_services.build_manifest()
     every = client.get("/models").text
     for mart in DRILLS:
         assert f'href="/models/{mart}"' in every
