@@ -54,6 +54,8 @@ class PostgresReader:
         self.source = source
         self._window = window
         self._found: Mapping[str, FoundType] = {}
+        #: Place → column whose bytes the source has never looked at.
+        self._unchecked: Mapping[int, Column] = {}
         self._connection: psycopg.Connection | None = None
 
     @property
@@ -68,6 +70,10 @@ class PostgresReader:
             connection.execute("set transaction isolation level repeatable read, read only")
             self._connection = connection
             self._found = self._shape()
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                self._unchecked = {
+                    n: column for n, column in enumerate(self.source.columns) if column.kind is Kind.TEXT
+                }
             try:
                 yield
             finally:
@@ -181,13 +187,6 @@ class PostgresReader:
                 passes(self.source, {name: kind.name for name, kind in self._found.items()}),
             ]
         )
-
-    @property
-    def _unchecked(self) -> Mapping[int, Column]:
-        """Place → column whose bytes the source has never looked at."""
-        if self._at_source.info.parameter_status("server_encoding") != "SQL_ASCII":
-            return {}
-        return {place: column for place, column in enumerate(self.source.columns) if column.kind is Kind.TEXT}
 
     def _not_utf8(self) -> sql.Composed:
         reasons = [
