@@ -596,17 +596,17 @@ def another_publication(owner: psycopg.Connection) -> Iterator[None]:
 def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
     filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0.3)
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 1.0)
 
     async def ask(owner: psycopg.Connection) -> list[Rows]:
         warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
         found = [await warehouse.rows(ANY_MART)]
         for _ in range(2):
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1.1)
             found.append(await warehouse.rows(ANY_MART))
         with another_publication(owner):
             found.append(await warehouse.rows(ANY_MART))  # not looked for yet
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1.1)
             found.append(await warehouse.rows(ANY_MART))
         await warehouse.close()
         return found
@@ -621,14 +621,14 @@ def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
 def test_without_its_publications_a_mart_is_asked_every_few_seconds(
     filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0.3)
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 1.0)
     monkeypatch.setattr("ecommerce.ui.warehouse._PUBLICATION", "select 1 from marts.not_there_before_a_first_run")
 
     async def ask() -> None:
         warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
         await warehouse.rows(ANY_MART)
         await warehouse.rows(ANY_MART)
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.1)
         await warehouse.rows(ANY_MART)
         await warehouse.close()
 
