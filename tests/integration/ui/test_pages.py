@@ -660,7 +660,7 @@ def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_sh
     async def ask() -> list[tuple[bool, float]]:
         warehouse = Warehouse(Connections("warehouse_reader", size=1))
         await warehouse.rows(ANY_MART)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         # The only connection says nothing.
         silence = asyncio.create_task(warehouse.rows("select pg_sleep(3)"))
         await asyncio.sleep(0)
