@@ -31,12 +31,10 @@ from urllib.parse import quote
 import httpx
 import psycopg
 
-from benchmarks.main_job import _correct_an_order, _seconds
+from benchmarks.main_job import run_over
 from ecommerce.ui.pages import CATEGORIES, PAGES
 from ecommerce.ui.settings import FRESH_FOR, PAGE_ROWS
 from include.demo import stack
-from include.demo.airflow_api import AirflowApi
-from include.demo.runs import trigger
 from include.demo.state import State
 
 #: Seconds between two pages of a reader: as long as people look at one, or less.
@@ -186,14 +184,14 @@ async def _under_load(
     alone: list[float] = []
     accompanied: list[float] = []
     seen = Seen()
-    await asyncio.to_thread(_run, state, api, day)  # not counted: what is cold gets warm
+    await asyncio.to_thread(run_over, state, api, day)  # not counted: what is cold gets warm
     async with _client(state) as client:
         for n in range(runs):
-            alone.append(await asyncio.to_thread(_run, state, api, day))
+            alone.append((await asyncio.to_thread(run_over, state, api, day))[1])
             done = asyncio.Event()
             crowd = [asyncio.create_task(_read(client, as_they_come, chosen, done, seen)) for _ in range(readers)]
             await asyncio.sleep(5)
-            accompanied.append(await asyncio.to_thread(_run, state, api, day))
+            accompanied.append((await asyncio.to_thread(run_over, state, api, day))[1])
             done.set()
             await asyncio.gather(*crowd)
             print(f"run {n + 1}: {alone[-1]:.1f} s alone, {accompanied[-1]:.1f} s with {readers} readers", flush=True)
@@ -240,15 +238,6 @@ async def _read(
             seen.problems.append(f"{address}: {error!r}")
         took.append((time.monotonic() - started) * 1000)
         await asyncio.sleep(random.uniform(*THINKING))
-
-
-def _run(state: State, api: AirflowApi, day: date) -> float:
-    """Seconds of one daily run, by Airflow's own times."""
-    _correct_an_order(state, day)
-    run_id = trigger(api, stack.WAREHOUSE_DAG, {"start_date": str(day), "end_date": str(day)})
-    while api.run(stack.WAREHOUSE_DAG, run_id)["state"] not in ("success", "failed"):
-        time.sleep(0.5)
-    return _seconds(state, run_id)
 
 
 def _print_plans(state: State, first: date, last: date) -> None:

@@ -45,12 +45,13 @@ class Broker:
         # The signal stops one thread after the other; until the last, it may still answer.
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
-    def heal(self) -> None:
-        """It answers again, whatever was done to it; one that was killed needs a moment to read what it held."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
-        else:
+    def heal(self) -> bool:
+        """It answers again; whether it had been killed: then it needs a moment to read what it held."""
+        if was_killed := self._process.poll() is not None:
             self.start()
+        else:
+            self._process.send_signal(signal.SIGCONT)
+        return was_killed
 
     def wait_until_saved(self, since: float) -> None:
         """Wait until what it was given before that time is on its disk: it writes what changed, once a second."""

@@ -122,8 +122,8 @@ class _History:
             self.stage.warehouse.heal()
             self.stage.shop.heal()
             self.place.weather.faults.clear()
-            self.stage.broker.heal()
-            self.place.wait_for_messages()
+            if self.stage.broker.heal():
+                self.place.wait_for_messages()
             yield f"  try {number}, {fault.__name__}: exit {outcome.exit_code} {outcome.error or outcome.figures}"
             no_trace_of_sessions(self.place)
             if outcome.is_success:

@@ -87,6 +87,11 @@ class Place:
         consumer.close()
 
     @property
+    def kafka_connection(self) -> str:
+        """The Airflow connection of the broker."""
+        return json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": self.bootstrap, "group.id": "tests"}})
+
+    @property
     def _kafka(self) -> dict[str, Any]:
         return {"bootstrap.servers": self.bootstrap, "log_level": 0}
 
@@ -168,9 +173,7 @@ class Place:
         variables = {
             "AIRFLOW_CONN_WAREHOUSE": _uri(self.warehouse_dsn, warehouse, extra),
             "AIRFLOW_CONN_SHOP_POSTGRES": _uri(self.shop_dsn, shop, extra),
-            "AIRFLOW_CONN_SHOP_KAFKA": json.dumps(
-                {"conn_type": "kafka", "extra": {"bootstrap.servers": self.bootstrap, "group.id": "tests"}}
-            ),
+            "AIRFLOW_CONN_SHOP_KAFKA": self.kafka_connection,
             "AIRFLOW_CONN_WEATHER_API": self.weather.url,
             "AIRFLOW_VAR_WEATHER_CITIES": json.dumps(CITIES),
             VARIABLE: fault or "",

@@ -48,8 +48,7 @@ def stage(
     """The place and its twin, which is loaded by the tests' own process."""
     Loader(twin).empty()
     monkeypatch.setitem(kafka.TOPICS, "kafka_stream", place.topic)
-    extra = {"bootstrap.servers": broker.bootstrap, "group.id": "tests"}
-    monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", place.kafka_connection)
     monkeypatch.setenv("AIRFLOW_CONN_WEATHER_API", place.weather.url)
     monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES))
     return Stage(place, twin, proxy(place.warehouse_dsn), proxy(place.shop_dsn), broker)

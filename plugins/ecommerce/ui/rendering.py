@@ -93,7 +93,6 @@ def templates() -> jinja2.Environment:
         "ago": formats.ago,
         "seconds": formats.seconds,
         "moment": lambda value: formats.moment(value, settings.shop_time_zone()),
-        "embedded": embedded,
         "spark": spark,
     }
     environment.globals |= {

@@ -43,6 +43,7 @@ SUBSCRIPTION: dict[str, str | None] = {
 }
 ROWS = {"sales_fact": ORDER, "product_category": PRODUCT, "subscription_data": SUBSCRIPTION}
 
+BOUND = "has more than 16 digits before the point"
 MONEY = "is not an amount of money (at most 16 digits)"
 DATE = "is not a date such as 2024-01-31"
 TIMESTAMP = "is not a timestamp such as 2024-01-31 23:59:59"
@@ -87,6 +88,8 @@ REFUSALS = [
     ("product_category", "cost_price", "-1", "is negative: -1"),
     ("product_category", "margin_percent", "high", "is not a number: high"),
     ("product_category", "margin_percent", "-Infinity", "is not a finite number: -Infinity"),
+    ("product_category", "margin_percent", "1e16", f"{BOUND}: 1e16"),
+    ("product_category", "margin_percent", "-1e16", f"{BOUND}: -1e16"),
     ("product_category", "stock_level", "many", "is not a whole number: many"),
     ("product_category", "discontinued", "perhaps", "is neither true nor false: perhaps"),
     ("product_category", "launch_date", "soon", f"{DATE}: soon"),
@@ -110,11 +113,18 @@ def test_a_value_that_is_refused(loader: Loader, source: str, column: str, value
     ]
 
 
+def test_an_amount_without_a_bound(loader: Loader) -> None:
+    rows = [{"date": DAY, "city": city, "precipitation": mm} for city, mm in (("Oslo", "1e16"), ("Bonn", "1e15"))]
+    assert loader.load("weather_data", DAY, rows=rows).rows_loaded == 1
+    assert loader.value("select reason from ops.quarantine") == f"precipitation {BOUND}: 1e16"
+
+
 @pytest.mark.parametrize(
     ("source", "column", "value"),
     [
         ("sales_fact", "order_amount", "0"),
         ("sales_fact", "order_amount", "9999999999999999.99"),
+        ("product_category", "margin_percent", "-9999999999999999.99"),
         ("sales_fact", "order_quantity", "0"),
         ("sales_fact", "order_quantity", None),
         ("sales_fact", "discount_applied", "0"),
