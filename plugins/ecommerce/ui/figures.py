@@ -114,6 +114,11 @@ def plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else value
 
 
+def _placed(value: Any) -> Any:
+    """A value that decides where something is drawn: Plotly draws nothing where there is none."""
+    return "(none)" if value is None else plain(value)
+
+
 def column_of(rows: list[Row], name: str) -> list[Any]:
     """One column of the rows, for a chart."""
     return [plain(row[name]) for row in rows]
@@ -140,8 +145,8 @@ def split(rows: list[Row], by: str, *, x: str, y: str, kind: str = "bar", **layo
         "data": [
             {
                 **shapes,
-                "name": "(none)" if value is None else str(value),
-                "x": [plain(row[x]) for row in rows if row[by] == value],
+                "name": str(_placed(value)),
+                "x": [_placed(row[x]) for row in rows if row[by] == value],
                 "y": [plain(row[y]) for row in rows if row[by] == value],
             }
             for value in sorted(totals, key=lambda value: -totals[value])
@@ -172,8 +177,8 @@ def heat(rows: list[Row], *, x: str, y: str, z: str, unit: str = "", diverges_at
     cells = {(row[x], row[y]): plain(row[z]) for row in rows}
     trace: dict[str, Any] = {
         "type": "heatmap",
-        "x": [plain(value) for value in across],
-        "y": [plain(value) for value in down],
+        "x": [_placed(value) for value in across],
+        "y": [_placed(value) for value in down],
         "z": [[cells.get((a, d)) for a in across] for d in down],
         "xgap": 2,
         "ygap": 2,

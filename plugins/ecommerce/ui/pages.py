@@ -674,12 +674,7 @@ SEASONS = Page(
                 Column("coefficient_of_variation_percent", "Unsteadiness", Kind.PERCENT),
             ),
             draw=lambda rows: heat(
-                [{**row, "category_name": row["category_name"] or "(none)"} for row in rows],
-                x="month",
-                y="category_name",
-                z="percent_of_average",
-                unit=" %",
-                diverges_at=100,
+                rows, x="month", y="category_name", z="percent_of_average", unit=" %", diverges_at=100
             ),
             keys={"sales_month": "month", "category_name": "category_name"},
         ),
