@@ -17,7 +17,8 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from ecommerce.publish import Published, built_marts, forget, merge_marts, new_publication, record
+from ecommerce.merge import Published, merge
+from ecommerce.publish import built_marts, forget, new_publication, record
 from ecommerce.warehouse import ensure_schema
 from include.demo import stack
 
@@ -49,7 +50,7 @@ def _measure(connection: psycopg.Connection, before: Callable[[psycopg.Connectio
         before(connection)
         started = time.monotonic()
         number = new_publication(connection)
-        done: list[Published] = merge_marts(connection, built_marts(connection), number)
+        done: list[Published] = [merge(connection, mart, number) for mart in built_marts(connection)]
         for one in done:
             record(connection, number, "benchmark", one, as_of_date=None)
         forget(connection)

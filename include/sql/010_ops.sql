@@ -290,3 +290,15 @@ create table if not exists ops.publication_delta (
     old_row jsonb
 );
 create index if not exists publication_delta_mart on ops.publication_delta (mart, publication_id);
+
+-- What the next publication of a mart may rely on, see plugins/ecommerce/merge.py. One row a mart; none where something
+-- else than a publication was the last to change it.
+create table if not exists ops.published_mart (
+    mart text primary key,
+    built bigint not null, -- oid of the table of marts_build that it was made equal to
+    horizon xid8 not null, -- rows of that table which an earlier transaction wrote have been compared
+    written_by xid8 not null, -- the publication's own transaction: no row of the mart is younger
+    rows bigint not null,
+    columns text[] not null,
+    checksum bigint not null
+);

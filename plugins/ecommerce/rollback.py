@@ -8,17 +8,8 @@ from psycopg import Connection, sql
 
 from ecommerce import lease
 from ecommerce.errors import RollbackError
-from ecommerce.publish import (
-    KEPT_PUBLICATIONS,
-    Published,
-    checksum,
-    columns_of,
-    forget,
-    key_object,
-    key_of,
-    new_publication,
-    record,
-)
+from ecommerce.merge import Published, checksum, columns_of, compare_in_full, key_object, key_of
+from ecommerce.publish import KEPT_PUBLICATIONS, forget, new_publication, record
 
 
 def roll_back(
@@ -44,6 +35,7 @@ def roll_back(
         done = []
         for (mart,) in marts:
             done.append(_undo(connection, mart, target, publication_id))
+            compare_in_full(connection, mart)
             as_of = _as_it_was(connection, mart, target)
             record(connection, publication_id, run_id, done[-1], as_of_date=as_of, restores=target)
         forget(connection)

@@ -9,7 +9,8 @@ import pytest
 
 from ecommerce import lease
 from ecommerce.errors import LeaseLost, PublishError
-from ecommerce.publish import Published, publish
+from ecommerce.merge import Published
+from ecommerce.publish import publish
 from include.demo.state import State
 from tests.integration.support import Loader
 

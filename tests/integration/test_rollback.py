@@ -9,7 +9,8 @@ import pytest
 from ecommerce import lease
 from ecommerce import publish as publishing
 from ecommerce.errors import RollbackError
-from ecommerce.publish import Published, publish
+from ecommerce.merge import Published
+from ecommerce.publish import publish
 from ecommerce.rollback import roll_back
 from tests.integration.support import Loader
 from tests.integration.test_publish import (
