@@ -15,7 +15,7 @@ import pendulum
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
-from ecommerce.building.group import BUILD_GROUP, warehouse_group
+from ecommerce.building.group import BUILD_GROUP, WATCHED_BUILD, warehouse_group
 from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS
 from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
 from ecommerce.sensors import QualityCheck, read_checks
@@ -50,14 +50,20 @@ def ecommerce_warehouse() -> None:
     # A leaf, which costs no worker: the run is not green without every source.
     all_sources_loaded = EmptyOperator(task_id="all_sources_loaded", trigger_rule="none_failed")
 
-    # Audited again even where nothing had to be built.
+    build = warehouse_group(exclude=claim.models_left_out)
+
+    # What came is audited beside the build, what was built after it; again even where nothing had to be built.
     with TaskGroup("quality") as quality:
-        for check in read_checks().checks:
-            QualityCheck(task_id=check, check=check, window_task_id=window.task_id, trigger_rule="none_failed")
+        for name, check in read_checks().checks.items():
+            watched = WATCHED_BUILD if check.judges_the_build else None
+            task = QualityCheck(task_id=name, check=name, window_task_id=window.task_id, build_task_id=watched)
+            chain(build if check.judges_the_build else claim, task)
 
-    refresh_marts = RefreshMarts(task_id="refresh_marts")
+    # What was not built since nothing had to be, or since its source failed, is skipped.
+    refresh_marts = RefreshMarts(task_id="refresh_marts", trigger_rule="none_failed")
 
-    chain(window, extract, claim, warehouse_group(exclude=claim.models_left_out), quality, refresh_marts)
+    chain(window, extract, claim, build, refresh_marts)
+    chain(quality, refresh_marts)
     chain(extract, all_sources_loaded)
 
 

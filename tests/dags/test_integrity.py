@@ -67,7 +67,20 @@ def test_the_way_of_the_data(dags) -> None:
     assert dag.get_task("claim").upstream_task_ids == extracts
     quality = {task.task_id for task in dag.tasks if task.task_id.startswith("quality.")}
     assert quality == {f"quality.{check}" for check in read_checks().checks}
-    assert dag.get_task("refresh_marts").upstream_task_ids == quality
+    # A check of what came follows the claim, beside the build; one of what was built, and the publication, all of it.
+    built = {task for task in dag.get_task("refresh_marts").upstream_task_ids if task.startswith("warehouse.")}
+    assert dag.get_task("refresh_marts").upstream_task_ids == quality | built
+    assert built == {
+        task.task_id
+        for task in dag.tasks
+        if task.task_id.startswith("warehouse.")
+        and not any(other.startswith("warehouse.") for other in task.downstream_task_ids)
+    }
+    for name, check in read_checks().checks.items():
+        assert dag.get_task(f"quality.{name}").upstream_task_ids == (built if check.judges_the_build else {"claim"})
+    assert {"uniqueness", "orphans", "reconciliation_core", "dbt_tests", "dated_ahead"} == {
+        name for name, check in read_checks().checks.items() if check.judges_the_build
+    }
     assert dag.get_task("refresh_marts").downstream_task_ids == set()
     # Without every source a run is not green, whatever was built.
     assert dag.get_task("all_sources_loaded").upstream_task_ids == extracts

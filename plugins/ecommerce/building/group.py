@@ -27,6 +27,9 @@ BUILD_TASK = "dbt_build"
 EXECUTION_MODE = os.environ.get("ECOMMERCE_DBT_EXECUTION_MODE", "triggerer")
 EXECUTION_MODES = ("triggerer", "watcher", "local")
 
+#: The task that speaks of the build while it runs, where there is one.
+WATCHED_BUILD = f"{BUILD_GROUP}.{BUILD_TASK}" if EXECUTION_MODE == "triggerer" else None
+
 _COSMOS_ARGS: dict[str, dict[str, Any]] = {
     "watcher": {
         # LocalExecutor fails a task that resumes before the scheduler has heard of its deferral

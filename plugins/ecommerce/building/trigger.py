@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -66,20 +66,13 @@ class NodeTrigger(BaseEventTrigger):
 
     def shared_stream_key(self) -> Hashable:
         """The build that it watches."""
-        _, kwargs = self.serialize()
-        return ("dbt build", kwargs["dag_id"], kwargs["run_id"], self.build_task_id)
+        return watch_key(self.serialize()[1])
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Build]:
         """Look at the build again and again, for all who watch it; whenever there is news, and now and then."""
-        watch = BuildWatch(kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
-        told = 0.0
-        while True:
-            is_news = await watch.look()
-            if is_news or time.monotonic() - told > REPEAT_SECONDS:
-                told = time.monotonic()
-                yield watch.build
-            await asyncio.sleep(LOOK_SECONDS if watch.build.task_state == "running" else IDLE_SECONDS)
+        async for build in watched(kwargs):
+            yield build
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Build]) -> AsyncIterator[TriggerEvent]:
         """The one event that ends the task, or sends it to a worker."""
@@ -115,6 +108,23 @@ class NodeTrigger(BaseEventTrigger):
                 log("compiled:\n%s", result.sql)
         if not verdict.results:
             self.log.info("%s: %s", verdict.fate.value, verdict.reason)
+
+
+def watch_key(kwargs: Mapping[str, Any]) -> Hashable:
+    """What all share that watch the same build: their arguments `dag_id`, `run_id` and `build_task_id`."""
+    return ("dbt build", kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
+
+
+async def watched(kwargs: Mapping[str, Any]) -> AsyncIterator[Build]:
+    """The build, whenever there is news of it, and now and then."""
+    watch = BuildWatch(kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
+    told = 0.0
+    while True:
+        is_news = await watch.look()
+        if is_news or time.monotonic() - told > REPEAT_SECONDS:
+            told = time.monotonic()
+            yield watch.build
+        await asyncio.sleep(LOOK_SECONDS if watch.build.task_state == "running" else IDLE_SECONDS)
 
 
 class BuildWatch:

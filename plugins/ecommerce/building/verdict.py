@@ -75,3 +75,28 @@ def _without_a_result(build: Build, parents: Sequence[str]) -> Verdict | None:
     if "skipped" in states.values():
         return Verdict(Fate.SKIPPED, "a task before it was skipped")
     return Verdict(Fate.RUN_ALONE, "the build says nothing of this try: running it on its own")
+
+
+def judge_audit(build: Build, *, parents: Sequence[str], since: datetime) -> Verdict | None:
+    """
+    Whether what a build made can be audited: `SUCCESS` once it can, None while it has to wait.
+
+    :param parents: ids of the tasks directly upstream, the last ones of the build
+    :param since: as in `judge`
+    """
+    if build.task_state not in _ENDED:
+        return None
+    if build.task_state == "skipped":
+        return Verdict(Fate.SUCCESS, "nothing had to be built")
+    if build.task_state != "success":
+        return Verdict(Fate.UPSTREAM_FAILED, "the build did not come to its end")
+    is_fresh = build.started_at is not None and build.started_at > since
+    if is_fresh and all(result.is_good for result in build.results.values()):
+        # Its tasks may not have heard of it yet.
+        return Verdict(Fate.SUCCESS, "built")
+    states = {parent: build.task_states.get(parent) for parent in parents}
+    if not all(state in _ENDED for state in states.values()):
+        return None
+    if failed := [parent for parent, state in states.items() if state in _FAILED]:
+        return Verdict(Fate.UPSTREAM_FAILED, f"not all was built, because of {', '.join(failed)}")
+    return Verdict(Fate.SUCCESS, "built, in part by tasks on their own")

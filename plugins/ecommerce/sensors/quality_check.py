@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -30,6 +31,7 @@ class QualityCheck(BaseOperator):
 
     :param check: its name in the file
     :param window_task_id: the task that says what the run is about, by `ResolveWindow`
+    :param build_task_id: the task of `DbtBuild` whose end its trigger waits for, where that runs
     :param warehouse_conn_id: the Postgres to judge, and to write `ops.check_result` into
     :raises AirflowFailException: at least one subject was judged `fail`; the message says which and why
     :raises CheckError: it could not be judged
@@ -37,12 +39,26 @@ class QualityCheck(BaseOperator):
 
     ui_color = "#b7d3a8"
 
-    def __init__(self, *, check: str, window_task_id: str, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        check: str,
+        window_task_id: str,
+        build_task_id: str | None = None,
+        warehouse_conn_id: str = WAREHOUSE,
+        **kwargs: Any,
+    ) -> None:
         settings = check_of(check)
         kwargs.setdefault("doc", settings.description)
+        if build_task_id:
+            # As a node of the build: it is there from the beginning, and its trigger decides by what is before it.
+            kwargs |= {"trigger_rule": "always", "execution_timeout": timedelta(days=1)}
+        else:
+            kwargs.setdefault("trigger_rule", "none_failed")
         super().__init__(**kwargs)
         self.check = check
         self.window_task_id = window_task_id
+        self.build_task_id = build_task_id
         self.warehouse_conn_id = warehouse_conn_id
         #: Whether it looks at what a build made.
         self.judges_the_build = settings.judges_the_build
@@ -51,7 +67,11 @@ class QualityCheck(BaseOperator):
     @property
     def _trigger(self) -> QualityTrigger:
         return QualityTrigger(
-            check=self.check, warehouse_conn_id=self.warehouse_conn_id, window_task_id=self.window_task_id
+            check=self.check,
+            warehouse_conn_id=self.warehouse_conn_id,
+            window_task_id=self.window_task_id,
+            build_task_id=self.build_task_id,
+            parents=sorted(self.upstream_task_ids) if self.build_task_id else (),
         )
 
     @property

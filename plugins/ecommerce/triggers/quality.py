@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from airflow.sdk.execution_time.xcom import XCom
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from ecommerce.building.results import Build
+from ecommerce.building.trigger import made_at, watch_key, watched
+from ecommerce.building.verdict import Fate, Verdict, judge_audit
 from ecommerce.errors import WarehouseError
 from ecommerce.lease import NOTHING, WHAT_WAS_LEFT_OUT, LeftOut
 from ecommerce.quality.base import Judgement, failures_of, written_down
@@ -63,41 +67,95 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
     return judgements
 
 
-class QualityTrigger(BaseTrigger):
+class QualityTrigger(BaseEventTrigger):
     """
     Judges a check of `checks.yml` and ends its task; one that fails is sent to a worker, which fails with the reasons.
 
+    A check that judges a build can wait for it here, as the tasks of dbt's nodes do and in the same look: it begins
+    when dbt ends, not when Airflow has heard of it.
+
     :param check: its name in the file
     :param window_task_id: the task of the run whose XCom says what the run is about
+    :param build_task_id: the task that runs `dbt build`, where the check is to wait for it
+    :param parents: ids of the tasks directly upstream, then
     """
 
-    def __init__(self, *, check: str, warehouse_conn_id: str, window_task_id: str) -> None:
+    def __init__(
+        self,
+        *,
+        check: str,
+        warehouse_conn_id: str,
+        window_task_id: str,
+        build_task_id: str | None = None,
+        parents: Sequence[str] = (),
+        dag_id: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
         super().__init__()
         self.check = check
         self.warehouse_conn_id = warehouse_conn_id
         self.window_task_id = window_task_id
+        self.build_task_id = build_task_id
+        self.parents = list(parents)
+        self.dag_id = dag_id
+        self.run_id = run_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class, and what makes it again."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
+        """The class, and what makes it again; with its run, once it has one."""
+        ti = self.task_instance
+        arguments = {
             "check": self.check,
             "warehouse_conn_id": self.warehouse_conn_id,
             "window_task_id": self.window_task_id,
+            "build_task_id": self.build_task_id,
+            "parents": self.parents,
+            "dag_id": ti.dag_id if ti else self.dag_id,
+            "run_id": ti.run_id if ti else self.run_id,
         }
+        classpath = f"{type(self).__module__}.{type(self).__qualname__}"
+        return classpath, {name: value for name, value in arguments.items() if value}
+
+    def shared_stream_key(self) -> Hashable | None:
+        """The build that it waits for."""
+        return watch_key(self.serialize()[1]) if self.build_task_id else None
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Build]:
+        """The build, for all who watch it."""
+        async for build in watched(kwargs):
+            yield build
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Build]) -> AsyncIterator[TriggerEvent]:
+        """The one event that ends the task, once the build has ended."""
+        ti = self.task_instance
+        if ti is None:
+            raise RuntimeError("the trigger of a check needs the task instance that it is to end")
+        since = made_at(UUID(str(ti.id)))
+        async for build in shared_stream:
+            verdict = judge_audit(build, parents=self.parents, since=since)
+            if verdict is not None:
+                self.log.info("%s", verdict.reason)
+                yield await self._event() if verdict.fate is Fate.SUCCESS else _not_judged(verdict)
+                return
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """The one event that ends the task, or sends it to a worker."""
+        """Alone: at once, or where a triggerer shares nothing."""
+        if self.build_task_id is None:
+            yield await self._event()
+            return
+        async for event in self.filter_shared_stream(watched(self.serialize()[1])):
+            yield event
+
+    async def _event(self) -> TriggerEvent:
         try:
             judgements = await judge(self.check, self.warehouse_conn_id, await self._asked(), wait=True, log=self.log)
         except (WarehouseError, psycopg.Error) as error:
             self.log.exception("no judgement")
-            yield TriggerEvent({"error": f"{self.check} could not be judged: {str(error).strip()}"})
-            return
+            return TriggerEvent({"error": f"{self.check} could not be judged: {str(error).strip()}"})
         if failures := failures_of(judgements or []):
-            yield TriggerEvent({"failures": failures})
-            return
+            return TriggerEvent({"failures": failures})
         reason = "; ".join(f"{one.status} {one.subject}: {one.message}" for one in judgements or [])
-        yield TaskSuccessEvent(xcoms={CHECKED: {"state": "success", "reason": reason, "nodes": []}})
+        return TaskSuccessEvent(xcoms={CHECKED: {"state": "success", "reason": reason, "nodes": []}})
 
     async def _asked(self) -> Asked:
         ti = self.task_instance
@@ -111,3 +169,7 @@ class QualityTrigger(BaseTrigger):
         window = Window.of_days(date.fromisoformat(said["start_date"]), date.fromisoformat(said["end_date"]))
         request = Request(window, frozenset(said["sources"]), said["full_refresh"], said["dry_run"])
         return Asked(request, ti.run_id, read_checks().incidents)
+
+
+def _not_judged(verdict: Verdict) -> TriggerEvent:
+    return TaskFailedEvent(xcoms={CHECKED: {"state": verdict.fate.value, "reason": verdict.reason, "nodes": []}})

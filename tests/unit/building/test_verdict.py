@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecommerce.building.results import Build, NodeResult, Progress
-from ecommerce.building.verdict import Fate, Verdict, judge
+from ecommerce.building.verdict import Fate, Verdict, judge, judge_audit
 
 #: When the try that is judged was made ready.
 SINCE = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -196,3 +196,52 @@ def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: di
         known = situation["build"]
         assert known.task_state in ("success", "failed")
         assert {known.task_states[parent] for parent in situation["parents"]} <= {"success"}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        *[pytest.param(build(state=state), None, id=f"the build is {state}") for state in OPEN],
+        pytest.param(build(node("it", "success"), began=AFTER, state="success"), Fate.SUCCESS, id="all is built"),
+        pytest.param(
+            build(node("it", "success"), began=AFTER, state="success", before="deferred"),
+            Fate.SUCCESS,
+            id="all is built, its tasks have not heard of it",
+        ),
+        pytest.param(
+            build(node("it", "error"), began=AFTER, state="success", before="up_for_retry"),
+            None,
+            id="a node is retried",
+        ),
+        pytest.param(
+            build(node("it", "error"), node("on", "skipped"), began=AFTER, state="success", before="deferred"),
+            None,
+            id="a node waits for one that is retried",
+        ),
+        pytest.param(
+            build(node("it", "fail"), began=AFTER, state="success", before="failed"),
+            Fate.UPSTREAM_FAILED,
+            id="a node failed",
+        ),
+        pytest.param(
+            build(node("it", "skipped"), began=AFTER, state="success", before="upstream_failed"),
+            Fate.UPSTREAM_FAILED,
+            id="a node failed further up",
+        ),
+        pytest.param(
+            build(node("it", "error"), began=AFTER, state="success", before="success"), Fate.SUCCESS, id="mended alone"
+        ),
+        pytest.param(
+            build(node("it", "success"), state="success", before="running"), None, id="cleared with a node that runs"
+        ),
+        pytest.param(build(node("it", "success"), state="success", before="success"), Fate.SUCCESS, id="cleared alone"),
+        pytest.param(build(state="skipped", began=None, before="skipped"), Fate.SUCCESS, id="nothing to build"),
+        *[
+            pytest.param(build(state=state), Fate.UPSTREAM_FAILED, id=f"the build has {state}")
+            for state in ("failed", "upstream_failed", "removed")
+        ],
+    ],
+)
+def test_an_audit_begins_when_all_is_built(known: Build, expected: Fate | None) -> None:
+    verdict = judge_audit(known, parents=("before",), since=SINCE)
+    assert (verdict.fate if verdict else None) is expected
