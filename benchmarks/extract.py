@@ -43,7 +43,7 @@ import psycopg  # noqa: E402
 from ecommerce.extractors import reader_of  # noqa: E402
 from ecommerce.loading import RunIdentity, load  # noqa: E402
 from ecommerce.sources import SOURCES  # noqa: E402
-from ecommerce.warehouse import ensure_schema, warehouse  # noqa: E402
+from ecommerce.warehouse import LOADER, warehouse  # noqa: E402
 from ecommerce.windows import Window  # noqa: E402
 from include.demo import database  # noqa: E402
 from include.demo.shop.feed import fill_shop  # noqa: E402
@@ -79,10 +79,9 @@ def main() -> int:
     state = State.create_beside()
     try:
         database.start(state)
-        os.environ["AIRFLOW_CONN_WAREHOUSE"] = state.dsn()
+        os.environ["AIRFLOW_CONN_WAREHOUSE_LOADER"] = state.dsn(role="loader")
         os.environ["AIRFLOW_CONN_SHOP_POSTGRES"] = state.dsn("shop")
-        with warehouse() as connection:
-            ensure_schema(connection)
+        with warehouse(LOADER) as connection:
             connection.execute(f"create table raw.bare as select {COLUMNS} from raw.sales_fact".encode())
         if arguments.memory:
             _memory(state)
@@ -113,14 +112,14 @@ def _window(state: State) -> tuple[Window, int]:
 
 
 def _empty_raw() -> None:
-    with warehouse() as connection:
+    with warehouse(LOADER) as connection:
         # What else refers to a batch goes with it.
         connection.execute("truncate raw.sales_fact, raw.bare, ops.load_batch cascade")
 
 
 def _load(window: Window, parallel: int) -> None:
     source = replace(SALES, parallel_reads=parallel)
-    with warehouse() as connection:
+    with warehouse(LOADER) as connection:
         load(connection, source, window, reader_of(source, window), run=RunIdentity("benchmark", "benchmark"))
 
 

@@ -31,7 +31,6 @@ os.environ.update(
     }
 )
 
-import psycopg  # noqa: E402
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition  # noqa: E402
 from confluent_kafka.admin import AdminClient  # noqa: E402
 from confluent_kafka.cimpl import NewTopic  # noqa: E402
@@ -39,7 +38,7 @@ from confluent_kafka.cimpl import NewTopic  # noqa: E402
 from ecommerce.extractors import kafka, reader_of  # noqa: E402
 from ecommerce.loading import RunIdentity, load  # noqa: E402
 from ecommerce.sources import SOURCES  # noqa: E402
-from ecommerce.warehouse import ensure_schema, warehouse  # noqa: E402
+from ecommerce.warehouse import LOADER, warehouse  # noqa: E402
 from ecommerce.windows import Window  # noqa: E402
 from include.demo import database, processes, stack  # noqa: E402
 from include.demo.state import State  # noqa: E402
@@ -107,14 +106,14 @@ def extract() -> int:
     """The whole load, connections included."""
     source = SOURCES["kafka_stream"]
     window = Window(FIRST, FIRST + timedelta(days=DAYS))
-    with warehouse() as connection:
+    with warehouse(LOADER) as connection:
         result = load(connection, source, window, reader_of(source, window), run=RunIdentity("benchmark", "benchmark"))
     return result.rows_loaded
 
 
 def empty() -> None:
     """As if nothing had been read; not measured."""
-    with warehouse() as connection:
+    with warehouse(LOADER) as connection:
         connection.execute(
             "truncate raw.kafka_stream, ops.kafka_offset, ops.kafka_gap, ops.quarantine, ops.dirty_date, ops.load_batch"
             " cascade"
@@ -143,12 +142,11 @@ def main() -> None:
     try:
         database.start(state)
         stack.start_kafka(state)
-        os.environ["AIRFLOW_CONN_WAREHOUSE"] = state.dsn()
+        os.environ["AIRFLOW_CONN_WAREHOUSE_LOADER"] = state.dsn(role="loader")
         os.environ["AIRFLOW_CONN_SHOP_KAFKA"] = json.dumps(
             {"conn_type": "kafka", "extra": {"bootstrap.servers": state.bootstrap}}
         )
-        with psycopg.connect(state.dsn(), autocommit=True) as connection:
-            ensure_schema(connection)
+        database.make_tables(state.dsn("warehouse", "postgres"))
         fill(state.bootstrap, topic, arguments.messages)
         bare, loads = [], []
         for number in range(arguments.runs + 1):

@@ -234,6 +234,8 @@ def _measure(state: State, years: list[int], runs: int, plans: Path) -> None:
         connection.execute("select pg_reload_conf()")
         for n in years:
             connection.execute(sql.SQL("create database {} owner warehouse").format(sql.Identifier(f"years_{n}")))
+    for n in years:
+        database.make_tables(state.dsn(f"years_{n}", "postgres"))
     shops = [Shop(n, state.dsn(f"years_{n}", "warehouse")) for n in years]
     for shop in shops:
         print(f"{shop.years} years of raw in {shop.fill():.0f} s", flush=True)

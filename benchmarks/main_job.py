@@ -239,7 +239,7 @@ def _backfill(state: State, api: AirflowApi, last: date, days: int) -> int:
 def _dbt_build(state: State) -> float:
     """Seconds of the same build, by dbt's own command line."""
     started = time.monotonic()
-    if dbt.run(state.dsn(), ["--quiet", "build", "--exclude-resource-type", "unit_test"]) != 0:
+    if dbt.run(state.dsn(role="transformer"), ["--quiet", "build", "--exclude-resource-type", "unit_test"]) != 0:
         sys.exit("dbt build by hand failed")
     return time.monotonic() - started
 

@@ -19,7 +19,6 @@ from psycopg import sql
 
 from ecommerce.merge import Published, merge
 from ecommerce.publish import built_marts, forget, new_publication, record
-from ecommerce.warehouse import ensure_schema
 from include.demo import stack
 
 _ALL = "customer_segments"
@@ -31,7 +30,6 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
     arguments = parser.parse_args()
     with psycopg.connect(stack.running().dsn(), autocommit=True, options="-c timezone=UTC") as connection:
-        ensure_schema(connection)
         print(f"{sum(_rows(connection).values()):,} rows in {len(_rows(connection))} marts\n")
         print(f"{'':34} {'changed':>10} {'publish':>9} {'replace':>9} {'ratio':>6} {'kept MB':>8}")
         for name, before in (("empty before", _empty), ("nothing changed", lambda _: None), ("a day later", _age)):

@@ -55,9 +55,9 @@ def ecommerce_warehouse() -> None:
     # What came is audited beside the build, what was built after it; again even where nothing had to be built.
     with TaskGroup("quality") as quality:
         for name, check in read_checks().checks.items():
-            watched = WATCHED_BUILD if check.judges_the_build else None
+            watched = WATCHED_BUILD if check.follows_the_build else None
             task = QualityCheck(task_id=name, check=name, window_task_id=window.task_id, build_task_id=watched)
-            chain(build if check.judges_the_build else claim, task)
+            chain(build if check.follows_the_build else claim, task)
 
     # What was not built since nothing had to be, or since its source failed, is skipped.
     refresh_marts = RefreshMarts(task_id="refresh_marts", trigger_rule="none_failed")

@@ -39,9 +39,10 @@ for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT"):
 import psycopg  # noqa: E402
 import pytest  # noqa: E402
 from psycopg import sql  # noqa: E402
+from psycopg.conninfo import conninfo_to_dict  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
-from ecommerce.warehouse import ensure_schema  # noqa: E402
+from ecommerce.warehouse import LOADER, PUBLISHER, TRANSFORMER  # noqa: E402
 from include.demo import airflow_services, database, processes, stack  # noqa: E402
 from include.demo.state import ROOT, State  # noqa: E402
 
@@ -134,6 +135,8 @@ def new_database(postgres: State) -> Iterator[Callable[[str], str]]:
                 sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(role))
             )
         made.append(name)
+        if role == "warehouse":
+            database.make_tables(postgres.dsn(name, "postgres"))
         return postgres.dsn(name, role)
 
     yield make
@@ -150,11 +153,18 @@ def set_connection() -> Iterator[Callable[[str, str], None]]:
 
 
 @pytest.fixture(scope="module")
-def warehouse_dsn(new_database: Callable[[str], str], set_connection: Callable[[str, str], None]) -> str:
-    """A fresh warehouse with its `ops` and `raw` tables, behind the Airflow connection `warehouse`."""
+def warehouse_dsn(
+    postgres: State, new_database: Callable[[str], str], set_connection: Callable[[str, str], None]
+) -> str:
+    """
+    A fresh warehouse with its tables, behind the Airflow connections of its roles.
+
+    And behind `warehouse`, by which a test sees and changes all of it: the DSN.
+    """
     dsn = new_database("warehouse")
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        ensure_schema(connection)
+    name = conninfo_to_dict(dsn)["dbname"]
+    for conn_id in (LOADER, TRANSFORMER, PUBLISHER):
+        set_connection(conn_id, postgres.dsn(str(name), conn_id.removeprefix("warehouse_")))
     set_connection("warehouse", dsn)
     return dsn
 

@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from include.demo import airflow_services, processes, stack
+from include.demo import airflow_services, database, processes, stack
 from include.demo.state import ROOT, State
 from tests.oracle.slice import write_slice
 
-SCHEMAS = ("ops", "raw", "staging", "core", "marts_build", "marts")
+SCHEMAS = ("ops", "raw", "staging", "core", "quality", "marts_build", "marts")
 
 
 @dataclass
@@ -56,6 +56,7 @@ class Demo:
         with psycopg.connect(self.warehouse, autocommit=True) as connection:
             for schema in SCHEMAS:
                 connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+        database.make_schemas(self.state.dsn("warehouse", "postgres"))
 
     def marts(self) -> dict[str, tuple[int, str]]:
         """Each published mart → its rows and their hash."""

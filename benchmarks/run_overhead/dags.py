@@ -44,7 +44,7 @@ def _stock_group(mode: str, project: Path, profile: str) -> None:
             profile_name=profile,
             target_name="airflow",
             profile_mapping=PostgresUserPasswordProfileMapping(
-                conn_id="warehouse", profile_args={"schema": "core", "threads": 4}
+                conn_id="warehouse_transformer", profile_args={"schema": "core", "threads": 4}
             ),
         ),
         execution_config=ExecutionConfig(execution_mode=ExecutionMode(mode)),

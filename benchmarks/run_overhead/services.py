@@ -13,7 +13,7 @@ import psutil
 import psycopg
 
 from benchmarks.run_overhead.projects import Project
-from ecommerce.warehouse import ensure_schema
+from ecommerce.warehouse import TRANSFORMER
 from include.demo import airflow_services, database, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
@@ -42,8 +42,8 @@ class Services:
             folder.mkdir(parents=True)
         database.start(self.state)
         airflow_services.migrate(self.state)
+        database.make_tables(self.state.dsn("warehouse", "postgres"))
         with psycopg.connect(self.state.dsn(), autocommit=True) as connection:
-            ensure_schema(connection)
             # Whoever serves a connection is a child of the server.
             self._postgres = psutil.Process(psutil.Process(connection.info.backend_pid).ppid())
         self.api: AirflowApi
@@ -112,7 +112,7 @@ class Services:
 
     def environment(self) -> dict[str, str]:
         """For dbt by hand: where its profile finds the warehouse."""
-        return {**dbt.environment(self.state.dsn()), "DBT_SEND_ANONYMOUS_USAGE_STATS": "False"}
+        return {**dbt.environment(self.state.dsn(role="transformer")), "DBT_SEND_ANONYMOUS_USAGE_STATS": "False"}
 
     def dbt(self, project: Project, *arguments: str | Path) -> None:
         """
@@ -135,12 +135,12 @@ class Services:
             )
 
     def _connect_warehouse(self) -> None:
-        dsn = urlsplit(self.state.dsn())
+        dsn = urlsplit(self.state.dsn(role="transformer"))
         self.api.overwrite(
             "connections",
             [
                 {
-                    "connection_id": "warehouse",
+                    "connection_id": TRANSFORMER,
                     "conn_type": "postgres",
                     "host": dsn.hostname,
                     "port": dsn.port,

@@ -18,7 +18,7 @@ from include.demo import airflow_services, dbt, processes, stack
 from include.demo.errors import StackError
 from include.demo.runs import backfill, follow, run_dag, trigger
 from include.demo.shop.form import ShopDataError
-from include.demo.state import ROOT, State
+from include.demo.state import ROOT, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     filled.add_argument("--max-active-runs", type=int, default=4, help="runs side by side (default 4)")
     dsn = command("dsn", _dsn, "print a libpq URI")
     dsn.add_argument("--db", choices=["warehouse", "shop", "airflow"], default="warehouse")
-    dsn.add_argument("--role", choices=["owner", "reader"], default="owner")
+    dsn.add_argument("--role", choices=["owner", *WAREHOUSE_ROLES], default="owner")
     airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
     by_hand = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
@@ -211,7 +211,7 @@ def _airflow(arguments: argparse.Namespace) -> int:
 
 
 def _dbt(arguments: argparse.Namespace) -> int:
-    return dbt.run(_known().dsn(), arguments.arguments)
+    return dbt.run(_known().dsn(role="transformer"), arguments.arguments)
 
 
 def _show_marts(state: State) -> None:

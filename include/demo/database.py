@@ -15,9 +15,10 @@ from psycopg import sql
 
 from include.demo.errors import StackError
 from include.demo.processes import LOGS
-from include.demo.state import STACK, State
+from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
 
-#: Database → owner. `reader` and `inspector` may connect to the warehouse; include/sql says what they see there.
+#: Databases, each owned by the role of its name. In the warehouse that one owns no schema: it is for people, and may do
+#: what its three working roles may.
 DATABASES = ("airflow", "warehouse", "shop")
 
 #: Settings that fit a laptop: a small cache, long checkpoints (bulk loads), no replication to prepare for.
@@ -187,7 +188,7 @@ def _make_databases(state: State) -> None:
     with psycopg.connect(state.dsn("postgres"), autocommit=True) as connection:
         roles = {row[0] for row in connection.execute("select rolname from pg_roles")}
         databases = {row[0] for row in connection.execute("select datname from pg_database")}
-        for role in (*DATABASES, "reader", "inspector"):
+        for role in (*DATABASES, *WAREHOUSE_ROLES):
             if role not in roles:
                 connection.execute(
                     sql.SQL("create role {} login password {}").format(sql.Identifier(role), state.passwords[role])
@@ -196,4 +197,22 @@ def _make_databases(state: State) -> None:
             if database not in databases:
                 connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(database)))
                 connection.execute(sql.SQL("revoke all on database {} from public").format(sql.Identifier(database)))
-        connection.execute("grant connect on database warehouse to reader, inspector")
+        connection.execute("grant loader, transformer, publisher to warehouse")
+    make_schemas(state.dsn("warehouse", "postgres"))
+
+
+def make_tables(dsn: str) -> None:
+    """And what the first tasks do then: the tables of `ops`, `raw` and `marts`, each by their owner."""
+    from ecommerce.warehouse import ensure_schema
+
+    make_schemas(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for owner in ("loader", "publisher"):
+            connection.execute(sql.SQL("set role {}").format(sql.Identifier(owner)))
+            ensure_schema(connection)
+
+
+def make_schemas(dsn: str) -> None:
+    """What an administrator does in the database of a warehouse: roles, the schemas that they own, and their rights."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute((ROOT / "include" / "sql" / "roles.sql").read_bytes())

@@ -22,7 +22,7 @@ from include.demo.settings import apply_settings, read_settings
 from include.demo.shop.cities import cities
 from include.demo.shop.feed import fill_shop, produce_events
 from include.demo.shop.generate import generate
-from include.demo.state import PORTS, ROOT, STACK, State, choose_port
+from include.demo.state import PORTS, ROOT, STACK, WAREHOUSE_ROLES, State, choose_port
 
 log = logging.getLogger(__name__)
 
@@ -187,9 +187,7 @@ def _values(state: State) -> dict[str, str]:
     return {
         "WAREHOUSE_HOST": "127.0.0.1",
         "WAREHOUSE_PORT": str(state.ports["POSTGRES_PORT"]),
-        "WAREHOUSE_PASSWORD": state.passwords["warehouse"],
-        "READER_PASSWORD": state.passwords["reader"],
-        "INSPECTOR_PASSWORD": state.passwords["inspector"],
+        **{f"{role.upper()}_PASSWORD": state.passwords[role] for role in WAREHOUSE_ROLES},
         "SHOP_HOST": "127.0.0.1",
         "SHOP_PORT": str(state.ports["POSTGRES_PORT"]),
         "SHOP_PASSWORD": state.passwords["shop"],

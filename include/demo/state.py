@@ -18,6 +18,10 @@ STACK = Path(os.environ.get("STACK_DIR") or ROOT / ".stack").resolve()
 #: Service → the port it prefers. Set the environment variable to insist on another.
 PORTS = {"AIRFLOW_PORT": 8080, "POSTGRES_PORT": 5433, "KAFKA_PORT": 9092, "WEATHER_PORT": 8090}
 
+#: Who may do what in the warehouse (`include/sql/roles.sql`).
+WORKING_ROLES = ("loader", "transformer", "publisher")
+WAREHOUSE_ROLES = (*WORKING_ROLES, "reader", "inspector")
+
 
 @dataclass
 class State:
@@ -49,7 +53,7 @@ class State:
     @classmethod
     def create(cls) -> State:
         """A new stack: fresh passwords and keys, no ports yet."""
-        roles = ("postgres", "airflow", "warehouse", "shop", "reader", "inspector", "admin")
+        roles = ("postgres", "airflow", "warehouse", "shop", *WAREHOUSE_ROLES, "admin")
         return cls(
             ports={},
             passwords={role: secrets.token_urlsafe(16) for role in roles},

@@ -1,22 +1,31 @@
 #!/bin/sh
 # Runs once, when the Postgres of docker-compose.override.yml makes its cluster: roles, databases, and the shop's tables.
-# The loader makes the warehouse's own tables (include/sql).
+# The first task that connects makes the warehouse's own tables (include/sql).
 set -eu
 
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname=postgres \
     --set=warehouse_password="${WAREHOUSE_PASSWORD:?set it in .env}" \
+    --set=loader_password="${LOADER_PASSWORD:?set it in .env}" \
+    --set=transformer_password="${TRANSFORMER_PASSWORD:?set it in .env}" \
+    --set=publisher_password="${PUBLISHER_PASSWORD:?set it in .env}" \
     --set=shop_password="${SHOP_PASSWORD:?set it in .env}" \
     --set=reader_password="${READER_PASSWORD:?set it in .env}" \
     --set=inspector_password="${INSPECTOR_PASSWORD:?set it in .env}" <<'SQL'
 create role warehouse login password :'warehouse_password';
 create role shop login password :'shop_password';
+create role loader login password :'loader_password';
+create role transformer login password :'transformer_password';
+create role publisher login password :'publisher_password';
 create role reader login password :'reader_password';
 create role inspector login password :'inspector_password';
+grant loader, transformer, publisher to warehouse;
 
 create database warehouse owner warehouse;
 create database shop owner shop;
 revoke all on database warehouse, shop from public;
-grant connect on database warehouse to reader, inspector;
+
+\connect warehouse
+\i /srv/roles.sql
 
 \connect shop
 set role shop;

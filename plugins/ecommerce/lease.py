@@ -63,6 +63,15 @@ def holder(connection: Connection) -> tuple[str, str] | None:
     return (row[0], row[1]) if row else None
 
 
+def awaits_decision(connection: Connection) -> bool:
+    """Whether the holder waits for a person's word; others need not wait for it and may take the lease over."""
+    row = connection.execute(
+        "select exists (select from ops.build inner join ops.decision using (run_id)"
+        " where build.finished_at is null and decision.decision is null)"
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def take(
     connection: Connection,
     dag_id: str,

@@ -10,8 +10,8 @@ otherwise, and where dbt has made the table anew, every row is compared.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, LiteralString
 
 from psycopg import Connection, sql
@@ -60,6 +60,10 @@ class Mart:
     def built(self) -> sql.Identifier:
         """Where it was built."""
         return sql.Identifier("marts_build", self.name)
+
+    def only(self, columns: Container[str]) -> Mart:
+        """The mart with no other columns than these."""
+        return replace(self, columns={name: kind for name, kind in self.columns.items() if name in columns})
 
     @property
     def same_key(self) -> sql.Composed:
@@ -180,9 +184,16 @@ def _last_time(connection: Connection, mart: str, columns: Sequence[str]) -> _La
 _COUNT = sql.SQL("select count(*) from {}")
 
 
+def find_changed(connection: Connection, mart: Mart) -> int:
+    """Make `pg_temp.changed`, the places of rows that differ, in the published mart and in the built one; how many."""
+    columns = [name for name, _, _ in columns_of(connection, "marts", mart.name)]
+    last = _last_time(connection, mart.name, columns)
+    return _find_changed(connection, mart, last.rows if last else _number(connection, _COUNT.format(mart.target)), last)
+
+
 def _find_changed(connection: Connection, mart: Mart, rows: int, last: _LastTime | None) -> int:
     """
-    Make `pg_temp.changed`, the places of rows that differ, in the published mart and in the built one; how many.
+    See `find_changed`.
 
     :param rows: that the published mart has
     """
@@ -215,8 +226,6 @@ def _find_changed(connection: Connection, mart: Mart, rows: int, last: _LastTime
             return changed
         # Some rows are gone, and nothing of them is left that tells which.
         connection.execute("drop table pg_temp.changed")
-    # dbt may just have made the table, and without statistics the join of two big marts goes wrong.
-    connection.execute(sql.SQL("analyze {}").format(mart.built))
     return connection.execute(
         sql.SQL(
             "create temp table changed on commit drop as select old.ctid as old_place, new.ctid as new_place"

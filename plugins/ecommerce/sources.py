@@ -1,7 +1,7 @@
 """
 The registry: one entry a source. What is read, by which connection, how it is checked, and how it lands.
 
-An eighth source that is a Postgres table is one entry here, one `create table` in `include/sql/020_raw.sql`
+An eighth source that is a Postgres table is one entry here, one `create table` in `include/sql/raw.sql`
 and one staging model; see `docs/adding_a_source.md`.
 """
 

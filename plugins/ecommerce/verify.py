@@ -41,6 +41,8 @@ _SCRATCH = "verify_"
 AGGREGATES = "int_*_sales"
 #: The dimensions need all of it, whatever days are drawn.
 _UNKNOWN_KEYS = "int_unknown_keys"
+#: Who compares what was built (`include/sql/roles.sql`).
+_AUDITOR = sql.Identifier("publisher")
 #: Differing rows that a message names.
 _NAMED = 5
 
@@ -130,22 +132,26 @@ _IN_THE_NEWS = {
 }
 
 
-def verify(connection: Connection, profile: ProfileConfig, sample: Sample, as_of: date | None) -> Iterator[Judgement]:
+def verify(
+    connection: Connection, builder: Connection, profile: ProfileConfig, sample: Sample, as_of: date | None
+) -> Iterator[Judgement]:
     """
     A judgement a table: rows that differ between what is there and what the models make now.
 
     The caller holds the lease. Nothing is left behind.
 
-    :param profile: how dbt reaches the same warehouse, with the target `verify`
+    :param connection: by a role that may read everything
+    :param builder: by the role that builds
+    :param profile: how dbt does, with the target `verify`
     :param as_of: the "today" of the build that is judged
     :raises BuildError: dbt could not build
     """
-    with _scratch(connection, as_of), tempfile.TemporaryDirectory(prefix="ecommerce-verify-") as folder:
+    with _scratch(builder, as_of), tempfile.TemporaryDirectory(prefix="ecommerce-verify-") as folder:
         artifacts = Path(folder)
         for table in _tables(connection, "core"):
             if fnmatch(table, AGGREGATES):
                 continue
-            connection.execute(
+            builder.execute(
                 sql.SQL("create view {} as table {}").format(
                     sql.Identifier(f"{_SCRATCH}core", table), sql.Identifier("core", table)
                 )
@@ -162,12 +168,12 @@ def verify(connection: Connection, profile: ProfileConfig, sample: Sample, as_of
         days = _draw(connection, [model for model in core if model.is_sampled], sample)
         log.info("days of the facts that are compared (seed %s): %s", sample.seed, ", ".join(map(str, days)) or "none")
         for table in _tables(connection, f"{_SCRATCH}core", kind="v"):
-            connection.execute(sql.SQL("drop view {}").format(sql.Identifier(f"{_SCRATCH}core", table)))
+            builder.execute(sql.SQL("drop view {}").format(sql.Identifier(f"{_SCRATCH}core", table)))
         for model in core:
             if model.is_sampled:
                 # Where the table is there, dbt builds the claimed days alone.
-                connection.execute(sql.SQL("create table {} (like {})").format(model.scratch, model.there))
-        connection.execute(
+                builder.execute(sql.SQL("create table {} (like {})").format(model.scratch, model.there))
+        builder.execute(
             "insert into verify_staging.stg_claimed_days select source, day from unnest(%s::text[]) as source"
             " cross join unnest(%s::date[]) as day",
             [list(SOURCES), days],
@@ -180,23 +186,27 @@ def verify(connection: Connection, profile: ProfileConfig, sample: Sample, as_of
 
 
 @contextmanager
-def _scratch(connection: Connection, as_of: date | None) -> Iterator[None]:
+def _scratch(builder: Connection, as_of: date | None) -> Iterator[None]:
     """The schemas to build in, with models that are not to be built: "today", and what is to be rebuilt."""
     schemas = [sql.Identifier(f"{_SCRATCH}{name}") for name in ("staging", "core", "marts_build")]
     drop = sql.SQL("drop schema if exists {} cascade").format(sql.SQL(", ").join(schemas))
     # A worker that was killed could not do it.
-    connection.execute(drop)
+    builder.execute(drop)
     try:
         for schema in schemas:
-            connection.execute(sql.SQL("create schema {}").format(schema))
-        connection.execute("create table verify_staging.stg_as_of (as_of_date date)")
-        connection.execute("insert into verify_staging.stg_as_of values (%s)", [as_of])
-        connection.execute("create table verify_staging.stg_claimed_days (source_name text, claimed_day date)")
-        connection.execute("create table verify_staging.stg_claimed_customers (customer_id text)")
-        connection.execute("create table verify_staging.stg_claimed_products (product_id text)")
+            builder.execute(sql.SQL("create schema {}").format(schema))
+            builder.execute(sql.SQL("grant usage on schema {0} to {1}").format(schema, _AUDITOR))
+            builder.execute(
+                sql.SQL("alter default privileges in schema {0} grant select on tables to {1}").format(schema, _AUDITOR)
+            )
+        builder.execute("create table verify_staging.stg_as_of (as_of_date date)")
+        builder.execute("insert into verify_staging.stg_as_of values (%s)", [as_of])
+        builder.execute("create table verify_staging.stg_claimed_days (source_name text, claimed_day date)")
+        builder.execute("create table verify_staging.stg_claimed_customers (customer_id text)")
+        builder.execute("create table verify_staging.stg_claimed_products (product_id text)")
         yield
     finally:
-        connection.execute(drop)
+        builder.execute(drop)
 
 
 def _dbt_run(profile: ProfileConfig, artifacts: Path, *arguments: str) -> None:

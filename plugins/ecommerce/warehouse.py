@@ -1,4 +1,4 @@
-"""Connections to the warehouse, whose `ops` and `raw` tables are made and kept current here."""
+"""Connections to the warehouse, one a role, and the tables of the schemas that a role owns, made and kept current."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk.exceptions import AirflowNotFoundException
+from psycopg import sql
 
 from ecommerce.errors import SourceError
 from ecommerce.silence import ended_when_silent
@@ -20,8 +21,12 @@ from ecommerce.silence import ended_when_silent
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-WAREHOUSE = "warehouse"
+#: Airflow connections to the warehouse, one a role (docs/roles.md): who loads, who builds, who audits and publishes.
+LOADER, TRANSFORMER, PUBLISHER = "warehouse_loader", "warehouse_transformer", "warehouse_publisher"
+
+#: `roles.sql` for an administrator; and the schemas whose tables are no models, in the order of what they rest on.
 SQL_FOLDER = Path(__file__).parents[2] / "include" / "sql"
+_SCHEMAS = ("ops", "raw", "marts")
 
 #: Everything in UTC and ISO; no one's functions but Postgres' own; a loader that hangs gives its locks back.
 SESSION = (
@@ -91,8 +96,12 @@ def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> 
 
 
 @contextmanager
-def warehouse(conn_id: str = WAREHOUSE) -> Iterator[psycopg.Connection]:
-    """The warehouse, its `ops` and `raw` tables as `include/sql` has them now."""
+def warehouse(conn_id: str) -> Iterator[psycopg.Connection]:
+    """
+    The warehouse, the tables of the role's own schemas as `include/sql` has them now.
+
+    :raises SourceError: there is no such connection, the server refuses it, or the warehouse has no schemas yet
+    """
     # A warehouse that is being copied to hears nothing while a source is silent: the source's end must come first.
     with postgres(conn_id, _WAREHOUSE_SESSION, patience=2.0) as connection:
         ensure_schema(connection)
@@ -100,32 +109,51 @@ def warehouse(conn_id: str = WAREHOUSE) -> Iterator[psycopg.Connection]:
 
 
 def ensure_schema(connection: psycopg.Connection) -> None:
-    """Apply `include/sql` when a file there is not the one that was applied last; otherwise one cheap query."""
-    scripts, digest = _scripts()
-    if _applied(connection) == digest:
+    """
+    Apply the files of `include/sql` whose schemas the role owns, where they changed; otherwise one cheap query.
+
+    :raises SourceError: an administrator has not made the schemas yet
+    """
+    scripts = _scripts()
+    if not _outdated(connection, scripts):
         return
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.schema'))")
-        if _applied(connection) == digest:
-            return
-        for script in scripts:
+        for schema in _outdated(connection, scripts):
+            script, digest = scripts[schema]
             connection.execute(script.encode())
-        connection.execute(
-            "create table if not exists ops.schema_version"
-            " (digest text not null, applied_at timestamptz not null default now())"
+            connection.execute(
+                sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(f"{_APPLIED}{digest}"))
+            )
+
+
+_APPLIED = "include/sql "
+
+
+def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The role's schemas whose comment names other scripts than these."""
+    found = {
+        schema: (is_own, comment)
+        for schema, is_own, comment in connection.execute(
+            "select nspname, nspowner = current_user::regrole, obj_description(oid, 'pg_namespace')"
+            " from pg_namespace where nspname = any(%s)",
+            [list(_SCHEMAS)],
         )
-        connection.execute("insert into ops.schema_version (digest) values (%s)", [digest])
-
-
-def _applied(connection: psycopg.Connection) -> str | None:
-    found = connection.execute("select to_regclass('ops.schema_version') is not null").fetchone()
-    if not found or not found[0]:
-        return None
-    row = connection.execute("select digest from ops.schema_version order by applied_at desc limit 1").fetchone()
-    return row[0] if row else None
+    }
+    if missing := [schema for schema in _SCHEMAS if schema not in found]:
+        raise SourceError(
+            f"the warehouse has no schema {', '.join(missing)}; an administrator of the server is to run "
+            "include/sql/roles.sql in its database, see docs/roles.md"
+        )
+    return [
+        schema
+        for schema in _SCHEMAS
+        if found[schema][0] and (found[schema][1] or "") != f"{_APPLIED}{scripts[schema][1]}"
+    ]
 
 
 @cache
-def _scripts() -> tuple[list[str], str]:
-    scripts = [path.read_text() for path in sorted(SQL_FOLDER.glob("*.sql"))]
-    return scripts, hashlib.sha256("\0".join(scripts).encode()).hexdigest()
+def _scripts() -> dict[str, tuple[str, str]]:
+    """Each schema → its script, and the digest of that."""
+    scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text() for schema in _SCHEMAS}
+    return {schema: (script, hashlib.sha256(script.encode()).hexdigest()) for schema, script in scripts.items()}

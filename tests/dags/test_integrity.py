@@ -77,9 +77,9 @@ def test_the_way_of_the_data(dags) -> None:
         and not any(other.startswith("warehouse.") for other in task.downstream_task_ids)
     }
     for name, check in read_checks().checks.items():
-        assert dag.get_task(f"quality.{name}").upstream_task_ids == (built if check.judges_the_build else {"claim"})
-    assert {"uniqueness", "orphans", "reconciliation_core", "dbt_tests", "dated_ahead"} == {
-        name for name, check in read_checks().checks.items() if check.judges_the_build
+        assert dag.get_task(f"quality.{name}").upstream_task_ids == (built if check.follows_the_build else {"claim"})
+    assert {"freshness", "completeness", "quarantined", "schema_drift", "reconciliation_source"} == {
+        name for name, check in read_checks().checks.items() if not check.follows_the_build
     }
     assert dag.get_task("refresh_marts").downstream_task_ids == set()
     # Without every source a run is not green, whatever was built.

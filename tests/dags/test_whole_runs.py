@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from include.demo import airflow_services
-from include.demo.state import ROOT
+from include.demo.state import ROOT, WORKING_ROLES
 from tests.oracle.compare import compare
 from tests.running_stack import Demo
 
@@ -217,7 +217,7 @@ def test_dag_test_in_local_mode_leaves_what_one_range_run_leaves(few_days: FewDa
     env |= {
         "AIRFLOW_HOME": str(tmp_path),
         "ECOMMERCE_DBT_EXECUTION_MODE": "local",
-        "AIRFLOW_CONN_WAREHOUSE": state.dsn(),
+        **{f"AIRFLOW_CONN_WAREHOUSE_{role.upper()}": state.dsn(role=role) for role in WORKING_ROLES},
         "AIRFLOW_CONN_SHOP_POSTGRES": state.dsn("shop"),
         "AIRFLOW_CONN_SHOP_KAFKA": json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": state.bootstrap}}),
         "AIRFLOW_CONN_WEATHER_API": f"http://127.0.0.1:{state.ports['WEATHER_PORT']}",

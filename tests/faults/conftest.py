@@ -1,5 +1,6 @@
 """A place where loads are broken: sources, a warehouse, and processes that tries are forked from."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,7 +43,16 @@ def _module_place(
     ):
         shop.execute(SHOP_TABLES.encode())
         folder = tmp_path_factory.mktemp("tries")
-        yield Place(warehouse_dsn, shop_dsn, broker.bootstrap, weather, folder, connection, shop, admin)
+        yield Place(
+            os.environ["AIRFLOW_CONN_WAREHOUSE_LOADER"],
+            shop_dsn,
+            broker.bootstrap,
+            weather,
+            folder,
+            connection,
+            shop,
+            admin,
+        )
     weather.close()
 
 

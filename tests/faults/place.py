@@ -171,7 +171,7 @@ class Place:
         number = next(self._numbers)
         extra = {"application_name": session_name(number), **(options or {})}
         variables = {
-            "AIRFLOW_CONN_WAREHOUSE": _uri(self.warehouse_dsn, warehouse, extra),
+            "AIRFLOW_CONN_WAREHOUSE_LOADER": _uri(self.warehouse_dsn, warehouse, extra),
             "AIRFLOW_CONN_SHOP_POSTGRES": _uri(self.shop_dsn, shop, extra),
             "AIRFLOW_CONN_SHOP_KAFKA": self.kafka_connection,
             "AIRFLOW_CONN_WEATHER_API": self.weather.url,

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from ecommerce.extractors import kafka
-from ecommerce.warehouse import ensure_schema, postgres
+from ecommerce.warehouse import postgres
 from tests.faults.broker import Broker
 from tests.faults.histories import Stage, play
 from tests.faults.place import Place
@@ -33,7 +33,6 @@ def twin(
     """A second warehouse."""
     set_connection("twin", new_database("warehouse"))
     with postgres("twin") as connection:
-        ensure_schema(connection)
         yield connection
 
 

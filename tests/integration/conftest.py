@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ecommerce.warehouse import warehouse
+from ecommerce.warehouse import postgres
 from tests.integration.support import Loader
 
 SHOP_TABLES = (Path(__file__).parents[2] / "include" / "demo" / "shop" / "shop.sql").read_text()
@@ -16,7 +16,7 @@ SHOP_TABLES = (Path(__file__).parents[2] / "include" / "demo" / "shop" / "shop.s
 @pytest.fixture
 def connection(warehouse_dsn: str) -> Iterator[psycopg.Connection]:
     """The warehouse, by its Airflow connection, without a row."""
-    with warehouse() as connection:
+    with postgres("warehouse") as connection:
         Loader(connection).empty()
         yield connection
 
@@ -29,7 +29,7 @@ def loader(connection: psycopg.Connection) -> Loader:
 @pytest.fixture
 def other_connection(connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
     """A second session in the same warehouse."""
-    with warehouse() as other:
+    with postgres("warehouse") as other:
         yield other
 
 

@@ -1,11 +1,14 @@
 """What the tests of the loader, the lease, the publication and the sensors share."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from ecommerce.extractors import reader_of
 from ecommerce.loading import LoadResult, Reader, RunIdentity, load
@@ -25,10 +28,22 @@ _EMPTY = "; ".join(
     for table in (
         "ops.quarantine", "ops.kafka_offset", "ops.kafka_gap", "ops.dirty_date", "ops.schema_change", "ops.load_batch",
         "ops.build", "ops.check_failure", "ops.check_result", "ops.claimed_date", "ops.rebuild", "ops.publication",
-        "ops.published_mart",
+        "ops.published_mart", "ops.decision",
         *(f"raw.{source}" for source in SOURCES),
     )
 )  # fmt: skip
+
+
+@contextmanager
+def acting_as(connection: psycopg.Connection, role: str) -> Iterator[None]:
+    """What it does meanwhile, it does as one of the warehouse's roles."""
+    connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+    try:
+        yield
+    finally:
+        if connection.info.transaction_status == TransactionStatus.INERROR:
+            connection.rollback()
+        connection.execute("reset role")
 
 
 @dataclass

@@ -20,7 +20,7 @@ from ecommerce.operators import ExtractSource
 from ecommerce.sources import SOURCES, Column, Kind, Landing, Source
 from ecommerce.windows import warehouse_params
 from include.demo import dbt
-from tests.integration.support import Loader
+from tests.integration.support import Loader, acting_as
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding_a_source.md").read_text()
@@ -43,11 +43,12 @@ def with_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connection: psyc
     """The page's DDL among the scripts, applied as a task does when it connects."""
     folder = tmp_path / "sql"
     shutil.copytree(warehouse.SQL_FOLDER, folder)
-    with (folder / "020_raw.sql").open("a") as script:
+    with (folder / "raw.sql").open("a") as script:
         script.write(f"\n{TABLE}")
     monkeypatch.setattr(warehouse, "SQL_FOLDER", folder)
     warehouse._scripts.cache_clear()
-    warehouse.ensure_schema(connection)
+    with acting_as(connection, "loader"):
+        warehouse.ensure_schema(connection)
     yield
     warehouse._scripts.cache_clear()
 

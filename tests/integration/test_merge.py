@@ -23,12 +23,11 @@ RULE = "unique nulls not distinct (id, part)"
 @pytest.fixture
 def mart(loader: Loader) -> Iterator[Loader]:
     """`marts_build.figures` with a hundred rows, published."""
-    loader.connection.execute("drop schema if exists marts_build cascade; create schema marts_build")
-    loader.connection.execute("drop table if exists marts.figures cascade")
+    loader.connection.execute("drop table if exists marts_build.figures, marts.figures cascade")
     make(loader)
     republish(loader)
     yield loader
-    loader.connection.execute("drop table marts.figures cascade")
+    loader.connection.execute("drop table marts_build.figures, marts.figures cascade")
 
 
 def make(loader: Loader) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ecommerce import lease
 from ecommerce.dbt_project import DBT_PROJECT
 from ecommerce.publish import publish
-from ecommerce.warehouse import warehouse
+from ecommerce.warehouse import postgres
 from tests.integration.support import Loader, Row
 
 #: Built whole by every run: their rows are few, whatever the history.
@@ -88,7 +88,7 @@ class Warehouse:
 
 @pytest.fixture(scope="module")
 def after(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["After"]:
-    with warehouse() as connection:
+    with postgres("warehouse") as connection:
         yield After(Warehouse(Loader(connection), warehouse_dsn, tmp_path_factory.mktemp("dbt")))
 
 

@@ -10,9 +10,8 @@ from ecommerce import lease
 from ecommerce import publish as publishing
 from ecommerce.errors import RollbackError
 from ecommerce.merge import Published
-from ecommerce.publish import publish
 from ecommerce.rollback import roll_back
-from tests.integration.support import Loader
+from tests.integration.support import Loader, acting_as
 from tests.integration.test_publish import (
     FEBRUARY,
     JANUARY,
@@ -22,6 +21,7 @@ from tests.integration.test_publish import (
     TIERS,
     build,
     content,
+    publish,
     republish,
     take,
     warehouse,
@@ -33,7 +33,8 @@ MARTS = ("revenue", "tiers")
 
 
 def back(loader: Loader, to: int | None = None) -> list[Published]:
-    done = roll_back(loader.connection, "rollback", f"rollback_{to}", to=to)
+    with acting_as(loader.connection, "publisher"):
+        done = roll_back(loader.connection, "rollback", f"rollback_{to}", to=to)
     assert done is not None
     return done
 

@@ -15,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from include.demo.settings import read_settings
+from include.demo.state import WAREHOUSE_ROLES
 
 ROOT = Path(__file__).parents[2]
 #: The services of the Astro CLI's own compose file, which the override may add to.
@@ -221,10 +222,20 @@ def test_the_example_has_every_connection_and_each_leads_to_a_service(settings: 
 def test_the_shop_connection_names_the_database_that_the_init_script_makes():
     script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
     made = re.findall(r"create database (\w+) owner (\w+)", script)
-    for name in ("AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_CONN_SHOP_POSTGRES"):
-        uri = urlsplit(env_example()[name].replace("${", "").replace("}", ""))
-        assert (uri.path.lstrip("/"), uri.username) in made
-    assert "create role reader" in script
+    uri = urlsplit(env_example()["AIRFLOW_CONN_SHOP_POSTGRES"].replace("${", "").replace("}", ""))
+    assert (uri.path.lstrip("/"), uri.username) in made
+
+
+def test_the_warehouse_connections_name_the_roles_that_the_init_script_makes():
+    script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
+    for role in WAREHOUSE_ROLES:
+        uri = urlsplit(env_example()[f"AIRFLOW_CONN_WAREHOUSE_{role.upper()}"].replace("${", "").replace("}", ""))
+        assert (uri.username, uri.password, uri.path) == (role, f"{role.upper()}_PASSWORD", "/warehouse")
+        assert f"create role {role} login password :'{role}_password';" in script
+        assert f'--set={role}_password="${{{role.upper()}_PASSWORD:?set it in .env}}"' in script
+    assert "\\connect warehouse\n\\i /srv/roles.sql" in script
+    volumes = override()["services"]["warehouse"]["volumes"]
+    assert "./include/sql/roles.sql:/srv/roles.sql:ro" in volumes
 
 
 # -- requirements ------------------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def test_checks_and_their_kinds_are_those_of_the_file():
 
 
 def test_operations_describe_every_table_of_ops():
-    ddl = (ROOT / "include" / "sql" / "010_ops.sql").read_text()
+    ddl = (ROOT / "include" / "sql" / "ops.sql").read_text()
     tables = re.findall(r"create (?:table if not exists|or replace view) ops\.(\w+)", ddl)
     described = [
         re.sub(r"[`()]|view", "", row[0]).strip() for row in table(OPERATIONS, "Table", "One row is", "Written by")

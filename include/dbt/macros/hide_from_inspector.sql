@@ -1,5 +1,5 @@
 {# After a build: `inspector`, who may read core, may not read these columns of this model. The right on a whole table comes
-   with every new table (include/sql/030_roles.sql), so it is taken back and given for the other columns. #}
+   with every new table (include/sql/roles.sql), so it is taken back and given for the other columns. #}
 {% macro hide_from_inspector(columns) -%}
 {%- if execute -%}
 {%- set shown = [] -%}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecommerce.dbt_project import DBT_PROJECT, MANIFEST
-from ecommerce.warehouse import WAREHOUSE
+from ecommerce.warehouse import TRANSFORMER
 
 if TYPE_CHECKING:
     from airflow.sdk import TaskGroup
@@ -43,7 +43,7 @@ _COSMOS_ARGS: dict[str, dict[str, Any]] = {
 }
 
 
-def warehouse_profile(conn_id: str = WAREHOUSE, *, name: str = "ecommerce", target: str = "airflow") -> ProfileConfig:
+def warehouse_profile(conn_id: str = TRANSFORMER, *, name: str = "ecommerce", target: str = "airflow") -> ProfileConfig:
     """
     How dbt reaches the warehouse: by an Airflow connection.
 
@@ -57,7 +57,7 @@ def warehouse_profile(conn_id: str = WAREHOUSE, *, name: str = "ecommerce", targ
         profile_name=name,
         target_name=target,
         profile_mapping=PostgresUserPasswordProfileMapping(
-            conn_id=conn_id, profile_args={"schema": "core", "threads": 4}
+            conn_id=conn_id, profile_args={"schema": "core", "threads": 4, "search_path": "pg_catalog"}
         ),
     )
 

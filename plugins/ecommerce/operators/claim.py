@@ -16,10 +16,10 @@ from ecommerce.callbacks import add_note
 from ecommerce.dbt_project import project_digest
 from ecommerce.errors import WindowError
 from ecommerce.operators.refresh_marts import RefreshMarts
-from ecommerce.operators.runs import is_alive
+from ecommerce.operators.runs import is_in_the_way
 from ecommerce.sensors import QualityCheck
 from ecommerce.sources import SOURCES
-from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.warehouse import LOADER, warehouse
 from ecommerce.windows import request_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
         *,
         extract_task_ids: dict[str, str],
         build_group_id: str,
-        warehouse_conn_id: str = WAREHOUSE,
+        warehouse_conn_id: str = LOADER,
         **kwargs: Any,
     ) -> None:
         # Not `reschedule`: with LocalExecutor a task that comes back within seconds can be failed by mistake.
@@ -101,10 +101,10 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
                 return PokeReturnValue(is_done=True, xcom_value={"handed_over_to": str(successor)})
             held_by = lease.holder(connection)
             if held_by and held_by[1] != run.run_id:
-                if is_alive(context, *held_by):
+                if is_in_the_way(context, connection, *held_by):
                     self.log.info("run %s of %s builds now; waiting for it", held_by[1], held_by[0])
                     return PokeReturnValue(is_done=False)
-                self.log.warning("run %s of %s ended without publishing; its days are claimed along", *held_by[::-1])
+                self.log.warning("run %s of %s has not published; its days are claimed along", *held_by[::-1])
             claim = lease.take(
                 connection,
                 run.dag_id,

@@ -14,7 +14,7 @@ from ecommerce.errors import EmptySource, QuarantineOverflow, SchemaDrift, Windo
 from ecommerce.extractors import reader_of
 from ecommerce.loading import RunIdentity, load, reach_back
 from ecommerce.sources import SOURCES
-from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.warehouse import LOADER, warehouse
 from ecommerce.windows import request_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ExtractSource(BaseOperator):
 
     template_fields: Sequence[str] = ("source",)
 
-    def __init__(self, *, source: str, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+    def __init__(self, *, source: str, warehouse_conn_id: str = LOADER, **kwargs: Any) -> None:
         super().__init__(outlets=[raw_asset(source)], **kwargs)
         self.source = source
         self.warehouse_conn_id = warehouse_conn_id

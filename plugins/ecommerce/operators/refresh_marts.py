@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.errors import LeaseLost, PublishError
 from ecommerce.publish import publish
-from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.warehouse import PUBLISHER, warehouse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,7 +28,7 @@ class RefreshMarts(BaseOperator):
     :raises AirflowFailException: another run has taken over, or a mart cannot be merged; `marts` is untouched
     """
 
-    def __init__(self, *, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+    def __init__(self, *, warehouse_conn_id: str = PUBLISHER, **kwargs: Any) -> None:
         super().__init__(outlets=[MARTS], **kwargs)
         self.warehouse_conn_id = warehouse_conn_id
 

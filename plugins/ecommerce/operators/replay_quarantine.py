@@ -14,7 +14,7 @@ from ecommerce.loading import RunIdentity
 from ecommerce.loading.replay import Choice, replay
 from ecommerce.operators.extract import raw_asset
 from ecommerce.sources import SOURCES, Landing
-from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.warehouse import LOADER, warehouse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,7 +34,7 @@ class ReplayQuarantine(BaseOperator):
     :raises SourceError: the source could not be read
     """
 
-    def __init__(self, *, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+    def __init__(self, *, warehouse_conn_id: str = LOADER, **kwargs: Any) -> None:
         super().__init__(outlets=[REPLAYED], **kwargs)
         self.warehouse_conn_id = warehouse_conn_id
 

@@ -12,9 +12,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from ecommerce import lease
 from ecommerce.errors import RollbackError
 from ecommerce.operators.refresh_marts import MARTS
-from ecommerce.operators.runs import is_alive
+from ecommerce.operators.runs import is_in_the_way
 from ecommerce.rollback import roll_back
-from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.warehouse import PUBLISHER, warehouse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,7 +28,7 @@ class RollbackPublication(BaseSensorOperator):
     :raises AirflowFailException: there is no way back to that publication; `marts` is untouched
     """
 
-    def __init__(self, *, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+    def __init__(self, *, warehouse_conn_id: str = PUBLISHER, **kwargs: Any) -> None:
         # As in `ClaimDirtyDates`: it waits in its worker.
         kwargs.setdefault("poke_interval", timedelta(seconds=2))
         kwargs.setdefault("timeout", timedelta(hours=12))
@@ -40,7 +40,7 @@ class RollbackPublication(BaseSensorOperator):
         run, to = context["dag_run"], context["params"]["publication_id"]
         with warehouse(self.warehouse_conn_id) as connection:
             held_by = lease.holder(connection)
-            if held_by and is_alive(context, *held_by):
+            if held_by and is_in_the_way(context, connection, *held_by):
                 self.log.info("run %s of %s builds now; waiting for it", held_by[1], held_by[0])
                 return PokeReturnValue(is_done=False)
             try:

@@ -11,10 +11,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from ecommerce import lease
 from ecommerce.building.group import warehouse_profile
 from ecommerce.dbt_project import project_digest
-from ecommerce.operators.runs import is_alive
+from ecommerce.operators.runs import is_in_the_way
 from ecommerce.quality.base import write_down
 from ecommerce.verify import Sample, verify
-from ecommerce.warehouse import WAREHOUSE, warehouse
+from ecommerce.warehouse import PUBLISHER, TRANSFORMER, postgres, warehouse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,17 +28,21 @@ class VerifyWarehouse(BaseSensorOperator):
     other models.
 
     :param warehouse_conn_id: the Postgres to verify, and to write `ops.check_result` into
+    :param builder_conn_id: the same Postgres, by the role that builds
     :raises AirflowFailException: at least one table differs; the message says which rows, and what to do
     """
 
     check_name = "drift"
 
-    def __init__(self, *, warehouse_conn_id: str = WAREHOUSE, **kwargs: Any) -> None:
+    def __init__(
+        self, *, warehouse_conn_id: str = PUBLISHER, builder_conn_id: str = TRANSFORMER, **kwargs: Any
+    ) -> None:
         # As in `ClaimDirtyDates`: it waits in its worker.
         kwargs.setdefault("poke_interval", timedelta(seconds=10))
         kwargs.setdefault("timeout", timedelta(hours=12))
         super().__init__(**kwargs)
         self.warehouse_conn_id = warehouse_conn_id
+        self.builder_conn_id = builder_conn_id
 
     def poke(self, context: Context) -> bool:
         """Done once the lease could be held."""
@@ -49,16 +53,16 @@ class VerifyWarehouse(BaseSensorOperator):
             # Other days each week, and the same ones when a task is tried again.
             seed=run.run_after.date().toordinal() if seed is None else seed,
         )
-        profile = warehouse_profile(self.warehouse_conn_id, target="verify")
+        profile = warehouse_profile(self.builder_conn_id, target="verify")
         with warehouse(self.warehouse_conn_id) as connection:
             held_by = lease.holder(connection)
             is_ours = held_by is not None and held_by[0] == run.dag_id
             if held_by and held_by[1] != run.run_id:
-                if is_alive(context, *held_by):
+                if is_in_the_way(context, connection, *held_by):
                     self.log.info("run %s of %s has the right to build now; waiting for it", held_by[1], held_by[0])
                     return False
                 if not is_ours:
-                    raise AirflowSkipException(f"run {held_by[1]} of {held_by[0]} ended without publishing; {_SETTLE}")
+                    raise AirflowSkipException(f"run {held_by[1]} of {held_by[0]} has not published; {_SETTLE}")
             try:
                 held = lease.hold(connection, run.dag_id, run.run_id, over=held_by[1] if is_ours and held_by else None)
             except LookupError as error:
@@ -72,7 +76,8 @@ class VerifyWarehouse(BaseSensorOperator):
                     raise AirflowSkipException(f"the last build left out what it could not load; {_SETTLE}")
                 if held.project != project_digest():
                     raise AirflowSkipException(f"the last build was of other models; {_SETTLE}")
-                judgements = list(verify(connection, profile, sample, held.as_of_date))
+                with postgres(self.builder_conn_id) as builder:
+                    judgements = list(verify(connection, builder, profile, sample, held.as_of_date))
             finally:
                 lease.give_back(connection, run.run_id)
             write_down(connection, self.check_name, run.run_id, judgements, window=None)

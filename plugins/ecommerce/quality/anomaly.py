@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from math import sqrt
 from statistics import median
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from psycopg import AsyncConnection, sql
 from pydantic import Field, model_validator
 
 from ecommerce.quality.base import Judgement, Status
 from ecommerce.quality.check import (
+    Approvable,
     Asked,
-    Check,
     ColumnName,
     Expression,
     Settings,
@@ -113,7 +113,7 @@ class Outage(Settings):
     source: str
 
 
-class Anomaly(Check):
+class Anomaly(Approvable):
     """
     Rows (`volume`) or an amount (`amount`) a day against the same weekday in the weeks before it, by a robust z-score.
 
@@ -139,7 +139,7 @@ class Anomaly(Check):
     fail_days: Annotated[int, Field(gt=0)] = 3
     outage: Outage | None = None
 
-    judges_the_build = False
+    judges_the_build: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _names_its_amount(self) -> Self:
@@ -148,27 +148,31 @@ class Anomaly(Check):
         return self
 
     async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
-        """One judgement for the window's odd days, and one for an outage at its end, whether or not it began inside."""
+        """
+        One judgement for the window's odd days, and one for an outage at its end, whether or not it began inside.
+
+        Days shortly before it that the run publishes as well are judged again: what an earlier run was held back by is
+        not let through by the next.
+        """
         subject = self.table + (f" {self.amount}" if self.amount else "")
         window = asked.window
+        late = window.end - timedelta(days=self.fail_days)
+        carried = [day for day in await asked.days(connection) if late <= day < window.start]
         days = await self._days(connection, window.start, window.end)
         judged = [
             (day, days.get(day, Day(0, 0.0)), expected)
-            for day in [*await self._before(connection, window.start), *window.days]
+            for day in sorted({*await self._before(connection, window.start), *carried, *window.days})
             if day not in asked.incidents and (expected := self._expect(days, day, asked)) is not None
         ]
-        inside = [(day, found, expected) for day, found, expected in judged if day >= window.start]
+        inside = [(day, found, expected) for day, found, expected in judged if day >= window.start or day in carried]
         known = [f"{day} is {asked.incidents[day]}" for day in window.days if day in asked.incidents]
         if not inside:
             message = f"no day of {window} has {self.minimum_weeks} earlier weeks to compare with"
             total = round(sum(days[day].value for day in window.days if day in days))
             return [Judgement(subject, "pass", total, None, "; ".join(known) or message)]
         odd = [(day, found, expected) for day, found, expected in inside if self._is_odd(found, expected)]
-        status: Status = "pass"
-        if odd:
-            late = window.end - timedelta(days=self.fail_days)
-            failed = any(day >= late and self._is_failed(found, expected) for day, found, expected in odd)
-            status = "fail" if failed else "warn"
+        failed = [day for day, found, expected in odd if day >= late and self._is_failed(found, expected)]
+        status: Status = "fail" if failed else "warn" if odd else "pass"
         of_what = "rows" if self.kind == "volume" else self.amount
         message = f"{len(odd)} of {len(inside)} days are unusual in {of_what}"
         if odd:
@@ -192,6 +196,7 @@ class Anomaly(Check):
                     }
                     for day, found, expected in odd
                 ],
+                days=failed,
             )
         ]
         if self.outage:
@@ -230,6 +235,7 @@ class Anomaly(Check):
             rows,
             round(expected),
             f"{rows} rows in the last {len(last)} days, about {expected:.0f} expected",
+            days=[day for day, *_ in last] if is_outage else [],
         )
 
     async def _before(self, connection: AsyncConnection, start: date) -> list[date]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ class Judgement:
 
     :param rows: rows at fault, up to `KEPT_ROWS`, as JSON
     :param blocks: whether its failure holds back the publication
+    :param days: those that it fails by, where a person may say that they are as they should be
     :param may_improve: something is under way that could change the verdict; a check that may wait looks again
     """
 
@@ -36,6 +38,7 @@ class Judgement:
     rows: Sequence[Mapping[str, Any]] = field(default=())
     may_improve: bool = False
     blocks: bool = True
+    days: Sequence[date] = field(default=())
 
 
 def failures_of(judgements: Sequence[Judgement]) -> str:

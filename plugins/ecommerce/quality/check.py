@@ -101,11 +101,19 @@ class Check(Settings):
     #: Whether it looks at what a build made; such a check is left out of a run that built nothing of its own.
     judges_the_build: ClassVar[bool] = True
 
+    #: Whether a person may let a publication pass that it holds back.
+    may_be_approved: ClassVar[bool] = False
+
     description: str
     severity: Literal["fail", "warn"] = "fail"
     timeout_seconds: Annotated[int, Field(gt=0)] = 300
     wait_minutes: Annotated[float, Field(ge=0)] = 0
     every_seconds: Annotated[float, Field(gt=0)] = 20
+
+    @property
+    def follows_the_build(self) -> bool:
+        """Whether it begins when all is built: to look at that, or to show a person what would be published."""
+        return self.judges_the_build or self.may_be_approved
 
     @abstractmethod
     async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
@@ -120,6 +128,18 @@ class Check(Settings):
             Judgement(**{**vars(judged), "status": "warn" if judged.status == "fail" else judged.status})
             for judged in judgements
         ]
+
+
+class Approvable(Check):
+    """
+    A check whose failure may be right: a person can look at what would change, and let it be published.
+
+    :param decide_within_hours: without an answer until then it stays a failure
+    """
+
+    may_be_approved: ClassVar[bool] = True
+
+    decide_within_hours: Annotated[float, Field(gt=0)] = 20
 
 
 @asynccontextmanager

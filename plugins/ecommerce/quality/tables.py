@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import Field, field_validator
 
 from ecommerce.quality.base import Judgement
 from ecommerce.quality.check import (
+    Approvable,
     Asked,
     Check,
     ColumnName,
@@ -154,7 +156,7 @@ class Category(Settings):
     day: Expression
 
 
-class Distribution(Check, Limits):
+class Distribution(Approvable, Limits):
     """
     The share of rows, in per cent, that would have to change their category for the window to look like the days
     before it (total variation distance). Days of known incidents count on neither side.
@@ -187,7 +189,8 @@ class Distribution(Check, Limits):
                 first=asked.window.start - timedelta(days=self.reference_days),
                 incidents=list(asked.incidents),
             )
-            judgements.append(self._compare(f"{one.table} {one.column}", found))
+            judged = self._compare(f"{one.table} {one.column}", found)
+            judgements.append(replace(judged, days=list(asked.window.days)) if judged.status == "fail" else judged)
         return judgements
 
     def _compare(self, subject: str, found: list[tuple]) -> Judgement:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseOperator, Param
+from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
+from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 from airflow.triggers.base import StartTriggerArgs
 
+from ecommerce import lease
+from ecommerce.callbacks import add_note
+from ecommerce.difference import as_json, as_markdown, differences
 from ecommerce.errors import CheckError
-from ecommerce.quality.base import failures_of
-from ecommerce.quality.check import Asked
+from ecommerce.quality import decisions
+from ecommerce.quality.base import Judgement, failures_of, write_down
+from ecommerce.quality.check import Approvable, Asked
 from ecommerce.quality.settings import check_of, read_checks
 from ecommerce.triggers.quality import QualityTrigger, judge
-from ecommerce.warehouse import WAREHOUSE
+from ecommerce.warehouse import PUBLISHER, warehouse
 from ecommerce.windows import request_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+#: The field of the question's form that asks why.
+_REASON = "reason"
 
 
 class QualityCheck(BaseOperator):
@@ -28,6 +38,9 @@ class QualityCheck(BaseOperator):
 
     It starts in the triggerer, waits and judges there, and takes no worker unless it fails. Where nothing starts in a
     triggerer (`dag.test()`) it judges in its worker, and defers only if it has to wait.
+
+    One that a person may let pass asks before it fails, by Airflow's human in the loop, and waits without a worker or a
+    trigger. The run keeps what it has built until the next one builds.
 
     :param check: its name in the file
     :param window_task_id: the task that says what the run is about, by `ResolveWindow`
@@ -45,7 +58,7 @@ class QualityCheck(BaseOperator):
         check: str,
         window_task_id: str,
         build_task_id: str | None = None,
-        warehouse_conn_id: str = WAREHOUSE,
+        warehouse_conn_id: str = PUBLISHER,
         **kwargs: Any,
     ) -> None:
         settings = check_of(check)
@@ -91,13 +104,70 @@ class QualityCheck(BaseOperator):
         self._fail_by(failures_of(judgements))
 
     def execute_complete(self, context: Context, event: Any) -> None:
-        """Sent to a worker by the trigger, so that the failure has its callbacks."""
+        """Sent to a worker by the trigger, so that the failure has its callbacks; or by a person's answer."""
         if not isinstance(event, dict):
             # `dag.test()` sends the event on that would have ended the task.
             return
+        if "chosen_options" in event or "error_type" in event:
+            self._decided(context, event)
+            return
         if error := event.get("error"):
             raise CheckError(error)
-        self._fail_by(event.get("failures", ""))
+        failures = event.get("failures", "")
+        check = check_of(self.check)
+        if failures and isinstance(check, Approvable):
+            self._ask(context, check, failures, [date.fromisoformat(day) for day in event.get("days", ())])
+        self._fail_by(failures)
+
+    def _ask(self, context: Context, check: Approvable, failures: str, days: Sequence[date]) -> None:
+        """Let the task wait for a person, if the run has something to publish; it takes nothing meanwhile."""
+        run_id = context["dag_run"].run_id
+        with warehouse(self.warehouse_conn_id) as connection:
+            held_by = lease.holder(connection)
+            if held_by is None or held_by[1] != run_id:
+                return
+            found = differences(connection, run_id)
+            decisions.ask(connection, run_id, self.check, message=failures, days=days, difference=as_json(found))
+        self.log.warning("%s; asking whether it may be published all the same", failures)
+        upsert_hitl_detail(
+            ti_id=context["ti"].id,
+            options=[decisions.APPROVE, decisions.REJECT],
+            subject=f"{self.check}: publish all the same?",
+            body=f"{failures}\n\n**What would change in `marts`**\n\n{as_markdown(found)}",
+            params={_REASON: Param("", type="string", title="Why", description="Kept with the decision.").serialize()},
+        )
+        raise TaskAwaitingInput(
+            method_name=self.execute_complete.__name__, timeout=timedelta(hours=check.decide_within_hours)
+        )
+
+    def _decided(self, context: Context, event: dict[str, Any]) -> None:
+        run_id = context["dag_run"].run_id
+        who = (event.get("responded_by_user") or {}).get("name")
+        reason = str((event.get("params_input") or {}).get(_REASON) or "").strip()
+        said = f"{who or 'nobody'}: {reason or 'no reason given'}"
+        with warehouse(self.warehouse_conn_id) as connection:
+            if "error_type" in event:
+                decisions.close(connection, run_id, self.check, "unanswered")
+                raise AirflowFailException(f"check {self.check}: {event['error']} Nothing is published")
+            if event["chosen_options"] != [decisions.APPROVE]:
+                decisions.close(connection, run_id, self.check, "rejected", by=who, reason=reason)
+                raise AirflowFailException(f"check {self.check}: rejected by {said}; nothing is published")
+            held_by = lease.holder(connection)
+            if held_by is None or held_by[1] != run_id:
+                decisions.close(connection, run_id, self.check, "overtaken", by=who, reason=reason)
+                raise AirflowFailException(
+                    f"check {self.check}: another run has built since; what is to be published is decided there"
+                )
+            decisions.close(connection, run_id, self.check, "approved", by=who, reason=reason)
+            write_down(
+                connection,
+                self.check,
+                run_id,
+                [Judgement("approval", "warn", None, None, f"approved by {said}")],
+                request_of(context).window,
+            )
+        self.log.warning("approved by %s", said)
+        add_note(context, f"approved by {said}")
 
     def _fail_by(self, failures: str) -> None:
         if failures:

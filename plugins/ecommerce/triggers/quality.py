@@ -22,6 +22,7 @@ from ecommerce.errors import WarehouseError
 from ecommerce.lease import NOTHING, WHAT_WAS_LEFT_OUT, LeftOut
 from ecommerce.quality.base import Judgement, failures_of, written_down
 from ecommerce.quality.check import Asked, async_postgres, rows_of
+from ecommerce.quality.decisions import APPROVED_DAYS, WITHDRAW
 from ecommerce.quality.settings import check_of, read_checks
 from ecommerce.windows import Request, Window
 
@@ -49,6 +50,11 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
         async with _LOOKS, async_postgres(conn_id, timeout_seconds=check.timeout_seconds) as connection:
             found = await rows_of(connection, WHAT_WAS_LEFT_OUT, run_id=asked.run_id)
             left_out = LeftOut(*map(frozenset, found[0])) if found else NOTHING
+            if check.may_be_approved:
+                approved = await rows_of(connection, APPROVED_DAYS, check_name=check_name)
+                incidents = {day: f"approved by {who}" for day, who in approved}
+                asked = replace(asked, incidents={**incidents, **asked.incidents})
+                await connection.execute(WITHDRAW, {"run_id": asked.run_id, "check_name": check_name})
             judgements = [
                 replace(one, blocks=not left_out.covers(one.subject))
                 for one in await check.look(connection, replace(asked, left_out=left_out))
@@ -153,7 +159,8 @@ class QualityTrigger(BaseEventTrigger):
             self.log.exception("no judgement")
             return TriggerEvent({"error": f"{self.check} could not be judged: {str(error).strip()}"})
         if failures := failures_of(judgements or []):
-            return TriggerEvent({"failures": failures})
+            days = sorted({day for one in judgements or [] if one.status == "fail" for day in one.days})
+            return TriggerEvent({"failures": failures, "days": [str(day) for day in days]})
         reason = "; ".join(f"{one.status} {one.subject}: {one.message}" for one in judgements or [])
         return TaskSuccessEvent(xcoms={CHECKED: {"state": "success", "reason": reason, "nodes": []}})
 

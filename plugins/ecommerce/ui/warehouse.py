@@ -176,7 +176,7 @@ class Connections:
             raise WarehouseAway(f"nothing is there yet: {_first_line(error)}; run the warehouse first") from error
         except psycopg.errors.InsufficientPrivilege as error:
             self._idle.append(connection)
-            raise WarehouseAway(f"{self.conn_id}: {_first_line(error)}; see include/sql/030_roles.sql") from error
+            raise WarehouseAway(f"{self.conn_id}: {_first_line(error)}; see include/sql/roles.sql") from error
         except BaseException:
             await connection.close()
             raise

@@ -1,5 +1,6 @@
 """dbt on the module's warehouse, its views in place."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,6 @@ from tests.integration.dbt_runs import Dbt, dbt_on
 
 @pytest.fixture(scope="module")
 def dbt(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
-    with dbt_on(warehouse_dsn, tmp_path_factory.mktemp("dbt")) as dbt:
+    with dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], tmp_path_factory.mktemp("dbt")) as dbt:
         dbt.run("--select", "staging")
         yield dbt

@@ -22,11 +22,12 @@ from ecommerce.sources import SOURCES
 from ecommerce.windows import Window
 from tests.integration.dbt_runs import Dbt
 from tests.integration.histories.shop import LAST, Message, Shop, TopicReader
-from tests.integration.support import Loader, Row, Rows
+from tests.integration.support import Loader, Row, Rows, acting_as
 
 #: The loader asks for `now()`: in these sessions it is the history's, so that versions open among the orders' days.
 _CLOCK = """
 create schema if not exists clock;
+grant usage on schema clock to public;
 create or replace function clock.now() returns timestamptz stable language sql
     as $$ select current_setting('clock.now')::timestamptz $$;
 set search_path = clock, pg_catalog;
@@ -192,7 +193,8 @@ class Build(Step):
             else:
                 place.dbt.run("--select", "core", "marts")
         if self.outcome == "published":
-            publish(place.connection, run_id)
+            with acting_as(place.connection, "publisher"):
+                publish(place.connection, run_id)
 
 
 @dataclass(frozen=True)

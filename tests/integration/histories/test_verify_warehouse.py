@@ -167,7 +167,7 @@ def test_it_waits_for_a_run_that_builds_and_skips_where_nothing_is_settled(
 
     take("builds")
     assert guard(alive=("builds",)) is False
-    with pytest.raises(AirflowSkipException, match="run builds of ecommerce_warehouse ended without publishing"):
+    with pytest.raises(AirflowSkipException, match="run builds of ecommerce_warehouse has not published"):
         guard()
     lease.release(connection, "builds")
     take("other", project="other")

@@ -17,7 +17,7 @@ from ecommerce.extractors import kafka
 from ecommerce.extractors.kafka import KafkaReader
 from ecommerce.loading.positions import Positions
 from ecommerce.sources import SOURCES
-from ecommerce.warehouse import warehouse
+from ecommerce.warehouse import LOADER, warehouse
 from ecommerce.windows import Window
 from tests.integration.loading.conftest import PARTITIONS, create_topic
 from tests.integration.loading.events import Produce, event, held, once, positions
@@ -346,13 +346,13 @@ def test_two_loads_at_once_take_each_message_once(loader: Loader, produce: Produ
                 yield chunk
 
     def loader_waits() -> bool:
-        with warehouse() as watching:
+        with warehouse(LOADER) as watching:
             row = watching.execute("select exists (select from pg_locks where locktype = 'advisory' and not granted)")
             return row.fetchone() == (True,)
 
     def other() -> None:
         is_reading.wait(20)
-        with warehouse() as connection:
+        with warehouse(LOADER) as connection:
             others.append(Loader(connection).load("kafka_stream", "2024-03-01", "2024-03-02"))
 
     thread = threading.Thread(target=other)

@@ -35,7 +35,6 @@ def warehouse_dsn(oracle: duckdb.DuckDBPyConnection, new_database: Callable[[str
     folder = tmp_path_factory.mktemp("marts")
     dsn = new_database("warehouse")
     with psycopg.connect(dsn) as warehouse:
-        warehouse.execute("create schema marts")
         for mart in MARTS:
             described = oracle.execute(f"describe marts.{mart}").fetchall()
             columns = ", ".join(f"{name} {types.get(kind, kind)}" for name, kind, *_ in described)

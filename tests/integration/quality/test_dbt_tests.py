@@ -1,5 +1,6 @@
 """Each dbt test of the build has a result of this build, with its failing rows, or nothing is published."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ WEATHER = "core.fact_weather accepted_values_fact_weather_temperature_category__
 def built(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
     """Every model, over nothing; the manifest that says which tests are expected is this project's."""
     folder: Path = tmp_path_factory.mktemp("dbt")
-    with dbt_on(warehouse_dsn, folder) as dbt, pytest.MonkeyPatch.context() as patch:
+    with dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], folder) as dbt, pytest.MonkeyPatch.context() as patch:
         patch.setattr(dbt_tests, "MANIFEST", folder / "manifest.json")
         dbt.run()
         yield dbt

@@ -193,8 +193,12 @@ def built(loader: Loader) -> Loader:
         " + greatest(n - 1, 0) * interval '1 hour', 't', 0, n, 0, now() from generate_series(0, 2) as n"
     )
     statements = [
-        "drop schema if exists core cascade; create schema core",
-        "drop schema if exists marts_build cascade; create schema marts_build",
+        "set role transformer",
+        *(
+            f"do $$ declare held regclass; begin for held in select oid from pg_class where relkind = 'r'"
+            f" and relnamespace = '{schema}'::regnamespace loop execute format('drop table %s', held); end loop; end $$"
+            for schema in ("core", "marts_build")
+        ),
         "create table core.fact_sales as select order_id, customer_id, order_date as date_key,"
         " order_amount::numeric(18, 2) as order_amount from raw.sales_fact",
         'create table core.fact_customer_events as select distinct on ("timestamp") _offset::text as event_id,'
@@ -211,6 +215,7 @@ def built(loader: Loader) -> Loader:
             f" sum(order_amount) as {amount} from core.fact_sales where order_amount > 0 group by 1"
             for mart, (n, amount, day) in MARTS.items()
         ),
+        "reset role",
         "delete from ops.dirty_date",
     ]
     for statement in statements:

@@ -8,7 +8,7 @@ import pytest
 
 from ecommerce.errors import SchemaDrift
 from ecommerce.quality import tables
-from tests.integration.support import Loader
+from tests.integration.support import Loader, acting_as
 
 Only = Callable[..., str]
 DAY = "2024-03-01"
@@ -16,11 +16,12 @@ DAY = "2024-03-01"
 
 @pytest.fixture
 def core(loader: Loader) -> Callable[[str], None]:
-    """Run statements in a new schema `core`."""
-    loader.connection.execute("drop schema if exists core cascade; create schema core")
+    """Run statements as the owner of `core`, where there is no table yet."""
+    loader.connection.execute("drop table if exists core.t, core.parent, core.child, core.dim, core.fact cascade")
 
     def core(statements: str) -> None:
-        loader.connection.execute(statements.encode())
+        with acting_as(loader.connection, "transformer"):
+            loader.connection.execute(statements.encode())
 
     return core
 

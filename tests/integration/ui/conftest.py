@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from ecommerce import lease
 from ecommerce.publish import publish
 from ecommerce.ui.app import create_app
+from ecommerce.warehouse import PUBLISHER, warehouse
 from include.demo.state import State
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.support import Loader, Row
@@ -57,9 +58,6 @@ def dsn_of(warehouse_dsn: str, postgres: State, set_connection: Callable[[str, s
             "", **conninfo_to_dict(warehouse_dsn) | {"user": role, "password": postgres.passwords[role]}
         )
 
-    database = conninfo_to_dict(warehouse_dsn)["dbname"]
-    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(f'grant connect on database "{database}" to reader, inspector'.encode())
     for role in ("reader", "inspector"):
         parts = conninfo_to_dict(dsn(role))
         set_connection(f"warehouse_{role}", "postgres://{user}:{password}@{host}:{port}/{dbname}".format(**parts))
@@ -176,10 +174,11 @@ def filled(
             {"date": day, "temperature": "15", "precipitation": "1", "city": "Berlin"} for day in (AS_OF, DAY_BEFORE)
         ]
         loader.load("weather_data", DAY_BEFORE, AS_OF, rows=weather)
-        with dbt_on(warehouse_dsn, Path(tmp_path_factory.mktemp("dbt"))) as project:
+        with dbt_on(dsn_of("transformer"), Path(tmp_path_factory.mktemp("dbt"))) as project:
             project.run()
         lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
-        publish(connection, "a_run")
+        with warehouse(PUBLISHER) as publisher:
+            publish(publisher, "a_run")
         connection.execute(
             "insert into ops.check_result"
             " (checked_at, run_id, check_name, subject, status, observed, expected, message) values"

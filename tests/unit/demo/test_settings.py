@@ -11,7 +11,7 @@ from ecommerce.dag_parts import CLAIM_POOL
 from ecommerce.extractors.weather import CITIES
 from ecommerce.sources import SOURCES
 from ecommerce.ui.settings import INSPECTOR, READER
-from ecommerce.warehouse import WAREHOUSE
+from ecommerce.warehouse import LOADER, PUBLISHER, TRANSFORMER
 from include.demo.errors import StackError
 from include.demo.settings import apply_settings, read_settings
 from include.demo.stack import SETTINGS
@@ -150,12 +150,19 @@ def test_variables_and_pools(write: Write) -> None:
 
 
 def test_the_projects_own_file_defines_all_that_the_dags_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    secrets = {"WAREHOUSE_PASSWORD": "w", "SHOP_PASSWORD": "s", "AIRFLOW_PASSWORD": "a"}
-    secrets |= {"READER_PASSWORD": "r", "INSPECTOR_PASSWORD": "i"}
+    secrets = {"LOADER_PASSWORD": "l", "TRANSFORMER_PASSWORD": "t", "PUBLISHER_PASSWORD": "p", "SHOP_PASSWORD": "s"}
+    secrets |= {"READER_PASSWORD": "r", "INSPECTOR_PASSWORD": "i", "AIRFLOW_PASSWORD": "a"}
     made = applied(read_settings(SETTINGS, secrets))
     connections = {entry["connection_id"]: entry for entry in made["connections"]}
-    assert {WAREHOUSE, READER, INSPECTOR, *(source.connection for source in SOURCES.values())} <= set(connections)
-    assert connections[WAREHOUSE]["password"] == "w"
+    assert {
+        LOADER,
+        TRANSFORMER,
+        PUBLISHER,
+        READER,
+        INSPECTOR,
+        *(source.connection for source in SOURCES.values()),
+    } <= set(connections)
+    assert connections[LOADER]["password"] == "l"
     assert "bootstrap.servers" in json.loads(connections["shop_kafka"]["extra"])
     (cities,) = [variable["value"] for variable in made["variables"] if variable["key"] == CITIES]
     assert all(len(place) == 2 for place in json.loads(cities).values())
@@ -163,5 +170,5 @@ def test_the_projects_own_file_defines_all_that_the_dags_use(monkeypatch: pytest
 
 
 def test_a_password_is_asked_for() -> None:
-    with pytest.raises(StackError, match="needs a value for WAREHOUSE_PASSWORD"):
+    with pytest.raises(StackError, match="needs a value for LOADER_PASSWORD"):
         read_settings(SETTINGS, {"SHOP_PASSWORD": "s", "AIRFLOW_PASSWORD": "a"})

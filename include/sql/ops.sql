@@ -1,6 +1,5 @@
 -- Operations: the load ledger, Kafka positions, refused rows, days to rebuild, check results, publications.
--- Idempotent: applied whenever a file of this folder changes (see plugins/ecommerce/warehouse.py).
-create schema if not exists ops;
+-- Applied by the owner of the schema, `loader`, whenever this file changes (see plugins/ecommerce/warehouse.py).
 
 create table if not exists ops.load_batch (
     batch_id bigint generated always as identity primary key,
@@ -302,3 +301,43 @@ create table if not exists ops.published_mart (
     columns text[] not null,
     checksum bigint not null
 );
+
+-- What a check asked a person, since it held back a publication: whether that may be published all the same.
+create table if not exists ops.decision (
+    decision_id bigint generated always as identity primary key,
+    run_id text not null,
+    check_name text not null,
+    message text not null, -- what the check said
+    days date[] not null, -- those that it failed by; approved, they are no longer judged
+    difference jsonb not null, -- what would change, see plugins/ecommerce/difference.py
+    asked_at timestamptz not null,
+    decision text check (decision in ('approved', 'rejected', 'unanswered', 'overtaken')), -- null: nobody decided yet
+    decided_at timestamptz,
+    decided_by text,
+    reason text,
+    check ((decision is null) = (decided_at is null))
+);
+create unique index if not exists decision_open on ops.decision (run_id, check_name) where decision is null;
+
+-- Whoever may read ops, reads all of it; but `inspector` sees no e-mail address.
+grant select on all tables in schema ops to transformer, publisher, inspector;
+revoke select on ops.quarantine, ops.check_failure from inspector;
+
+-- A build notes down what it did to a model, and how its tests ended.
+grant insert, update on ops.rebuild to transformer;
+grant insert on ops.check_result, ops.check_failure to transformer;
+
+-- The audit writes what it judged. A publication is put on the record, ends its build, and settles the marks and the
+-- batches that this took in; a verification holds the right to build meanwhile.
+grant insert on ops.check_result, ops.check_failure to publisher;
+grant usage on sequence ops.check_result_check_result_id_seq, ops.publication_id_seq to publisher;
+grant insert on ops.publication to publisher;
+grant insert, delete on ops.publication_delta to publisher;
+grant insert, update, delete on ops.published_mart to publisher;
+grant insert, update, delete on ops.build to publisher;
+grant insert, update, delete on ops.decision to publisher;
+grant delete, update (claimed_by, claimed_at) on ops.dirty_date to publisher;
+grant update (built_by) on ops.load_batch to publisher;
+
+-- Which files were applied is a comment of each schema.
+drop table if exists ops.schema_version;

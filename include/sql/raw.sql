@@ -1,6 +1,6 @@
 -- Raw: the seven sources as they came, typed, each row with the batch that wrote it.
 -- Numbers keep the source's digits (`numeric` without a scale); staging rounds money to the cent.
-create schema if not exists raw;
+-- Applied by the owner of the schema, `loader`.
 
 create table if not exists raw.kafka_stream (
     customer_id text not null,
@@ -106,3 +106,10 @@ create table if not exists raw.subscription_data (
     _loaded_at timestamptz not null,
     primary key (subscription_id, _batch_id)
 );
+
+-- Whoever may read raw, reads all of it; but `inspector` sees no e-mail address.
+grant select on all tables in schema raw to transformer, publisher, inspector;
+revoke select on raw.customer from inspector;
+grant select (
+    customer_id, customer_name, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
+) on raw.customer to inspector;

@@ -1,0 +1,80 @@
+-- Who may do what in the warehouse; docs/roles.md has it as a table. An administrator of the server runs this in the
+-- warehouse's database: once, and again whenever it changes (it may be run any number of times). The roles get their
+-- passwords from whoever runs it. Tables are made by their owners: ops, raw and marts by the files beside this one, which
+-- the first task that connects applies, all others by dbt.
+do $$
+declare
+    wanted text;
+begin
+    foreach wanted in array array['loader', 'transformer', 'publisher', 'reader', 'inspector'] loop
+        if to_regrole(wanted) is null then
+            execute format('create role %I login', wanted);
+        end if;
+        -- No one's functions but Postgres' own.
+        execute format('alter role %I in database %I set search_path = pg_catalog', wanted, current_database());
+        execute format('grant connect on database %I to %I', current_database(), wanted);
+    end loop;
+    -- Loads, builds and publications work with temporary tables; `verify_warehouse` builds in schemas of its own.
+    execute format('grant temporary on database %I to loader, transformer, publisher', current_database());
+    execute format('grant create on database %I to transformer', current_database());
+end
+$$;
+
+revoke all on schema public from public;
+
+-- Each schema has one owner. What the database's owner has made in it, before there were these roles, becomes its.
+do $$
+declare
+    owned record;
+    relation regclass;
+begin
+    for owned in
+        select *
+        from (
+            values
+            ('ops', 'loader'),
+            ('raw', 'loader'),
+            ('staging', 'transformer'),
+            ('core', 'transformer'),
+            ('quality', 'transformer'),
+            ('marts_build', 'transformer'),
+            ('marts', 'publisher')
+        ) as schemas (name, owner)
+    loop
+        execute format('create schema if not exists %I authorization %I', owned.name, owned.owner);
+        execute format('alter schema %I owner to %I', owned.name, owned.owner);
+        for relation in
+            select pg_class.oid::regclass
+            from pg_class
+            inner join pg_database on pg_class.relowner = pg_database.datdba
+            where
+                pg_database.datname = current_database()
+                and pg_class.relnamespace = to_regnamespace(owned.name)
+                and pg_class.relkind in ('r', 'p', 'v', 'm')
+        loop
+            execute format('alter table %s owner to %I', relation, owned.owner);
+        end loop;
+    end loop;
+end
+$$;
+
+-- Who may read a schema, reads what is in it now and what comes. What one of them may write or may not see besides
+-- stands beside the table.
+grant usage on schema ops, raw, staging, core, quality, marts_build to publisher;
+grant usage on schema ops, raw to transformer;
+grant usage on schema marts to reader;
+grant usage on schema ops, raw, core, quality, marts to inspector;
+
+alter default privileges for role loader in schema ops, raw
+grant select on tables to transformer, publisher, inspector;
+alter default privileges for role transformer in schema staging, core, quality, marts_build
+grant select on tables to publisher;
+alter default privileges for role transformer in schema core, quality
+grant select on tables to inspector;
+alter default privileges for role publisher in schema marts
+grant select on tables to reader, inspector;
+
+-- Of core, dim_customer hides the e-mail addresses from `inspector` whenever it is built (macro hide_from_inspector).
+grant select on all tables in schema ops, raw, staging, core, quality, marts_build to publisher;
+grant select on all tables in schema ops, raw to transformer;
+grant select on all tables in schema marts to reader, inspector;
