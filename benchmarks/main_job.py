@@ -68,7 +68,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    for name in ("ecommerce.publish", "include.demo.runs"):
+    for name in ("ecommerce.merge", "include.demo.runs"):
         logging.getLogger(name).setLevel(logging.WARNING if arguments.backfill is None else logging.INFO)
     state = stack.running()
     api = stack.api_of(state)

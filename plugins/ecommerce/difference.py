@@ -13,7 +13,7 @@ from ecommerce.merge import Mart, columns_of, find_changed, key_object
 from ecommerce.publish import built_marts
 
 #: Rows a mart that are named.
-MOVERS = 5
+MOVERS = 3
 
 
 @dataclass(frozen=True)
