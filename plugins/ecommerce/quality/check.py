@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import psycopg
 from airflow.sdk import BaseHook
+from airflow.sdk import Connection as Account
 from airflow.sdk.exceptions import AirflowNotFoundException
 from psycopg import AsyncConnection, sql
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -142,24 +143,32 @@ class Approvable(Check):
     decide_within_hours: Annotated[float, Field(gt=0)] = 20
 
 
-@asynccontextmanager
-async def async_postgres(conn_id: str, *, timeout_seconds: int) -> AsyncIterator[AsyncConnection]:
+async def account_of(conn_id: str) -> Account:
     """
-    A connection by its Airflow connection, in autocommit, closed at the end; its session is in UTC.
+    An Airflow connection; to be asked for once by who connects again and again, since Airflow asks its API server.
 
-    :raises SourceError: there is no such connection, or the server refuses it
+    :raises SourceError: there is none
     """
     try:
-        account = await BaseHook.aget_connection(conn_id)
+        return await BaseHook.aget_connection(conn_id)
     except AirflowNotFoundException as error:
         raise SourceError(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
+
+
+@asynccontextmanager
+async def async_postgres(account: Account, *, timeout_seconds: int) -> AsyncIterator[AsyncConnection]:
+    """
+    A connection by an Airflow connection, in autocommit, closed at the end; its session is in UTC.
+
+    :raises SourceError: the server refuses it
+    """
     arguments = connect_arguments(account, f"{SESSION} -c statement_timeout={timeout_seconds}s")
     try:
         connection = await AsyncConnection.connect(**arguments, autocommit=True)
     except psycopg.OperationalError as error:
         raise SourceError(
-            f"cannot connect to Postgres by the connection {conn_id!r}: {str(error).strip()}; "
-            f"see Admin → Connections → {conn_id}"
+            f"cannot connect to Postgres by the connection {account.conn_id!r}: {str(error).strip()}; "
+            f"see Admin → Connections → {account.conn_id}"
         ) from error
     async with connection:
         yield connection

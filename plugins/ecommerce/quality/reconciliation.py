@@ -18,6 +18,7 @@ from ecommerce.quality.check import (
     Expression,
     Settings,
     TableName,
+    account_of,
     async_postgres,
     days_of_periods,
     expression,
@@ -66,7 +67,7 @@ class SourceReconciliation(Check):
         if self.source not in asked.request.sources:
             return [Judgement(subject, "warn", None, None, f"this run did not read {self.source}; not compared")]
         here, there = _Side("raw", self, asked.window), _Side("public", self, asked.window)
-        async with async_postgres(source.connection, timeout_seconds=self.timeout_seconds) as shop:
+        async with async_postgres(await account_of(source.connection), timeout_seconds=self.timeout_seconds) as shop:
             held = await here.count(connection)
             buckets = min(max(held // _ROWS_A_BUCKET, 1), _MOST_BUCKETS)
             taken, offered = await here.buckets(connection, buckets), await there.buckets(shop, buckets)

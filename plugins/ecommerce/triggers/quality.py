@@ -21,7 +21,7 @@ from ecommerce.building.verdict import Fate, Verdict, judge_audit
 from ecommerce.errors import WarehouseError
 from ecommerce.lease import NOTHING, WHAT_WAS_LEFT_OUT, LeftOut
 from ecommerce.quality.base import Judgement, failures_of, written_down
-from ecommerce.quality.check import Asked, async_postgres, rows_of
+from ecommerce.quality.check import Asked, account_of, async_postgres, rows_of
 from ecommerce.quality.decisions import APPROVED_DAYS, WITHDRAW
 from ecommerce.quality.settings import check_of, read_checks
 from ecommerce.windows import Request, Window
@@ -45,9 +45,10 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
     """
     check = check_of(check_name)
     until = time.monotonic() + check.wait_minutes * 60
+    account = await account_of(conn_id)
     while True:
         # A connection a look: one that waits holds none.
-        async with _LOOKS, async_postgres(conn_id, timeout_seconds=check.timeout_seconds) as connection:
+        async with _LOOKS, async_postgres(account, timeout_seconds=check.timeout_seconds) as connection:
             found = await rows_of(connection, WHAT_WAS_LEFT_OUT, run_id=asked.run_id)
             left_out = LeftOut(*map(frozenset, found[0])) if found else NOTHING
             if check.may_be_approved:

@@ -1,0 +1,141 @@
+"""
+What checks cost that wait: `python -m benchmarks.waiting_checks [--checks 20] [--seconds 60]`.
+
+A stack of its own, of Postgres and Airflow alone, and a DAG of so many `freshness` checks of a day whose load is under
+way, so that each of them looks again every 20 seconds. Prints the share of one core that Airflow's services and
+Postgres take while they wait, beside the same services idle, and how many worker slots. Then the load ends, and with it
+the checks. Fails where waiting costs 5 % of a core more than idling, or a slot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# Before anything reads it.
+FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-waiting-"))
+os.environ["STACK_DIR"] = str(FOLDER)
+
+import psutil  # noqa: E402
+import psycopg  # noqa: E402
+
+from benchmarks.usage import cpu_seconds  # noqa: E402
+from ecommerce.sources import SOURCES  # noqa: E402
+from ecommerce.warehouse import PUBLISHER  # noqa: E402
+from include.demo import airflow_services, database, processes, stack  # noqa: E402
+from include.demo.airflow_api import AirflowApi  # noqa: E402
+from include.demo.state import ROOT, State  # noqa: E402
+
+DAG_ID, DAY = "waiting_checks", "2024-03-01"
+#: Of one core, more than the idle services take.
+LIMIT = 0.05
+
+_DAG_FILE = """\
+# A DAG of Airflow.
+import pendulum
+from airflow.sdk import DAG
+
+from ecommerce.operators import ResolveWindow
+from ecommerce.sensors import QualityCheck
+from ecommerce.windows import warehouse_params
+
+with DAG("{dag_id}", schedule=None, start_date=pendulum.datetime(2024, 1, 1, tz="UTC"), params=warehouse_params()):
+    window = ResolveWindow(task_id="window")
+    for n in range({checks}):
+        window >> QualityCheck(task_id=f"waits_{{n}}", check="freshness", window_task_id="window")
+"""
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checks", type=int, default=20, help="checks that wait at once (default 20)")
+    parser.add_argument("--seconds", type=int, default=60, help="so long each is measured (default 60)")
+    arguments = parser.parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Postgres may run as another user.
+    FOLDER.chmod(0o755)
+    state = State.create_beside()
+    try:
+        api = _start(state, arguments.checks)
+        return _measure(state, api, arguments.checks, arguments.seconds)
+    finally:
+        airflow_services.stop()
+        database.stop()
+        database.remove()
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def _start(state: State, checks: int) -> AirflowApi:
+    dags = FOLDER / "dags"
+    dags.mkdir()
+    (dags / f"{DAG_ID}.py").write_text(_DAG_FILE.format(dag_id=DAG_ID, checks=checks))
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(dags)
+    os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
+    database.start(state)
+    airflow_services.migrate(state)
+    database.make_tables(state.dsn("warehouse", "postgres"))
+    with psycopg.connect(state.dsn()) as connection:
+        connection.execute(
+            "insert into ops.load_batch (source, window_start, window_end, status, started_at)"
+            " select source, %(day)s::date, %(day)s::date + 1, 'running', now()"
+            " from unnest(%(sources)s::text[]) as source",
+            {"day": DAY, "sources": list(SOURCES)},
+        )
+    airflow_services.start(state)
+    api = stack.api_of(state)
+    parts = urlsplit(state.dsn(role="publisher"))
+    account = {"host": parts.hostname, "port": parts.port, "login": parts.username, "password": parts.password}
+    api.overwrite(
+        "connections", [{"connection_id": PUBLISHER, "conn_type": "postgres", "schema": "warehouse", **account}]
+    )
+    stack.wait_for_dag(api, DAG_ID, seconds=240)
+    api.unpause(DAG_ID)
+    return api
+
+
+def _measure(state: State, api: AirflowApi, checks: int, seconds: int) -> int:
+    with psycopg.connect(state.dsn(), autocommit=True) as warehouse:
+        services = [process for name in airflow_services.SERVICES if (process := processes.find(f"airflow-{name}"))]
+        services.append(psutil.Process(psutil.Process(warehouse.info.backend_pid).ppid()))
+        time.sleep(30)  # what has just started comes to rest
+        idle = _share(services, seconds)
+        run_id = api.trigger(DAG_ID, {"start_date": DAY, "end_date": DAY})
+        _wait_for(api, run_id, "deferred", checks, 120)
+        time.sleep(5)
+        waiting = _share(services, seconds)
+        slots = sum(one["state"] in ("queued", "running") for one in api.task_instances(DAG_ID, run_id))
+        deferred = sum(one["state"] == "deferred" for one in api.task_instances(DAG_ID, run_id))
+        warehouse.execute("update ops.load_batch set status = 'loaded', finished_at = now()")
+        ended = time.monotonic()
+        _wait_for(api, run_id, "success", checks + 1, 120)
+    print(
+        f"idle {idle:.1%} of a core; {deferred} checks waiting {waiting:.1%}: {waiting - idle:.1%} more, {slots} worker"
+        f" slots; all ended {time.monotonic() - ended:.0f} s after the load"
+    )
+    return 0 if waiting - idle < LIMIT and not slots and deferred == checks else 1
+
+
+def _share(services: list[psutil.Process], seconds: int) -> float:
+    before, began = cpu_seconds(services), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(services) - before) / (time.monotonic() - began)
+
+
+def _wait_for(api: AirflowApi, run_id: str, state: str, tasks: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while sum(one["state"] == state for one in api.task_instances(DAG_ID, run_id)) < tasks:
+        if time.monotonic() > deadline:
+            sys.exit(f"not {tasks} tasks of {run_id} are {state} after {seconds:.0f} s")
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
