@@ -290,3 +290,34 @@ create table if not exists ops.publication_delta (
     old_row jsonb
 );
 create index if not exists publication_delta_mart on ops.publication_delta (mart, publication_id);
+
+-- One row an incident: opened when something was first seen, closed once it was seen to be well again.
+create table if not exists ops.alert (
+    alert_id bigint generated always as identity primary key,
+    incident text not null, -- `<dag> <check> <subject>`, `<dag>.<task>` or `<dag> deadline`
+    dag_id text not null,
+    task_id text, -- of a task that failed
+    check_name text, -- of a check, with its subject and what it saw
+    subject text,
+    severity text not null check (severity in ('warn', 'fail', 'deadline')), -- the highest since it was opened
+    observed numeric,
+    expected numeric,
+    window_start date,
+    window_end date, -- the latest that it was seen in; only a run that reaches as far closes it
+    message text not null,
+    first_run_id text not null,
+    last_run_id text not null,
+    opened_at timestamptz not null,
+    last_seen_at timestamptz not null,
+    times_seen integer not null default 1,
+    closed_at timestamptz,
+    closed_by text, -- the run
+    sending_since timestamptz, -- someone is telling it
+    sent_at timestamptz, -- every connection there is has taken it
+    sent_to text[] not null default '{}', -- the connections that have
+    send_error text
+);
+create unique index if not exists alert_open on ops.alert (incident) where closed_at is null;
+create index if not exists alert_incident on ops.alert (incident, closed_at);
+-- Finds what was ever wrong, for the time to repair.
+create index if not exists check_result_failed on ops.check_result (check_name, subject) where status = 'fail';
