@@ -1,6 +1,7 @@
 -- Who may read. The roles themselves are made by whoever runs the server; what is missing is left out here.
 create schema if not exists marts;
 create schema if not exists core;
+create schema if not exists quality;
 
 -- Which publication each mart is from. It changes in the transaction that changes the marts.
 create or replace view marts.published as
@@ -27,14 +28,14 @@ begin
 end
 $$;
 
--- `inspector` sees where a figure comes from: marts, core, raw and ops, but no e-mail address. In core, dim_customer
+-- `inspector` sees where a figure comes from: marts, core, raw, ops and quality, but no e-mail address. In core, dim_customer
 -- hides it itself whenever it is built (macro hide_from_inspector).
 do $$
 begin
     if exists (select from pg_roles where rolname = 'inspector') then
-        grant usage on schema marts, core, raw, ops to inspector;
-        grant select on all tables in schema marts, core, raw, ops to inspector;
-        alter default privileges in schema marts, core, ops grant select on tables to inspector;
+        grant usage on schema marts, core, raw, ops, quality to inspector;
+        grant select on all tables in schema marts, core, raw, ops, quality to inspector;
+        alter default privileges in schema marts, core, ops, quality grant select on tables to inspector;
         revoke select on raw.customer, ops.quarantine, ops.check_failure from inspector;
         grant select (
             customer_id, customer_name, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
