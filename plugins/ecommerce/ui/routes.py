@@ -40,7 +40,7 @@ CALENDAR_DAYS, CALENDAR_LIMIT = 35, 92
 
 @router.get("/status", name="status")
 async def data_status(request: Request, first: str = "", last: str = "") -> Response:
-    """Source × day, runs, checks, refusals, publications."""
+    """Source × day, incidents, runs, checks and their history, refusals, publications."""
     inspector: Warehouse = request.app.state.inspector
     reach = await inspector.rows(status.REACH)
     as_of: date | None = max((row["last_day"] for row in reach.rows), default=None)
@@ -52,14 +52,18 @@ async def data_status(request: Request, first: str = "", last: str = "") -> Resp
         raise HTTPException(400, f"The first day {start} is after the last day {end}.")
     if (end - start).days >= CALENDAR_LIMIT:
         raise HTTPException(400, f"The calendar shows up to {CALENDAR_LIMIT} days at once; choose fewer.")
-    days, runs, checks, refused, publications = await asyncio.gather(
+    days, incidents, runs, checks, quality, refused, publications = await asyncio.gather(
         inspector.rows(status.CALENDAR, first=start, last=end),
+        inspector.rows(status.INCIDENTS),
         inspector.rows(status.RUNS),
         inspector.rows(status.CHECKS),
+        # Made by the first build, and there may have been none.
+        _or_problem(inspector.rows(status.QUALITY)),
         inspector.rows(status.QUARANTINE),
         inspector.rows(status.PUBLICATIONS),
     )
-    parts = (reach, days, runs, checks, refused, publications)
+    history = (quality,) if isinstance(quality, Rows) else ()
+    parts = (reach, days, incidents, runs, checks, *history, refused, publications)
     pages: KeptPages = request.app.state.pages
     key = ("status", request.scope["root_path"], start, end)
     written = pages.find(key, parts)
@@ -82,9 +86,11 @@ async def data_status(request: Request, first: str = "", last: str = "") -> Resp
             as_of=as_of,
             earlier=(start - timedelta(days=(end - start).days + 1), start - timedelta(days=1)),
             later=(end + timedelta(days=1), end + timedelta(days=(end - start).days + 1)),
+            incidents=incidents.rows,
             runs=runs.rows,
             steps=steps,
             checks=checks.rows,
+            quality=quality.rows if isinstance(quality, Rows) else [],
             refused=refused.rows,
             publications=publications.rows,
             undo=UNDO_DAG if undo else None,
