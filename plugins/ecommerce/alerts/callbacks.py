@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from airflow.sdk.definitions.callback import AsyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.definitions.deadline import DeadlineAlert
 from asgiref.sync import sync_to_async
 
 from ecommerce import lease
 from ecommerce.alerts import incidents
 from ecommerce.alerts.channels import deliver, tell_unrecorded
+from ecommerce.alerts.deadline import RunCreated
 from ecommerce.errors import SourceError, WindowError
 from ecommerce.quality.dbt_tests import DBT_TEST
 from ecommerce.warehouse import WAREHOUSE, warehouse
@@ -101,10 +102,10 @@ def recovered(context: Context) -> None:
 
 
 def deadline() -> DeadlineAlert:
-    """The alert of a run that has not ended `ECOMMERCE_DEADLINE_MINUTES` after it was queued."""
+    """The alert of a run that has not ended `ECOMMERCE_DEADLINE_MINUTES` after it was made."""
     return DeadlineAlert(
         name="late",
-        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        reference=RunCreated(),
         interval=timedelta(minutes=DEADLINE_MINUTES),
         # In the triggerer: when runs are late, workers may be what there is too few of.
         callback=AsyncCallback(missed_deadline),
