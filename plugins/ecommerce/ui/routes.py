@@ -52,17 +52,18 @@ async def data_status(request: Request, first: str = "", last: str = "") -> Resp
         raise HTTPException(400, f"The first day {start} is after the last day {end}.")
     if (end - start).days >= CALENDAR_LIMIT:
         raise HTTPException(400, f"The calendar shows up to {CALENDAR_LIMIT} days at once; choose fewer.")
-    # Made by the first build, and there may have been none.
-    history = asyncio.create_task(_or_problem(inspector.rows(status.QUALITY)))
-    days, incidents, runs, checks, refused, publications = await asyncio.gather(
-        inspector.rows(status.CALENDAR, first=start, last=end),
-        inspector.rows(status.INCIDENTS),
-        inspector.rows(status.RUNS),
-        inspector.rows(status.CHECKS),
-        inspector.rows(status.QUARANTINE),
-        inspector.rows(status.PUBLICATIONS),
+    (days, incidents, runs, checks, refused, publications), quality = await asyncio.gather(
+        asyncio.gather(
+            inspector.rows(status.CALENDAR, first=start, last=end),
+            inspector.rows(status.INCIDENTS),
+            inspector.rows(status.RUNS),
+            inspector.rows(status.CHECKS),
+            inspector.rows(status.QUARANTINE),
+            inspector.rows(status.PUBLICATIONS),
+        ),
+        # Made by the first build, and there may have been none.
+        _or_problem(inspector.rows(status.QUALITY)),
     )
-    quality = await history
     parts = [reach, days, incidents, runs, checks, refused, publications]
     parts += [quality] if isinstance(quality, Rows) else []
     pages: KeptPages = request.app.state.pages
