@@ -319,5 +319,6 @@ create table if not exists ops.alert (
 );
 create unique index if not exists alert_open on ops.alert (incident) where closed_at is null;
 create index if not exists alert_incident on ops.alert (incident, closed_at);
--- Finds what was ever wrong, for the time to repair.
+-- What was judged on a day (UTC), and what was ever wrong, for the history of quality.
+create index if not exists check_result_day on ops.check_result (((checked_at at time zone 'UTC')::date));
 create index if not exists check_result_failed on ops.check_result (check_name, subject) where status = 'fail';

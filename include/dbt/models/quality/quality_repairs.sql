@@ -5,13 +5,14 @@ with judgements as (
 
 ),
 
--- Most checks never fail, and their history is not looked at.
+-- Most checks never fail, and their history is not looked at. Named a second time, so that Postgres
+-- finds the failures by their index and does not keep all judgements for both.
 ever_failed as (
 
     select distinct
         check_name,
         subject
-    from judgements
+    from {{ ref('quality_judgements') }}
     where status = 'fail'
 
 ),
