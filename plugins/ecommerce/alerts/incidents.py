@@ -131,7 +131,10 @@ on conflict (incident) where closed_at is null do update set
     end,
     observed = excluded.observed,
     expected = excluded.expected,
-    window_start = excluded.window_start,
+    window_start = case
+        when excluded.window_end >= alert.window_end or alert.window_end is null then excluded.window_start
+        else alert.window_start
+    end,
     window_end = greatest(alert.window_end, excluded.window_end),
     message = excluded.message,
     last_run_id = excluded.last_run_id,

@@ -149,6 +149,13 @@ def test_a_run_of_an_older_window_closes_nothing_of_a_newer_one(loader: Loader, 
     task_fails("today", "warehouse.dbt_build", day="2024-03-09")
     judged("backfill", "pass", day="2024-03-01")
     publishes(loader, "backfill", day="2024-03-01")
+    # One that sees it again does not make it older either.
+    judged("backfill 2", "fail", day="2024-03-02")
+    check_fails("backfill 2", day="2024-03-02")
+    assert loader.rows("select window_start::text, window_end::text, times_seen from ops.alert order by incident") == [
+        ("2024-03-09", "2024-03-10", 2),
+        ("2024-03-09", "2024-03-10", 1),
+    ]
     assert [incident for incident, *_ in open_incidents(loader)] == [VOLUME, f"{DAG}.warehouse.dbt_build"]
     judged("tomorrow", "pass", day="2024-03-10")
     publishes(loader, "tomorrow", day="2024-03-10")

@@ -471,6 +471,18 @@ def test_data_status_shows_incidents_and_how_well_the_checks_went(
     assert re.findall(r"<td[^>]*>([^<]*)</td>", row[1]) == ["mart", "50.00 %", "2", "0", "1", "1", "0", "1.5"]
 
 
+def test_data_status_shows_incidents_before_anything_was_loaded(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0)
+    monkeypatch.setattr(status, "REACH", f"{status.REACH} limit 0")
+    html = client.get("/status").text
+    assert "No source has been loaded yet." in html
+    assert "freshness, weather_data" in html
+    monkeypatch.setattr(status, "INCIDENTS", f"select * from ({status.INCIDENTS}) as incident limit 0")
+    assert 'id="incidents"' not in client.get("/status").text
+
+
 def test_data_status_without_a_build_has_no_history_and_says_so(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
