@@ -15,6 +15,7 @@ import pendulum
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
+from ecommerce.alerts.callbacks import deadline, settle_failed_run
 from ecommerce.building.group import BUILD_GROUP, WATCHED_BUILD, warehouse_group
 from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS
 from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
@@ -30,6 +31,8 @@ from ecommerce.windows import warehouse_params
     max_active_runs=4,
     params=warehouse_params(),
     default_args=DEFAULT_ARGS,
+    on_failure_callback=settle_failed_run,
+    deadline=deadline(),
     doc_md=__doc__,
     tags=["ecommerce", "warehouse"],
 )

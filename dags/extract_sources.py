@@ -9,7 +9,7 @@ them.
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from ecommerce.dag_parts import DEFAULT_ARGS
+from ecommerce.dag_parts import ALONE_ARGS
 from ecommerce.operators import ExtractSource
 from ecommerce.sources import SOURCES
 from ecommerce.windows import window_params
@@ -28,7 +28,7 @@ def extract_dag(source: str) -> None:
         catchup=False,
         max_active_runs=1,
         params=window_params(),
-        default_args=DEFAULT_ARGS,
+        default_args=ALONE_ARGS,
         doc_md=__doc__,
         tags=["ecommerce", "extract"],
     )

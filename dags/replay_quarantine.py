@@ -12,7 +12,7 @@ API the windows of the chosen rows are read again; of the topic the messages tha
 import pendulum
 from airflow.sdk import Param, dag
 
-from ecommerce.dag_parts import DEFAULT_ARGS
+from ecommerce.dag_parts import ALONE_ARGS
 from ecommerce.operators import ReplayQuarantine
 from ecommerce.sources import SOURCES
 from ecommerce.windows import window_params
@@ -41,7 +41,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=1,
     params=PARAMS,
-    default_args=DEFAULT_ARGS,
+    default_args=ALONE_ARGS,
     doc_md=__doc__,
     tags=["ecommerce", "quarantine"],
 )

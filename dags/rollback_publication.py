@@ -11,7 +11,7 @@ publishes again: pause that DAG until the cause is mended.
 import pendulum
 from airflow.sdk import Param, dag
 
-from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS
+from ecommerce.dag_parts import ALONE_ARGS, CLAIM_POOL
 from ecommerce.operators import RollbackPublication
 
 PARAMS = {
@@ -31,7 +31,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=1,
     params=PARAMS,
-    default_args=DEFAULT_ARGS,
+    default_args=ALONE_ARGS,
     doc_md=__doc__,
     tags=["ecommerce", "warehouse"],
 )

@@ -12,7 +12,7 @@ trigger `ecommerce_warehouse` with *Full refresh*, which rebuilds everything fro
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
-from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS
+from ecommerce.dag_parts import ALONE_ARGS, CLAIM_POOL
 from ecommerce.operators import VerifyWarehouse
 
 PARAMS = {
@@ -33,7 +33,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=1,
     params=PARAMS,
-    default_args=DEFAULT_ARGS,
+    default_args=ALONE_ARGS,
     doc_md=__doc__,
     tags=["ecommerce", "verify"],
 )

@@ -1,6 +1,7 @@
 """What this project adds to Airflow's own processes, by the hook that Airflow has for it."""
 
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,10 @@ class WarehousePlugin(AirflowPlugin):
 
     name = "ecommerce_warehouse"
     listeners = [Lifecycle()]  # noqa: RUF012 – as Airflow declares it
+
+    @cached_property
+    def deadline_references(self) -> list[Any]:  # type: ignore[override]
+        """From when on a deadline counts, for whoever makes runs; others never ask."""
+        from ecommerce.alerts.deadline import RunCreated
+
+        return [RunCreated]

@@ -307,7 +307,8 @@ create table if not exists ops.decision (
     decision_id bigint generated always as identity primary key,
     run_id text not null,
     check_name text not null,
-    message text not null, -- what the check said
+    subjects text[] not null, -- of the check, that failed
+    message text not null, -- what it said of them
     days date[] not null, -- those that it failed by; approved, they are no longer judged
     difference jsonb not null, -- what would change, see plugins/ecommerce/difference.py
     asked_at timestamptz not null,
@@ -318,6 +319,38 @@ create table if not exists ops.decision (
     check ((decision is null) = (decided_at is null))
 );
 create unique index if not exists decision_open on ops.decision (run_id, check_name) where decision is null;
+
+-- One row an incident: opened when something was first seen, closed once it was seen to be well again.
+create table if not exists ops.alert (
+    alert_id bigint generated always as identity primary key,
+    incident text not null, -- `<dag> <check> <subject>`, `<dag>.<task>` or `<dag> deadline`
+    dag_id text not null,
+    task_id text, -- of a task that failed
+    check_name text, -- of a check, with its subject and what it saw
+    subject text,
+    severity text not null check (severity in ('warn', 'fail', 'deadline')), -- the highest since it was opened
+    observed numeric,
+    expected numeric,
+    window_start date,
+    window_end date, -- the latest that it was seen in; only a run that reaches as far closes it
+    message text not null,
+    first_run_id text not null,
+    last_run_id text not null,
+    opened_at timestamptz not null,
+    last_seen_at timestamptz not null,
+    times_seen integer not null default 1,
+    closed_at timestamptz,
+    closed_by text, -- the run
+    sending_since timestamptz, -- someone is telling it
+    sent_at timestamptz, -- every connection there is has taken it
+    sent_to text[] not null default '{}', -- the connections that have
+    send_error text
+);
+create unique index if not exists alert_open on ops.alert (incident) where closed_at is null;
+create index if not exists alert_incident on ops.alert (incident, closed_at);
+-- What was judged on a day (UTC), and what was ever wrong, for the history of quality.
+create index if not exists check_result_day on ops.check_result (((checked_at at time zone 'UTC')::date));
+create index if not exists check_result_failed on ops.check_result (check_name, subject) where status = 'fail';
 
 -- Whoever may read ops, reads all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema ops to transformer, publisher, inspector;
@@ -336,6 +369,7 @@ grant insert, delete on ops.publication_delta to publisher;
 grant insert, update, delete on ops.published_mart to publisher;
 grant insert, update, delete on ops.build to publisher;
 grant insert, update, delete on ops.decision to publisher;
+grant insert, update on ops.alert to publisher;
 grant delete, update (claimed_by, claimed_at) on ops.dirty_date to publisher;
 grant update (built_by) on ops.load_batch to publisher;
 

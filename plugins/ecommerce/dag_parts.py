@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from ecommerce.alerts.callbacks import alert_failure, recovered
 from ecommerce.callbacks import note_failure
 
 OWNER = "data-platform"
@@ -14,8 +15,11 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retries": 1,
     "retry_delay": timedelta(seconds=10),
     "execution_timeout": timedelta(hours=2),
-    "on_failure_callback": note_failure,
+    "on_failure_callback": [note_failure, alert_failure],
 }
+
+#: Of DAGs whose tasks all end in a worker, where it costs a query to say that one is well again.
+ALONE_ARGS: dict[str, Any] = {**DEFAULT_ARGS, "on_success_callback": recovered}
 
 #: One slot: of the runs that want to build, one waits at a time, and the others take no worker while they queue.
 CLAIM_POOL = "warehouse_claim"

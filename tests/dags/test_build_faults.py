@@ -29,6 +29,7 @@ BUILD = "warehouse.dbt_build"
 CORE, MARTS = "warehouse.models.core", "warehouse.models.marts"
 WEATHER, EVENTS = f"{CORE}.fact_weather", f"{CORE}.fact_customer_events"
 WEATHER_SALES = f"{MARTS}.analytics.weather_sales_impact_run"
+WEATHER_TEST = "core.fact_weather accepted_values_fact_weather_temperature_category__Freezing__Cold__Cool__Warm__Hot"
 #: What cannot be built without the weather, and without the events.
 AFTER_WEATHER = {
     f"{WEATHER}.test",
@@ -252,6 +253,10 @@ def test_a_failed_model_and_a_failed_test_hold_back_what_follows_them_and_nothin
         assert "NO ROOM FOR fact_customer_events" in log
         assert "select * from final" in log, "the compiled statement"
     assert "1 failing rows" in warehouse.api.xcom(run.run_id, f"{WEATHER}.test", "dbt_result")["reason"]
+    # Two incidents: the model that could not be built, and the test itself, of which its build tells at the end.
+    seen = "select incident, closed_by from ops.alert where last_run_id = %s order by incident"
+    model, test = f"{DAG}.{EVENTS}.run", f"{DAG} dbt_test {WEATHER_TEST}"
+    run.await_that(lambda: warehouse.demo.query(seen, run.run_id) == [(test, None), (model, None)])
 
     # With what was in the way gone, the same run is carried on from where it stopped.
     before = run.ends()
@@ -260,6 +265,7 @@ def test_a_failed_model_and_a_failed_test_hold_back_what_follows_them_and_nothin
     again = {f"{EVENTS}.run", f"{WEATHER}.test", WEATHER_SALES} | AFTER_EVENTS | AFTER_BUILD
     assert {task_id for task_id, end in run.ends().items() if end != before[task_id]} == again
     assert warehouse.is_up_to_date()
+    assert warehouse.demo.query(seen, run.run_id) == [(test, run.run_id), (model, run.run_id)]
 
 
 def test_a_node_that_can_be_built_later_is_and_what_follows_it_after_it(warehouse: Warehouse) -> None:

@@ -16,6 +16,8 @@ from tests.running_stack import Demo
 
 CORE, MARTS = "warehouse.models.core", "warehouse.models.marts"
 IMPACT = "weather_sales_impact"
+#: The incident.
+FAILED = "ecommerce_warehouse.extract.weather_data"
 SKIPPED = {
     "warehouse.models.staging.stg_weather_data_run",
     f"{CORE}.fact_weather.run",
@@ -78,6 +80,10 @@ def test_the_marts_without_weather_are_published_without_the_weather(no_weather:
         assert demo.query("select mart from ops.publication where run_id = %s and mart = %s", run_id, IMPACT) == []
         told = "select subject from ops.check_result where run_id = %s and check_name = 'stale'"
         assert demo.query(told, run_id) == [(f"marts.{IMPACT}",)]
+        # One incident, for all that follows from it.
+        seen = "select incident, severity, window_end from ops.alert where last_run_id = %s and severity = 'fail'"
+        opened = demo.query(seen, run_id)
+        assert opened == [(FAILED, "fail", demo.last)]
 
         # Taken back by its DAG: the marts are as before, and that one as it was left.
         api = AirflowApi(demo.state.airflow_url, "admin", demo.state.passwords["admin"])
@@ -92,5 +98,7 @@ def test_the_marts_without_weather_are_published_without_the_weather(no_weather:
     assert outcome.returncode == 0, outcome.stderr
     run_id, states = last_run(demo)
     assert {states[task] for task in SKIPPED} == {"success"}
+    last = "select closed_by from ops.alert where incident = %s order by alert_id desc limit 1"
+    assert demo.query(last, FAILED) == [(run_id,)]
     assert demo.query("select model from ops.rebuild where run_id = %s and model = %s", run_id, IMPACT) == [(IMPACT,)]
     assert demo.marts() == before

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,6 +59,24 @@ def test_tasks_have_owner_timeout_and_retries(dags) -> None:
         assert task.owner == "data-platform", task.task_id
         assert task.execution_timeout is not None, task.task_id
         assert task.retries == 1, task.task_id
+
+
+def test_a_run_that_is_late_is_noticed_and_can_be_cleared(dags) -> None:
+    from airflow.serialization.decoders import decode_deadline_alert
+    from airflow.serialization.definitions.deadline import SerializedReferenceModels
+    from airflow.serialization.encoders import encode_deadline_alert
+
+    (deadline,) = dags["ecommerce_warehouse"].deadline
+    encoded = encode_deadline_alert(deadline)
+    # With that one, Airflow 3.3.2 cannot clear a run.
+    assert encoded["reference"]["reference_type"] != "DagRunQueuedAtDeadline"
+    assert encoded["callback"]["__data__"]["path"] == "ecommerce.alerts.callbacks.missed_deadline"
+    # As whoever makes a run asks it; the plugin tells of our own way to say from when on.
+    decoded = decode_deadline_alert(encoded)
+    assert isinstance(decoded.reference, SerializedReferenceModels.TYPES.DAGRUN)
+    late = decoded.reference.evaluate_with(session=None, interval=decoded.interval, dag_id="d", run_id="r")
+    assert late is not None
+    assert timedelta(minutes=119) < late - datetime.now(UTC) < timedelta(minutes=121)
 
 
 def test_the_way_of_the_data(dags) -> None:

@@ -81,7 +81,12 @@ def test_every_doc_block_is_used(manifest) -> None:
 
 
 #: Layer → what its models may read.
-BELOW = {"staging": {"source", "staging"}, "core": {"staging", "core"}, "marts": {"core"}}
+BELOW = {
+    "staging": {"source", "staging"},
+    "core": {"staging", "core"},
+    "marts": {"core"},
+    "quality": {"source", "quality"},
+}
 
 
 def layer(model: Node) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from ecommerce.alerts.callbacks import settle_run
 from ecommerce.errors import LeaseLost, PublishError
 from ecommerce.publish import publish
 from ecommerce.warehouse import PUBLISHER, warehouse
@@ -43,6 +44,7 @@ class RefreshMarts(BaseOperator):
                 )
             except (LeaseLost, PublishError) as error:
                 raise AirflowFailException(str(error)) from error
+            settle_run(connection, context)
         published = [asdict(mart) for mart in done]
         if not published:
             raise AirflowSkipException("every mart depends on a source that could not be loaded; all stay as they were")

@@ -29,17 +29,19 @@ def ask(
     run_id: str,
     check: str,
     *,
+    subjects: Sequence[str],
     message: str,
     days: Sequence[date],
     difference: list[dict[str, Any]],
 ) -> None:
     """Write the question down; from now on other runs need not wait for this one."""
     connection.execute(
-        "insert into ops.decision (run_id, check_name, message, days, difference, asked_at)"
-        " values (%s, %s, %s, %s, %s, now())"
-        " on conflict (run_id, check_name) where decision is null do update set message = excluded.message,"
-        "  days = excluded.days, difference = excluded.difference, asked_at = excluded.asked_at",
-        [run_id, check, message, list(days), json.dumps(difference)],
+        "insert into ops.decision (run_id, check_name, subjects, message, days, difference, asked_at)"
+        " values (%s, %s, %s, %s, %s, %s, now())"
+        " on conflict (run_id, check_name) where decision is null do update set subjects = excluded.subjects,"
+        "  message = excluded.message, days = excluded.days, difference = excluded.difference,"
+        "  asked_at = excluded.asked_at",
+        [run_id, check, list(subjects), message, list(days), json.dumps(difference)],
     )
 
 
@@ -51,10 +53,11 @@ def close(
     *,
     by: str | None = None,
     reason: str | None = None,
-) -> None:
-    """Write down how the question ended."""
-    connection.execute(
+) -> list[str]:
+    """Write down how the question ended; the subjects that it was about."""
+    row = connection.execute(
         "update ops.decision set decision = %s, decided_at = now(), decided_by = %s, reason = %s"
-        " where run_id = %s and check_name = %s and decision is null",
+        " where run_id = %s and check_name = %s and decision is null returning subjects",
         [decision, by, reason, run_id, check],
-    )
+    ).fetchone()
+    return row[0] if row else []

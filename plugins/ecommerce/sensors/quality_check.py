@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 from airflow.triggers.base import StartTriggerArgs
 
 from ecommerce import lease
+from ecommerce.alerts.callbacks import settle_checks
 from ecommerce.callbacks import add_note
 from ecommerce.difference import as_json, as_markdown, differences
 from ecommerce.errors import CheckError
@@ -116,18 +116,27 @@ class QualityCheck(BaseOperator):
         failures = event.get("failures", "")
         check = check_of(self.check)
         if failures and isinstance(check, Approvable):
-            self._ask(context, check, failures, [date.fromisoformat(day) for day in event.get("days", ())])
+            self._ask(context, check, event)
         self._fail_by(failures)
 
-    def _ask(self, context: Context, check: Approvable, failures: str, days: Sequence[date]) -> None:
+    def _ask(self, context: Context, check: Approvable, event: dict[str, Any]) -> None:
         """Let the task wait for a person, if the run has something to publish; it takes nothing meanwhile."""
-        run_id = context["dag_run"].run_id
+        run_id, failures = context["dag_run"].run_id, event["failures"]
         with warehouse(self.warehouse_conn_id) as connection:
             held_by = lease.holder(connection)
             if held_by is None or held_by[1] != run_id:
                 return
             found = differences(connection, run_id)
-            decisions.ask(connection, run_id, self.check, message=failures, days=days, difference=as_json(found))
+            decisions.ask(
+                connection,
+                run_id,
+                self.check,
+                subjects=event["subjects"],
+                message=failures,
+                days=[date.fromisoformat(day) for day in event["days"]],
+                difference=as_json(found),
+            )
+            settle_checks(connection, context)
         self.log.warning("%s; asking whether it may be published all the same", failures)
         upsert_hitl_detail(
             ti_id=context["ti"].id,
@@ -158,14 +167,9 @@ class QualityCheck(BaseOperator):
                 raise AirflowFailException(
                     f"check {self.check}: another run has built since; what is to be published is decided there"
                 )
-            decisions.close(connection, run_id, self.check, "approved", by=who, reason=reason)
-            write_down(
-                connection,
-                self.check,
-                run_id,
-                [Judgement("approval", "warn", None, None, f"approved by {said}")],
-                request_of(context).window,
-            )
+            subjects = decisions.close(connection, run_id, self.check, "approved", by=who, reason=reason)
+            approved = [Judgement(subject, "warn", None, None, f"approved by {said}") for subject in subjects]
+            write_down(connection, self.check, run_id, approved, request_of(context).window)
         self.log.warning("approved by %s", said)
         add_note(context, f"approved by {said}")
 

@@ -160,8 +160,9 @@ class QualityTrigger(BaseEventTrigger):
             self.log.exception("no judgement")
             return TriggerEvent({"error": f"{self.check} could not be judged: {str(error).strip()}"})
         if failures := failures_of(judgements or []):
-            days = sorted({day for one in judgements or [] if one.status == "fail" for day in one.days})
-            return TriggerEvent({"failures": failures, "days": [str(day) for day in days]})
+            failed = [one for one in judgements or [] if one.status == "fail" and one.blocks]
+            days = sorted({str(day) for one in failed for day in one.days})
+            return TriggerEvent({"failures": failures, "subjects": [one.subject for one in failed], "days": days})
         reason = "; ".join(f"{one.status} {one.subject}: {one.message}" for one in judgements or [])
         return TaskSuccessEvent(xcoms={CHECKED: {"state": "success", "reason": reason, "nodes": []}})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -40,26 +40,33 @@ CALENDAR_DAYS, CALENDAR_LIMIT = 35, 92
 
 @router.get("/status", name="status")
 async def data_status(request: Request, first: str = "", last: str = "") -> Response:
-    """Source × day, runs, checks, refusals, publications."""
+    """Source × day, incidents, runs, checks and their history, refusals, publications."""
     inspector: Warehouse = request.app.state.inspector
-    reach = await inspector.rows(status.REACH)
-    as_of: date | None = max((row["last_day"] for row in reach.rows), default=None)
-    if as_of is None:
+    reach, incidents = await asyncio.gather(inspector.rows(status.REACH), inspector.rows(status.INCIDENTS))
+    furthest: date | None = max((row["last_day"] for row in reach.rows), default=None)
+    if furthest is None and not incidents.rows:
         return render(request, "empty.html", page="status", title="Data status", parts=(reach,))
+    # The first run may have failed before anything was loaded.
+    as_of = furthest or datetime.now(UTC).date()
     end = parse_day("last day", last) or as_of
     start = parse_day("first day", first) or end - timedelta(days=CALENDAR_DAYS - 1)
     if start > end:
         raise HTTPException(400, f"The first day {start} is after the last day {end}.")
     if (end - start).days >= CALENDAR_LIMIT:
         raise HTTPException(400, f"The calendar shows up to {CALENDAR_LIMIT} days at once; choose fewer.")
-    days, runs, checks, refused, publications = await asyncio.gather(
-        inspector.rows(status.CALENDAR, first=start, last=end),
-        inspector.rows(status.RUNS),
-        inspector.rows(status.CHECKS),
-        inspector.rows(status.QUARANTINE),
-        inspector.rows(status.PUBLICATIONS),
+    (days, runs, checks, refused, publications), quality = await asyncio.gather(
+        asyncio.gather(
+            inspector.rows(status.CALENDAR, first=start, last=end),
+            inspector.rows(status.RUNS),
+            inspector.rows(status.CHECKS),
+            inspector.rows(status.QUARANTINE),
+            inspector.rows(status.PUBLICATIONS),
+        ),
+        # Made by the first build, and there may have been none.
+        _or_problem(inspector.rows(status.QUALITY)),
     )
-    parts = (reach, days, runs, checks, refused, publications)
+    parts = [reach, days, incidents, runs, checks, refused, publications]
+    parts += [quality] if isinstance(quality, Rows) else []
     pages: KeptPages = request.app.state.pages
     key = ("status", request.scope["root_path"], start, end)
     written = pages.find(key, parts)
@@ -80,11 +87,14 @@ async def data_status(request: Request, first: str = "", last: str = "") -> Resp
             first=start,
             last=end,
             as_of=as_of,
+            furthest=furthest,
             earlier=(start - timedelta(days=(end - start).days + 1), start - timedelta(days=1)),
             later=(end + timedelta(days=1), end + timedelta(days=(end - start).days + 1)),
+            incidents=incidents.rows,
             runs=runs.rows,
             steps=steps,
             checks=checks.rows,
+            quality=quality.rows if isinstance(quality, Rows) else [],
             refused=refused.rows,
             publications=publications.rows,
             undo=UNDO_DAG if undo else None,

@@ -132,6 +132,43 @@ CHECKS = """
     group by check_name, subject
     order by max(status) filter (where n = 1) = 'pass', check_name, subject"""
 
+#: Incidents that are open, the longest first, and those that were closed in the last 30 days.
+INCIDENTS = """
+    select
+        incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
+        window_end - 1 as last_day, message, last_run_id, opened_at, last_seen_at, times_seen, closed_at, closed_by,
+        sent_to, send_error
+    from ops.alert
+    where closed_at is null or closed_at > now() - interval '30 days'
+    order by closed_at desc nulls first, opened_at
+    limit 200"""
+
+#: How well each source and mart did in the 30 days to the last judgement, the worst first.
+QUALITY = """
+    with last as (select (max(checked_at) at time zone 'UTC')::date - 30 as day from ops.check_result),
+    judged as (
+        select
+            subject_kind, subject_name, count(*) as checks, count(*) filter (where status = 'warn') as warned,
+            count(*) filter (where status = 'fail') as failed,
+            round(100.0 * count(*) filter (where status = 'pass') / count(*), 2) as pass_percent
+        from quality.quality_judgements
+        where subject_kind in ('source', 'mart') and checked_on > (select day from last)
+        group by subject_kind, subject_name
+    ),
+    repaired as (
+        select
+            subject_kind, subject_name, count(*) as failures, count(*) - count(repaired_at) as failing,
+            percentile_cont(0.5) within group (order by hours_to_repair)::numeric as hours
+        from quality.quality_repairs
+        where failed_on > (select day from last)
+        group by subject_kind, subject_name
+    )
+    select judged.*, coalesce(failures, 0) as failures, coalesce(failing, 0) as failing, round(hours, 1) as hours
+    from judged
+    left join repaired using (subject_kind, subject_name)
+    order by subject_kind desc, pass_percent, subject_name
+    limit 200"""
+
 QUARANTINE = """
     with broken as (
         select

@@ -56,7 +56,7 @@ class Check:
     def ask(self, days: tuple[date, ...] = (MONDAY,)) -> None:
         """It fails, and asks."""
         with pytest.raises(TaskAwaitingInput) as waits:
-            self.resume({"failures": SAYS, "days": [str(day) for day in days]})
+            self.resume({"failures": SAYS, "subjects": ["raw.sales_fact"], "days": [str(day) for day in days]})
         assert waits.value.method_name == "execute_complete"
         assert waits.value.timeout == timedelta(hours=20)
 
@@ -152,7 +152,7 @@ def test_an_approval_is_recorded_and_lets_the_run_publish(held_back: Loader, ask
     assert decided(held_back) == [(RUN, "volume", [MONDAY], "approved", "Ada", "a strike")]
     assert asked[-1] == {"note": "approved by Ada: a strike"}
     judged = "select check_name, subject, status, message from ops.check_result"
-    assert held_back.rows(judged) == [("volume", "approval", "warn", "approved by Ada: a strike")]
+    assert held_back.rows(judged) == [("volume", "raw.sales_fact", "warn", "approved by Ada: a strike")]
     assert publish(held_back.connection, RUN)[0].changed == 3
 
 
@@ -198,7 +198,7 @@ def test_a_run_with_nothing_to_publish_does_not_ask(
     else:
         publish(held_back.connection, RUN)
     with pytest.raises(AirflowFailException, match="check volume failed, nothing is published"):
-        Check().resume({"failures": SAYS, "days": []})
+        Check().resume({"failures": SAYS, "subjects": ["raw.sales_fact"], "days": []})
     assert asked == []
     assert decided(held_back) == []
 
@@ -231,8 +231,8 @@ def test_a_day_that_was_approved_is_not_judged_again(
     assert "unusual in rows" in event.payload["failures"]
     loader.connection.execute(
         "insert into ops.decision"
-        " (run_id, check_name, message, days, difference, asked_at, decision, decided_at, decided_by)"
-        " values ('a_run', 'volume', '', array[%s]::date[], '[]', now(), 'approved', now(), 'Ada')",
+        " (run_id, check_name, subjects, message, days, difference, asked_at, decision, decided_at, decided_by)"
+        " values ('a_run', 'volume', '{}', '', array[%s]::date[], '[]', now(), 'approved', now(), 'Ada')",
         [MONDAY],
     )
     assert isinstance(Check().judge(monkeypatch), TaskSuccessEvent)

@@ -424,6 +424,75 @@ def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load
     assert client.get("/status?first=2023-01-01&last=2024-01-01").status_code == 400
 
 
+def test_data_status_shows_incidents_and_how_well_the_checks_went(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0)
+
+    def section(name: str) -> str:
+        (found,) = re.findall(rf'<section class="section" id="{name}".*?</section>', client.get("/status").text, re.S)
+        return found
+
+    assert "Nothing is open." in section("incidents")
+    assert "<table>" not in section("incidents")
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        for check, subject, severity, closed in (
+            ("volume", "raw.sales_fact", "warn", None),
+            (None, None, "deadline", None),
+            ("freshness", "weather_data", "fail", "29 days"),
+            ("freshness", "customer", "fail", "31 days"),
+        ):
+            owner.execute(
+                "insert into ops.alert (incident, dag_id, check_name, subject, severity, observed, expected,"
+                " window_start, window_end, message, first_run_id, last_run_id, opened_at, last_seen_at, closed_at,"
+                " sent_to, send_error) values (%s, 'ecommerce_warehouse', %s, %s, %s, 10, 90, '2024-03-01',"
+                " '2024-03-02', %s, 'r+1', 'r+1', now(), now(), now() - %s::interval, '{alerts_email}',"
+                " 'alerts_webhook: it answered 503')",
+                [f"{check} {subject}", check, subject, severity, HOSTILE_NAME, closed],
+            )
+        owner.execute(
+            "insert into ops.check_result (checked_at, run_id, check_name, subject, status, message) values"
+            " (now() - interval '3 hours', 'a', 'drift', 'marts.daily_revenue', 'fail', ''),"
+            " (now() - interval '90 minutes', 'a', 'drift', 'marts.daily_revenue', 'pass', ''),"
+            " (now() - interval '60 days', 'a', 'drift', 'marts.daily_revenue', 'fail', ''),"
+            " (now() - interval '59 days', 'a', 'drift', 'marts.daily_revenue', 'pass', '')"
+        )
+    shown = section("incidents")
+    assert "Nothing is open." not in shown
+    for text in ("volume, raw.sales_fact", "deadline of ecommerce_warehouse", "freshness, weather_data", "it answered"):
+        assert text in shown, text
+    assert "freshness, customer" not in shown, "closed too long ago"
+    assert HOSTILE_NAME not in shown
+    assert re.findall(r'class="badge (?:warn|bad|good)">(\w+)<', shown) == ["warn", "deadline", "closed"]
+    assert "/dags/ecommerce_warehouse/runs/r%2B1" in shown
+    row = re.search(r'<th scope="row">daily_revenue</th>(.*?)</tr>', section("quality"), re.S)
+    assert row
+    # Of the last 30 days: two judgements, one failure, repaired in an hour and a half.
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row[1]) == ["mart", "50.00 %", "2", "0", "1", "1", "0", "1.5"]
+
+
+def test_data_status_shows_incidents_before_anything_was_loaded(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0)
+    monkeypatch.setattr(status, "REACH", f"{status.REACH} limit 0")
+    html = client.get("/status").text
+    assert "No source has been loaded yet." in html
+    assert "freshness, weather_data" in html
+    monkeypatch.setattr(status, "INCIDENTS", f"select * from ({status.INCIDENTS}) as incident limit 0")
+    assert 'id="incidents"' not in client.get("/status").text
+
+
+def test_data_status_without_a_build_has_no_history_and_says_so(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.FRESH_FOR", 0)
+    monkeypatch.setattr(status, "QUALITY", "select * from quality.nothing_yet")
+    html = client.get("/status")
+    assert html.status_code == 200
+    assert "Nothing has been judged and built yet." in html.text
+
+
 def test_the_dbt_docs_have_every_model_with_its_owner_tests_and_lineage(client: TestClient) -> None:
     airflow_services.build_manifest()
     every = client.get("/models").text

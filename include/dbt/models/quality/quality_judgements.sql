@@ -1,0 +1,66 @@
+-- Grain: one row per judgement of a check, the tests of dbt included.
+with results as (
+
+    select * from {{ source('ops', 'check_result') }}
+
+),
+
+load_batches as (
+
+    select * from {{ source('ops', 'load_batch') }}
+
+),
+
+known_sources as (
+
+    select distinct source from load_batches
+
+),
+
+-- A subject begins with the table that it is about, with or without a schema.
+named as (
+
+    select
+        results.*,
+        split_part(results.subject, ' ', 1) as table_name,
+        regexp_replace(split_part(results.subject, ' ', 1), '^.*[.]', '') as bare_name
+    from results
+
+),
+
+kinds as (
+
+    select
+        named.*,
+        case
+            when
+                named.table_name like 'raw.%' or known_sources.source is not null
+                then 'source'
+            when named.table_name like 'staging.%' then 'staging'
+            when named.table_name like 'core.%' then 'core'
+            when
+                named.table_name like 'marts.%' or named.table_name like 'marts_build.%'
+                then 'mart'
+            else 'other'
+        end as subject_kind
+    from named
+    left join known_sources on named.table_name = known_sources.source
+
+),
+
+final as (
+
+    select
+        check_result_id,
+        check_name,
+        subject,
+        subject_kind,
+        case when subject_kind = 'other' then subject else bare_name end as subject_name,
+        status,
+        (checked_at at time zone 'UTC')::date as checked_on,
+        checked_at
+    from kinds
+
+)
+
+select * from final
