@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import pwd
 import shutil
@@ -16,6 +17,8 @@ from psycopg import sql
 from include.demo.errors import StackError
 from include.demo.processes import LOGS
 from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
+
+log = logging.getLogger(__name__)
 
 #: Databases, each owned by the role of its name. In the warehouse that one owns no schema: it is for people, and may do
 #: what its three working roles may.
@@ -125,7 +128,7 @@ def start(state: State) -> None:
     """
     data = _home() / "data"
     _home().mkdir(parents=True, exist_ok=True)
-    if not (data / "PG_VERSION").exists() or (_home() / "incomplete").exists():
+    if not (data / "PG_VERSION").exists() or (_home() / "incomplete").exists() or _is_of_another(state):
         _initialise(state, data)
     if not is_running():
         settings = {**_SETTINGS, "port": str(state.ports["POSTGRES_PORT"])}
@@ -175,7 +178,26 @@ def _initialise(state: State, data: Path) -> None:
         file.write("\ninclude 'stack.conf'\n")
     (data / "stack.conf").touch()
     _own(data / "stack.conf")
+    (_home() / "stack").write_text(_mark(state))
     (_home() / "incomplete").unlink()
+
+
+def _mark(state: State) -> str:
+    return hashlib.sha256(state.keys["session"].encode()).hexdigest()
+
+
+def _is_of_another(state: State) -> bool:
+    """
+    Whether the cluster is of a stack that is gone, as after a clone was deleted and made anew in the same place.
+
+    Its passwords went with it, so nobody can use it any more.
+    """
+    mark = _home() / "stack"
+    if not mark.exists() or mark.read_text() == _mark(state):
+        return False
+    log.info("the Postgres cluster in %s is of a stack that was deleted: it is made anew", _home())
+    stop()
+    return True
 
 
 def _own(path: Path) -> None:

@@ -1,10 +1,11 @@
-"""The task of a dbt node, as it lives in the triggerer: it waits for the build to speak of its node, and ends."""
+"""What waits for a build in the triggerer: the tasks of dbt's nodes, and others that end by what becomes of it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -25,72 +26,80 @@ LOOK_SECONDS, IDLE_SECONDS, REPEAT_SECONDS = 0.3, 1.0, 2.0
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
-class NodeTrigger(BaseEventTrigger):
+class BuildWatcher(BaseEventTrigger):
     """
-    Ends the task of a dbt node as its node ended. All tasks of a run share one look at the build.
-
-    The events that it ends a task with carry the node's result as an XCom. Where the build has nothing to say, because
-    the task was retried or cleared, the task goes to a worker and runs its node there.
+    Ends its task by what becomes of a build. All of a run that watch the same build share one look at it.
 
     :param build_task_id: the task that runs `dbt build`
-    :param unique_ids: the dbt nodes that the task stands for
     :param parents: ids of the tasks directly upstream
     """
 
     def __init__(
         self,
         *,
-        build_task_id: str,
-        unique_ids: list[str],
-        parents: list[str],
+        build_task_id: str | None,
+        parents: Sequence[str],
         dag_id: str | None = None,
         run_id: str | None = None,
     ) -> None:
         super().__init__()
         self.build_task_id = build_task_id
-        self.unique_ids = unique_ids
-        self.parents = parents
+        self.parents = list(parents)
         self.dag_id = dag_id
         self.run_id = run_id
+
+    @abstractmethod
+    def own_arguments(self) -> dict[str, Any]:
+        """What makes it again, besides the build that it watches."""
+
+    @abstractmethod
+    async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
+        """
+        The event that ends the task, or sends it to a worker; None while it has to wait.
+
+        :param since: when this try of the task was made ready
+        """
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class, and what makes it again; with its run, once it has one."""
         ti = self.task_instance
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
+        arguments = {
+            **self.own_arguments(),
             "build_task_id": self.build_task_id,
-            "unique_ids": self.unique_ids,
             "parents": self.parents,
             "dag_id": ti.dag_id if ti else self.dag_id,
             "run_id": ti.run_id if ti else self.run_id,
         }
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            name: value for name, value in arguments.items() if value is not None
+        }
 
-    def shared_stream_key(self) -> Hashable:
+    def shared_stream_key(self) -> Hashable | None:
         """The build that it watches."""
-        return watch_key(self.serialize()[1])
+        _, kwargs = self.serialize()
+        return ("dbt build", kwargs["dag_id"], kwargs["run_id"], self.build_task_id)
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Build]:
         """Look at the build again and again, for all who watch it; whenever there is news, and now and then."""
-        async for build in watched(kwargs):
-            yield build
+        watch = BuildWatch(kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
+        told = 0.0
+        while True:
+            is_news = await watch.look()
+            if is_news or time.monotonic() - told > REPEAT_SECONDS:
+                told = time.monotonic()
+                yield watch.build
+            await asyncio.sleep(LOOK_SECONDS if watch.build.task_state == "running" else IDLE_SECONDS)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Build]) -> AsyncIterator[TriggerEvent]:
-        """The one event that ends the task, or sends it to a worker."""
+        """The one event."""
         ti = self.task_instance
         if ti is None:
-            raise RuntimeError("a node's trigger needs the task instance that it is to end")
+            raise RuntimeError("a trigger that watches a build needs the task instance that it is to end")
         since = made_at(UUID(str(ti.id)))
         async for build in shared_stream:
-            verdict = judge(
-                build,
-                unique_ids=self.unique_ids,
-                parents=self.parents,
-                try_number=ti.try_number,
-                since=since,
-            )
-            if verdict is not None:
-                self._tell(verdict)
-                yield _event_of(verdict)
+            if event := await self.event_of(build, try_number=ti.try_number, since=since):
+                yield event
                 return
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -98,6 +107,33 @@ class NodeTrigger(BaseEventTrigger):
         _, kwargs = self.serialize()
         async for event in self.filter_shared_stream(self.open_shared_stream(kwargs)):
             yield event
+
+
+class NodeTrigger(BuildWatcher):
+    """
+    Ends the task of a dbt node as its node ended.
+
+    The events that it ends a task with carry the node's result as an XCom. Where the build has nothing to say, because
+    the task was retried or cleared, the task goes to a worker and runs its node there.
+
+    :param unique_ids: the dbt nodes that the task stands for
+    """
+
+    def __init__(self, *, unique_ids: list[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.unique_ids = unique_ids
+
+    def own_arguments(self) -> dict[str, Any]:
+        """The nodes."""
+        return {"unique_ids": self.unique_ids}
+
+    async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
+        """By the verdict on its nodes."""
+        verdict = judge(build, unique_ids=self.unique_ids, parents=self.parents, try_number=try_number, since=since)
+        if verdict is None:
+            return None
+        self._tell(verdict)
+        return _event_of(verdict)
 
     def _tell(self, verdict: Verdict) -> None:
         for result in verdict.results:
@@ -108,23 +144,6 @@ class NodeTrigger(BaseEventTrigger):
                 log("compiled:\n%s", result.sql)
         if not verdict.results:
             self.log.info("%s: %s", verdict.fate.value, verdict.reason)
-
-
-def watch_key(kwargs: Mapping[str, Any]) -> Hashable:
-    """What all share that watch the same build: their arguments `dag_id`, `run_id` and `build_task_id`."""
-    return ("dbt build", kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
-
-
-async def watched(kwargs: Mapping[str, Any]) -> AsyncIterator[Build]:
-    """The build, whenever there is news of it, and now and then."""
-    watch = BuildWatch(kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
-    told = 0.0
-    while True:
-        is_news = await watch.look()
-        if is_news or time.monotonic() - told > REPEAT_SECONDS:
-            told = time.monotonic()
-            yield watch.build
-        await asyncio.sleep(LOOK_SECONDS if watch.build.task_state == "running" else IDLE_SECONDS)
 
 
 class BuildWatch:

@@ -6,18 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from airflow.sdk.execution_time.xcom import XCom
-from airflow.triggers.base import BaseEventTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from ecommerce.building.results import Build
-from ecommerce.building.trigger import made_at, watch_key, watched
-from ecommerce.building.verdict import Fate, Verdict, judge_audit
+from ecommerce.building.trigger import BuildWatcher
+from ecommerce.building.verdict import Fate, judge_audit
 from ecommerce.errors import WarehouseError
 from ecommerce.lease import NOTHING, WHAT_WAS_LEFT_OUT, LeftOut
 from ecommerce.quality.base import Judgement, failures_of, written_down
@@ -74,17 +73,15 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
     return judgements
 
 
-class QualityTrigger(BaseEventTrigger):
+class QualityTrigger(BuildWatcher):
     """
     Judges a check of `checks.yml` and ends its task; one that fails is sent to a worker, which fails with the reasons.
 
-    A check that judges a build can wait for it here, as the tasks of dbt's nodes do and in the same look: it begins
-    when dbt ends, not when Airflow has heard of it.
+    A check that follows the build can wait for it here, as the tasks of dbt's nodes do and in the same look: it begins
+    when dbt ends, not when Airflow has heard of it. Without a build to watch it judges at once.
 
     :param check: its name in the file
     :param window_task_id: the task of the run whose XCom says what the run is about
-    :param build_task_id: the task that runs `dbt build`, where the check is to wait for it
-    :param parents: ids of the tasks directly upstream, then
     """
 
     def __init__(
@@ -95,62 +92,41 @@ class QualityTrigger(BaseEventTrigger):
         window_task_id: str,
         build_task_id: str | None = None,
         parents: Sequence[str] = (),
-        dag_id: str | None = None,
-        run_id: str | None = None,
+        **run: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(build_task_id=build_task_id, parents=parents, **run)
         self.check = check
         self.warehouse_conn_id = warehouse_conn_id
         self.window_task_id = window_task_id
-        self.build_task_id = build_task_id
-        self.parents = list(parents)
-        self.dag_id = dag_id
-        self.run_id = run_id
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class, and what makes it again; with its run, once it has one."""
-        ti = self.task_instance
-        arguments = {
+    def own_arguments(self) -> dict[str, Any]:
+        """The check, and where it finds what it judges."""
+        return {
             "check": self.check,
             "warehouse_conn_id": self.warehouse_conn_id,
             "window_task_id": self.window_task_id,
-            "build_task_id": self.build_task_id,
-            "parents": self.parents,
-            "dag_id": ti.dag_id if ti else self.dag_id,
-            "run_id": ti.run_id if ti else self.run_id,
         }
-        classpath = f"{type(self).__module__}.{type(self).__qualname__}"
-        return classpath, {name: value for name, value in arguments.items() if value}
 
     def shared_stream_key(self) -> Hashable | None:
-        """The build that it waits for."""
-        return watch_key(self.serialize()[1]) if self.build_task_id else None
+        """The build that it waits for, if it waits for one."""
+        return super().shared_stream_key() if self.build_task_id else None
 
-    @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Build]:
-        """The build, for all who watch it."""
-        async for build in watched(kwargs):
-            yield build
-
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Build]) -> AsyncIterator[TriggerEvent]:
-        """The one event that ends the task, once the build has ended."""
-        ti = self.task_instance
-        if ti is None:
-            raise RuntimeError("the trigger of a check needs the task instance that it is to end")
-        since = made_at(UUID(str(ti.id)))
-        async for build in shared_stream:
-            verdict = judge_audit(build, parents=self.parents, since=since)
-            if verdict is not None:
-                self.log.info("%s", verdict.reason)
-                yield await self._event() if verdict.fate is Fate.SUCCESS else _not_judged(verdict)
-                return
+    async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
+        """What it judges, once all is built."""
+        verdict = judge_audit(build, parents=self.parents, since=since)
+        if verdict is None:
+            return None
+        self.log.info("%s", verdict.reason)
+        if verdict.fate is Fate.SUCCESS:
+            return await self._event()
+        return TaskFailedEvent(xcoms={CHECKED: {"state": verdict.fate.value, "reason": verdict.reason, "nodes": []}})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Alone: at once, or where a triggerer shares nothing."""
         if self.build_task_id is None:
             yield await self._event()
             return
-        async for event in self.filter_shared_stream(watched(self.serialize()[1])):
+        async for event in super().run():
             yield event
 
     async def _event(self) -> TriggerEvent:
@@ -178,7 +154,3 @@ class QualityTrigger(BaseEventTrigger):
         window = Window.of_days(date.fromisoformat(said["start_date"]), date.fromisoformat(said["end_date"]))
         request = Request(window, frozenset(said["sources"]), said["full_refresh"], said["dry_run"])
         return Asked(request, ti.run_id, read_checks().incidents)
-
-
-def _not_judged(verdict: Verdict) -> TriggerEvent:
-    return TaskFailedEvent(xcoms={CHECKED: {"state": verdict.fate.value, "reason": verdict.reason, "nodes": []}})
