@@ -3,8 +3,8 @@ The daily run on the running stack, beside its bare parts done by hand: `python 
 
 Each run corrects one order of the shop's last day, so that there is one day to rebuild. The yardstick is what the run
 cannot do without, one after the other: a COPY of each table's window from the shop, `dbt build` of the nodes that the
-run builds, and the statements that publish the marts. Prints medians of seconds, the ratio, where the run's seconds
-go, the peak memory of each task, and memory and CPU of the idle stack.
+run builds, and the statements that publish the marts. Prints medians of seconds, the ratio, the share of the audit and
+the publication, where the run's seconds go, the peak memory of each task, and memory and CPU of the idle stack.
 
 `--range 90` instead compares a run over as many days, an order of each corrected, with a run of one day, in turn.
 `--backfill 30` instead runs Airflow's own backfill over as many days, an order of each corrected, and prints its rate.
@@ -83,6 +83,7 @@ def main() -> int:
     walls: list[float] = []
     parts: list[dict[str, float]] = []
     steps: list[dict[str, float]] = []
+    tails: list[float] = []
     with PeakMemory() as peaks:
         for n in range(arguments.runs + 1):
             run_id, seconds = run_over(state, api, day[0])
@@ -93,10 +94,15 @@ def main() -> int:
                 walls.append(seconds)
                 parts.append(by_hand)
                 steps.append(_steps(state, run_id))
+                tails.append(_after_dbt(state, run_id))
     run, bare = statistics.median(walls), statistics.median(sum(by_hand.values()) for by_hand in parts)
     print(f"\ndaily run, median of {len(walls)}: {run:.1f} s = {run / bare:.2f} x its bare parts ({bare:.1f} s)")
     for part in parts[0]:
         print(f"  {part:<40} {statistics.median(by_hand[part] for by_hand in parts):6.1f} s by hand")
+    share = statistics.median(tail / wall for tail, wall in zip(tails, walls, strict=True))
+    print(
+        f"\nfrom the end of dbt's last node to the publication: {statistics.median(tails):.1f} s = {share:.0%} of a run"
+    )
     print("\nwhen each step of the run ended, seconds after it was queued")
     for step in steps[0]:
         print(f"  {step:<40} {statistics.median(ended[step] for ended in steps):6.1f}")
@@ -147,6 +153,18 @@ def _steps(state: State, run_id: str) -> dict[str, float]:
             [run_id],
         ).fetchall()
     return {step: float(ended) for step, ended in rows}
+
+
+def _after_dbt(state: State, run_id: str) -> float:
+    """Seconds from the end of dbt's last node to that of the publication."""
+    with psycopg.connect(state.dsn("airflow")) as connection:
+        row = connection.execute(
+            "select extract(epoch from max(end_date) filter (where task_id = 'refresh_marts')"
+            "   - max(end_date) filter (where operator = 'DbtNode'))"
+            " from task_instance where run_id = %s",
+            [run_id],
+        ).fetchone()
+    return float(row[0]) if row else 0.0
 
 
 def _bare_parts(state: State, day: date) -> dict[str, float]:

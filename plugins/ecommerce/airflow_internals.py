@@ -3,13 +3,16 @@ The one place that leans on names of Airflow that are not its public interface.
 
 What stands here makes node tasks cheaper and truer to see, and nothing rests on it: with another version of Airflow
 than the one it was written for it stays off, and says so. Without it a node that was not built because of one before it
-is *failed* instead of *upstream failed*, its times are those of its wait, and large graphs start more slowly.
+is *failed* instead of *upstream failed*, its times are those of its wait, large graphs start more slowly, and a run
+hears up to a second later that a build has ended.
 `tests/unit/test_airflow_internals.py` fails when Airflow changes underneath.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter, deque
+from collections.abc import Hashable
 from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -17,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 import airflow
 
 from ecommerce.building.results import RESULT
+from ecommerce.building.trigger import BuildWatcher
 from ecommerce.triggers.quality import CHECKED
 
 if TYPE_CHECKING:
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
     from airflow.models.taskinstance import TaskInstance
-    from airflow.triggers.base import BaseTaskEndEvent
+    from airflow.triggers.base import BaseTaskEndEvent, BaseTrigger
     from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
@@ -44,6 +49,7 @@ def refine_triggerer() -> bool:
         return False
     _end_nodes_as_they_ended()
     _start_nodes_without_their_dag()
+    _tell_the_last_at_once()
     return True
 
 
@@ -126,6 +132,47 @@ def _start_nodes_without_their_dag() -> None:
         return create_workload(self, trigger=trigger, dag_bag=dags, **kwargs)
 
     TriggerRunnerSupervisor._create_workload = create  # type: ignore[method-assign, assignment]
+
+
+def _tell_the_last_at_once() -> None:
+    """
+    What the last one says that waited for a build reaches the database at once, and all that was said before it.
+
+    The process that runs triggers tells the one that writes to the database once a second, and a run waits for that at
+    its end. Telling each node's end at once would take more from dbt than it gives.
+    """
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
+
+    run_trigger = TriggerRunner.run_trigger
+    if hasattr(run_trigger, "__wrapped__"):
+        return
+    waiting: Counter[Hashable] = Counter()
+
+    @wraps(run_trigger)
+    async def run(self: TriggerRunner, trigger_id: int, trigger: BaseTrigger, *args: Any, **kwargs: Any) -> None:
+        build = trigger.shared_stream_key() if isinstance(trigger, BuildWatcher) else None
+        waiting[build] += 1
+        try:
+            await run_trigger(self, trigger_id, trigger, *args, **kwargs)
+        finally:
+            waiting[build] -= 1
+        if build is not None and not waiting[build]:
+            del waiting[build]
+            await tell(self)
+
+    TriggerRunner.run_trigger = run  # type: ignore[method-assign]
+
+
+async def tell(runner: TriggerRunner) -> None:
+    """Do the middle of a triggerer's round; its beginning and its end stay with the round itself."""
+    try:
+        await runner.sync_state_to_supervisor([])
+    except BaseException:
+        # As in the round itself: what was to be told is lost, and another triggerer has to take over.
+        runner.stop = True
+        raise
+    # Those that are to be cancelled are named again in each answer, and who is cancelled twice cannot clean up.
+    runner.to_cancel = deque(dict.fromkeys(runner.to_cancel))
 
 
 class _NoDags:

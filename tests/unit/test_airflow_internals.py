@@ -1,10 +1,12 @@
 """The private names of Airflow that the project leans on are there, as they were when it was written."""
 
+import asyncio
 import inspect
 import logging
 import re
 import tomllib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import singledispatch
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import airflow
 import pytest
-from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
+from airflow.jobs.triggerer_job_runner import TriggerRunner, TriggerRunnerSupervisor
 from airflow.models import import_all_models
 from airflow.models import trigger as triggers
 from airflow.models.base import Base
@@ -44,8 +46,8 @@ from ecommerce.triggers.quality import CHECKED, QualityTrigger
 ADVICE = (
     f"plugins/ecommerce/airflow_internals.py was written for Airflow {WRITTEN_FOR}. Compare what it replaces in "
     "airflow/models/trigger.py (the handler of BaseTaskEndEvent) and airflow/jobs/triggerer_job_runner.py "
-    "(_create_workload) with the version you want, set WRITTEN_FOR, and run tests/dags. Until then it stays off, and a "
-    "run works without it."
+    "(_create_workload, run_trigger, and what arun does in a round) with the version you want, set WRITTEN_FOR, and "
+    "run tests/dags. Until then it stays off, and a run works without it."
 )
 
 
@@ -56,6 +58,7 @@ def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {TaskSuccessEvent, TaskFailedEvent, TaskSkippedEvent}
     assert not ours & set(registry), ADVICE
     monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", TriggerRunnerSupervisor._create_workload)
+    monkeypatch.setattr(TriggerRunner, "run_trigger", TriggerRunner.run_trigger)
     original = triggers.handle_event_submit
     monkeypatch.setattr(triggers, "handle_event_submit", _copy_of(original))
 
@@ -141,6 +144,102 @@ def test_nodes_are_started_without_their_dag_and_all_others_with_it(monkeypatch:
     *ours, other = bags
     assert all(isinstance(bag, airflow_internals._NoDags) for bag in ours)
     assert other == "the bag"
+
+
+# -- the last one that waits for a build is told of at once ------------------------------------------------------------
+
+
+def test_a_round_of_the_triggerer_is_made_of_these() -> None:
+    parameters = list(inspect.signature(TriggerRunner.run_trigger).parameters)
+    assert parameters == ["self", "trigger_id", "trigger", "timeout_after", "context"], ADVICE
+    assert list(inspect.signature(TriggerRunner.sync_state_to_supervisor).parameters) == ["self", "finished_ids"], (
+        ADVICE
+    )
+    steps = re.findall(r"await self\.(\w+)\(", inspect.getsource(TriggerRunner.arun))
+    assert steps[1:] == [
+        "cleanup_finished_triggers", "sync_state_to_supervisor", "create_triggers", "cancel_triggers"
+    ], ADVICE  # fmt: skip
+    told = inspect.getsource(TriggerRunner.sync_state_to_supervisor)
+    assert "process_trigger_events(finished_ids=finished_ids)" in told, ADVICE
+    assert "self.to_cancel.extend(resp.to_cancel)" in told, ADVICE
+
+
+class Runner:
+    """What tells of a round."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.told: list[tuple[list[int], set[int]]] = []
+        self.ended: set[int] = set()
+        self.to_cancel: deque[int] = deque([3])
+        self.stop = False
+
+    async def sync_state_to_supervisor(self, finished_ids: list[int]) -> None:
+        self.told.append((finished_ids, set(self.ended)))
+        self.to_cancel.extend([3, 4])
+        if self.error:
+            raise self.error
+
+
+def waits_for(run_id: str) -> NodeTrigger:
+    return NodeTrigger(build_task_id="build", unique_ids=["n"], parents=[], dag_id="shop", run_id=run_id)
+
+
+@pytest.fixture
+def run_triggers(monkeypatch: pytest.MonkeyPatch, pristine: None) -> Callable[..., None]:
+    """Run triggers side by side, as a triggerer does; each with its seconds, and whether it breaks off."""
+
+    async def run_trigger(
+        self: Any, trigger_id: int, trigger: Any, timeout_after: Any = None, context: Any = None
+    ) -> None:
+        seconds, is_broken = timeout_after
+        await asyncio.sleep(seconds)
+        if is_broken:
+            raise ValueError("broken off")
+        self.ended.add(trigger_id)
+
+    monkeypatch.setattr(TriggerRunner, "run_trigger", run_trigger)
+    assert refine_triggerer()
+    assert refine_triggerer(), "once more changes nothing"
+    run: Any = TriggerRunner.run_trigger
+
+    def run_all(runner: Any, *triggers: tuple[Any, float, bool]) -> None:
+        async def all_of_them() -> list[Any]:
+            started = (
+                run(runner, n, trigger, timeout_after=(seconds, is_broken))
+                for n, (trigger, seconds, is_broken) in enumerate(triggers)
+            )
+            return await asyncio.gather(*started, return_exceptions=True)
+
+        errors = [error for error in asyncio.run(all_of_them()) if isinstance(error, BaseException)]
+        if [error for error in errors if str(error) != "broken off"]:
+            raise errors[0]
+
+    return run_all
+
+
+def test_the_last_of_a_build_is_told_with_all_that_came_before(run_triggers: Callable[..., None]) -> None:
+    runner = Runner()
+    one, other = waits_for("one"), waits_for("other")
+    run_triggers(runner, (one, 0, False), (one, 0.02, False), (other, 0.04, False), (other, 0.01, True))
+    assert runner.told == [([], {0, 1}), ([], {0, 1, 2})]
+    assert list(runner.to_cancel) == [3, 4], "each is cancelled once"
+    assert not runner.stop
+
+
+def test_other_triggers_are_told_with_the_next_round(run_triggers: Callable[..., None]) -> None:
+    runner = Runner()
+    alone = QualityTrigger(check="freshness", warehouse_conn_id="warehouse_publisher", window_task_id="window")
+    run_triggers(runner, (object(), 0, False), (alone, 0, False), (waits_for("one"), 0, True))
+    assert runner.told == []
+
+
+def test_what_cannot_be_told_ends_the_triggerer(run_triggers: Callable[..., None]) -> None:
+    """Another one, or the next, finds the triggers as they were."""
+    runner = Runner(error=OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        run_triggers(runner, (waits_for("one"), 0, False))
+    assert runner.stop
 
 
 # -- the end of a node's task, in a metadata database ------------------------------------------------------------------

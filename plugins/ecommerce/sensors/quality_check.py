@@ -18,7 +18,7 @@ from ecommerce.difference import as_json, as_markdown, differences
 from ecommerce.errors import CheckError
 from ecommerce.quality import decisions
 from ecommerce.quality.base import Judgement, failures_of, write_down
-from ecommerce.quality.check import Approvable, Asked
+from ecommerce.quality.check import Approvable, Asked, account_of
 from ecommerce.quality.settings import check_of, read_checks
 from ecommerce.triggers.quality import QualityTrigger, judge
 from ecommerce.warehouse import PUBLISHER, warehouse
@@ -98,10 +98,13 @@ class QualityCheck(BaseOperator):
     def execute(self, context: Context) -> None:
         """Judge in this process; wait, if need be, in the triggerer."""
         asked = Asked(request_of(context), context["dag_run"].run_id, read_checks().incidents)
-        judgements = asyncio.run(judge(self.check, self.warehouse_conn_id, asked, wait=False, log=self.log))
+        judgements = asyncio.run(self._judge(asked))
         if judgements is None:
             self.defer(trigger=self._trigger, method_name=self.execute_complete.__name__)
         self._fail_by(failures_of(judgements))
+
+    async def _judge(self, asked: Asked) -> list[Judgement] | None:
+        return await judge(self.check, await account_of(self.warehouse_conn_id), asked, wait=False, log=self.log)
 
     def execute_complete(self, context: Context, event: Any) -> None:
         """Sent to a worker by the trigger, so that the failure has its callbacks; or by a person's answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 import psycopg
+from airflow.sdk import Connection as Account
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
@@ -32,7 +34,7 @@ CHECKED = "checked"
 _LOOKS = asyncio.Semaphore(4)
 
 
-async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log: Any) -> list[Judgement] | None:
+async def judge(check_name: str, account: Account, asked: Asked, *, wait: bool, log: Any) -> list[Judgement] | None:
     """
     Judge a check, and write down what it says; None, and nothing is written, where it ought to wait and may not.
 
@@ -41,10 +43,11 @@ async def judge(check_name: str, conn_id: str, asked: Asked, *, wait: bool, log:
 
     While a subject fails and something is under way that may mend it, it is looked at again, as long as the check's
     `wait_minutes` allow.
+
+    :param account: the warehouse's connection, by `account_of`
     """
     check = check_of(check_name)
     until = time.monotonic() + check.wait_minutes * 60
-    account = await account_of(conn_id)
     while True:
         # A connection a look: one that waits holds none.
         async with _LOOKS, async_postgres(account, timeout_seconds=check.timeout_seconds) as connection:
@@ -78,7 +81,9 @@ class QualityTrigger(BuildWatcher):
     Judges a check of `checks.yml` and ends its task; one that fails is sent to a worker, which fails with the reasons.
 
     A check that follows the build can wait for it here, as the tasks of dbt's nodes do and in the same look: it begins
-    when dbt ends, not when Airflow has heard of it. Without a build to watch it judges at once.
+    when dbt ends, not when Airflow has heard of it. Without a build to watch it judges at once. One that looks at what
+    came, and follows the build only to show a person what would be published, judges beside it, and waits for its end
+    where it has to ask.
 
     :param check: its name in the file
     :param window_task_id: the task of the run whose XCom says what the run is about
@@ -98,6 +103,8 @@ class QualityTrigger(BuildWatcher):
         self.check = check
         self.warehouse_conn_id = warehouse_conn_id
         self.window_task_id = window_task_id
+        self._known: tuple[Account, Asked] | None = None
+        self._said: TriggerEvent | None = None
 
     def own_arguments(self) -> dict[str, Any]:
         """The check, and where it finds what it judges."""
@@ -113,12 +120,20 @@ class QualityTrigger(BuildWatcher):
 
     async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
         """What it judges, once all is built."""
+        if build.task_state == "running" and self._known is None:
+            # What keeps it from knowing is said where it judges.
+            with contextlib.suppress(WarehouseError):
+                await self._prepare()
+                if not check_of(self.check).judges_the_build:
+                    self._said = await self._event()
+            if isinstance(self._said, TaskSuccessEvent):
+                return self._said
         verdict = judge_audit(build, parents=self.parents, since=since)
         if verdict is None:
             return None
         self.log.info("%s", verdict.reason)
         if verdict.fate is Fate.SUCCESS:
-            return await self._event()
+            return self._said or await self._event()
         return TaskFailedEvent(xcoms={CHECKED: {"state": verdict.fate.value, "reason": verdict.reason, "nodes": []}})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -131,7 +146,8 @@ class QualityTrigger(BuildWatcher):
 
     async def _event(self) -> TriggerEvent:
         try:
-            judgements = await judge(self.check, self.warehouse_conn_id, await self._asked(), wait=True, log=self.log)
+            account, asked = await self._prepare()
+            judgements = await judge(self.check, account, asked, wait=True, log=self.log)
         except (WarehouseError, psycopg.Error) as error:
             self.log.exception("no judgement")
             return TriggerEvent({"error": f"{self.check} could not be judged: {str(error).strip()}"})
@@ -141,6 +157,12 @@ class QualityTrigger(BuildWatcher):
             return TriggerEvent({"failures": failures, "subjects": [one.subject for one in failed], "days": days})
         reason = "; ".join(f"{one.status} {one.subject}: {one.message}" for one in judgements or [])
         return TaskSuccessEvent(xcoms={CHECKED: {"state": "success", "reason": reason, "nodes": []}})
+
+    async def _prepare(self) -> tuple[Account, Asked]:
+        """Ask Airflow for what it judges by, once: where there is a build to wait for, meanwhile."""
+        if self._known is None:
+            self._known = await account_of(self.warehouse_conn_id), await self._asked()
+        return self._known
 
     async def _asked(self) -> Asked:
         ti = self.task_instance

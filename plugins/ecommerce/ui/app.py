@@ -144,8 +144,9 @@ class Around:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.reader = Warehouse(Connections(settings.READER), is_of_marts=True)
-    app.state.inspector = Warehouse(Connections(settings.INSPECTOR))
+    answers: dict[tuple[Any, Any], float] = {}
+    app.state.reader = Warehouse(Connections(settings.READER, answers=answers), is_of_marts=True)
+    app.state.inspector = Warehouse(Connections(settings.INSPECTOR, answers=answers))
     app.state.pages = KeptPages()
     # Compressing the chart library and the first connection take a third of a second each: nobody should wait.
     app.state.warm_up = asyncio.gather(

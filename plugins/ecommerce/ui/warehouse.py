@@ -120,16 +120,25 @@ class Connections:
 
     :param conn_id: the Airflow connection
     :param size: no more than these at once
+    :param answers: when each server last answered anything (`time.monotonic`), host and port → seconds; shared by those
+        who may ask the same server as different roles
     """
 
-    def __init__(self, conn_id: str, size: int = CONNECTIONS) -> None:
+    def __init__(
+        self, conn_id: str, size: int = CONNECTIONS, answers: dict[tuple[Any, Any], float] | None = None
+    ) -> None:
         self.conn_id = conn_id
+        self._answers = {} if answers is None else answers
+        self._server: tuple[Any, Any] = (None, None)
         self._slots = asyncio.Semaphore(size)
         self._idle: list[AsyncConnection[Row]] = []
         self._away_until = 0.0
         self._away_because = ""
-        #: When the warehouse last answered anything (`time.monotonic`).
-        self.answered_at = 0.0
+
+    @property
+    def answered_at(self) -> float:
+        """When the warehouse last answered anyone (`time.monotonic`)."""
+        return self._answers.get(self._server, 0.0)
 
     async def fetch(self, query: str, parameters: Mapping[str, Any]) -> list[Row]:
         """
@@ -158,13 +167,14 @@ class Connections:
 
     async def _connect(self) -> AsyncConnection[Row]:
         arguments = await asyncio.to_thread(connection_arguments, self.conn_id)
+        self._server = (arguments["host"], arguments["port"])
         return await AsyncConnection.connect(**arguments, autocommit=True, row_factory=dict_row)
 
     async def _fetch(self, connection: AsyncConnection[Row], query: str, parameters: Mapping[str, Any]) -> list[Row]:
         try:
             cursor = await connection.execute(query.encode(), parameters)
             rows = await cursor.fetchall()
-            self.answered_at = time.monotonic()
+            self._answers[self._server] = time.monotonic()
         except psycopg.errors.QueryCanceled as error:
             self._idle.append(connection)
             raise WarehouseAway(f"the warehouse did not answer within {STATEMENT_TIMEOUT:g} s") from error

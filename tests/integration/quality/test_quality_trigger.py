@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,9 +10,12 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.execution_time.xcom import XCom
-from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 
+from ecommerce.building.results import Build, Progress
 from ecommerce.errors import CheckError
+from ecommerce.quality.anomaly import Anomaly
+from ecommerce.quality.base import Judgement
 from ecommerce.sensors import QualityCheck
 from ecommerce.triggers.quality import CHECKED, QualityTrigger
 from tests.integration.support import Loader
@@ -158,3 +162,77 @@ def test_judgements_are_written_together_or_not_at_all(loader: Loader) -> None:
         write_down(loader.connection, "it", "a_run", [good, bad], None)
     assert statuses(loader) == []
     assert loader.value("select count(*) from ops.check_failure") == 0
+
+
+# -- beside a build ----------------------------------------------------------------------------------------------------
+
+ANOMALY = "kind: volume, table: raw.sales_fact, day: order_date, weeks: 8, minimum_weeks: 4, warn_beyond: 4"
+
+
+class Watching:
+    """A check in the triggerer, told again and again what becomes of the build."""
+
+    def __init__(self, check: str) -> None:
+        task = QualityCheck(task_id="check", check=check, window_task_id="window", build_task_id="dbt_build")
+        self.trigger = QualityTrigger(**(task.start_trigger_args.trigger_kwargs or {}))
+        self.trigger.task_instance = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="quality.check")  # type: ignore[assignment]
+
+    def hears(self, task_state: str | None) -> Any:
+        began = datetime(2024, 3, 2, 1, tzinfo=UTC)
+        build = Build(Progress(1, began.isoformat()), task_state=task_state)
+        return asyncio.run(self.trigger.event_of(build, try_number=1, since=began - timedelta(minutes=1)))
+
+
+@pytest.mark.usefixtures("window")
+def test_what_came_is_judged_beside_the_build(only: Callable[..., str], loader: Loader) -> None:
+    check = Watching(only(ANOMALY))
+    assert check.hears(None) is None
+    assert statuses(loader) == [], "claim may still have to say what the run is about"
+    assert isinstance(check.hears("running"), TaskSuccessEvent)
+    assert statuses(loader) == [("a_run", "it", "raw.sales_fact", "pass")]
+
+
+@pytest.mark.usefixtures("window")
+@pytest.mark.parametrize("end", ["success", "failed"])
+def test_a_failure_that_a_person_is_shown_waits_for_what_would_be_published(
+    only: Callable[..., str], loader: Loader, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = Judgement("raw.sales_fact", "fail", 1, 40, "1 of about 40", days=[date(2024, 3, 1)])
+
+    async def judge(self: object, connection: object, asked: object) -> list[Judgement]:
+        return [failure]
+
+    check = Watching(only(ANOMALY))
+    monkeypatch.setattr(Anomaly, "judge", judge)
+    assert check.hears("running") is None
+    assert statuses(loader) == [("a_run", "it", "raw.sales_fact", "fail")]
+    assert check.hears("running") is None
+    event = check.hears(end)
+    if end == "success":
+        assert event.payload["failures"] == "raw.sales_fact: 1 of about 40"
+        assert event.payload["days"] == ["2024-03-01"]
+    else:
+        assert isinstance(event, TaskFailedEvent)
+        told: Any = event.xcoms
+        assert told[CHECKED]["state"] == "upstream_failed"
+    assert len(statuses(loader)) == 1, "judged once"
+
+
+@pytest.mark.usefixtures("window")
+def test_what_is_built_is_judged_after_it_by_what_was_asked_meanwhile(
+    only: Callable[..., str], loader: Loader, window: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Watching(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
+    assert check.hears("running") is None
+    assert statuses(loader) == []
+    monkeypatch.setattr(XCom, "get_one", lambda **_: pytest.fail("asked for a second time"))
+    assert isinstance(check.hears("success"), TaskSuccessEvent)
+    assert [status for *_, status in statuses(loader)] == ["pass"]
+
+
+def test_what_cannot_be_asked_beside_the_build_is_said_after_it(only: Callable[..., str], loader: Loader) -> None:
+    check = Watching(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
+    check.trigger.warehouse_conn_id = "nowhere"
+    assert check.hears("running") is None
+    event = check.hears("success")
+    assert "there is no connection 'nowhere'" in event.payload["error"]

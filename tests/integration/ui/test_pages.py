@@ -720,6 +720,39 @@ def test_a_busy_warehouse_is_waited_for_by_those_who_have_nothing_else(
     assert [rows.rows[0]["n"] for rows in asyncio.run(crowd())] == list(range(8))
 
 
+def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
+    filled: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecommerce.ui.warehouse.PATIENCE", 0.4)
+
+    async def ask(answers: list[dict[tuple[Any, Any], float]]) -> Rows:
+        reader, inspector = (
+            Warehouse(Connections(conn_id, answers=shared))
+            for conn_id, shared in zip(("warehouse_reader", "warehouse_inspector"), answers, strict=True)
+        )
+
+        async def read() -> None:
+            for n in range(13):
+                await reader.rows(f"select {n} as n")
+                await asyncio.sleep(0.15)
+
+        await inspector.rows("select 1")
+        others = asyncio.create_task(read())
+        # Nobody asks as the inspector for longer than a silent server is waited for.
+        await asyncio.sleep(1.0)
+        try:
+            return await inspector.rows("select pg_sleep(0.7)")
+        finally:
+            await others
+            await reader.close()
+            await inspector.close()
+
+    together: dict[tuple[Any, Any], float] = {}
+    assert asyncio.run(ask([together, together])).problem is None
+    with pytest.raises(WarehouseAway, match="did not answer within"):
+        asyncio.run(ask([{}, {}]))
+
+
 def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_show(
     filled: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
