@@ -6,6 +6,7 @@ Every run is given an order to take in, worth one more than before: the publishe
 ECOMMERCE_TEST_LONG=1 chooses the long form, where dbt is also run in each of its modes.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +28,7 @@ from tests.running_stack import Demo
 DAG = stack.WAREHOUSE_DAG
 BUILD = "warehouse.dbt_build"
 CORE, MARTS = "warehouse.models.core", "warehouse.models.marts"
+AMOUNT = "quality.amount"
 WEATHER, EVENTS = f"{CORE}.fact_weather", f"{CORE}.fact_customer_events"
 WEATHER_SALES = f"{MARTS}.analytics.weather_sales_impact_run"
 WEATHER_TEST = "core.fact_weather accepted_values_fact_weather_temperature_category__Freezing__Cold__Cool__Warm__Hot"
@@ -64,6 +66,18 @@ class Api(AirflowApi):
     def xcom(self, run_id: str, task_id: str, key: str) -> Any:
         path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/xcomEntries/{key}"
         return self._request("GET", path)["value"]
+
+    def question(self, run_id: str, task_id: str) -> Any:
+        """What a task asks a person."""
+        return self._request("GET", self._question(run_id, task_id))
+
+    def answer(self, run_id: str, task_id: str, option: str, why: str) -> None:
+        body = {"chosen_options": [option], "params_input": {"reason": why}}
+        self._request("PATCH", self._question(run_id, task_id), json=body)
+
+    @staticmethod
+    def _question(run_id: str, task_id: str) -> str:
+        return f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/-1/hitlDetails"
 
     def log(self, run_id: str, task_id: str, try_number: int, *, holding: str) -> str:
         """Once it holds a text: a triggerer writes the logs of its tasks beside its other work."""
@@ -384,6 +398,52 @@ def test_a_warehouse_that_is_gone_for_ten_seconds(warehouse: Warehouse) -> None:
             time.sleep(10)
         finally:
             admit(True)
+
+
+@contextmanager
+def wholesale_order(warehouse: Warehouse) -> Iterator[Decimal]:
+    """An order of the day that is worth more than the shop has ever sold, and what it adds; taken back at the end."""
+    order, extra = warehouse.orders[-1], Decimal(1_000_000)
+    change = "update sales_fact set order_amount = order_amount + %s where order_id = %s"
+    warehouse.demo.query(change, extra, order, database="shop")
+    try:
+        yield extra
+    finally:
+        warehouse.demo.query(change, -extra, order, database="shop")
+        assert warehouse.again().end() == "success"
+        warehouse.demo.query("delete from ops.decision")
+
+
+def test_an_anomaly_waits_for_a_person_and_holds_up_no_other_run(warehouse: Warehouse) -> None:
+    published, revenue = warehouse.demo.marts(), warehouse.revenue()
+    with wholesale_order(warehouse) as extra:
+        older = warehouse.again()
+        older.await_task(AMOUNT, "awaiting_input")
+        newer = warehouse.again()
+        newer.await_task(AMOUNT, "awaiting_input")
+        assert warehouse.demo.marts() == published
+        question = warehouse.api.question(newer.run_id, AMOUNT)
+        assert question["subject"] == "amount: publish all the same?"
+        assert question["options"] == ["Approve", "Reject"]
+        day = str(warehouse.demo.last - timedelta(days=1))
+        assert re.search(rf"\| daily_revenue \| 0 \| \d \| 0 \| .*{day}: [\d.]+ → 1,000,", question["body"])
+        opened = "select incident, closed_by from ops.alert where incident like %s and closed_at is null"
+        assert len(warehouse.demo.query(opened, "%amount%")) == 1
+
+        warehouse.api.answer(older.run_id, AMOUNT, "Approve", "meant for another")
+        assert older.end() == "failed"
+        assert warehouse.demo.marts() == published
+        warehouse.api.answer(newer.run_id, AMOUNT, "Approve", "a wholesale order")
+        assert newer.end() == "success"
+        assert warehouse.revenue() == revenue + extra
+        decided = "select run_id, decision, decided_by, reason from ops.decision where check_name = 'amount'"
+        assert set(warehouse.demo.query(decided)) == {
+            (older.run_id, "overtaken", "admin", "meant for another"),
+            (newer.run_id, "approved", "admin", "a wholesale order"),
+        }
+    assert warehouse.revenue() == revenue
+    # An approved failure is a warning; the run after it, which knows the day, found nothing.
+    assert warehouse.demo.query(opened, "%amount%") == []
 
 
 MODES = {"watcher": "Watcher", "local": "Local", "triggerer": "DbtNode"}
