@@ -110,16 +110,14 @@ def verdict(results: Sequence[Result]) -> list[str]:
             f"{_title(result)}: warm {_judged(warm, WARM_REACH)}, first run after a start {_judged(first, FIRST_REACH)}"
         )
     if SMALL in ours and LARGE in ours:
-        grown = {
-            way: _ratio(median(of(ours[LARGE])), median(of(ours[SMALL])))
-            for way, of in {
-                "by hand": _seconds_of("bare"),
-                "ours": _seconds_of("good"),
-            }.items()
-        }
+        more = ours[LARGE].nodes - ours[SMALL].nodes
+        by_hand, run = (
+            1000 * ((median(of(ours[LARGE])) or 0.0) - (median(of(ours[SMALL])) or 0.0)) / more
+            for of in (_seconds_of("bare"), _seconds_of("good"))
+        )
         said.append(
-            f"from {SMALL} to {LARGE} nodes: `dbt build` by hand takes {_number(grown['by hand'], 2)} × as long, "
-            f"our run {_number(grown['ours'], 2)} ×"
+            f"from {SMALL} to {LARGE} nodes: a node more costs `dbt build` by hand {by_hand:.0f} ms,"
+            f" our run {run:.0f} ms ({'no steeper' if run <= by_hand else 'steeper'})"
         )
     return said
 

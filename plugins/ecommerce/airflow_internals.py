@@ -3,16 +3,17 @@ The one place that leans on names of Airflow that are not its public interface.
 
 What stands here makes node tasks cheaper and truer to see, and nothing rests on it: with another version of Airflow
 than the one it was written for it stays off, and says so. Without it a node that was not built because of one before it
-is *failed* instead of *upstream failed*, its times are those of its wait, large graphs start more slowly, and a run
-hears up to a second later that a build has ended.
+is *failed* instead of *upstream failed*, its times are those of its wait, large graphs start and build more slowly, and
+a run hears up to a second later that a build has ended.
 `tests/unit/test_airflow_internals.py` fails when Airflow changes underneath.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from ecommerce.building.trigger import BuildWatcher
 from ecommerce.triggers.quality import CHECKED
 
 if TYPE_CHECKING:
-    from airflow.jobs.triggerer_job_runner import TriggerRunner
+    from airflow.jobs.triggerer_job_runner import TriggerRunner, TriggerRunnerSupervisor
     from airflow.models.taskinstance import TaskInstance
     from airflow.triggers.base import BaseTaskEndEvent, BaseTrigger
     from sqlalchemy.orm import Session
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 WRITTEN_FOR = "3.3.2"
 #: Triggers that need nothing of their DAG.
 _TRIGGERS = ("ecommerce.building.trigger.NodeTrigger", "ecommerce.triggers.quality.QualityTrigger")
+#: From one round of the triggerer to the next.
+_REST_SECONDS = 0.25
 
 
 def refine_triggerer() -> bool:
@@ -50,6 +53,7 @@ def refine_triggerer() -> bool:
     _end_nodes_as_they_ended()
     _start_nodes_without_their_dag()
     _tell_the_last_at_once()
+    _rest_between_rounds()
     return True
 
 
@@ -173,6 +177,34 @@ async def tell(runner: TriggerRunner) -> None:
         raise
     # Those that are to be cancelled are named again in each answer, and who is cancelled twice cannot clean up.
     runner.to_cancel = deque(dict.fromkeys(runner.to_cancel))
+
+
+def _rest_between_rounds() -> None:
+    """
+    The triggerer looks for new triggers, and deletes those that nobody needs, four times a second at most.
+
+    Airflow does both whenever a trigger has logged a line, some twenty times a second while dbt's nodes end, which is a
+    tenth of a core that dbt could use. What it finds is asked for once a second.
+    """
+    from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
+
+    if hasattr(TriggerRunnerSupervisor.load_triggers, "__wrapped__"):
+        return
+    for step in (TriggerRunnerSupervisor.load_triggers, TriggerRunnerSupervisor.clean_unused):
+        setattr(TriggerRunnerSupervisor, step.__name__, _rested(step))
+
+
+def _rested(step: Callable[[TriggerRunnerSupervisor], None]) -> Callable[[TriggerRunnerSupervisor], None]:
+    last = -_REST_SECONDS
+
+    @wraps(step)
+    def rested(self: TriggerRunnerSupervisor) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= _REST_SECONDS:
+            last = now
+            step(self)
+
+    return rested
 
 
 class _NoDags:

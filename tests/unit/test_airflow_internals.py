@@ -46,8 +46,8 @@ from ecommerce.triggers.quality import CHECKED, QualityTrigger
 ADVICE = (
     f"plugins/ecommerce/airflow_internals.py was written for Airflow {WRITTEN_FOR}. Compare what it replaces in "
     "airflow/models/trigger.py (the handler of BaseTaskEndEvent) and airflow/jobs/triggerer_job_runner.py "
-    "(_create_workload, run_trigger, and what arun does in a round) with the version you want, set WRITTEN_FOR, and "
-    "run tests/dags. Until then it stays off, and a run works without it."
+    "(_create_workload, run_trigger, what arun and run_once do in a round) with the version you want, set WRITTEN_FOR, "
+    "and run tests/dags. Until then it stays off, and a run works without it."
 )
 
 
@@ -59,6 +59,8 @@ def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not ours & set(registry), ADVICE
     monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", TriggerRunnerSupervisor._create_workload)
     monkeypatch.setattr(TriggerRunner, "run_trigger", TriggerRunner.run_trigger)
+    for step in ("load_triggers", "clean_unused"):
+        monkeypatch.setattr(TriggerRunnerSupervisor, step, getattr(TriggerRunnerSupervisor, step))
     original = triggers.handle_event_submit
     monkeypatch.setattr(triggers, "handle_event_submit", _copy_of(original))
 
@@ -240,6 +242,37 @@ def test_what_cannot_be_told_ends_the_triggerer(run_triggers: Callable[..., None
     with pytest.raises(OSError, match="gone"):
         run_triggers(runner, (waits_for("one"), 0, False))
     assert runner.stop
+
+
+# -- rounds of the process that writes to the database -----------------------------------------------------------------
+
+
+def test_a_round_of_the_supervisor_is_made_of_these() -> None:
+    steps = re.findall(r"self\.(\w+)\(", inspect.getsource(TriggerRunnerSupervisor.run_once))
+    assert steps == [
+        "load_triggers", "_service_subprocess", "handle_events", "handle_failed_triggers", "clean_unused", "heartbeat",
+        "emit_metrics",
+    ], ADVICE  # fmt: skip
+
+
+@pytest.mark.usefixtures("pristine")
+@pytest.mark.parametrize("step", ["load_triggers", "clean_unused"])
+def test_a_step_that_came_a_moment_ago_is_left_out(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, taken = [100.0], []
+    original = getattr(TriggerRunnerSupervisor, step)
+
+    def counted(self: object) -> None:
+        taken.append(clock[0])
+
+    counted.__name__ = original.__name__
+    monkeypatch.setattr(TriggerRunnerSupervisor, step, counted)
+    monkeypatch.setattr(airflow_internals, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    assert refine_triggerer()
+    rested = getattr(TriggerRunnerSupervisor, step)
+    for moment in (100.0, 100.1, 100.2, 100.3, 100.5, 100.6):
+        clock[0] = moment
+        rested(object())
+    assert taken == [100.0, 100.3, 100.6]
 
 
 # -- the end of a node's task, in a metadata database ------------------------------------------------------------------
