@@ -1,5 +1,6 @@
 """What this project adds to Airflow's own processes, by the hook that Airflow has for it."""
 
+import gc
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ class Lifecycle:
             from ecommerce.airflow_internals import refine_triggerer
 
             refine_triggerer()
+            # The process that runs triggers is a fork: a garbage collection of either would copy what they share.
+            gc.freeze()
 
 
 class WarehousePlugin(AirflowPlugin):

@@ -32,6 +32,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     monkeypatch.setattr("ecommerce.warm_up.warm_up", lambda: done.append("workers"))
     monkeypatch.setattr("ecommerce.airflow_internals.refine_triggerer", lambda: done.append("triggerer"))
+    monkeypatch.setattr("gc.freeze", lambda: done.append("shared"))
     return done
 
 
@@ -39,7 +40,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("command", "component", "expected"),
     [
         (["/venv/bin/airflow", "scheduler", "--skip-serve-logs"], Job(), ["workers"]),
-        (["/venv/bin/airflow", "triggerer"], Job(), ["triggerer"]),
+        (["/venv/bin/airflow", "triggerer"], Job(), ["triggerer", "shared"]),
         (["/venv/bin/airflow", "dag-processor"], Job(), []),
         # A task is a fork of the scheduler, and has its command line.
         (["/venv/bin/airflow", "scheduler"], TaskRunnerMarker(), []),
