@@ -40,8 +40,8 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        # Tasks at once. The nodes of dbt wait in the triggerer and take none of these. On two cores a fourth worker saves
-        # a daily run 0.4 s, and each one holds some 35 MB.
+        # Tasks at once. The nodes of dbt wait in the triggerer and take none of these. On two cores a fourth worker
+        # saves a daily run 0.4 s, and each one holds some 35 MB.
         "AIRFLOW__CORE__PARALLELISM": "3",
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
         "AIRFLOW__CORE__FERNET_KEY": fernet,

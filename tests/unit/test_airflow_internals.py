@@ -23,6 +23,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import handle_event_submit
 from airflow.models.xcom import XComModel
+from airflow.sdk.execution_time.supervisor import ActivitySubprocess, WatchedSubprocess
 from airflow.serialization.definitions.baseoperator import SerializedBaseOperator
 from airflow.triggers.base import (
     BaseTaskEndEvent,
@@ -38,16 +39,17 @@ from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
 from ecommerce import airflow_internals
-from ecommerce.airflow_internals import WRITTEN_FOR, end_node, refine_triggerer
+from ecommerce.airflow_internals import WRITTEN_FOR, end_node, refine_triggerer, refine_workers
 from ecommerce.building.results import RESULT
 from ecommerce.building.trigger import NodeTrigger
 from ecommerce.triggers.quality import CHECKED, QualityTrigger
 
 ADVICE = (
     f"plugins/ecommerce/airflow_internals.py was written for Airflow {WRITTEN_FOR}. Compare what it replaces in "
-    "airflow/models/trigger.py (the handler of BaseTaskEndEvent) and airflow/jobs/triggerer_job_runner.py "
-    "(_create_workload, run_trigger, what arun and run_once do in a round) with the version you want, set WRITTEN_FOR, "
-    "and run tests/dags. Until then it stays off, and a run works without it."
+    "airflow/models/trigger.py (the handler of BaseTaskEndEvent), airflow/jobs/triggerer_job_runner.py "
+    "(_create_workload, run_trigger, what arun and run_once do in a round) and "
+    "airflow/sdk/execution_time/supervisor.py (_monitor_subprocess) with the version you want, set WRITTEN_FOR, and run "
+    "tests/dags. Until then it stays off, and a run works without it."
 )
 
 
@@ -59,6 +61,7 @@ def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not ours & set(registry), ADVICE
     monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", TriggerRunnerSupervisor._create_workload)
     monkeypatch.setattr(TriggerRunner, "run_trigger", TriggerRunner.run_trigger)
+    monkeypatch.setattr(WatchedSubprocess, "_service_subprocess", WatchedSubprocess._service_subprocess)
     for step in ("load_triggers", "clean_unused"):
         monkeypatch.setattr(TriggerRunnerSupervisor, step, getattr(TriggerRunnerSupervisor, step))
     original = triggers.handle_event_submit
@@ -89,13 +92,16 @@ def test_with_another_version_it_stays_off_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = TriggerRunnerSupervisor._create_workload
+    worker = WatchedSubprocess._service_subprocess
     monkeypatch.setattr(airflow, "__version__", "3.4.0")
     with caplog.at_level(logging.WARNING):
         assert not refine_triggerer()
+        assert not refine_workers()
     assert "Airflow is 3.4.0" in caplog.text
     assert f"written for {WRITTEN_FOR}" in caplog.text
     assert "airflow_internals.py" in caplog.text
     assert TriggerRunnerSupervisor._create_workload is before
+    assert WatchedSubprocess._service_subprocess is worker
     assert TaskSuccessEvent not in triggers.handle_event_submit.registry
 
 
@@ -273,6 +279,36 @@ def test_a_step_that_came_a_moment_ago_is_left_out(step: str, monkeypatch: pytes
         clock[0] = moment
         rested(object())
     assert taken == [100.0, 100.3, 100.6]
+
+
+# -- workers are free when their task is -----------------------------------------------------------------------------
+
+
+def test_a_worker_looks_after_its_task_by_these() -> None:
+    parameters = list(inspect.signature(WatchedSubprocess._service_subprocess).parameters)
+    assert parameters == ["self", "max_wait_time", "raise_on_timeout", "expect_signal"], ADVICE
+    looks = inspect.getsource(ActivitySubprocess._monitor_subprocess)
+    assert "while self._exit_code is None or self._open_sockets:" in looks, ADVICE
+    assert "self._service_subprocess(max_wait_time=max_wait_time)" in looks, ADVICE
+    assert ActivitySubprocess._service_subprocess is WatchedSubprocess._service_subprocess, ADVICE
+
+
+@pytest.mark.usefixtures("pristine")
+def test_a_process_that_has_closed_all_is_looked_at_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def service(self: object, max_wait_time: float, raise_on_timeout: bool = False) -> int:
+        waits.append(max_wait_time)
+        return 7
+
+    monkeypatch.setattr(WatchedSubprocess, "_service_subprocess", service)
+    assert refine_workers()
+    assert refine_workers(), "once more changes nothing"
+    serviced: Any = WatchedSubprocess._service_subprocess
+    for sockets in ({"a socket": "stdout"}, {}):
+        assert serviced(SimpleNamespace(_open_sockets=sockets), max_wait_time=5, raise_on_timeout=False) == 7
+    assert serviced(SimpleNamespace(_open_sockets={}), max_wait_time=0.01) == 7
+    assert waits == [5, airflow_internals._EXIT_SECONDS, 0.01]
 
 
 # -- the end of a node's task, in a metadata database ------------------------------------------------------------------
