@@ -48,8 +48,8 @@ ADVICE = (
     f"plugins/ecommerce/airflow_internals.py was written for Airflow {WRITTEN_FOR}. Compare what it replaces in "
     "airflow/models/trigger.py (the handler of BaseTaskEndEvent), airflow/jobs/triggerer_job_runner.py "
     "(_create_workload, run_trigger, what arun and run_once do in a round) and "
-    "airflow/sdk/execution_time/supervisor.py (_monitor_subprocess) with the version you want, set WRITTEN_FOR, and run "
-    "tests/dags. Until then it stays off, and a run works without it."
+    "airflow/sdk/execution_time/supervisor.py (_monitor_subprocess) with the version you want, set WRITTEN_FOR, and "
+    "run tests/dags. Until then it stays off, and a run works without it."
 )
 
 
