@@ -103,7 +103,7 @@ def readers(warehouse: Loader, postgres: State) -> Iterator[list[Reader]]:
 def test_readers_see_one_publication_or_the_next(warehouse: Loader, readers: list[Reader]) -> None:
     versions = {warehouse.value("select max(publication_id) from ops.publication"): 0}
     version, columns = 0, COLUMNS
-    while sum(reader.polls for reader in readers) < POLLS:
+    while sum(reader.polls for reader in readers) < POLLS or version <= 10:
         assert [reader.error for reader in readers] == [None] * len(readers)
         version += 1
         if version % 8 == 0:
@@ -119,7 +119,6 @@ def test_readers_see_one_publication_or_the_next(warehouse: Loader, readers: lis
             publish(warehouse.connection, RUN)
             shown = version
         versions[warehouse.value("select max(publication_id) from ops.publication")] = shown
-    assert version > 10
     seen = {one for reader in readers for one in reader.seen}
     expected = {((shown,), 100 * len(MARTS), (publication,)) for publication, shown in versions.items()}
     assert seen <= expected
