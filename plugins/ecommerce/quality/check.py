@@ -113,7 +113,7 @@ class Check(Settings):
 
     @property
     def follows_the_build(self) -> bool:
-        """Whether it begins when all is built: to look at that, or to show a person what would be published."""
+        """Whether it waits for the build: to look at what that makes, or to show a person what would be published."""
         return self.judges_the_build or self.may_be_approved
 
     @abstractmethod
