@@ -3,7 +3,8 @@ What breaks while a run builds, on the running stack: each task ends in a true s
 published, and the next run repairs what is left.
 
 Every run is given an order to take in, worth one more than before: the published revenue tells whether it did.
-ECOMMERCE_TEST_LONG=1 chooses the long form, where a build is also killed after a part of it has ended well.
+ECOMMERCE_TEST_LONG=1 chooses the long form, where a build is also killed after a part of it has ended
+well, and dbt is also run as a command a node.
 """
 
 import re
@@ -449,7 +450,7 @@ def test_an_anomaly_waits_for_a_person_and_holds_up_no_other_run(warehouse: Ware
 MODES = {"watcher": "Watcher", "local": "Local", "triggerer": "DbtNode"}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["watcher", pytest.param("local", marks=pytest.mark.long_form), "triggerer"])
 def test_each_mode_passes_a_whole_run(warehouse: Warehouse, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Last, and the default at the end: the services are started with each."""
     monkeypatch.setenv("ECOMMERCE_DBT_EXECUTION_MODE", mode)
