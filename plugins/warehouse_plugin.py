@@ -21,10 +21,8 @@ class Lifecycle:
         if type(component).__name__ != "Job" or Path(sys.argv[0]).name not in ("airflow", "__main__.py"):
             return
         if "scheduler" in sys.argv[1:2]:
-            from ecommerce.airflow_internals import refine_workers
             from ecommerce.warm_up import is_wanted, warm_up
 
-            refine_workers()
             if is_wanted():
                 warm_up()
         elif "triggerer" in sys.argv[1:2]:

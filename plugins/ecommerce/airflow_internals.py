@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ def _is_known() -> bool:
     if airflow.__version__ == WRITTEN_FOR:
         return True
     log.warning(
-        "Airflow is %s, and the refinements of dbt's node tasks were written for %s: they stay off. "
+        "Airflow is %s, and the refinements of its triggerer and workers were written for %s: they stay off. "
         "See plugins/ecommerce/airflow_internals.py",
         airflow.__version__,
         WRITTEN_FOR,
@@ -142,16 +142,14 @@ def _start_nodes_without_their_dag() -> None:
     """
     from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
 
-    create_workload = TriggerRunnerSupervisor._create_workload
-    if hasattr(create_workload, "__wrapped__"):
-        return
+    def without_dag(create_workload: Callable[..., Any]) -> Callable[..., Any]:
+        def create(self: TriggerRunnerSupervisor, *, trigger: Any, dag_bag: Any, **kwargs: Any) -> Any:
+            dags: Any = _NoDags() if trigger.classpath in _TRIGGERS else dag_bag
+            return create_workload(self, trigger=trigger, dag_bag=dags, **kwargs)
 
-    @wraps(create_workload)
-    def create(self: TriggerRunnerSupervisor, *, trigger: Any, dag_bag: Any, **kwargs: Any) -> Any:
-        dags: Any = _NoDags() if trigger.classpath in _TRIGGERS else dag_bag
-        return create_workload(self, trigger=trigger, dag_bag=dags, **kwargs)
+        return create
 
-    TriggerRunnerSupervisor._create_workload = create  # type: ignore[method-assign, assignment]
+    _replace(TriggerRunnerSupervisor, "_create_workload", without_dag)
 
 
 def _tell_the_last_at_once() -> None:
@@ -163,27 +161,30 @@ def _tell_the_last_at_once() -> None:
     """
     from airflow.jobs.triggerer_job_runner import TriggerRunner
 
-    run_trigger = TriggerRunner.run_trigger
-    if hasattr(run_trigger, "__wrapped__"):
-        return
     waiting: Counter[Hashable] = Counter()
 
-    @wraps(run_trigger)
-    async def run(self: TriggerRunner, trigger_id: int, trigger: BaseTrigger, *args: Any, **kwargs: Any) -> None:
-        build = trigger.shared_stream_key() if isinstance(trigger, BuildWatcher) else None
-        waiting[build] += 1
-        try:
-            await run_trigger(self, trigger_id, trigger, *args, **kwargs)
-        finally:
-            waiting[build] -= 1
-        if build is not None and not waiting[build]:
-            del waiting[build]
-            await tell(self)
+    def telling(run_trigger: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def run(self: TriggerRunner, trigger_id: int, trigger: BaseTrigger, *args: Any, **kwargs: Any) -> None:
+            build = trigger.shared_stream_key() if isinstance(trigger, BuildWatcher) else None
+            if build is None:
+                await run_trigger(self, trigger_id, trigger, *args, **kwargs)
+                return
+            waiting[build] += 1
+            try:
+                await run_trigger(self, trigger_id, trigger, *args, **kwargs)
+            finally:
+                waiting[build] -= 1
+                if is_last := not waiting[build]:
+                    del waiting[build]
+            if is_last:
+                await _tell(self)
 
-    TriggerRunner.run_trigger = run  # type: ignore[method-assign]
+        return run
+
+    _replace(TriggerRunner, "run_trigger", telling)
 
 
-async def tell(runner: TriggerRunner) -> None:
+async def _tell(runner: TriggerRunner) -> None:
     """Do the middle of a triggerer's round; its beginning and its end stay with the round itself."""
     try:
         await runner.sync_state_to_supervisor([])
@@ -204,23 +205,19 @@ def _rest_between_rounds() -> None:
     """
     from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
 
-    if hasattr(TriggerRunnerSupervisor.load_triggers, "__wrapped__"):
-        return
-    for step in (TriggerRunnerSupervisor.load_triggers, TriggerRunnerSupervisor.clean_unused):
-        setattr(TriggerRunnerSupervisor, step.__name__, _rested(step))
+    def rested(step: Callable[..., None]) -> Callable[..., None]:
+        last = -_REST_SECONDS
 
+        def take(self: TriggerRunnerSupervisor) -> None:
+            nonlocal last
+            if (now := time.monotonic()) - last >= _REST_SECONDS:
+                last = now
+                step(self)
 
-def _rested(step: Callable[[TriggerRunnerSupervisor], None]) -> Callable[[TriggerRunnerSupervisor], None]:
-    last = -_REST_SECONDS
+        return take
 
-    @wraps(step)
-    def rested(self: TriggerRunnerSupervisor) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= _REST_SECONDS:
-            last = now
-            step(self)
-
-    return rested
+    for step in ("load_triggers", "clean_unused"):
+        _replace(TriggerRunnerSupervisor, step, rested)
 
 
 def _free_workers_at_once() -> None:
@@ -233,16 +230,21 @@ def _free_workers_at_once() -> None:
     """
     from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
-    service = WatchedSubprocess._service_subprocess
-    if hasattr(service, "__wrapped__"):
-        return
+    def impatient(service: Callable[..., int | None]) -> Callable[..., int | None]:
+        def serve(self: WatchedSubprocess, max_wait_time: float, *args: Any, **kwargs: Any) -> int | None:
+            wait = max_wait_time if self._open_sockets else min(max_wait_time, _EXIT_SECONDS)
+            return service(self, wait, *args, **kwargs)
 
-    @wraps(service)
-    def serviced(self: WatchedSubprocess, max_wait_time: float, *args: Any, **kwargs: Any) -> int | None:
-        wait = max_wait_time if self._open_sockets else min(max_wait_time, _EXIT_SECONDS)
-        return service(self, wait, *args, **kwargs)
+        return serve
 
-    WatchedSubprocess._service_subprocess = serviced  # type: ignore[method-assign]
+    _replace(WatchedSubprocess, "_service_subprocess", impatient)
+
+
+def _replace(owner: type, name: str, made_of: Callable[[Any], Any]) -> None:
+    """Put what is made of a function of Airflow in its place, once."""
+    original = getattr(owner, name)
+    if not hasattr(original, "__wrapped__"):
+        setattr(owner, name, wraps(original)(made_of(original)))
 
 
 class _NoDags:

@@ -13,13 +13,11 @@ from typing import Any
 
 from celery.signals import worker_init
 
-from ecommerce.airflow_internals import refine_workers
 from ecommerce.warm_up import is_wanted, warm_up
 
 
 @worker_init.connect
 def on_worker_init(**_: Any) -> None:
-    """Called in the worker before it forks; what the scheduler does for the LocalExecutor's workers."""
-    refine_workers()
+    """Called in the worker before it forks."""
     if is_wanted():
         warm_up()

@@ -65,7 +65,7 @@ def is_wanted() -> bool:
 
 def warm_up() -> None:
     """
-    Import what tasks import, and let dbt parse once.
+    Import what tasks import, let dbt parse once, and have workers free as soon as their tasks are.
 
     Only ever saves time: what fails here is named in the log, and fails the tasks that need it with its own message.
     """
@@ -80,6 +80,10 @@ def warm_up() -> None:
     except Exception as error:
         log.warning("workers start with a dbt that has parsed nothing: %s", error)
     _keep_shared()
+    # Imports what a task imports, so not where warming is off.
+    from ecommerce.airflow_internals import refine_workers
+
+    refine_workers()
     log.info("workers start warm: %d modules in %.1f s", len(MODULES), time.monotonic() - started)
 
 

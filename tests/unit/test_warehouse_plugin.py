@@ -31,7 +31,6 @@ def plugin() -> ModuleType:
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     monkeypatch.setattr("ecommerce.warm_up.warm_up", lambda: done.append("workers"))
-    monkeypatch.setattr("ecommerce.airflow_internals.refine_workers", lambda: done.append("slots"))
     monkeypatch.setattr("ecommerce.airflow_internals.refine_triggerer", lambda: done.append("triggerer"))
     monkeypatch.setattr("gc.freeze", lambda: done.append("shared"))
     return done
@@ -40,7 +39,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("command", "component", "expected"),
     [
-        (["/venv/bin/airflow", "scheduler", "--skip-serve-logs"], Job(), ["slots", "workers"]),
+        (["/venv/bin/airflow", "scheduler", "--skip-serve-logs"], Job(), ["workers"]),
         (["/venv/bin/airflow", "triggerer"], Job(), ["triggerer", "shared"]),
         (["/venv/bin/airflow", "dag-processor"], Job(), []),
         # A task is a fork of the scheduler, and has its command line.
@@ -68,4 +67,4 @@ def test_workers_start_empty_where_the_setting_says_so(
     monkeypatch.setattr("sys.argv", ["airflow", "scheduler"])
     monkeypatch.setenv("ECOMMERCE_WARM_WORKERS", "off")
     plugin.Lifecycle().on_starting(Job())
-    assert prepared == ["slots"]
+    assert prepared == []

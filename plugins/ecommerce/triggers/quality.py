@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from airflow.sdk import Connection as Account
+from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
@@ -104,7 +105,7 @@ class QualityTrigger(BuildWatcher):
         self.warehouse_conn_id = warehouse_conn_id
         self.window_task_id = window_task_id
         self._known: tuple[Account, Asked] | None = None
-        self._said: TriggerEvent | None = None
+        self._failure: TriggerEvent | None = None
 
     def own_arguments(self) -> dict[str, Any]:
         """The check, and where it finds what it judges."""
@@ -121,19 +122,20 @@ class QualityTrigger(BuildWatcher):
     async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
         """What it judges, once all is built."""
         if build.task_state == "running" and self._known is None:
-            # What keeps it from knowing is said where it judges.
-            with contextlib.suppress(WarehouseError):
+            # What goes wrong here may be well by then, and is said then if it is not.
+            with contextlib.suppress(WarehouseError, AirflowRuntimeError):
                 await self._prepare()
                 if not check_of(self.check).judges_the_build:
-                    self._said = await self._event()
-            if isinstance(self._said, TaskSuccessEvent):
-                return self._said
+                    said = await self._event()
+                    if isinstance(said, TaskSuccessEvent):
+                        return said
+                    self._failure = said if "failures" in said.payload else None
         verdict = judge_audit(build, parents=self.parents, since=since)
         if verdict is None:
             return None
         self.log.info("%s", verdict.reason)
         if verdict.fate is Fate.SUCCESS:
-            return self._said or await self._event()
+            return self._failure or await self._event()
         return TaskFailedEvent(xcoms={CHECKED: {"state": verdict.fate.value, "reason": verdict.reason, "nodes": []}})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -148,7 +150,7 @@ class QualityTrigger(BuildWatcher):
         try:
             account, asked = await self._prepare()
             judgements = await judge(self.check, account, asked, wait=True, log=self.log)
-        except (WarehouseError, psycopg.Error) as error:
+        except (WarehouseError, AirflowRuntimeError, psycopg.Error) as error:
             self.log.exception("no judgement")
             return TriggerEvent({"error": f"{self.check} could not be judged: {str(error).strip()}"})
         if failures := failures_of(judgements or []):

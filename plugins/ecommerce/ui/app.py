@@ -28,7 +28,7 @@ from ecommerce.ui.pages import CATEGORIES, PAGES, SPAN
 from ecommerce.ui.rendering import ASSETS, asset, embedded, kept, literal, parse_day, render, table, templates
 from ecommerce.ui.routes import router
 from ecommerce.ui.today import read, shown_at
-from ecommerce.ui.warehouse import Connections, Row, Rows, Warehouse, WarehouseAway
+from ecommerce.ui.warehouse import Answers, Connections, Row, Rows, Warehouse, WarehouseAway
 from ecommerce.ui.written import KeptPages, answer
 
 
@@ -144,7 +144,7 @@ class Around:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    answers: dict[tuple[Any, Any], float] = {}
+    answers: Answers = {}
     app.state.reader = Warehouse(Connections(settings.READER, answers=answers), is_of_marts=True)
     app.state.inspector = Warehouse(Connections(settings.INSPECTOR, answers=answers))
     app.state.pages = KeptPages()

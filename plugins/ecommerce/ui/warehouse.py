@@ -34,6 +34,8 @@ from ecommerce.ui.settings import (
 
 Row = dict[str, Any]
 T = TypeVar("T")
+#: Host and port → when it last answered anything (`time.monotonic`).
+Answers = dict[tuple[Any, Any], float]
 
 #: Of the session: it cannot write, cannot wait for long, and speaks of UTC. One query takes one processor, so that a
 #: page leaves the others to a run, and compiles nothing, which takes longer than a page may.
@@ -120,13 +122,10 @@ class Connections:
 
     :param conn_id: the Airflow connection
     :param size: no more than these at once
-    :param answers: when each server last answered anything (`time.monotonic`), host and port → seconds; shared by those
-        who may ask the same server as different roles
+    :param answers: of each server; shared by those who may ask the same one as different roles
     """
 
-    def __init__(
-        self, conn_id: str, size: int = CONNECTIONS, answers: dict[tuple[Any, Any], float] | None = None
-    ) -> None:
+    def __init__(self, conn_id: str, size: int = CONNECTIONS, answers: Answers | None = None) -> None:
         self.conn_id = conn_id
         self._answers = {} if answers is None else answers
         self._server: tuple[Any, Any] = (None, None)

@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, ErrorType, TaskDeferred
+from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 
@@ -236,3 +237,33 @@ def test_what_cannot_be_asked_beside_the_build_is_said_after_it(only: Callable[.
     assert check.hears("running") is None
     event = check.hears("success")
     assert "there is no connection 'nowhere'" in event.payload["error"]
+
+
+@pytest.mark.usefixtures("window")
+def test_what_could_not_be_judged_beside_the_build_is_judged_after_it(
+    only: Callable[..., str], loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warehouse that was gone for a moment is no reason to fail minutes later."""
+    check = Watching(only(ANOMALY))
+    loader.connection.execute("alter table raw.sales_fact rename to gone")
+    assert check.hears("running") is None
+    loader.connection.execute("alter table raw.gone rename to sales_fact")
+    assert statuses(loader) == []
+    assert isinstance(check.hears("success"), TaskSuccessEvent)
+    assert statuses(loader) == [("a_run", "it", "raw.sales_fact", "pass")]
+
+
+def test_an_api_that_is_away_beside_the_build_is_asked_again(
+    only: Callable[..., str], loader: Loader, window: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Watching(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
+    answer = XCom.get_one
+
+    def go_away(**_: Any) -> None:
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    monkeypatch.setattr(XCom, "get_one", go_away)
+    assert check.hears("running") is None
+    assert "could not be judged" in check.hears("success").payload["error"], "and so a worker may try again"
+    monkeypatch.setattr(XCom, "get_one", answer)
+    assert isinstance(check.hears("success"), TaskSuccessEvent)

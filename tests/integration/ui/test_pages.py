@@ -33,7 +33,7 @@ from ecommerce.ui.drill import DRILLS
 from ecommerce.ui.figures import way_to
 from ecommerce.ui.pages import PAGES
 from ecommerce.ui.today import year_before
-from ecommerce.ui.warehouse import Connections, Rows, Warehouse, WarehouseAway
+from ecommerce.ui.warehouse import Answers, Connections, Rows, Warehouse, WarehouseAway
 from ecommerce.ui.written import KeptPages
 from include.demo import airflow_services
 from tests.integration.ui.conftest import AS_OF, FORMULA_NAME, HOSTILE_NAME, YEAR_BEFORE, client_of
@@ -725,7 +725,7 @@ def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
 ) -> None:
     monkeypatch.setattr("ecommerce.ui.warehouse.PATIENCE", 0.4)
 
-    async def ask(answers: list[dict[tuple[Any, Any], float]]) -> Rows:
+    async def ask(answers: list[Answers]) -> Rows:
         reader, inspector = (
             Warehouse(Connections(conn_id, answers=shared))
             for conn_id, shared in zip(("warehouse_reader", "warehouse_inspector"), answers, strict=True)
@@ -747,7 +747,7 @@ def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
             await reader.close()
             await inspector.close()
 
-    together: dict[tuple[Any, Any], float] = {}
+    together: Answers = {}
     assert asyncio.run(ask([together, together])).problem is None
     with pytest.raises(WarehouseAway, match="did not answer within"):
         asyncio.run(ask([{}, {}]))
