@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -751,6 +751,18 @@ def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
     assert asyncio.run(ask([together, together])).problem is None
     with pytest.raises(WarehouseAway, match="did not answer within"):
         asyncio.run(ask([{}, {}]))
+
+
+def test_silence_is_told_from_the_answers_to_both_roles(client: TestClient) -> None:
+    state = cast("Any", client.app).state
+    assert state.reader._connections._answers is state.inspector._connections._answers
+
+
+def test_each_dot_of_a_check_is_one_of_its_judgements(client: TestClient) -> None:
+    dots = re.findall(r'<i class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC">', client.get("/status").text)
+    assert dots
+    assert {colour for colour, _ in dots} <= {"pass", "warn", "fail"}
+    assert all(colour == status for colour, status in dots)
 
 
 def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_show(
