@@ -723,27 +723,30 @@ def test_a_busy_warehouse_is_waited_for_by_those_who_have_nothing_else(
 def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
     filled: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecommerce.ui.warehouse.PATIENCE", 0.4)
-
     async def ask(answers: list[Answers]) -> Rows:
         reader, inspector = (
             Warehouse(Connections(conn_id, answers=shared))
             for conn_id, shared in zip(("warehouse_reader", "warehouse_inspector"), answers, strict=True)
         )
 
-        async def read() -> None:
-            for n in range(13):
+        async def read(n: int = 0) -> None:
+            while True:
                 await reader.rows(f"select {n} as n")
+                n += 1
                 await asyncio.sleep(0.15)
 
-        await inspector.rows("select 1")
+        # To connect may take longer than the patience of the rest.
+        with monkeypatch.context() as patch:
+            patch.setattr("ecommerce.ui.warehouse.PATIENCE", 10.0)
+            await asyncio.gather(reader.rows("select 1"), inspector.rows("select 1"))
         others = asyncio.create_task(read())
         # Nobody asks as the inspector for longer than a silent server is waited for.
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2 * settings.PATIENCE + 0.4)
         try:
-            return await inspector.rows("select pg_sleep(0.7)")
+            return await inspector.rows(f"select pg_sleep({settings.PATIENCE + 0.4})")
         finally:
-            await others
+            others.cancel()
+            await asyncio.gather(others, return_exceptions=True)
             await reader.close()
             await inspector.close()
 
