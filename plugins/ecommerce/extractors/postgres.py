@@ -25,8 +25,9 @@ from ecommerce.sources import Column, Kind, Source
 from ecommerce.warehouse import postgres
 from ecommerce.windows import Window
 
-#: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message.
-BLOCK = 256 * 1024
+#: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message. Of
+#: more than this, libpq moves what the warehouse has not taken yet at each attempt to send.
+BLOCK = 32 * 1024
 #: Blocks that may wait between the connections of a parallel read and the one that writes.
 QUEUED_BLOCKS = 32
 
@@ -91,13 +92,18 @@ class PostgresReader:
         ).fetchone()
         return bool(found and found[0])
 
-    def rows(self) -> int:
-        """How many rows the window has, those included that do not pass."""
+    def rows_by_day(self) -> dict[str | None, int]:
+        """
+        How many rows the window has by the day whose facts they change, those included that do not pass.
+
+        A day is Postgres' own text: of a row that does not pass it may be one that Python does not know.
+        """
+        day = sql.SQL(self.source.day or "null::date")
+        query = sql.SQL("select ({day})::text, count(*) from {table} where {inside} group by {day}").format(
+            day=day, table=self._table, inside=self._inside(None)
+        )
         with self._explained():
-            row = self._at_source.execute(
-                sql.SQL("select count(*) from {} where {}").format(self._table, self._inside(None))
-            ).fetchone()
-        return int(row[0]) if row else 0
+            return dict(self._at_source.execute(query).fetchall())
 
     def has_fingerprints(self) -> bool:
         """Whether the source is new enough to compute them."""

@@ -7,7 +7,7 @@ differs, and marks the days whose facts it touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -130,47 +130,69 @@ def held_fingerprints(connection: Connection, source: Source, extent: Extent, se
 
 
 @contextmanager
-def without_indexes(connection: Connection, source: Source) -> Iterator[None]:
+def in_bulk(connection: Connection, source: Source, lineage: Mapping[str, sql.Composable]) -> Iterator[None]:
     """
-    Fill an empty raw table first and index it then, which is several times faster than row by row.
+    Inside, an empty raw table is a bare one that can be filled with `copy … (freeze)`; it is indexed at the end.
 
-    The table is locked against everyone until the transaction ends. It is empty, so nobody misses a row; loads of
-    other sources do not look into a table that was never loaded.
+    Several times faster than row by row. The table is locked against everyone until the transaction ends, and whoever
+    reads it then sees the rows, even with a snapshot from before. It was empty, so nobody misses a row; loads of other
+    sources do not look into a table that was never loaded.
+
+    :param lineage: columns that are not copied → the constant that each row takes
     """
+    raw = _raw(source)
     constraints = connection.execute(
         "select conname::text, pg_get_constraintdef(oid) from pg_constraint"
         " where conrelid = %s::regclass and contype in ('p', 'u')",
         [f"raw.{source.name}"],
     ).fetchall()
-    # Empty as it is, a file of this transaction's own: it needs no log where the server keeps none for such files.
-    connection.execute(sql.SQL("truncate {}").format(_raw(source)))
+    # Empty as it is, a file of this transaction's own: it needs no log where the server keeps none for such files, and
+    # rows may be frozen as they come. Else the first to read them would write each page again to note their commit.
+    connection.execute(sql.SQL("truncate {}").format(raw))
     for name, _ in constraints:
-        connection.execute(sql.SQL("alter table {} drop constraint {}").format(_raw(source), sql.Identifier(name)))
+        connection.execute(sql.SQL("alter table {} drop constraint {}").format(raw, sql.Identifier(name)))
     indexes = connection.execute(
         "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index where indrelid = %s::regclass",
         [f"raw.{source.name}"],
     ).fetchall()
     for name, _ in indexes:
         connection.execute(f"drop index {name}".encode())
+    for name, value in lineage.items():
+        connection.execute(sql.SQL("alter table {} alter {} set default {}").format(raw, sql.Identifier(name), value))
     yield
+    for name in lineage:
+        connection.execute(sql.SQL("alter table {} alter {} drop default").format(raw, sql.Identifier(name)))
     for name, definition in constraints:
         connection.execute(
-            sql.SQL("alter table {} add constraint {} {}").format(
-                _raw(source), sql.Identifier(name), sql.SQL(definition)
-            )
+            sql.SQL("alter table {} add constraint {} {}").format(raw, sql.Identifier(name), sql.SQL(definition))
         )
     for _, definition in indexes:
         connection.execute(definition.encode())
 
 
-def landed_straight(connection: Connection, source: Source, extent: Extent, batch_id: int, rows: int) -> Landed:
-    """What was done by copying the rows of an extent that raw held nothing of into raw itself."""
+def landed_straight(
+    connection: Connection,
+    source: Source,
+    extent: Extent,
+    batch_id: int,
+    rows: int,
+    days: Collection[str | None] | None,
+) -> Landed:
+    """
+    What was done by copying the rows of an extent that raw held nothing of into raw itself.
+
+    :param days: the days whose facts they change; None: raw is asked
+    """
     if source.day is None:
         return Landed(rows, 0, 0)
-    days = sql.SQL("select distinct {} from {} as held where {}").format(
-        _day(source), _raw(source), _inside(source, extent, "held")
+    marked = (
+        sql.SQL("select unnest({}::date[])").format(list(days))
+        if days is not None
+        else sql.SQL("select distinct {} from {} as held where {}").format(
+            _day(source), _raw(source), _inside(source, extent, "held")
+        )
     )
-    return Landed(rows, 0, _mark(connection, source, batch_id, days))
+    return Landed(rows, 0, _mark(connection, source, batch_id, marked))
 
 
 def with_appended(
@@ -348,7 +370,7 @@ def _mark_changed(connection: Connection, source: Source, batch_id: int) -> int:
 
 
 def _mark_touched(connection: Connection, source: Source, touch: Touch, batch_id: int) -> int:
-    # A table that was never loaded may be under way and locked (`without_indexes`); that load marks its days itself.
+    # A table that was never loaded may be under way and locked (`in_bulk`); that load marks its days itself.
     facts = connection.execute(
         "select exists (select from ops.load_batch where source = %s and status = 'loaded')", [touch.table]
     ).fetchone()

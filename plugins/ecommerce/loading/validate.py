@@ -150,7 +150,10 @@ def typed(source: Source, column: Column, found: str) -> sql.Composed:
         # By its text, as the judge of texts does: the cast of a float to numeric drops digits.
         value = sql.SQL("{}::text").format(value)
     value = sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind]))
-    return sql.SQL("btrim({})").format(value) if _is_trimmed(source, column) else value
+    if not _is_trimmed(source, column):
+        return value
+    # Hardly a key has a blank, and to look for one is cheaper than to trim. Not every collation knows `like`.
+    return sql.SQL("case when {value} collate \"C\" like '% %' then btrim({value}) else {value} end").format(value=value)
 
 
 def refuse_bad_values(connection: Connection, source: Source, stage: sql.Identifier) -> None:

@@ -216,27 +216,53 @@ def test_an_order_that_moved_into_another_window_is_superseded(
     assert loader.rows("select created_at from raw.sales_fact") == [(datetime(2024, 3, 5, 10),)]
 
 
-@pytest.mark.parametrize("has_twins", [False, True])
+@pytest.mark.parametrize(
+    ("odd", "in_bulk"),
+    [
+        pytest.param(None, True, id="all pass"),
+        pytest.param({"order_id": "O20", "order_amount": -1}, True, id="one is refused"),
+        pytest.param({"order_id": "O7", "order_amount": 7}, False, id="a key comes twice"),
+    ],
+)
 def test_an_empty_table_is_filled_and_then_indexed(
-    loader: Loader, shop: psycopg.Connection, order: Insert, monkeypatch: pytest.MonkeyPatch, has_twins: bool
+    loader: Loader,
+    shop: psycopg.Connection,
+    order: Insert,
+    monkeypatch: pytest.MonkeyPatch,
+    odd: dict[str, Any] | None,
+    in_bulk: bool,
 ) -> None:
     monkeypatch.setattr(importlib.import_module("ecommerce.loading.load"), "LARGE", 10)
-    for number in range(20):
+    for number in range(19):
         order(f"O{number}", "2024-03-01")
-    if has_twins:
-        order("O7", "2024-03-02", order_amount=7)
+    order(" late ", "2024-02-20", "2024-03-01 23:00")
+    if odd:
+        order(**odd, day="2024-03-02")
     shop.execute("analyze sales_fact")
-    indexes = (
+    shape = (
         "select conname::text, pg_get_constraintdef(oid) from pg_constraint where conrelid = 'raw.sales_fact'::regclass"
         " union all select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index"
-        " where indrelid = 'raw.sales_fact'::regclass order by 1, 2"
+        " where indrelid = 'raw.sales_fact'::regclass"
+        " union all select attname::text, concat_ws(' ', atttypid::regtype, attnotnull, atthasdef) from pg_attribute"
+        " where attrelid = 'raw.sales_fact'::regclass and attnum > 0 order by 1, 2"
     )
-    before, filled = loader.rows(indexes), loader.value("select pg_relation_filenode('raw.sales_fact')")
+    before, filled = loader.rows(shape), loader.value("select pg_relation_filenode('raw.sales_fact')")
     result = loader.load("sales_fact", *DAYS)
-    assert (result.rows_loaded, result.rows_quarantined) == (20, int(has_twins))
-    assert loader.rows(indexes) == before
-    # A table of its own file was filled, unless the twins needed a second way.
-    assert (loader.value("select pg_relation_filenode('raw.sales_fact')") == filled) is has_twins
+    assert (result.rows_loaded, result.rows_quarantined) == (20, int(odd is not None))
+    assert loader.value("select order_date::text from raw.sales_fact where order_id = 'late'") == "2024-02-20"
+    assert loader.rows(
+        "select distinct _batch_id, batch.started_at <= _loaded_at and _loaded_at <= batch.finished_at"
+        " from raw.sales_fact left join ops.load_batch as batch on batch.batch_id = _batch_id"
+    ) == [(result.batch_id, True)]
+    twin = {("sales_fact", "2024-03-02")} if not in_bulk else set()
+    assert loader.marks() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-02-20")} | twin
+    assert loader.rows(shape) == before
+    # Filled was a file of its own, its rows frozen; the twins needed a second way.
+    assert (loader.value("select pg_relation_filenode('raw.sales_fact')") != filled) is in_bulk
+    loader.connection.execute("analyze raw.sales_fact")
+    assert loader.rows("select relallvisible = relpages from pg_class where oid = 'raw.sales_fact'::regclass") == [
+        (in_bulk,)
+    ]
     with pytest.raises(psycopg.errors.UniqueViolation):
         loader.rows("insert into raw.sales_fact select * from raw.sales_fact returning 1")
 
