@@ -245,7 +245,7 @@ def _generic_transfer() -> None:
         sql=f"select {COLUMNS} from sales_fact",
         destination_table="raw.bare",
         source_conn_id="shop_postgres",
-        destination_conn_id="warehouse",
+        destination_conn_id=LOADER,
     ).execute({})
 
 

@@ -153,7 +153,7 @@ def typed(source: Source, column: Column, found: str) -> sql.Composed:
     if not _is_trimmed(source, column):
         return value
     # Hardly a key has a blank, and to look for one is cheaper than to trim. Not every collation knows `like`.
-    return sql.SQL("case when {value} collate \"C\" like '% %' then btrim({value}) else {value} end").format(value=value)
+    return sql.SQL("case when {0} collate \"C\" like '% %' then btrim({0}) else {0} end").format(value)
 
 
 def refuse_bad_values(connection: Connection, source: Source, stage: sql.Identifier) -> None:
