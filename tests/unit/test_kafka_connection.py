@@ -29,7 +29,7 @@ def settings_of(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[
     monkeypatch.setattr(kafka, "Consumer", consumer)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
     reader = KafkaReader(SOURCES["kafka_stream"], Window.of_days(date(2024, 3, 1), date(2024, 3, 1)))
-    reader._client(kafka._ConsumerHook).close()
+    reader._client(kafka._ConsumerHook(reader.source.connection)).close()
     return seen
 
 

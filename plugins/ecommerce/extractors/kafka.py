@@ -55,10 +55,14 @@ _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 class _ConsumerHook(KafkaBaseHook):
     """A consumer by the Airflow connection; offsets live in the warehouse, so Kafka stores none."""
 
+    #: Why a broker could not be reached, the last time: what is raised then says only that it could not.
+    complaint = ""
+
     def _get_client(self, config: dict[str, Any]) -> Consumer:
         return Consumer(
             {
                 "group.id": "ecommerce-warehouse",
+                "error_cb": self._hear,
                 **config,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -67,6 +71,11 @@ class _ConsumerHook(KafkaBaseHook):
                 "isolation.level": "read_committed",
             }
         )
+
+    def _hear(self, error: KafkaError) -> None:
+        # That all brokers are down follows from what was said of each.
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self.complaint = f" ({error.str()})"
 
 
 class _AdminHook(KafkaBaseHook):
@@ -113,21 +122,23 @@ class KafkaReader:
 
         :raises SourceError: no broker, no topic, another topic than was read before, or silence before the end
         """
+        hook = _ConsumerHook(self.source.connection)
+        consumer = self._client(hook)
         try:
-            consumer = self._client(_ConsumerHook)
-            try:
-                yield from self._read(consumer, resume, lineage)
-            finally:
-                consumer.close()
+            yield from self._read(consumer, resume, lineage)
         except KafkaException as error:
+            # What was heard meanwhile is told when the consumer is asked.
+            consumer.poll(0)
             raise SourceError(
                 f"{self.source.name}: topic {self.topic!r} at the connection {self.source.connection!r} "
-                f"cannot be read: {error.args[0].str()}"
+                f"cannot be read: {error.args[0].str()}{hook.complaint}"
             ) from error
+        finally:
+            consumer.close()
 
-    def _client(self, hook: type[KafkaBaseHook]) -> Any:
+    def _client(self, hook: KafkaBaseHook) -> Any:
         try:
-            return hook(self.source.connection).get_conn
+            return hook.get_conn
         except AirflowNotFoundException as error:
             raise SourceError(
                 f"{self.source.name}: there is no connection {self.source.connection!r}; "
@@ -137,10 +148,14 @@ class KafkaReader:
             raise SourceError(
                 f"{self.source.name}: the connection {self.source.connection!r} cannot be used: {error}"
             ) from error
+        except KafkaException as error:
+            raise SourceError(
+                f"{self.source.name}: the connection {self.source.connection!r} cannot be used: {error.args[0].str()}"
+            ) from error
 
     def _read(self, consumer: Consumer, resume: Positions, lineage: Sequence[str]) -> Iterator[bytes]:
         ranges = self._ranges(consumer, resume)
-        admin = self._client(_AdminHook)
+        admin = self._client(_AdminHook(self.source.connection))
         topic_id = self._topic_id(admin, resume)
         faults.point("topic_asked")
         open_ends = {partition: end for partition, (begin, end) in ranges.items() if begin < end}

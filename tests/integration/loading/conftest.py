@@ -64,3 +64,9 @@ def produce(shop_kafka: str, topic: str) -> Produce:
         assert producer.flush(20) == 0
 
     return produce
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that does not answer is waited for no longer than a second."""
+    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT", 1.0)

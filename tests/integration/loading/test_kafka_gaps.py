@@ -4,11 +4,11 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
@@ -183,6 +183,53 @@ def test_a_compacted_topic_does_not_say_which_offsets_are_lost(
         f"{compacted}[0] 0-1 (compaction or transaction)",
         f"{compacted}[0] 3-3 (compaction or transaction)",
     )
+
+
+def offsets_there(bootstrap: str, topic: str) -> list[int]:
+    """The offsets of partition 0 that hold a message."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "offsets", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found = []
+    while (message := consumer.poll(10)) and not message.error():
+        found.append(message.offset())
+    consumer.close()
+    return found
+
+
+def test_what_was_compacted_away_before_it_was_read_is_reported(
+    loader: Loader, shop_kafka: str, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    """The broker's cleaner keeps the last message of a key; those of segments that are written no more."""
+    compacted = f"{topic}-compacted"
+    create_topic(
+        shop_kafka,
+        compacted,
+        **{"cleanup.policy": "compact", "segment.ms": "50", "min.cleanable.dirty.ratio": "0"},
+    )
+    monkeypatch.setitem(kafka.TOPICS, "kafka_stream", compacted)
+    producer = Producer({"bootstrap.servers": shop_kafka, "linger.ms": 0})
+
+    def produce(key: str, customer: str) -> None:
+        at = int(datetime(2024, 3, 1, 10, tzinfo=UTC).timestamp() * 1000)
+        producer.produce(compacted, event(customer, "2024-03-01T10:00:00")[1], key, 0, timestamp=at)
+        assert producer.flush(20) == 0
+        # A segment of its own each.
+        time.sleep(0.1)
+
+    produce("A", "a0")
+    produce("B", "b1")
+    assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 2
+    for key, customer in (("A", "a2"), ("A", "a3"), ("C", "c4"), ("D", "d5")):
+        produce(key, customer)
+    deadline = time.monotonic() + 30
+    while (there := offsets_there(shop_kafka, compacted)) != [1, 3, 4, 5]:
+        assert time.monotonic() < deadline, there
+    result = loader.load("kafka_stream", "2024-03-01")
+    # Offset 0 was read before it went; 2 never was.
+    assert held(loader) == once("a0", "b1", "a3", "c4", "d5")
+    assert result.lost == (f"{compacted}[0] 2-2 (compaction or transaction)",)
+    assert positions(loader)[0] == 6
+    assert loader.load("kafka_stream", "2024-03-01").lost == ()
 
 
 def test_every_offset_below_the_position_is_accounted_for(
