@@ -191,7 +191,7 @@ def offsets_there(bootstrap: str, topic: str) -> list[int]:
     consumer.assign([TopicPartition(topic, 0, 0)])
     found = []
     while (message := consumer.poll(10)) and not message.error():
-        found.append(message.offset())
+        found.append(message.offset() or 0)
     consumer.close()
     return found
 
