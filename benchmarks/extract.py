@@ -10,18 +10,24 @@ Fills `sales_fact` in a Postgres of its own (from a shop folder, or with --rows 
 - **load again**: the same window when nothing has changed.
 
 `--others` also measures dlt (`sql_table`, backends pyarrow and connectorx; installed into a folder of its own) and
-Airflow's `GenericTransfer`, each into a bare table. `--memory` loads 100 thousand, a million and ten million rows
-instead, each in a process of its own, and prints the peak of its memory. Prints medians of seconds, rows a second and
-ratios to the yardsticks of the same run.
+Airflow's `GenericTransfer`, each into a bare table. Prints medians of seconds, rows a second and ratios to the
+yardsticks of the same run.
+
+`--memory` loads 100 thousand, a million and ten million rows instead, each in a process of its own, and prints the peak
+of its memory. `--indexes` loads once, and compares raw's index of blocks with a B-tree a column, as the orders lie and
+with one in a hundred recorded up to 60 days late: what making it takes, how large it is, and how fast four days are
+found by it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import logging
 import os
+import random
 import resource
 import shutil
 import statistics
@@ -29,7 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -74,6 +80,7 @@ def main() -> int:
     )
     parser.add_argument("--others", action="store_true", help="dlt and GenericTransfer as well")
     parser.add_argument("--memory", action="store_true", help="peak memory at three sizes instead")
+    parser.add_argument("--indexes", action="store_true", help="raw's index of blocks beside B-trees instead")
     arguments = parser.parse_args()
     logging.getLogger("ecommerce").setLevel(logging.WARNING)
     state = State.create_beside()
@@ -85,6 +92,8 @@ def main() -> int:
             connection.execute(f"create table raw.bare as select {COLUMNS} from raw.sales_fact".encode())
         if arguments.memory:
             _memory(state)
+        elif arguments.indexes:
+            _indexes(state, arguments)
         else:
             _speed(state, arguments)
     finally:
@@ -150,13 +159,17 @@ def _read(state: State) -> None:
     )
 
 
-def _speed(state: State, arguments: argparse.Namespace) -> None:
+def _fill_as_asked(state: State, arguments: argparse.Namespace) -> None:
     if arguments.data:
         fill_shop(state.dsn("shop"), arguments.data, ["sales_fact"])
         with psycopg.connect(state.dsn("shop"), autocommit=True) as connection:
             connection.execute("vacuum analyze sales_fact")
     else:
         _fill(state, arguments.rows)
+
+
+def _speed(state: State, arguments: argparse.Namespace) -> None:
+    _fill_as_asked(state, arguments)
     window, rows = _window(state)
     print(f"{rows:,} orders, {window}; seconds, in turn", flush=True)
     ways: dict[str, Callable[[], None]] = {
@@ -247,6 +260,63 @@ def _generic_transfer() -> None:
         source_conn_id="shop_postgres",
         destination_conn_id=LOADER,
     ).execute({})
+
+
+#: The orders as they lie in raw, with the day that each counts on.
+_LAID = {
+    "as they lie": "order_date",
+    "1 % late": "order_date - case when hashtext(order_id) % 100 = 0 then abs(hashtext(product_id)) % 60 else 0 end",
+}
+_LAY = (
+    "drop table if exists raw.laid",
+    "create table raw.laid as select created_at, {day} as order_date, order_amount, order_id, product_id, customer_id,"
+    " order_quantity, payment_method, discount_applied, shipping_cost, _batch_id, _loaded_at"
+    " from raw.sales_fact order by created_at",
+    "vacuum analyze raw.laid",
+)
+
+
+def _indexes(state: State, arguments: argparse.Namespace) -> None:
+    _fill_as_asked(state, arguments)
+    window, rows = _window(state)
+    _empty_raw()
+    _load(window, arguments.parallel)
+    chance = random.Random(1)
+    firsts = chance.sample(list(window.days)[:-3], 50)
+    print(f"{rows:,} orders; medians of {arguments.runs}, each of {len(firsts)} times four days in a row\n")
+    print(f"{'orders':<12} {'index':<10} {'made in s':>10} {'MB':>8} {'four days in ms':>16}")
+    with psycopg.connect(state.dsn(), autocommit=True) as connection:
+        ((blocks,),) = connection.execute("select pg_get_indexdef('raw.sales_fact_days'::regclass)").fetchall()
+        kinds = {
+            "B-trees": ["create index on raw.laid (created_at)", "create index on raw.laid (order_date)"],
+            "blocks": [blocks.replace("sales_fact_days", "laid_days").replace("sales_fact ", "laid ")],
+        }
+        for (how, day), (kind, statements) in itertools.product(_LAID.items(), kinds.items()):
+            made, found = [], []
+            for _ in range(arguments.runs):
+                _run(connection, [statement.format(day=day) for statement in _LAY])
+                made.append(_run(connection, statements))
+                found.append(
+                    _run(
+                        connection,
+                        [
+                            "select sum(order_amount) from raw.laid"
+                            f" where order_date = any(array(select date '{first}' + generate_series(0, 3)))"
+                            for first in firsts
+                        ],
+                    )
+                )
+            ((size,),) = connection.execute("select pg_indexes_size('raw.laid')").fetchall()
+            each = statistics.median(found) / len(firsts) * 1000
+            print(f"{how:<12} {kind:<10} {statistics.median(made):>10.2f} {size / 1e6:>8.2f} {each:>16.1f}", flush=True)
+
+
+def _run(connection: psycopg.Connection, statements: Sequence[str]) -> float:
+    """Seconds that statements take."""
+    started = time.monotonic()
+    for statement in statements:
+        connection.execute(statement.encode())
+    return time.monotonic() - started
 
 
 def _memory(state: State) -> None:
