@@ -1,9 +1,12 @@
 """The tables of raw are what the registry says; a source whose table was forgotten is found here."""
 
+import importlib
+
 import pytest
 
 from ecommerce.loading.validate import SQL_TYPES
 from ecommerce.sources import SOURCES, Landing
+from ecommerce.warehouse import LOADER, warehouse
 from tests.integration.support import Loader
 
 LOADED = {"_batch_id": ("bigint", True), "_loaded_at": ("timestamp with time zone", True)}
@@ -36,3 +39,49 @@ def test_a_raw_table_is_what_the_registry_says(loader: Loader, name: str) -> Non
         [f"raw.{name}"],
     )
     assert [column for (column,) in primary] == [*source.key, *(["_batch_id"] if is_log else [])]
+
+
+@pytest.mark.parametrize(
+    "sought",
+    [
+        "created_at >= '2024-03-01' and created_at < '2024-03-02'",
+        "order_date = any(array(select date '2024-03-01' + generate_series(0, 3)))",
+    ],
+)
+def test_a_window_and_a_day_of_orders_are_found_by_one_index_of_blocks(loader: Loader, sought: str) -> None:
+    with loader.connection.transaction():
+        loader.connection.execute("set local enable_seqscan = off")
+        plan = "\n".join(line for (line,) in loader.rows(f"explain select from raw.sales_fact where {sought}"))
+    assert "Bitmap Index Scan on sales_fact_days" in plan
+
+
+def test_a_warehouse_of_before_gets_the_index_of_blocks(loader: Loader) -> None:
+    loader.connection.execute("drop index raw.sales_fact_days")
+    loader.connection.execute("create index sales_fact_order_date on raw.sales_fact (order_date)")
+    loader.connection.execute("create index sales_fact_created_at on raw.sales_fact (created_at)")
+    loader.connection.execute("comment on schema raw is 'include/sql of before'")
+    with warehouse(LOADER):
+        # Connecting is enough.
+        pass
+    assert loader.rows(
+        "select indexrelid::regclass::text from pg_index where indrelid = 'raw.sales_fact'::regclass order by 1"
+    ) == [("raw.sales_fact_days",), ("raw.sales_fact_pkey",)]
+
+
+def test_the_planner_hears_of_a_large_load_at_once(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("ecommerce.loading.load"), "ANALYZE_ROWS", 10)
+
+    def known_after(rows: int) -> list[tuple]:
+        days = [
+            {"date": f"2024-03-{day:02}", "temperature": str(day), "precipitation": "0", "city": "Oslo"}
+            for day in range(1, rows + 1)
+        ]
+        loader.load("weather_data", "2024-03-01", "2024-03-31", rows=days)
+        return loader.rows(
+            "select attname::text, n_distinct from pg_stats"
+            " where schemaname = 'raw' and tablename = 'weather_data' and attname in ('date', 'city') order by 1"
+        )
+
+    assert known_after(9) == []
+    loader.empty()
+    assert known_after(10) == [("city", 1), ("date", -1)]
