@@ -39,6 +39,28 @@ def test_a_killed_loader_leaves_nothing_half_done(place: Place, point: str, sour
         assert (figures["rows_read"], figures["rows_loaded"]) == (there, place.raw(source).total())
 
 
+def test_a_first_load_of_a_large_table_is_killed_as_safely(place: Place) -> None:
+    """Raw has neither its indexes nor, at the constants of lineage, its shape while such a load is under way."""
+    place.shop.execute(
+        "insert into sales_fact select 'O' || n, 'P' || n % 9, 'C' || n % 7, date '2024-03-01' + n % 4, n % 50,"
+        " 1, 'paypal', 0, 2.5, date '2024-03-01' + n % 4 + interval '1 hour' from generate_series(1, 100001) as n"
+    )
+    place.shop.execute("analyze sales_fact")
+    shape = (
+        "select indexrelid::regclass::text, pg_get_indexdef(indexrelid), pg_relation_filenode(indrelid) from pg_index"
+        " where indrelid = 'raw.sales_fact'::regclass union all select attname::text, atthasdef::text, attnum"
+        " from pg_attribute where attrelid = 'raw.sales_fact'::regclass and attnum > 0 order by 1"
+    )
+    before = place.rows(shape)
+    for point in ("mid_copy@50", "landed", "before_commit"):
+        assert place.load("sales_fact", fault=f"{point}:kill").exit_code == -9
+        assert place.rows("select count(*) from raw.sales_fact") == [(0,)]
+        assert place.rows(shape) == before
+    assert place.retry("sales_fact")["rows_loaded"] == place.raw("sales_fact").total() > 100_000
+    check(place, "sales_fact")
+    assert [row[:2] for row in place.rows(shape)] == [row[:2] for row in before]
+
+
 def test_a_loader_that_is_killed_while_it_queues(place: Place) -> None:
     holder = place.start("sales_fact", fault="before_commit:stop", run_id="holder")
     holder.wait_until_stopped()
