@@ -356,6 +356,8 @@ def _extend_version_log(connection: Connection, source: Source, extent: Extent, 
             added=_ADDED,
         )
     ).rowcount
+    # Of an unknown number of versions the planner thinks there are many, and sorts all facts to find theirs.
+    connection.execute(sql.SQL("analyze {}").format(_ADDED))
     days = sum(_mark_touched(connection, source, touch, batch_id) for touch in source.touches)
     return Landed(new_versions, tombstones, days)
 
