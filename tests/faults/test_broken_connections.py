@@ -88,11 +88,25 @@ def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
     ended.wait_until_stopped()
     assert place.terminate(ended, place.warehouse_dsn) > 0
     ended.resume()
-    assert ended.wait().exit_code == 1
+    outcome = ended.wait()
+    assert outcome.exit_code == 1
+    # The source has no part in it.
+    assert not (outcome.error or "").startswith("SourceError"), outcome.error
     assert place.raw("sales_fact").total() == 0
     place.retry("sales_fact")
     check(place, "sales_fact")
     assert [status for status, *_ in place.batches()] == ["failed", "loaded"]
+
+
+@pytest.mark.parametrize("point", ["landed", "before_commit"])
+def test_the_source_ends_the_session_when_everything_was_read(place: Place, point: str) -> None:
+    loading = place.start("sales_fact", fault=f"{point}:stop")
+    loading.wait_until_stopped()
+    assert place.terminate(loading, place.shop_dsn) > 0
+    loading.resume()
+    outcome = loading.wait()
+    assert outcome.is_success, outcome.log
+    check(place, "sales_fact")
 
 
 def test_the_source_ends_the_session_in_the_middle_of_a_read(place: Place) -> None:

@@ -20,7 +20,7 @@ def test_an_api_that_fails(place: Place, fault: Fault) -> None:
     once = place.load("weather_data", patience=0.5)
     assert once.is_success == (fault not in FOR_GOOD), once.log
 
-    # In the middle of a load: the first answer is good, and nothing after it.
+    # From the first request on, whatever is asked again.
     place.empty()
     place.fill()
     place.weather.faults.extend([fault] * 50)

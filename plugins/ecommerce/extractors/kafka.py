@@ -48,6 +48,9 @@ BATCH_TIMEOUT = 0.05
 #: Bytes of messages to be judged by the warehouse that are held in memory; more go to a file.
 SPOOL = 64 * 1024 * 1024
 
+#: A request that no broker answered.
+_NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)
+
 #: What a broker answers that gives its topics no ids.
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
@@ -76,6 +79,10 @@ class _ConsumerHook(KafkaBaseHook):
         # That all brokers are down follows from what was said of each.
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self.complaint = f" ({error.str()})"
+
+    def why(self, error: KafkaError) -> str:
+        """What was heard, where it may be why the broker did not answer."""
+        return self.complaint if error.code() in _NO_ANSWER else ""
 
 
 class _AdminHook(KafkaBaseHook):
@@ -131,7 +138,7 @@ class KafkaReader:
             consumer.poll(0)
             raise SourceError(
                 f"{self.source.name}: topic {self.topic!r} at the connection {self.source.connection!r} "
-                f"cannot be read: {error.args[0].str()}{hook.complaint}"
+                f"cannot be read: {error.args[0].str()}{hook.why(error.args[0])}"
             ) from error
         finally:
             consumer.close()
@@ -235,6 +242,8 @@ class KafkaReader:
         try:
             topic_id = str(described[self.topic].result().topic_id)
         except KafkaException as error:
+            if error.args[0].code() in _NO_ANSWER:
+                raise
             log.info("%s: the broker does not say its id: %s", self.topic, error.args[0].str())
             return None
         if topic_id == _NO_ID:

@@ -6,7 +6,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import date, timedelta
 from typing import Any
 
@@ -28,6 +28,8 @@ from ecommerce.windows import Window
 #: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message. Of
 #: more than this, libpq moves what the warehouse has not taken yet at each attempt to send.
 BLOCK = 32 * 1024
+#: Seconds to tell a source that an answer is not wanted any more.
+CANCEL_TIMEOUT = 5.0
 #: Blocks that may wait between the connections of a parallel read and the one that writes.
 QUEUED_BLOCKS = 32
 
@@ -67,10 +69,13 @@ class PostgresReader:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Everything that is asked inside is answered from one moment of the source."""
-        with postgres(self.source.connection) as connection, self._explained(), connection.transaction():
-            connection.execute("set transaction isolation level repeatable read, read only")
-            self._connection = connection
-            self._found = self._shape()
+        with postgres(self.source.connection) as connection:
+            with self._explained():
+                connection.execute("start transaction isolation level repeatable read, read only")
+                # It idles while the warehouse lands what was read, however long that takes.
+                connection.execute("set local idle_in_transaction_session_timeout = 0")
+                self._connection = connection
+                self._found = self._shape()
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 self._unchecked = {
                     n: column for n, column in enumerate(self.source.columns) if column.kind is Kind.TEXT
@@ -79,6 +84,13 @@ class PostgresReader:
                 yield
             finally:
                 self._connection = None
+                # There is nothing to commit: a source that is gone by now takes nothing away from what was loaded.
+                connection.close()
+
+    def cancel(self) -> None:
+        """End what the source is being asked in another thread."""
+        with suppress(psycopg.Error):
+            self._at_source.cancel_safe(timeout=CANCEL_TIMEOUT)
 
     @property
     def found(self) -> Mapping[str, FoundType]:
@@ -87,9 +99,10 @@ class PostgresReader:
 
     def is_large(self, rows: int) -> bool:
         """Whether the table had more rows than that when it was last analysed."""
-        found = self._at_source.execute(
-            "select reltuples > %s from pg_class where oid = to_regclass(%s)", [rows, f"public.{self.source.name}"]
-        ).fetchone()
+        with self._explained():
+            found = self._at_source.execute(
+                "select reltuples > %s from pg_class where oid = to_regclass(%s)", [rows, f"public.{self.source.name}"]
+            ).fetchone()
         return bool(found and found[0])
 
     def rows_by_day(self) -> dict[str | None, int]:
@@ -247,11 +260,15 @@ class PostgresReader:
             return [self._inside(days)]
         if self.source.window_column:
             each = sorted(self._window.days if days is None else days)
-            # As many days each, the first ones a day more.
-            bounds = [len(each) * k // n for k in range(n + 1)]
-            return [self._inside(each[a:b]) for a, b in itertools.pairwise(bounds) if a < b]
+            if len(each) >= n:
+                # As many days each, the first ones a day more.
+                bounds = [len(each) * k // n for k in range(n + 1)]
+                return [self._inside(each[a:b]) for a, b in itertools.pairwise(bounds)]
         key = sql.SQL(", ").join(map(sql.Identifier, self.source.key))
-        return [sql.SQL("abs(hashtext(row({})::text) % {}) = {}").format(key, n, k) for k in range(n)]
+        return [
+            sql.SQL("{} and abs(hashtext(row({})::text) % {}) = {}").format(self._inside(days), key, n, k)
+            for k in range(n)
+        ]
 
     def _side_by_side(self, queries: Sequence[sql.Composed]) -> Iterator[bytes]:
         """The rows of several queries, each over a connection of its own, all from this snapshot."""
@@ -259,6 +276,7 @@ class PostgresReader:
         snapshot = row[0] if row else None
         blocks: queue.Queue[bytes | Exception | None] = queue.Queue(QUEUED_BLOCKS)
         is_given_up = threading.Event()
+        reading: list[psycopg.Connection] = []
 
         def put(block: bytes | Exception | None) -> None:
             while not is_given_up.is_set():
@@ -270,6 +288,7 @@ class PostgresReader:
         def read(query: sql.Composed) -> None:
             try:
                 with postgres(self.source.connection) as connection, connection.transaction():
+                    reading.append(connection)
                     connection.execute("set transaction isolation level repeatable read, read only")
                     connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
                     with closing(_rows(connection, query)) as rows:
@@ -296,6 +315,10 @@ class PostgresReader:
                     yield block
         finally:
             is_given_up.set()
+            if open_reads:
+                for connection in reading:
+                    with suppress(psycopg.Error):
+                        connection.cancel_safe(timeout=CANCEL_TIMEOUT)
             for thread in threads:
                 thread.join()
 

@@ -122,6 +122,15 @@ def evolve(connection: Connection, source: Source, found: Mapping[str, FoundType
     ]
     if not added:
         return source
+    # A column that raw has from an earlier load keeps its type; the registry does not know it.
+    held = connection.execute(
+        "select attname::text, atttypid::regtype::text"
+        " from unnest(%s::text[], %s::text[]::regtype[]) as wanted (name, type)"
+        " inner join pg_attribute on attrelid = %s::regclass and attname = wanted.name and not attisdropped"
+        " where atttypid <> wanted.type",
+        [[column.name for column in added], [SQL_TYPES[column.kind] for column in added], f"raw.{source.name}"],
+    ).fetchall()
+    refuse_broken(source, [ColumnChange(name, "retyped", kind, found[name].spelled) for name, kind in held])
     with connection.transaction():
         connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}s'")
         for column in added:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from psycopg import Connection, sql
+from psycopg.errors import LockNotAvailable
 
 from ecommerce.loading.fingerprint import Fingerprint, fingerprints
+from ecommerce.loading.ledger import was_loaded
 from ecommerce.loading.validate import refuse_accepted, repeated_reason
 from ecommerce.sources import Landing, Source, Touch
 from ecommerce.windows import Window
@@ -129,14 +131,29 @@ def held_fingerprints(connection: Connection, source: Source, extent: Extent, se
     )
 
 
+def can_be_alone(connection: Connection, source: Source) -> bool:
+    """
+    Lock an empty raw table that was never loaded, for `in_bulk`; not where someone else is at it.
+
+    Loads of other sources do not look into such a table, and whoever reads it now would hold up all who come later.
+    """
+    if was_loaded(connection, source.name) or is_held(connection, source):
+        return False
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("lock table {} in access exclusive mode nowait").format(_raw(source)))
+    except LockNotAvailable:
+        return False
+    return True
+
+
 @contextmanager
 def in_bulk(connection: Connection, source: Source, lineage: Mapping[str, sql.Composable]) -> Iterator[None]:
     """
     Inside, an empty raw table is a bare one that can be filled with `copy … (freeze)`; it is indexed at the end.
 
-    Several times faster than row by row. The table is locked against everyone until the transaction ends, and whoever
-    reads it then sees the rows, even with a snapshot from before. It was empty, so nobody misses a row; loads of other
-    sources do not look into a table that was never loaded.
+    Several times faster than row by row. The table is locked against everyone until the transaction ends (see
+    `can_be_alone`), and whoever reads it then sees the rows, even with a snapshot from before.
 
     :param lineage: columns that are not copied → the constant that each row takes
     """
@@ -176,7 +193,7 @@ def landed_straight(
     extent: Extent,
     batch_id: int,
     rows: int,
-    days: Collection[str | None] | None,
+    days: Collection[str] | None,
 ) -> Landed:
     """
     What was done by copying the rows of an extent that raw held nothing of into raw itself.
@@ -188,8 +205,8 @@ def landed_straight(
     marked = (
         sql.SQL("select unnest({}::date[])").format(list(days))
         if days is not None
-        else sql.SQL("select distinct {} from {} as held where {}").format(
-            _day(source), _raw(source), _inside(source, extent, "held")
+        else sql.SQL("select distinct {day} from {raw} as held where {inside} and {day} is not null").format(
+            day=_day(source), raw=_raw(source), inside=_inside(source, extent, "held")
         )
     )
     return Landed(rows, 0, _mark(connection, source, batch_id, marked))
@@ -373,10 +390,7 @@ def _mark_changed(connection: Connection, source: Source, batch_id: int) -> int:
 
 def _mark_touched(connection: Connection, source: Source, touch: Touch, batch_id: int) -> int:
     # A table that was never loaded may be under way and locked (`in_bulk`); that load marks its days itself.
-    facts = connection.execute(
-        "select exists (select from ops.load_batch where source = %s and status = 'loaded')", [touch.table]
-    ).fetchone()
-    if not facts or not facts[0]:
+    if not was_loaded(connection, touch.table):
         return 0
     # The first version of a key opens at -infinity (contract, section 4), so it reaches every fact of its key.
     days = sql.SQL(

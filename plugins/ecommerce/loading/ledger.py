@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 from psycopg import Connection, sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
@@ -179,8 +180,22 @@ def fail_batch(connection: Connection, batch_id: int, error: BaseException) -> N
             "batch %s: the warehouse connection is gone; the next load will find out what became of it", batch_id
         )
         return
-    connection.execute(
-        "update ops.load_batch set status = 'failed', finished_at = clock_timestamp(), error = %s"
-        " where batch_id = %s and status = 'running'",
-        [str(error)[:2000], batch_id],
-    )
+    # What a source has answered may hold what Postgres cannot store.
+    said = str(error)[:2000].replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    try:
+        connection.execute(
+            "update ops.load_batch set status = 'failed', finished_at = clock_timestamp(), error = %s"
+            " where batch_id = %s and status = 'running'",
+            [said, batch_id],
+        )
+    except psycopg.Error as refused:
+        # The load's own error is what matters; its successor finds the batch.
+        log.warning("batch %s could not be called failed: %s", batch_id, refused)
+
+
+def was_loaded(connection: Connection, name: str) -> bool:
+    """Whether a window of the source was ever loaded."""
+    row = connection.execute(
+        "select exists (select from ops.load_batch where source = %s and status = 'loaded')", [name]
+    ).fetchone()
+    return bool(row and row[0])

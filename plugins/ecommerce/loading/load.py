@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol, runtime_checkable
@@ -100,6 +100,9 @@ class VouchingReader(Protocol):
 
     def doubtful(self, days: Collection[date] | None) -> Iterator[bytes]:
         """Rows that do not pass, of some days or of the whole window, as COPY text."""
+
+    def cancel(self) -> None:
+        """End what the source is being asked in another thread."""
 
 
 @runtime_checkable
@@ -204,11 +207,9 @@ def load(
 
 
 def _analyze(connection: Connection, source: Source) -> None:
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in source.loaded_columns)
     with connection.transaction():
         connection.execute(sql.SQL("set local default_statistics_target = {}").format(ANALYZE_TARGET))
-        # With its columns named, autovacuum does not count it, and looks closer where much is new.
-        connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier("raw", source.name), columns))
+        connection.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", source.name)))
 
 
 def _read_and_land(
@@ -262,7 +263,7 @@ class _Load:
         faults.point("before_read")
         spared, straight, vouched = 0, False, 0
         #: The days whose facts are new, where the source itself can tell.
-        facts_of: list[str | None] | None = None
+        facts_of: list[str] | None = None
         doubtful: Iterator[Chunk]
         if isinstance(self.reader, VouchingReader):
             days: Collection[date] | None = None
@@ -273,7 +274,7 @@ class _Load:
             if straight:
                 vouched, by_day = self._copy_straight(self.reader)
                 if vouched == sum(by_day.values()):
-                    facts_of, days = list(by_day), []
+                    facts_of, days = [day for day in by_day if day is not None], []
             else:
                 vouched = self._copy_vouched(self.reader)
             doubtful = iter(()) if days == [] else self.reader.doubtful(days)
@@ -321,7 +322,7 @@ class _Load:
         Returns the rows of the others, and the days that may have rows which do not pass.
         """
         seed = secrets.randbits(63)
-        with ThreadPoolExecutor(1) as side:
+        with _asking(reader) as side:
             asked = side.submit(reader.fingerprints, seed)
             held = land.held_fingerprints(self.connection, self.source, self.extent, seed)
             said = asked.result()
@@ -346,10 +347,11 @@ class _Load:
             "_batch_id": sql.SQL("{}::bigint").format(sql.Literal(self.batch_id)),
             "_loaded_at": sql.SQL("{}::timestamptz").format(sql.Literal(row[0] if row else None)),
         }
-        if not reader.is_large(LARGE) or land.is_held(self.connection, self.source):
+        is_first = not self.dry_run and reader.is_large(LARGE) and land.can_be_alone(self.connection, self.source)
+        if not is_first:
             rows = reader.vouched(None, list(lineage.values()))
             return self._copy(raw, [*columns, *lineage], rows, "format binary"), reader.rows_by_day()
-        with ThreadPoolExecutor(1) as side:
+        with _asking(reader) as side:
             with land.in_bulk(self.connection, self.source, lineage):
                 copied = self._copy(raw, columns, reader.vouched(None, []), "format binary, freeze")
                 # The source counts while raw is indexed.
@@ -507,6 +509,17 @@ class _Load:
             lost=lost,
             dry_run=self.dry_run,
         )
+
+
+@contextmanager
+def _asking(reader: VouchingReader) -> Iterator[ThreadPoolExecutor]:
+    """A thread in which the source is asked meanwhile; a load that fails does not wait for the answer."""
+    with ThreadPoolExecutor(1) as side:
+        try:
+            yield side
+        except BaseException:
+            reader.cancel()
+            raise
 
 
 def _in_words(gaps: Sequence[tuple[str, Gap]]) -> tuple[str, ...]:

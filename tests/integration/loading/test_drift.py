@@ -114,6 +114,22 @@ def test_a_new_column_is_taken_where_the_policy_says_so(
     assert loader.load(EVOLVING, DAY).rows_unchanged == 2
 
 
+def test_a_column_that_was_taken_and_is_retyped_stops_the_load(
+    loader: Loader, shop: psycopg.Connection, insert: Insert
+) -> None:
+    """The registry does not know it; raw does."""
+    try:
+        shop.execute("alter table customer add points bigint")
+        insert("customer", customer_id="C1", points=7)
+        loader.load(EVOLVING, DAY)
+        shop.execute("alter table customer alter points type timestamp using '2024-03-01 10:00'")
+        with pytest.raises(SchemaDrift, match="points is timestamp without time zone and no longer bigint"):
+            loader.load(EVOLVING, DAY)
+        assert loader.rows("select customer_id, points from raw.customer") == [("C1", 7)]
+    finally:
+        loader.connection.execute("alter table raw.customer drop column if exists points")
+
+
 def test_a_dry_run_adds_and_notes_nothing(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
     shop.execute("alter table customer add tier text")
     insert("customer", customer_id="C1", tier="gold")

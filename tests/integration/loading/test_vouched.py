@@ -2,7 +2,9 @@
 
 import importlib
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from ecommerce.errors import SourceError
 from ecommerce.extractors import postgres as extractor
 from ecommerce.extractors.postgres import PostgresReader
+from ecommerce.loading import land
 from ecommerce.sources import SOURCES, Kind, Source
 from tests.integration.support import Loader
 
@@ -265,6 +268,118 @@ def test_an_empty_table_is_filled_and_then_indexed(
     ]
     with pytest.raises(psycopg.errors.UniqueViolation):
         loader.rows("insert into raw.sales_fact select * from raw.sales_fact returning 1")
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """With what options rows were copied; ten rows are many."""
+    loading = importlib.import_module("ecommerce.loading.load")
+    monkeypatch.setattr(loading, "LARGE", 10)
+    options: list[str] = []
+    original = loading._Load._copy
+
+    def copy(self: Any, table: Any, columns: Any, chunks: Any, how: str) -> int:
+        options.append(how)
+        return original(self, table, columns, chunks, how)
+
+    monkeypatch.setattr(loading._Load, "_copy", copy)
+    return options
+
+
+def many_orders(shop: psycopg.Connection, order: Insert) -> None:
+    for number in range(20):
+        order(f"O{number}", "2024-03-01")
+    shop.execute("analyze sales_fact")
+
+
+def test_who_reads_an_empty_table_does_not_hold_up_its_first_load(
+    loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str], warehouse_dsn: str
+) -> None:
+    many_orders(shop, order)
+    with psycopg.connect(warehouse_dsn) as reader:
+        reader.execute("select count(*) from raw.sales_fact")
+        assert loader.load("sales_fact", *DAYS).rows_loaded == 20
+    assert copied[0] == "format binary"
+
+
+def test_a_table_that_others_may_look_into_is_not_locked(
+    loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str]
+) -> None:
+    loader.load("sales_fact", "2024-02-01")
+    many_orders(shop, order)
+    copied.clear()
+    loader.load("sales_fact", *DAYS)
+    assert copied[0] == "format binary"
+
+
+def test_a_dry_run_locks_nobody_out(loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str]) -> None:
+    many_orders(shop, order)
+    assert loader.load("sales_fact", *DAYS, dry_run=True).rows_loaded == 20
+    assert copied[0] == "format binary"
+    copied.clear()
+    assert loader.load("sales_fact", *DAYS).rows_loaded == 20
+    assert copied[0] == "format binary, freeze"
+
+
+def test_a_load_that_fails_does_not_wait_for_the_source(
+    loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that comes twice cannot be indexed, while the source is still counting."""
+    many_orders(shop, order)
+    order("O1", "2024-03-02")
+    is_counting = threading.Event()
+    original = PostgresReader.rows_by_day
+
+    def slowly(self: PostgresReader) -> dict[str | None, int]:
+        is_counting.set()
+        self._at_source.execute("select pg_sleep(60)")
+        return original(self)
+
+    @contextmanager
+    def in_bulk(*arguments: Any) -> Iterator[None]:
+        with bulk(*arguments):
+            yield
+            assert is_counting.wait(10)
+            time.sleep(0.2)
+
+    bulk = land.in_bulk
+    monkeypatch.setattr(land, "in_bulk", in_bulk)
+    monkeypatch.setattr(PostgresReader, "rows_by_day", slowly)
+    started = time.monotonic()
+    assert loader.load("sales_fact", *DAYS).rows_loaded == 20
+    assert time.monotonic() - started < 30
+
+
+def test_rows_of_no_day_mark_none(loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str]) -> None:
+    many_orders(shop, order)
+    order("elsewhere", "2024-03-02")
+    source = replace(SOURCES["sales_fact"], day="nullif(order_date, date '2024-03-01')")
+    assert loader.load(source, *DAYS).rows_loaded == 21
+    assert copied[0] == "format binary, freeze"
+    assert loader.marks() == {("sales_fact", "2024-03-02")}
+
+
+@pytest.mark.parametrize("last", ["2024-03-01", "2024-03-03"])
+def test_a_window_of_few_days_is_shared_out_too(
+    loader: Loader, order: Insert, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    for number in range(60):
+        order(f"O{number}", f"2024-03-0{number % 3 + 1}")
+    original = extractor._rows
+    shares: list[int] = []
+
+    def counted(connection: psycopg.Connection, query: Any) -> Iterator[bytes]:
+        shares.append(0)
+        for block in original(connection, query):
+            shares.append(len(block))
+            yield block
+
+    monkeypatch.setattr(extractor, "_rows", counted)
+    result = loader.load(replace(SOURCES["sales_fact"], parallel_reads=3), "2024-03-01", last)
+    assert result.rows_loaded == loader.value("select count(*) from raw.sales_fact")
+    assert result.rows_loaded == (20 if last == "2024-03-01" else 60)
+    # Three connections, and something by each.
+    assert (shares.count(0), sum(share > 0 for share in shares)) == (3, 3)
 
 
 @pytest.mark.parametrize("name", ["sales_fact", "customer"])

@@ -235,6 +235,18 @@ def test_an_api_that_answers_wrong(
     assert loader.value("select status from ops.load_batch") == "failed"
 
 
+def test_an_answer_that_postgres_cannot_store_is_told_in_the_ledger(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None]
+) -> None:
+    use(faulty.url)
+    faulty.answers(400, "no\0thing")
+    with pytest.raises(SourceError, match="no\0thing"):
+        loader.load("weather_data", "2024-01-01")
+    ((status, error),) = loader.rows("select status, error from ops.load_batch")
+    assert status == "failed"
+    assert "no\N{SYMBOL FOR NULL}thing" in error
+
+
 def test_an_answer_that_breaks_off(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
     use(faulty.url)
     faulty.answers(200, answer()[:20], claimed_length=len(answer()))
