@@ -52,6 +52,13 @@ def test_dags_say_what_they_are(dags) -> None:
         assert form.get(dag.dag_id, "start_date") in dag.params, dag.dag_id
 
 
+def test_only_the_topic_is_read_between_daily_runs(dags) -> None:
+    alone = {name: dags[f"extract_{name}"] for name in SOURCES}
+    expressions = {name: getattr(dag.timetable, "expression", None) for name, dag in alone.items()}
+    assert expressions == dict.fromkeys(SOURCES, None) | {"kafka_stream": "*/15 * * * *"}
+    assert {dag.max_active_runs for dag in alone.values()} == {1}
+
+
 def test_tasks_have_owner_timeout_and_retries(dags) -> None:
     tasks = [task for dag in dags.values() for task in dag.tasks]
     assert len(tasks) > 60

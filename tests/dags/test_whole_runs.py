@@ -43,6 +43,30 @@ def test_marts_equal_the_independent_computation(whole_range: Demo) -> None:
     assert compare(whole_range.folder, whole_range.first, whole_range.last, whole_range.warehouse) == []
 
 
+def test_the_event_of_an_extract_says_what_the_ledger_says(whole_range: Demo) -> None:
+    told = {
+        (extra["source"], extra["batch_id"]): extra
+        for (extra,) in whole_range.query(
+            "select asset_event.extra from asset_event inner join asset on asset.id = asset_event.asset_id"
+            " where asset.name like 'raw.%%'",
+            database="airflow",
+        )
+    }
+    held = whole_range.query(
+        "select source, batch_id, window_start::text, window_end::text, bytes_read, rows_read, rows_loaded,"
+        " rows_unchanged, rows_quarantined, rows_removed from ops.load_batch where status = 'loaded'"
+    )
+    assert len(held) >= 7
+    names = (
+        "window_start", "window_end", "bytes_read", "rows_read", "rows_loaded", "rows_unchanged", "rows_quarantined",
+        "rows_removed",
+    )  # fmt: skip
+    for source, batch_id, *figures in held:
+        extra = told[source, batch_id]
+        assert [extra[name] for name in names] == figures
+        assert extra["rows_per_second"] == round(extra["rows_read"] / extra["seconds"])
+
+
 def test_demo_again_is_quick_and_changes_nothing(whole_range: Demo) -> None:
     before = business_rows(whole_range)
     runs = whole_range.query("select count(*) from dag_run", database="airflow")

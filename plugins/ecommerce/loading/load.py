@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Protocol, runtime_checkable
 
@@ -148,6 +148,10 @@ class LoadResult:
     def rows_per_second(self) -> int:
         """Rows read a second."""
         return round(self.rows_read / self.seconds) if self.seconds else 0
+
+    def figures(self) -> dict[str, Any]:
+        """All of it, for XComs and asset events."""
+        return {**asdict(self), "rows_per_second": self.rows_per_second}
 
     def __str__(self) -> str:
         end = "; dry run, rolled back" if self.dry_run else f"; batch {self.batch_id}"

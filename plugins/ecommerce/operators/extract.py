@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
@@ -69,7 +68,7 @@ class ExtractSource(BaseOperator):
             # The same input would be refused again: a person has to look.
             raise AirflowFailException(str(error)) from error
         self.log.info("%s", result)
-        figures = asdict(result)
+        figures = result.figures()
         if request.dry_run:
             # Skipped, not successful: a success would tell everyone who schedules on the asset that it changed.
             context["ti"].xcom_push(key="return_value", value=figures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias, BaseOperator
@@ -62,7 +61,7 @@ class ReplayQuarantine(BaseOperator):
             try:
                 for result in loads:
                     self.log.info("%s", result)
-                    figures.append(asdict(result))
+                    figures.append(result.figures())
             except (QuarantineOverflow, EmptySource, SchemaDrift) as error:
                 # The same input would be refused again: a person has to look.
                 raise AirflowFailException(str(error)) from error
