@@ -41,8 +41,9 @@ TOPICS = {"kafka_stream": "customer_interactions"}
 #: Seconds to wait for the broker's answer, and for the next message of a read that is not at its end.
 REQUEST_TIMEOUT = 30.0
 SILENCE_TIMEOUT = 60.0
-#: Messages and seconds of one batch.
-BATCH = 10_000
+#: Messages and seconds of one batch. As many are held at once, each of a megabyte where the topic allows it; while they
+#: are written, the next are fetched.
+BATCH = 500
 BATCH_TIMEOUT = 0.05
 
 #: Bytes of messages to be judged by the warehouse that are held in memory; more go to a file.
