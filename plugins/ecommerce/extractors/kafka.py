@@ -100,7 +100,8 @@ class KafkaReader:
 
     `appended` gives the messages that are certainly good, as COPY text; `read` after it gives all others as rows of
     texts: the source's columns and the lineage columns, then the whole message as JSON and, where the value is no JSON
-    object with texts, the reason. ``topics`` holds the next offsets and the gaps after the read.
+    object with texts, the reason. After the read, ``topics`` holds the next offsets and the gaps, ``unknown`` the names
+    of fields that the registry does not know.
 
     A message is certain when it is new to raw, and so plain that no rule can have anything against it; the rules
     themselves are the warehouse's (`loading/validate.py`).
@@ -116,6 +117,7 @@ class KafkaReader:
         self._held: set[int] = set()
         self._doubtful = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115
         self.begun: list[tuple[str, int, int]] = []
+        self.unknown: set[str] = set()
 
     def read(self, resume: Positions) -> Iterator[bytes]:
         """What `appended` was not certain of, as blocks of COPY text."""
@@ -172,7 +174,7 @@ class KafkaReader:
         skipped: list[tuple[int, int, int]] = []
         consumer.assign([TopicPartition(self.topic, partition, begin) for partition, begin in expected.items()])
         self.begun = [(self.topic, partition, begin) for partition, (begin, end) in ranges.items() if begin < end]
-        certain = _Certain(self.source)
+        certain = _Certain(self.source, self.unknown)
         suffixes = {
             # Of what raw holds already the warehouse decides.
             partition: None if partition in self._held else "\t".join(["", *lineage])
@@ -375,16 +377,21 @@ class _Certain:
     not refused here but judged by the warehouse.
     """
 
+    #: So many messages with fields that the registry does not know are looked at; which ones is known by then.
+    _ENOUGH = 100
+
     _INSTANT = re.compile(r"(20[123]\d-\d\d-\d\d)[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z?")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, unknown: set[str]) -> None:
         kinds = [column.kind for column in source.columns]
+        self._unknown, self._looked_at = unknown, 0
         # Bytes of a message whose fields cannot be too long; other kinds of columns are the warehouse's to judge.
         self._longest = 1_000 if set(kinds) <= {Kind.TEXT, Kind.INSTANT} else -1
         self._instants = [place for place, kind in enumerate(kinds) if kind is Kind.INSTANT]
-        self._decode = msgspec.json.Decoder(
-            msgspec.defstruct("Message", [(column.name, str) for column in source.columns])
-        ).decode
+        self._names = [column.name for column in source.columns]
+        fields = [(name, str) for name in self._names]
+        self._decode_lenient = msgspec.json.Decoder(msgspec.defstruct("Message", fields)).decode
+        self._decode = msgspec.json.Decoder(msgspec.defstruct("Message", fields, forbid_unknown_fields=True)).decode
         self._is_instant = self._INSTANT.fullmatch
         self._days: dict[str, bool] = {}
         self._minutes: dict[int, str] = {}
@@ -397,13 +404,23 @@ class _Certain:
         try:
             fields = msgspec.structs.astuple(self._decode(value))
         except msgspec.MsgspecError:
-            return None
+            try:
+                fields = msgspec.structs.astuple(self._decode_lenient(value))
+            except msgspec.MsgspecError:
+                return None
+            self._notice(value)
         for place in self._instants:
             found = self._is_instant(fields[place])
             if found is None or not self._is_in_calendar(found[1]):
                 return None
         # No control character in any, and none blank.
         return "\t".join(fields) if "".join(fields).isprintable() and all(map(str.strip, fields)) else None
+
+    def _notice(self, value: bytes) -> None:
+        self._unknown.update(json.loads(value).keys() - self._names)
+        self._looked_at += 1
+        if self._looked_at == self._ENOUGH:
+            self._decode = self._decode_lenient
 
     def published(self, message: Message) -> str:
         """The broker's time as COPY text."""

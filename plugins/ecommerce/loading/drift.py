@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg import Connection, sql
 
 from ecommerce.errors import SchemaDrift
+from ecommerce.extractors.texts import storable
 from ecommerce.loading.validate import FOUND_TYPES, SQL_TYPES
 from ecommerce.sources import Column, Kind, NewColumns, Source
 
@@ -16,6 +17,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a new column of raw may wait for those who read the table; then the load fails and is tried again.
 LOCK_TIMEOUT = 10
+
+#: So many new fields of messages are noted by one load.
+MOST_FIELDS = 50
 
 #: What a column that a source has gained is taken for. One of another type is noticed and left where it is.
 _KIND_OF_NEW = {
@@ -67,6 +71,11 @@ def changes(source: Source, found: Mapping[str, FoundType]) -> Iterator[ColumnCh
     for name, kind in found.items():
         if name not in known:
             yield ColumnChange(name, "new", None, kind.spelled)
+
+
+def new_fields(names: Collection[str]) -> list[ColumnChange]:
+    """Fields that the messages of a topic have gained; as many as a person reads, by names that Postgres can store."""
+    return [ColumnChange(name, "new", None, "JSON") for name in sorted(filter(storable, names))[:MOST_FIELDS]]
 
 
 def write_down(connection: Connection, source: Source, batch_id: int, noticed: Sequence[ColumnChange]) -> None:

@@ -113,6 +113,10 @@ class AppendingReader(Protocol):
     def begun(self) -> Sequence[tuple[str, int, int]]:
         """Topic, partition and first offset of what was read."""
 
+    @property
+    def unknown(self) -> Collection[str]:
+        """Names of fields that the registry does not know, once everything was read."""
+
     def appended(self, resume: Positions, lineage: Sequence[str]) -> Iterator[bytes]:
         """Those rows, with these constants, as COPY text; `Reader.read` gives the others afterwards."""
 
@@ -307,6 +311,7 @@ class _Load:
             else land.land(self.connection, self.source, self.extent, self.batch_id)
         )
         if isinstance(self.reader, AppendingReader):
+            drift.write_down(self.connection, self.source, self.batch_id, drift.new_fields(self.reader.unknown))
             landed = land.with_appended(self.connection, self.source, self.batch_id, landed, vouched, self.reader.begun)
         gaps = [
             (topic.topic, gap)

@@ -9,6 +9,7 @@ import pytest
 
 from ecommerce.errors import SchemaDrift
 from ecommerce.sources import SOURCES, NewColumns
+from tests.integration.loading.events import Produce, event
 from tests.integration.support import Loader
 
 Insert = Callable[..., None]
@@ -128,6 +129,18 @@ def test_a_column_that_was_taken_and_is_retyped_stops_the_load(
         assert loader.rows("select customer_id, points from raw.customer") == [("C1", 7)]
     finally:
         loader.connection.execute("alter table raw.customer drop column if exists points")
+
+
+def test_a_new_field_of_messages_is_noted_once_and_left(loader: Loader, produce: Produce) -> None:
+    produce(event("C1", f"{DAY}T10:00:00"), event("C2", f"{DAY}T10:00:00", device="phone"))
+    first = loader.load("kafka_stream", DAY).batch_id
+    produce(*(event(f"D{n}", f"{DAY}T11:00:00", device="phone", version=2) for n in range(150)))
+    second = loader.load("kafka_stream", DAY)
+    assert second.rows_loaded == 150
+    assert loader.rows(f"{NOTED} order by column_name") == [
+        ("kafka_stream", "device", "new", None, "JSON", "ignore", first, second.batch_id),
+        ("kafka_stream", "version", "new", None, "JSON", "ignore", second.batch_id, second.batch_id),
+    ]
 
 
 def test_a_dry_run_adds_and_notes_nothing(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
