@@ -31,8 +31,9 @@ create table if not exists raw.sales_fact (
     _batch_id bigint not null,
     _loaded_at timestamptz not null
 );
--- Orders lie as they were recorded, so an index of blocks finds a window or a day as fast as one of rows, at a fifth of
--- the price of making it. An order that was recorded late is found too: each block keeps up to 64 days.
+-- Orders lie as they were recorded, so an index of blocks finds a window or a day nearly as fast as one of rows, at a
+-- quarter of the price of making it. An order that was recorded late is found too: of each range of blocks it keeps up to
+-- 64 days.
 create index if not exists sales_fact_days on raw.sales_fact
 using brin (created_at, order_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);

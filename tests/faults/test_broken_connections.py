@@ -10,6 +10,7 @@ import pytest
 from tests.faults.invariants import check, is_committed
 from tests.faults.place import Place
 from tests.faults.proxy import Proxy, Towards
+from tests.faults.tries import Outcome
 
 SOURCES = ["sales_fact", "product_category", "kafka_stream", "weather_data"]
 MakeProxy = Callable[[str], Proxy]
@@ -82,13 +83,18 @@ def test_a_commit_whose_answer_is_lost(place: Place, proxy: MakeProxy, source: s
     assert [status for status, *_ in place.batches()] == ["loaded"]
 
 
+def _ended(place: Place, source: str, point: str, database: str) -> Outcome:
+    """A load whose sessions in one of the databases an administrator ends at a point."""
+    loading = place.start(source, fault=f"{point}:stop")
+    loading.wait_until_stopped()
+    assert place.terminate(loading, database) > 0
+    loading.resume()
+    return loading.wait()
+
+
 @pytest.mark.parametrize("point", ["before_read", "mid_copy", "landed", "before_commit"])
 def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
-    ended = place.start("sales_fact", fault=f"{point}:stop")
-    ended.wait_until_stopped()
-    assert place.terminate(ended, place.warehouse_dsn) > 0
-    ended.resume()
-    outcome = ended.wait()
+    outcome = _ended(place, "sales_fact", point, place.warehouse_dsn)
     assert outcome.exit_code == 1
     # The source has no part in it.
     assert not (outcome.error or "").startswith("SourceError"), outcome.error
@@ -100,22 +106,14 @@ def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
 
 @pytest.mark.parametrize("point", ["landed", "before_commit"])
 def test_the_source_ends_the_session_when_everything_was_read(place: Place, point: str) -> None:
-    loading = place.start("sales_fact", fault=f"{point}:stop")
-    loading.wait_until_stopped()
-    assert place.terminate(loading, place.shop_dsn) > 0
-    loading.resume()
-    outcome = loading.wait()
+    outcome = _ended(place, "sales_fact", point, place.shop_dsn)
     assert outcome.is_success, outcome.log
     check(place, "sales_fact")
 
 
 def test_the_source_ends_the_session_in_the_middle_of_a_read(place: Place) -> None:
     place.grow()
-    ended = place.start("customer", fault="mid_copy:stop")
-    ended.wait_until_stopped()
-    assert place.terminate(ended, place.shop_dsn) > 0
-    ended.resume()
-    outcome = ended.wait()
+    outcome = _ended(place, "customer", "mid_copy", place.shop_dsn)
     assert outcome.exit_code == 1
     assert "terminating connection due to administrator command" in (outcome.error or "")
     assert place.rows("select status, error from ops.load_batch") == [

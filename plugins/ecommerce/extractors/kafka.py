@@ -154,13 +154,10 @@ class KafkaReader:
                 f"{self.source.name}: there is no connection {self.source.connection!r}; "
                 "add it under Admin → Connections"
             ) from error
-        except ValueError as error:
+        except (ValueError, KafkaException) as error:
+            said = error.args[0].str() if isinstance(error, KafkaException) else error
             raise SourceError(
-                f"{self.source.name}: the connection {self.source.connection!r} cannot be used: {error}"
-            ) from error
-        except KafkaException as error:
-            raise SourceError(
-                f"{self.source.name}: the connection {self.source.connection!r} cannot be used: {error.args[0].str()}"
+                f"{self.source.name}: the connection {self.source.connection!r} cannot be used: {said}"
             ) from error
 
     def _read(self, consumer: Consumer, resume: Positions, lineage: Sequence[str]) -> Iterator[bytes]:
@@ -417,6 +414,7 @@ class _Certain:
         return "\t".join(fields) if "".join(fields).isprintable() and all(map(str.strip, fields)) else None
 
     def _notice(self, value: bytes) -> None:
+        # As plain as the message: names that Postgres can store.
         self._unknown.update(json.loads(value).keys() - self._names)
         self._looked_at += 1
         if self._looked_at == self._ENOUGH:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from psycopg import Connection, sql
 
 from ecommerce.errors import SchemaDrift
-from ecommerce.extractors.texts import storable
 from ecommerce.loading.validate import FOUND_TYPES, SQL_TYPES
 from ecommerce.sources import Column, Kind, NewColumns, Source
 
@@ -74,8 +73,8 @@ def changes(source: Source, found: Mapping[str, FoundType]) -> Iterator[ColumnCh
 
 
 def new_fields(names: Collection[str]) -> list[ColumnChange]:
-    """Fields that the messages of a topic have gained; as many as a person reads, by names that Postgres can store."""
-    return [ColumnChange(name, "new", None, "JSON") for name in sorted(filter(storable, names))[:MOST_FIELDS]]
+    """Fields that the messages of a topic have gained; as many as a person reads."""
+    return [ColumnChange(name, "new", None, "JSON") for name in sorted(names)[:MOST_FIELDS]]
 
 
 def write_down(connection: Connection, source: Source, batch_id: int, noticed: Sequence[ColumnChange]) -> None:

@@ -131,9 +131,9 @@ def held_fingerprints(connection: Connection, source: Source, extent: Extent, se
     )
 
 
-def can_be_alone(connection: Connection, source: Source) -> bool:
+def lock_if_free(connection: Connection, source: Source) -> bool:
     """
-    Lock an empty raw table that was never loaded, for `in_bulk`; not where someone else is at it.
+    Lock a raw table for `in_bulk`, if it is empty, was never loaded, and nobody is at it; whether it is locked.
 
     Loads of other sources do not look into such a table, and whoever reads it now would hold up all who come later.
     """
@@ -153,7 +153,7 @@ def in_bulk(connection: Connection, source: Source, lineage: Mapping[str, sql.Co
     Inside, an empty raw table is a bare one that can be filled with `copy … (freeze)`; it is indexed at the end.
 
     Several times faster than row by row. The table is locked against everyone until the transaction ends (see
-    `can_be_alone`), and whoever reads it then sees the rows, even with a snapshot from before.
+    `lock_if_free`), and whoever reads it then sees the rows, even with a snapshot from before.
 
     :param lineage: columns that are not copied → the constant that each row takes
     """

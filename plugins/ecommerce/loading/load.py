@@ -356,7 +356,7 @@ class _Load:
             "_batch_id": sql.SQL("{}::bigint").format(sql.Literal(self.batch_id)),
             "_loaded_at": sql.SQL("{}::timestamptz").format(sql.Literal(row[0] if row else None)),
         }
-        is_first = not self.dry_run and reader.is_large(LARGE) and land.can_be_alone(self.connection, self.source)
+        is_first = not self.dry_run and reader.is_large(LARGE) and land.lock_if_free(self.connection, self.source)
         if not is_first:
             rows = reader.vouched(None, list(lineage.values()))
             return self._copy(raw, [*columns, *lineage], rows, "format binary"), reader.rows_by_day()

@@ -350,9 +350,15 @@ def test_a_load_that_fails_does_not_wait_for_the_source(
     assert time.monotonic() - started < 30
 
 
-def test_rows_of_no_day_mark_none(loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str]) -> None:
+@pytest.mark.parametrize("refused", [0, 1])
+def test_rows_of_no_day_mark_none(
+    loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str], refused: int
+) -> None:
+    """By what the source says, and by what raw says where the source has also counted a row that was refused."""
     many_orders(shop, order)
     order("elsewhere", "2024-03-02")
+    for _ in range(refused):
+        order("bad", "2024-03-03", order_amount=-1)
     source = replace(SOURCES["sales_fact"], day="nullif(order_date, date '2024-03-01')")
     assert loader.load(source, *DAYS).rows_loaded == 21
     assert copied[0] == "format binary, freeze"
