@@ -3,12 +3,15 @@
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
@@ -314,6 +317,49 @@ def test_a_topic_that_was_deleted_and_made_anew_is_refused(
         (2, 0),
     ]
     assert loader.load("kafka_stream", "2024-03-06").rows_read == 0
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Let the broker answer what a topic's id is, or with an error: the broker of the tests gives its topics none."""
+
+    def says(answer: Any) -> None:
+        def describe_topics(self: AdminClient, topics: TopicCollection, **_: Any) -> dict[str, Future]:
+            future: Future = Future()
+            if isinstance(answer, int):
+                future.set_exception(KafkaException(KafkaError(answer)))
+            else:
+                future.set_result(SimpleNamespace(topic_id=answer))
+            return dict.fromkeys(topics.topic_names, future)
+
+        monkeypatch.setattr(AdminClient, "describe_topics", describe_topics)
+
+    return says
+
+
+def test_a_topic_of_another_id_is_refused(
+    loader: Loader, topic: str, produce: Produce, says: Callable[[Any], None]
+) -> None:
+    """A topic that was made anew, and has as many messages as the one before."""
+    produce(event("C1", "2024-03-01T10:00:00"))
+    says("one")
+    loader.load("kafka_stream", "2024-03-01")
+    says("another")
+    with pytest.raises(SourceError, match=r"its id was one and is another\. .*docs/kafka\.md"):
+        loader.load("kafka_stream", "2024-03-01")
+    # Who may not ask reads on.
+    says(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
+
+
+def test_a_broker_that_does_not_answer_is_not_one_without_ids(
+    loader: Loader, topic: str, produce: Produce, says: Callable[[Any], None]
+) -> None:
+    produce(event("C1", "2024-03-01T10:00:00"))
+    says(KafkaError._TIMED_OUT)
+    with pytest.raises(SourceError, match="cannot be read"):
+        loader.load("kafka_stream", "2024-03-01")
+    assert positions(loader) == {}
 
 
 def test_late_doubled_and_out_of_order_messages(loader: Loader, topic: str, produce: Produce) -> None:
