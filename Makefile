@@ -64,9 +64,10 @@ test: setup ## all tests, two processes side by side; some of them in one: make 
 check-real: setup ## marts against an independent computation: DATA=folder FROM= TO=
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"
 
-lint: setup ## ruff, mypy, sqlfluff, dbt-score
+lint: setup ## ruff, import-linter, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@PYTHONPATH=plugins $(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy dags plugins include tests
 	@$(BIN)/sqlfluff lint --quiet include/dbt/models include/dbt/tests
 	@$(BIN)/dbt --quiet --warn-error parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt

@@ -46,11 +46,11 @@ os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 
 import psycopg  # noqa: E402
 
-from ecommerce.extractors import reader_of  # noqa: E402
-from ecommerce.loading import RunIdentity, load  # noqa: E402
-from ecommerce.sources import SOURCES  # noqa: E402
-from ecommerce.warehouse import LOADER, warehouse  # noqa: E402
-from ecommerce.windows import Window  # noqa: E402
+from ecommerce.common.connections import LOADER, warehouse  # noqa: E402
+from ecommerce.common.sources import SOURCES  # noqa: E402
+from ecommerce.common.windows import Window  # noqa: E402
+from ecommerce.extract.readers import reader_of  # noqa: E402
+from ecommerce.load import RunIdentity, load  # noqa: E402
 from include.demo import database  # noqa: E402
 from include.demo.shop.feed import fill_shop  # noqa: E402
 from include.demo.state import State  # noqa: E402

@@ -35,11 +35,12 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition  # no
 from confluent_kafka.admin import AdminClient  # noqa: E402
 from confluent_kafka.cimpl import NewTopic  # noqa: E402
 
-from ecommerce.extractors import kafka, reader_of  # noqa: E402
-from ecommerce.loading import RunIdentity, load  # noqa: E402
-from ecommerce.sources import SOURCES  # noqa: E402
-from ecommerce.warehouse import LOADER, warehouse  # noqa: E402
-from ecommerce.windows import Window  # noqa: E402
+from ecommerce.common.connections import LOADER, warehouse  # noqa: E402
+from ecommerce.common.sources import SOURCES  # noqa: E402
+from ecommerce.common.windows import Window  # noqa: E402
+from ecommerce.extract import kafka_reader  # noqa: E402
+from ecommerce.extract.readers import reader_of  # noqa: E402
+from ecommerce.load import RunIdentity, load  # noqa: E402
 from include.demo import database, processes, stack  # noqa: E402
 from include.demo.state import State  # noqa: E402
 
@@ -138,7 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     state = State.create_beside()
     topic = "benchmark"
-    kafka.TOPICS["kafka_stream"] = topic
+    kafka_reader.TOPICS["kafka_stream"] = topic
     try:
         database.start(state)
         stack.start_kafka(state)

@@ -34,13 +34,13 @@ import psycopg  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 from ecommerce import lease  # noqa: E402
-from ecommerce.dbt_project import DBT_PROJECT, project_digest  # noqa: E402
-from ecommerce.loading import RunIdentity, load  # noqa: E402
-from ecommerce.loading.positions import Positions, TopicRead  # noqa: E402
-from ecommerce.publish import publish  # noqa: E402
-from ecommerce.sources import SOURCES, Source  # noqa: E402
-from ecommerce.warehouse import ensure_schema  # noqa: E402
-from ecommerce.windows import Window  # noqa: E402
+from ecommerce.build.dbt_project import DBT_PROJECT, project_digest  # noqa: E402
+from ecommerce.common.connections import ensure_schema  # noqa: E402
+from ecommerce.common.sources import SOURCES, Source  # noqa: E402
+from ecommerce.common.windows import Window  # noqa: E402
+from ecommerce.extract.reader_protocol import ResumePoints, TopicRead  # noqa: E402
+from ecommerce.load import RunIdentity, load  # noqa: E402
+from ecommerce.publish.publication import publish  # noqa: E402
 from include.demo import database, dbt  # noqa: E402
 from include.demo.state import State  # noqa: E402
 
@@ -83,7 +83,7 @@ class Rows:
     rows: list[tuple[str | None, ...]]
     topics: Sequence[TopicRead] = ()
 
-    def read(self, resume: Positions) -> Iterator[tuple[str | None, ...]]:
+    def read(self, resume: ResumePoints) -> Iterator[tuple[str | None, ...]]:
         """All of them."""
         return iter(self.rows)
 

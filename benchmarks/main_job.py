@@ -25,9 +25,9 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.usage import cpu_seconds, memory
-from ecommerce.merge import Mart, listed
-from ecommerce.publish import built_marts
-from ecommerce.sources import SOURCES
+from ecommerce.common.sources import SOURCES
+from ecommerce.publish.merge import Mart, listed
+from ecommerce.publish.publication import built_marts
 from include.demo import airflow_services, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.runs import backfill, trigger
@@ -68,7 +68,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    for name in ("ecommerce.merge", "include.demo.runs"):
+    for name in ("ecommerce.publish.merge", "include.demo.runs"):
         logging.getLogger(name).setLevel(logging.WARNING if arguments.backfill is None else logging.INFO)
     state = stack.running()
     api = stack.api_of(state)

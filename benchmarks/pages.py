@@ -32,10 +32,10 @@ import httpx
 import psycopg
 
 from benchmarks.main_job import run_over
-from ecommerce.ui.pages import CATEGORIES, PAGES
-from ecommerce.ui.settings import FRESH_FOR, PAGE_ROWS
 from include.demo import stack
 from include.demo.state import State
+from shop_pages.limits import FRESH_FOR, PAGE_ROWS
+from shop_pages.pages import CATEGORIES, PAGES
 
 #: Seconds between two pages of a reader: as long as people look at one, or less.
 THINKING = (2.0, 6.0)

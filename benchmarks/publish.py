@@ -19,8 +19,8 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from ecommerce.merge import Published, merge
-from ecommerce.publish import built_marts, forget, new_publication, record
+from ecommerce.publish.merge import Published, merge
+from ecommerce.publish.publication import built_marts, forget, new_publication, record
 from include.demo import stack
 
 _ALL = "customer_segments"
@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
     arguments = parser.parse_args()
-    logging.getLogger("ecommerce.merge").setLevel(logging.ERROR)
+    logging.getLogger("ecommerce.publish.merge").setLevel(logging.ERROR)
     with psycopg.connect(stack.running().dsn(), autocommit=True, options="-c timezone=UTC") as connection:
         print(f"{sum(_rows(connection).values()):,} rows in {len(_rows(connection))} marts\n")
         print(f"{'':34} {'changed':>10} {'publish':>9} {'replace':>9} {'ratio':>6} {'kept MB':>8}")

@@ -27,8 +27,8 @@ import psutil  # noqa: E402
 import psycopg  # noqa: E402
 
 from benchmarks.usage import cpu_seconds  # noqa: E402
-from ecommerce.sources import SOURCES  # noqa: E402
-from ecommerce.warehouse import PUBLISHER  # noqa: E402
+from ecommerce.common.connections import PUBLISHER  # noqa: E402
+from ecommerce.common.sources import SOURCES  # noqa: E402
 from include.demo import airflow_services, database, processes, stack  # noqa: E402
 from include.demo.airflow_api import AirflowApi  # noqa: E402
 from include.demo.state import ROOT, State  # noqa: E402
@@ -42,9 +42,9 @@ _DAG_FILE = """\
 import pendulum
 from airflow.sdk import DAG
 
-from ecommerce.operators import ResolveWindow
-from ecommerce.sensors import QualityCheck
-from ecommerce.windows import warehouse_params
+from ecommerce.extract.resolve_window import ResolveWindow
+from ecommerce.audit.quality_check import QualityCheck
+from ecommerce.common.windows import warehouse_params
 
 with DAG("{dag_id}", schedule=None, start_date=pendulum.datetime(2024, 1, 1, tz="UTC"), params=warehouse_params()):
     window = ResolveWindow(task_id="window")

@@ -15,13 +15,18 @@ import pendulum
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
-from ecommerce.alerts.callbacks import deadline, settle_failed_run
-from ecommerce.building.group import BUILD_GROUP, WATCHED_BUILD, warehouse_group
-from ecommerce.dag_parts import CLAIM_POOL, DEFAULT_ARGS
-from ecommerce.operators import ClaimDirtyDates, ExtractSource, RefreshMarts, ResolveWindow
-from ecommerce.sensors import QualityCheck, read_checks
-from ecommerce.sources import SOURCES
-from ecommerce.windows import warehouse_params
+from ecommerce.alerts.task_callbacks import deadline, settle_checks, settle_failed_run, settle_run
+from ecommerce.audit.checks_file import read_checks
+from ecommerce.audit.quality_check import QualityCheck
+from ecommerce.build.claim_dirty_dates import ClaimDirtyDates
+from ecommerce.build.warehouse_group import BUILD_GROUP, WATCHED_BUILD, warehouse_group
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import warehouse_params
+from ecommerce.dag_defaults import CLAIM_POOL, DEFAULT_ARGS
+from ecommerce.extract.resolve_window import ResolveWindow
+from ecommerce.load.extract_source import ExtractSource
+from ecommerce.publish.preview import preview_publication
+from ecommerce.publish.refresh_marts import RefreshMarts
 
 
 @dag(
@@ -38,6 +43,7 @@ from ecommerce.windows import warehouse_params
 )
 def ecommerce_warehouse() -> None:
     window = ResolveWindow(task_id="window")
+    checks = read_checks().checks
 
     with TaskGroup("extract") as extract:
         extracts = {source: ExtractSource(task_id=source, source=source) for source in SOURCES}
@@ -47,6 +53,10 @@ def ecommerce_warehouse() -> None:
         task_id="claim",
         extract_task_ids={source: task.task_id for source, task in extracts.items()},
         build_group_id=BUILD_GROUP,
+        need_build_task_ids=[
+            *(f"quality.{name}" for name, check in checks.items() if check.judges_the_build),
+            "refresh_marts",
+        ],
         pool=CLAIM_POOL,
         trigger_rule="all_done",
     )
@@ -57,13 +67,25 @@ def ecommerce_warehouse() -> None:
 
     # What came is audited beside the build, what was built after it; again even where nothing had to be built.
     with TaskGroup("quality") as quality:
-        for name, check in read_checks().checks.items():
+        for name, check in checks.items():
             watched = WATCHED_BUILD if check.follows_the_build else None
-            task = QualityCheck(task_id=name, check=name, window_task_id=window.task_id, build_task_id=watched)
+            task = QualityCheck(
+                task_id=name,
+                check=name,
+                window_task_id=window.task_id,
+                build_task_id=watched,
+                preview=preview_publication,
+                on_question=settle_checks,
+            )
             chain(build if check.follows_the_build else claim, task)
 
     # What was not built since nothing had to be, or since its source failed, is skipped.
-    refresh_marts = RefreshMarts(task_id="refresh_marts", trigger_rule="none_failed")
+    refresh_marts = RefreshMarts(
+        task_id="refresh_marts",
+        trigger_rule="none_failed",
+        on_success_callback=settle_run,
+        on_skipped_callback=settle_run,
+    )
 
     chain(window, extract, claim, build, refresh_marts)
     chain(quality, refresh_marts)

@@ -9,10 +9,10 @@ them.
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from ecommerce.dag_parts import ALONE_ARGS
-from ecommerce.operators import ExtractSource
-from ecommerce.sources import SOURCES
-from ecommerce.windows import window_params
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import window_params
+from ecommerce.dag_defaults import ALONE_ARGS
+from ecommerce.load.extract_source import ExtractSource
 
 #: The others are read by `ecommerce_warehouse` once a day; here they wait for someone to ask.
 SCHEDULES = {"kafka_stream": CronDataIntervalTimetable("*/15 * * * *", timezone="UTC")}

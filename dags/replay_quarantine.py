@@ -12,10 +12,10 @@ API the windows of the chosen rows are read again; of the topic the messages tha
 import pendulum
 from airflow.sdk import Param, dag
 
-from ecommerce.dag_parts import ALONE_ARGS
-from ecommerce.operators import ReplayQuarantine
-from ecommerce.sources import SOURCES
-from ecommerce.windows import window_params
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import window_params
+from ecommerce.dag_defaults import ALONE_ARGS
+from ecommerce.load.replay_quarantine import ReplayQuarantine
 
 PARAMS = {
     "source": Param(next(iter(SOURCES)), type="string", enum=list(SOURCES), title="Source"),

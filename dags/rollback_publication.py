@@ -11,8 +11,8 @@ publishes again: pause that DAG until the cause is mended.
 import pendulum
 from airflow.sdk import Param, dag
 
-from ecommerce.dag_parts import ALONE_ARGS, CLAIM_POOL
-from ecommerce.operators import RollbackPublication
+from ecommerce.dag_defaults import ALONE_ARGS, CLAIM_POOL
+from ecommerce.publish.rollback_publication import RollbackPublication
 
 PARAMS = {
     "publication_id": Param(

@@ -12,8 +12,8 @@ trigger `ecommerce_warehouse` with *Full refresh*, which rebuilds everything fro
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
-from ecommerce.dag_parts import ALONE_ARGS, CLAIM_POOL
-from ecommerce.operators import VerifyWarehouse
+from ecommerce.dag_defaults import ALONE_ARGS, CLAIM_POOL
+from ecommerce.verify.verify_warehouse import VerifyWarehouse
 
 PARAMS = {
     "days": Param(7, type="integer", minimum=1, title="Days", description="So many days of the facts are built again."),

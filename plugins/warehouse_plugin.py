@@ -21,14 +21,14 @@ class Lifecycle:
         if type(component).__name__ != "Job" or Path(sys.argv[0]).name not in ("airflow", "__main__.py"):
             return
         if "scheduler" in sys.argv[1:2]:
-            from ecommerce.warm_up import is_wanted, warm_up
+            from ecommerce.workers.warm_up import is_wanted, warm_up
 
             if is_wanted():
                 warm_up()
         elif "triggerer" in sys.argv[1:2]:
-            from ecommerce.airflow_internals import refine_triggerer
+            from dbt_triggerer.airflow_internals import refine_triggerer
 
-            refine_triggerer()
+            refine_triggerer("ecommerce.audit.quality_trigger.QualityTrigger")
             # The process that runs triggers is a fork: a garbage collection of either would copy what they share.
             gc.freeze()
 

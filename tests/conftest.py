@@ -42,7 +42,7 @@ from psycopg import sql  # noqa: E402
 from psycopg.conninfo import conninfo_to_dict  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
-from ecommerce.warehouse import LOADER, PUBLISHER, TRANSFORMER  # noqa: E402
+from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER  # noqa: E402
 from include.demo import airflow_services, database, processes, stack  # noqa: E402
 from include.demo.state import ROOT, State  # noqa: E402
 

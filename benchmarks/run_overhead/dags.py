@@ -23,9 +23,16 @@ def overhead_dag(dag_id: str, mode: str, project: str, profile: str) -> DAG:
         start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
     ) as dag:
         if mode == "triggerer":
-            from ecommerce.building.group import warehouse_group
+            from dbt_triggerer.task_group import dbt_task_group
+            from ecommerce.build.warehouse_group import BUILD_GROUP, warehouse_profile
 
-            warehouse_group(mode, project=Path(project), name=profile)
+            dbt_task_group(
+                BUILD_GROUP,
+                project=Path(project),
+                manifest=Path(project) / "target" / "manifest.json",
+                profile=warehouse_profile(name=profile),
+                mode=mode,
+            )
         else:
             _stock_group(mode, Path(project), profile)
     return dag

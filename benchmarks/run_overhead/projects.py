@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecommerce.dbt_project import DBT_PROJECT
+from ecommerce.build.dbt_project import DBT_PROJECT
 
 #: Of ten models, how many stand on each level.
 LEVELS = (3, 2, 2, 1, 1, 1)

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 
 from benchmarks.run_overhead.projects import Project
-from ecommerce.warehouse import TRANSFORMER
+from ecommerce.common.connections import TRANSFORMER
 from include.demo import airflow_services, database, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError

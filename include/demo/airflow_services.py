@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from ecommerce.dbt_project import DBT_PROJECT, MANIFEST, project_files
+from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST, project_files
 from include.demo import processes
 from include.demo.errors import StackError
 from include.demo.state import ROOT, STACK, State

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ecommerce.dbt_project import DBT_PROJECT
+from ecommerce.build.dbt_project import DBT_PROJECT
 from include.demo.state import STACK
 
 

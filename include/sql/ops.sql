@@ -1,5 +1,5 @@
 -- Operations: the load ledger, Kafka positions, refused rows, days to rebuild, check results, publications.
--- Applied by the owner of the schema, `loader`, whenever this file changes (see plugins/ecommerce/warehouse.py).
+-- Applied by the owner of the schema, `loader`, whenever this file changes (see plugins/ecommerce/common/connections.py).
 
 create table if not exists ops.load_batch (
     batch_id bigint generated always as identity primary key,
@@ -290,7 +290,7 @@ create table if not exists ops.publication_delta (
 );
 create index if not exists publication_delta_mart on ops.publication_delta (mart, publication_id);
 
--- What the next publication of a mart may rely on, see plugins/ecommerce/merge.py. One row a mart; none where something
+-- What the next publication of a mart may rely on, see plugins/ecommerce/publish/merge.py. One row a mart; none where something
 -- else than a publication was the last to change it.
 create table if not exists ops.published_mart (
     mart text primary key,
@@ -310,7 +310,7 @@ create table if not exists ops.decision (
     subjects text[] not null, -- of the check, that failed
     message text not null, -- what it said of them
     days date[] not null, -- those that it failed by; approved, they are no longer judged
-    difference jsonb not null, -- what would change, see plugins/ecommerce/difference.py
+    difference jsonb not null, -- what would change, see plugins/ecommerce/publish/preview.py
     asked_at timestamptz not null,
     decision text check (decision in ('approved', 'rejected', 'unanswered', 'overtaken')), -- null: nobody decided yet
     decided_at timestamptz,

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
-from ecommerce.ui.pages import PAGES
+from shop_pages.pages import PAGES
 from tests.browser.chromium import draw_all
 from tests.running_stack import Demo
 

@@ -21,7 +21,7 @@ import psutil
 import psycopg
 import pytest
 
-from ecommerce.sensors import read_checks
+from ecommerce.audit.checks_file import read_checks
 from include.demo import airflow_services, processes, stack
 from include.demo.airflow_api import AirflowApi
 from tests.running_stack import Demo

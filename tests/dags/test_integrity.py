@@ -12,11 +12,12 @@ import pytest
 from dbt.cli.main import dbtRunner
 from dbt.compilation import Linker
 
-from ecommerce.building.group import nodes_of, warehouse_group
-from ecommerce.building.left_out import left_out, nodes_of_models
-from ecommerce.dbt_project import DBT_PROJECT, MANIFEST
-from ecommerce.sensors import read_checks
-from ecommerce.sources import SOURCES
+from dbt_triggerer.task_group import nodes_of
+from ecommerce.audit.checks_file import read_checks
+from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
+from ecommerce.build.excluded_models import left_out, nodes_of_models
+from ecommerce.build.warehouse_group import warehouse_group
+from ecommerce.common.sources import SOURCES
 from include.demo.state import ROOT
 
 pytestmark = pytest.mark.usefixtures("manifest")
@@ -77,7 +78,7 @@ def test_a_run_that_is_late_is_noticed_and_can_be_cleared(dags) -> None:
     encoded = encode_deadline_alert(deadline)
     # With that one, Airflow 3.3.2 cannot clear a run.
     assert encoded["reference"]["reference_type"] != "DagRunQueuedAtDeadline"
-    assert encoded["callback"]["__data__"]["path"] == "ecommerce.alerts.callbacks.missed_deadline"
+    assert encoded["callback"]["__data__"]["path"] == "ecommerce.alerts.task_callbacks.missed_deadline"
     # As whoever makes a run asks it; the plugin tells of our own way to say from when on.
     decoded = decode_deadline_alert(encoded)
     assert isinstance(decoded.reference, SerializedReferenceModels.TYPES.DAGRUN)

@@ -15,11 +15,12 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from ecommerce import faults
-from ecommerce.extractors import reader_of
-from ecommerce.loading import RunIdentity, load, reach_back
-from ecommerce.sources import SOURCES
-from ecommerce.windows import Window
+from ecommerce.common import fault_points
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import Window
+from ecommerce.extract.readers import reader_of
+from ecommerce.load.batches import RunIdentity, reach_back
+from ecommerce.load.loader import load
 from tests.faults.broker import Broker
 from tests.faults.invariants import check, is_committed, no_trace_of_sessions
 from tests.faults.place import DAYS, FIRST, LAST, PARTITIONS, Place, event, order
@@ -228,10 +229,10 @@ class _History:
         return self.place.start(source, **order)
 
     def killed(self, source: str, order: dict[str, Any]) -> Try:
-        return self.place.start(source, **order, fault=f"{self.rng.choice(list(faults.POINTS))}:kill")
+        return self.place.start(source, **order, fault=f"{self.rng.choice(list(fault_points.POINTS))}:kill")
 
     def raises(self, source: str, order: dict[str, Any]) -> Try:
-        return self.place.start(source, **order, fault=f"{self.rng.choice(list(faults.POINTS))}:raise")
+        return self.place.start(source, **order, fault=f"{self.rng.choice(list(fault_points.POINTS))}:raise")
 
     def cut(self, source: str, order: dict[str, Any]) -> Try:
         line = self.rng.choice(("warehouse", "shop"))
@@ -254,7 +255,7 @@ class _History:
         return broken
 
     def session_ended(self, source: str, order: dict[str, Any]) -> Try:
-        ended = self.place.start(source, **order, fault=f"{self.rng.choice(list(faults.POINTS))}:stop")
+        ended = self.place.start(source, **order, fault=f"{self.rng.choice(list(fault_points.POINTS))}:stop")
         if ended.stops():
             database = self.rng.choice((self.place.warehouse_dsn, self.place.shop_dsn))
             self.place.terminate(ended, database)
@@ -263,7 +264,7 @@ class _History:
 
     def declared_dead(self, source: str, order: dict[str, Any]) -> Try:
         """A zombie: it stops, loses its session, a load of another run takes its place, and it goes on."""
-        zombie = self.place.start(source, **order, fault=f"{self.rng.choice(list(faults.POINTS))}:stop")
+        zombie = self.place.start(source, **order, fault=f"{self.rng.choice(list(fault_points.POINTS))}:stop")
         if zombie.stops():
             self.place.terminate(zombie, self.place.warehouse_dsn)
             successor = self.place.load(source, order["first"], order["last"], run_id=f"{order['run_id']} successor")
@@ -285,7 +286,7 @@ class _History:
         return self.at_broker(source, order, self.stage.broker.kill)
 
     def at_broker(self, source: str, order: dict[str, Any], happens: Callable[[], None]) -> Try:
-        reading = self.place.start(source, **order, fault=f"{self.rng.choice(list(faults.POINTS))}:stop")
+        reading = self.place.start(source, **order, fault=f"{self.rng.choice(list(fault_points.POINTS))}:stop")
         if reading.stops():
             happens()
             reading.resume()

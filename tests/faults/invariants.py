@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from ecommerce.sources import SOURCES, Landing
+from ecommerce.common.sources import SOURCES, Landing
 from tests.faults.place import Place, Values
 
 

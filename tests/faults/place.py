@@ -21,8 +21,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
-from ecommerce.faults import VARIABLE
-from ecommerce.sources import SOURCES, Landing
+from ecommerce.common.fault_points import VARIABLE
+from ecommerce.common.sources import SOURCES, Landing
 from tests.faults.proxy import Proxy
 from tests.faults.task import Order
 from tests.faults.tries import Outcome, Try, session_name
@@ -163,7 +163,7 @@ class Place:
         """
         Start a try.
 
-        :param fault: the point to arm, see `ecommerce.faults`
+        :param fault: the point to arm, see `ecommerce.common.fault_points`
         :param warehouse: the proxy by which it reaches the warehouse; ``shop`` likewise
         :param options: what its two Postgres connections say in their extra
         :param environment: variables of its process beside its connections

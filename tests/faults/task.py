@@ -20,9 +20,9 @@ from airflow.sdk import Context
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance, _run_execute_callable
 
-from ecommerce import faults
-from ecommerce.extractors import kafka, weather
-from ecommerce.operators import ExtractSource
+from ecommerce.common import fault_points
+from ecommerce.extract import kafka_reader, weather_reader
+from ecommerce.load.extract_source import ExtractSource
 
 #: How long a try may take; what hangs is ended by Airflow's own execution timeout.
 EXECUTION_TIMEOUT = 20.0
@@ -68,11 +68,11 @@ def work(order: Order) -> None:
     os.dup2(log, sys.stderr.fileno())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     os.environ.update(order.environment)
-    faults.arm(os.environ.get(faults.VARIABLE))
-    kafka.TOPICS["kafka_stream"] = order.topic
-    kafka.REQUEST_TIMEOUT = kafka.SILENCE_TIMEOUT = order.patience
-    cast("Any", weather).TIMEOUT = (order.patience, order.patience)
-    cast("Any", weather.WeatherReader._ask).retry.sleep = lambda seconds: None
+    fault_points.arm(os.environ.get(fault_points.VARIABLE))
+    kafka_reader.TOPICS["kafka_stream"] = order.topic
+    kafka_reader.REQUEST_TIMEOUT = kafka_reader.SILENCE_TIMEOUT = order.patience
+    cast("Any", weather_reader).TIMEOUT = (order.patience, order.patience)
+    cast("Any", weather_reader.WeatherReader._ask).retry.sleep = lambda seconds: None
     try:
         figures = _execute(order)
     except BaseException as error:

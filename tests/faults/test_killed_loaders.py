@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from ecommerce import faults
+from ecommerce.common import fault_points
 from tests.faults.invariants import check, is_committed
 from tests.faults.place import Place
 
 #: The sources by which a load comes to a point, where not every source's does.
 _ONLY = {"topic_asked": ["kafka_stream"], "topic_read": ["kafka_stream"], "waiting_for_lock": []}
 _SOURCES = ["sales_fact", "product_category", "kafka_stream", "weather_data"]
-_KILLS = [(point, source) for point in faults.POINTS for source in _ONLY.get(point, _SOURCES)]
+_KILLS = [(point, source) for point in fault_points.POINTS for source in _ONLY.get(point, _SOURCES)]
 
 _COMMITTED = ("after_commit", "before_report")
 
@@ -95,4 +95,4 @@ def test_a_loader_that_raises_says_so_in_the_ledger(place: Place, source: str) -
 def test_every_listed_point_is_passed() -> None:
     """A point that no load comes by would be a promise that nobody tests."""
     killed = {point for point, _ in _KILLS} | {"waiting_for_lock"}
-    assert killed == set(faults.POINTS)
+    assert killed == set(fault_points.POINTS)

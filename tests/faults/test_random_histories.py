@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from ecommerce.extractors import kafka
-from ecommerce.warehouse import postgres
+from ecommerce.common.connections import postgres
+from ecommerce.extract import kafka_reader
 from tests.faults.broker import Broker
 from tests.faults.histories import Stage, play
 from tests.faults.place import Place
@@ -46,7 +46,7 @@ def stage(
 ) -> Stage:
     """The place and its twin, which is loaded by the tests' own process."""
     Loader(twin).empty()
-    monkeypatch.setitem(kafka.TOPICS, "kafka_stream", place.topic)
+    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", place.topic)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", place.kafka_connection)
     monkeypatch.setenv("AIRFLOW_CONN_WEATHER_API", place.weather.url)
     monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ecommerce.silence import VARIABLE as ANSWER_TIMEOUT
+from ecommerce.common.connection_watchdog import VARIABLE as ANSWER_TIMEOUT
 from tests.faults.invariants import check, no_trace_of_sessions
 from tests.faults.place import Place
 from tests.faults.proxy import Proxy

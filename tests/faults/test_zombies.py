@@ -5,8 +5,8 @@ declared dead, or another loader has taken its place.
 
 import pytest
 
-from ecommerce.loading import ledger
-from ecommerce.sources import SOURCES
+from ecommerce.common.sources import SOURCES
+from ecommerce.load import batches
 from tests.faults.invariants import check
 from tests.faults.place import Place, order
 
@@ -42,7 +42,7 @@ def test_one_that_was_declared_dead_while_its_session_lives(place: Place) -> Non
     """Behind a pooler a session outlives its client, and a lock can change hands unseen."""
     zombie = place.start("sales_fact", fault="landed:stop")
     zombie.wait_until_stopped()
-    ledger.bury_the_dead(place.connection, SOURCES["sales_fact"])
+    batches.bury_the_dead(place.connection, SOURCES["sales_fact"])
     zombie.resume()
     outcome = zombie.wait()
     assert (outcome.error or "").startswith(FENCED)

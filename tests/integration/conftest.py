@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ecommerce.warehouse import postgres
+from ecommerce.common.connections import postgres
 from tests.integration.support import Loader
 
 SHOP_TABLES = (Path(__file__).parents[2] / "include" / "demo" / "shop" / "shop.sql").read_text()

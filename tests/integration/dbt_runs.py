@@ -14,7 +14,7 @@ from dbt.artifacts.schemas.results import NodeStatus
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
-from ecommerce.dbt_project import DBT_PROJECT
+from ecommerce.build.dbt_project import DBT_PROJECT
 
 
 @dataclass(frozen=True)

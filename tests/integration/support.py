@@ -10,11 +10,12 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from ecommerce.extractors import reader_of
-from ecommerce.loading import LoadResult, Reader, RunIdentity, load
-from ecommerce.loading.positions import Positions, TopicRead
-from ecommerce.sources import SOURCES, Source
-from ecommerce.windows import Window
+from ecommerce.common.sources import SOURCES, Source
+from ecommerce.common.windows import Window
+from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
+from ecommerce.extract.readers import reader_of
+from ecommerce.load.batches import RunIdentity
+from ecommerce.load.loader import LoadResult, Reader, load
 
 #: Who loads, where the test does not say.
 RUN = RunIdentity("a_dag", "a_run")
@@ -57,7 +58,7 @@ class Rows:
         self.columns = [column.name for column in self.source.columns]
         self.topics: Sequence[TopicRead] = ()
 
-    def read(self, resume: Positions) -> Iterator[list[str | None]]:
+    def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
         for row in self.given:
             yield [row.get(name) for name in self.columns]
 

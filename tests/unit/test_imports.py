@@ -8,7 +8,7 @@ import pytest
 from include.demo.state import ROOT
 
 
-@pytest.mark.parametrize("package", ["ecommerce.loading", "ecommerce.extractors"])
+@pytest.mark.parametrize("package", ["ecommerce.load", "ecommerce.extract.readers"])
 def test_a_package_can_be_the_first_one_imported(package: str) -> None:
     started = subprocess.run(
         [sys.executable, "-c", f"import {package}"],

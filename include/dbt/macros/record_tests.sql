@@ -59,7 +59,7 @@ where judged.check_result_id is not null;
 {%- endif -%}
 {%- endmacro %}
 
-{# The table that a test is of, if it is of one, and its name: as `ecommerce.quality.dbt_tests` has it. #}
+{# The table that a test is of, if it is of one, and its name: as `ecommerce.audit.dbt_tests` has it. #}
 {% macro test_subject(node) -%}
 {%- set attached = graph.nodes[node.unique_id].get('attached_node') -%}
 {%- set table = graph.nodes.get(attached) or graph.sources.get(attached) -%}

@@ -17,11 +17,11 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from ecommerce import lease
-from ecommerce.lease import LeftOut
-from ecommerce.quality.dbt_tests import DBT_TEST
-from ecommerce.sources import SOURCES
-from ecommerce.windows import Request, Window
+from ecommerce.audit.dbt_tests import DBT_TEST
+from ecommerce.build import lease
+from ecommerce.build.lease import LeftOut
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import Request, Window
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ecommerce.alerts.incidents import Alert
-from ecommerce.ui.settings import PREFIX
-from ecommerce.windows import Window
+from ecommerce.common.pages_url import PAGES_PREFIX
+from ecommerce.common.windows import Window
 
 #: Of a message's sentence; what services refuse is longer, and what people read is shorter.
 _LENGTH = 1500
@@ -98,7 +98,7 @@ def links(dag_id: str, run_id: str, base_url: str) -> tuple[str | None, str | No
     base = base_url.rstrip("/")
     return (
         f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}",
-        f"{base}/plugin/shop{PREFIX}/status",
+        f"{base}/plugin/shop{PAGES_PREFIX}/status",
     )
 
 

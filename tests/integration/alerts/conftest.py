@@ -16,7 +16,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from ecommerce.alerts.channels import EMAIL, WEBHOOK
-from ecommerce.windows import warehouse_params
+from ecommerce.common.windows import warehouse_params
 from tests.integration.support import Loader
 
 DAG = "ecommerce_warehouse"

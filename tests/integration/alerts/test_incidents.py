@@ -9,15 +9,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from ecommerce.alerts.callbacks import (
+from ecommerce.alerts.task_callbacks import (
     alert_failure,
     missed_deadline,
     recovered,
     settle_failed_run,
     settle_run,
 )
-from ecommerce.sensors import QualityCheck
-from ecommerce.warehouse import PUBLISHER, warehouse
+from ecommerce.audit.quality_check import QualityCheck
 from tests.integration.alerts.conftest import (
     DAG,
     Mails,
@@ -40,7 +39,7 @@ def check_fails(run_id: str, check: str = "volume", **given: Any) -> None:
 
 
 def publishes(loader: Loader, run_id: str, **given: Any) -> None:
-    settle_run(loader.connection, context_of(run_id, **given))
+    settle_run(context_of(run_id, **given))
 
 
 def task_fails(run_id: str, task_id: str, **given: Any) -> None:
@@ -274,11 +273,7 @@ def test_a_warning_that_fails_while_it_is_told_is_told_again(loader: Loader, web
     webhook.gate.clear()
     judged("r1", "warn")
 
-    def first() -> None:
-        with warehouse(PUBLISHER) as own:
-            settle_run(own, context_of("r1"))
-
-    telling = threading.Thread(target=first)
+    telling = threading.Thread(target=settle_run, args=[context_of("r1")])
     telling.start()
     while loader.value("select count(sending_since) from ops.alert") == 0:
         threading.Event().wait(0.02)

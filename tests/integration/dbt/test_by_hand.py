@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ecommerce.dbt_project import DBT_PROJECT
+from ecommerce.build.dbt_project import DBT_PROJECT
 from include.demo import dbt
 from include.demo.state import ROOT, STACK, State
 

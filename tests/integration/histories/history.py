@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from psycopg import Connection, sql
 
-from ecommerce import lease
-from ecommerce.errors import EmptySource, QuarantineOverflow
-from ecommerce.loading.positions import Positions, TopicRead
-from ecommerce.publish import publish
-from ecommerce.sources import SOURCES
-from ecommerce.windows import Window
+from ecommerce.build import lease
+from ecommerce.common.errors import EmptySource, QuarantineOverflow
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import Window
+from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
+from ecommerce.publish.publication import publish
 from tests.integration.dbt_runs import Dbt
 from tests.integration.histories.shop import LAST, Message, Shop, TopicReader
 from tests.integration.support import Loader, Row, Rows, acting_as
@@ -271,7 +271,7 @@ class _BreaksOff:
         self.columns = reader.columns
         self.topics: Sequence[TopicRead] = ()
 
-    def read(self, resume: Positions) -> Iterator[Any]:
+    def read(self, resume: ResumePoints) -> Iterator[Any]:
         rows = list(self._reader.read(resume))
         yield from rows[: len(rows) // 2]
         raise ConnectionAbortedError("the source went away")

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from ecommerce.sources import SOURCES
+from ecommerce.common.sources import SOURCES
 from tests.integration.histories.history import Build, Load, Outcome, Put, Remove, Send, Step
 from tests.integration.histories.shop import DAYS, FIRST, LAST, PARTITIONS, Message
 from tests.integration.support import Row

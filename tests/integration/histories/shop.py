@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from ecommerce.loading.positions import Positions, TopicRead
-from ecommerce.sources import SOURCES, Landing
-from ecommerce.windows import Window
+from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.common.windows import Window
+from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 from tests.integration.support import Row
 
 #: A month, a quarter and a year end inside.
@@ -61,7 +61,7 @@ class TopicReader:
         self._shop = shop
         self._window = window
 
-    def read(self, resume: Positions) -> Iterator[list[str | None]]:
+    def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
         ranges = {}
         for partition, messages in enumerate(self._shop.topic):
             first = sum(message.published < self._window.start for message in messages)

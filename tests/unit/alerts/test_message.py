@@ -10,9 +10,9 @@ import pytest
 
 from ecommerce.alerts.incidents import Alert, extracts_without_work, of_check, of_deadline, of_task
 from ecommerce.alerts.message import links, message_of
-from ecommerce.lease import NOTHING, LeftOut
-from ecommerce.sources import SOURCES
-from ecommerce.windows import Request, Window
+from ecommerce.build.lease import NOTHING, LeftOut
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import Request, Window
 
 DAY = Window.of_days(date(2024, 3, 1), date(2024, 3, 3))
 SEEN = datetime(2024, 3, 4, 0, 5, tzinfo=UTC)

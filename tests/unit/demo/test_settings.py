@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from ecommerce.dag_parts import CLAIM_POOL
-from ecommerce.extractors.weather import CITIES
-from ecommerce.sources import SOURCES
-from ecommerce.ui.settings import INSPECTOR, READER
-from ecommerce.warehouse import LOADER, PUBLISHER, TRANSFORMER
+from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER
+from ecommerce.common.sources import SOURCES
+from ecommerce.dag_defaults import CLAIM_POOL
+from ecommerce.extract.weather_reader import CITIES
 from include.demo.errors import StackError
 from include.demo.settings import apply_settings, read_settings
 from include.demo.stack import SETTINGS
+from shop_pages.limits import INSPECTOR, READER
 
 Write = Callable[[str], Path]
 

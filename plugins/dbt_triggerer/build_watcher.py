@@ -1,0 +1,227 @@
+"""What waits for a build in the triggerer: the tasks of dbt's nodes, and others that end by what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Hashable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.sdk.execution_time.xcom import XCom
+from airflow.triggers.base import BaseEventTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from dbt_triggerer.node_results import PROGRESS, RESULT, Build, NodeResult, Progress, batch_key, result_xcom
+from dbt_triggerer.task_outcome import Fate, Verdict, judge
+
+#: Seconds between two looks at a build that runs; at one that has not begun; and until a silent build is told again,
+#: which is for the tasks that joined late.
+LOOK_SECONDS, IDLE_SECONDS, REPEAT_SECONDS = 0.3, 1.0, 2.0
+
+_ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+
+class BuildWatcher(BaseEventTrigger):
+    """
+    Ends its task by what becomes of a build. All of a run that watch the same build share one look at it.
+
+    :param build_task_id: the task that runs `dbt build`
+    :param parents: ids of the tasks directly upstream
+    """
+
+    def __init__(
+        self,
+        *,
+        build_task_id: str | None,
+        parents: Sequence[str],
+        dag_id: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.build_task_id = build_task_id
+        self.parents = list(parents)
+        self.dag_id = dag_id
+        self.run_id = run_id
+
+    @abstractmethod
+    def own_arguments(self) -> dict[str, Any]:
+        """What makes it again, besides the build that it watches."""
+
+    @abstractmethod
+    async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
+        """
+        The event that ends the task, or sends it to a worker; None while it has to wait.
+
+        :param since: when this try of the task was made ready
+        """
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class, and what makes it again; with its run, once it has one."""
+        ti = self.task_instance
+        arguments = {
+            **self.own_arguments(),
+            "build_task_id": self.build_task_id,
+            "parents": self.parents,
+            "dag_id": ti.dag_id if ti else self.dag_id,
+            "run_id": ti.run_id if ti else self.run_id,
+        }
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            name: value for name, value in arguments.items() if value is not None
+        }
+
+    def shared_stream_key(self) -> Hashable | None:
+        """The build that it watches."""
+        _, kwargs = self.serialize()
+        return ("dbt build", kwargs["dag_id"], kwargs["run_id"], self.build_task_id)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Build]:
+        """Look at the build again and again, for all who watch it; whenever there is news, and now and then."""
+        watch = BuildWatch(kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
+        told = 0.0
+        while True:
+            is_news = await watch.look()
+            if is_news or time.monotonic() - told > REPEAT_SECONDS:
+                told = time.monotonic()
+                yield watch.build
+            await asyncio.sleep(LOOK_SECONDS if watch.build.task_state == "running" else IDLE_SECONDS)
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Build]) -> AsyncIterator[TriggerEvent]:
+        """The one event."""
+        ti = self.task_instance
+        if ti is None:
+            raise RuntimeError("a trigger that watches a build needs the task instance that it is to end")
+        since = made_at(UUID(str(ti.id)))
+        async for build in shared_stream:
+            if event := await self.event_of(build, try_number=ti.try_number, since=since):
+                yield event
+                return
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Alone, where a triggerer shares nothing."""
+        _, kwargs = self.serialize()
+        async for event in self.filter_shared_stream(self.open_shared_stream(kwargs)):
+            yield event
+
+
+class NodeTrigger(BuildWatcher):
+    """
+    Ends the task of a dbt node as its node ended.
+
+    The events that it ends a task with carry the node's result as an XCom. Where the build has nothing to say, because
+    the task was retried or cleared, the task goes to a worker and runs its node there.
+
+    :param unique_ids: the dbt nodes that the task stands for
+    """
+
+    def __init__(self, *, unique_ids: list[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.unique_ids = unique_ids
+
+    def own_arguments(self) -> dict[str, Any]:
+        """The nodes."""
+        return {"unique_ids": self.unique_ids}
+
+    async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
+        """By the verdict on its nodes."""
+        verdict = judge(build, unique_ids=self.unique_ids, parents=self.parents, try_number=try_number, since=since)
+        if verdict is None:
+            return None
+        self._tell(verdict)
+        return _event_of(verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        for result in verdict.results:
+            log = self.log.error if result.is_bad else self.log.info
+            log("%s", result)
+            log("from %s to %s", result.started_at, result.finished_at)
+            if result.sql:
+                log("compiled:\n%s", result.sql)
+        if not verdict.results:
+            self.log.info("%s: %s", verdict.fate.value, verdict.reason)
+
+
+class BuildWatch:
+    """What is known of one run's build, kept up to date through the task API."""
+
+    def __init__(self, dag_id: str, run_id: str, build_task_id: str) -> None:
+        self.build = Build()
+        self._dag_id = dag_id
+        self._run_id = run_id
+        self._build_task_id = build_task_id
+        self._batches = 0
+
+    async def look(self) -> bool:
+        """
+        Bring the build up to date; whether anything changed.
+
+        The API may be away for a while: what is known stands, and the next look tries again.
+        """
+        try:
+            # The state comes first: a task that has ended has written its last results before.
+            states = await self._states([self._build_task_id])
+            task_state = states.get(self._build_task_id)
+            is_news = task_state != self.build.task_state
+            if task_state not in (None, "skipped", "upstream_failed"):
+                is_news |= await self._read_results()
+            if task_state in _ENDED:
+                task_states = await self._states(None)
+                is_news |= task_states != self.build.task_states
+                self.build.task_states = task_states
+            self.build.task_state = task_state
+        except AirflowRuntimeError:
+            return False
+        return is_news
+
+    async def _read_results(self) -> bool:
+        value = await self._xcom(PROGRESS)
+        if value is None:
+            return False
+        progress = Progress(**value)
+        if progress == self.build.progress:
+            return False
+        if self.build.progress is None or progress.attempt != self.build.progress.attempt:
+            self.build.results, self._batches = {}, 0
+        while self._batches < progress.batches:
+            batch = await self._xcom(batch_key(self._batches))
+            if batch is None:
+                # Another attempt has begun, and cleared what this one wrote.
+                return False
+            self.build.results.update({entry["unique_id"]: NodeResult(**entry) for entry in batch})
+            self._batches += 1
+        self.build.progress = progress
+        return True
+
+    async def _states(self, task_ids: list[str] | None) -> dict[str, str | None]:
+        found = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            dag_id=self._dag_id, task_ids=task_ids, run_ids=[self._run_id]
+        )
+        return found.get(self._run_id) or {}
+
+    async def _xcom(self, key: str) -> Any:
+        return await sync_to_async(XCom.get_one)(
+            key=key, dag_id=self._dag_id, task_id=self._build_task_id, run_id=self._run_id
+        )
+
+
+def made_at(ti_id: UUID) -> datetime:
+    """When a try was made ready: Airflow gives each try an id of its own, a UUID of version 7, which holds its time."""
+    if ti_id.version != 7:
+        raise ValueError(f"{ti_id} is no UUID of version 7, so the age of this try is unknown")
+    return datetime.fromtimestamp((ti_id.int >> 80) / 1000, tz=UTC)
+
+
+def _event_of(verdict: Verdict) -> TriggerEvent:
+    if verdict.fate is Fate.RUN_ALONE:
+        return TriggerEvent({"reason": verdict.reason})
+    xcoms: dict[str, Any] = {RESULT: result_xcom(verdict.fate.value, verdict.reason, verdict.results)}
+    if verdict.fate is Fate.SUCCESS:
+        return TaskSuccessEvent(xcoms=xcoms)
+    if verdict.fate is Fate.SKIPPED:
+        return TaskSkippedEvent(xcoms=xcoms)
+    return TaskFailedEvent(xcoms=xcoms)

@@ -1,0 +1,145 @@
+"""One dbt command in this process, reported event by event."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dbt_triggerer.errors import BuildError
+from dbt_triggerer.node_results import NodeResult
+
+if TYPE_CHECKING:
+    from cosmos import ProfileConfig
+
+log = logging.getLogger(__name__)
+
+#: What dbt parsed last; with it dbt parses only what has changed since, and finds that out itself.
+PARSED = "partial_parse.msgpack"
+_LONGEST_SQL = 20_000
+
+
+def run_dbt(
+    arguments: Sequence[str],
+    *,
+    project: Path,
+    profile: ProfileConfig,
+    on_result: Callable[[NodeResult], None] | None = None,
+    artifacts: Path | None = None,
+) -> list[NodeResult]:
+    """
+    Run a dbt command to its end; how each node ended, in the order of their ends.
+
+    Nodes that fail are in the result, and are not an error of this function.
+
+    :param arguments: dbt's command line without its program, e.g. ``["build", "--full-refresh"]``
+    :param project: the folder of the dbt project
+    :param profile: how dbt reaches the warehouse
+    :param on_result: called for each node as it ends, from dbt's own threads
+    :param artifacts: a folder for what dbt writes, its manifest among it; None: nobody reads it
+    :raises BuildError: dbt could not begin, or broke off: no connection, a project that cannot be parsed
+    """
+    from dbt.adapters.factory import reset_adapters
+    from dbt.cli.main import dbtRunner
+
+    ended: list[NodeResult] = []
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "NodeFinished":
+            result = _result_of(event.data, target)
+            ended.append(result)
+            if on_result:
+                on_result(result)
+        if event.info.level in ("info", "warn", "error") and event.info.msg:
+            log.log(getattr(logging, event.info.level.upper().replace("WARN", "WARNING")), "%s", event.info.msg)
+
+    with tempfile.TemporaryDirectory(prefix="dbt-") as folder, profile.ensure_profile() as (profiles, env):
+        target = artifacts or Path(folder)
+        kept = _kept_parse(project, profile.target_name)
+        if kept.exists():
+            shutil.copyfile(kept, target / PARSED)
+        command = [
+            *arguments,
+            *("--project-dir", str(project), "--profiles-dir", str(profiles.parent)),
+            *("--profile", profile.profile_name, "--target", profile.target_name),
+            *("--target-path", str(target), "--log-path", folder, "--log-level-file", "none", "--no-use-colors"),
+        ]
+        log.info("dbt %s", " ".join(arguments))
+        # dbt prints what its events say already.
+        with _environment(env), contextlib.redirect_stdout(io.StringIO()):
+            outcome = dbtRunner(callbacks=[on_event]).invoke(command)
+        if outcome.exception is not None:
+            raise BuildError(f"dbt {arguments[0]} broke off: {outcome.exception}") from outcome.exception
+        _keep_parse(target / PARSED, kept)
+    # The adapter's locks are the machine's. In a worker that was forked warm they would stay behind: what gives them
+    # back belongs to the scheduler there, and does so when that ends.
+    reset_adapters()
+    gc.collect()
+    return ended
+
+
+def _result_of(finished: Any, target: Path) -> NodeResult:
+    node, run = finished.node_info, finished.run_result
+    rows = run.adapter_response.fields.get("rows_affected") if run.HasField("adapter_response") else None
+    result = NodeResult(
+        unique_id=node.unique_id,
+        status=str(node.node_status or run.status),
+        message=run.message or None,
+        started_at=_in_utc(node.node_started_at),
+        finished_at=_in_utc(node.node_finished_at),
+        seconds=round(run.execution_time, 3),
+        rows=int(rows.number_value) if rows is not None and rows.number_value >= 0 else None,
+        failures=run.num_failures or None,
+    )
+    if not result.is_bad:
+        return result
+    compiled = next((target / "compiled").rglob(Path(node.node_path).name), None) if node.node_path else None
+    sql = compiled.read_text(errors="replace").strip()[:_LONGEST_SQL] if compiled and compiled.is_file() else None
+    return NodeResult(**{**vars(result), "sql": sql})
+
+
+def _in_utc(moment: str) -> str | None:
+    """dbt's times are UTC and do not say so."""
+    return datetime.fromisoformat(moment).replace(tzinfo=UTC).isoformat() if moment else None
+
+
+def _kept_parse(project: Path, target: str) -> Path:
+    """One for each target, of this user alone: it holds SQL that will be run."""
+    folder = Path(tempfile.gettempdir()) / f"ecommerce-dbt-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise BuildError(f"{folder}, where dbt's parsed project is kept, belongs to someone else; remove it")
+    key = hashlib.sha256(f"{project} {target}".encode()).hexdigest()
+    return folder / f"{key[:16]}.msgpack"
+
+
+def _keep_parse(parsed: Path, kept: Path) -> None:
+    if not parsed.exists() or (kept.exists() and parsed.read_bytes() == kept.read_bytes()):
+        return
+    # Under its name only when it is whole: another task may be reading.
+    with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as written:
+        written.write(parsed.read_bytes())
+    Path(written.name).replace(kept)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

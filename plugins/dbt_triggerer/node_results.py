@@ -1,0 +1,117 @@
+"""What one `dbt build` says of its nodes, on its way from the task that runs it to the tasks of the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+#: XCom of the build task: which attempt this is, since when, how many batches of results there are, whether it ended.
+PROGRESS = "dbt_progress"
+#: XCom of a node's task: how its node fared.
+RESULT = "dbt_result"
+
+
+def batch_key(number: int) -> str:
+    """XCom of the build task: the results that came in since the batch before."""
+    return f"dbt_results_{number}"
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """
+    One node's end, as dbt reported it.
+
+    :param status: dbt's own word: success, pass, warn, no-op; error, fail, runtime error, partial success; skipped
+    :param started_at: ISO 8601, UTC; None for a node that dbt did not begin
+    :param finished_at: likewise
+    :param seconds: dbt's execution time
+    :param rows: rows affected, where the database says so
+    :param failures: rows a test returned
+    :param sql: the compiled statement of a node that failed
+    """
+
+    unique_id: str
+    status: str
+    message: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    seconds: float = 0.0
+    rows: int | None = None
+    failures: int | None = None
+    sql: str | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether what depends on it may be built."""
+        return self.status in ("success", "pass", "warn", "no-op")
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it ran and failed."""
+        return not self.is_good and not self.is_not_run
+
+    @property
+    def is_not_run(self) -> bool:
+        """Whether dbt left it out, because something before it failed."""
+        return self.status == "skipped"
+
+    def __str__(self) -> str:
+        figures = [f"{self.seconds:.2f} s"]
+        if self.rows is not None:
+            figures.append(f"{self.rows:,} rows")
+        if self.failures:
+            figures.append(f"{self.failures:,} failing rows")
+        name = self.unique_id.split(".", 2)[-1]
+        return f"{name}: {self.status} ({', '.join(figures)})" + (f" – {self.message}" if self.message else "")
+
+
+def result_xcom(state: str, reason: str, results: Iterable[NodeResult]) -> dict[str, Any]:
+    """`RESULT`: how the task ended and why, and its nodes without their SQL, which is in the log."""
+    nodes = [{name: value for name, value in vars(result).items() if name != "sql"} for result in results]
+    return {"state": state, "reason": reason, "nodes": nodes}
+
+
+def is_result_xcom(value: object) -> bool:
+    """Whether an XCom says how a task that waited for a build ended, whatever its key."""
+    return isinstance(value, dict) and value.keys() == {"state", "reason", "nodes"}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """
+    How far an attempt of the build is.
+
+    :param attempt: try number of the build task
+    :param started_at: ISO 8601, UTC
+    :param batches: how many batches of results have been written
+    """
+
+    attempt: int
+    started_at: str
+    batches: int = 0
+
+    def as_xcom(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Build:
+    """
+    What is known of a build from outside.
+
+    :param task_state: of the build task, None while it is not scheduled
+    :param task_states: of the run's other tasks by task id, once the build task has ended
+    """
+
+    progress: Progress | None = None
+    results: dict[str, NodeResult] = field(default_factory=dict)
+    task_state: str | None = None
+    task_states: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the latest attempt began."""
+        return datetime.fromisoformat(self.progress.started_at) if self.progress else None

@@ -1,0 +1,30 @@
+"""Where the dbt project is, and which version of it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+DBT_PROJECT = Path(__file__).parents[3] / "include" / "dbt"
+MANIFEST = DBT_PROJECT / "target" / "manifest.json"
+
+_MADE_BY_DBT = {"target", "logs", "dbt_packages"}
+_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv", ".py"}
+
+
+def project_files() -> list[Path]:
+    """Every file that people write, in order."""
+    return sorted(
+        path
+        for path in DBT_PROJECT.rglob("*")
+        if path.suffix in _SUFFIXES and not _MADE_BY_DBT & set(path.relative_to(DBT_PROJECT).parts)
+    )
+
+
+def project_digest() -> str:
+    """Changes when any of the project's files does."""
+    digest = hashlib.sha256()
+    for path in project_files():
+        digest.update(f"{path.relative_to(DBT_PROJECT)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""The warehouse's dbt project as a task group of the DAG."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dbt_triggerer.task_group import BUILD_TASK, EXECUTION_MODES, dbt_task_group
+from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
+from ecommerce.common.connections import TRANSFORMER
+
+if TYPE_CHECKING:
+    from airflow.sdk import TaskGroup
+    from cosmos import ProfileConfig
+
+#: The task group that builds.
+BUILD_GROUP = "warehouse"
+
+#: How dbt runs, see `dbt_triggerer.task_group.EXECUTION_MODES`.
+EXECUTION_MODE = os.environ.get("ECOMMERCE_DBT_EXECUTION_MODE", "triggerer")
+
+#: The task that reports on the build while it runs, where there is one.
+WATCHED_BUILD = f"{BUILD_GROUP}.{BUILD_TASK}" if EXECUTION_MODE == "triggerer" else None
+
+
+def warehouse_profile(conn_id: str = TRANSFORMER, *, name: str = "ecommerce", target: str = "airflow") -> ProfileConfig:
+    """
+    How dbt reaches the warehouse: by an Airflow connection.
+
+    :param name: the profile that the project asks for
+    :param target: what the models see as `target.name`
+    """
+    from cosmos import ProfileConfig
+    from cosmos.profiles import PostgresUserPasswordProfileMapping
+
+    return ProfileConfig(
+        profile_name=name,
+        target_name=target,
+        profile_mapping=PostgresUserPasswordProfileMapping(
+            conn_id=conn_id, profile_args={"schema": "core", "threads": 4, "search_path": "pg_catalog"}
+        ),
+    )
+
+
+def warehouse_group(mode: str = EXECUTION_MODE, *, exclude: str = "") -> TaskGroup:
+    """
+    The project in `include/dbt` as the task group `warehouse`.
+
+    :param mode: how dbt runs, one of `EXECUTION_MODES`
+    :param exclude: names of models that the run does not build, separated by blanks (templated)
+    :raises ValueError: `ECOMMERCE_DBT_EXECUTION_MODE` names no mode
+    """
+    if mode not in EXECUTION_MODES:
+        raise ValueError(f"ECOMMERCE_DBT_EXECUTION_MODE is {mode!r}; it may be {', '.join(EXECUTION_MODES)}")
+    return dbt_task_group(
+        BUILD_GROUP,
+        project=DBT_PROJECT,
+        manifest=MANIFEST,
+        profile=warehouse_profile(),
+        mode=mode,
+        exclude=exclude,
+    )

@@ -1,0 +1,1 @@
+"""What every step uses: the registry of sources, windows, connections, errors."""

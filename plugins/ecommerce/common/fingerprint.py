@@ -1,0 +1,61 @@
+"""
+Whether a source still says of a day what raw holds, without moving its rows.
+
+Source and warehouse each add up a 64-bit hash of every row, a day at a time. The seed is drawn anew for each
+comparison, so that two different days that happen to look alike do so once and not for ever. Postgres servers of
+different kinds may hash differently: then nothing is alike and everything is read, as if there were no fingerprints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
+
+from psycopg import Connection, sql
+
+from ecommerce.common.sources import Source
+
+#: `hash_record_extended` came with Postgres 14.
+FIRST_VERSION = 140000
+
+
+class Fingerprint(NamedTuple):
+    """Rows of a day, and the sum of their hashes."""
+
+    rows: int
+    total: Decimal | None
+
+
+def fingerprints(
+    connection: Connection,
+    source: Source,
+    table: sql.Composable,
+    values: Sequence[sql.Composable],
+    seed: int,
+    *,
+    inside: sql.Composable,
+    passes: sql.Composable,
+) -> dict[date, Fingerprint]:
+    """
+    Of the rows inside that pass, by day of the source's window column; a day without rows is left out.
+
+    :param values: the business columns as raw stores them
+    """
+    return {
+        day: Fingerprint(rows, total)
+        for day, rows, total in connection.execute(
+            sql.SQL(
+                "select {window}::date, count(*), sum(hash_record_extended(row({values}), {seed}))"
+                " from {table} where {inside} and {passes} group by 1"
+            ).format(
+                window=sql.Identifier(source.window_column or ""),
+                values=sql.SQL(", ").join(values),
+                seed=sql.Literal(seed),
+                table=table,
+                inside=inside,
+                passes=passes,
+            )
+        )
+    }

@@ -1,0 +1,185 @@
+"""
+What a column's values must be, as SQL: once for texts, once for values that have their type already.
+
+Postgres itself judges them (`pg_input_is_valid`), set by set: the same rules for a table, a topic and an API, and what
+passes is certain to cast. A source that is a Postgres table knows the type of its values already: there `passes` asks
+the same of the typed value, at a tenth of the price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from psycopg import sql
+
+from ecommerce.common.sources import CALENDAR, Column, Kind, Source
+
+#: SQL type a kind is stored as. Numbers keep the source's digits; staging rounds money.
+SQL_TYPES: dict[Kind, str] = {
+    Kind.TEXT: "text",
+    Kind.INTEGER: "integer",
+    Kind.LONG: "bigint",
+    Kind.COUNT: "integer",
+    Kind.NUMBER: "numeric",
+    Kind.MONEY: "numeric",
+    Kind.FRACTION: "numeric",
+    Kind.AMOUNT: "numeric",
+    Kind.BOOLEAN: "boolean",
+    Kind.DATE: "date",
+    Kind.CALENDAR_DATE: "date",
+    Kind.TIMESTAMP: "timestamp",
+    Kind.INSTANT: "timestamptz",
+}
+
+# Postgres reads more than the contract allows ('now', 'infinity', 'NaN'), hence the patterns beside its own test.
+_DAY = r"\d\d\d\d-\d\d-\d\d"
+_TIME = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
+_ISO_DATE = f"^{_DAY}$"
+_ISO_TIMESTAMP = f"^{_DAY}[T ]{_TIME}$"
+_ISO_INSTANT = rf"^{_DAY}([T ]{_TIME}\s?(Z|[+-]\d\d(:?\d\d)?)?)?$"
+_FINITE = "{value}::numeric not in ('NaN', 'Infinity', '-Infinity')"
+_IN_CALENDAR = f"{{day}} between date '{CALENDAR[0]}' and date '{CALENDAR[1]}'"
+
+_MONEY_FORM = ("pg_input_is_valid({value}, 'numeric(18,2)')", "is not an amount of money (at most 16 digits)")
+_NUMBER_FORM = ("pg_input_is_valid({value}, 'numeric')", "is not a number")
+_INTEGER_FORM = ("pg_input_is_valid({value}, 'integer')", "is not a whole number")
+_DATE_FORM = (
+    f"{{value}} ~ '{_ISO_DATE}' and pg_input_is_valid({{value}}, 'date')",
+    "is not a date such as 2024-01-31",
+)
+_IS_FINITE = (_FINITE, "is not a finite number")
+# As many digits as money has; a sum of numbers without a bound would one day end a build.
+_BOUNDED = ("abs({value}::numeric) < 1e16", "has more than 16 digits before the point")
+_NOT_NEGATIVE = ("{value}::numeric >= 0", "is negative")
+_KNOWN_DAY = f"is outside the calendar {CALENDAR[0]} to {CALENDAR[1]}"
+
+#: Per kind, the tests a value must pass, in order; the first that it fails is the reason.
+TEXT_TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
+    # Texts become keys of indexes, in raw and in the marts, and no index takes an endless one.
+    Kind.TEXT: (("octet_length({value}) <= 1000", "is longer than 1,000 bytes"),),
+    Kind.INTEGER: (_INTEGER_FORM,),
+    Kind.LONG: (("pg_input_is_valid({value}, 'bigint')", "is not a whole number"),),
+    Kind.COUNT: (_INTEGER_FORM, _NOT_NEGATIVE),
+    Kind.NUMBER: (_NUMBER_FORM, _IS_FINITE, _BOUNDED),
+    Kind.MONEY: (_MONEY_FORM, _IS_FINITE, _NOT_NEGATIVE),
+    Kind.FRACTION: (_NUMBER_FORM, _IS_FINITE, ("{value}::numeric between 0 and 1", "is outside 0 to 1")),
+    Kind.AMOUNT: (_NUMBER_FORM, _IS_FINITE, _BOUNDED, _NOT_NEGATIVE),
+    Kind.BOOLEAN: (("pg_input_is_valid({value}, 'boolean')", "is neither true nor false"),),
+    Kind.DATE: (_DATE_FORM,),
+    Kind.CALENDAR_DATE: (_DATE_FORM, (_IN_CALENDAR.format(day="{value}::date"), _KNOWN_DAY)),
+    Kind.TIMESTAMP: (
+        (
+            f"{{value}} ~ '{_ISO_TIMESTAMP}' and pg_input_is_valid({{value}}, 'timestamp')",
+            "is not a timestamp such as 2024-01-31 23:59:59",
+        ),
+    ),
+    Kind.INSTANT: (
+        (
+            f"{{value}} ~ '{_ISO_INSTANT}' and pg_input_is_valid({{value}}, 'timestamptz')",
+            "is not an ISO 8601 time such as 2024-01-31T23:59:59Z",
+        ),
+        (_IN_CALENDAR.format(day="({value}::timestamptz at time zone 'UTC')::date"), _KNOWN_DAY),
+    ),
+}
+
+
+_INTEGERS = ("int2", "int4", "int8")
+_NUMBERS = ("numeric", *_INTEGERS, "float4", "float8")
+
+#: Per kind, the types that a source's column may have (`pg_type.typname`; an enum counts as text). Another is a change
+#: of the source that a person has to look at, see `load/schema_drift.py`.
+FOUND_TYPES: dict[Kind, tuple[str, ...]] = {
+    Kind.TEXT: ("text", "varchar", "bpchar", "name", "uuid", "citext"),
+    Kind.INTEGER: _INTEGERS,
+    Kind.LONG: _INTEGERS,
+    Kind.COUNT: _INTEGERS,
+    Kind.NUMBER: _NUMBERS,
+    Kind.MONEY: _NUMBERS,
+    Kind.FRACTION: _NUMBERS,
+    Kind.AMOUNT: _NUMBERS,
+    Kind.BOOLEAN: ("bool",),
+    Kind.DATE: ("date",),
+    Kind.CALENDAR_DATE: ("date",),
+    Kind.TIMESTAMP: ("timestamp",),
+    Kind.INSTANT: ("timestamptz",),
+}
+
+_FOUR_DIGIT_YEAR = ("{value} >= '0001-01-01'", "{value} < '10000-01-01'")
+_INT4 = "{value} between -2147483648 and 2147483647"
+
+#: Per kind, the same of a value that has its type: all true exactly where `TEXT_TESTS` have nothing to say. NaN is
+#: greater than any number, and infinity than any date.
+_TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
+    Kind.TEXT: ("octet_length({value}::text) <= 1000",),
+    Kind.INTEGER: (_INT4,),
+    Kind.LONG: (),
+    Kind.COUNT: (_INT4, "{value} >= 0"),
+    Kind.NUMBER: ("{value} < 1e16", "{value} > -1e16"),
+    # What `numeric(18,2)` holds, rounded.
+    Kind.MONEY: ("{value} >= 0", "{value} < 9999999999999999.995"),
+    Kind.FRACTION: ("{value} >= 0", "{value} <= 1"),
+    Kind.AMOUNT: ("{value} >= 0", "{value} < 1e16"),
+    Kind.BOOLEAN: (),
+    Kind.DATE: _FOUR_DIGIT_YEAR,
+    Kind.CALENDAR_DATE: (_IN_CALENDAR.format(day="{value}"),),
+    Kind.TIMESTAMP: _FOUR_DIGIT_YEAR,
+    Kind.INSTANT: (_IN_CALENDAR.format(day="({value} at time zone 'UTC')::date"),),
+}
+
+
+def passes(source: Source, found: Mapping[str, str]) -> sql.Composed:
+    """
+    The condition on a row of the source's own table that is true exactly where no value is refused.
+
+    :param found: column → type at the source (`pg_type.typname`), each one of `FOUND_TYPES`
+    """
+    conditions: list[sql.Composable] = [
+        condition
+        for column in source.columns
+        # What decides the window lies inside it.
+        if column.name != source.window_column and (condition := _passes(column, found[column.name]))
+    ]
+    return sql.SQL(" and ").join(conditions or [sql.SQL("true")])
+
+
+def typed(source: Source, column: Column, found: str) -> sql.Composed:
+    """A column of the source's own table as the value that raw stores, where the row passes."""
+    value: sql.Composable = sql.Identifier(column.name)
+    if found in ("float4", "float8"):
+        # By its text, as the judge of texts does: the cast of a float to numeric drops digits.
+        value = sql.SQL("{}::text").format(value)
+    value = sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind]))
+    if not _is_trimmed(source, column):
+        return value
+    # Hardly a key has a blank, and to look for one is cheaper than to trim. Not every collation knows `like`.
+    return sql.SQL("case when {0} collate \"C\" like '% %' then btrim({0}) else {0} end").format(value)
+
+
+def column_of(source: Source, name: str) -> Column:
+    """The source's column of that name."""
+    return next(column for column in source.loaded_columns if column.name == name)
+
+
+def cast(source: Source, column: Column, *table: str) -> sql.Composed:
+    """A staged text as the value that raw stores; a key without the blanks around it, or one key would be two."""
+    value = sql.Identifier(*table, column.name)
+    if column.kind is Kind.TEXT:
+        return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value)
+    return sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind]))
+
+
+def _is_trimmed(source: Source, column: Column) -> bool:
+    return column.kind is Kind.TEXT and column.name in source.key
+
+
+def _passes(column: Column, found: str) -> sql.Composed | None:
+    """A column's condition, or None where its type leaves nothing to ask. Null does not pass where it is compared."""
+    value = sql.Identifier(column.name)
+    tests = [test for test in _TYPED_TESTS[column.kind] if not (test == _INT4 and found in ("int2", "int4"))]
+    if column.kind is Kind.TEXT and column.required:
+        # Not blank; nearly every text shows that by its first character, and need not be trimmed.
+        tests.insert(0, "({value}::text collate \"C\" >= '!' or btrim({value}::text) <> '')")
+    if not tests:
+        return sql.SQL("{} is not null").format(value) if column.required else None
+    condition = sql.SQL(" and ").join(sql.SQL(test).format(value=value) for test in tests)
+    return condition if column.required else sql.SQL("({} is null or ({}))").format(value, condition)

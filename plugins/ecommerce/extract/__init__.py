@@ -1,0 +1,1 @@
+"""Read the source systems: rows out, nothing about `raw`."""

@@ -1,0 +1,389 @@
+"""Read a Postgres table, whole or by window, in one consistent snapshot, over one connection or several."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import ExecStatus
+from psycopg.waiting import Ready, Wait
+
+from ecommerce.common.connections import postgres
+from ecommerce.common.errors import SourceError
+from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, fingerprints
+from ecommerce.common.sources import Column, Kind, Source
+from ecommerce.common.value_rules import passes, typed
+from ecommerce.common.windows import Window
+from ecommerce.extract.reader_protocol import FoundType, ResumePoints, TopicRead
+from ecommerce.extract.texts import escaped, is_utf8
+
+#: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message. Of
+#: more than this, libpq moves what the warehouse has not taken yet at each attempt to send.
+BLOCK = 32 * 1024
+#: Seconds to tell a source that an answer is not wanted any more.
+CANCEL_TIMEOUT = 5.0
+#: Blocks that may wait between the connections of a parallel read and the one that writes.
+QUEUED_BLOCKS = 32
+
+#: What frames the rows of COPY's binary format (Postgres' documentation of COPY, "Binary Format").
+_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
+_TRAILER = b"\xff\xff"
+
+
+class PostgresReader:
+    """
+    One table of a source database.
+
+    The source judges its own rows by the registry's rules: `vouched` gives those that pass, typed, as binary COPY;
+    `read` gives all others, each value as Postgres' own text. Both and what else is asked are about one snapshot.
+
+    Of a database whose encoding is SQL_ASCII, which holds whatever bytes it was given, a row with texts that are no
+    UTF-8 comes escaped and refused: Postgres would send none of the rows beside it.
+
+    :raises SourceError: on reading: no connection, a missing table, a lost server
+    """
+
+    topics: Sequence[TopicRead] = ()
+
+    def __init__(self, source: Source, window: Window) -> None:
+        self.source = source
+        self._window = window
+        self._found: Mapping[str, FoundType] = {}
+        #: Place → column whose bytes the source has never looked at.
+        self._unchecked: Mapping[int, Column] = {}
+        self._connection: psycopg.Connection | None = None
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The business columns, and the reason to refuse a row where the source itself has one."""
+        return [*(column.name for column in self.source.columns), *(["_refusal"] if self._unchecked else [])]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that is asked inside is answered from one moment of the source."""
+        with postgres(self.source.connection) as connection:
+            with self._explained():
+                connection.execute("start transaction isolation level repeatable read, read only")
+                # It idles while the warehouse lands what was read, however long that takes.
+                connection.execute("set local idle_in_transaction_session_timeout = 0")
+                self._connection = connection
+                self._found = self._shape()
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                self._unchecked = {
+                    n: column for n, column in enumerate(self.source.columns) if column.kind is Kind.TEXT
+                }
+            try:
+                yield
+            finally:
+                self._connection = None
+                # There is nothing to commit: a source that is gone by now takes nothing away from what was loaded.
+                connection.close()
+
+    def cancel(self) -> None:
+        """End what the source is being asked in another thread."""
+        with suppress(psycopg.Error):
+            self._at_source.cancel_safe(timeout=CANCEL_TIMEOUT)
+
+    @property
+    def found(self) -> Mapping[str, FoundType]:
+        """The table's columns with their types."""
+        return self._found
+
+    def is_large(self, rows: int) -> bool:
+        """Whether the table had more rows than that when it was last analysed."""
+        with self._explained():
+            found = self._at_source.execute(
+                "select reltuples > %s from pg_class where oid = to_regclass(%s)", [rows, f"public.{self.source.name}"]
+            ).fetchone()
+        return bool(found and found[0])
+
+    def rows_by_day(self) -> dict[str | None, int]:
+        """
+        How many rows the window has by the day whose facts they change, those included that do not pass.
+
+        A day is Postgres' own text: of a row that does not pass it may be one that Python does not know.
+        """
+        day = sql.SQL(self.source.day or "null::date")
+        query = sql.SQL("select ({day})::text, count(*) from {table} where {inside} group by {day}").format(
+            day=day, table=self._table, inside=self._inside(None)
+        )
+        with self._explained():
+            return dict(self._at_source.execute(query).fetchall())
+
+    def has_fingerprints(self) -> bool:
+        """Whether the source is new enough to compute them."""
+        return self._at_source.info.server_version >= FIRST_VERSION
+
+    def fingerprints(self, seed: int, days: Collection[date] | None = None) -> dict[date, Fingerprint]:
+        """
+        By day of the window; a day without rows is left out.
+
+        :param days: of these days, and only of the rows that pass; None: of all days and rows, as they lie there, which
+            costs half as much and is the same where all rows of a day pass
+        """
+        values: list[sql.Composable] = [
+            sql.Identifier(column.name) if days is None else typed(self.source, column, self._found[column.name].name)
+            for column in self.source.columns
+        ]
+        with self._explained():
+            return fingerprints(
+                self._at_source,
+                self.source,
+                self._table,
+                values,
+                seed,
+                inside=self._inside(days),
+                passes=sql.SQL("true") if days is None else self._passes,
+            )
+
+    def vouched(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
+        """
+        The rows that pass, as blocks of binary COPY.
+
+        :param days: only these days of the window; None: all of it
+        :param lineage: constants that follow the business columns in each row
+        """
+        values = sql.SQL(", ").join(
+            [*(typed(self.source, column, self._found[column.name].name) for column in self.source.columns), *lineage]
+        )
+        queries = [
+            sql.SQL("copy (select {} from {} where {} and {}) to stdout (format binary)").format(
+                values, self._table, part, self._passes
+            )
+            for part in self._parts(days)
+        ]
+        yield _HEADER
+        with self._explained():
+            if len(queries) == 1:
+                yield from _rows(self._at_source, queries[0])
+            else:
+                yield from self._side_by_side(queries)
+        yield _TRAILER
+
+    def read(self, resume: ResumePoints) -> Iterator[bytes]:
+        """The rows of the window that do not pass, as blocks of COPY text."""
+        return self.doubtful(None)
+
+    def doubtful(self, days: Collection[date] | None) -> Iterator[bytes]:
+        """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
+        values = [sql.SQL("{}::text").format(sql.Identifier(column.name)) for column in self.source.columns]
+        if self._unchecked:
+            for place, column in self._unchecked.items():
+                value = sql.Identifier(column.name)
+                values[place] = sql.SQL("case when {} then {}::text else {} end").format(
+                    is_utf8(value), value, escaped(value)
+                )
+            values.append(self._not_utf8())
+        query = sql.SQL("copy (select {} from {} where {} and ({}) is not true) to stdout").format(
+            sql.SQL(", ").join(values), self._table, self._inside(days), self._passes
+        )
+        with self._explained():
+            yield from _blocks(self._at_source, query)
+
+    @property
+    def _at_source(self) -> psycopg.Connection:
+        if self._connection is None:
+            raise RuntimeError("a PostgresReader is read inside its snapshot()")
+        return self._connection
+
+    @property
+    def _table(self) -> sql.Identifier:
+        return sql.Identifier("public", self.source.name)
+
+    @property
+    def _passes(self) -> sql.Composed:
+        return sql.SQL(" and ").join(
+            [
+                *(is_utf8(sql.Identifier(column.name)) for column in self._unchecked.values()),
+                passes(self.source, {name: kind.name for name, kind in self._found.items()}),
+            ]
+        )
+
+    def _not_utf8(self) -> sql.Composed:
+        reasons = [
+            sql.SQL("case when not {} then {} || left({}, 80) end").format(
+                is_utf8(sql.Identifier(column.name)),
+                sql.Literal(f"{column.name} has bytes that are not UTF-8: "),
+                escaped(sql.Identifier(column.name)),
+            )
+            for column in self._unchecked.values()
+        ]
+        return sql.SQL("nullif(concat_ws('; ', {}), '')").format(sql.SQL(", ").join(reasons))
+
+    def _shape(self) -> dict[str, FoundType]:
+        columns = self._at_source.execute(
+            "select attribute.attname::text,"
+            # An enum is read as text; of a domain, what it is made of.
+            " case when base.typtype = 'e' then 'text' else base.typname::text end,"
+            " format_type(attribute.atttypid, attribute.atttypmod)"
+            " from pg_attribute as attribute"
+            " inner join pg_type as kind on kind.oid = attribute.atttypid"
+            " inner join pg_type as base"
+            "  on base.oid = case when kind.typtype = 'd' then kind.typbasetype else kind.oid end"
+            " where attribute.attrelid = to_regclass(%s) and attribute.attnum > 0 and not attribute.attisdropped"
+            " order by attribute.attnum",
+            [f"public.{sql.Identifier(self.source.name).as_string()}"],
+        ).fetchall()
+        if not columns:
+            raise SourceError(
+                f"{self.source.name}: there is no table public.{self.source.name} at the connection "
+                f"{self.source.connection!r}; expected one with the columns {', '.join(self.columns)}"
+            )
+        return {name: FoundType(kind, spelled) for name, kind, spelled in columns}
+
+    def _inside(self, days: Collection[date] | None) -> sql.Composable:
+        if not self.source.window_column:
+            return sql.SQL("true")
+        column = sql.Identifier(self.source.window_column)
+        first, end = self._window.start, self._window.end
+        if days is not None:
+            first, end = min(days), max(days) + timedelta(days=1)
+        inside = sql.SQL("{column} >= {first} and {column} < {end}").format(
+            column=column, first=sql.Literal(first), end=sql.Literal(end)
+        )
+        if days is None or len(days) == (end - first).days:
+            return inside
+        return sql.SQL("{} and {}::date = any({})").format(inside, column, sql.Literal(list(days)))
+
+    def _parts(self, days: Collection[date] | None) -> list[sql.Composable]:
+        """Conditions that share the rows out among the connections of a parallel read."""
+        n = self.source.parallel_reads
+        if n == 1:
+            return [self._inside(days)]
+        if self.source.window_column:
+            each = sorted(self._window.days if days is None else days)
+            if len(each) >= n:
+                # As many days each, the first ones a day more.
+                bounds = [len(each) * k // n for k in range(n + 1)]
+                return [self._inside(each[a:b]) for a, b in itertools.pairwise(bounds)]
+        key = sql.SQL(", ").join(map(sql.Identifier, self.source.key))
+        return [
+            sql.SQL("{} and abs(hashtext(row({})::text) % {}) = {}").format(self._inside(days), key, n, k)
+            for k in range(n)
+        ]
+
+    def _side_by_side(self, queries: Sequence[sql.Composed]) -> Iterator[bytes]:
+        """The rows of several queries, each over a connection of its own, all from this snapshot."""
+        row = self._at_source.execute("select pg_export_snapshot()").fetchone()
+        snapshot = row[0] if row else None
+        blocks: queue.Queue[bytes | Exception | None] = queue.Queue(QUEUED_BLOCKS)
+        is_given_up = threading.Event()
+        reading: list[psycopg.Connection] = []
+
+        def put(block: bytes | Exception | None) -> None:
+            while not is_given_up.is_set():
+                try:
+                    return blocks.put(block, timeout=1)
+                except queue.Full:
+                    continue
+
+        def read(query: sql.Composed) -> None:
+            try:
+                with postgres(self.source.connection) as connection, connection.transaction():
+                    reading.append(connection)
+                    connection.execute("set transaction isolation level repeatable read, read only")
+                    connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
+                    with closing(_rows(connection, query)) as rows:
+                        for block in rows:
+                            if is_given_up.is_set():
+                                return
+                            put(block)
+                put(None)
+            except Exception as error:
+                put(error)
+
+        threads = [threading.Thread(target=read, args=(query,), daemon=True) for query in queries]
+        for thread in threads:
+            thread.start()
+        open_reads = len(threads)
+        try:
+            while open_reads:
+                block = blocks.get()
+                if block is None:
+                    open_reads -= 1
+                elif isinstance(block, Exception):
+                    raise block
+                else:
+                    yield block
+        finally:
+            is_given_up.set()
+            if open_reads:
+                for connection in reading:
+                    with suppress(psycopg.Error):
+                        connection.cancel_safe(timeout=CANCEL_TIMEOUT)
+            for thread in threads:
+                thread.join()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise SourceError(
+                f"{self.source.name}: reading {self._window} at the connection {self.source.connection!r} "
+                f"failed: {str(error).strip()}"
+            ) from error
+
+
+def _rows(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:
+    """Blocks of whole rows of a binary COPY, without what frames them."""
+    held: bytes | None = None
+    with closing(_blocks(connection, query)) as blocks:
+        for block in blocks:
+            if held is None:
+                held = block[len(_HEADER) :]
+                continue
+            if held:
+                yield held
+            held = block
+    if held is None or not held.endswith(_TRAILER):
+        raise SourceError("the source ended a COPY in the middle")
+    if len(held) > len(_TRAILER):
+        yield held[: -len(_TRAILER)]
+
+
+def _blocks(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:
+    """What a COPY sends, many rows at a time: psycopg itself gives each row to Python."""
+    with connection.cursor() as cursor, cursor.copy(query):
+        is_over = False
+        while not is_over:
+            block, is_over = connection.wait(_next_block(connection.pgconn))
+            if block:
+                yield block
+        connection.wait(_end(connection.pgconn))
+
+
+def _next_block(pgconn: Any) -> Generator[Wait, Ready | int, tuple[bytes, bool]]:
+    rows: list[memoryview] = []
+    size = 0
+    while size < BLOCK:
+        length, row = pgconn.get_copy_data(1)
+        if length > 0:
+            rows.append(row)
+            size += length
+        elif length < 0:
+            return b"".join(rows), True
+        elif rows:
+            break
+        else:
+            while not (yield Wait.R):
+                continue
+            pgconn.consume_input()
+    return b"".join(rows), False
+
+
+def _end(pgconn: Any) -> Generator[Wait, Ready | int, None]:
+    while pgconn.is_busy():
+        while not (yield Wait.R):
+            continue
+        pgconn.consume_input()
+    while result := pgconn.get_result():
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)

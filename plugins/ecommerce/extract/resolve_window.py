@@ -1,0 +1,43 @@
+"""Say what the run will do, or refuse it, before anything is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from ecommerce.common.errors import WindowError
+from ecommerce.common.windows import request_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ResolveWindow(BaseOperator):
+    """
+    Turn the run into its window and sources, and log both.
+
+    :raises AirflowFailException: the request makes no sense (no retry would help)
+    """
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """The request, as JSON: days inclusive."""
+        try:
+            request = request_of(context)
+        except WindowError as error:
+            raise AirflowFailException(str(error)) from error
+        self.log.info(
+            "window %s (UTC days, inclusive); sources %s%s%s",
+            request.window,
+            ", ".join(sorted(request.sources)),
+            "; full refresh" if request.full_refresh else "",
+            "; DRY RUN: nothing will change" if request.dry_run else "",
+        )
+        return {
+            "start_date": str(request.window.start),
+            "end_date": str(request.window.last),
+            "sources": sorted(request.sources),
+            "full_refresh": request.full_refresh,
+            "dry_run": request.dry_run,
+        }

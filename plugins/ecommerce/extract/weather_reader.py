@@ -1,0 +1,208 @@
+"""Read daily weather by the Open-Meteo archive protocol: one request a city and window."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+from airflow.providers.http.hooks.http import HttpHook
+from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+from tenacity import (
+    RetryCallState,
+    before_sleep_log,
+    retry,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from ecommerce.common.errors import SourceError
+from ecommerce.common.sources import Source
+from ecommerce.common.windows import Window
+from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
+from ecommerce.extract.texts import storable
+
+log = logging.getLogger(__name__)
+
+#: The Airflow variable that lists the cities: {"Berlin": [52.52, 13.41], ...} (latitude, longitude).
+CITIES = "weather_cities"
+ENDPOINT = "/v1/archive"
+#: Seconds to connect, and to wait for the next byte.
+TIMEOUT = (10, 60)
+#: Seconds that one wait may last, whatever the API asks for.
+LONGEST_WAIT = 120.0
+
+_FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation_sum"}
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code in (429, 500, 502, 503, 504)
+    # A body that breaks off is no ConnectionError to requests.
+    return isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError))
+
+
+_BACKOFF = wait_exponential_jitter(initial=1, max=20)
+
+
+def _wait(state: RetryCallState) -> float:
+    """Longer each time and not the same for all, and at least as long as the API asks for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = _retry_after(error.response) if isinstance(error, requests.HTTPError) else 0.0
+    return min(max(_BACKOFF(state), asked), LONGEST_WAIT)
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Seconds that the header `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3); 0 without one."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+class WeatherReader:
+    """
+    Mean temperature (°C) and precipitation (mm) a city and UTC day.
+
+    Only days that are over have been observed: what an API says of today or later is a forecast, and is left out like a
+    day that it has no value of. Both are asked for again by the loads of the source's `lookback_days`.
+
+    :raises SourceError: on reading: no cities configured, an API that cannot be reached, refuses, or answers nonsense
+    """
+
+    topics: Sequence[TopicRead] = ()
+
+    def __init__(self, source: Source, window: Window) -> None:
+        self.source = source
+        self.columns = [*(column.name for column in source.columns), "_payload", "_refusal"]
+        self._window = window
+
+    def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
+        """One row a city and day that has an observation."""
+        for city, (latitude, longitude) in self._cities().items():
+            try:
+                answer = self._ask(latitude, longitude)
+            except requests.HTTPError as error:
+                raise SourceError(
+                    f"{self.source.name}: the weather API answered {error.response.status_code} for {city} "
+                    f"{self._window}: {error.response.text[:300]}"
+                ) from error
+            except AirflowNotFoundException as error:
+                raise SourceError(
+                    f"{self.source.name}: there is no connection {self.source.connection!r}; "
+                    "add it under Admin → Connections"
+                ) from error
+            except (requests.RequestException, ValueError) as error:
+                raise SourceError(
+                    f"{self.source.name}: no usable answer from the weather API at the connection "
+                    f"{self.source.connection!r} for {city} {self._window}: {error}"
+                ) from error
+            yield from self._rows(city, answer)
+
+    @staticmethod
+    def _cities() -> dict[str, tuple[float, float]]:
+        try:
+            # Not by `deserialize_json`: Airflow takes a variable that is no JSON for one that is missing.
+            cities = json.loads(Variable.get(CITIES))
+            return {city: (float(latitude), float(longitude)) for city, (latitude, longitude) in cities.items()}
+        except (AirflowRuntimeError, KeyError) as error:
+            raise SourceError(
+                f"weather_data: the Airflow variable {CITIES!r} is missing; it lists the cities"
+            ) from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SourceError(
+                f"weather_data: the Airflow variable {CITIES!r} is not of the form "
+                f'{{"Berlin": [52.52, 13.41]}} (latitude, longitude): {error}'
+            ) from error
+
+    @retry(
+        retry=retry_if_exception(_worth_another_try),
+        wait=_wait,
+        stop=stop_after_attempt(4),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+    def _ask(self, latitude: float, longitude: float) -> dict[str, Any]:
+        hook = HttpHook(method="GET", http_conn_id=self.source.connection)
+        session = hook.get_conn()
+        response = session.get(
+            hook.url_from_endpoint(ENDPOINT),
+            params={
+                "latitude": str(latitude),
+                "longitude": str(longitude),
+                "start_date": str(self._window.start),
+                "end_date": str(self._window.last),
+                "daily": ",".join(_FIELDS.values()),
+                "timezone": "GMT",
+            },
+            timeout=TIMEOUT,
+        )
+        response.raise_for_status()
+        # Numbers as the API spells them: a float would round them, and refuse one of thousands of digits.
+        answer = json.loads(response.content, parse_int=str, parse_float=str, parse_constant=str)
+        if not isinstance(answer, dict):
+            raise ValueError(f"expected a JSON object, got {type(answer).__name__}")
+        return answer
+
+    def _rows(self, city: str, answer: dict[str, Any]) -> Iterator[list[str | None]]:
+        daily = answer.get("daily")
+        names = ["time", *_FIELDS.values()]
+        if not isinstance(daily, dict) or any(not isinstance(daily.get(name), list) for name in names):
+            raise SourceError(f"{self.source.name}: the answer for {city} has no daily {', '.join(names)}")
+        lengths = {len(daily[name]) for name in names}
+        if len(lengths) > 1:
+            raise SourceError(f"{self.source.name}: the answer for {city} has lists of different lengths {lengths}")
+        forecast = 0
+        for day, temperature, precipitation in zip(*(daily[name] for name in names), strict=True):
+            # The archive answers every day of the range; one with neither value has not been observed (yet).
+            if temperature is None and precipitation is None:
+                continue
+            is_over, is_asked_for = self._place(day)
+            if not is_over:
+                forecast += 1
+                continue
+            yield self._row(
+                {"date": day, "temperature": temperature, "precipitation": precipitation, "city": city},
+                None if is_asked_for else f"date is not among the days that were asked for: {day}",
+            )
+        if forecast:
+            log.info(
+                "%s: %s days of %s are not over yet; what was said of them is left out", city, forecast, self._window
+            )
+
+    def _place(self, day: Any) -> tuple[bool, bool]:
+        """Whether a day is over, and whether it was asked for; what is no day is for the loader to refuse."""
+        try:
+            found = date.fromisoformat(day)
+        except (TypeError, ValueError):
+            return True, True
+        return found < _today(), self._window.start <= found < self._window.end
+
+    def _row(self, row: dict[str, Any], refusal: str | None) -> list[str | None]:
+        texts = {
+            name: value if value is None or isinstance(value, str) else json.dumps(value) for name, value in row.items()
+        }
+        bad = [name for name, text in texts.items() if text is not None and not storable(text)]
+        payload = None
+        if bad:
+            refusal = f"{', '.join(bad)} holds a character that Postgres cannot store"
+            # As JSON spells it, which is plain ASCII.
+            payload = json.dumps(
+                {name: {"json": json.dumps(text)} if name in bad else text for name, text in texts.items()}
+            )
+            texts = dict.fromkeys(bad) | {name: text for name, text in texts.items() if name not in bad}
+        return [*(texts[column.name] for column in self.source.columns), payload, refusal]

@@ -1,0 +1,79 @@
+"""Judge refused rows once more, and land those that are good now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import AssetAlias, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from ecommerce.common.connections import LOADER, warehouse
+from ecommerce.common.errors import EmptySource, QuarantineOverflow, SchemaDrift
+from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.extract.readers import reader_of
+from ecommerce.load.batches import RunIdentity
+from ecommerce.load.extract_source import raw_asset
+from ecommerce.load.quarantine_reader import QuarantineReader
+from ecommerce.load.replay import Choice, replay
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+#: The raw asset of the source that was replayed gets the event.
+REPLAYED = AssetAlias("replayed")
+
+
+class ReplayQuarantine(BaseOperator):
+    """
+    Replay what the run's form has chosen: `source`, and perhaps `batch` and `reason`; `dry_run` rolls it back.
+
+    Skipped when nothing of it waits. Returns the figures of each load.
+
+    :param warehouse_conn_id: the Postgres that holds ``raw`` and ``ops``
+    :raises QuarantineOverflow: more than the source's share of a window was refused, that window's ``raw`` is untouched
+    :raises SourceError: the source could not be read
+    """
+
+    def __init__(self, *, warehouse_conn_id: str = LOADER, **kwargs: Any) -> None:
+        super().__init__(outlets=[REPLAYED], **kwargs)
+        self.warehouse_conn_id = warehouse_conn_id
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Replay; the loads' figures as JSON."""
+        params, run = context["params"], context["dag_run"]
+        name = params["source"]
+        if name not in SOURCES:
+            raise AirflowFailException(f"unknown source {name}; there are {', '.join(SOURCES)}")
+        choice = Choice(SOURCES[name], params.get("batch"), params.get("reason"))
+        is_dry = bool(params.get("dry_run"))
+        figures: list[dict[str, Any]] = []
+        with warehouse(self.warehouse_conn_id) as connection:
+            loads = replay(
+                connection,
+                choice,
+                lambda source, window, chosen: (
+                    QuarantineReader(source, connection, chosen)
+                    if source.landing is Landing.APPEND
+                    else reader_of(source, window)
+                ),
+                run=RunIdentity(run.dag_id, run.run_id, context["ti"].try_number),
+                dry_run=is_dry,
+            )
+            try:
+                for result in loads:
+                    self.log.info("%s", result)
+                    figures.append(result.figures())
+            except (QuarantineOverflow, EmptySource, SchemaDrift) as error:
+                # The same input would be refused again: a person has to look.
+                raise AirflowFailException(str(error)) from error
+        if not figures:
+            raise AirflowSkipException(f"nothing of {name} that was chosen waits in quarantine")
+        replayed = sum(figure["rows_replayed"] for figure in figures)
+        self.log.info("%s: %s of the refused rows are replayed, in %s loads", name, f"{replayed:,}", len(figures))
+        if is_dry:
+            context["ti"].xcom_push(key="return_value", value=figures)
+            raise AirflowSkipException(f"dry run, nothing was changed: {replayed:,} rows of {name} would be replayed")
+        context["outlet_events"][REPLAYED].add(
+            raw_asset(name), extra={"rows_replayed": replayed, "batches": [f["batch_id"] for f in figures]}
+        )
+        return figures

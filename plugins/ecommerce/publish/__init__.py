@@ -1,0 +1,1 @@
+"""Bring what was built and audited to `marts`, in one transaction, and back again."""

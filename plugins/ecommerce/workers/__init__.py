@@ -1,0 +1,1 @@
+"""What a worker process imports before it forks, so that tasks start fast."""

@@ -1,0 +1,74 @@
+"""A run to judge, and what a check said of it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from ecommerce.audit import checks_file
+from ecommerce.audit.quality_check import QualityCheck
+from ecommerce.build import lease
+from tests.integration.support import Loader
+
+Judge = Callable[..., list[tuple[str, str, str]]]
+
+
+@pytest.fixture
+def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Make these the settings of the only check, `it`, and of the known incidents; its name."""
+
+    def only(check: str, incidents: str = "[]") -> str:
+        file = tmp_path / "checks.yml"
+        file.write_text(f"known_incidents: {incidents}\nchecks:\n  it: {{description: it, {check}}}\n")
+        monkeypatch.setattr(checks_file, "CHECKS_FILE", file)
+        return "it"
+
+    return only
+
+
+@pytest.fixture
+def judge(loader: Loader) -> Judge:
+    """
+    Run a check as a task does, over days; (subject, status, message) of each judgement that it wrote down.
+
+    A check that failed must have said so, and every other must have passed; one passes with a failure of what the
+    run's build leaves out.
+    """
+
+    def judge(check: str, first: str, last: str | None = None, **params: object) -> list[tuple]:
+        judged_before = "select check_result_id from ops.check_result where check_name = %s"
+        loader.connection.execute(f"delete from ops.check_failure where check_result_id in ({judged_before})", [check])
+        loader.connection.execute("delete from ops.check_result where check_name = %s", [check])
+        window = {"start_date": first, "end_date": last or first}
+        context = {"params": window | params, "dag_run": SimpleNamespace(run_id="a_run", dag_id="a_dag")}
+        error = None
+        try:
+            QualityCheck(task_id="check", check=check, window_task_id="window").execute(context)  # type: ignore[arg-type]
+        except AirflowFailException as failure:
+            error = str(failure)
+        written = loader.rows(
+            "select subject, status, message, check_name, run_id, window_start, window_end, checked_at"
+            " from ops.check_result where check_name = %s order by check_result_id",
+            [check],
+        )
+        start, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last or first).date()
+        for _, _, _, check_name, run_id, window_start, window_end, checked_at in written:
+            assert (check_name, run_id) == (check, "a_run")
+            assert (window_start, window_end) == (start, end + timedelta(days=1))
+            assert datetime.now(UTC) - checked_at < timedelta(minutes=1)
+        left_out = lease.left_out(loader.connection, "a_run")
+        failed = [
+            f"{subject}: {message}"
+            for subject, status, message, *_ in written
+            if status == "fail" and not left_out.covers(subject)
+        ]
+        if failed:
+            assert error == f"check {check} failed, nothing is published; {'; '.join(failed)}"
+        else:
+            assert error is None
+        return [row[:3] for row in written]
+
+    return judge

@@ -1,0 +1,291 @@
+"""Which run of a backfill builds: the last that comes to its claim, and every other kind of run for itself."""
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowFailException
+
+from ecommerce.build import lease
+from ecommerce.build.claim_dirty_dates import ClaimDirtyDates
+from ecommerce.common.sources import SOURCES
+from tests.integration.support import Loader
+
+DAG = "a_dag"
+FIRST = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+@dataclass
+class Run:
+    """A run as Airflow knows it: its state, and the state of its claim."""
+
+    day: int
+    run_type: str = "backfill"
+    state: str = "queued"
+    claim: str = "null"
+    dag_id: str = DAG
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.run_type}__{self.day}"
+
+    @property
+    def logical_date(self) -> datetime:
+        return FIRST + timedelta(days=self.day)
+
+    @property
+    def data_interval_start(self) -> datetime:
+        return self.logical_date
+
+    @property
+    def data_interval_end(self) -> datetime:
+        return self.logical_date + timedelta(days=1)
+
+
+@dataclass
+class Airflow:
+    """The runs of a DAG, and what a task may ask about them."""
+
+    runs: Sequence[Run]
+    #: State of each extract task of the run that asks.
+    extracts: dict[str, str] = field(default_factory=dict)
+    dag_id: str = DAG
+    task_id: str = "claim"
+    run_id: str = ""
+
+    def get_task_states(self, *, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str]]:
+        assert dag_id == DAG
+        states = {task_id: self.extracts[task_id] for task_id in task_ids if task_id in self.extracts}
+        return {run_ids[0]: states} if states else {}
+
+    def xcom_pull(self, *, task_ids: str) -> None:
+        """No extract has left figures."""
+
+    def get_ti_count(
+        self, *, dag_id: str, task_ids: Iterable[str], logical_dates: Iterable[datetime], states: Iterable[str]
+    ) -> int:
+        assert list(task_ids) == ["claim"]
+        return sum(run.logical_date in logical_dates and run.claim in states for run in self.runs)
+
+    def get_dr_count(
+        self,
+        *,
+        dag_id: str,
+        states: Iterable[str],
+        run_ids: Iterable[str] | None = None,
+        logical_dates: Iterable[datetime] = (),
+    ) -> int:
+        return sum(
+            run.state in states and (run.run_id in run_ids if run_ids else run.logical_date in logical_dates)
+            for run in self.runs
+        )
+
+
+@dataclass
+class Claims:
+    """Runs that load their day, come to their claim, and publish if they build."""
+
+    loader: Loader
+    airflow: Airflow
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def load(self, run: Run) -> None:
+        run.state, day = "running", str(run.logical_date.date())
+        row: dict[str, str | None] = {
+            "order_id": f"O{day}", "product_id": "P", "customer_id": "C", "order_date": day, "order_amount": "1",
+            "created_at": f"{day} 10:00:00",
+        }  # fmt: skip
+        self.loader.load("sales_fact", day, rows=[row])
+
+    def claim(self, run: Run) -> Any:
+        """What its claim gives to the tasks after it; False while it waits for another build."""
+        run.claim = "running"
+        context = {"dag_run": run, "ti": self.airflow, "params": self.params}
+        self.airflow.run_id = run.run_id
+        extract_task_ids = {source: f"extract.{source}" for source in SOURCES}
+        result = ClaimDirtyDates(
+            task_id="claim", extract_task_ids=extract_task_ids, build_group_id="warehouse", need_build_task_ids=[]
+        ).poke(cast("Context", context))
+        if not result.is_done:
+            return False
+        run.claim = "success"
+        return result.xcom_value
+
+    def end(self, run: Run) -> None:
+        with self.loader.connection.transaction():
+            lease.release(self.loader.connection, run.run_id)
+        run.state = "success"
+
+    @property
+    def marked(self) -> int:
+        return self.loader.value("select count(*) from ops.dirty_date")
+
+
+@pytest.fixture
+def backfill(loader: Loader) -> Claims:
+    """A backfill of three days; all of them have loaded."""
+    claims = Claims(loader, Airflow([Run(day) for day in range(3)]))
+    for run in claims.airflow.runs:
+        claims.load(run)
+    return claims
+
+
+def test_a_run_of_a_backfill_hands_over_to_those_after_it(backfill: Claims) -> None:
+    first, second, last = backfill.airflow.runs
+    assert backfill.claim(first) == {"handed_over_to": "2024-03-02"}
+    assert backfill.claim(second) == {"handed_over_to": "2024-03-03"}
+    assert backfill.claim(last)["days"] == {"sales_fact": ["2024-03-01", "2024-03-02", "2024-03-03"]}
+
+
+def test_handing_over_takes_no_lease_and_no_mark(backfill: Claims) -> None:
+    before = backfill.loader.everything()
+    backfill.claim(backfill.airflow.runs[0])
+    assert backfill.loader.everything() == before
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_build_whatever_the_order(loader: Loader, seed: int) -> None:
+    """Four runs at a time, each of which takes its own time to load; some fail in it."""
+    rng = random.Random(seed)
+    claims = Claims(loader, Airflow([Run(day) for day in range(20)]))
+    waiting, builds = list(claims.airflow.runs), []
+    if rng.random() < 0.5:
+        waiting.reverse()
+    active: list[Run] = []
+    while waiting or active:
+        while waiting and len(active) < 4:
+            active.append(waiting.pop(0))
+        run = active.pop(rng.randrange(len(active)))
+        if (waiting or active) and rng.random() < 0.2:
+            run.state, run.claim = "failed", "upstream_failed"
+            continue
+        claims.load(run)
+        if "handed_over_to" not in claims.claim(run):
+            builds.append(run)
+            claims.end(run)
+        run.state = "success"
+    assert len(builds) == 1
+    assert claims.marked == 0
+
+
+@pytest.mark.parametrize("run_type", ["scheduled", "manual"])
+def test_other_runs_build_for_themselves(backfill: Claims, run_type: str) -> None:
+    first = backfill.airflow.runs[0]
+    first.run_type = run_type
+    assert len(backfill.claim(first)["days"]["sales_fact"]) == 3
+
+
+def test_a_full_refresh_builds_itself(backfill: Claims) -> None:
+    backfill.params = {"full_refresh": True}
+    assert "days" in backfill.claim(backfill.airflow.runs[0])
+
+
+def test_a_run_that_was_stopped_builds_for_nobody(backfill: Claims) -> None:
+    first, *others = backfill.airflow.runs
+    for run in others:
+        run.state = "failed"
+    assert "days" in backfill.claim(first)
+
+
+def test_handing_over_does_not_wait_for_a_build(backfill: Claims) -> None:
+    first, second, last = backfill.airflow.runs
+    scheduled = Run(40, "scheduled", "running")
+    backfill.airflow.runs = [first, second, last, scheduled]
+    assert "days" in backfill.claim(scheduled)
+    assert "handed_over_to" in backfill.claim(first)
+    assert "handed_over_to" in backfill.claim(second)
+    assert backfill.claim(last) is False
+    backfill.end(scheduled)
+    assert not backfill.claim(last)["is_build_needed"]
+
+
+def test_what_the_last_run_failed_to_build_comes_with_the_next(backfill: Claims) -> None:
+    for run in backfill.airflow.runs:
+        claimed = backfill.claim(run)
+        run.state = "success"
+    assert "days" in claimed
+    run.state = "failed"
+    later = Run(50, "scheduled", "running")
+    backfill.airflow.runs = [*backfill.airflow.runs, later]
+    assert len(backfill.claim(later)["days"]["sales_fact"]) == 3
+
+
+@pytest.fixture
+def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One model a source."""
+    nodes = {
+        f"model.ecommerce.of_{source}": {
+            "name": f"of_{source}",
+            "resource_type": "model",
+            "depends_on": {"nodes": [f"source.ecommerce.raw.{source}"]},
+            "config": {"meta": {}},
+        }
+        for source in SOURCES
+    }
+    sources = {f"source.ecommerce.raw.{source}": {"schema": "raw", "identifier": source} for source in SOURCES}
+    monkeypatch.setattr("ecommerce.build.excluded_models.MANIFEST", tmp_path / "manifest.json")
+    (tmp_path / "manifest.json").write_text(json.dumps({"nodes": nodes, "sources": sources}))
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What goes onto the DAG run."""
+    notes: list[str] = []
+    monkeypatch.setattr("ecommerce.build.claim_dirty_dates.add_note", lambda context, text: notes.append(text))
+    return notes
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_source_that_failed_leaves_out_what_depends_on_it(backfill: Claims, notes: list[str]) -> None:
+    (run, *_) = backfill.airflow.runs
+    run.run_type = "manual"
+    backfill.airflow.extracts = dict.fromkeys([f"extract.{source}" for source in SOURCES], "success")
+    backfill.airflow.extracts |= {"extract.weather_data": "failed", "extract.customer": "skipped"}
+    claimed = backfill.claim(run)
+    assert claimed["left_out"] == ["of_weather_data"]
+    assert set(claimed["days"]) == {"sales_fact"}
+    assert lease.left_out(backfill.loader.connection, run.run_id).sources == {"weather_data"}
+    assert notes == ["weather_data could not be loaded; left as before: of_weather_data"]
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_run_that_hands_over_leaves_its_failed_source_to_the_last_one(backfill: Claims, notes: list[str]) -> None:
+    first, second, last = backfill.airflow.runs
+    backfill.airflow.extracts = {"extract.weather_data": "failed"}
+    assert "handed_over_to" in backfill.claim(first)
+    backfill.airflow.extracts = {}
+    backfill.claim(second)
+    assert backfill.claim(last)["left_out"] == []
+    assert notes == []
+
+
+@pytest.mark.parametrize("end", ["failed", "upstream_failed"])
+def test_a_run_that_could_load_nothing_builds_nothing(backfill: Claims, end: str) -> None:
+    before = backfill.loader.everything()
+    backfill.params = {"sources": ["sales_fact", "customer"]}
+    backfill.airflow.extracts = {"extract.sales_fact": end, "extract.customer": end, "extract.product": "skipped"}
+    with pytest.raises(AirflowFailException, match="customer, sales_fact could not be loaded: there is nothing to"):
+        backfill.claim(backfill.airflow.runs[0])
+    assert backfill.loader.everything() == before
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_dry_run_says_what_could_not_be_read(backfill: Claims, capsys: pytest.CaptureFixture[str]) -> None:
+    before = backfill.loader.everything()
+    backfill.params = {"dry_run": True}
+    backfill.airflow.extracts = {"extract.sales_fact": "skipped", "extract.weather_data": "failed"}
+    backfill.claim(backfill.airflow.runs[0])
+    assert "weather_data: could not be read" in capsys.readouterr().out
+    assert backfill.loader.everything() == before
+
+
+def test_a_window_that_was_refused_is_refused_again(backfill: Claims) -> None:
+    backfill.params = {"start_date": "2024-03-02", "end_date": "2024-03-01"}
+    with pytest.raises(AirflowFailException, match="start_date 2024-03-02 is after end_date 2024-03-01"):
+        backfill.claim(backfill.airflow.runs[0])

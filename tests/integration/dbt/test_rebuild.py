@@ -1,0 +1,223 @@
+"""What a change touches is built again and nothing else, `ops` says why, and the result is that of a full refresh."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ecommerce.build import lease
+from ecommerce.build.dbt_project import DBT_PROJECT
+from ecommerce.common.connections import postgres
+from ecommerce.publish.publication import publish
+from tests.integration.support import Loader, Row
+
+#: Built whole by every run: their rows are few, whatever the history.
+WHOLE = {
+    "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
+    "fact_subscriptions", "int_customer_sales", "inventory_status", "payment_method_preference",
+    "product_category_revenue_monthly", "product_revenue_payment_analysis", "seasonal_sales_analysis",
+    "subscription_performance_monthly", "weather_sales_impact",
+}  # fmt: skip
+
+
+def order(order_id: str, day: str, customer: str, product: str = "P1", created: str | None = None) -> Row:
+    return {
+        "order_id": order_id, "product_id": product, "customer_id": customer, "order_date": day, "order_amount": "100",
+        "order_quantity": "1", "payment_method": "card", "discount_applied": "0.4", "shipping_cost": "1",
+        "created_at": f"{created or day} 10:00:00",
+    }  # fmt: skip
+
+
+def category(product: str, cost: str, updated: str) -> Row:
+    return {
+        "product_id": product, "category_id": "C", "category_name": f"Category {product}", "cost_price": cost,
+        "retail_price": "9", "last_updated": updated,
+    }  # fmt: skip
+
+
+def tables(loader: Loader) -> dict[str, set[tuple[str, str]]]:
+    """Every row of core and `marts_build`, with the transaction that wrote it."""
+    names = loader.rows(
+        "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname in ('core', 'marts_build')"
+    )
+    return {name: set(loader.rows(f"select to_jsonb(held)::text, xmin::text from {name} as held")) for (name,) in names}
+
+
+class Warehouse:
+    """Loads, and builds of them as the DAG makes them."""
+
+    def __init__(self, loader: Loader, dsn: str, folder: Path) -> None:
+        self.loader = loader
+        parts = psycopg.conninfo.conninfo_to_dict(dsn)
+        names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DBNAME": "dbname"}
+        self.env = {
+            **os.environ,
+            **{f"WAREHOUSE_{variable}": str(parts[part]) for variable, part in names.items()},
+            "DBT_TARGET_PATH": str(folder),
+            "DBT_LOG_PATH": str(folder),
+        }
+        self.compiled = folder / "compiled" / "ecommerce" / "models"
+
+    def build(self, run_id: str, *, full_refresh: bool = False) -> None:
+        """Claim, build, test and publish. The claim alone says whether the build is a full refresh."""
+        connection = self.loader.connection
+        claim = lease.take(connection, "a_dag", run_id, project="p", full_refresh=full_refresh, over=None)
+        assert claim is not None
+        done = subprocess.run(
+            [
+                Path(sys.executable).with_name("dbt"), "--quiet", "build", "--project-dir", DBT_PROJECT,
+                "--profiles-dir", DBT_PROJECT, "--exclude-resource-type", "unit_test",
+                # Of the tests only those of one incremental model.
+                "--select", "resource_type:model", "fact_sales",
+            ],
+            env=self.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        publish(connection, run_id)
+
+    def test_of_facts(self) -> str:
+        """The SQL by which the last build tested `fact_sales` for nulls."""
+        (path,) = self.compiled.glob("core/_core__models.yml/never_null_fact_sales_*.sql")
+        return path.read_text()
+
+
+@pytest.fixture(scope="module")
+def after(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["After"]:
+    with postgres("warehouse") as connection:
+        yield After(Warehouse(Loader(connection), warehouse_dsn, tmp_path_factory.mktemp("dbt")))
+
+
+class After:
+    """A history that is built, then a day's changes that are built, then a full refresh of both; read only."""
+
+    def __init__(self, place: Warehouse) -> None:
+        load, self.loader = place.loader.load, place.loader
+        load("sales_fact", "2023-11-01", "2024-02-10", rows=[
+            order("O1", "2023-11-05", "C1"), order("O2", "2024-01-05", "C1"), order("O3", "2024-01-05", "C2"),
+            order("O4", "2024-02-01", "C1"), order("O5", "2024-02-09", "C3", "P2"), order("O6", "2024-02-10", "C1"),
+        ])  # fmt: skip
+        self.customers: list[Row] = [{"customer_id": f"C{n}", "customer_name": f"Name {n}"} for n in (1, 2)]
+        load("customer", "2024-02-10", rows=self.customers)
+        load("product", "2024-02-10", rows=[{"product_id": p, "product_name": p} for p in ("P1", "P2")])
+        load(
+            "product_category",
+            "2024-02-10",
+            rows=[category("P1", "5", "2023-01-01"), category("P2", "5", "2023-01-01")],
+        )
+        place.build("history")
+        self.first_test = place.test_of_facts()
+        self.before = tables(self.loader)
+
+        # A new day with a late order in it, a price that reaches back to 8 February, a new name.
+        load("sales_fact", "2024-02-11", rows=[
+            order("O7", "2024-02-11", "C2"), order("O8", "2023-11-05", "C2", created="2024-02-11"),
+        ])  # fmt: skip
+        load(
+            "product_category",
+            "2024-02-11",
+            rows=[category("P1", "5", "2023-01-01"), category("P2", "6", "2024-02-08")],
+        )
+        load("customer", "2024-02-11", rows=[{"customer_id": "C1", "customer_name": "Renamed"}, self.customers[1]])
+        place.build("day")
+        self.day_test = place.test_of_facts()
+        self.incremental = tables(self.loader)
+
+        # The inferred customer turns out to be one.
+        load("customer", "2024-02-12", rows=[
+            {"customer_id": "C1", "customer_name": "Renamed"}, self.customers[1],
+            {"customer_id": "C3", "customer_name": "Name 3"},
+        ])  # fmt: skip
+        place.build("arrival")
+        self.arrived = tables(self.loader)
+        place.build("whole", full_refresh=True)
+        self.whole_test = place.test_of_facts()
+        self.whole = tables(self.loader)
+
+    def written(self, table: str, key: Callable[[str], str] = str) -> set[str]:
+        """Rows of a table that the day's build wrote, by a key."""
+        return {key(row) for row, _ in self.incremental[table] - self.before[table]}
+
+    def rebuilt(self, run_id: str) -> dict[str, tuple]:
+        return {
+            model: tuple(rest)
+            for model, *rest in self.loader.rows(
+                "select model, period, rows_inserted, rows_deleted from ops.rebuild where run_id = %s", [run_id]
+            )
+        }
+
+
+def column(*names: str) -> Callable[[str], str]:
+    """The values of some columns of a row, as one text."""
+    return lambda row: " ".join(str(json.loads(row)[name]) for name in names)
+
+
+def test_incremental_builds_leave_what_a_full_refresh_leaves(after: After) -> None:
+    rows = {name: {row for row, _ in content} for name, content in after.arrived.items()}
+    assert rows == {name: {row for row, _ in content} for name, content in after.whole.items()}
+    assert all(rows[f"core.{name}"] for name in ("fact_sales", "int_daily_sales", "int_customer_yearly_sales"))
+
+
+def test_only_rows_that_came_out_differently_are_written(after: After) -> None:
+    # O5 has another cost; O6 and the other orders of the claimed days are as they were.
+    assert after.written("core.fact_sales", column("order_id")) == {"O5", "O7", "O8"}
+    assert after.written("core.int_daily_sales", column("date_key")) == {"2023-11-05", "2024-02-09", "2024-02-11"}
+    months = after.written("core.int_customer_monthly_sales", column("order_month", "customer_id"))
+    assert months == {"2023-11-01 C2", "2024-02-01 C2"}
+    years = after.written("core.int_customer_yearly_sales", column("order_year", "customer_id"))
+    assert years == {"2023-01-01 C2", "2024-01-01 C2"}
+
+
+def test_a_new_name_reaches_orders_of_days_that_are_not_rebuilt(after: After) -> None:
+    names = {column("order_id", "customer_name")(row) for row, _ in after.incremental["marts_build.order_for_reviews"]}
+    assert {"O1 Renamed", "O2 Renamed", "O4 Renamed", "O6 Renamed", "O3 Name 2"} < names
+    assert after.written("marts_build.order_for_reviews", column("order_id")) == {"O1", "O2", "O4", "O6", "O7", "O8"}
+
+
+def test_an_inferred_customer_that_arrives_changes_no_key(after: After) -> None:
+    assert after.arrived["core.fact_sales"] == after.incremental["core.fact_sales"]
+    assert "C3 Name 3" in {column("customer_id", "customer_name")(row) for row, _ in after.arrived["core.dim_customer"]}
+
+
+def test_a_run_records_what_it_did_to_each_model(after: After) -> None:
+    day = after.rebuilt("day")
+    assert day["fact_sales"] == ("day", 3, 1)
+    assert day["int_category_monthly_sales"] == ("month", 3, 3)
+    assert day["int_customer_yearly_sales"] == ("year", 2, 1)
+    assert day["order_for_reviews"] == ("day", 6, 4)
+    assert day["conversion_funnel_daily"] == ("day", 0, 0)
+    assert {model for model, (period, _, _) in day.items() if period == "all"} == WHOLE
+    assert {period for period, _, _ in after.rebuilt("whole").values()} == {"all"}
+    assert after.rebuilt("whole")["fact_sales"] == ("all", 8, None)
+
+
+def test_why_was_a_period_rebuilt(after: After) -> None:
+    """The question a person asks, after the marks themselves are gone."""
+    assert after.loader.value("select count(*) from ops.dirty_date") == 0
+
+    def why(model: str, start: str) -> set[tuple[str, str]]:
+        return set(
+            after.loader.rows(
+                "select source, changed_date::text from ops.rebuild_reason"
+                " where run_id = 'day' and model = %s and period_start = %s",
+                [model, start],
+            )
+        )
+
+    assert why("fact_sales", "2023-11-05") == {("sales_fact", "2023-11-05")}
+    assert why("fact_sales", "2024-02-09") == {("product_category", "2024-02-09")}
+    assert why("int_customer_monthly_sales", "2024-02-01") == {
+        ("product_category", "2024-02-09"), ("sales_fact", "2024-02-11"),
+    }  # fmt: skip
+    assert why("int_customer_yearly_sales", "2023-01-01") == {("sales_fact", "2023-11-05")}
+    assert why("fact_sales", "2024-01-05") == set()
+
+
+def test_tests_look_at_what_was_claimed_until_a_full_refresh(after: After) -> None:
+    assert "claimed_by is not null" in after.first_test
+    assert "claimed_by is not null" in after.day_test
+    assert "claimed_by" not in after.whole_test

@@ -1,0 +1,72 @@
+"""A topic of each test's own."""
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from ecommerce.extract import kafka_reader
+from tests.integration.load.events import Produce
+
+PARTITIONS = 3
+#: Bytes of a message.
+LARGEST = 20_000_000
+
+
+def create_topic(bootstrap: str, topic: str, **config: str) -> None:
+    wanted = NewTopic(
+        topic,
+        PARTITIONS,
+        replication_factor=1,
+        config={"retention.ms": "-1", "max.message.bytes": str(LARGEST)} | config,
+    )
+    # Held until the answer is there: it takes its requests with it.
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([wanted])[topic].result(timeout=20)
+
+
+@pytest.fixture
+def topic(shop_kafka: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A topic of the test's own, of three partitions, that the source reads."""
+    topic = f"t{os.urandom(6).hex()}"
+    create_topic(shop_kafka, topic)
+    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", topic)
+    return topic
+
+
+@pytest.fixture
+def produce(shop_kafka: str, topic: str) -> Produce:
+    """
+    Produce messages: (published, value), the value text, bytes or None, or a customer_id for an event of that time.
+    """
+    producer = Producer(
+        {
+            "bootstrap.servers": shop_kafka,
+            "compression.type": "zstd",
+            "linger.ms": 0,
+            "message.max.bytes": LARGEST,
+        }
+    )
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        assert error is None, error
+
+    def produce(*messages: tuple[str, Any], partition: int = 0, key: bytes | None = None, **more: Any) -> None:
+        for published, value in messages:
+            at = datetime.fromisoformat(published).replace(tzinfo=UTC)
+            producer.produce(
+                topic, value, key, partition, timestamp=int(at.timestamp() * 1000), on_delivery=delivered, **more
+            )
+        assert producer.flush(20) == 0
+
+    return produce
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that does not answer is waited for no longer than a second."""
+    monkeypatch.setattr(kafka_reader, "REQUEST_TIMEOUT", 1.0)

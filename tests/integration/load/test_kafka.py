@@ -1,0 +1,265 @@
+"""The topic: every message lands exactly once, whatever the order of windows and wherever a load broke off."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from ecommerce.common.errors import QuarantineOverflow
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import Window
+from ecommerce.extract import kafka_reader
+from ecommerce.extract.kafka_reader import KafkaReader
+from ecommerce.extract.reader_protocol import ResumePoints
+from tests.integration.load.events import Produce, event, held, once, positions
+from tests.integration.support import Loader
+
+
+@pytest.fixture
+def three_days(produce: Produce) -> None:
+    """On each of 1, 2 and 3 March two events in partition 0 and one in partition 2: a1, b1, c1, a2 …"""
+    for day in (1, 2, 3):
+        at = f"2024-03-0{day}"
+        produce(event(f"a{day}", f"{at}T00:00:00"), event(f"b{day}", f"{at}T23:59:59.999"))
+        produce(event(f"c{day}", f"{at}T12:00:00"), partition=2)
+
+
+ALL = once(*(f"{letter}{day}" for letter in "abc" for day in (1, 2, 3)))
+
+
+def test_a_message_with_everything_that_came_with_it(loader: Loader, topic: str, produce: Produce) -> None:
+    produce(event("C1", "2024-03-01T10:00:00.250", timestamp="2024-02-28T23:30:00-01:00"), partition=1)
+    result = loader.load("kafka_stream", "2024-03-01")
+    assert (result.rows_read, result.rows_loaded) == (1, 1)
+    assert loader.rows("select * from raw.kafka_stream") == [
+        (
+            "C1",
+            "P1",
+            "view",
+            datetime(2024, 2, 29, 0, 30, tzinfo=UTC),
+            topic,
+            1,
+            0,
+            datetime(2024, 3, 1, 10, 0, 0, 250000, tzinfo=UTC),
+            result.batch_id,
+            *loader.rows("select _loaded_at from raw.kafka_stream")[0],
+        )
+    ]
+    # The window goes by the broker's time, the day that is rebuilt by the event's.
+    assert loader.marks() == {("kafka_stream", "2024-02-29")}
+
+
+@pytest.mark.usefixtures("three_days")
+def test_a_window_is_turned_into_offsets_of_each_partition(loader: Loader) -> None:
+    loader.load("kafka_stream", "2024-03-02")
+    assert held(loader) == once("a2", "b2", "c2")
+    assert positions(loader) == {0: 4, 1: 0, 2: 2}
+
+
+@pytest.mark.usefixtures("three_days")
+def test_running_again_reads_nothing(loader: Loader) -> None:
+    loader.load("kafka_stream", "2024-03-01", "2024-03-03")
+    loader.marks()
+    before = loader.rows("select * from raw.kafka_stream order by _partition, _offset")
+    for first, last in (("2024-03-01", "2024-03-03"), ("2024-03-02", "2024-03-02")):
+        again = loader.load("kafka_stream", first, last)
+        assert (again.rows_read, again.days_marked) == (0, 0)
+    assert loader.rows("select * from raw.kafka_stream order by _partition, _offset") == before
+    assert positions(loader) == {0: 6, 1: 0, 2: 3}
+
+
+@pytest.mark.usefixtures("three_days")
+def test_an_older_window_after_a_newer_one(loader: Loader) -> None:
+    loader.load("kafka_stream", "2024-03-03")
+    loader.load("kafka_stream", "2024-03-01")
+    assert held(loader) == once("a1", "b1", "c1", "a3", "b3", "c3")
+    # The position never goes back, and the day between is still missing: it must be read when it is asked for.
+    assert positions(loader) == {0: 6, 1: 0, 2: 3}
+    assert loader.load("kafka_stream", "2024-03-02").rows_loaded == 3
+    assert held(loader) == ALL
+    assert loader.load("kafka_stream", "2024-03-01", "2024-03-03").rows_read == 0
+
+
+@pytest.mark.usefixtures("three_days")
+def test_a_gap_is_caught_up(loader: Loader) -> None:
+    loader.load("kafka_stream", "2024-03-01")
+    assert loader.load("kafka_stream", "2024-03-03").rows_loaded == 6
+    assert held(loader) == ALL
+
+
+@pytest.mark.usefixtures("three_days")
+def test_a_wide_window_over_what_is_known_in_part(loader: Loader) -> None:
+    loader.load("kafka_stream", "2024-03-02")
+    result = loader.load("kafka_stream", "2024-03-01", "2024-03-03")
+    assert result.rows_loaded == 6
+    assert result.rows_read == result.rows_loaded + result.rows_unchanged
+    assert held(loader) == ALL
+
+
+def test_what_arrives_late_is_read_by_the_next_load(loader: Loader, produce: Produce) -> None:
+    produce(event("C1", "2024-03-01T10:00:00"))
+    loader.load("kafka_stream", "2024-03-01")
+    produce(event("C2", "2024-03-01T20:00:00"), event("C3", "2024-03-02T01:00:00"))
+    assert loader.load("kafka_stream", "2024-03-01").rows_read == 1
+    assert held(loader) == once("C1", "C2")
+
+
+def test_an_empty_topic_is_read_to_its_end(loader: Loader, topic: str) -> None:
+    assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
+    assert positions(loader) == {0: 0, 1: 0, 2: 0}
+
+
+def test_a_window_without_messages_is_read_to_its_end(loader: Loader, produce: Produce) -> None:
+    produce(event("C1", "2024-03-01T10:00:00"), event("C2", "2024-03-05T10:00:00"))
+    assert loader.load("kafka_stream", "2024-03-03").rows_read == 0
+    assert positions(loader)[0] == 1
+
+
+def test_a_read_is_bounded_while_the_producer_goes_on(loader: Loader, produce: Produce) -> None:
+    produce(*(event(f"C{n}", "2024-03-01T10:00:00") for n in range(5)))
+
+    class Overtaken(KafkaReader):
+        """Messages arrive between the look at the ends and the reading."""
+
+        def _ranges(self, consumer: Any, resume: ResumePoints) -> dict[int, tuple[int, int]]:
+            ranges = super()._ranges(consumer, resume)
+            produce(*(event(f"D{n}", "2024-03-01T11:00:00") for n in range(20)))
+            return ranges
+
+    window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 1).date())
+    result = loader.load("kafka_stream", "2024-03-01", reader=Overtaken(SOURCES["kafka_stream"], window))
+    assert result.rows_read == 5
+    assert positions(loader) == {0: 5, 1: 0, 2: 0}
+    assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 20
+    assert held(loader) == once(*(f"C{n}" for n in range(5)), *(f"D{n}" for n in range(20)))
+
+
+@pytest.mark.usefixtures("three_days")
+def test_a_loader_killed_between_messages_leaves_nothing(
+    loader: Loader, other_connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = loader.connection.info.backend_pid
+    window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 3).date())
+
+    class Killed(KafkaReader):
+        def appended(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+            for number, block in enumerate(super().appended(resume, lineage)):
+                if number == 2:
+                    other_connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
+                yield block
+
+    monkeypatch.setattr(kafka_reader, "BATCH", 2)
+
+    with pytest.raises(psycopg.OperationalError):
+        loader.load("kafka_stream", "2024-03-01", "2024-03-03", reader=Killed(SOURCES["kafka_stream"], window))
+    loader.connection = other_connection
+    assert (held(loader), positions(loader), loader.marks()) == ({}, {}, set())
+    loader.load("kafka_stream", "2024-03-01", "2024-03-03")
+    assert held(loader) == ALL
+
+
+def test_positions_and_messages_are_taken_together_or_not_at_all(loader: Loader, produce: Produce) -> None:
+    produce(event("C1", "2024-03-01T10:00:00"), *(("2024-03-01T10:00:00", "{") for _ in range(20)))
+    with pytest.raises(QuarantineOverflow):
+        loader.load("kafka_stream", "2024-03-01")
+    assert (held(loader), positions(loader)) == ({}, {})
+    loader.load("kafka_stream", "2024-03-01", max_refused_share=1.0)
+    assert (held(loader), positions(loader)) == (once("C1"), {0: 21, 1: 0, 2: 0})
+
+
+def test_a_dry_run_leaves_no_trace(loader: Loader, produce: Produce) -> None:
+    produce(event("C1", "2024-03-01T10:00:00"), ("2024-03-01T10:00:00", "{"))
+    before = loader.everything()
+    result = loader.load("kafka_stream", "2024-03-01", dry_run=True)
+    assert (result.rows_loaded, result.rows_quarantined) == (1, 1)
+    assert loader.everything() == before
+
+
+GOOD = {"customer_id": "C1", "product_id": "P1", "interaction_type": "view", "timestamp": "2024-03-01T10:00:00"}
+
+
+def but(**values: Any) -> str:
+    return json.dumps(GOOD | values)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(None, "the message has no value (a tombstone)", id="tombstone"),
+        pytest.param(b"", "the value is not JSON: JSONDecodeError", id="empty"),
+        pytest.param("{broken", "the value is not JSON: JSONDecodeError", id="half JSON"),
+        pytest.param("Größe".encode("latin-1"), "the value is not JSON: UnicodeDecodeError", id="not UTF-8"),
+        pytest.param(b'{"customer_id": "\0"}', "the value is not JSON: JSONDecodeError", id="NUL byte"),
+        pytest.param('{"customer_id": ' + "9" * 5000 + "}", "the value is not JSON: ValueError", id="endless number"),
+        pytest.param("[" * 50_000, "the value is not JSON: RecursionError", id="endless nesting"),
+        pytest.param("[1]", "the value is not a JSON object but list", id="list"),
+        pytest.param("null", "the value is not a JSON object but NoneType", id="JSON null"),
+        pytest.param(but(customer_id=17), "customer_id is not a text but int", id="number for text"),
+        pytest.param(but(product_id=["P1"]), "product_id is not a text but list", id="list for text"),
+        pytest.param(but(product_id="\0"), "product_id holds a character that Postgres cannot store", id="NUL"),
+        pytest.param(
+            but(product_id="\udc80"), "product_id holds a character that Postgres cannot store", id="surrogate"
+        ),
+        pytest.param(but(customer_id=None), "customer_id is missing", id="null"),
+        pytest.param(but(interaction_type=" "), "interaction_type is missing", id="blank"),
+        pytest.param("{}", "; ".join(f"{name} is missing" for name in GOOD), id="nothing in it"),
+        pytest.param(
+            but(timestamp="1709287200"),
+            "timestamp is not an ISO 8601 time such as 2024-01-31T23:59:59Z: 1709287200",
+            id="epoch",
+        ),
+        pytest.param(
+            but(timestamp="1999-12-31T23:00:00Z"),
+            "timestamp is outside the calendar 2010-01-01 to 2039-12-31: 1999-12-31T23:00:00Z",
+            id="long ago",
+        ),
+    ],
+)
+def test_a_message_that_cannot_be_taken_is_kept_with_its_reason(
+    loader: Loader, topic: str, produce: Produce, value: str | bytes | None, reason: str
+) -> None:
+    produce(event("before", "2024-03-01T09:00:00"))
+    produce(("2024-03-01T10:00:00", value), key=b"\xffkey")
+    produce(event("after", "2024-03-01T11:00:00"))
+    result = loader.load("kafka_stream", "2024-03-01")
+    assert held(loader) == once("before", "after")
+    assert (result.rows_read, result.rows_loaded, result.rows_quarantined) == (3, 2, 1)
+    raw = value.encode() if isinstance(value, str) else value
+    try:
+        # Whole, and byte by byte where it is no text.
+        kept: Any = raw.decode() if raw is not None and b"\0" not in raw else None
+    except UnicodeDecodeError:
+        kept = None
+    if kept is None and raw is not None:
+        kept = {"base64": b64encode(raw).decode()}
+    assert loader.rows("select reason, payload from ops.quarantine") == [
+        (
+            reason,
+            {
+                "topic": topic,
+                "partition": 0,
+                "offset": 1,
+                "published_at": "2024-03-01T10:00:00+00:00",
+                "key": {"base64": "/2tleQ=="},
+                "value": kept,
+            },
+        )
+    ]
+
+
+def test_refused_messages_count_as_read_and_are_kept_once(loader: Loader, produce: Produce) -> None:
+    broken = ("2024-03-02T10:00:00", "{")
+    produce(event("a1", "2024-03-01T10:00:00"), broken, broken, event("a2", "2024-03-02T11:00:00"))
+    loader.load("kafka_stream", "2024-03-02")
+    assert loader.value("select count(*) from ops.quarantine") == 2
+    # Nothing is missing behind the first of this window, so nothing is read.
+    assert loader.load("kafka_stream", "2024-03-02").rows_read == 0
+    # With the day before, which was never read, all of it is read again.
+    result = loader.load("kafka_stream", "2024-03-01", "2024-03-02")
+    assert (result.rows_read, result.rows_loaded, result.rows_unchanged, result.rows_quarantined) == (4, 1, 3, 0)
+    assert loader.value("select count(*) from ops.quarantine") == 2
+    assert held(loader) == once("a1", "a2")

@@ -1,0 +1,151 @@
+"""A source's table that changes: what is new is noted, or taken where the policy says so; what is lost stops a load."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from ecommerce.common.errors import SchemaDrift
+from ecommerce.common.sources import SOURCES, NewColumns
+from tests.integration.load.events import Produce, event
+from tests.integration.support import Loader
+
+Insert = Callable[..., None]
+DAY = "2024-03-01"
+EVOLVING = replace(SOURCES["customer"], new_columns=NewColumns.EVOLVE)
+
+NOTED = "select source, column_name, change, expected, found, policy, batch_id, last_batch_id from ops.schema_change"
+
+
+@pytest.fixture(autouse=True)
+def raw_as_it_was(loader: Loader) -> Iterator[None]:
+    """What `evolve` adds to raw goes with the test."""
+    yield
+    loader.connection.execute("alter table raw.customer drop column if exists tier, drop column if exists score")
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "noted"),
+    [
+        (
+            "alter table sales_fact alter order_amount type text",
+            "column order_amount is text and no longer numeric",
+            [("order_amount", "retyped", "numeric", "text")],
+        ),
+        (
+            "alter table sales_fact drop payment_method, alter created_at type timestamptz",
+            "column payment_method (text) is missing; "
+            "column created_at is timestamp with time zone and no longer timestamp",
+            [
+                ("created_at", "retyped", "timestamp", "timestamp with time zone"),
+                ("payment_method", "missing", "text", None),
+            ],
+        ),
+        (
+            "alter table sales_fact alter order_date type timestamp",
+            "column order_date is timestamp without time zone and no longer date",
+            [("order_date", "retyped", "date", "timestamp without time zone")],
+        ),
+    ],
+)
+def test_a_column_that_is_gone_or_retyped_stops_the_load(
+    loader: Loader, shop: psycopg.Connection, insert: Insert, change: str, says: str, noted: list[tuple]
+) -> None:
+    insert("sales_fact", order_id="O1", order_date=DAY, created_at=f"{DAY} 12:00", product_id="P", customer_id="C",
+           order_amount=1)  # fmt: skip
+    loader.load("sales_fact", DAY)
+    held = loader.rows("select * from raw.sales_fact")
+    shop.execute(change.encode())
+    sentence = (
+        "sales_fact: the table public.sales_fact at the connection 'shop_postgres' is not what was expected: "
+        f"{says}. Nothing was loaded. Change the source back, or its entry in plugins/ecommerce/common/sources.py"
+    )
+    with pytest.raises(SchemaDrift, match=f"^{re.escape(sentence)}$"):
+        loader.load("sales_fact", DAY)
+    assert loader.rows("select * from raw.sales_fact") == held
+    ((batch_id, error),) = loader.rows("select batch_id, error from ops.load_batch where status = 'failed'")
+    assert error == sentence
+    assert loader.rows(f"{NOTED} order by column_name") == [
+        ("sales_fact", *change, "fail", batch_id, batch_id) for change in noted
+    ]
+
+
+def test_a_new_column_is_noted_once_and_left(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
+    shop.execute("alter table customer add tier varchar(10), add score numeric(5,1)")
+    insert("customer", customer_id="C1", tier="gold", score=1)
+    first = loader.load("customer", DAY).batch_id
+    second = loader.load("customer", DAY)
+    assert (second.rows_unchanged, second.rows_loaded) == (1, 0)
+    assert loader.rows(f"{NOTED} order by column_name") == [
+        ("customer", "score", "new", None, "numeric(5,1)", "ignore", first, second.batch_id),
+        ("customer", "tier", "new", None, "character varying(10)", "ignore", first, second.batch_id),
+    ]
+    assert loader.value("select count(*) from information_schema.columns where column_name = 'tier'") == 0
+
+
+def test_a_new_column_is_taken_where_the_policy_says_so(
+    loader: Loader, shop: psycopg.Connection, insert: Insert
+) -> None:
+    insert("customer", customer_id="C1")
+    loader.load(EVOLVING, DAY)
+    shop.execute(
+        "alter table customer add tier varchar(10), add score numeric(5,1), add settings jsonb, add _batch_id text"
+    )
+    shop.execute("update customer set tier = 'gold', score = 1.5")
+    insert("customer", customer_id="C2", tier="iron")
+    changed = loader.load(EVOLVING, DAY)
+    # C1 says more than it did: a version of its own.
+    assert (changed.rows_loaded, changed.rows_unchanged) == (2, 0)
+    assert loader.rows("select customer_id, tier, score::text from raw.customer order by _batch_id, customer_id") == [
+        ("C1", None, None),
+        ("C1", "gold", "1.5"),
+        ("C2", "iron", None),
+    ]
+    assert loader.rows("select column_name, policy from ops.schema_change order by column_name") == [
+        ("_batch_id", "evolve"),
+        ("score", "evolve"),
+        ("settings", "evolve"),
+        ("tier", "evolve"),
+    ]
+    assert loader.load(EVOLVING, DAY).rows_unchanged == 2
+    # Gone again at the source, it is left in raw, and is no reason to fail: the registry never asked for it.
+    shop.execute("alter table customer drop tier, drop score")
+    assert loader.load(EVOLVING, DAY).rows_unchanged == 2
+
+
+def test_a_column_that_was_taken_and_is_retyped_stops_the_load(
+    loader: Loader, shop: psycopg.Connection, insert: Insert
+) -> None:
+    """The registry does not know it; raw does."""
+    try:
+        shop.execute("alter table customer add points bigint")
+        insert("customer", customer_id="C1", points=7)
+        loader.load(EVOLVING, DAY)
+        shop.execute("alter table customer alter points type timestamp using '2024-03-01 10:00'")
+        with pytest.raises(SchemaDrift, match="points is timestamp without time zone and no longer bigint"):
+            loader.load(EVOLVING, DAY)
+        assert loader.rows("select customer_id, points from raw.customer") == [("C1", 7)]
+    finally:
+        loader.connection.execute("alter table raw.customer drop column if exists points")
+
+
+def test_a_new_field_of_messages_is_noted_once_and_left(loader: Loader, produce: Produce) -> None:
+    produce(event("C1", f"{DAY}T10:00:00"), event("C2", f"{DAY}T10:00:00", device="phone"))
+    first = loader.load("kafka_stream", DAY).batch_id
+    produce(*(event(f"D{n}", f"{DAY}T11:00:00", device="phone", version=2) for n in range(150)))
+    second = loader.load("kafka_stream", DAY)
+    assert second.rows_loaded == 150
+    assert loader.rows(f"{NOTED} order by column_name") == [
+        ("kafka_stream", "device", "new", None, "JSON", "ignore", first, second.batch_id),
+        ("kafka_stream", "version", "new", None, "JSON", "ignore", second.batch_id, second.batch_id),
+    ]
+
+
+def test_a_dry_run_adds_and_notes_nothing(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
+    shop.execute("alter table customer add tier text")
+    insert("customer", customer_id="C1", tier="gold")
+    before = loader.everything()
+    assert loader.load(EVOLVING, DAY, dry_run=True).rows_loaded == 1
+    assert loader.everything() == before

@@ -1,0 +1,143 @@
+"""A source that cannot be read: one sentence that says which, why, and where to look; nothing is loaded."""
+
+import json
+import re
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from ecommerce.common.errors import SourceError
+from ecommerce.extract import kafka_reader
+from tests.integration.support import Loader
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def refused(loader: Loader, source: str) -> str:
+    """The sentence of the failure; the ledger has it too."""
+    with pytest.raises(SourceError) as caught:
+        loader.load(source, "2024-03-01")
+    sentence = str(caught.value)
+    assert loader.rows("select status, error from ops.load_batch") == [("failed", sentence)]
+    assert "Traceback" not in sentence
+    return sentence
+
+
+def test_no_such_connection(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_SHOP_POSTGRES", raising=False)
+    assert refused(loader, "sales_fact") == "there is no connection 'shop_postgres'; add it under Admin → Connections"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda parts, port: parts._replace(netloc=f"{parts.username}:wrong@{parts.hostname}:{parts.port}"),
+            "password authentication failed",
+        ),
+        (lambda parts, port: parts._replace(netloc=f"shop:x@127.0.0.1:{port}"), "Connection refused"),
+        (lambda parts, port: parts._replace(path="/nothing"), 'database "nothing" does not exist'),
+    ],
+    ids=["password", "server", "database"],
+)
+def test_a_postgres_that_cannot_be_reached(
+    loader: Loader, shop_dsn: str, free_port: int, monkeypatch: pytest.MonkeyPatch, change: Callable, says: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_POSTGRES", change(urlsplit(shop_dsn), free_port).geturl())
+    sentence = refused(loader, "sales_fact")
+    assert sentence.startswith("cannot connect to Postgres by the connection 'shop_postgres': ")
+    assert says in sentence
+    assert sentence.endswith("see Admin → Connections → shop_postgres")
+    assert "wrong@" not in sentence
+
+
+def test_a_missing_table(loader: Loader, shop: psycopg.Connection) -> None:
+    shop.execute("drop table sales_fact")
+    assert refused(loader, "sales_fact").startswith(
+        "sales_fact: there is no table public.sales_fact at the connection 'shop_postgres'; "
+        "expected one with the columns order_id, product_id, "
+    )
+
+
+def test_a_missing_column(loader: Loader, shop: psycopg.Connection) -> None:
+    shop.execute("alter table sales_fact drop payment_method")
+    assert "is not what was expected: column payment_method (text) is missing. Nothing" in refused(loader, "sales_fact")
+
+
+def test_no_right_to_read(loader: Loader, shop: psycopg.Connection) -> None:
+    shop.execute("revoke all on product from current_user")
+    assert refused(loader, "product") == (
+        "product: reading 2024-03-01 at the connection 'shop_postgres' failed: permission denied for table product"
+    )
+
+
+def test_a_source_that_goes_away_while_it_is_read(loader: Loader, shop: psycopg.Connection) -> None:
+    shop.execute(
+        "create function public.stop(n integer) returns text language plpgsql as $$ begin"
+        " if n = 2000 then perform pg_terminate_backend(pg_backend_pid()); end if; return n::text; end $$;"
+        " drop table product;"
+        " create view product as select stop(n) as product_id, repeat('x', 1000) as product_name,"
+        "  null::text as product_category_id from generate_series(1, 3000) as n"
+    )
+    sentence = refused(loader, "product")
+    assert sentence.startswith("product: reading 2024-03-01 at the connection 'shop_postgres' failed: ")
+    assert "terminating connection due to administrator command" in sentence
+    assert loader.value("select count(*) from raw.product") == 0
+
+
+def test_columns_that_the_source_has_besides_do_not_matter(loader: Loader, shop: psycopg.Connection) -> None:
+    shop.execute("alter table product add color text; insert into product values ('P1', 'Ball', null, 'red')")
+    assert loader.load("product", "2024-03-01").rows_loaded == 1
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Define the connection `shop_kafka`, with little patience."""
+    monkeypatch.setattr(kafka_reader, "REQUEST_TIMEOUT", 0.3)
+
+    def broker(**extra: str) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
+
+    return broker
+
+
+def test_a_broker_that_cannot_be_reached(loader: Loader, broker: Callable[..., None], free_port: int) -> None:
+    broker(**{"bootstrap.servers": f"127.0.0.1:{free_port}", "log_level": "0"})
+    assert re.fullmatch(
+        "kafka_stream: topic 'customer_interactions' at the connection 'shop_kafka' cannot be read: "
+        "Failed to get metadata: Local: Broker transport failure "
+        rf"\(127.0.0.1:{free_port}/bootstrap: Connect to ipv4#127.0.0.1:{free_port} failed: Connection refused "
+        r"\(after \d+ms in state CONNECT[^)]*\)\)",
+        refused(loader, "kafka_stream"),
+    )
+
+
+def test_no_broker_is_named(loader: Loader, broker: Callable[..., None]) -> None:
+    broker()
+    assert refused(loader, "kafka_stream").startswith("kafka_stream: the connection 'shop_kafka' cannot be used: ")
+
+
+def test_a_setting_that_kafka_does_not_know(loader: Loader, broker: Callable[..., None]) -> None:
+    broker(**{"bootstrap.servers": "127.0.0.1:9", "bootstrap.sauce": "x"})
+    assert 'No such configuration property: "bootstrap.sauce"' in refused(loader, "kafka_stream")
+
+
+def test_no_kafka_connection(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_SHOP_KAFKA", raising=False)
+    assert refused(loader, "kafka_stream") == (
+        "kafka_stream: there is no connection 'shop_kafka'; add it under Admin → Connections"
+    )
+
+
+def test_a_topic_that_is_not_there(loader: Loader, shop_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", "no_such_topic")
+    sentence = refused(loader, "kafka_stream")
+    assert sentence.startswith("kafka_stream: topic 'no_such_topic' at the connection 'shop_kafka' cannot be read: ")
+    assert "Unknown topic" in sentence

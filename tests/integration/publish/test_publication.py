@@ -1,0 +1,329 @@
+"""From `marts_build` to `marts`: only what differs, all marts or none, and readers' views and rights stay."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from ecommerce.build import lease
+from ecommerce.common.errors import LeaseLost, PublishError
+from ecommerce.publish import publication
+from ecommerce.publish.merge import Published
+from include.demo.state import State
+from tests.integration.support import Loader, acting_as
+
+RUN = "a_run"
+REVENUE = "revenue_month date not null, category_name text, revenue numeric(18,2)"
+REVENUE_KEY = "unique nulls not distinct (revenue_month, category_name)"
+TIERS = "customer_id text not null, tier text"
+
+
+@pytest.fixture
+def warehouse(loader: Loader) -> Loader:
+    """No mart built or published, and the lease taken."""
+    loader.connection.execute(
+        "do $$ declare mart regclass; begin for mart in select pg_class.oid from pg_class"
+        " where relnamespace in ('marts'::regnamespace, 'marts_build'::regnamespace) and relkind = 'r'"
+        " loop execute format('drop table %s cascade', mart); end loop; end $$"
+    )
+    take(loader)
+    return loader
+
+
+def take(loader: Loader, left_out: lease.LeftOut = lease.NOTHING) -> None:
+    lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, over=None, left_out=left_out)
+
+
+def build(loader: Loader, mart: str, columns: str, rule: str, *rows: tuple) -> None:
+    """Make a mart in `marts_build` as dbt does: anew."""
+    with acting_as(loader.connection, "transformer"):
+        loader.connection.execute(f"drop table if exists marts_build.{mart}".encode())
+        loader.connection.execute(f"create table marts_build.{mart} ({columns}, {rule})".encode())
+        for row in rows:
+            places = ", ".join(["%s"] * len(row))
+            loader.connection.execute(f"insert into marts_build.{mart} values ({places})".encode(), row)
+
+
+def publish(connection: psycopg.Connection, run_id: str, **options: bool) -> list[Published]:
+    with acting_as(connection, "publisher"):
+        return publication.publish(connection, run_id, **options)
+
+
+def republish(loader: Loader) -> list[Published]:
+    take(loader)
+    return publish(loader.connection, RUN)
+
+
+def content(loader: Loader, mart: str) -> list[tuple]:
+    return sorted(loader.rows(f"select * from marts.{mart}"), key=repr)
+
+
+JANUARY, FEBRUARY = date(2024, 1, 1), date(2024, 2, 1)
+
+
+def test_the_first_publication_makes_the_marts(warehouse: Loader) -> None:
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10), (JANUARY, None, 5))
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    done = publish(warehouse.connection, RUN)
+    assert done == [Published("revenue", 2, 0, 0, "emptying"), Published("tiers", 1, 0, 0, "emptying")]
+    assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(10)), (JANUARY, None, Decimal(5))]
+    assert content(warehouse, "tiers") == [("C1", "High")]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        warehouse.connection.execute("insert into marts.revenue values ('2024-01-01', null, 7)")
+
+
+def test_only_what_differs_is_written(warehouse: Loader) -> None:
+    rows = [(JANUARY, "Toys", 10), (JANUARY, None, 5), (JANUARY, "null", 6), (FEBRUARY, "Toys", None)]
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, *rows)
+    publish(warehouse.connection, RUN)
+    versions = "select category_name, revenue_month, xmin::text from marts.revenue"
+    before = set(warehouse.rows(versions))
+
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, *rows)
+    assert republish(warehouse) == [Published("revenue", 0, 0, 0)]
+    assert set(warehouse.rows(versions)) == before
+
+    changed = [(JANUARY, "Toys", 10), (JANUARY, None, 8), (FEBRUARY, "Toys", 1), (FEBRUARY, None, 2)]
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, *changed)
+    assert republish(warehouse) == [Published("revenue", 1, 2, 1)]
+    assert content(warehouse, "revenue") == sorted(
+        [(month, category, Decimal(amount)) for month, category, amount in changed], key=repr
+    )
+    assert ("Toys", JANUARY) in {(category, month) for category, month, _ in set(warehouse.rows(versions)) & before}
+
+
+def test_a_mart_that_is_all_key(warehouse: Loader) -> None:
+    build(warehouse, "days", "day date not null", "primary key (day)", (JANUARY,))
+    publish(warehouse.connection, RUN)
+    build(warehouse, "days", "day date not null", "primary key (day)", (FEBRUARY,))
+    assert republish(warehouse) == [Published("days", 1, 0, 1)]
+
+
+def test_a_mart_that_is_empty_now_is_emptied(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    build(warehouse, "tiers", TIERS, "unique (customer_id)")
+    assert republish(warehouse) == [Published("tiers", 0, 0, 1)]
+
+
+@pytest.mark.parametrize("kind", ["text", "date", "timestamptz", "numeric(18,2)", "boolean", "uuid"])
+def test_a_key_that_may_be_null_of_any_type(warehouse: Loader, kind: str) -> None:
+    value = {
+        "text": "null", "date": JANUARY, "timestamptz": "2024-01-01 00:00Z", "numeric(18,2)": "1.50",
+        "boolean": False, "uuid": "00000000-0000-0000-0000-000000000001",
+    }[kind]  # fmt: skip
+    for _ in range(2):
+        build(warehouse, "odd", f"k {kind}, v int", "unique nulls not distinct (k)", (value, 1), (None, 2))
+        done = republish(warehouse)
+    assert done == [Published("odd", 0, 0, 0)]
+
+
+def test_every_publication_is_recorded(warehouse: Loader) -> None:
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
+    republish(warehouse)
+    recorded = warehouse.rows(
+        "select dense_rank() over (order by publication_id), run_id, mart, rows_inserted, rows_updated, rows_deleted"
+        " from ops.publication order by publication_id, mart"
+    )
+    assert recorded == [
+        (1, RUN, "revenue", 1, 0, 0),
+        (1, RUN, "tiers", 1, 0, 0),
+        (2, RUN, "revenue", 0, 0, 0),
+        (2, RUN, "tiers", 0, 1, 0),
+    ]
+
+
+def test_a_new_column_comes_in_and_views_and_rights_stay(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"), ("C2", None))
+    publish(warehouse.connection, RUN)
+    warehouse.connection.execute("create view marts.high as select customer_id from marts.tiers where tier = 'High'")
+    warehouse.connection.execute("grant insert on marts.tiers to reader")
+    build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7), ("C2", None, None))
+    assert republish(warehouse) == [Published("tiers", 0, 1, 0)]
+    assert content(warehouse, "tiers") == [("C1", "High", 7), ("C2", None, None)]
+    assert warehouse.rows("select * from marts.high") == [("C1",)]
+    assert warehouse.value("select has_table_privilege('reader', 'marts.tiers', 'insert')")
+    assert warehouse.value("select has_table_privilege('reader', 'marts.tiers', 'select')")
+
+
+@pytest.mark.parametrize(
+    ("columns", "lost"),
+    [
+        pytest.param("customer_id text not null", "tier text", id="lost"),
+        pytest.param("customer_id text not null, tier integer", "tier text", id="retyped"),
+        pytest.param("customer_id text not null, tier varchar(9)", "tier text", id="narrowed"),
+        pytest.param("customer_id text not null, level text", "tier text", id="renamed"),
+    ],
+)
+def test_a_column_that_readers_may_use_is_not_taken_away(warehouse: Loader, columns: str, lost: str) -> None:
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 99))
+    build(warehouse, "tiers", columns, "unique (customer_id)")
+    with pytest.raises(PublishError, match=rf"^marts\.tiers would lose or retype {lost}; .* nothing was published"):
+        republish(warehouse)
+    # Not the other mart either, although its turn came first.
+    assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(10))]
+    assert content(warehouse, "tiers") == [("C1", "High")]
+
+    # Unless the run says so; whoever may read it still may.
+    warehouse.connection.execute("grant insert on marts.tiers to reader")
+    publish(warehouse.connection, RUN, allow_column_changes=True)
+    assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(99))]
+    assert content(warehouse, "tiers") == []
+    assert warehouse.value("select has_table_privilege('reader', 'marts.tiers', 'select, insert')")
+    build(warehouse, "tiers", columns, "unique (customer_id)")
+    assert Published("tiers", 0, 0, 0, "emptying") in republish(warehouse)
+
+
+def test_a_mart_that_views_are_made_of_is_not_made_anew(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    warehouse.connection.execute("create view marts.high as select customer_id from marts.tiers where tier = 'High'")
+    build(warehouse, "tiers", "customer_id text not null", "unique (customer_id)", ("C1",))
+    take(warehouse)
+    with pytest.raises(
+        PublishError, match=r"^marts\.tiers cannot lose or retype tier text, since marts\.high is made of"
+    ):
+        publish(warehouse.connection, RUN, allow_column_changes=True)
+    assert warehouse.rows("select * from marts.high") == [("C1",)]
+    warehouse.connection.execute("drop view marts.high")
+
+
+def test_a_mart_without_a_key_publishes_nothing(warehouse: Loader) -> None:
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
+    build(warehouse, "tiers", TIERS, "check (true)", ("C1", "High"))
+    with pytest.raises(PublishError, match=r"^marts_build\.tiers has no unique constraint"):
+        publish(warehouse.connection, RUN)
+    assert warehouse.value("select count(*) from pg_tables where schemaname = 'marts'") == 0
+    assert warehouse.value("select count(*) from ops.publication") == 0
+
+
+def test_nothing_was_built(warehouse: Loader) -> None:
+    with pytest.raises(PublishError, match="marts_build holds no table"):
+        publish(warehouse.connection, RUN)
+
+
+def test_what_a_crash_of_dbt_left_behind_is_not_published(warehouse: Loader) -> None:
+    for name in ("tiers", "tiers__dbt_tmp", "tiers__dbt_backup"):
+        build(warehouse, name, TIERS, "unique (customer_id)", ("C1", "High"))
+    assert [mart.mart for mart in publish(warehouse.connection, RUN)] == ["tiers"]
+
+
+def test_what_was_not_built_keeps_its_last_published_state_and_is_stale(warehouse: Loader) -> None:
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    # An earlier build, which failed its audit, had already made it anew.
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11))
+    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers", "dim_customer"})))
+    assert publish(warehouse.connection, RUN) == [Published("revenue", 0, 1, 0)]
+    assert content(warehouse, "tiers") == [("C1", "High")]
+    ((subject, status, message),) = warehouse.rows(
+        "select subject, status, message from ops.check_result where check_name = 'stale'"
+    )
+    assert (subject, status) == ("marts.tiers", "fail")
+    assert message.startswith("keeps what was published at 2")
+    assert message.endswith("UTC: customer could not be loaded")
+
+    # The next build brings it.
+    assert republish(warehouse) == [Published("revenue", 0, 0, 0), Published("tiers", 0, 1, 0)]
+
+
+def test_where_every_mart_was_left_out_nothing_is_published_and_the_lease_is_given_back(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish_nothing(warehouse)
+    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers"})))
+    assert publish(warehouse.connection, RUN) == []
+    assert warehouse.value("select count(*) from ops.publication") == 0
+    assert lease.holder(warehouse.connection) is None
+
+
+@pytest.fixture
+def marks(warehouse: Loader) -> Callable[[], set[str]]:
+    """A day that was claimed and one that was marked since; the days that are marked now."""
+    row: dict[str, str | None] = {
+        "order_id": "O", "product_id": "P", "customer_id": "C", "order_amount": "1",
+        "order_date": "2024-03-01", "created_at": "2024-03-01 10:00",
+    }  # fmt: skip
+    publish_nothing(warehouse)
+    warehouse.load("sales_fact", "2024-03-01", rows=[row])
+    take(warehouse)
+    warehouse.load(
+        "sales_fact",
+        "2024-03-02",
+        rows=[row | {"order_id": "O2", "order_date": "2024-03-02", "created_at": "2024-03-02 10:00"}],
+    )
+    return lambda: {str(day) for (day,) in warehouse.rows("select dirty_date from ops.dirty_date")}
+
+
+def publish_nothing(loader: Loader) -> None:
+    loader.connection.execute("update ops.build set finished_at = now()")
+
+
+def test_the_marks_that_were_built_are_cleared(warehouse: Loader, marks: Callable[[], set[str]]) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)")
+    publish(warehouse.connection, RUN)
+    assert marks() == {"2024-03-02"}
+    assert lease.holder(warehouse.connection) is None
+
+
+def test_a_publication_that_fails_keeps_the_marks_and_the_lease(
+    warehouse: Loader, marks: Callable[[], set[str]]
+) -> None:
+    build(warehouse, "tiers", TIERS, "check (true)")
+    with pytest.raises(PublishError):
+        publish(warehouse.connection, RUN)
+    assert marks() == {"2024-03-01", "2024-03-02"}
+    assert lease.holder(warehouse.connection) == ("a_dag", RUN)
+
+
+def test_a_run_that_was_overtaken_publishes_nothing(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    lease.take(warehouse.connection, "a_dag", "another", project="p", full_refresh=False, over=RUN)
+    with pytest.raises(LeaseLost):
+        publish(warehouse.connection, RUN)
+    assert warehouse.value("select count(*) from pg_tables where schemaname = 'marts'") == 0
+    assert lease.holder(warehouse.connection) == ("a_dag", "another")
+
+
+@pytest.fixture
+def reader(warehouse: Loader, postgres: State) -> Iterator[psycopg.Connection]:
+    """A reader's session, after a publication."""
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    database = warehouse.connection.info.dbname
+    with psycopg.connect(postgres.dsn(database, "reader"), autocommit=True) as connection:
+        yield connection
+
+
+def test_a_reader_sees_the_marts(reader: psycopg.Connection) -> None:
+    assert reader.execute("select * from marts.tiers").fetchall() == [("C1", "High")]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "select * from marts_build.tiers",
+        "select * from raw.customer",
+        "select * from ops.load_batch",
+        "select * from ops.as_of",
+        "insert into marts.tiers values ('C2', 'High')",
+        "update marts.tiers set tier = 'Low'",
+        "delete from marts.tiers",
+        "truncate marts.tiers",
+        "create table marts.mine (id int)",
+        "create table public.mine (id int)",
+        "create schema mine",
+    ],
+)
+def test_a_reader_sees_nothing_else_and_changes_nothing(reader: psycopg.Connection, attempt: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.execute(attempt.encode())

@@ -1,0 +1,220 @@
+"""Back to an earlier publication: row for row, as often as one likes, and forward again with the next run."""
+
+import random
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from ecommerce.build import lease
+from ecommerce.common.errors import RollbackError
+from ecommerce.publish import publication
+from ecommerce.publish.merge import Published
+from ecommerce.publish.rollback import roll_back
+from tests.integration.publish.test_publication import (
+    FEBRUARY,
+    JANUARY,
+    REVENUE,
+    REVENUE_KEY,
+    RUN,
+    TIERS,
+    build,
+    content,
+    publish,
+    republish,
+    take,
+    warehouse,
+)
+from tests.integration.support import Loader, acting_as
+
+__all__ = ["warehouse"]
+
+MARTS = ("revenue", "tiers")
+
+
+def back(loader: Loader, to: int | None = None) -> list[Published]:
+    with acting_as(loader.connection, "publisher"):
+        done = roll_back(loader.connection, "rollback", f"rollback_{to}", to=to)
+    assert done is not None
+    return done
+
+
+def last(loader: Loader) -> int:
+    return loader.value("select max(publication_id) from ops.publication")
+
+
+def state(loader: Loader) -> dict[str, list[tuple]]:
+    return {mart: content(loader, mart) for mart in MARTS}
+
+
+@pytest.fixture
+def published(warehouse: Loader) -> Callable[[], tuple[int, dict[str, list[tuple]]]]:
+    """Publish marts of random rows, most of them as before; the publication's id, and what it left."""
+    rng = random.Random(7)
+    tiers: dict[str, str | None] = {f"C{n}": "Low" for n in range(40)}
+    revenue = {(month, category): 1 for month in (JANUARY, FEBRUARY) for category in ("Toys", "Food", None)}
+
+    def published() -> tuple[int, dict[str, list[tuple]]]:
+        for _ in range(8):
+            customer = f"C{rng.randrange(50)}"
+            if customer in tiers and rng.random() < 0.4:
+                del tiers[customer]
+            else:
+                tiers[customer] = rng.choice(["Low", "High", None])
+            revenue[rng.choice(list(revenue))] = rng.randrange(1000)
+        build(warehouse, "revenue", REVENUE, REVENUE_KEY, *((*key, amount) for key, amount in revenue.items()))
+        build(warehouse, "tiers", TIERS, "unique (customer_id)", *tiers.items())
+        republish(warehouse)
+        return last(warehouse), state(warehouse)
+
+    # The fixture has taken the lease.
+    warehouse.connection.execute("update ops.build set finished_at = now()")
+    return published
+
+
+def test_every_kept_publication_comes_back_and_forward_again(
+    warehouse: Loader, published: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A rollback is a publication too, and the oldest is forgotten for it.
+    monkeypatch.setattr(publication, "KEPT_PUBLICATIONS", 100)
+    states = dict(published() for _ in range(8))
+    newest, final = last(warehouse), state(warehouse)
+    for publication_id in sorted(states, reverse=True)[1:]:
+        back(warehouse, publication_id)
+        assert state(warehouse) == states[publication_id]
+        checksums = warehouse.rows(
+            "select count(distinct checksum) from ops.publication"
+            " where publication_id in (%s, (select max(publication_id) from ops.publication)) group by mart",
+            [publication_id],
+        )
+        assert checksums == [(1,), (1,)]
+        # What was rolled back can be had again: it is one publication ago.
+        back(warehouse)
+        assert state(warehouse) == final
+        # As if neither had happened, so that all that are kept can be reached.
+        warehouse.connection.execute(f"delete from ops.publication where publication_id > {newest}".encode())
+        warehouse.connection.execute(f"delete from ops.publication_delta where publication_id > {newest}".encode())
+
+
+def test_what_is_older_than_is_kept_cannot_be_reached(warehouse: Loader, published: Callable) -> None:
+    first, _ = published()
+    for _ in range(publication.KEPT_PUBLICATIONS + 1):
+        published()
+    before = state(warehouse)
+    with pytest.raises(
+        RollbackError, match=rf"publication {first} is 8 publications ago, and what the last 7 replaced"
+    ):
+        back(warehouse, first)
+    assert state(warehouse) == before
+    kept = warehouse.value("select count(distinct publication_id) from ops.publication_delta")
+    assert kept == publication.KEPT_PUBLICATIONS
+
+
+def test_readers_are_told_which_publication_they_see(warehouse: Loader, published: Callable) -> None:
+    first, _ = published()
+    published()
+    back(warehouse, first)
+    told = warehouse.rows("select mart, publication_id, restores from marts.published")
+    assert told == [(mart, last(warehouse), first) for mart in MARTS]
+
+
+def test_the_next_run_builds_and_goes_forward_again(warehouse: Loader, published: Callable) -> None:
+    published()
+    _, newest = published()
+    back(warehouse)
+    assert lease.holder(warehouse.connection) is None
+    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+    assert claim is not None
+    assert claim.is_build_needed
+    assert not claim.is_full_refresh
+    publish(warehouse.connection, RUN)
+    assert state(warehouse) == newest
+    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+    assert claim is not None
+    assert not claim.is_build_needed
+
+
+def test_a_mart_that_was_new_is_empty_again(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
+    republish(warehouse)
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11), (FEBRUARY, None, 1))
+    republish(warehouse)
+    first = warehouse.value("select min(publication_id) from ops.publication")
+    assert back(warehouse, first) == [Published("revenue", 0, 0, 2), Published("tiers", 0, 0, 0)]
+    assert content(warehouse, "revenue") == []
+
+
+def test_a_mart_that_was_emptied_and_filled_again(warehouse: Loader) -> None:
+    """The rows of before the emptying come back, and none of those after it stays."""
+    contents: list[list[tuple]] = [[("C1", "High"), ("C2", None)], [], [("C2", "Low"), ("C3", "Low")]]
+    for n, rows in enumerate(contents):
+        build(warehouse, "tiers", TIERS, "unique (customer_id)", *rows)
+        if n:
+            republish(warehouse)
+        else:
+            publish(warehouse.connection, RUN)
+    first = warehouse.value("select min(publication_id) from ops.publication")
+    assert back(warehouse, first) == [Published("tiers", 1, 1, 1)]
+    assert content(warehouse, "tiers") == [("C1", "High"), ("C2", None)]
+
+
+def test_a_column_that_came_since_is_null_again(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"), ("C2", None))
+    publish(warehouse.connection, RUN)
+    build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7), ("C2", "Low", 1))
+    republish(warehouse)
+    assert back(warehouse) == [Published("tiers", 0, 2, 0)]
+    assert content(warehouse, "tiers") == [("C1", "High", None), ("C2", None, None)]
+
+
+def test_a_mart_with_other_columns_bars_the_way(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
+    publish(warehouse.connection, RUN)
+    build(warehouse, "tiers", "customer_id text not null", "unique (customer_id)", ("C1",))
+    take(warehouse)
+    publish(warehouse.connection, RUN, allow_column_changes=True)
+    with pytest.raises(RollbackError, match="of tiers made the mart anew, with other columns"):
+        back(warehouse)
+
+
+def test_rows_that_someone_else_has_changed_are_found(warehouse: Loader, published: Callable) -> None:
+    published()
+    published()
+    warehouse.connection.execute("update marts.tiers set tier = 'Mine' where customer_id = 'C0'")
+    warehouse.connection.execute('delete from ops.publication_delta where key = \'{"customer_id": "C0"}\'')
+    before = state(warehouse)
+    with pytest.raises(RollbackError, match=r"marts\.tiers does not come out as publication \d+ had left it"):
+        back(warehouse)
+    assert state(warehouse) == before
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [(10**9, "there is no publication 1000000000"), ("last", "is the last one: the marts are as it left them")],
+)
+def test_a_publication_that_makes_no_sense(warehouse: Loader, published: Callable, to: int | str, says: str) -> None:
+    published()
+    with pytest.raises(RollbackError, match=says):
+        back(warehouse, last(warehouse) if to == "last" else int(to))
+
+
+def test_nothing_was_ever_published(warehouse: Loader) -> None:
+    warehouse.connection.execute("update ops.build set finished_at = now()")
+    with pytest.raises(RollbackError, match="there is no publication before the last one"):
+        back(warehouse)
+
+
+def test_a_run_that_builds_is_not_disturbed(
+    warehouse: Loader, published: Callable, other_connection: psycopg.Connection
+) -> None:
+    published()
+    _, newest = published()
+    take(warehouse)
+    assert roll_back(other_connection, "rollback", "r", to=None) is None
+    assert state(warehouse) == newest
+    # One that has ended without publishing is.
+    assert roll_back(other_connection, "rollback", "r", to=None, over=RUN) is not None
+    with pytest.raises(lease.LeaseLost):
+        publish(warehouse.connection, RUN)

@@ -1,0 +1,195 @@
+"""The pages over a small warehouse whose figures are known, asked by users with tokens of Airflow's own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from airflow import settings as airflow_settings
+from airflow.api_fastapi.app import get_auth_manager, init_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.models.revoked_token import RevokedToken
+from fastapi.testclient import TestClient
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ecommerce.build import lease
+from ecommerce.common.connections import PUBLISHER, warehouse
+from ecommerce.publish.publication import publish
+from include.demo.state import State
+from shop_pages.app import create_app
+from tests.integration.dbt_runs import dbt_on
+from tests.integration.support import Loader, Row
+
+#: The as-of date, and the days that its figures are compared with.
+AS_OF, DAY_BEFORE, WEEK_BEFORE, YEAR_BEFORE = "2024-03-01", "2024-02-29", "2024-02-23", "2023-03-01"
+HOSTILE_NAME = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+FORMULA_NAME = '=HYPERLINK("http://example.org","x")'
+
+
+@pytest.fixture(scope="session")
+def tokens() -> dict[str, str]:
+    """Role → a token that Airflow made; `nobody` is a user without a role."""
+    init_auth_manager()
+    # Airflow looks up whether a token was taken back.
+    RevokedToken.metadata.create_all(airflow_settings.engine, tables=[RevokedToken.__table__])
+    roles = {"viewer": "VIEWER", "user": "USER", "admin": "ADMIN", "nobody": None}
+    return {
+        name: get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=name, role=role))
+        for name, role in roles.items()
+    }
+
+
+@contextmanager
+def client_of(token: str | None) -> Iterator[TestClient]:
+    """A client of an application of its own, with the lifespan that Airflow gives it."""
+    with TestClient(create_app(), follow_redirects=False) as client:
+        if token:
+            client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+@pytest.fixture(scope="module")
+def dsn_of(warehouse_dsn: str, postgres: State, set_connection: Callable[[str, str], None]) -> Callable[[str], str]:
+    """The DSN of the module's warehouse for a role, and the pages' connections to it."""
+
+    def dsn(role: str) -> str:
+        return make_conninfo(
+            "", **conninfo_to_dict(warehouse_dsn) | {"user": role, "password": postgres.passwords[role]}
+        )
+
+    for role in ("reader", "inspector"):
+        parts = conninfo_to_dict(dsn(role))
+        set_connection(f"warehouse_{role}", "postgres://{user}:{password}@{host}:{port}/{dbname}".format(**parts))
+    return dsn
+
+
+def orders() -> list[Row]:
+    """
+    Ten orders a day at 100 on the as-of date, and fewer before; product P1 costs 60, P2 costs 20.
+
+    | day | orders | revenue | cost |
+    | --- | --- | --- | --- |
+    | as of | 10 | 1,000 | 10 × 60 = 600 |
+    | the day before | 8 | 800 | 8 × 60 = 480 |
+    | the week before | 5 | 1,000 | 5 × 20 = 100 |
+    | the year before | 4 | 500 | 4 × 60 = 240 |
+    """
+    days = [(AS_OF, 10, "100", "P1"), (DAY_BEFORE, 8, "100", "P1"), (WEEK_BEFORE, 5, "200", "P2")]
+    days.append((YEAR_BEFORE, 4, "125", "P1"))
+    return [
+        {
+            "order_id": f"O-{day}-{n}",
+            "product_id": product,
+            "customer_id": f"CUST00{n % 3 + 1}",
+            "order_date": day,
+            "order_amount": amount,
+            "order_quantity": "1",
+            "payment_method": "card" if n % 2 else "invoice",
+            "discount_applied": "0.5" if n == 0 else "0",
+            "shipping_cost": "20" if n == 0 else "1",
+            "created_at": f"{day} 12:00:00",
+        }
+        for day, many, amount, product in days
+        for n in range(many)
+    ]
+
+
+def events() -> list[Row]:
+    """Four viewers on the as-of date of whom one buys; two of whom one buys the day before."""
+    happened = [(AS_OF, f"CUST00{n}", "view") for n in (1, 2, 3, 4)] + [(AS_OF, "CUST001", "purchase")]
+    happened += [(DAY_BEFORE, "CUST001", "view"), (DAY_BEFORE, "CUST002", "view"), (DAY_BEFORE, "CUST002", "purchase")]
+    return [
+        {
+            "customer_id": customer,
+            "product_id": "P1",
+            "interaction_type": kind,
+            "timestamp": f"{day}T10:00:{n:02d}Z",
+            "_topic": "customer_interactions",
+            "_partition": "0",
+            "_offset": str(n),
+            "_published_at": f"{day}T10:00:{n:02d}Z",
+        }
+        for n, (day, customer, kind) in enumerate(happened)
+    ]
+
+
+def subscriptions() -> list[Row]:
+    """Active on the as-of date: three at 10; the day before two; the week before one; the year before four."""
+    spans = [("2024-01-01", None), (DAY_BEFORE, None), (AS_OF, None), ("2023-02-01", "2023-06-01")]
+    spans += [("2023-02-02", "2023-06-01"), ("2023-02-03", "2023-06-01"), ("2023-02-04", "2023-06-01")]
+    return [
+        {
+            "customer_id": str(n % 3 + 1),
+            "subscription_id": f"S{n}",
+            "plan_type": "Basic",
+            "subscription_start_date": start,
+            "subscription_end_date": end,
+            "monthly_fee": "10",
+            "status": "active",
+        }
+        for n, (start, end) in enumerate(spans)
+    ]
+
+
+def products() -> list[Row]:
+    """A hostile name, and one that a spreadsheet would run."""
+    return [
+        {"product_id": "P1", "product_name": HOSTILE_NAME, "product_category_id": "C1"},
+        {"product_id": "P2", "product_name": FORMULA_NAME, "product_category_id": "C2"},
+    ]
+
+
+def categories() -> list[Row]:
+    """Costs, and stock of which one is below its reorder point and the other sold out."""
+    return [
+        {"product_id": "P1", "category_id": "C1", "category_name": "Toys & <b>Games</b>", "subcategory": "Board",
+         "cost_price": "60", "retail_price": "100", "stock_level": "5", "reorder_point": "10", "discontinued": "false",
+         "launch_date": "2020-01-01", "last_updated": "2020-01-01"},
+        {"product_id": "P2", "category_id": "C2", "category_name": "Books", "cost_price": "20", "retail_price": "200",
+         "stock_level": "0", "reorder_point": "3", "discontinued": "false", "last_updated": "2020-01-01"},
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filled(
+    warehouse_dsn: str, dsn_of: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], str]:
+    """Loaded, built by dbt and published as a run does it, with a run's records in `ops`; DSNs by role."""
+    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
+        loader = Loader(connection)
+        loader.load("product", AS_OF, rows=products())
+        loader.load("product_category", AS_OF, rows=categories())
+        people = [
+            {"customer_id": f"CUST00{n}", "customer_name": f"Customer {n}", "customer_email": f"c{n}@example.org",
+             "start_date": "2020-01-01", "status": "active"}
+            for n in (1, 2, 3)
+        ]  # fmt: skip
+        loader.load("customer", AS_OF, rows=people)
+        loader.load("subscription_data", AS_OF, rows=subscriptions())
+        refused: list[Row] = [{**orders()[0], "order_id": "BAD", "order_amount": "-1"}]
+        loader.load("sales_fact", YEAR_BEFORE, AS_OF, rows=orders() + refused)
+        loader.load("kafka_stream", DAY_BEFORE, AS_OF, rows=events(), columns=_event_columns(), lineage=())
+        weather = [
+            {"date": day, "temperature": "15", "precipitation": "1", "city": "Berlin"} for day in (AS_OF, DAY_BEFORE)
+        ]
+        loader.load("weather_data", DAY_BEFORE, AS_OF, rows=weather)
+        with dbt_on(dsn_of("transformer"), Path(tmp_path_factory.mktemp("dbt"))) as project:
+            project.run()
+        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+        with warehouse(PUBLISHER) as publisher:
+            publish(publisher, "a_run")
+        connection.execute(
+            "insert into ops.check_result"
+            " (checked_at, run_id, check_name, subject, status, observed, expected, message) values"
+            " (now(), 'a_run', 'freshness', 'sales_fact', 'pass', 1, 1, 'all days'),"
+            " (now(), 'a_run', 'volume', 'raw.sales_fact', 'warn', 10, 20, '10 orders of about 20'),"
+            " (now(), 'a_run', 'freshness', 'kafka_stream', 'pass', 2, 2, 'all days')"
+        )
+    return dsn_of
+
+
+def _event_columns() -> tuple:
+    from ecommerce.common.sources import SOURCES
+
+    return SOURCES["kafka_stream"].loaded_columns

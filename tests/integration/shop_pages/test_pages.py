@@ -1,0 +1,884 @@
+"""What the pages say of a warehouse whose figures are known, to whom they say it, and what they do when it is away."""
+
+import asyncio
+import base64
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from psycopg.rows import dict_row
+
+from include.demo import airflow_services
+from shop_pages import limits, status
+from shop_pages.access import may_read, refuse_other_sites
+from shop_pages.app import SECURITY_HEADERS, WITH_CHARTS, create_app
+from shop_pages.cached_response import KeptPages
+from shop_pages.drill import DRILLS
+from shop_pages.figures import way_to
+from shop_pages.pages import PAGES
+from shop_pages.queries import Answers, Connections, Rows, Warehouse, WarehouseAway
+from shop_pages.today import year_before
+from tests.integration.shop_pages.conftest import AS_OF, FORMULA_NAME, HOSTILE_NAME, YEAR_BEFORE, client_of
+
+BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
+
+#: A value for each part of an address.
+PARTS = {
+    "digest": "latest", "name": "pages.css", "figure": "trend", "mart": "daily_revenue", "fact": "fact_sales",
+    "batch_id": "1", "dag_id": "ecommerce_warehouse", "path": "nothing",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(filled: Callable[[str], str], tokens: dict[str, str]) -> Iterator[TestClient]:
+    # Steps and DAGs are read from Airflow's own database, which is empty here.
+    with pytest.MonkeyPatch.context() as patch, client_of(tokens["viewer"]) as client:
+        patch.setattr(status, "steps_of", lambda runs, dag_id: {})
+        patch.setattr("shop_pages.trigger_form.is_known", lambda dag_id: dag_id == "rollback_publication")
+        yield client
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def routes(app: FastAPI) -> list[str]:
+    """Every address of the application; what is no route of FastAPI's own would be asked for no user."""
+    found = []
+    for route in app.routes:
+        assert isinstance(route, APIRoute), f"{route} is not protected by the application's dependencies"
+        found.append(route.path_format.format(**PARTS))
+    assert len(found) > 15
+    return found
+
+
+# -- who may -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_address_asks_for_a_user_who_may_see_the_dag(tokens: dict[str, str]) -> None:
+    app = create_app()
+    known = [*routes(app), "/static/x/plotly.min.js"]
+    unknown = [
+        "/nothing", "/today/", "/today/more", "/static", "/static/", "/static/pages.css", "/static/x/nothing.js",
+        "/static/x/../pages.css", "/openapi.json", "/docs", "/redoc", "/revenue/trend", "/models/a/b", "/%2e%2e/x",
+    ]  # fmt: skip
+    with TestClient(app, follow_redirects=False) as client:
+        for path in [*known, *unknown]:
+            for method in METHODS:
+                answers = [
+                    client.request(method, path, headers=headers)
+                    for headers in ({}, bearer(tokens["nobody"]), bearer("not.a.token"))
+                ]
+                assert [answer.status_code for answer in answers] == [401, 403, 403], (method, path)
+        for path in unknown:
+            assert client.get(path, headers=bearer(tokens["viewer"])).status_code == 404, path
+        for path in ("/today", "/nothing"):
+            assert "Log in" in client.get(path).text
+
+
+def test_every_route_depends_on_the_users_right_by_itself() -> None:
+    for route in create_app().routes:
+        assert isinstance(route, APIRoute)
+        calls = [dependency.call for dependency in route.dependant.dependencies]
+        assert may_read in calls, route.path
+        if route.methods - {"GET", "HEAD"} and route.path != "/{path:path}":
+            assert refuse_other_sites in calls, route.path
+            assert route.methods == {"POST"}, route.path
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_who_may_only_look_starts_no_run(client: TestClient) -> None:
+    refused = client.post("/trigger/ecommerce_warehouse", data={"start_date": AS_OF})
+    assert refused.status_code == 403
+    assert "may not start" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_own"),
+    [
+        ({}, False),
+        ({"Origin": "https://elsewhere.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": "http://testserver"}, True),
+    ],
+)
+def test_another_site_starts_nothing_with_the_users_cookie(
+    tokens: dict[str, str], headers: dict[str, str], is_own: bool
+) -> None:
+    with client_of(None) as client:
+        client.cookies.set("_token", tokens["viewer"])
+        answer = client.post("/trigger/ecommerce_warehouse", headers=headers)
+        assert answer.status_code == 403
+        # A viewer is refused either way, but a page of this site for another reason.
+        assert ("may not start" in answer.text) is is_own
+
+
+def test_every_answer_forbids_inline_script_and_other_sites(client: TestClient) -> None:
+    for path in (
+        "/today",
+        "/nothing",
+        "/static/latest/pages.js",
+        "/revenue/trend.csv",
+        "/rows/daily_revenue?order_date=x",
+    ):
+        answer = client.get(path)
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers[name] == value, path
+    for policy in (SECURITY_HEADERS["Content-Security-Policy"], WITH_CHARTS["Content-Security-Policy"]):
+        assert "script-src 'self';" in policy
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+    # A style of one's own is for charts alone, and there for attributes alone.
+    assert "unsafe-inline" not in SECURITY_HEADERS["Content-Security-Policy"]
+    assert client.get("/revenue").headers["Content-Security-Policy"] == WITH_CHARTS["Content-Security-Policy"]
+    assert WITH_CHARTS["Content-Security-Policy"].count("'unsafe-inline'") == 1
+    assert "style-src-attr 'unsafe-inline'" in WITH_CHARTS["Content-Security-Policy"]
+    with client_of(None) as nobody:
+        login = nobody.get("/today")
+        style = re.search(r"<style>(.*?)</style>", login.text)
+        assert style is not None
+        digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in login.headers["Content-Security-Policy"]
+        assert "style=" not in login.text
+
+
+class Attributes(HTMLParser):
+    """Names of all attributes of a page, as a browser would read them."""
+
+    @classmethod
+    def of(cls, html: str) -> set[str]:
+        parser = cls()
+        parser.names = set()
+        parser.feed(html)
+        return parser.names
+
+    names: set[str]
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.names |= {name for name, _ in attributes}
+
+
+def test_no_page_has_a_script_or_a_handler_of_its_own(client: TestClient) -> None:
+    for path in [*every_page(), "/status", "/models/daily_revenue", f"/rows/daily_revenue?order_date={AS_OF}"]:
+        html = client.get(path).text
+        for attributes, content in re.findall(r"<script([^>]*)>(.*?)</script>", html, re.S):
+            assert not content or 'type="application/json"' in attributes, path
+        names = Attributes.of(html)
+        assert "class" in names
+        assert not any(name.startswith("on") for name in names), path
+        assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html), path
+
+
+def test_the_reader_reads_marts_and_nothing_else_and_the_inspector_no_address(filled: Callable[[str], str]) -> None:
+    with psycopg.connect(filled("reader"), autocommit=True) as reader:
+        for relation in ("ops.load_batch", "raw.sales_fact", "core.fact_sales", "ops.quarantine_shown"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(f"select * from {relation}".encode())
+    with psycopg.connect(filled("inspector"), autocommit=True) as inspector:
+        for query in (
+            "select customer_email from raw.customer", "select * from core.dim_customer",
+            "select * from ops.check_failure", "select * from ops.quarantine", "select * from staging.stg_customer",
+            "delete from ops.load_batch", "update raw.sales_fact set order_id = '1'",
+        ):  # fmt: skip
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                inspector.execute(query.encode())
+        assert inspector.execute("select customer_id, customer_name from core.dim_customer").fetchall()
+        assert inspector.execute("select count(*) from core.fact_sales").fetchone() == (27,)
+
+
+# -- what they say -----------------------------------------------------------------------------------------------------
+
+
+def every_page() -> list[str]:
+    return ["/today", *(f"/{name}?first={YEAR_BEFORE}&last={AS_OF}" for name in PAGES)]
+
+
+def test_today_is_what_a_hand_computes(client: TestClient) -> None:
+    html = client.get("/today").text
+    assert f'<time datetime="{AS_OF}">1 Mar 2024</time>' in html
+    figures = {}
+    for name, body in re.findall(r'<article class="kpi" id="(\w+)">(.*?)</article>', html, re.S):
+        value = re.search(r'class="value" title="([^"]*)"', body)
+        changes = re.findall(r'<dd class="(\w+)"[^>]*>(.*?)</dd>', body, re.S)
+        assert value is not None
+        figures[name] = (value[1], [re.sub(r"<.*?>|[▲▼]", "", text).strip() for _, text in changes])
+    assert figures == {
+        # to the day before, the week before, the year before
+        "revenue": ("1,000.00", ["+25.0 %", "±0.0 %", "+100.0 %"]),
+        "orders": ("10", ["+25.0 %", "+100.0 %", "+150.0 %"]),
+        "average_order_value": ("100.00", ["±0.0 %", "−50.0 %", "−20.0 %"]),
+        # 40 %; then 40 %, 90 % and 52 %
+        "gross_margin": ("40.00 %", ["±0.00 pp", "−50.00 pp", "−12.00 pp"]),
+        "subscriptions": ("3", ["+50.0 %", "+200.0 %", "−25.0 %"]),
+        "mrr": ("30.00", ["+50.0 %", "+200.0 %", "−25.0 %"]),
+        # one of four; one of two the day before
+        "conversion": ("25.00 %", ["−25.00 pp", "–", "–"]),
+    }
+
+
+def test_today_says_how_well_checked_each_figure_is_and_what_needs_someone(client: TestClient) -> None:
+    html = client.get("/today").text
+    revenue = re.search(r'id="revenue">.*?<p class="badge (\w+)" title="([^"]*)">([^<]*)<', html, re.S)
+    conversion = re.search(r'id="conversion">.*?<p class="badge (\w+)" title="([^"]*)">([^<]*)<', html, re.S)
+    mrr = re.search(r'id="mrr">.*?<p class="badge (\w+)" title="([^"]*)">([^<]*)<', html, re.S)
+    assert revenue
+    assert conversion
+    assert mrr
+    assert (revenue[1], revenue[3]) == ("warn", "1 of 2 checks passed · just now")
+    assert "10 orders of about 20" in revenue[2]
+    assert (conversion[1], conversion[3]) == ("good", "1 check passed · just now")
+    assert (mrr[1], mrr[3]) == ("unknown", "published just now, unchecked")
+    for text, link in (
+        ("1 product sold out", "/operations#reorder"), ("1 product to order again", "/operations#reorder"),
+        ("3 orders of 30 days to review", "/operations#reviews"), ("Check volume warns", "/status#checks"),
+        ("1 row refused in the last loads", "/status#quarantine"),
+    ):  # fmt: skip
+        assert f'<a href="{link}">{text}</a>' in html, text
+
+
+def test_a_leap_day_is_compared_with_the_28th() -> None:
+    assert year_before(date(2024, 2, 29)) == date(2023, 2, 28)
+    assert year_before(date(2024, 3, 1)) == date(2023, 3, 1)
+
+
+@pytest.mark.parametrize("page", list(PAGES))
+def test_every_figure_has_its_chart_its_table_its_file_and_its_model(client: TestClient, page: str) -> None:
+    filters = f"first={YEAR_BEFORE}&last={AS_OF}"
+    html = client.get(f"/{page}?{filters}").text
+    assert 'class="state error"' not in html
+    drawn = re.findall(r'<script type="application/json" data-plot="(\w+)">(.*?)</script>', html, re.S)
+    plots = {name: json.loads(text) for name, text in drawn}
+    for figure in PAGES[page].figures:
+        answer = client.get(f"/{page}/{figure.name}.csv?{filters}")
+        assert answer.headers["content-type"].startswith("text/csv")
+        assert answer.text.startswith("\ufeff")
+        header, *rows = csv.reader(io.StringIO(answer.text.removeprefix("\ufeff")))
+        assert header == [column.name for column in figure.columns]
+        section = html[html.index(f'id="{figure.name}"') :]
+        section = section[: section.index("</section>")]
+        assert section.count("<tr") == (min(len(rows), limits.PAGE_ROWS) + 1 if rows else 0), figure.name
+        if not rows:
+            assert "No rows in 1 Mar 2023 to 1 Mar 2024" in section
+            continue
+        assert f'href="/models/{figure.mart}"' in section
+        if figure.draw is not None:
+            plot = plots[figure.name]
+            assert plot["data"], figure.name
+            assert all(any(trace.get(key) for key in ("x", "labels")) for trace in plot["data"]), figure.name
+            assert 'data-save="png"' in section
+            assert 'data-save="svg"' in section
+
+
+def test_filters_narrow_what_is_shown_and_what_is_downloaded(client: TestClient) -> None:
+    days = client.get(f"/revenue/trend.csv?first=2024-02-29&last={AS_OF}").text.splitlines()
+    assert [line.split(",")[0] for line in days[1:]] == ["2024-02-29", AS_OF]
+    books = client.get(f"/revenue/categories.csv?first={YEAR_BEFORE}&last={AS_OF}&category=Books").text.splitlines()
+    assert [line.split(",")[:2] for line in books[1:]] == [["2024-02-01", "Books"]]
+    nothing = client.get(f"/revenue?first={YEAR_BEFORE}&last={AS_OF}&category=Cheese").text
+    assert "for Cheese" in nothing
+    assert client.get("/revenue?first=2024-03-01&last=2024-02-01").status_code == 400
+    assert "is not a day such as" in client.get("/revenue?first=yesterday").text
+
+
+def test_the_waterfall_begins_with_the_opening_and_ends_with_the_closing(client: TestClient) -> None:
+    html = client.get(f"/customers?first=2024-01-01&last={AS_OF}").text
+    found = re.search(r'data-plot="subscriptions">(.*?)</script>', html, re.S)
+    assert found is not None
+    trace = json.loads(found[1])["data"][0]
+    assert trace["measure"] == ["absolute", *["relative"] * 6, "total"]
+    assert sum(trace["y"]) == 30
+
+
+def test_names_are_texts_whatever_they_say(client: TestClient) -> None:
+    for path in (*every_page(), "/rows/inventory_status?product_id=P1", f"/rows/daily_revenue?order_date={AS_OF}"):
+        html = client.get(path).text
+        assert "<script>alert" not in html, path
+        assert "<img src=x" not in html, path
+        assert "<b>Games</b>" not in html, path
+    operations = client.get("/operations").text
+    assert "&lt;script&gt;alert(" in operations
+    plot = re.search(r'data-plot="reorder">(.*?)</script>', operations, re.S)
+    assert plot is not None
+    # Plotly reads tags in its labels: they are texts to it as well.
+    assert HOSTILE_NAME.replace("&", "&amp;").replace("<", "&lt;") in json.loads(plot[1])["data"][0]["y"]
+    rows = list(csv.reader(io.StringIO(client.get("/operations/reorder.csv").text)))
+    names = [row[1] for row in rows[1:]]
+    assert sorted(names) == sorted([f"'{FORMULA_NAME}", HOSTILE_NAME])
+
+
+# -- where it comes from -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mart", list(DRILLS))
+def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batch(
+    client: TestClient, filled: Callable[[str], str], mart: str
+) -> None:
+    keys = DRILLS[mart].keys
+    with psycopg.connect(filled("reader"), autocommit=True) as reader:
+        rows = reader.execute(f"select {', '.join(keys)} from marts.{mart}".encode()).fetchall()
+    assert rows
+    followed = 0
+    for row in rows:
+        page = client.get(way_to(mart, dict(zip(keys, row, strict=True))))
+        assert page.status_code == 200, page.text
+        assert "≠" not in page.text, page.text
+        for link in re.findall(r'href="(/facts/[^"]+)"', page.text)[:1]:
+            fact = client.get(link.replace("&amp;", "&"))
+            assert fact.status_code == 200, fact.text
+            batch = re.search(r'href="(/batches/\d+)"', fact.text)
+            assert batch is not None, fact.text
+            load = client.get(batch[1])
+            assert load.status_code == 200
+            assert "a_run" in load.text
+            if DRILLS[mart].fact == "fact_customer_events":
+                assert re.search(
+                    r"<td>customer_interactions</td>.*?<td[^>]*>0</td>.*?<td[^>]*>0</td>.*?7", load.text, re.S
+                )
+            followed += 1
+        if followed == 2:
+            break
+    assert followed
+
+
+def test_a_key_that_is_none_and_a_row_that_is_not_there_are_told(client: TestClient) -> None:
+    assert client.get("/rows/daily_revenue?order_date=2024-99-01").status_code == 400
+    assert client.get("/rows/daily_revenue?order_date=1999-01-01").status_code == 404
+    assert client.get("/rows/pg_authid?x=1").status_code == 404
+    assert client.get("/facts/fact_sales?key=' or true --").status_code == 404
+    assert client.get("/batches/999999").status_code == 404
+    assert client.get("/batches/x").status_code == 400
+
+
+# -- how the data is doing ---------------------------------------------------------------------------------------------
+
+
+def test_the_calendar_tells_loaded_late_missing_refused_dirty_and_published() -> None:
+    def row(day: int, **other: Any) -> dict[str, Any]:
+        plain = {"batch_id": 1, "is_loaded": True, "is_published": False, "refused": None, "is_dirty": False}
+        return {"source": "sales_fact", "day": date(2024, 1, day), **plain, **other}
+
+    rows = [
+        row(2, is_published=True), row(3), row(5, is_dirty=True), row(6, refused=2, is_published=True),
+        row(7, is_loaded=False),
+    ]  # fmt: skip
+    reach = [
+        {"source": "sales_fact", "first_day": date(2024, 1, 2), "last_day": date(2024, 1, 8)},
+        {"source": "customer", "first_day": date(2024, 1, 1), "last_day": date(2024, 1, 9)},
+    ]
+    cells = status.calendar(rows, reach, date(2024, 1, 1), date(2024, 1, 10))["sales_fact"]
+    assert [cell.state for cell in cells] == [
+        "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "missing", "late", "none",
+    ]  # fmt: skip
+    assert cells[5].title == "sales_fact, 2024-01-06: loaded, some rows were refused, 2 rows refused"
+
+
+def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load_a_day(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        owner.execute(
+            "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
+            " select min(batch_id), 'customer', 'start_date is not a date',"
+            ' \'{"customer_id": "X", "customer_email": "hidden@example.org", "start_date": "soon"}\', now()'
+            " from ops.load_batch"
+        )
+        # Another amount that breaks the same rule.
+        owner.execute(
+            "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
+            " select batch_id, source, 'order_amount is negative: -2', payload || '{\"order_id\": \"BAD2\"}', now()"
+            " from ops.quarantine where source = 'sales_fact'"
+        )
+    html = client.get(f"/status?first=2024-02-20&last={AS_OF}").text
+    assert "start_date is not a date" in html
+    assert "hidden@example.org" not in html
+    assert "order_amount is negative · 2 rows" in html
+    assert f"/trigger/ecommerce_warehouse?start_date={AS_OF}&amp;end_date={AS_OF}&amp;sources=sales_fact" in html
+    assert f"sales_fact, {AS_OF}: loaded, some rows were refused" in html
+    assert "10 orders of about 20" in html
+    assert "/trigger/rollback_publication?publication_id=1" in html
+    assert client.get("/status?first=2023-01-01&last=2024-01-01").status_code == 400
+
+
+def test_data_status_shows_incidents_and_how_well_the_checks_went(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+
+    def section(name: str) -> str:
+        (found,) = re.findall(rf'<section class="section" id="{name}".*?</section>', client.get("/status").text, re.S)
+        return found
+
+    assert "Nothing is open." in section("incidents")
+    assert "<table>" not in section("incidents")
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        for check, subject, severity, closed in (
+            ("volume", "raw.sales_fact", "warn", None),
+            (None, None, "deadline", None),
+            ("freshness", "weather_data", "fail", "29 days"),
+            ("freshness", "customer", "fail", "31 days"),
+        ):
+            owner.execute(
+                "insert into ops.alert (incident, dag_id, check_name, subject, severity, observed, expected,"
+                " window_start, window_end, message, first_run_id, last_run_id, opened_at, last_seen_at, closed_at,"
+                " sent_to, send_error) values (%s, 'ecommerce_warehouse', %s, %s, %s, 10, 90, '2024-03-01',"
+                " '2024-03-02', %s, 'r+1', 'r+1', now(), now(), now() - %s::interval, '{alerts_email}',"
+                " 'alerts_webhook: it answered 503')",
+                [f"{check} {subject}", check, subject, severity, HOSTILE_NAME, closed],
+            )
+        owner.execute(
+            "insert into ops.check_result (checked_at, run_id, check_name, subject, status, message) values"
+            " (now() - interval '3 hours', 'a', 'drift', 'marts.daily_revenue', 'fail', ''),"
+            " (now() - interval '90 minutes', 'a', 'drift', 'marts.daily_revenue', 'pass', ''),"
+            " (now() - interval '60 days', 'a', 'drift', 'marts.daily_revenue', 'fail', ''),"
+            " (now() - interval '59 days', 'a', 'drift', 'marts.daily_revenue', 'pass', '')"
+        )
+    shown = section("incidents")
+    assert "Nothing is open." not in shown
+    for text in ("volume, raw.sales_fact", "deadline of ecommerce_warehouse", "freshness, weather_data", "it answered"):
+        assert text in shown, text
+    assert "freshness, customer" not in shown, "closed too long ago"
+    assert HOSTILE_NAME not in shown
+    assert re.findall(r'class="badge (?:warn|bad|good)">(\w+)<', shown) == ["warn", "deadline", "closed"]
+    assert "/dags/ecommerce_warehouse/runs/r%2B1" in shown
+    row = re.search(r'<th scope="row">daily_revenue</th>(.*?)</tr>', section("quality"), re.S)
+    assert row
+    # Of the last 30 days: two judgements, one failure, repaired in an hour and a half.
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row[1]) == ["mart", "50.00 %", "2", "0", "1", "1", "0", "1.5"]
+
+
+def test_data_status_shows_incidents_before_anything_was_loaded(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr(status, "REACH", f"{status.REACH} limit 0")
+    html = client.get("/status").text
+    assert "No source has been loaded yet." in html
+    assert "freshness, weather_data" in html
+    monkeypatch.setattr(status, "INCIDENTS", f"select * from ({status.INCIDENTS}) as incident limit 0")
+    assert 'id="incidents"' not in client.get("/status").text
+
+
+def test_data_status_without_a_build_has_no_history_and_says_so(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr(status, "QUALITY", "select * from quality.nothing_yet")
+    html = client.get("/status")
+    assert html.status_code == 200
+    assert "Nothing has been judged and built yet." in html.text
+
+
+def test_the_dbt_docs_have_every_model_with_its_owner_tests_and_lineage(client: TestClient) -> None:
+    airflow_services.build_manifest()
+    every = client.get("/models").text
+    for mart in DRILLS:
+        assert f'href="/models/{mart}"' in every
+    page = client.get("/models/daily_revenue").text
+    assert "data-platform" in page
+    assert "Finance" in page
+    assert 'href="/models/raw.sales_fact"' in page
+    assert 'href="/models/fact_sales"' in page
+    assert "the_weekly_mean_takes_seven_days" in page
+    assert client.get("/models/nothing").status_code == 404
+
+
+# -- when the warehouse is away ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        held = []
+
+        def take() -> None:
+            while True:
+                try:
+                    held.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def address(port: int) -> str:
+    return f"postgres://reader:x@127.0.0.1:{port}/warehouse"
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_without_a_warehouse_each_page_says_so_within_a_second(
+    filled: object, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch, silent_port: int, is_silent: bool
+) -> None:
+    port = silent_port if is_silent else closed_port()
+    for role in ("READER", "INSPECTOR"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_WAREHOUSE_{role}", address(port))
+    with client_of(tokens["viewer"]) as client:
+        for path in ("/today", "/revenue", "/status", "/revenue/trend.csv", f"/rows/daily_revenue?order_date={AS_OF}"):
+            started = time.monotonic()
+            answer = client.get(path)
+            assert time.monotonic() - started < 1
+            assert answer.status_code == 503
+            assert "did not answer within" in answer.text or "timeout" in answer.text or "refused" in answer.text
+
+
+def test_a_warehouse_that_went_away_or_hangs_leaves_the_last_figures_marked_as_such(
+    filled: Callable[[str], str], tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    with client_of(tokens["viewer"]) as client, psycopg.connect(filled("warehouse")) as owner:
+        good = client.get("/today")
+        assert "Figures of" not in good.text
+        assert "Figures of" not in client.get("/revenue").text
+        # Slow: another transaction holds the table.
+        owner.execute("lock table marts.daily_revenue in access exclusive mode")
+        started = time.monotonic()
+        stale = client.get("/today")
+        assert time.monotonic() - started < 1
+        assert stale.status_code == 200
+        assert "Figures of" in stale.text
+        assert 'title="1,000.00"' in stale.text
+        owner.rollback()
+        # Away: its connections end, and no new one is to be had.
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_READER", address(closed_port()))
+        with psycopg.connect(filled("warehouse"), autocommit=True) as other:
+            time.sleep(2)  # until the statement that was stopped has let go
+            other.execute("select 1")
+        terminate_sessions_of("reader", filled)
+        gone = client.get("/revenue")
+        assert gone.status_code == 200
+        assert "Figures of" in gone.text
+        download = client.get("/revenue/trend.csv")
+        assert datetime.fromisoformat(download.headers["X-Read-At"]) < datetime.now(UTC)
+
+
+def terminate_sessions_of(role: str, dsn_of: Callable[[str], str]) -> None:
+    """By the role itself: it may end its own sessions."""
+    with psycopg.connect(dsn_of(role), autocommit=True) as own:
+        own.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where usename = current_user and pid <> pg_backend_pid()"
+        )
+
+
+async def _fetch(conn_id: str, query: str, cap: int = 10) -> Any:
+    warehouse = Warehouse(Connections(conn_id))
+    try:
+        return await warehouse.rows(query, cap=cap)
+    finally:
+        await warehouse.close()
+
+
+def test_queries_cannot_write_are_stopped_and_bring_no_more_rows_than_the_cap(
+    filled: object, set_connection: Callable[[str, str], None], warehouse_dsn: str
+) -> None:
+    set_connection("warehouse_owner", warehouse_dsn)
+    # Even as the owner: the session itself is read-only.
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        asyncio.run(_fetch("warehouse_owner", "select nextval('ops.publication_id_seq')"))
+    rows = asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 100) as n"))
+    assert (len(rows.rows), rows.is_cut) == (10, True)
+    assert not asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 10) as n")).is_cut
+    with pytest.raises(WarehouseAway, match="did not answer within"):
+        asyncio.run(_fetch("warehouse_reader", "select pg_sleep(30)"))
+    with pytest.raises(WarehouseAway, match="no connection 'warehouse_nowhere'"):
+        asyncio.run(_fetch("warehouse_nowhere", "select 1"))
+
+
+def test_a_statement_ends_in_the_server_too(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop_pages.queries.PATIENCE", 10)
+    started = time.monotonic()
+    with pytest.raises(WarehouseAway, match="did not answer within 2 s"):
+        asyncio.run(_fetch("warehouse_reader", "select pg_sleep(30)"))
+    assert time.monotonic() - started < limits.STATEMENT_TIMEOUT + 2
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the warehouse is asked, in that order."""
+    found: list[str] = []
+    original = Connections.fetch
+
+    async def counted(self: Connections, query: str, parameters: Any) -> Any:
+        found.append(query)
+        return await original(self, query, parameters)
+
+    monkeypatch.setattr(Connections, "fetch", counted)
+    return found
+
+
+ANY_MART = "select count(*) as n from marts.daily_revenue"
+
+
+def test_many_who_ask_the_same_ask_once(filled: object, asked: list[str]) -> None:
+    async def crowd() -> set[int]:
+        warehouse = Warehouse(Connections("warehouse_reader"))
+        found = await asyncio.gather(*(warehouse.rows(ANY_MART) for _ in range(50)))
+        await warehouse.close()
+        return {rows.rows[0]["n"] for rows in found}
+
+    assert len(asyncio.run(crowd())) == 1
+    assert len(asked) == 1
+
+
+@contextmanager
+def another_publication(owner: psycopg.Connection) -> Iterator[None]:
+    owner.execute(
+        "insert into ops.publication"
+        " (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at)"
+        " values (nextval('ops.publication_id_seq'), 'another', 'customer_segments', 0, 0, 0, now())"
+    )
+    yield
+    owner.execute("delete from ops.publication where run_id = 'another'")
+
+
+def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
+    filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 2.0)
+
+    async def ask(owner: psycopg.Connection) -> list[Rows]:
+        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        found = [await warehouse.rows(ANY_MART)]
+        for _ in range(2):
+            await asyncio.sleep(2.2)
+            found.append(await warehouse.rows(ANY_MART))
+        with another_publication(owner):
+            found.append(await warehouse.rows(ANY_MART))  # not looked for yet
+            await asyncio.sleep(2.2)
+            found.append(await warehouse.rows(ANY_MART))
+        await warehouse.close()
+        return found
+
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        found = asyncio.run(ask(owner))
+    assert [rows.reading for rows in found] == [found[0].reading] * 4 + [found[4].reading]
+    assert found[4].reading != found[0].reading
+    assert [query for query in asked if ANY_MART in query] == [asked[1], asked[1]]
+
+
+def test_without_its_publications_a_mart_is_asked_every_few_seconds(
+    filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 2.0)
+    monkeypatch.setattr("shop_pages.queries._PUBLICATION", "select 1 from marts.not_there_before_a_first_run")
+
+    async def ask() -> None:
+        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        await warehouse.rows(ANY_MART)
+        await warehouse.rows(ANY_MART)
+        await asyncio.sleep(2.2)
+        await warehouse.rows(ANY_MART)
+        await warehouse.close()
+
+    asyncio.run(ask())
+    assert len([query for query in asked if ANY_MART in query]) == 2
+
+
+def test_a_busy_warehouse_is_waited_for_by_those_who_have_nothing_else(
+    filled: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.PATIENCE", 2.0)
+
+    async def crowd() -> list[Rows]:
+        warehouse = Warehouse(Connections("warehouse_reader", size=1))
+        questions = [warehouse.rows(f"select {n} as n, pg_sleep(0.35)") for n in range(8)]
+        found = await asyncio.gather(*questions)
+        await warehouse.close()
+        return found
+
+    assert [rows.rows[0]["n"] for rows in asyncio.run(crowd())] == list(range(8))
+
+
+def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
+    filled: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(answers: list[Answers]) -> Rows:
+        reader, inspector = (
+            Warehouse(Connections(conn_id, answers=shared))
+            for conn_id, shared in zip(("warehouse_reader", "warehouse_inspector"), answers, strict=True)
+        )
+
+        async def read(n: int = 0) -> None:
+            while True:
+                await reader.rows(f"select {n} as n")
+                n += 1
+                await asyncio.sleep(0.15)
+
+        # To connect may take longer than the patience of the rest.
+        with monkeypatch.context() as patch:
+            patch.setattr("shop_pages.queries.PATIENCE", 10.0)
+            await asyncio.gather(reader.rows("select 1"), inspector.rows("select 1"))
+        others = asyncio.create_task(read())
+        # Nobody asks as the inspector for longer than a silent server is waited for.
+        await asyncio.sleep(2 * limits.PATIENCE + 0.4)
+        try:
+            return await inspector.rows(f"select pg_sleep({limits.PATIENCE + 0.4})")
+        finally:
+            others.cancel()
+            await asyncio.gather(others, return_exceptions=True)
+            await reader.close()
+            await inspector.close()
+
+    together: Answers = {}
+    assert asyncio.run(ask([together, together])).problem is None
+    with pytest.raises(WarehouseAway, match="did not answer within"):
+        asyncio.run(ask([{}, {}]))
+
+
+def test_silence_is_told_from_the_answers_to_both_roles(client: TestClient) -> None:
+    state = cast("Any", client.app).state
+    assert state.reader._connections._answers is state.inspector._connections._answers
+
+
+def test_each_dot_of_a_check_is_one_of_its_judgements(client: TestClient) -> None:
+    dots = re.findall(r'<i class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC">', client.get("/status").text)
+    assert dots
+    assert {colour for colour, _ in dots} <= {"pass", "warn", "fail"}
+    assert all(colour == status for colour, status in dots)
+
+
+def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_show(
+    filled: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.PATIENCE", 1.0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+
+    async def ask() -> list[tuple[bool, float]]:
+        warehouse = Warehouse(Connections("warehouse_reader", size=1))
+        await warehouse.rows(ANY_MART)
+        await asyncio.sleep(1.5)
+        # The only connection says nothing.
+        silence = asyncio.create_task(warehouse.rows("select pg_sleep(3)"))
+        await asyncio.sleep(0)
+        found = []
+        for pause in (0, 0, 3):
+            await asyncio.sleep(pause)
+            started = time.monotonic()
+            rows = await warehouse.rows(ANY_MART)
+            found.append((rows.problem is not None, time.monotonic() - started))
+        await asyncio.gather(silence, return_exceptions=True)
+        await warehouse.close()
+        return found
+
+    (first, waited), (second, waited_again), (third, _) = asyncio.run(ask())
+    assert (first, second, third) == (True, True, False)
+    assert waited_again < 0.5 < waited < 2.8
+
+
+def test_a_page_is_written_once_and_a_browser_that_has_it_is_told_so(
+    filled: object, tokens: dict[str, str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client_of(tokens["viewer"]) as client:
+        first = client.get("/revenue")
+        asked_for_page = len(asked)
+        known = {"If-None-Match": first.headers["ETag"]}
+        written = []
+        monkeypatch.setattr("shop_pages.rendering.page_of", lambda *parts, **values: written.append(parts))
+        assert client.get("/revenue").text == first.text
+        assert client.get("/revenue", headers={"Accept-Encoding": "identity"}).text == first.text
+        again = client.get("/revenue", headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert first.headers["Cache-Control"] == "private, no-cache"
+        # The file is of the rows that the page has read.
+        assert client.get("/revenue/categories.csv").status_code == 200
+        assert (written, len(asked)) == ([], asked_for_page)
+        # Who may no longer see it is told that first.
+        assert client.get("/revenue", headers={**known, "Authorization": "Bearer not.a.token"}).status_code == 403
+
+
+def test_a_kept_page_holds_while_its_rows_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop_pages.cached_response.KEPT_BYTES", 100)
+    pages, read_at = KeptPages(), datetime.now(UTC)
+    rows, newer = Rows([], read_at), Rows([], read_at)
+
+    def written(key: str, part: Rows, text: str) -> str:
+        return gzip.decompress(pages.of(key, [part], lambda: text, "text/plain").compressed).decode()
+
+    assert written("a", rows, "one") == "one"
+    assert written("a", rows, "two") == "one"
+    assert written("a", newer, "two") == "two"
+    # What is stale says so, whatever was kept, and is not kept itself.
+    assert written("a", replace(newer, problem="away"), "stale") == "stale"
+    assert written("a", newer, "three") == "two"
+    # Those that were not asked for longest give way.
+    for key in "bcde":
+        written(key, rows, key)
+    assert written("e", rows, "again") == "e"
+    assert written("a", newer, "three") == "three"
+
+
+def test_orders_to_review_begin_with_the_urgent_ones_and_go_on_with_the_others(
+    filled: Callable[[str], str],
+) -> None:
+    figure = PAGES["operations"].figure("reviews")
+    assert figure is not None
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        owner.execute(
+            "insert into marts.order_for_reviews select 'M' || n, customer_id, customer_name, order_date, 1000 + n,"
+            " discount_percent, shipping_percent, is_high_discount, is_high_shipping, 'Medium'"
+            " from marts.order_for_reviews cross join generate_series(1, 3) as n where order_id = 'O-2024-03-01-0'"
+        )
+        try:
+            with psycopg.connect(filled("reader"), row_factory=dict_row) as reader:
+                for cap in (1, 2, 4, 100):
+                    given = {"first": date(2024, 1, 1), "last": date.fromisoformat(AS_OF), "row_cap": cap}
+                    found = reader.execute(f"select * from ({figure.query}) as shown limit {cap}".encode(), given)
+                    expected = reader.execute(
+                        "select order_id from marts.order_for_reviews where order_date between %s and %s"
+                        " order by review_priority = 'High' desc, order_amount desc, order_id limit %s",
+                        [given["first"], given["last"], cap],
+                    )
+                    ids = [row["order_id"] for row in found]
+                    assert ids == [row["order_id"] for row in expected]
+                assert ids[2:5] == ["M3", "M2", "M1"]
+                # How many there are is known by the chart, since the page reads no more than it shows.
+                drawn = reader.execute(str(figure.chart).encode(), given).fetchall()
+                assert {row["table_rows"] for row in drawn} == {len(ids)}
+        finally:
+            owner.execute("delete from marts.order_for_reviews where order_id in ('M1', 'M2', 'M3')")
+
+
+# -- other tools ------------------------------------------------------------------------------------------------------
+
+
+def test_each_documented_query_answers_to_the_reader(filled: Callable[[str], str]) -> None:
+    queries = re.findall(r"^```sql\n(.*?)^```", BI, re.S | re.M)
+    assert len(queries) == 5
+    with psycopg.connect(filled("reader"), autocommit=True) as reader:
+        for query in queries:
+            found = reader.execute(query.encode())
+            assert found.description, query
+            if "rfm_segment" not in query:
+                assert found.fetchall(), query
+        assert reader.execute("select current_user").fetchone() == ("reader",)

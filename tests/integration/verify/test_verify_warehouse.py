@@ -1,0 +1,197 @@
+"""The drift guard: silent while loads go on, and it names what no longer follows from raw; a full refresh repairs."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from dbt_triggerer.errors import BuildError
+from ecommerce.build import lease
+from ecommerce.verify import comparison, verify_warehouse
+from ecommerce.verify.verify_warehouse import VerifyWarehouse
+from tests.integration.dbt_runs import Dbt
+from tests.integration.histories.history import Build, Load, Place, Put, Remove
+from tests.integration.histories.invent import invent
+from tests.integration.histories.shop import FIRST, LAST
+from tests.integration.support import Loader
+
+Guard = Callable[..., bool]
+
+DAG = "verify_warehouse"
+LOADED = datetime(2024, 1, 21, tzinfo=UTC)
+
+
+@pytest.fixture
+def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
+    """Run the task with params; ``alive`` are the runs that Airflow says are running."""
+    monkeypatch.setattr(verify_warehouse, "project_digest", lambda: "p")
+
+    def guard(*, alive: tuple[str, ...] = (), **params: Any) -> bool:
+        run = SimpleNamespace(run_id="a_check", dag_id=DAG, run_after=datetime(2026, 1, 4, 6, tzinfo=UTC))
+        ti = SimpleNamespace(get_dr_count=lambda *, run_ids, **_: len(set(run_ids) & set(alive)))
+        defaults = {"days": 7, "seed": None, "full": False}
+        return VerifyWarehouse(task_id="verify").poke(
+            {"params": defaults | params, "dag_run": run, "ti": ti}  # type: ignore[typeddict-item]
+        )
+
+    return guard
+
+
+@pytest.fixture
+def published(connection: psycopg.Connection, dbt: Dbt) -> Place:
+    """A random shop, loaded, built and published."""
+    place = Place(connection, dbt)
+    place.open()
+    for step in invent(3):
+        if not isinstance(step, Load | Build):
+            step.happen(place)
+    place.shop.put("customer", {"customer_id": "CUST950", "customer_name": "Buys nothing"})
+    load_everything(place, LOADED)
+    Build(LOADED + timedelta(hours=1)).happen(place)
+    return place
+
+
+def load_everything(place: Place, at: datetime) -> None:
+    for source in place.shop.tables:
+        Load(at, source, FIRST, LAST).happen(place)
+
+
+def schemas(connection: psycopg.Connection) -> list[tuple]:
+    return connection.execute("select nspname from pg_namespace where nspname like 'verify%'").fetchall()
+
+
+def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guard) -> None:
+    connection = published.connection
+    # News since the publication, of every kind that a build would take in: none of it is drift.
+    for step in (
+        Put("customer", {"customer_id": "CUST001", "customer_name": "Changed"}),
+        Put("customer", {"customer_id": "CUST900", "customer_name": "New"}),
+        Remove("customer", ("CUST002",)),
+        Put("product", {"product_id": "P01", "product_name": "Changed"}),
+        Put("product_category", {"product_id": "P02", "category_id": "K9", "category_name": "New"}),
+        Put(
+            "subscription_data",
+            {"subscription_id": "S1", "customer_id": "901", "subscription_start_date": "2024-01-02"},
+        ),
+        Put("weather_data", {"city": "Bonn", "date": "2024-01-02", "temperature": "40", "precipitation": "0"}),
+        *(Remove("sales_fact", (f"O{n:03}",)) for n in range(1, 4)),
+        *[step for step in invent(5) if isinstance(step, Put) and step.table == "sales_fact"][:4],
+    ):
+        step.happen(published)
+    load_everything(published, LOADED + timedelta(hours=2))
+    changed = connection.execute(
+        "update core.fact_sales set is_quantity_imputed = not is_quantity_imputed where order_id ="
+        " (select max(order_id) from core.fact_sales where date_key not in (select dirty_date from ops.dirty_date))"
+        " returning order_id"
+    ).fetchone()
+    assert changed is not None
+    connection.execute("update core.dim_customer set customer_status = 'gone' where customer_id = 'CUST950'")
+    connection.execute(
+        "update core.int_category_monthly_sales set units = units + 1 where ctid ="
+        " (select min(ctid) from core.int_category_monthly_sales)"
+    )
+    connection.execute(
+        "delete from core.int_customer_yearly_sales where ctid = (select min(ctid) from core.int_customer_yearly_sales)"
+    )
+    connection.execute("delete from marts.customer_segments where customer_id = 'CUST950'")
+    connection.execute(
+        "insert into marts_build.payment_method_preference select 'barter', total_orders, total_revenue,"
+        " avg_order_value, min_order_value, max_order_value, order_percent, revenue_percent"
+        " from marts_build.payment_method_preference limit 1"
+    )
+    before = Loader(connection).everything()
+    with pytest.raises(AirflowFailException) as failure:
+        guard(full=True)
+    text = str(failure.value)
+    assert "Trigger ecommerce_warehouse with full_refresh" in text
+    by_whom = r"\(loaded by run a_run in batch \d+, built by run run 1\)"
+    published_by = r"; last changed by the publication of run run 1 at 2024-01-21 01:00 UTC"
+    assert re.search(
+        rf'core.fact_sales: 1 rows differ: {{"order_id": "{changed[0]}"}} has other values {by_whom}', text
+    )
+    assert re.search(
+        r'core.dim_customer: 1 rows differ: {"customer_id": "CUST950", "valid_from": "-infinity"} has other values '
+        + by_whom,
+        text,
+    )
+    assert f'marts.customer_segments: 1 rows differ: {{"customer_id": "CUST950"}} is missing{published_by}' in text
+    assert '"payment_method": "barter"} should not be there' in text
+    judged = connection.execute(
+        "select subject, status, observed from ops.check_result where check_name = 'drift' and run_id = 'a_check'"
+    ).fetchall()
+    # Each mart as built and as published; dimensions and facts; what core derives from keys and facts.
+    assert len(judged) == 2 * 13 + 7 + 8
+    assert {(subject, observed) for subject, status, observed in judged if status == "fail"} == {
+        ("core.fact_sales", 1),
+        ("core.dim_customer", 1),
+        # A changed row has no key to be known by: it is one too many and one too few.
+        ("core.int_category_monthly_sales", 2),
+        ("core.int_customer_yearly_sales", 1),
+        ("marts.customer_segments", 1),
+        ("marts_build.payment_method_preference", 1),
+    }
+    # Claims, marks, builds and raw are as they were, and nothing else is left.
+    after = Loader(connection).everything()
+    assert {name for name, rows in after.items() if rows != before[name]} == {"ops.check_result"}
+    assert schemas(connection) == []
+
+    Build(LOADED + timedelta(hours=3), full_refresh=True).happen(published)
+    assert guard(days=3, seed=1)
+    assert lease.holder(connection) is None
+
+
+def test_nothing_is_left_behind_where_dbt_fails(
+    published: Place, guard: Guard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(comparison, "DBT_PROJECT", tmp_path)
+    before = Loader(published.connection).everything()
+    with pytest.raises(BuildError, match="dbt run broke off"):
+        guard()
+    assert Loader(published.connection).everything() == before
+    assert schemas(published.connection) == []
+
+
+def test_it_waits_for_a_run_that_builds_and_skips_where_nothing_is_settled(
+    connection: psycopg.Connection, guard: Guard
+) -> None:
+    with pytest.raises(AirflowSkipException, match="nothing was built yet"):
+        guard()
+
+    def take(run_id: str, project: str = "p") -> None:
+        lease.take(connection, "ecommerce_warehouse", run_id, project=project, full_refresh=False, over=None)
+
+    take("builds")
+    assert guard(alive=("builds",)) is False
+    with pytest.raises(AirflowSkipException, match="run builds of ecommerce_warehouse has not published"):
+        guard()
+    lease.release(connection, "builds")
+    take("other", project="other")
+    lease.release(connection, "other")
+    with pytest.raises(AirflowSkipException, match="the last build was of other models"):
+        guard()
+    assert lease.holder(connection) is None
+    # An earlier check that was killed does not keep the next one out.
+    lease.hold(connection, DAG, "killed", over=None)
+    assert guard(alive=("killed",)) is False
+    with pytest.raises(AirflowSkipException, match="the last build was of other models"):
+        guard()
+    assert lease.holder(connection) is None
+
+
+def test_no_run_builds_while_the_lease_is_held(connection: psycopg.Connection) -> None:
+    lease.take(connection, "a_dag", "run", project="p", full_refresh=False, over=None)
+    assert lease.hold(connection, DAG, "check", over=None) is None
+    lease.release(connection, "run")
+    held = lease.hold(connection, DAG, "check", over=None)
+    assert held == lease.Held(is_published=True, is_complete=True, as_of_date=None, project="p")
+    assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None) is None
+    lease.give_back(connection, "check")
+    claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None)
+    assert claim is not None
+    assert not claim.is_build_needed

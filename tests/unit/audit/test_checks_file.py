@@ -1,0 +1,105 @@
+"""checks.yml: what is there can be read, and a mistake in it is named by line, check and field."""
+
+from pathlib import Path
+
+import pytest
+
+from ecommerce.audit import checks_file
+from ecommerce.audit.checks_file import CHECKS_FILE, check_of, read_checks
+from ecommerce.common.errors import CheckSettingsError
+
+
+def test_the_project_has_each_kind_of_check() -> None:
+    kinds = {check.kind for check in read_checks().checks.values()}
+    assert kinds == checks_file._KINDS
+    assert all(check.description.endswith("?") for check in read_checks().checks.values())
+    assert "2024-11-29" in {str(day) for day in read_checks().incidents}
+
+
+def test_a_change_of_the_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "checks.yml"
+    file.write_text(CHECKS_FILE.read_text())
+    monkeypatch.setattr(checks_file, "CHECKS_FILE", file)
+    assert check_of("freshness").wait_minutes == 5
+    file.write_text(CHECKS_FILE.read_text().replace("wait_minutes: 5\n", "wait_minutes: 6\n"))
+    assert check_of("freshness").wait_minutes == 6
+    with pytest.raises(
+        CheckSettingsError, match=r"has no check 'gone' \(any more\); there are freshness, completeness"
+    ):
+        check_of("gone")
+
+
+MISTAKES = [
+    ("severity: fatal", "line 4: checks.it.severity: Input should be 'fail' or 'warn'"),
+    ("wait_minute: 5", "line 4: checks.it.wait_minute: Extra inputs are not permitted"),
+    ("wait_minutes: long", "line 4: checks.it.wait_minutes: Input should be a valid number"),
+    ("sources: [sales]", "line 4: checks.it.sources: no source is called sales; there are kafka_stream"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), MISTAKES)
+def test_a_mistake_is_named_by_line_check_and_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, says: str
+) -> None:
+    refused(tmp_path, monkeypatch, f"checks:\n  it:\n    kind: freshness\n    {line}\n    description: Is it?\n", says)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("checks:\n  it: {kind: nonsense, description: x}", "line 2: checks.it: Input tag 'nonsense'"),
+        ("checks:\n  it: {description: x}", "line 2: checks.it: Unable to extract tag"),
+        ("checks:\n  it: {kind: freshness}", "line 2: checks.it.description: Field required"),
+        ("checks:\n  It: {kind: freshness, description: x}", "line 2: checks.It: String should match pattern"),
+        ("checks: {}", "line 1: checks: Dictionary should have at least 1 item"),
+        ("", "line 1: the file: Input should be a valid dictionary"),
+        ("checks: {it: [", "checks.yml is no YAML: while parsing"),
+        (
+            "checks:\n  it:\n    kind: completeness\n    description: x\n    warn_above: 5\n    fail_above: 1",
+            "line 2: checks.it: warn_above 5 is greater than fail_above 1",
+        ),
+        (
+            "checks:\n  it: {kind: sql, description: x, file: nowhere.sql}",
+            "line 2: checks.it.file: there is no file nowhere.sql in include/quality",
+        ),
+        (
+            "checks:\n  it: {kind: sql, description: x, file: ../secret.sql}",
+            "line 2: checks.it.file: String should match pattern",
+        ),
+        (
+            "checks:\n  it: {kind: amount, description: x, table: raw.t, day: d, warn_beyond: 3}",
+            "line 2: checks.it: `amount` is the column of a check of kind amount, and of no other",
+        ),
+        (
+            "checks:\n  it:\n    kind: reconciliation\n    description: x\n    pairs:\n"
+            "      - {observed: {table: a.b}, expected: {table: a.c}}",
+            "line 6: checks.it.pairs.0: to be compared by day, both sides need a `day`",
+        ),
+        (
+            "checks:\n  it:\n    kind: uniqueness\n    description: x\n    tables:\n"
+            "      - {table: 'a.b; drop table x', key: [id]}",
+            "line 6: checks.it.tables.0.table: String should match pattern",
+        ),
+        (
+            "checks:\n  it: {kind: reconciliation_source, description: x, source: customer, amount: a}",
+            "line 2: checks.it.source: customer is no source that replaces its window, in Postgres; such are",
+        ),
+        (
+            "known_incidents:\n  - {name: x, first_day: 2024-03-02, last_day: 2024-03-01}\n"
+            "checks:\n  it: {kind: freshness, description: x}",
+            "line 2: known_incidents.0: give `day`, or `first_day` and a `last_day` that is not before it",
+        ),
+    ],
+)
+def test_other_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
+    refused(tmp_path, monkeypatch, text, says)
+
+
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
+    file = tmp_path / "checks.yml"
+    file.write_text(text)
+    monkeypatch.setattr(checks_file, "CHECKS_FILE", file)
+    with pytest.raises(CheckSettingsError) as refusal:
+        read_checks()
+    assert says in str(refusal.value)
+    assert str(refusal.value).startswith("checks.yml")

@@ -1,0 +1,66 @@
+"""What is not built when a source could not be loaded."""
+
+from typing import Any
+
+import pytest
+
+from ecommerce.build.excluded_models import left_out, nodes_of_models
+from ecommerce.build.lease import NOTHING, LeftOut
+
+
+def node(*parents: str, kind: str = "model", **meta: Any) -> dict[str, Any]:
+    return {"resource_type": kind, "depends_on": {"nodes": list(parents)}, "config": {"meta": meta}}
+
+
+NODES = {
+    "model.shop.stg_orders": node("source.shop.raw.orders"),
+    "model.shop.stg_rain": node("source.shop.raw.rain"),
+    "model.shop.stg_keys": node("source.shop.raw.keys"),
+    # What orders and keys name, and no one knows: complete for what is loaded.
+    "model.shop.unknown": node("model.shop.stg_orders", "model.shop.stg_keys", also_without=["orders", "keys"]),
+    "model.shop.dim": node("model.shop.unknown", "model.shop.stg_keys"),
+    "model.shop.sales": node("model.shop.stg_orders", "model.shop.dim", claimed_from=["orders", "keys"]),
+    "model.shop.weather": node("model.shop.stg_rain", claimed_from=["rain"]),
+    "model.shop.revenue": node("model.shop.sales"),
+    "model.shop.impact": node("model.shop.sales", "model.shop.weather"),
+    "test.shop.unique_dim": node("model.shop.dim", kind="test"),
+    "test.shop.dim_of_sales": node("model.shop.sales", "model.shop.dim", kind="test"),
+    "unit_test.shop.impact": node("model.shop.impact", kind="unit_test"),
+}
+MANIFEST = {
+    "nodes": {unique_id: entry | {"name": unique_id.split(".")[2]} for unique_id, entry in NODES.items()},
+    "sources": {f"source.shop.raw.{name}": {"schema": "raw", "identifier": name} for name in ("orders", "rain", "keys")}
+    | {"source.shop.ops.orders": {"schema": "ops", "identifier": "orders"}},
+}
+
+
+def test_nothing_failed() -> None:
+    assert left_out([], MANIFEST) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("failed", "models", "unsettled"),
+    [
+        (["rain"], {"stg_rain", "weather", "impact"}, {"rain"}),
+        # The staging view stays: what can do without the load is made of it.
+        (["orders"], {"sales", "revenue", "impact"}, {"orders", "keys"}),
+        (["keys"], {"dim", "sales", "revenue", "impact"}, {"orders", "keys"}),
+        (["rain", "orders"], {"stg_rain", "weather", "sales", "revenue", "impact"}, {"rain", "orders", "keys"}),
+        (["of_no_model"], set(), {"of_no_model"}),
+    ],
+)
+def test_what_depends_on_a_source_that_failed(failed: list[str], models: set[str], unsettled: set[str]) -> None:
+    assert left_out(failed, MANIFEST) == LeftOut(frozenset(failed), frozenset(models), frozenset(unsettled))
+
+
+def test_a_test_goes_with_any_model_that_it_looks_at() -> None:
+    assert nodes_of_models(["sales"], MANIFEST) == {"model.shop.sales", "test.shop.dim_of_sales"}
+
+
+def test_it_says_what_it_covers() -> None:
+    without = left_out(["rain"], MANIFEST)
+    assert without.covers("rain")
+    assert without.covers("raw.rain last days")
+    assert without.covers("marts_build.impact amount")
+    assert not without.covers("raw.orders")
+    assert str(without) == "rain could not be loaded; left as before: impact, stg_rain, weather"

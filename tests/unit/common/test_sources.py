@@ -1,0 +1,79 @@
+"""The registry holds together: whatever an entry names is there."""
+
+from datetime import date
+
+import pytest
+
+from ecommerce.common.sources import SOURCES, Column, Kind, Landing, Source
+from ecommerce.common.value_rules import SQL_TYPES, TEXT_TESTS
+from ecommerce.common.windows import Window
+from ecommerce.extract.kafka_reader import TOPICS
+from ecommerce.extract.readers import reader_of
+
+DAY = Window.of_days(date(2024, 3, 1), date(2024, 3, 1))
+
+
+@pytest.fixture(params=SOURCES.values(), ids=list(SOURCES))
+def source(request: pytest.FixtureRequest) -> Source:
+    return request.param
+
+
+def test_the_seven_sources() -> None:
+    assert list(SOURCES) == [
+        "kafka_stream",
+        "product",
+        "product_category",
+        "sales_fact",
+        "customer",
+        "subscription_data",
+        "weather_data",
+    ]
+
+
+def test_every_column_that_an_entry_names_is_there(source: Source) -> None:
+    names = [column.name for column in source.loaded_columns]
+    assert len(names) == len(set(names))
+    named = {*source.key, source.window_column, source.latest_by, source.change_time} - {None}
+    assert named <= set(names)
+
+
+def test_a_key_is_never_null(source: Source) -> None:
+    required = {column.name for column in source.columns if column.required}
+    assert set(source.key) <= required | {column.name for column in source.lineage}
+
+
+def test_an_entry_says_what_its_landing_needs(source: Source) -> None:
+    if source.landing is Landing.REPLACE_WINDOW:
+        assert source.window_column is not None
+        assert next(column for column in source.columns if column.name == source.window_column).required
+    else:
+        assert source.window_column is None
+    if source.landing is not Landing.VERSION_LOG:
+        assert source.change_time is None
+        assert source.touches == ()
+    else:
+        assert source.day is None
+        assert len(source.key) == 1
+
+
+def test_what_a_version_touches_is_a_table_of_raw_with_that_column(source: Source) -> None:
+    for touch in source.touches:
+        touched = SOURCES[touch.table]
+        assert touch.key in {column.name for column in touched.columns}
+        assert touch.day == touched.day
+
+
+def test_every_source_has_its_reader(source: Source) -> None:
+    reader = reader_of(source, DAY)
+    assert list(reader.columns)[: len(source.columns)] == [column.name for column in source.columns]
+    assert (source.name in TOPICS) == (source.reader == "kafka")
+
+
+def test_an_unknown_reader() -> None:
+    source = Source(name="x", connection="c", reader="ftp", landing=Landing.APPEND, key=("a",), columns=(Column("a"),))
+    with pytest.raises(ValueError, match="source x names the reader 'ftp'; there are postgres, kafka, weather"):
+        reader_of(source, DAY)
+
+
+def test_every_kind_has_a_type_and_tests() -> None:
+    assert set(SQL_TYPES) == set(TEXT_TESTS) == set(Kind)

@@ -1,0 +1,247 @@
+"""What becomes of a node's task: every state that a build and the tasks before it can be in has one answer."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dbt_triggerer.node_results import Build, NodeResult, Progress
+from dbt_triggerer.task_outcome import Fate, Verdict, judge, judge_audit
+
+#: When the try that is judged was made ready.
+SINCE = datetime(2024, 5, 1, 12, tzinfo=UTC)
+BEFORE, AFTER = SINCE - timedelta(minutes=1), SINCE + timedelta(minutes=1)
+
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+OPEN = (None, "scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule", "restarting")
+GOOD = ("success", "pass", "warn", "no-op")
+BAD = ("error", "fail", "runtime error", "partial success")
+
+
+def node(unique_id: str, status: str) -> NodeResult:
+    return NodeResult(unique_id, status)
+
+
+def build(
+    *results: NodeResult, state: str | None = "running", began: datetime | None = BEFORE, **parents: str | None
+) -> Build:
+    """A build as its watch sees it; without `began` nothing has been heard of it."""
+    return Build(
+        progress=Progress(attempt=1, started_at=began.isoformat()) if began else None,
+        results={result.unique_id: result for result in results},
+        task_state=state,
+        task_states=parents,
+    )
+
+
+def fate(known: Build, *unique_ids: str, parents: tuple[str, ...] = ("before",), try_number: int = 1) -> Fate | None:
+    verdict = judge(known, unique_ids=unique_ids or ("it",), parents=parents, try_number=try_number, since=SINCE)
+    return verdict.fate if verdict else None
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param(build(began=None, state=None), None, id="not scheduled yet"),
+        pytest.param(build(began=None, state="queued"), None, id="not begun"),
+        pytest.param(build(), None, id="running, nothing said yet"),
+        pytest.param(build(node("other", "success")), None, id="running, another is built"),
+        *[pytest.param(build(node("it", status)), Fate.SUCCESS, id=f"dbt: {status}") for status in GOOD],
+        *[pytest.param(build(node("it", status)), Fate.FAILED, id=f"dbt: {status}") for status in BAD],
+        pytest.param(build(node("it", "skipped")), None, id="left out, the build goes on"),
+        pytest.param(
+            build(node("it", "skipped"), state="success", before="failed"), Fate.UPSTREAM_FAILED, id="left out"
+        ),
+        pytest.param(
+            build(node("it", "skipped"), state="success", before="upstream_failed"),
+            Fate.UPSTREAM_FAILED,
+            id="left out, further down",
+        ),
+        pytest.param(
+            build(node("it", "skipped"), state="success", before="up_for_retry"), None, id="left out, parent retried"
+        ),
+        pytest.param(
+            build(node("it", "skipped"), state="success", before="deferred"), None, id="left out, parent about to end"
+        ),
+        pytest.param(
+            build(node("it", "skipped"), state="success", before="success"),
+            Fate.RUN_ALONE,
+            id="left out, parent mended",
+        ),
+        pytest.param(
+            build(node("it", "skipped"), state="success", before="skipped"), Fate.SKIPPED, id="left out, parent skipped"
+        ),
+        pytest.param(build(state="skipped", began=None), Fate.SKIPPED, id="nothing to build"),
+        pytest.param(build(state="upstream_failed", began=None), Fate.UPSTREAM_FAILED, id="no build: failed before it"),
+        pytest.param(build(state="removed", began=None), Fate.UPSTREAM_FAILED, id="no build: not in the DAG"),
+        pytest.param(build(state="failed"), Fate.UPSTREAM_FAILED, id="broke off"),
+        pytest.param(build(node("it", "success"), state="failed"), Fate.SUCCESS, id="built, then the build broke off"),
+        pytest.param(build(state="up_for_retry"), None, id="broke off, will be tried again"),
+        pytest.param(build(state="success", before="success"), Fate.RUN_ALONE, id="the build never heard of it"),
+        pytest.param(build(state="success", before=None), None, id="never heard of it, parent not scheduled"),
+    ],
+)
+def test_first_try(known: Build, expected: Fate | None) -> None:
+    assert fate(known) is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param(build(node("it", "success"), state="success", before="success"), Fate.RUN_ALONE, id="cleared"),
+        pytest.param(build(node("it", "error"), state="success", before="success"), Fate.RUN_ALONE, id="retried"),
+        pytest.param(build(node("it", "error")), None, id="retried while the build runs: after it"),
+        pytest.param(build(node("it", "success"), state="success", before="deferred"), None, id="cleared with parent"),
+        pytest.param(
+            build(node("it", "success"), state="success", before="failed"),
+            Fate.UPSTREAM_FAILED,
+            id="parent failed again",
+        ),
+        pytest.param(
+            build(node("it", "error"), state="failed", before="success"), Fate.RUN_ALONE, id="build broke off"
+        ),
+        pytest.param(build(node("it", "success"), state=None), None, id="build cleared too, not scheduled"),
+        pytest.param(
+            build(node("it", "success"), state="queued"), None, id="build cleared too, old results still there"
+        ),
+        pytest.param(build(node("it", "success"), began=AFTER), Fate.SUCCESS, id="build cleared too, and it spoke"),
+        pytest.param(build(node("it", "error"), began=AFTER), Fate.FAILED, id="build cleared too, and it failed"),
+        pytest.param(build(node("it", "success"), began=SINCE), None, id="a build that began in that instant is stale"),
+        pytest.param(build(state="skipped", began=None), Fate.SKIPPED, id="run cleared, nothing to build"),
+        pytest.param(build(state="upstream_failed"), Fate.UPSTREAM_FAILED, id="run cleared, failed before the build"),
+    ],
+)
+def test_later_try(known: Build, expected: Fate | None) -> None:
+    assert fate(known, try_number=2) is expected
+
+
+def test_tests_of_a_model_wait_for_each_other() -> None:
+    passed, failed = node("one", "pass"), node("two", "fail")
+    assert fate(build(passed), "one", "two") is None
+    assert fate(build(failed), "one", "two") is None, "the other may fail as well, and be named"
+    assert fate(build(passed, failed), "one", "two") is Fate.FAILED
+    assert fate(build(failed, state="failed"), "one", "two") is Fate.FAILED, "of the other nothing more will come"
+    assert fate(build(passed, state="failed"), "one", "two") is Fate.UPSTREAM_FAILED
+    assert fate(build(passed, node("two", "warn")), "one", "two") is Fate.SUCCESS
+
+
+def test_a_failure_says_what_dbt_said() -> None:
+    failed = [replace(node("model.shop.one", "error"), message="no such column"), node("model.shop.two", "fail")]
+    verdict = judge(build(*failed), unique_ids=[n.unique_id for n in failed], parents=(), try_number=1, since=SINCE)
+    assert verdict is not None
+    assert "no such column" in verdict.reason
+    assert "two: fail" in verdict.reason
+    assert verdict.results == failed
+
+
+def test_upstream_failed_names_who_failed() -> None:
+    known = build(node("it", "skipped"), state="success", good="success", bad="failed")
+    verdict = judge(known, unique_ids=["it"], parents=["good", "bad"], try_number=1, since=SINCE)
+    assert verdict is not None
+    assert verdict.reason == "not built, because of bad"
+
+
+@st.composite
+def situations(draw: st.DrawFn, states: tuple[str | None, ...] = ENDED + OPEN) -> dict[str, Any]:
+    """Anything that a watch can see."""
+    unique_ids = draw(st.lists(st.sampled_from("abc"), min_size=1, unique=True))
+    parents = draw(st.lists(st.sampled_from("xyz"), unique=True))
+    results = [
+        node(unique_id, draw(st.sampled_from((*GOOD, *BAD, "skipped"))))
+        for unique_id in draw(st.lists(st.sampled_from("abcd"), unique=True))
+    ]
+    known = build(
+        *results,
+        state=draw(st.sampled_from(states)),
+        began=draw(st.sampled_from((None, BEFORE, SINCE, AFTER))),
+        **{parent: draw(st.sampled_from(states)) for parent in parents},
+    )
+    return {
+        "build": known,
+        "unique_ids": unique_ids,
+        "parents": parents,
+        "try_number": draw(st.integers(1, 3)),
+        "since": SINCE,
+    }
+
+
+def judged(situation: dict[str, Any]) -> Verdict | None:
+    known, rest = situation["build"], {name: value for name, value in situation.items() if name != "build"}
+    return judge(known, **rest)
+
+
+@given(situations())
+def test_success_only_by_fresh_good_results_of_every_node(situation: dict[str, Any]) -> None:
+    verdict = judged(situation)
+    if verdict is None or verdict.fate is not Fate.SUCCESS:
+        return
+    known = situation["build"]
+    statuses = [known.results[unique_id].status for unique_id in situation["unique_ids"]]
+    assert set(statuses) <= set(GOOD)
+    assert situation["try_number"] == 1 or known.started_at > SINCE
+
+
+@given(situations(ENDED))
+def test_once_all_has_ended_no_task_waits(situation: dict[str, Any]) -> None:
+    assert judged(situation) is not None
+
+
+@given(situations())
+def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: dict[str, Any]) -> None:
+    verdict = judged(situation)
+    if verdict is not None and verdict.fate is Fate.RUN_ALONE:
+        known = situation["build"]
+        assert known.task_state in ("success", "failed")
+        assert {known.task_states[parent] for parent in situation["parents"]} <= {"success"}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        *[pytest.param(build(state=state), None, id=f"the build is {state}") for state in OPEN],
+        pytest.param(build(node("it", "success"), began=AFTER, state="success"), Fate.SUCCESS, id="all is built"),
+        pytest.param(
+            build(node("it", "success"), began=AFTER, state="success", before="deferred"),
+            Fate.SUCCESS,
+            id="all is built, its tasks have not heard of it",
+        ),
+        pytest.param(
+            build(node("it", "error"), began=AFTER, state="success", before="up_for_retry"),
+            None,
+            id="a node is retried",
+        ),
+        pytest.param(
+            build(node("it", "error"), node("on", "skipped"), began=AFTER, state="success", before="deferred"),
+            None,
+            id="a node waits for one that is retried",
+        ),
+        pytest.param(
+            build(node("it", "fail"), began=AFTER, state="success", before="failed"),
+            Fate.UPSTREAM_FAILED,
+            id="a node failed",
+        ),
+        pytest.param(
+            build(node("it", "skipped"), began=AFTER, state="success", before="upstream_failed"),
+            Fate.UPSTREAM_FAILED,
+            id="a node failed further up",
+        ),
+        pytest.param(
+            build(node("it", "error"), began=AFTER, state="success", before="success"), Fate.SUCCESS, id="mended alone"
+        ),
+        pytest.param(
+            build(node("it", "success"), state="success", before="running"), None, id="cleared with a node that runs"
+        ),
+        pytest.param(build(node("it", "success"), state="success", before="success"), Fate.SUCCESS, id="cleared alone"),
+        pytest.param(build(state="skipped", began=None, before="skipped"), Fate.SUCCESS, id="nothing to build"),
+        *[
+            pytest.param(build(state=state), Fate.UPSTREAM_FAILED, id=f"the build has {state}")
+            for state in ("failed", "upstream_failed", "removed")
+        ],
+    ],
+)
+def test_an_audit_begins_when_all_is_built(known: Build, expected: Fate | None) -> None:
+    verdict = judge_audit(known, parents=("before",), since=SINCE)
+    assert (verdict.fate if verdict else None) is expected

@@ -1,0 +1,164 @@
+"""The task that builds: what it tells the tasks of the nodes, and which failure is its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from dbt_triggerer import tasks
+from dbt_triggerer.errors import BuildError
+from dbt_triggerer.node_results import PROGRESS, RESULT, NodeResult, batch_key
+from dbt_triggerer.tasks import DbtBuild, DbtNode
+
+GOOD, BAD = NodeResult("model.shop.good", "success"), NodeResult("model.shop.bad", "error", message="no room")
+PROFILE: Any = None
+LEFT_OUT = NodeResult("model.shop.after", "skipped")
+
+
+class TaskInstance:
+    """A task instance as its process sees it."""
+
+    dag_id, run_id = "shop", "run"
+
+    def __init__(self, try_number: int = 1, **states: str) -> None:
+        self.try_number = try_number
+        self.xcoms: dict[str, Any] = {}
+        self._states = states
+
+    def xcom_push(self, *, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def get_task_states(self, *, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
+        assert (dag_id, run_ids) == ("shop", ["run"])
+        return {"run": self._states}
+
+
+def of(ti: TaskInstance) -> Any:
+    """The context of its task."""
+    return {"ti": ti}
+
+
+@pytest.fixture
+def dbt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
+    """Make dbt end with these results; the command lines that it was given."""
+
+    def ends_with(*results: NodeResult) -> list[list[str]]:
+        commands: list[list[str]] = []
+
+        def run_dbt(command: list[str], *, on_result: Any = None, **_: Any) -> list[NodeResult]:
+            commands.append(command)
+            for result in results:
+                if on_result:
+                    on_result(result)
+            return list(results)
+
+        monkeypatch.setattr(tasks, "run_dbt", run_dbt)
+        return commands
+
+    return ends_with
+
+
+def build(**given: Any) -> DbtBuild:
+    told = {"model.shop.good": "good.run", "model.shop.bad": "bad.run", "model.shop.after": "after.run"}
+    return DbtBuild(task_id="dbt_build", project=Path(), profile=PROFILE, told=told, **given)
+
+
+def alone(command: str, *unique_ids: str, **given: Any) -> DbtNode:
+    return DbtNode(
+        task_id="it",
+        command=command,
+        unique_ids=unique_ids,
+        build_task_id="dbt_build",
+        project=Path(),
+        profile=PROFILE,
+        **given,
+    )
+
+
+def test_every_result_is_told_and_a_failed_node_is_no_failure_of_the_build(dbt: Callable) -> None:
+    dbt(GOOD, BAD, LEFT_OUT)
+    ti = TaskInstance()
+    assert build().execute(of(ti)) == "1 error, 1 skipped, 1 success"
+    progress = ti.xcoms[PROGRESS]
+    told = [entry["unique_id"] for n in range(progress["batches"]) for entry in ti.xcoms[batch_key(n)]]
+    assert told == ["model.shop.good", "model.shop.bad", "model.shop.after"]
+    assert progress["attempt"] == 1
+
+
+def test_a_failed_node_without_a_task_fails_the_build(dbt: Callable) -> None:
+    dbt(GOOD, NodeResult("model.shop.new", "error"))
+    with pytest.raises(AirflowFailException, match=r"without a task of their own.*new: error"):
+        build().execute(of(TaskInstance()))
+
+
+def test_a_node_that_an_earlier_try_had_built_may_not_fail_unseen(dbt: Callable) -> None:
+    dbt(GOOD, BAD, LEFT_OUT)
+    with pytest.raises(AirflowFailException, match=r"bad: error .* no room"):
+        build().execute(of(TaskInstance(2, **{"bad.run": "success"})))
+
+
+def test_a_node_whose_task_waits_may_fail_in_a_later_try(dbt: Callable) -> None:
+    dbt(GOOD, BAD, LEFT_OUT)
+    build().execute(of(TaskInstance(2, **{"good.run": "success", "bad.run": "deferred"})))
+
+
+def test_results_that_cannot_be_told_fail_the_build(dbt: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the tasks of the nodes would wait for a word that never comes."""
+    dbt(GOOD)
+    ti = TaskInstance()
+
+    def refuse(*, key: str, value: Any) -> None:
+        if key == batch_key(0):
+            raise OSError("no room for results")
+
+    monkeypatch.setattr(ti, "xcom_push", refuse)
+    with pytest.raises((BuildError, OSError), match="no room for results"):
+        build().execute(of(ti))
+
+
+def test_a_build_leaves_unit_tests_out_and_what_is_claimed_to_the_claim(dbt: Callable) -> None:
+    """Whether it is a full refresh, the models ask of `ops.build`."""
+    commands = dbt(GOOD)
+    build().execute(of(TaskInstance()))
+    assert commands == [["build", "--exclude-resource-type", "unit_test"]]
+
+
+def test_a_build_leaves_out_what_it_is_told_to(dbt: Callable) -> None:
+    commands = dbt(GOOD)
+    build(exclude="bad after").execute(of(TaskInstance()))
+    assert commands[0][-3:] == ["--exclude", "bad", "after"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("run", ["run", "--select", "good"]),
+        ("seed", ["seed", "--select", "good"]),
+        ("snapshot", ["snapshot", "--select", "good"]),
+        ("test", ["test", "--select", "good", "--indirect-selection", "empty"]),
+    ],
+)
+def test_a_node_alone_runs_itself_and_nothing_else(dbt: Callable, command: str, expected: list[str]) -> None:
+    commands = dbt(GOOD)
+    ti = TaskInstance(2)
+    alone(command, "model.shop.good").execute(of(ti))
+    assert commands == [expected]
+    assert ti.xcoms[RESULT]["state"] == "success"
+    assert [result["unique_id"] for result in ti.xcoms[RESULT]["nodes"]] == ["model.shop.good"]
+
+
+def test_a_node_alone_that_fails_says_why(dbt: Callable) -> None:
+    dbt(BAD)
+    ti = TaskInstance(2)
+    with pytest.raises(BuildError, match="no room"):
+        alone("run", "model.shop.bad").execute(of(ti))
+    assert ti.xcoms[RESULT]["state"] == "failed"
+    assert "no room" in ti.xcoms[RESULT]["reason"]
+
+
+def test_a_node_that_dbt_does_not_know_is_no_success(dbt: Callable) -> None:
+    dbt()
+    with pytest.raises(BuildError, match=r"left out model\.shop\.good"):
+        alone("run", "model.shop.good").execute(of(TaskInstance(2)))

@@ -1,0 +1,318 @@
+"""The files that install and deploy the project agree with each other; they are read here, not built or started."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from include.demo.settings import read_settings
+from include.demo.state import WAREHOUSE_ROLES
+
+ROOT = Path(__file__).parents[3]
+#: The services of the Astro CLI's own compose file, which the override may add to.
+ASTRO_SERVICES = {"postgres", "scheduler", "dag-processor", "api-server", "triggerer", "db-migration"}
+ENV_LINE = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile: (instruction, arguments), comments out, continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split()[0].upper(), line.split(maxsplit=1)[1].strip()) for line in text.splitlines() if line.strip()]
+
+
+def pins(name: str) -> dict[str, Version]:
+    """A requirements file: distribution → the one version it may have."""
+    found = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        requirement = Requirement(line)
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", f"{name}: {line} is not pinned"
+        assert "*" not in specifier.version, f"{name}: {line} is not pinned"
+        found[requirement.name.lower().replace("_", "-")] = Version(specifier.version)
+    return found
+
+
+def dependencies() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(text) for text in project["dependencies"]]
+
+
+def override() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "docker-compose.override.yml").read_text())
+
+
+def env_example() -> dict[str, str]:
+    """`.env.example` as written: nothing filled in."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return {match[1]: match[2].strip("'") for line in lines if (match := ENV_LINE.match(line))}
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, list[dict[str, Any]]]:
+    """airflow_settings.yaml as it is written."""
+    return yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
+
+
+# -- the image ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_image_stands_on_one_pinned_runtime():
+    bases = [arguments for instruction, arguments in instructions() if instruction == "FROM"]
+    assert len(bases) == 1
+    assert re.fullmatch(r"astrocrpublic\.azurecr\.io/runtime:\d+\.\d+-\d+-python-\d\.\d+-base", bases[0])
+
+
+def test_the_runtime_has_a_python_that_the_project_takes_and_the_airflow_that_it_pins():
+    base = instructions()[0][1]
+    python = re.search(r"python-([\d.]+)", base)
+    assert python is not None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert Version(python[1]) in SpecifierSet(project["requires-python"])
+    # dbt-core 1.11 cannot be imported on 3.14.
+    assert Version(python[1]) < Version("3.14")
+    series = re.search(r":(\d+\.\d+)-", base)
+    assert series is not None
+    airflow = pins("requirements.txt")["apache-airflow"]
+    assert airflow in SpecifierSet(f"=={series[1]}.*")
+    # The one line that is left to the image is the very version it carries.
+    taken_out = re.findall(r"sed -i '/\^apache-airflow==(.+?)\$/d'", (ROOT / "Dockerfile").read_text())
+    assert [text.replace("\\", "") for text in taken_out] == [str(airflow)]
+
+
+def test_the_image_has_no_second_list_of_packages():
+    for instruction, arguments in instructions():
+        assert not (instruction == "RUN" and re.search(r"\b(pip3?|uv|apt-get|apt|poetry|conda)\b", arguments)), (
+            arguments
+        )
+    text = "\n".join(f"{instruction} {arguments}" for instruction, arguments in instructions())
+    assert text.index("COPY packages.txt") < text.index("install-system-packages")
+    assert text.index("COPY requirements.txt") < text.index("install-python-dependencies")
+
+
+def test_the_manifest_is_built_last_from_the_project_and_not_as_root():
+    lines = [f"{instruction} {arguments}" for instruction, arguments in instructions()]
+    assert lines[-1] == "RUN dbt parse --project-dir include/dbt --profiles-dir include/dbt"
+    assert lines.index("COPY --chown=astro:0 . .") < len(lines) - 1
+    assert [line for line in lines if line.startswith("USER")][-1] == "USER astro"
+
+
+def test_system_packages_are_names_or_comments():
+    for line in (ROOT / "packages.txt").read_text().splitlines():
+        assert re.fullmatch(r"#.*|[a-z0-9][a-z0-9.+-]*", line)
+
+
+def test_the_build_context_has_what_the_image_needs_and_no_secret():
+    ignored = {line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"}
+    assert {".env", ".git", ".stack", ".venv", "include/dbt/target"} <= ignored
+    needed = ("dags", "plugins", "include", "include/dbt", "include/sql", "requirements.txt", "packages.txt")
+    assert not ignored & set(needed)
+    # What make has made stays out of git, and so it stays out of the image.
+    made = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("include/")]
+    assert set(made) <= ignored
+
+
+# -- the compose file of the Astro CLI ---------------------------------------------------------------------------------
+
+
+def test_the_override_adds_to_the_services_of_the_astro_cli():
+    services = override()["services"]
+    assert {"scheduler", "dag-processor", "api-server", "triggerer"} <= set(services)
+    for name, service in services.items():
+        assert (name in ASTRO_SERVICES) != ("image" in service), f"{name}: its own image, or one of Astro's services"
+
+
+def test_every_service_of_ours_is_pinned_and_says_when_it_is_ready():
+    for name, service in override()["services"].items():
+        if name in ASTRO_SERVICES:
+            continue
+        repository, _, tag = service["image"].partition(":")
+        assert re.match(r"\d+\.\d+", tag), f"{name}: {repository} is not pinned"
+        assert "airflow" in service["networks"], f"{name} is not on the network of Astro's services"
+        if service["restart"] != "no":
+            assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+
+
+def test_the_warehouse_is_a_postgres_that_is_new_enough():
+    image = override()["services"]["warehouse"]["image"]
+    assert int(image.removeprefix("postgres:").split(".")[0]) >= 17
+
+
+def test_every_volume_is_declared_or_is_a_file_of_the_project():
+    declared = set(override()["volumes"])
+    used = set()
+    for service in override()["services"].values():
+        for volume in service.get("volumes", ()):
+            source, target = volume.split(":")[:2]
+            assert target.startswith("/")
+            if source.startswith("."):
+                assert (ROOT / source).is_file(), source
+            else:
+                used.add(source)
+    assert used == declared
+
+
+def test_ports_are_open_to_this_machine_only():
+    for service in override()["services"].values():
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_nothing_is_filled_in_from_a_shell_that_the_example_does_not_explain():
+    text = (ROOT / "docker-compose.override.yml").read_text().replace("$$", "")
+    script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
+    asked = set(re.findall(r"\$\{?([A-Z_]+)", text)) | set(re.findall(r"\$\{?([A-Z_]+)", script))
+    assert asked <= set(env_example())
+    assert {"WAREHOUSE_PASSWORD", "SHOP_PASSWORD", "READER_PASSWORD"} <= asked
+
+
+# -- .env.example ------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_explains_every_variable_and_holds_no_secret():
+    explained = False
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        if not line:
+            explained = False
+        elif line.startswith("#"):
+            explained = True
+        else:
+            assert ENV_LINE.match(line), line
+            assert explained, f"{line} stands under no comment"
+    for name, value in env_example().items():
+        if name.endswith("PASSWORD"):
+            assert value == "", f"{name} has a value"
+
+
+def test_a_variable_uses_only_those_above_it():
+    above: set[str] = set()
+    for name, value in env_example().items():
+        assert set(re.findall(r"\$\{(\w+)", value)) <= above, name
+        above.add(name)
+
+
+def test_the_example_has_every_connection_and_each_leads_to_a_service(settings: dict[str, list[dict[str, Any]]]):
+    variables = env_example()
+    given = {name.removeprefix("AIRFLOW_CONN_").lower(): value for name, value in variables.items() if "_CONN_" in name}
+    assert set(given) == {entry["conn_id"] for entry in settings["connections"]}
+    aliases = override()["services"]["warehouse"]["networks"]["airflow"]["aliases"]
+    known = {*override()["services"], *aliases}
+    for name, value in given.items():
+        if value.startswith("{"):
+            connection = json.loads(value)
+            hosts = {connection.get("host"), connection.get("extra", {}).get("bootstrap.servers", "").split(":")[0]}
+        else:
+            uri = urlsplit(value.replace("${", "").replace("}", ""))
+            assert uri.port
+            hosts = {uri.hostname}
+        inside = {host for host in hosts - {None, ""} if "." not in host}
+        assert inside <= known, f"{name} leads to {inside - known}"
+
+
+def test_the_shop_connection_names_the_database_that_the_init_script_makes():
+    script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
+    made = re.findall(r"create database (\w+) owner (\w+)", script)
+    uri = urlsplit(env_example()["AIRFLOW_CONN_SHOP_POSTGRES"].replace("${", "").replace("}", ""))
+    assert (uri.path.lstrip("/"), uri.username) in made
+
+
+def test_the_warehouse_connections_name_the_roles_that_the_init_script_makes():
+    script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
+    for role in WAREHOUSE_ROLES:
+        uri = urlsplit(env_example()[f"AIRFLOW_CONN_WAREHOUSE_{role.upper()}"].replace("${", "").replace("}", ""))
+        assert (uri.username, uri.password, uri.path) == (role, f"{role.upper()}_PASSWORD", "/warehouse")
+        assert f"create role {role} login password :'{role}_password';" in script
+        assert f'--set={role}_password="${{{role.upper()}_PASSWORD:?set it in .env}}"' in script
+    assert "\\connect warehouse\n\\i /srv/roles.sql" in script
+    volumes = override()["services"]["warehouse"]["volumes"]
+    assert "./include/sql/roles.sql:/srv/roles.sql:ro" in volumes
+
+
+# -- requirements ------------------------------------------------------------------------------------------------------
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    pinned = pins("requirements.txt")
+    for dependency in dependencies():
+        assert dependency.name in pinned, f"{dependency.name} is not in requirements.txt; run: make lock"
+        assert pinned[dependency.name] in dependency.specifier, f"{dependency}; run: make lock"
+    named = {dependency.name for dependency in dependencies()}
+    assert {
+        "apache-airflow",
+        "apache-airflow-providers-postgres",
+        "astronomer-cosmos",
+        "dbt-core",
+        "dbt-postgres",
+        "pendulum",
+    } <= named
+    assert pinned["dbt-core"] < Version("1.12")
+
+
+def test_development_has_the_same_versions_and_more():
+    pinned, development = pins("requirements.txt"), pins("requirements-dev.txt")
+    assert {name: development.get(name) for name in pinned} == pinned
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    for dependency in map(Requirement, groups["dev"]):
+        assert development[dependency.name] in dependency.specifier, f"{dependency}; run: make lock"
+    assert "pytest" in development
+    assert "pytest" not in pinned
+    assert "noida-db" not in pinned
+
+
+# -- airflow_settings.yaml ---------------------------------------------------------------------------------------------
+
+
+def test_the_settings_have_the_form_that_the_astro_cli_reads(settings: dict[str, list[dict[str, Any]]]):
+    assert set(settings) == {"connections", "variables", "pools"}
+    for connection in settings["connections"]:
+        assert set(connection) <= {"conn_id", "conn_type", "conn_uri", "conn_extra", "conn_description"}
+        # The CLI takes conn_uri only where nothing else says what the connection is.
+        assert ("conn_uri" in connection) != ("conn_type" in connection), connection["conn_id"]
+    for variable in settings["variables"]:
+        assert set(variable) == {"variable_name", "variable_value", "variable_description"}
+        json.loads(variable["variable_value"])
+    for pool in settings["pools"]:
+        assert set(pool) == {"pool_name", "pool_slot", "pool_description"}
+        assert isinstance(pool["pool_slot"], int)
+
+
+def test_the_settings_fill_in_to_connections_without_a_secret_of_their_own():
+    text = (ROOT / "airflow_settings.yaml").read_text()
+    without_default = re.findall(r"\$\{(\w+)\}", text)
+    assert without_default
+    assert all(name.endswith("_PASSWORD") or name == "NAME" for name in without_default)
+    filled = read_settings(ROOT / "airflow_settings.yaml", dict.fromkeys(without_default, "s3cret"))
+    for connection in filled["connections"]:
+        assert "${" not in json.dumps(connection)
+        if uri := connection.get("conn_uri"):
+            parts = urlsplit(uri)
+            assert parts.hostname
+            assert parts.scheme in ("postgres", "http", "https")
+            assert parts.password in (None, "s3cret"), connection["conn_id"]
+        if extra := connection.get("conn_extra"):
+            json.loads(extra)
+
+
+# -- the repository ----------------------------------------------------------------------------------------------------
+
+
+def test_no_tracked_file_names_a_place_of_one_machine():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    home = re.compile(rf"{re.escape(str(ROOT))}/|(?<![\w./-])/(?:home|Users|root)/\w")
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file() and path != Path(__file__):
+            found = home.search(path.read_text(errors="replace"))
+            assert not found, f"{name}: {found and found[0]}"
