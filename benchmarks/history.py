@@ -33,7 +33,7 @@ import psutil  # noqa: E402
 import psycopg  # noqa: E402
 from psycopg import sql  # noqa: E402
 
-from ecommerce import lease  # noqa: E402
+from ecommerce.build import lease  # noqa: E402
 from ecommerce.build.dbt_project import DBT_PROJECT, project_digest  # noqa: E402
 from ecommerce.common.connections import ensure_schema  # noqa: E402
 from ecommerce.common.sources import SOURCES, Source  # noqa: E402

@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseEventTrigger, TaskFailedEvent, TaskSkipped
 from asgiref.sync import sync_to_async
 
 from dbt_triggerer.node_results import PROGRESS, RESULT, Build, NodeResult, Progress, batch_key, result_xcom
-from dbt_triggerer.task_outcome import Fate, Verdict, judge
+from dbt_triggerer.task_outcome import TaskEnd, TaskOutcome, outcome_of_nodes
 
 #: Seconds between two looks at a build that runs; at one that has not begun; and until a silent build is told again,
 #: which is for the tasks that joined late.
@@ -128,22 +128,24 @@ class NodeTrigger(BuildWatcher):
         return {"unique_ids": self.unique_ids}
 
     async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
-        """By the verdict on its nodes."""
-        verdict = judge(build, unique_ids=self.unique_ids, parents=self.parents, try_number=try_number, since=since)
-        if verdict is None:
+        """By the outcome on its nodes."""
+        outcome = outcome_of_nodes(
+            build, unique_ids=self.unique_ids, parents=self.parents, try_number=try_number, since=since
+        )
+        if outcome is None:
             return None
-        self._tell(verdict)
-        return _event_of(verdict)
+        self._tell(outcome)
+        return _event_of(outcome)
 
-    def _tell(self, verdict: Verdict) -> None:
-        for result in verdict.results:
+    def _tell(self, outcome: TaskOutcome) -> None:
+        for result in outcome.results:
             log = self.log.error if result.is_bad else self.log.info
             log("%s", result)
             log("from %s to %s", result.started_at, result.finished_at)
             if result.sql:
                 log("compiled:\n%s", result.sql)
-        if not verdict.results:
-            self.log.info("%s: %s", verdict.fate.value, verdict.reason)
+        if not outcome.results:
+            self.log.info("%s: %s", outcome.state.value, outcome.reason)
 
 
 class BuildWatch:
@@ -216,12 +218,12 @@ def made_at(ti_id: UUID) -> datetime:
     return datetime.fromtimestamp((ti_id.int >> 80) / 1000, tz=UTC)
 
 
-def _event_of(verdict: Verdict) -> TriggerEvent:
-    if verdict.fate is Fate.RUN_ALONE:
-        return TriggerEvent({"reason": verdict.reason})
-    xcoms: dict[str, Any] = {RESULT: result_xcom(verdict.fate.value, verdict.reason, verdict.results)}
-    if verdict.fate is Fate.SUCCESS:
+def _event_of(outcome: TaskOutcome) -> TriggerEvent:
+    if outcome.state is TaskEnd.RUN_ALONE:
+        return TriggerEvent({"reason": outcome.reason})
+    xcoms: dict[str, Any] = {RESULT: result_xcom(outcome.state.value, outcome.reason, outcome.results)}
+    if outcome.state is TaskEnd.SUCCESS:
         return TaskSuccessEvent(xcoms=xcoms)
-    if verdict.fate is Fate.SKIPPED:
+    if outcome.state is TaskEnd.SKIPPED:
         return TaskSkippedEvent(xcoms=xcoms)
     return TaskFailedEvent(xcoms=xcoms)

@@ -15,7 +15,7 @@ from dbt.compilation import Linker
 from dbt_triggerer.task_group import nodes_of
 from ecommerce.audit.checks_file import read_checks
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
-from ecommerce.build.excluded_models import left_out, nodes_of_models
+from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
 from ecommerce.build.warehouse_group import warehouse_group
 from ecommerce.common.sources import SOURCES
 from include.demo.state import ROOT
@@ -129,11 +129,11 @@ BUILT_WITHOUT = {
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_is_built_without_a_source(source: str) -> None:
-    assert MARTS - left_out([source]).models == BUILT_WITHOUT[source]
+    assert MARTS - exclusions_for([source]).models == BUILT_WITHOUT[source]
 
 
 def test_dbt_leaves_out_what_the_graph_of_tasks_skips(tmp_path) -> None:
-    without = left_out(["sales_fact"]).models
+    without = exclusions_for(["sales_fact"]).models
     listed = dbtRunner().invoke(
         [
             *("--quiet", "ls", "--output", "json", "--output-keys", "unique_id", "--exclude", *sorted(without)),
@@ -152,7 +152,7 @@ def test_dbt_leaves_out_what_the_graph_of_tasks_skips(tmp_path) -> None:
 def test_cosmos_tasks_can_be_told_by_their_nodes(mode: str, dags) -> None:
     from airflow.sdk import DAG
 
-    without = left_out(["weather_data"]).models
+    without = exclusions_for(["weather_data"]).models
     with DAG("cosmos", schedule=None):
         group = warehouse_group(mode, exclude="weather")
     nodes = nodes_of_models(without)

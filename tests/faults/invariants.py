@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from tests.faults.place import Place, Values
 
 
@@ -52,7 +52,11 @@ def _key_of(source: str, row: Values) -> Values | None:
     """The key of a version log's row."""
     entry = SOURCES[source]
     names = [column.name for column in entry.columns]
-    return tuple(row[names.index(name)] for name in entry.key) if entry.landing is Landing.VERSION_LOG else None
+    return (
+        tuple(row[names.index(name)] for name in entry.key)
+        if entry.write_disposition is WriteDisposition.VERSION_LOG
+        else None
+    )
 
 
 def _the_ledger_adds_up(place: Place) -> None:
@@ -74,11 +78,15 @@ def _the_ledger_adds_up(place: Place) -> None:
             continue
         assert read == loaded + unchanged + quarantined
         assert held["quarantined"] == quarantined
-        if SOURCES[source].landing is Landing.APPEND:
+        if SOURCES[source].write_disposition is WriteDisposition.APPEND:
             assert held["loaded"] == loaded
         else:
             # Of a window, later loads may have replaced some; of a log, tombstones are written besides.
-            assert loaded == 0 or SOURCES[source].landing is Landing.VERSION_LOG or held["loaded"] <= loaded
+            assert (
+                loaded == 0
+                or SOURCES[source].write_disposition is WriteDisposition.VERSION_LOG
+                or held["loaded"] <= loaded
+            )
 
 
 def _nothing_is_held_of_a_load_that_did_not_commit(place: Place) -> None:

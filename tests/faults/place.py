@@ -22,7 +22,7 @@ from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
 from ecommerce.common.fault_points import VARIABLE
-from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from tests.faults.proxy import Proxy
 from tests.faults.task import Order
 from tests.faults.tries import Outcome, Try, session_name
@@ -217,11 +217,11 @@ class Place:
         """What raw holds of a source: business columns as texts, of a version log the latest versions."""
         entry = SOURCES[source]
         names = [column.name for column in entry.columns]
-        if entry.landing is Landing.APPEND:
+        if entry.write_disposition is WriteDisposition.APPEND:
             names += ["_partition", "_offset"]
         texts = sql.SQL(", ").join(sql.SQL("held.{}::text").format(sql.Identifier(name)) for name in names)
         table: sql.Composable = sql.Identifier("raw", source)
-        if entry.landing is Landing.VERSION_LOG:
+        if entry.write_disposition is WriteDisposition.VERSION_LOG:
             key = sql.SQL(", ").join(map(sql.Identifier, entry.key))
             table = sql.SQL(
                 "(select * from (select distinct on ({key}) * from {table} order by {key}, _batch_id desc) as latest"

@@ -17,5 +17,5 @@ class RunCreated(BaseDeadlineReference):
     """
 
     def _evaluate_with(self, *, session: Any, **_: Any) -> datetime:
-        # Asked for while the run is made.
+        # CheckContext for while the run is made.
         return datetime.now(UTC)

@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 
 from ecommerce.audit.dbt_tests import DBT_TEST
 from ecommerce.build import lease
-from ecommerce.build.lease import LeftOut
+from ecommerce.build.lease import Exclusions
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Request, Window
 
@@ -210,7 +210,7 @@ def settle_checks(connection: Connection, dag_id: str, run_id: str, request: Req
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         judged = cursor.execute(_JUDGED, {"dag_id": dag_id, "run_id": run_id}).fetchall()
-    left_out = lease.left_out(connection, run_id) if judged else lease.NOTHING
+    left_out = lease.exclusions_of(connection, run_id) if judged else lease.NO_EXCLUSIONS
     if request is not None:
         left_out = replace(left_out, sources=left_out.sources | (SOURCES.keys() - request.sources))
     judged = [row for row in judged if not left_out.covers(row["subject"])]
@@ -288,7 +288,7 @@ def _recover_tasks(
     )
 
 
-def extracts_without_work(request: Request, left_out: LeftOut) -> list[str]:
+def extracts_without_work(request: Request, left_out: Exclusions) -> list[str]:
     """Ids of the extracts that loaded nothing in a run: not asked for, or failed."""
     return [f"extract.{source}" for source in SOURCES if source not in request.sources - left_out.sources]
 

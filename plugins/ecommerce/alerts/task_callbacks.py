@@ -68,7 +68,7 @@ def settle_run(context: Context) -> None:
         request = _request(context)
         closed = incidents.settle_checks(connection, run.dag_id, run.run_id, request)
         if request is not None:
-            idle = incidents.extracts_without_work(request, lease.left_out(connection, run.run_id))
+            idle = incidents.extracts_without_work(request, lease.exclusions_of(connection, run.run_id))
             closed += incidents.settle_tasks(connection, run.dag_id, run.run_id, request.window, but=idle)
         deliver(connection, closed)
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from ecommerce.audit.check import (
     Approvable,
-    Asked,
+    CheckContext,
     ColumnName,
     Expression,
     Settings,
@@ -23,7 +23,7 @@ from ecommerce.audit.check import (
     rows_of,
     table,
 )
-from ecommerce.audit.check_results import Judgement, Status
+from ecommerce.audit.check_results import CheckResult, Status
 
 #: From the median absolute deviation to a standard deviation, where values are normally distributed.
 _MAD_TO_SIGMA = 1.4826
@@ -147,7 +147,7 @@ class Anomaly(Approvable):
             raise ValueError("`amount` is the column of a check of kind amount, and of no other")
         return self
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """
         One judgement for the window's odd days, and one for an outage at its end, whether or not it began inside.
 
@@ -169,7 +169,7 @@ class Anomaly(Approvable):
         if not inside:
             message = f"no day of {window} has {self.minimum_weeks} earlier weeks to compare with"
             total = round(sum(days[day].value for day in window.days if day in days))
-            return [Judgement(subject, "pass", total, None, "; ".join(known) or message)]
+            return [CheckResult(subject, "pass", total, None, "; ".join(known) or message)]
         odd = [(day, found, expected) for day, found, expected in inside if self._is_odd(found, expected)]
         failed = [day for day, found, expected in odd if day >= late and self._is_failed(found, expected)]
         status: Status = "fail" if failed else "warn" if odd else "pass"
@@ -181,7 +181,7 @@ class Anomaly(Approvable):
                 for day, found, expected in odd[:5]
             )
         judgements = [
-            Judgement(
+            CheckResult(
                 subject,
                 status,
                 round(sum(found.value for _, found, _ in inside)),
@@ -203,7 +203,7 @@ class Anomaly(Approvable):
             judgements.append(self._outage(subject, self.outage, judged))
         return judgements
 
-    def _expect(self, days: Mapping[date, Day], day: date, asked: Asked) -> Expected | None:
+    def _expect(self, days: Mapping[date, Day], day: date, asked: CheckContext) -> Expected | None:
         return expect(
             days,
             day,
@@ -224,12 +224,12 @@ class Anomaly(Approvable):
         )
 
     @staticmethod
-    def _outage(subject: str, outage: Outage, judged: list[tuple[date, Day, Expected]]) -> Judgement:
+    def _outage(subject: str, outage: Outage, judged: list[tuple[date, Day, Expected]]) -> CheckResult:
         last = judged[-outage.days :]
         rows = sum(found.rows for _, found, _ in last)
         expected = sum(expected.value for *_, expected in last)
         is_outage = len(last) == outage.days and expected >= outage.expected_at_least and not rows
-        return Judgement(
+        return CheckResult(
             f"{subject} last days",
             "fail" if is_outage else "pass",
             rows,

@@ -17,8 +17,8 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from psycopg import AsyncConnection, sql
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from ecommerce.audit.check_results import KEPT_ROWS, Judgement, Status
-from ecommerce.build.lease import NOTHING, LeftOut
+from ecommerce.audit.check_results import KEPT_ROWS, CheckResult, Status
+from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 from ecommerce.common.connections import SESSION, connect_arguments
 from ecommerce.common.errors import SourceError
 from ecommerce.common.windows import Request, Window
@@ -31,7 +31,7 @@ Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckContext:
     """
     What a check is about.
 
@@ -43,7 +43,7 @@ class Asked:
     request: Request
     run_id: str
     incidents: Mapping[date, str]
-    left_out: LeftOut = NOTHING
+    left_out: Exclusions = NO_EXCLUSIONS
 
     @property
     def window(self) -> Window:
@@ -117,16 +117,16 @@ class Check(Settings):
         return self.judges_the_build or self.may_be_approved
 
     @abstractmethod
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """Every subject, judged once."""
 
-    async def look(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def look(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """Judge; `severity` is heeded."""
         judgements = await self.judge(connection, asked)
         if self.severity == "fail":
             return judgements
         return [
-            Judgement(**{**vars(judged), "status": "warn" if judged.status == "fail" else judged.status})
+            CheckResult(**{**vars(judged), "status": "warn" if judged.status == "fail" else judged.status})
             for judged in judgements
         ]
 

@@ -20,7 +20,7 @@ KEPT_ROWS = 100
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CheckResult:
     """
     One check of one subject: what was seen, what was expected, and the sentence for a person.
 
@@ -41,7 +41,7 @@ class Judgement:
     days: Sequence[date] = field(default=())
 
 
-def failures_of(judgements: Sequence[Judgement]) -> str:
+def failures_of(judgements: Sequence[CheckResult]) -> str:
     """What failed and why, in one line; empty when nothing did that holds back the publication."""
     return "; ".join(
         f"{judged.subject}: {judged.message}" for judged in judgements if judged.status == "fail" and judged.blocks
@@ -67,8 +67,8 @@ from judged cross join lateral jsonb_array_elements(judged.rows) as bad (bad_row
 """
 
 
-def written_down(
-    check_name: str, run_id: str, judgements: Sequence[Judgement], window: Window | None
+def results_statement(
+    check_name: str, run_id: str, judgements: Sequence[CheckResult], window: Window | None
 ) -> tuple[str, dict[str, Any]]:
     """
     The statement, and its values, that adds a row of `ops.check_result` a judgement and keeps the rows at fault.
@@ -95,8 +95,8 @@ def written_down(
     }
 
 
-def write_down(
-    connection: Connection, check_name: str, run_id: str, judgements: Sequence[Judgement], window: Window | None
+def record_results(
+    connection: Connection, check_name: str, run_id: str, judgements: Sequence[CheckResult], window: Window | None
 ) -> None:
-    """Write the judgements of a check; see `written_down`."""
-    connection.execute(*written_down(check_name, run_id, judgements, window))
+    """Write the judgements of a check; see `results_statement`."""
+    connection.execute(*results_statement(check_name, run_id, judgements, window))

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from asgiref.sync import sync_to_async
 from psycopg import AsyncConnection
 
-from ecommerce.audit.check import Asked, Check, rows_of
-from ecommerce.audit.check_results import Judgement
+from ecommerce.audit.check import Check, CheckContext, rows_of
+from ecommerce.audit.check_results import CheckResult
 from ecommerce.build.dbt_project import MANIFEST
 
 #: `check_name` of the results that dbt writes by its own hook (include/dbt/macros/record_tests.sql).
@@ -30,7 +30,7 @@ class DbtTests(Check):
 
     kind: Literal["dbt_tests"]
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement, of all tests."""
         subject = "dbt tests"
         built = await rows_of(
@@ -41,7 +41,7 @@ class DbtTests(Check):
         )
         if not built or (built[0][0] != asked.run_id and not built[0][2]):
             message = "this run has built nothing, and the build before it was not published"
-            return [Judgement(subject, "fail", 0, None, message if built else "nothing was built yet")]
+            return [CheckResult(subject, "fail", 0, None, message if built else "nothing was built yet")]
         ((run_id, claimed_at, _),) = built
         found = {
             test: (status, message)
@@ -66,9 +66,9 @@ class DbtTests(Check):
         passed = len(found) - len(failed)
         if said:
             more = f"; and {len(said) - 5} more" if len(said) > 5 else ""
-            return [Judgement(subject, "fail", passed, len(expected), "; ".join(said[:5]) + more, rows)]
+            return [CheckResult(subject, "fail", passed, len(expected), "; ".join(said[:5]) + more, rows)]
         whose = "" if run_id == asked.run_id else f" in the last build, of run {run_id}"
-        return [Judgement(subject, "pass", passed, len(expected), f"{passed} tests passed{whose}")]
+        return [CheckResult(subject, "pass", passed, len(expected), f"{passed} tests passed{whose}")]
 
 
 def expected_tests(*, left_out: Container[str] = ()) -> set[str]:

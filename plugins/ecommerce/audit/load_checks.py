@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from psycopg import AsyncConnection
 from pydantic import Field, field_validator
 
-from ecommerce.audit.check import Asked, Check, Limits, listed, rows_of
-from ecommerce.audit.check_results import Judgement, Status
+from ecommerce.audit.check import Check, CheckContext, Limits, listed, rows_of
+from ecommerce.audit.check_results import CheckResult, Status
 from ecommerce.common.sources import SOURCES
 
 
@@ -39,7 +39,7 @@ class Freshness(_OfSources):
 
     kind: Literal["freshness"]
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement a source: days loaded of the window's days."""
         days = list(asked.window.days)
         found = await rows_of(
@@ -66,7 +66,7 @@ class Freshness(_OfSources):
                 message = f"{missing} of the {len(days)} days of {asked.window} are not loaded, the first {first}"
             status: Status = "pass" if not missing else "fail" if source in asked.request.sources else "warn"
             judgements.append(
-                Judgement(source, status, len(days) - missing, len(days), message, may_improve=is_running)
+                CheckResult(source, status, len(days) - missing, len(days), message, may_improve=is_running)
             )
         return judgements
 
@@ -81,7 +81,7 @@ class Completeness(_OfSources, Limits):
     kind: Literal["completeness"]
     range_days: Annotated[int, Field(gt=0)] = 90
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement a source: missing days, and which."""
         found = await rows_of(
             connection,
@@ -108,7 +108,7 @@ class Completeness(_OfSources, Limits):
                 f": {listed(absent)}" if absent else ""
             )
             rows = [{"source": source, "day": str(day)} for day in absent]
-            judgements.append(Judgement(source, self.status(len(absent)), n - len(absent), n, message, rows))
+            judgements.append(CheckResult(source, self.status(len(absent)), n - len(absent), n, message, rows))
         return judgements
 
 
@@ -122,7 +122,7 @@ class Quarantined(_OfSources, Limits):
     kind: Literal["quarantined"]
     minimum_rows: Annotated[int, Field(ge=0)] = 10
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement a source that the run has read."""
         found: list[Any] = await rows_of(
             connection,
@@ -140,7 +140,7 @@ class Quarantined(_OfSources, Limits):
             rows = [] if status == "pass" else await self._reasons(connection, source, batch_id)
             why = "; ".join(f"{row['rows']}x {row['reason']}" for row in rows[:3])
             message = f"{refused:,} of {read:,} rows were refused ({percent} %)" + (f": {why}" if why else "")
-            judgements.append(Judgement(source, status, percent, self.limit, message, rows))
+            judgements.append(CheckResult(source, status, percent, self.limit, message, rows))
         return judgements
 
     @staticmethod
@@ -163,7 +163,7 @@ class SchemaDrift(_OfSources):
 
     kind: Literal["schema_drift"]
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement a source that the run has read, where any load of it has looked."""
         found = await rows_of(
             connection,
@@ -185,7 +185,7 @@ class SchemaDrift(_OfSources):
             said = [_sentence(change) for change in changes]
             is_broken = any(change["change"] != "new" for change in changes)
             judgements.append(
-                Judgement(
+                CheckResult(
                     source,
                     "fail" if is_broken else "warn" if changes else "pass",
                     len(changes),

@@ -13,8 +13,8 @@ from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 from airflow.triggers.base import StartTriggerArgs
 
 from ecommerce.audit import decisions
-from ecommerce.audit.check import Approvable, Asked, account_of
-from ecommerce.audit.check_results import Judgement, failures_of, write_down
+from ecommerce.audit.check import Approvable, CheckContext, account_of
+from ecommerce.audit.check_results import CheckResult, failures_of, record_results
 from ecommerce.audit.checks_file import check_of, read_checks
 from ecommerce.audit.quality_trigger import QualityTrigger, judge
 from ecommerce.build import lease
@@ -101,13 +101,13 @@ class QualityCheck(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Judge in this process; wait, if need be, in the triggerer."""
-        asked = Asked(request_of(context), context["dag_run"].run_id, read_checks().incidents)
+        asked = CheckContext(request_of(context), context["dag_run"].run_id, read_checks().incidents)
         judgements = asyncio.run(self._judge(asked))
         if judgements is None:
             self.defer(trigger=self._trigger, method_name=self.execute_complete.__name__)
         self._fail_by(failures_of(judgements))
 
-    async def _judge(self, asked: Asked) -> list[Judgement] | None:
+    async def _judge(self, asked: CheckContext) -> list[CheckResult] | None:
         return await judge(self.check, await account_of(self.warehouse_conn_id), asked, wait=False, log=self.log)
 
     def execute_complete(self, context: Context, event: Any) -> None:
@@ -176,8 +176,8 @@ class QualityCheck(BaseOperator):
                     f"check {self.check}: another run has built since; what is to be published is decided there"
                 )
             subjects = decisions.close(connection, run_id, self.check, "approved", by=who, reason=reason)
-            approved = [Judgement(subject, "warn", None, None, f"approved by {said}") for subject in subjects]
-            write_down(connection, self.check, run_id, approved, request_of(context).window)
+            approved = [CheckResult(subject, "warn", None, None, f"approved by {said}") for subject in subjects]
+            record_results(connection, self.check, run_id, approved, request_of(context).window)
         self.log.warning("approved by %s", said)
         add_note(context, f"approved by {said}")
 

@@ -19,12 +19,12 @@ from asgiref.sync import sync_to_async
 
 from dbt_triggerer.build_watcher import BuildWatcher
 from dbt_triggerer.node_results import Build
-from dbt_triggerer.task_outcome import Fate, judge_audit
-from ecommerce.audit.check import Asked, account_of, async_postgres, rows_of
-from ecommerce.audit.check_results import Judgement, failures_of, written_down
+from dbt_triggerer.task_outcome import TaskEnd, outcome_of_audit
+from ecommerce.audit.check import CheckContext, account_of, async_postgres, rows_of
+from ecommerce.audit.check_results import CheckResult, failures_of, results_statement
 from ecommerce.audit.checks_file import check_of, read_checks
 from ecommerce.audit.decisions import APPROVED_DAYS, WITHDRAW
-from ecommerce.build.lease import NOTHING, WHAT_WAS_LEFT_OUT, LeftOut
+from ecommerce.build.lease import EXCLUSIONS_QUERY, NO_EXCLUSIONS, Exclusions
 from ecommerce.common.errors import WarehouseError
 from ecommerce.common.windows import Request, Window
 
@@ -35,7 +35,9 @@ CHECKED = "checked"
 _LOOKS = asyncio.Semaphore(4)
 
 
-async def judge(check_name: str, account: Account, asked: Asked, *, wait: bool, log: Any) -> list[Judgement] | None:
+async def judge(
+    check_name: str, account: Account, asked: CheckContext, *, wait: bool, log: Any
+) -> list[CheckResult] | None:
     """
     Judge a check, and write down what it says; None, and nothing is written, where it ought to wait and may not.
 
@@ -52,8 +54,8 @@ async def judge(check_name: str, account: Account, asked: Asked, *, wait: bool, 
     while True:
         # A connection a look: one that waits holds none.
         async with _LOOKS, async_postgres(account, timeout_seconds=check.timeout_seconds) as connection:
-            found = await rows_of(connection, WHAT_WAS_LEFT_OUT, run_id=asked.run_id)
-            left_out = LeftOut(*map(frozenset, found[0])) if found else NOTHING
+            found = await rows_of(connection, EXCLUSIONS_QUERY, run_id=asked.run_id)
+            left_out = Exclusions(*map(frozenset, found[0])) if found else NO_EXCLUSIONS
             if check.may_be_approved:
                 approved = await rows_of(connection, APPROVED_DAYS, check_name=check_name)
                 incidents = {day: f"approved by {who}" for day, who in approved}
@@ -65,7 +67,7 @@ async def judge(check_name: str, account: Account, asked: Asked, *, wait: bool, 
             ]
             hopeful = [one for one in judgements if one.status == "fail" and one.may_improve]
             if not hopeful or time.monotonic() + check.every_seconds > until:
-                await connection.execute(*written_down(check_name, asked.run_id, judgements, asked.window))
+                await connection.execute(*results_statement(check_name, asked.run_id, judgements, asked.window))
                 break
         if not wait:
             return None
@@ -104,7 +106,7 @@ class QualityTrigger(BuildWatcher):
         self.check = check
         self.warehouse_conn_id = warehouse_conn_id
         self.window_task_id = window_task_id
-        self._known: tuple[Account, Asked] | None = None
+        self._known: tuple[Account, CheckContext] | None = None
         self._failure: TriggerEvent | None = None
 
     def own_arguments(self) -> dict[str, Any]:
@@ -130,13 +132,13 @@ class QualityTrigger(BuildWatcher):
                     if isinstance(said, TaskSuccessEvent):
                         return said
                     self._failure = said if "failures" in said.payload else None
-        verdict = judge_audit(build, parents=self.parents, since=since)
-        if verdict is None:
+        outcome = outcome_of_audit(build, parents=self.parents, since=since)
+        if outcome is None:
             return None
-        self.log.info("%s", verdict.reason)
-        if verdict.fate is Fate.SUCCESS:
+        self.log.info("%s", outcome.reason)
+        if outcome.state is TaskEnd.SUCCESS:
             return self._failure or await self._event()
-        return TaskFailedEvent(xcoms={CHECKED: {"state": verdict.fate.value, "reason": verdict.reason, "nodes": []}})
+        return TaskFailedEvent(xcoms={CHECKED: {"state": outcome.state.value, "reason": outcome.reason, "nodes": []}})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Alone: at once, or where a triggerer shares nothing."""
@@ -160,13 +162,13 @@ class QualityTrigger(BuildWatcher):
         reason = "; ".join(f"{one.status} {one.subject}: {one.message}" for one in judgements or [])
         return TaskSuccessEvent(xcoms={CHECKED: {"state": "success", "reason": reason, "nodes": []}})
 
-    async def _prepare(self) -> tuple[Account, Asked]:
+    async def _prepare(self) -> tuple[Account, CheckContext]:
         """Ask Airflow for what it judges by, once: where there is a build to wait for, meanwhile."""
         if self._known is None:
             self._known = await account_of(self.warehouse_conn_id), await self._asked()
         return self._known
 
-    async def _asked(self) -> Asked:
+    async def _asked(self) -> CheckContext:
         ti = self.task_instance
         if ti is None:
             raise RuntimeError("the trigger of a check needs the task instance that it is to end")
@@ -177,4 +179,4 @@ class QualityTrigger(BuildWatcher):
             raise WarehouseError(f"the task {self.window_task_id!r} has not said what this run is about; clear it")
         window = Window.of_days(date.fromisoformat(said["start_date"]), date.fromisoformat(said["end_date"]))
         request = Request(window, frozenset(said["sources"]), said["full_refresh"], said["dry_run"])
-        return Asked(request, ti.run_id, read_checks().incidents)
+        return CheckContext(request, ti.run_id, read_checks().incidents)

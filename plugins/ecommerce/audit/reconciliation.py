@@ -11,8 +11,8 @@ from psycopg import AsyncConnection, sql
 from pydantic import field_validator, model_validator
 
 from ecommerce.audit.check import (
-    Asked,
     Check,
+    CheckContext,
     ColumnName,
     Expression,
     Settings,
@@ -24,8 +24,8 @@ from ecommerce.audit.check import (
     rows_of,
     table,
 )
-from ecommerce.audit.check_results import Judgement
-from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.audit.check_results import CheckResult
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
 
 #: A fingerprint a bucket of keys is compared first, and keys only of the buckets that differ.
@@ -55,17 +55,19 @@ class SourceReconciliation(Check):
         fitting = [
             source.name
             for source in SOURCES.values()
-            if source.reader == "postgres" and source.landing is Landing.REPLACE_WINDOW and len(source.key) == 1
+            if source.reader == "postgres"
+            and source.write_disposition is WriteDisposition.REPLACE_WINDOW
+            and len(source.key) == 1
         ]
         if name not in fitting:
             raise ValueError(f"{name} is no source that replaces its window, in Postgres; such are {fitting}")
         return name
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """Rows and their amounts."""
         source, subject = SOURCES[self.source], f"raw.{self.source}"
         if self.source not in asked.request.sources:
-            return [Judgement(subject, "warn", None, None, f"this run did not read {self.source}; not compared")]
+            return [CheckResult(subject, "warn", None, None, f"this run did not read {self.source}; not compared")]
         here, there = _Side("raw", self, asked.window), _Side("public", self, asked.window)
         async with async_postgres(await account_of(source.connection), timeout_seconds=self.timeout_seconds) as shop:
             held = await here.count(connection)
@@ -92,10 +94,10 @@ class SourceReconciliation(Check):
                 for where, found in (("only at the source", lost), ("only in raw", surplus))
                 for key, amount in found
             ]
-            return [Judgement(subject, "fail", n_raw, n_source - n_refused, message, rows)]
+            return [CheckResult(subject, "fail", n_raw, n_source - n_refused, message, rows)]
         amount = await here.amount(connection)
         message = f"{n_source:,} orders at the source = {n_raw:,} in raw ({amount:,.2f}) + {n_refused:,} in quarantine"
-        return [Judgement(subject, "pass", n_raw, n_source - n_refused, message)]
+        return [CheckResult(subject, "pass", n_raw, n_source - n_refused, message)]
 
     async def _refused(
         self, connection: AsyncConnection, missing: Sequence[tuple[str, str]]
@@ -222,7 +224,7 @@ class Reconciliation(Check):
     kind: Literal["reconciliation"]
     pairs: list[Pair]
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """Two judgements a pair where it has an amount: rows, then money."""
         days = await asked.days(connection)
         known: dict[str, dict[date | None, tuple[Decimal, Decimal | None]]] = {}
@@ -271,7 +273,7 @@ def _query(side: Side, pair: Pair, days: Sequence[date], run_id: str) -> tuple[s
     return query, {"days": covered, "run_id": run_id}
 
 
-def _compare(subject: str, observed: dict, expected: dict, which: int) -> Judgement:
+def _compare(subject: str, observed: dict, expected: dict, which: int) -> CheckResult:
     def figure(side: dict, period: date | None) -> Decimal:
         return side.get(period, (Decimal(0), None))[which] or Decimal(0)
 
@@ -283,9 +285,9 @@ def _compare(subject: str, observed: dict, expected: dict, which: int) -> Judgem
         if figure(observed, period) != figure(expected, period)
     ]
     if not rows:
-        return Judgement(subject, "pass", total, due, f"{total:,} as expected")
+        return CheckResult(subject, "pass", total, due, f"{total:,} as expected")
     message = f"{total:,}, expected {due:,}"
     if rows[0]["period"] != "None":
         examples = ", ".join(f"{row['period']} ({row['observed']:,}, not {row['expected']:,})" for row in rows[:3])
         message += f"; {len(rows)} of {len(periods)} periods differ: {examples}"
-    return Judgement(subject, "fail", total, due, message, rows)
+    return CheckResult(subject, "fail", total, due, message, rows)

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 
 from ecommerce.audit.check import (
     Approvable,
-    Asked,
     Check,
+    CheckContext,
     ColumnName,
     Expression,
     Limits,
@@ -25,7 +25,7 @@ from ecommerce.audit.check import (
     rows_of,
     table,
 )
-from ecommerce.audit.check_results import Judgement
+from ecommerce.audit.check_results import CheckResult
 
 #: SQL files that return bad rows, and the file of the checks.
 FOLDER = Path(__file__).parents[3] / "include" / "quality"
@@ -47,7 +47,7 @@ class Uniqueness(Check, Limits):
     tables: list[Key]
     fail_above: Decimal | None = Decimal(0)
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement a table."""
         judgements = []
         for one in self.tables:
@@ -55,7 +55,7 @@ class Uniqueness(Check, Limits):
                 continue
             named = ", ".join(one.key)
             if await self._is_indexed(connection, one):
-                judgements.append(Judgement(one.table, "pass", 0, self.limit, f"{named} has a unique index"))
+                judgements.append(CheckResult(one.table, "pass", 0, self.limit, f"{named} has a unique index"))
                 continue
             repeated = sql.SQL("select {key}, count(*) as rows from {table} group by {key} having count(*) > 1").format(
                 key=sql.SQL(", ").join(map(sql.Identifier, one.key)), table=table(one.table)
@@ -66,7 +66,7 @@ class Uniqueness(Check, Limits):
             )
             rows = await bad_rows(connection, repeated) if surplus else []
             message = f"{surplus:,} rows repeat the {named} of another" + (f", e.g. {rows[0]}" if rows else "")
-            judgements.append(Judgement(one.table, self.status(surplus), surplus, self.limit, message, rows))
+            judgements.append(CheckResult(one.table, self.status(surplus), surplus, self.limit, message, rows))
         return judgements
 
     @staticmethod
@@ -111,7 +111,7 @@ class Orphans(Check, Limits):
     links: list[Link]
     minimum_rows: Annotated[int, Field(ge=0)] = 0
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement a link."""
         days = await asked.days(connection)
         judgements = []
@@ -144,7 +144,7 @@ class Orphans(Check, Limits):
                 rows = await bad_rows(connection, query, days=days)
             message = f"{orphans:,} of {total:,} rows ({percent} %) have a {link.key} that {link.parent} does not know"
             subject = f"{link.table} {link.key}"
-            judgements.append(Judgement(subject, status, percent, self.limit, message, rows))
+            judgements.append(CheckResult(subject, status, percent, self.limit, message, rows))
         return judgements
 
 
@@ -172,7 +172,7 @@ class Distribution(Approvable, Limits):
 
     judges_the_build: ClassVar[bool] = False
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement a column."""
         judgements = []
         for one in self.columns:
@@ -193,11 +193,11 @@ class Distribution(Approvable, Limits):
             judgements.append(replace(judged, days=list(asked.window.days)) if judged.status == "fail" else judged)
         return judgements
 
-    def _compare(self, subject: str, found: list[tuple]) -> Judgement:
+    def _compare(self, subject: str, found: list[tuple]) -> CheckResult:
         now, before = sum(n for _, n, _ in found), sum(n for *_, n in found)
         if min(now, before) < self.minimum_rows:
             message = f"too few rows to compare: {now:,} in the window, {before:,} before it"
-            return Judgement(subject, "pass", None, self.limit, message)
+            return CheckResult(subject, "pass", None, self.limit, message)
         shares = [(category, Decimal(100) * a / now, Decimal(100) * b / before) for category, a, b in found]
         moved = round(sum((abs(a - b) for _, a, b in shares), Decimal(0)) / 2, 2)
         shares.sort(key=lambda share: (-abs(share[1] - share[2]), share[0]))
@@ -205,7 +205,7 @@ class Distribution(Approvable, Limits):
         rows = [{"category": category, "percent": f"{a:.2f}", "before": f"{b:.2f}"} for category, a, b in shares]
         status = self.status(moved)
         message = f"{moved} % of the rows lie in other categories than before; {most}"
-        return Judgement(subject, status, moved, self.limit, message, rows if status != "pass" else [])
+        return CheckResult(subject, status, moved, self.limit, message, rows if status != "pass" else [])
 
 
 class BadRows(Check, Limits):
@@ -226,11 +226,11 @@ class BadRows(Check, Limits):
             raise ValueError(f"there is no file {name} in include/quality")
         return name
 
-    async def judge(self, connection: AsyncConnection, asked: Asked) -> list[Judgement]:
+    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
         """One judgement, of the number of bad rows."""
         query = sql.SQL((FOLDER / self.file).read_text().strip().rstrip(";"))
         values = {"start": asked.window.start, "end": asked.window.end, "run_id": asked.run_id}
         ((n,),) = await rows_of(connection, sql.SQL("select count(*) from ({}) as bad").format(query), **values)
         rows = await bad_rows(connection, sql.SQL("{}").format(query), **values) if n else []
         message = f"{n:,} bad rows" + (f", e.g. {rows[0]}" if rows else "")
-        return [Judgement(self.file.removesuffix(".sql"), self.status(n), n, self.limit, message, rows)]
+        return [CheckResult(self.file.removesuffix(".sql"), self.status(n), n, self.limit, message, rows)]

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from dbt_triggerer.task_group import nodes_of
 from ecommerce.build import lease
 from ecommerce.build.dbt_project import project_digest
-from ecommerce.build.excluded_models import left_out, nodes_of_models
+from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
 from ecommerce.build.other_runs import is_in_the_way
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.errors import WindowError
@@ -94,7 +94,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             raise AirflowFailException(str(error)) from error
         if failed >= request.sources:
             raise AirflowFailException(f"{', '.join(sorted(failed))} could not be loaded: there is nothing to build")
-        without = left_out(failed)
+        without = exclusions_for(failed)
         with warehouse(self.warehouse_conn_id) as connection:
             if request.dry_run:
                 self._report(context, lease.pending(connection), failed)

@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ecommerce.build.dbt_project import MANIFEST
-from ecommerce.build.lease import NOTHING, LeftOut
+from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 
 #: A model's `meta`: sources without whose load it is built all the same, from what is loaded.
 ALSO_WITHOUT = "also_without"
 
 
-def left_out(failed: Collection[str], manifest: Mapping[str, Any] | None = None) -> LeftOut:
+def exclusions_for(failed: Collection[str], manifest: Mapping[str, Any] | None = None) -> Exclusions:
     """
     The models that depend on a source that failed, but for those that say that they can do without its load.
 
@@ -21,7 +21,7 @@ def left_out(failed: Collection[str], manifest: Mapping[str, Any] | None = None)
     :param manifest: dbt's; the project's own, if it is not given
     """
     if not failed:
-        return NOTHING
+        return NO_EXCLUSIONS
     manifest = manifest or json.loads(MANIFEST.read_text())
     models = {
         unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] not in _NOT_BUILT
@@ -30,7 +30,7 @@ def left_out(failed: Collection[str], manifest: Mapping[str, Any] | None = None)
     # What is built needs what it is made of, were it only a view.
     left = reached - _made_of(models, models.keys() - reached)
     followed = (models[unique_id]["config"]["meta"].get("claimed_from", ()) for unique_id in left)
-    return LeftOut(
+    return Exclusions(
         sources=frozenset(failed),
         models=frozenset(models[unique_id]["name"] for unique_id in left),
         unsettled=frozenset(failed).union(*followed),

@@ -16,7 +16,7 @@ from ecommerce.common.errors import LeaseLost
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Exclusions:
     """
     What a build leaves as it is, because sources could not be loaded.
 
@@ -38,7 +38,7 @@ class LeftOut:
         return f"{sources} could not be loaded; left as before: {models}"
 
 
-NOTHING = LeftOut()
+NO_EXCLUSIONS = Exclusions()
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def take(
     project: str,
     full_refresh: bool,
     over: str | None,
-    left_out: LeftOut = NOTHING,
+    left_out: Exclusions = NO_EXCLUSIONS,
 ) -> Claim | None:
     """
     Take the lease and claim every mark and batch that is not published yet; None when another run was quicker.
@@ -225,14 +225,14 @@ def release(connection: Connection, run_id: str) -> None:
     )
 
 
-#: The fields of `LeftOut` for a run; no row for one that has not claimed.
-WHAT_WAS_LEFT_OUT = "select failed_sources, left_out, unsettled_sources from ops.build where run_id = %(run_id)s"
+#: The fields of `Exclusions` for a run; no row for one that has not claimed.
+EXCLUSIONS_QUERY = "select failed_sources, left_out, unsettled_sources from ops.build where run_id = %(run_id)s"
 
 
-def left_out(connection: Connection, run_id: str) -> LeftOut:
+def exclusions_of(connection: Connection, run_id: str) -> Exclusions:
     """What the build of a run leaves out; nothing for a run that has not claimed."""
-    row = connection.execute(WHAT_WAS_LEFT_OUT, {"run_id": run_id}).fetchone()
-    return LeftOut(*map(frozenset, row)) if row else NOTHING
+    row = connection.execute(EXCLUSIONS_QUERY, {"run_id": run_id}).fetchone()
+    return Exclusions(*map(frozenset, row)) if row else NO_EXCLUSIONS
 
 
 @dataclass(frozen=True)
@@ -245,11 +245,11 @@ class Held:
     project: str
 
 
-def hold(connection: Connection, dag_id: str, run_id: str, *, over: str | None) -> Held | None:
+def lock_for_verification(connection: Connection, dag_id: str, run_id: str, *, over: str | None) -> Held | None:
     """
     Keep others from building and publishing, without a claim; None when one of them holds the lease.
 
-    The models' "today" stays that of the last build, and `give_back` leaves no trace.
+    The models' "today" stays that of the last build, and `unlock_after_verification` leaves no trace.
 
     :param over: run_id of a holder of the same DAG that the caller knows to have ended
     :raises LookupError: nothing was ever built
@@ -278,8 +278,8 @@ def hold(connection: Connection, dag_id: str, run_id: str, *, over: str | None) 
         return held
 
 
-def give_back(connection: Connection, run_id: str) -> None:
-    """End what `hold` began."""
+def unlock_after_verification(connection: Connection, run_id: str) -> None:
+    """End what `lock_for_verification` began."""
     connection.execute("delete from ops.build where run_id = %s and finished_at is null", [run_id])
 
 

@@ -42,7 +42,7 @@ class Column:
     required: bool = False
 
 
-class Landing(Enum):
+class WriteDisposition(Enum):
     """How a load changes raw (contract, section 1)."""
 
     APPEND = "append"
@@ -92,7 +92,7 @@ class Source:
     name: str
     connection: str
     reader: str
-    landing: Landing
+    write_disposition: WriteDisposition
     key: Sequence[str]
     columns: Sequence[Column]
     window_column: str | None = None
@@ -126,7 +126,7 @@ _REGISTRY = (
         name="kafka_stream",
         connection="shop_kafka",
         reader="kafka",
-        landing=Landing.APPEND,
+        write_disposition=WriteDisposition.APPEND,
         key=("_topic", "_partition", "_offset"),
         columns=(
             Column("customer_id", required=True),
@@ -146,7 +146,7 @@ _REGISTRY = (
         name="product",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.VERSION_LOG,
+        write_disposition=WriteDisposition.VERSION_LOG,
         key=("product_id",),
         columns=(
             Column("product_id", required=True),
@@ -159,7 +159,7 @@ _REGISTRY = (
         name="product_category",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.VERSION_LOG,
+        write_disposition=WriteDisposition.VERSION_LOG,
         key=("product_id",),
         columns=(
             Column("product_id", required=True),
@@ -185,7 +185,7 @@ _REGISTRY = (
         name="sales_fact",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.REPLACE_WINDOW,
+        write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("order_id",),
         columns=(
             Column("order_id", required=True),
@@ -207,7 +207,7 @@ _REGISTRY = (
         name="customer",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.VERSION_LOG,
+        write_disposition=WriteDisposition.VERSION_LOG,
         key=("customer_id",),
         columns=(
             Column("customer_id", required=True),
@@ -223,7 +223,7 @@ _REGISTRY = (
         name="subscription_data",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.VERSION_LOG,
+        write_disposition=WriteDisposition.VERSION_LOG,
         key=("subscription_id",),
         columns=(
             Column("customer_id", Kind.COUNT, required=True),
@@ -239,7 +239,7 @@ _REGISTRY = (
         name="weather_data",
         connection="weather_api",
         reader="weather",
-        landing=Landing.REPLACE_WINDOW,
+        write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("city", "date"),
         columns=(
             Column("date", Kind.CALENDAR_DATE, required=True),

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from ecommerce.common import fault_points
 from ecommerce.common.errors import LoaderFenced
-from ecommerce.common.sources import Landing, Source
+from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def reach_back(connection: Connection, source: Source, window: Window) -> Window
 
     Days that nobody has asked for yet are not read along.
     """
-    if source.landing is not Landing.REPLACE_WINDOW:
+    if source.write_disposition is not WriteDisposition.REPLACE_WINDOW:
         return window
     row = connection.execute(
         "select coalesce(max(day)::date + 1, %(earliest)s) from generate_series(%(earliest)s::date, %(last)s, '1 day')"

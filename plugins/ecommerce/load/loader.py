@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 
 from ecommerce.common import fault_points
 from ecommerce.common.errors import EmptySource, QuarantineOverflow
-from ecommerce.common.sources import Landing, Source
+from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES, cast
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, Chunk, Gap, Reader, VouchingReader
@@ -198,7 +198,7 @@ class _Load:
         doubtful: Iterator[Chunk]
         if isinstance(self.reader, VouchingReader):
             days: Collection[date] | None = None
-            if self.is_short and self.source.landing is Landing.REPLACE_WINDOW:
+            if self.is_short and self.source.write_disposition is WriteDisposition.REPLACE_WINDOW:
                 straight = not raw_writer.is_held(self.connection, self.source, self.extent)
                 if not straight and self.reader.has_fingerprints():
                     spared, days = self._leave_out_days(self.reader)
@@ -215,7 +215,7 @@ class _Load:
             doubtful = self.reader.read(Positions(self.connection))
         staged = self._stage(doubtful)
         read = spared + vouched + staged
-        if read == 0 and self.source.landing is Landing.VERSION_LOG:
+        if read == 0 and self.source.write_disposition is WriteDisposition.VERSION_LOG:
             raise EmptySource(
                 f"{self.source.name} at {self.source.connection!r} holds no row; taking that as the truth would delete "
                 f"every {self.source.key[0]}, so nothing was loaded"
@@ -376,7 +376,7 @@ class _Load:
             for column in self.source.loaded_columns
         )
         accepted = sql.SQL("select {} from {} where _refusal is null").format(values, STAGE)
-        if self.source.landing is Landing.APPEND:
+        if self.source.write_disposition is WriteDisposition.APPEND:
             # Each is read once, and its key is the place it came from: no need to write them a second time.
             self.connection.execute(sql.SQL("create temp view {} as {}").format(GOOD, accepted))
             return 0

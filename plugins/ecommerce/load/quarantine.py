@@ -6,7 +6,7 @@ import logging
 
 from psycopg import Connection, sql
 
-from ecommerce.common.sources import Landing, Source
+from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES, cast, column_of
 from ecommerce.load.raw_writer import Extent
 
@@ -62,7 +62,7 @@ def settle(connection: Connection, source: Source, stage: sql.Identifier, extent
     if not is_open or not is_open[0]:
         return 0
     replayed = sql.SQL("replayed_at = now(), replayed_batch_id = {}").format(batch_id)
-    if source.landing is Landing.APPEND:
+    if source.write_disposition is WriteDisposition.APPEND:
         return connection.execute(
             sql.SQL(
                 "update ops.quarantine as refused set {replayed} from {raw} as held"
@@ -126,7 +126,7 @@ def _refused(source: Source, stage: sql.Identifier) -> sql.Composed:
         for column in source.columns
     )
     not_held: sql.Composable = sql.SQL("")
-    if source.landing is Landing.APPEND:
+    if source.write_disposition is WriteDisposition.APPEND:
         not_held = sql.SQL(" and not exists (select from {} as held where {})").format(
             sql.Identifier("raw", source.name),
             sql.SQL(" and ").join(
@@ -169,7 +169,7 @@ def _is_held(source: Source) -> sql.Composed:
         for name in source.key
     )
     raw = sql.Identifier("raw", source.name)
-    if source.landing is Landing.VERSION_LOG:
+    if source.write_disposition is WriteDisposition.VERSION_LOG:
         return sql.SQL(
             "coalesce((select not held._is_deleted from {} as held where {} order by held._batch_id desc limit 1),"
             " false)"

@@ -16,7 +16,7 @@ from psycopg import Connection, sql
 from psycopg.errors import LockNotAvailable
 
 from ecommerce.common.fingerprint import Fingerprint, fingerprints
-from ecommerce.common.sources import Landing, Source, Touch
+from ecommerce.common.sources import Source, Touch, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.load.batches import was_loaded
 from ecommerce.load.validate import refuse_accepted, repeated_reason
@@ -67,16 +67,16 @@ def land(connection: Connection, source: Source, extent: Extent, batch_id: int) 
     if extent.is_empty:
         return Landed(0, 0, 0)
     ways = {
-        Landing.APPEND: _append,
-        Landing.REPLACE_WINDOW: _replace_window,
-        Landing.VERSION_LOG: _extend_version_log,
+        WriteDisposition.APPEND: _append,
+        WriteDisposition.REPLACE_WINDOW: _replace_window,
+        WriteDisposition.VERSION_LOG: _extend_version_log,
     }
-    return ways[source.landing](connection, source, extent, batch_id)
+    return ways[source.write_disposition](connection, source, extent, batch_id)
 
 
 def refuse_superseded(connection: Connection, source: Source, extent: Extent) -> int:
     """Refuse an accepted row whose key raw already holds with a later `latest_by`, read elsewhere; their number."""
-    if source.landing is not Landing.REPLACE_WINDOW or source.latest_by is None:
+    if source.write_disposition is not WriteDisposition.REPLACE_WINDOW or source.latest_by is None:
         return 0
     latest = sql.Identifier(source.latest_by)
     return refuse_accepted(

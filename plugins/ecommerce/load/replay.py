@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from psycopg import Connection, sql
 
-from ecommerce.common.sources import Landing, Source
+from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.load.batches import RunIdentity
 from ecommerce.load.loader import LoadResult, Reader, load
@@ -61,7 +61,7 @@ def replay(
     :param reader_of: source, window, and the condition on refused rows → what reads them
     """
     source = choice.source
-    if source.landing is Landing.APPEND:
+    if source.write_disposition is WriteDisposition.APPEND:
         # All of these were bad before; that most still are is no sign of a broken source.
         source = replace(source, max_refused_share=1.0)
     # Each window is a load of its own, so what an earlier try has done says nothing about the others.
@@ -83,13 +83,13 @@ def _windows(connection: Connection, choice: Choice) -> list[Window]:
             ).format(choice.condition())
         )
     ]
-    match choice.source.landing:
-        case Landing.APPEND:
+    match choice.source.write_disposition:
+        case WriteDisposition.APPEND:
             return windows
-        case Landing.VERSION_LOG:
+        case WriteDisposition.VERSION_LOG:
             # It is read whole, whatever the window.
             return sorted(windows, key=lambda window: (window.end, window.start))[-1:]
-        case Landing.REPLACE_WINDOW:
+        case WriteDisposition.REPLACE_WINDOW:
             return [
                 window
                 for window in windows

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.errors import EmptySource, QuarantineOverflow, SchemaDrift
-from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.extract.readers import reader_of
 from ecommerce.load.batches import RunIdentity
 from ecommerce.load.extract_source import raw_asset
@@ -53,7 +53,7 @@ class ReplayQuarantine(BaseOperator):
                 choice,
                 lambda source, window, chosen: (
                     QuarantineReader(source, connection, chosen)
-                    if source.landing is Landing.APPEND
+                    if source.write_disposition is WriteDisposition.APPEND
                     else reader_of(source, window)
                 ),
                 run=RunIdentity(run.dag_id, run.run_id, context["ti"].try_number),

@@ -57,7 +57,7 @@ def differences(connection: Connection, run_id: str) -> list[Difference]:
 
     :param connection: of the role that publishes
     """
-    marts = built_marts(connection, lease.left_out(connection, run_id).models)
+    marts = built_marts(connection, lease.exclusions_of(connection, run_id).models)
     return [found for mart in marts if (found := _of(connection, mart)).changed]
 
 

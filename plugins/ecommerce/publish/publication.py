@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from psycopg import Connection, errors, sql
 
-from ecommerce.audit.check_results import Judgement, write_down
+from ecommerce.audit.check_results import CheckResult, record_results
 from ecommerce.build import lease
-from ecommerce.build.lease import LeftOut
+from ecommerce.build.lease import Exclusions
 from ecommerce.common.errors import PublishError
 from ecommerce.publish.merge import Mart, Published, checksum, columns_of, compare_in_full, key_of, merge, said
 
@@ -42,7 +42,7 @@ def publish(connection: Connection, run_id: str, *, allow_column_changes: bool =
     :raises PublishError: no mart was built, one has no key, or one lost or retyped a published column
     """
     lease.assert_held(connection, run_id)
-    left_out = lease.left_out(connection, run_id)
+    left_out = lease.exclusions_of(connection, run_id)
     marts = built_marts(connection, left_out.models)
     remade = [mart for mart in marts if _is_to_be_remade(connection, mart, allow_column_changes)]
     for mart in marts:
@@ -52,7 +52,7 @@ def publish(connection: Connection, run_id: str, *, allow_column_changes: bool =
 
 
 def _publish(
-    connection: Connection, run_id: str, left_out: LeftOut, marts: Sequence[Mart], remade: Sequence[Mart]
+    connection: Connection, run_id: str, left_out: Exclusions, marts: Sequence[Mart], remade: Sequence[Mart]
 ) -> list[Published]:
     with connection.transaction():
         # First of all: nothing of a run that was overtaken reaches `marts`.
@@ -62,7 +62,7 @@ def _publish(
         published = [merge(connection, mart, publication_id) for mart in marts if mart not in remade]
         for done in published:
             record(connection, publication_id, run_id, done, as_of_date=as_of[0] if as_of else None)
-        write_down(connection, "stale", run_id, list(_stale(connection, left_out)), window=None)
+        record_results(connection, "stale", run_id, list(_stale(connection, left_out)), window=None)
         forget(connection)
         # Last, since from here on the readers of these marts wait for the commit.
         for mart in remade:
@@ -120,7 +120,7 @@ def forget(connection: Connection) -> None:
     )
 
 
-def _stale(connection: Connection, left_out: LeftOut) -> Iterator[Judgement]:
+def _stale(connection: Connection, left_out: Exclusions) -> Iterator[CheckResult]:
     """A judgement for each published mart that was not built."""
     for mart, published_at in connection.execute(
         "select mart, max(published_at) from ops.publication where mart = any(%s) group by mart order by mart",
@@ -131,7 +131,7 @@ def _stale(connection: Connection, left_out: LeftOut) -> Iterator[Judgement]:
             "could not be loaded"
         )
         log.warning("marts.%s %s", mart, message)
-        yield Judgement(f"marts.{mart}", "fail", None, None, message)
+        yield CheckResult(f"marts.{mart}", "fail", None, None, message)
 
 
 def built_marts(connection: Connection, left_out: Collection[str] = ()) -> list[Mart]:

@@ -25,7 +25,7 @@ from psycopg import Connection, sql
 
 from dbt_triggerer.errors import BuildError
 from dbt_triggerer.invocation import run_dbt
-from ecommerce.audit.check_results import Judgement
+from ecommerce.audit.check_results import CheckResult
 from ecommerce.build.dbt_project import DBT_PROJECT
 from ecommerce.build.lease import NOT_PUBLISHED
 from ecommerce.common.sources import SOURCES
@@ -134,7 +134,7 @@ _IN_THE_NEWS = {
 
 def verify(
     connection: Connection, builder: Connection, profile: ProfileConfig, sample: Sample, as_of: date | None
-) -> Iterator[Judgement]:
+) -> Iterator[CheckResult]:
     """
     A judgement a table: rows that differ between what is there and what the models make now.
 
@@ -292,7 +292,7 @@ def _columns(connection: Connection, table: sql.Identifier) -> list[tuple[str]]:
     ).fetchall()
 
 
-def _judge(connection: Connection, model: _Model, there: sql.Identifier, compared: sql.Composable) -> Judgement:
+def _judge(connection: Connection, model: _Model, there: sql.Identifier, compared: sql.Composable) -> CheckResult:
     """Rows that are there and should not be, or should be and are not; a changed row is one of each."""
     subject = ".".join(there._obj)
     columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in _columns(connection, model.scratch))
@@ -325,7 +325,7 @@ def _judge(connection: Connection, model: _Model, there: sql.Identifier, compare
         )
     ).fetchall()
     if not differing:
-        return Judgement(subject, "pass", 0, 0, "as the models make it")
+        return CheckResult(subject, "pass", 0, 0, "as the models make it")
     total = differing[0][-1]
     rows = "; ".join(
         f"{json.dumps(identity)} {_how(is_found, is_expected)}{_by_whom(connection, batch)}"
@@ -333,7 +333,7 @@ def _judge(connection: Connection, model: _Model, there: sql.Identifier, compare
     )
     more = f"; and {total - len(differing):,} more" if total > len(differing) else ""
     whose = "" if origin else _last_publication(connection, model.name)
-    return Judgement(subject, "fail", total, 0, f"{total:,} rows differ: {rows}{more}{whose}")
+    return CheckResult(subject, "fail", total, 0, f"{total:,} rows differ: {rows}{more}{whose}")
 
 
 def _unique(connection: Connection, table: sql.Identifier) -> list[str]:

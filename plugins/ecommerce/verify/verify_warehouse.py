@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from ecommerce.audit.check_results import write_down
+from ecommerce.audit.check_results import record_results
 from ecommerce.build import lease
 from ecommerce.build.dbt_project import project_digest
 from ecommerce.build.other_runs import is_in_the_way
@@ -64,7 +64,9 @@ class VerifyWarehouse(BaseSensorOperator):
                 if not is_ours:
                     raise AirflowSkipException(f"run {held_by[1]} of {held_by[0]} has not published; {_SETTLE}")
             try:
-                held = lease.hold(connection, run.dag_id, run.run_id, over=held_by[1] if is_ours and held_by else None)
+                held = lease.lock_for_verification(
+                    connection, run.dag_id, run.run_id, over=held_by[1] if is_ours and held_by else None
+                )
             except LookupError as error:
                 raise AirflowSkipException(str(error)) from error
             if held is None:
@@ -79,8 +81,8 @@ class VerifyWarehouse(BaseSensorOperator):
                 with postgres(self.builder_conn_id) as builder:
                     judgements = list(verify(connection, builder, profile, sample, held.as_of_date))
             finally:
-                lease.give_back(connection, run.run_id)
-            write_down(connection, self.check_name, run.run_id, judgements, window=None)
+                lease.unlock_after_verification(connection, run.run_id)
+            record_results(connection, self.check_name, run.run_id, judgements, window=None)
         for judged in judgements:
             self.log.info("%s %s: %s", judged.status, judged.subject, judged.message)
         failures = [f"{judged.subject}: {judged.message}" for judged in judgements if judged.status == "fail"]

@@ -59,7 +59,7 @@ def judge(loader: Loader) -> Judge:
             assert (check_name, run_id) == (check, "a_run")
             assert (window_start, window_end) == (start, end + timedelta(days=1))
             assert datetime.now(UTC) - checked_at < timedelta(minutes=1)
-        left_out = lease.left_out(loader.connection, "a_run")
+        left_out = lease.exclusions_of(loader.connection, "a_run")
         failed = [
             f"{subject}: {message}"
             for subject, status, message, *_ in written

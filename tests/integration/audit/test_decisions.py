@@ -77,7 +77,7 @@ class Check:
 
         async def about(_: object) -> Any:
             window = Window.of_days(self.day, self.day)
-            return quality_check.Asked(Request(window, frozenset(), False, False), self.run_id, {})
+            return quality_check.CheckContext(Request(window, frozenset(), False, False), self.run_id, {})
 
         monkeypatch.setattr(QualityTrigger, "_asked", about)
 
@@ -147,7 +147,7 @@ def test_it_asks_with_what_would_change(held_back: Loader, asked: list[dict[str,
     assert decided(held_back) == [(RUN, "volume", [MONDAY], None, None, None)]
     (difference,) = held_back.value("select difference from ops.decision")
     assert (difference["mart"], difference["movers"][0]["after"]) == ("revenue", 1.0)
-    # Asked again, after it was cleared, it is one question.
+    # CheckContext again, after it was cleared, it is one question.
     Check().ask()
     assert len(decided(held_back)) == 1
 

@@ -15,7 +15,7 @@ from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEven
 
 from dbt_triggerer.node_results import Build, Progress
 from ecommerce.audit.anomaly import Anomaly
-from ecommerce.audit.check_results import Judgement
+from ecommerce.audit.check_results import CheckResult
 from ecommerce.audit.quality_check import QualityCheck
 from ecommerce.audit.quality_trigger import CHECKED, QualityTrigger
 from ecommerce.common.errors import CheckError
@@ -155,12 +155,12 @@ def test_in_a_worker_it_defers_only_if_it_has_to_wait(only: Callable[..., str], 
 
 
 def test_judgements_are_written_together_or_not_at_all(loader: Loader) -> None:
-    from ecommerce.audit.check_results import Judgement, write_down
+    from ecommerce.audit.check_results import CheckResult, record_results
 
-    good = Judgement("a", "pass", 1, 1, "as it should be", [{"n": 1}])
-    bad = Judgement("b", "purple", 1, 1, "no such status")  # type: ignore[arg-type]
+    good = CheckResult("a", "pass", 1, 1, "as it should be", [{"n": 1}])
+    bad = CheckResult("b", "purple", 1, 1, "no such status")  # type: ignore[arg-type]
     with pytest.raises(psycopg.errors.CheckViolation):
-        write_down(loader.connection, "it", "a_run", [good, bad], None)
+        record_results(loader.connection, "it", "a_run", [good, bad], None)
     assert statuses(loader) == []
     assert loader.value("select count(*) from ops.check_failure") == 0
 
@@ -198,9 +198,9 @@ def test_what_came_is_judged_beside_the_build(only: Callable[..., str], loader: 
 def test_a_failure_that_a_person_is_shown_waits_for_what_would_be_published(
     only: Callable[..., str], loader: Loader, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failure = Judgement("raw.sales_fact", "fail", 1, 40, "1 of about 40", days=[date(2024, 3, 1)])
+    failure = CheckResult("raw.sales_fact", "fail", 1, 40, "1 of about 40", days=[date(2024, 3, 1)])
 
-    async def judge(self: object, connection: object, asked: object) -> list[Judgement]:
+    async def judge(self: object, connection: object, asked: object) -> list[CheckResult]:
         return [failure]
 
     check = Watching(only(ANOMALY))

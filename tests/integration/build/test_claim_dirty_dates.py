@@ -250,7 +250,7 @@ def test_a_source_that_failed_leaves_out_what_depends_on_it(backfill: Claims, no
     claimed = backfill.claim(run)
     assert claimed["left_out"] == ["of_weather_data"]
     assert set(claimed["days"]) == {"sales_fact"}
-    assert lease.left_out(backfill.loader.connection, run.run_id).sources == {"weather_data"}
+    assert lease.exclusions_of(backfill.loader.connection, run.run_id).sources == {"weather_data"}
     assert notes == ["weather_data could not be loaded; left as before: of_weather_data"]
 
 

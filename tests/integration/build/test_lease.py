@@ -29,7 +29,7 @@ def take(
     over: str | None = None,
     project: str = "p",
     full_refresh: bool = False,
-    left_out: lease.LeftOut = lease.NOTHING,
+    left_out: lease.Exclusions = lease.NO_EXCLUSIONS,
 ):
     return lease.take(
         loader.connection, "a_dag", run_id, project=project, full_refresh=full_refresh, over=over, left_out=left_out
@@ -253,14 +253,14 @@ def test_a_run_that_takes_over_claims_in_its_own_name(loaded: Loader) -> None:
 
 
 #: The weather failed; what follows it also follows the products.
-WITHOUT_WEATHER = lease.LeftOut(
+WITHOUT_WEATHER = lease.Exclusions(
     frozenset({"weather_data"}), frozenset({"weather_sales_impact"}), frozenset({"weather_data", "product"})
 )
 
 
 def test_what_was_left_out_stays_marked_for_the_next_build(loaded: Loader) -> None:
     take(loaded, "run1", left_out=WITHOUT_WEATHER)
-    assert lease.left_out(loaded.connection, "run1") == WITHOUT_WEATHER
+    assert lease.exclusions_of(loaded.connection, "run1") == WITHOUT_WEATHER
     publish(loaded, "run1")
     assert marked(loaded) == {("product", "2024-01-15", None), ("product", DAY, None)}
     built_by = dict(loaded.rows("select source, built_by from ops.load_batch"))
@@ -271,7 +271,7 @@ def test_what_was_left_out_stays_marked_for_the_next_build(loaded: Loader) -> No
     assert set(claim.days) == {"product"}
     publish(loaded, "run2")
     assert marked(loaded) == set()
-    assert lease.left_out(loaded.connection, "run2") == lease.NOTHING
+    assert lease.exclusions_of(loaded.connection, "run2") == lease.NO_EXCLUSIONS
     assert not take(loaded, "run3").is_build_needed
 
 
@@ -296,7 +296,7 @@ def test_a_full_refresh_that_left_something_out_is_not_over(loaded: Loader, why:
     assert take(loaded, "run1", full_refresh=why == "asked for", left_out=WITHOUT_WEATHER).is_full_refresh
     publish(loaded, "run1")
     # Nor by a build that leaves out something else, nor by one that is not published.
-    without_sales = lease.LeftOut(frozenset({"sales_fact"}), frozenset({"daily_revenue"}), frozenset({"sales_fact"}))
+    without_sales = lease.Exclusions(frozenset({"sales_fact"}), frozenset({"daily_revenue"}), frozenset({"sales_fact"}))
     assert take(loaded, "run2", left_out=without_sales).is_full_refresh
     publish(loaded, "run2")
     assert take(loaded, "run3").is_full_refresh
@@ -308,6 +308,6 @@ def test_a_full_refresh_that_left_something_out_is_not_over(loaded: Loader, why:
 def test_nothing_is_settled_to_verify_while_something_is_left_out(loaded: Loader) -> None:
     take(loaded, "run1", left_out=WITHOUT_WEATHER)
     publish(loaded, "run1")
-    held = lease.hold(loaded.connection, "verify", "check", over=None)
+    held = lease.lock_for_verification(loaded.connection, "verify", "check", over=None)
     assert held is not None
     assert (held.is_published, held.is_complete) == (True, False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 from tests.integration.support import Row
@@ -47,7 +47,7 @@ class Shop:
         """What the source has for a window: a version log is read whole."""
         rows = list(self.tables[source].values())
         entry = SOURCES[source]
-        if entry.landing is Landing.VERSION_LOG or entry.window_column is None:
+        if entry.write_disposition is WriteDisposition.VERSION_LOG or entry.window_column is None:
             return rows
         return [row for row in rows if str(window.start) <= (row[entry.window_column] or "") < str(window.end)]
 

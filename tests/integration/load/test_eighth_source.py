@@ -16,7 +16,7 @@ import yaml
 from airflow.dag_processing.dagbag import DagBag
 
 from ecommerce.common import connections, sources
-from ecommerce.common.sources import SOURCES, Column, Kind, Landing, Source
+from ecommerce.common.sources import SOURCES, Column, Kind, Source, WriteDisposition
 from ecommerce.common.windows import warehouse_params
 from ecommerce.load.extract_source import ExtractSource
 from include.demo import dbt
@@ -87,7 +87,7 @@ def test_one_whose_windows_are_replaced_needs_no_day(loader: Loader, shop: psyco
         name="refund",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.REPLACE_WINDOW,
+        write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("refund_id",),
         columns=(Column("refund_id", required=True), Column("refunded_on", Kind.DATE, required=True)),
         window_column="refunded_on",

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecommerce.common.errors import QuarantineOverflow
-from ecommerce.common.sources import SOURCES, Column, Kind, Landing
+from ecommerce.common.sources import SOURCES, Column, Kind, WriteDisposition
 from tests.integration.support import Loader
 
 DAY = "2024-03-01"
@@ -255,7 +255,11 @@ def test_every_row_that_was_read_is_accounted_for(loader: Loader, source: str, d
         assert min(result.rows_loaded, result.rows_unchanged, result.rows_quarantined, result.rows_removed) >= 0
         assert loader.value(quarantined) - refused == result.rows_quarantined
         # A row that vanished leaves a window, and adds a tombstone to a log.
-        gone = result.rows_removed if SOURCES[source].landing is Landing.VERSION_LOG else -result.rows_removed
+        gone = (
+            result.rows_removed
+            if SOURCES[source].write_disposition is WriteDisposition.VERSION_LOG
+            else -result.rows_removed
+        )
         assert loader.value(held) - had == result.rows_loaded + gone
     again = loader.load(source, DAY, rows=rows, max_refused_rows=len(rows))
     assert (again.rows_read, again.rows_unchanged, again.rows_removed) == (len(rows), len(rows), 0)

@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from ecommerce.common.connections import LOADER, warehouse
-from ecommerce.common.sources import SOURCES, Landing
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES
 from tests.integration.support import Loader
 
@@ -17,7 +17,7 @@ SPELLED_OUT = {"timestamp": "timestamp without time zone", "timestamptz": "times
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_raw_table_is_what_the_registry_says(loader: Loader, name: str) -> None:
     source = SOURCES[name]
-    is_log = source.landing is Landing.VERSION_LOG
+    is_log = source.write_disposition is WriteDisposition.VERSION_LOG
     expected = {
         column.name: (
             SPELLED_OUT.get(SQL_TYPES[column.kind], SQL_TYPES[column.kind]),

@@ -6,7 +6,7 @@ from itertools import permutations
 import psycopg
 import pytest
 
-from ecommerce.common.sources import Column, Kind, Landing, Source
+from ecommerce.common.sources import Column, Kind, Source, WriteDisposition
 from tests.integration.support import Loader
 
 Insert = Callable[..., None]
@@ -208,7 +208,7 @@ def test_a_key_that_is_a_number(loader: Loader) -> None:
         name="refund",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.REPLACE_WINDOW,
+        write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("refund_id",),
         columns=(
             Column("refund_id", Kind.INTEGER, required=True),

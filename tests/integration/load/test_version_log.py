@@ -8,13 +8,13 @@ import psycopg
 import pytest
 
 from ecommerce.common.errors import EmptySource
-from ecommerce.common.sources import SOURCES, Column, Kind, Landing, Source
+from ecommerce.common.sources import SOURCES, Column, Kind, Source, WriteDisposition
 from tests.integration.support import Loader
 
 Insert = Callable[..., None]
 
 DAY = "2024-03-01"
-VERSION_LOGS = [name for name, source in SOURCES.items() if source.landing is Landing.VERSION_LOG]
+VERSION_LOGS = [name for name, source in SOURCES.items() if source.write_disposition is WriteDisposition.VERSION_LOG]
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_a_key_that_is_a_number(loader: Loader) -> None:
         name="shelf",
         connection="shop_postgres",
         reader="postgres",
-        landing=Landing.VERSION_LOG,
+        write_disposition=WriteDisposition.VERSION_LOG,
         key=("shelf_id",),
         columns=(Column("shelf_id", Kind.INTEGER, required=True), Column("aisle", required=True)),
     )

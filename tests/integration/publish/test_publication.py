@@ -32,7 +32,7 @@ def warehouse(loader: Loader) -> Loader:
     return loader
 
 
-def take(loader: Loader, left_out: lease.LeftOut = lease.NOTHING) -> None:
+def take(loader: Loader, left_out: lease.Exclusions = lease.NO_EXCLUSIONS) -> None:
     lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, over=None, left_out=left_out)
 
 
@@ -223,7 +223,7 @@ def test_what_was_not_built_keeps_its_last_published_state_and_is_stale(warehous
     # An earlier build, which failed its audit, had already made it anew.
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11))
-    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers", "dim_customer"})))
+    take(warehouse, lease.Exclusions(frozenset({"customer"}), frozenset({"tiers", "dim_customer"})))
     assert publish(warehouse.connection, RUN) == [Published("revenue", 0, 1, 0)]
     assert content(warehouse, "tiers") == [("C1", "High")]
     ((subject, status, message),) = warehouse.rows(
@@ -240,7 +240,7 @@ def test_what_was_not_built_keeps_its_last_published_state_and_is_stale(warehous
 def test_where_every_mart_was_left_out_nothing_is_published_and_the_lease_is_given_back(warehouse: Loader) -> None:
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
     publish_nothing(warehouse)
-    take(warehouse, lease.LeftOut(frozenset({"customer"}), frozenset({"tiers"})))
+    take(warehouse, lease.Exclusions(frozenset({"customer"}), frozenset({"tiers"})))
     assert publish(warehouse.connection, RUN) == []
     assert warehouse.value("select count(*) from ops.publication") == 0
     assert lease.holder(warehouse.connection) is None

@@ -10,7 +10,7 @@ import pytest
 
 from ecommerce.alerts.incidents import Alert, extracts_without_work, of_check, of_deadline, of_task
 from ecommerce.alerts.message import links, message_of
-from ecommerce.build.lease import NOTHING, LeftOut
+from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Request, Window
 
@@ -74,7 +74,7 @@ def test_links_lead_into_the_ui_wherever_it_is(base: str) -> None:
 
 
 def test_extracts_that_loaded_nothing() -> None:
-    assert extracts_without_work(Request(DAY, frozenset(SOURCES)), NOTHING) == []
+    assert extracts_without_work(Request(DAY, frozenset(SOURCES)), NO_EXCLUSIONS) == []
     request = Request(DAY, frozenset(SOURCES) - {"customer"})
-    left_out = LeftOut(sources=frozenset({"weather_data"}))
+    left_out = Exclusions(sources=frozenset({"weather_data"}))
     assert extracts_without_work(request, left_out) == ["extract.customer", "extract.weather_data"]

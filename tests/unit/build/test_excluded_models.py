@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ecommerce.build.excluded_models import left_out, nodes_of_models
-from ecommerce.build.lease import NOTHING, LeftOut
+from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
+from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 
 
 def node(*parents: str, kind: str = "model", **meta: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ MANIFEST = {
 
 
 def test_nothing_failed() -> None:
-    assert left_out([], MANIFEST) == NOTHING
+    assert exclusions_for([], MANIFEST) == NO_EXCLUSIONS
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_nothing_failed() -> None:
     ],
 )
 def test_what_depends_on_a_source_that_failed(failed: list[str], models: set[str], unsettled: set[str]) -> None:
-    assert left_out(failed, MANIFEST) == LeftOut(frozenset(failed), frozenset(models), frozenset(unsettled))
+    assert exclusions_for(failed, MANIFEST) == Exclusions(frozenset(failed), frozenset(models), frozenset(unsettled))
 
 
 def test_a_test_goes_with_any_model_that_it_looks_at() -> None:
@@ -58,7 +58,7 @@ def test_a_test_goes_with_any_model_that_it_looks_at() -> None:
 
 
 def test_it_says_what_it_covers() -> None:
-    without = left_out(["rain"], MANIFEST)
+    without = exclusions_for(["rain"], MANIFEST)
     assert without.covers("rain")
     assert without.covers("raw.rain last days")
     assert without.covers("marts_build.impact amount")

@@ -11,7 +11,7 @@ import pytest
 
 from ecommerce.common import fault_points
 
-PACKAGE = Path(fault_points.__file__).parent
+PACKAGE = Path(fault_points.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_the_variable_arms_a_process() -> None:
         [
             sys.executable,
             "-c",
-            "from ecommerce import faults; fault_points.point('landed'); fault_points.point('after_commit')",
+            "from ecommerce.common.fault_points import point; point('landed'); point('after_commit')",
         ],
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "ECOMMERCE_FAULT": "after_commit:kill"},
         check=False,
@@ -58,6 +58,6 @@ def test_the_list_is_what_the_code_has() -> None:
         name
         for path in PACKAGE.rglob("*.py")
         if path != Path(fault_points.__file__)
-        for name in re.findall(r"faults\.point\(\"(\w+)\"\)", path.read_text())
+        for name in re.findall(r"fault_points\.point\(\"(\w+)\"\)", path.read_text())
     ]
     assert sorted(set(called)) == sorted(fault_points.POINTS)

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from ecommerce.common.sources import SOURCES, Column, Kind, Landing, Source
+from ecommerce.common.sources import SOURCES, Column, Kind, Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES, TEXT_TESTS
 from ecommerce.common.windows import Window
 from ecommerce.extract.kafka_reader import TOPICS
@@ -43,12 +43,12 @@ def test_a_key_is_never_null(source: Source) -> None:
 
 
 def test_an_entry_says_what_its_landing_needs(source: Source) -> None:
-    if source.landing is Landing.REPLACE_WINDOW:
+    if source.write_disposition is WriteDisposition.REPLACE_WINDOW:
         assert source.window_column is not None
         assert next(column for column in source.columns if column.name == source.window_column).required
     else:
         assert source.window_column is None
-    if source.landing is not Landing.VERSION_LOG:
+    if source.write_disposition is not WriteDisposition.VERSION_LOG:
         assert source.change_time is None
         assert source.touches == ()
     else:
@@ -70,7 +70,14 @@ def test_every_source_has_its_reader(source: Source) -> None:
 
 
 def test_an_unknown_reader() -> None:
-    source = Source(name="x", connection="c", reader="ftp", landing=Landing.APPEND, key=("a",), columns=(Column("a"),))
+    source = Source(
+        name="x",
+        connection="c",
+        reader="ftp",
+        write_disposition=WriteDisposition.APPEND,
+        key=("a",),
+        columns=(Column("a"),),
+    )
     with pytest.raises(ValueError, match="source x names the reader 'ftp'; there are postgres, kafka, weather"):
         reader_of(source, DAY)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbt_triggerer.node_results import Build, NodeResult, Progress
-from dbt_triggerer.task_outcome import Fate, Verdict, judge, judge_audit
+from dbt_triggerer.task_outcome import TaskEnd, TaskOutcome, outcome_of_audit, outcome_of_nodes
 
 #: When the try that is judged was made ready.
 SINCE = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -37,9 +37,13 @@ def build(
     )
 
 
-def fate(known: Build, *unique_ids: str, parents: tuple[str, ...] = ("before",), try_number: int = 1) -> Fate | None:
-    verdict = judge(known, unique_ids=unique_ids or ("it",), parents=parents, try_number=try_number, since=SINCE)
-    return verdict.fate if verdict else None
+def state(
+    known: Build, *unique_ids: str, parents: tuple[str, ...] = ("before",), try_number: int = 1
+) -> TaskEnd | None:
+    outcome = outcome_of_nodes(
+        known, unique_ids=unique_ids or ("it",), parents=parents, try_number=try_number, since=SINCE
+    )
+    return outcome.state if outcome else None
 
 
 @pytest.mark.parametrize(
@@ -49,15 +53,15 @@ def fate(known: Build, *unique_ids: str, parents: tuple[str, ...] = ("before",),
         pytest.param(build(began=None, state="queued"), None, id="not begun"),
         pytest.param(build(), None, id="running, nothing said yet"),
         pytest.param(build(node("other", "success")), None, id="running, another is built"),
-        *[pytest.param(build(node("it", status)), Fate.SUCCESS, id=f"dbt: {status}") for status in GOOD],
-        *[pytest.param(build(node("it", status)), Fate.FAILED, id=f"dbt: {status}") for status in BAD],
+        *[pytest.param(build(node("it", status)), TaskEnd.SUCCESS, id=f"dbt: {status}") for status in GOOD],
+        *[pytest.param(build(node("it", status)), TaskEnd.FAILED, id=f"dbt: {status}") for status in BAD],
         pytest.param(build(node("it", "skipped")), None, id="left out, the build goes on"),
         pytest.param(
-            build(node("it", "skipped"), state="success", before="failed"), Fate.UPSTREAM_FAILED, id="left out"
+            build(node("it", "skipped"), state="success", before="failed"), TaskEnd.UPSTREAM_FAILED, id="left out"
         ),
         pytest.param(
             build(node("it", "skipped"), state="success", before="upstream_failed"),
-            Fate.UPSTREAM_FAILED,
+            TaskEnd.UPSTREAM_FAILED,
             id="left out, further down",
         ),
         pytest.param(
@@ -68,80 +72,90 @@ def fate(known: Build, *unique_ids: str, parents: tuple[str, ...] = ("before",),
         ),
         pytest.param(
             build(node("it", "skipped"), state="success", before="success"),
-            Fate.RUN_ALONE,
+            TaskEnd.RUN_ALONE,
             id="left out, parent mended",
         ),
         pytest.param(
-            build(node("it", "skipped"), state="success", before="skipped"), Fate.SKIPPED, id="left out, parent skipped"
+            build(node("it", "skipped"), state="success", before="skipped"),
+            TaskEnd.SKIPPED,
+            id="left out, parent skipped",
         ),
-        pytest.param(build(state="skipped", began=None), Fate.SKIPPED, id="nothing to build"),
-        pytest.param(build(state="upstream_failed", began=None), Fate.UPSTREAM_FAILED, id="no build: failed before it"),
-        pytest.param(build(state="removed", began=None), Fate.UPSTREAM_FAILED, id="no build: not in the DAG"),
-        pytest.param(build(state="failed"), Fate.UPSTREAM_FAILED, id="broke off"),
-        pytest.param(build(node("it", "success"), state="failed"), Fate.SUCCESS, id="built, then the build broke off"),
+        pytest.param(build(state="skipped", began=None), TaskEnd.SKIPPED, id="nothing to build"),
+        pytest.param(
+            build(state="upstream_failed", began=None), TaskEnd.UPSTREAM_FAILED, id="no build: failed before it"
+        ),
+        pytest.param(build(state="removed", began=None), TaskEnd.UPSTREAM_FAILED, id="no build: not in the DAG"),
+        pytest.param(build(state="failed"), TaskEnd.UPSTREAM_FAILED, id="broke off"),
+        pytest.param(
+            build(node("it", "success"), state="failed"), TaskEnd.SUCCESS, id="built, then the build broke off"
+        ),
         pytest.param(build(state="up_for_retry"), None, id="broke off, will be tried again"),
-        pytest.param(build(state="success", before="success"), Fate.RUN_ALONE, id="the build never heard of it"),
+        pytest.param(build(state="success", before="success"), TaskEnd.RUN_ALONE, id="the build never heard of it"),
         pytest.param(build(state="success", before=None), None, id="never heard of it, parent not scheduled"),
     ],
 )
-def test_first_try(known: Build, expected: Fate | None) -> None:
-    assert fate(known) is expected
+def test_first_try(known: Build, expected: TaskEnd | None) -> None:
+    assert state(known) is expected
 
 
 @pytest.mark.parametrize(
     ("known", "expected"),
     [
-        pytest.param(build(node("it", "success"), state="success", before="success"), Fate.RUN_ALONE, id="cleared"),
-        pytest.param(build(node("it", "error"), state="success", before="success"), Fate.RUN_ALONE, id="retried"),
+        pytest.param(build(node("it", "success"), state="success", before="success"), TaskEnd.RUN_ALONE, id="cleared"),
+        pytest.param(build(node("it", "error"), state="success", before="success"), TaskEnd.RUN_ALONE, id="retried"),
         pytest.param(build(node("it", "error")), None, id="retried while the build runs: after it"),
         pytest.param(build(node("it", "success"), state="success", before="deferred"), None, id="cleared with parent"),
         pytest.param(
             build(node("it", "success"), state="success", before="failed"),
-            Fate.UPSTREAM_FAILED,
+            TaskEnd.UPSTREAM_FAILED,
             id="parent failed again",
         ),
         pytest.param(
-            build(node("it", "error"), state="failed", before="success"), Fate.RUN_ALONE, id="build broke off"
+            build(node("it", "error"), state="failed", before="success"), TaskEnd.RUN_ALONE, id="build broke off"
         ),
         pytest.param(build(node("it", "success"), state=None), None, id="build cleared too, not scheduled"),
         pytest.param(
             build(node("it", "success"), state="queued"), None, id="build cleared too, old results still there"
         ),
-        pytest.param(build(node("it", "success"), began=AFTER), Fate.SUCCESS, id="build cleared too, and it spoke"),
-        pytest.param(build(node("it", "error"), began=AFTER), Fate.FAILED, id="build cleared too, and it failed"),
+        pytest.param(build(node("it", "success"), began=AFTER), TaskEnd.SUCCESS, id="build cleared too, and it spoke"),
+        pytest.param(build(node("it", "error"), began=AFTER), TaskEnd.FAILED, id="build cleared too, and it failed"),
         pytest.param(build(node("it", "success"), began=SINCE), None, id="a build that began in that instant is stale"),
-        pytest.param(build(state="skipped", began=None), Fate.SKIPPED, id="run cleared, nothing to build"),
-        pytest.param(build(state="upstream_failed"), Fate.UPSTREAM_FAILED, id="run cleared, failed before the build"),
+        pytest.param(build(state="skipped", began=None), TaskEnd.SKIPPED, id="run cleared, nothing to build"),
+        pytest.param(
+            build(state="upstream_failed"), TaskEnd.UPSTREAM_FAILED, id="run cleared, failed before the build"
+        ),
     ],
 )
-def test_later_try(known: Build, expected: Fate | None) -> None:
-    assert fate(known, try_number=2) is expected
+def test_later_try(known: Build, expected: TaskEnd | None) -> None:
+    assert state(known, try_number=2) is expected
 
 
 def test_tests_of_a_model_wait_for_each_other() -> None:
     passed, failed = node("one", "pass"), node("two", "fail")
-    assert fate(build(passed), "one", "two") is None
-    assert fate(build(failed), "one", "two") is None, "the other may fail as well, and be named"
-    assert fate(build(passed, failed), "one", "two") is Fate.FAILED
-    assert fate(build(failed, state="failed"), "one", "two") is Fate.FAILED, "of the other nothing more will come"
-    assert fate(build(passed, state="failed"), "one", "two") is Fate.UPSTREAM_FAILED
-    assert fate(build(passed, node("two", "warn")), "one", "two") is Fate.SUCCESS
+    assert state(build(passed), "one", "two") is None
+    assert state(build(failed), "one", "two") is None, "the other may fail as well, and be named"
+    assert state(build(passed, failed), "one", "two") is TaskEnd.FAILED
+    assert state(build(failed, state="failed"), "one", "two") is TaskEnd.FAILED, "of the other nothing more will come"
+    assert state(build(passed, state="failed"), "one", "two") is TaskEnd.UPSTREAM_FAILED
+    assert state(build(passed, node("two", "warn")), "one", "two") is TaskEnd.SUCCESS
 
 
 def test_a_failure_says_what_dbt_said() -> None:
     failed = [replace(node("model.shop.one", "error"), message="no such column"), node("model.shop.two", "fail")]
-    verdict = judge(build(*failed), unique_ids=[n.unique_id for n in failed], parents=(), try_number=1, since=SINCE)
-    assert verdict is not None
-    assert "no such column" in verdict.reason
-    assert "two: fail" in verdict.reason
-    assert verdict.results == failed
+    outcome = outcome_of_nodes(
+        build(*failed), unique_ids=[n.unique_id for n in failed], parents=(), try_number=1, since=SINCE
+    )
+    assert outcome is not None
+    assert "no such column" in outcome.reason
+    assert "two: fail" in outcome.reason
+    assert outcome.results == failed
 
 
 def test_upstream_failed_names_who_failed() -> None:
     known = build(node("it", "skipped"), state="success", good="success", bad="failed")
-    verdict = judge(known, unique_ids=["it"], parents=["good", "bad"], try_number=1, since=SINCE)
-    assert verdict is not None
-    assert verdict.reason == "not built, because of bad"
+    outcome = outcome_of_nodes(known, unique_ids=["it"], parents=["good", "bad"], try_number=1, since=SINCE)
+    assert outcome is not None
+    assert outcome.reason == "not built, because of bad"
 
 
 @st.composite
@@ -168,15 +182,15 @@ def situations(draw: st.DrawFn, states: tuple[str | None, ...] = ENDED + OPEN) -
     }
 
 
-def judged(situation: dict[str, Any]) -> Verdict | None:
+def judged(situation: dict[str, Any]) -> TaskOutcome | None:
     known, rest = situation["build"], {name: value for name, value in situation.items() if name != "build"}
-    return judge(known, **rest)
+    return outcome_of_nodes(known, **rest)
 
 
 @given(situations())
 def test_success_only_by_fresh_good_results_of_every_node(situation: dict[str, Any]) -> None:
-    verdict = judged(situation)
-    if verdict is None or verdict.fate is not Fate.SUCCESS:
+    outcome = judged(situation)
+    if outcome is None or outcome.state is not TaskEnd.SUCCESS:
         return
     known = situation["build"]
     statuses = [known.results[unique_id].status for unique_id in situation["unique_ids"]]
@@ -191,8 +205,8 @@ def test_once_all_has_ended_no_task_waits(situation: dict[str, Any]) -> None:
 
 @given(situations())
 def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: dict[str, Any]) -> None:
-    verdict = judged(situation)
-    if verdict is not None and verdict.fate is Fate.RUN_ALONE:
+    outcome = judged(situation)
+    if outcome is not None and outcome.state is TaskEnd.RUN_ALONE:
         known = situation["build"]
         assert known.task_state in ("success", "failed")
         assert {known.task_states[parent] for parent in situation["parents"]} <= {"success"}
@@ -202,10 +216,10 @@ def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: di
     ("known", "expected"),
     [
         *[pytest.param(build(state=state), None, id=f"the build is {state}") for state in OPEN],
-        pytest.param(build(node("it", "success"), began=AFTER, state="success"), Fate.SUCCESS, id="all is built"),
+        pytest.param(build(node("it", "success"), began=AFTER, state="success"), TaskEnd.SUCCESS, id="all is built"),
         pytest.param(
             build(node("it", "success"), began=AFTER, state="success", before="deferred"),
-            Fate.SUCCESS,
+            TaskEnd.SUCCESS,
             id="all is built, its tasks have not heard of it",
         ),
         pytest.param(
@@ -220,28 +234,32 @@ def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: di
         ),
         pytest.param(
             build(node("it", "fail"), began=AFTER, state="success", before="failed"),
-            Fate.UPSTREAM_FAILED,
+            TaskEnd.UPSTREAM_FAILED,
             id="a node failed",
         ),
         pytest.param(
             build(node("it", "skipped"), began=AFTER, state="success", before="upstream_failed"),
-            Fate.UPSTREAM_FAILED,
+            TaskEnd.UPSTREAM_FAILED,
             id="a node failed further up",
         ),
         pytest.param(
-            build(node("it", "error"), began=AFTER, state="success", before="success"), Fate.SUCCESS, id="mended alone"
+            build(node("it", "error"), began=AFTER, state="success", before="success"),
+            TaskEnd.SUCCESS,
+            id="mended alone",
         ),
         pytest.param(
             build(node("it", "success"), state="success", before="running"), None, id="cleared with a node that runs"
         ),
-        pytest.param(build(node("it", "success"), state="success", before="success"), Fate.SUCCESS, id="cleared alone"),
-        pytest.param(build(state="skipped", began=None, before="skipped"), Fate.SUCCESS, id="nothing to build"),
+        pytest.param(
+            build(node("it", "success"), state="success", before="success"), TaskEnd.SUCCESS, id="cleared alone"
+        ),
+        pytest.param(build(state="skipped", began=None, before="skipped"), TaskEnd.SUCCESS, id="nothing to build"),
         *[
-            pytest.param(build(state=state), Fate.UPSTREAM_FAILED, id=f"the build has {state}")
+            pytest.param(build(state=state), TaskEnd.UPSTREAM_FAILED, id=f"the build has {state}")
             for state in ("failed", "upstream_failed", "removed")
         ],
     ],
 )
-def test_an_audit_begins_when_all_is_built(known: Build, expected: Fate | None) -> None:
-    verdict = judge_audit(known, parents=("before",), since=SINCE)
-    assert (verdict.fate if verdict else None) is expected
+def test_an_audit_begins_when_all_is_built(known: Build, expected: TaskEnd | None) -> None:
+    outcome = outcome_of_audit(known, parents=("before",), since=SINCE)
+    assert (outcome.state if outcome else None) is expected
