@@ -50,7 +50,8 @@ from ecommerce.common.connections import LOADER, warehouse  # noqa: E402
 from ecommerce.common.sources import SOURCES  # noqa: E402
 from ecommerce.common.windows import Window  # noqa: E402
 from ecommerce.extract.readers import reader_of  # noqa: E402
-from ecommerce.load import RunIdentity, load  # noqa: E402
+from ecommerce.load.batches import RunIdentity  # noqa: E402
+from ecommerce.load.loader import load  # noqa: E402
 from include.demo import database  # noqa: E402
 from include.demo.shop.feed import fill_shop  # noqa: E402
 from include.demo.state import State  # noqa: E402

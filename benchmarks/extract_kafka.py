@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -38,9 +39,9 @@ from confluent_kafka.cimpl import NewTopic  # noqa: E402
 from ecommerce.common.connections import LOADER, warehouse  # noqa: E402
 from ecommerce.common.sources import SOURCES  # noqa: E402
 from ecommerce.common.windows import Window  # noqa: E402
-from ecommerce.extract import kafka_reader  # noqa: E402
 from ecommerce.extract.readers import reader_of  # noqa: E402
-from ecommerce.load import RunIdentity, load  # noqa: E402
+from ecommerce.load.batches import RunIdentity  # noqa: E402
+from ecommerce.load.loader import load  # noqa: E402
 from include.demo import database, processes, stack  # noqa: E402
 from include.demo.state import State  # noqa: E402
 
@@ -139,7 +140,7 @@ def main() -> None:
     arguments = parser.parse_args()
     state = State.create_beside()
     topic = "benchmark"
-    kafka_reader.TOPICS["kafka_stream"] = topic
+    SOURCES["kafka_stream"] = replace(SOURCES["kafka_stream"], topic=topic)
     try:
         database.start(state)
         stack.start_kafka(state)

@@ -13,7 +13,7 @@ from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints
 from ecommerce.load.batches import RunIdentity, reach_back
-from ecommerce.load.loader import LoadResult
+from ecommerce.load.result import LoadResult
 from tests.integration.support import Loader, Rows
 
 DAY = "2024-03-01"

@@ -146,8 +146,8 @@ def test_a_loader_killed_between_messages_leaves_nothing(
     window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 3).date())
 
     class Killed(KafkaReader):
-        def appended(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
-            for number, block in enumerate(super().appended(resume, lineage)):
+        def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+            for number, block in enumerate(super().new_rows(resume, lineage)):
                 if number == 2:
                     other_connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
                 yield block
@@ -167,7 +167,7 @@ def test_positions_and_messages_are_taken_together_or_not_at_all(loader: Loader,
     with pytest.raises(QuarantineOverflow):
         loader.load("kafka_stream", "2024-03-01")
     assert (held(loader), positions(loader)) == ({}, {})
-    loader.load("kafka_stream", "2024-03-01", max_refused_share=1.0)
+    loader.load("kafka_stream", "2024-03-01", max_rejected_share=1.0)
     assert (held(loader), positions(loader)) == (once("C1"), {0: 21, 1: 0, 2: 0})
 
 

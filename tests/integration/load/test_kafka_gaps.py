@@ -19,12 +19,11 @@ from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.errors import SourceError
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
-from ecommerce.extract import kafka_reader
 from ecommerce.extract.kafka_reader import KafkaReader
 from ecommerce.extract.reader_protocol import ResumePoints
 from tests.integration.load.conftest import PARTITIONS, create_topic
 from tests.integration.load.events import Produce, event, held, once, positions
-from tests.integration.support import Loader
+from tests.integration.support import Loader, set_topic
 
 PAGE = (Path(__file__).parents[3] / "docs" / "kafka.md").read_text()
 
@@ -174,7 +173,7 @@ def test_a_compacted_topic_does_not_say_which_offsets_are_lost(
 ) -> None:
     compacted = f"{topic}-compacted"
     create_topic(shop_kafka, compacted, **{"cleanup.policy": "compact,delete"})
-    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", compacted)
+    set_topic(monkeypatch, compacted)
     producer = transactional(shop_kafka, compacted)
     send(producer, compacted, "gone")
     producer.abort_transaction(20)
@@ -209,7 +208,7 @@ def test_what_was_compacted_away_before_it_was_read_is_reported(
         compacted,
         **{"cleanup.policy": "compact", "segment.ms": "50", "min.cleanable.dirty.ratio": "0"},
     )
-    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", compacted)
+    set_topic(monkeypatch, compacted)
     producer = Producer({"bootstrap.servers": shop_kafka, "linger.ms": 0})
 
     def produce(key: str, customer: str) -> None:
@@ -299,7 +298,7 @@ def test_a_topic_that_was_deleted_and_made_anew_is_refused(
     assert producer.flush(20) == 0
     says = (
         rf"^kafka_stream: {topic}\[0\] ends at offset 1, but was read up to 10 before: the topic was deleted and "
-        r"created again, or has lost what it held\. .*docs/kafka\.md, 'A topic that begins again'$"
+        r"created again, or has lost messages\. .*docs/kafka\.md, 'A topic that begins again'$"
     )
     with pytest.raises(SourceError, match=says):
         loader.load("kafka_stream", "2024-03-06")
@@ -429,8 +428,8 @@ def test_two_loads_at_once_take_each_message_once(loader: Loader, produce: Produ
     is_reading, others = threading.Event(), []
 
     class Slow(KafkaReader):
-        def appended(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
-            for number, chunk in enumerate(super().appended(resume, lineage)):
+        def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+            for number, chunk in enumerate(super().new_rows(resume, lineage)):
                 if number == 0:
                     is_reading.set()
                     # The other one has come, and waits.

@@ -151,7 +151,7 @@ def test_many_messages_that_are_bad_still_do_not_fail_a_replay(
     loader: Loader, produce: Produce, replay: Replay
 ) -> None:
     produce(*(bad("{") for _ in range(30)))
-    loader.load("kafka_stream", DAY, max_refused_share=1.0)
+    loader.load("kafka_stream", DAY, max_rejected_share=1.0)
     assert replay("kafka_stream")[0]["rows_unchanged"] == 30
     assert len(waiting(loader)) == 30
 
@@ -175,7 +175,7 @@ def test_a_batch_or_a_reason_can_be_chosen(loader: Loader, produce: Produce, rep
     assert [f["rows_read"] for f in replay("kafka_stream", reason="not JSON")] == [1, 1]
     assert [f["rows_read"] for f in replay("kafka_stream", batch=first, reason="not JSON")] == [1]
     for form in ({"reason": "no such reason"}, {"reason": "%"}, {"batch": 0}):
-        with pytest.raises(AirflowSkipException, match="nothing of kafka_stream that was chosen waits in quarantine"):
+        with pytest.raises(AirflowSkipException, match="the quarantine has no row of kafka_stream that was chosen"):
             replay("kafka_stream", **form)
     with pytest.raises(AirflowFailException, match="unknown source nothing; there are kafka_stream"):
         replay("nothing")
@@ -183,7 +183,7 @@ def test_a_batch_or_a_reason_can_be_chosen(loader: Loader, produce: Produce, rep
 
 def test_two_replays_at_once_land_a_message_once(loader: Loader, produce: Produce, replay: Replay) -> None:
     produce(*(bad(f"{{{n}") for n in range(20)))
-    loader.load("kafka_stream", DAY, max_refused_share=1.0)
+    loader.load("kafka_stream", DAY, max_rejected_share=1.0)
     _, value = event("C1", f"{DAY}T10:00:00")
     loader.connection.execute("update ops.quarantine set corrected = %s", [value])
     outcomes: list[Any] = []

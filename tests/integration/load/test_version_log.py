@@ -254,11 +254,11 @@ def test_an_empty_source_is_refused(loader: Loader, insert: Insert, shop: psycop
     values = {column.name: "1" for column in SOURCES[source].columns if column.required and "date" not in column.name}
     loader.load(source, DAY, rows=[values | {"subscription_start_date": "2024-01-01"}])
     held = loader.rows(f"select * from raw.{source}")
-    with pytest.raises(EmptySource, match=rf"{source} at 'shop_postgres' holds no row; .* nothing was loaded"):
+    with pytest.raises(EmptySource, match=rf"{source} at 'shop_postgres' has no rows; .* nothing was loaded"):
         loader.load(source, DAY)
     assert loader.rows(f"select * from raw.{source}") == held
     assert loader.rows(
-        "select source, status, error like '%%holds no row%%' from ops.load_batch where status <> 'loaded'"
+        "select source, status, error like '%%has no rows%%' from ops.load_batch where status <> 'loaded'"
     ) == [(source, "failed", True)]
 
 

@@ -1,6 +1,5 @@
 """A Postgres source judges its own rows: what comes of it is what comes of judging each as text, only sooner."""
 
-import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,8 @@ from ecommerce.common.errors import SourceError
 from ecommerce.common.sources import SOURCES, Kind, Source
 from ecommerce.extract import postgres_reader
 from ecommerce.extract.postgres_reader import PostgresReader
-from ecommerce.load import raw_writer
+from ecommerce.load import bulk_load, strategies
+from ecommerce.load.staging import Staging
 from tests.integration.support import Loader
 
 Insert = Callable[..., None]
@@ -38,15 +38,15 @@ def order(insert: Insert) -> Insert:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was asked of `vouched`: the days of each read, or None for the whole window."""
+    """What was asked of `prevalidated`: the days of each read, or None for the whole window."""
     asked: list[Any] = []
-    original = PostgresReader.vouched
+    original = PostgresReader.prevalidated
 
-    def vouched(self: PostgresReader, days: Any, lineage: Any) -> Iterator[bytes]:
+    def prevalidated(self: PostgresReader, days: Any, lineage: Any) -> Iterator[bytes]:
         asked.append(None if days is None else [str(day) for day in days])
         return original(self, days, lineage)
 
-    monkeypatch.setattr(PostgresReader, "vouched", vouched)
+    monkeypatch.setattr(PostgresReader, "prevalidated", prevalidated)
     return asked
 
 
@@ -97,7 +97,7 @@ OTHER_TYPES = {
 def test_what_the_source_says_of_a_row_is_what_its_texts_say(
     loader: Loader, shop: psycopg.Connection, source: str, data: st.DataObject
 ) -> None:
-    entry = replace(SOURCES[source], max_refused_rows=100)
+    entry = replace(SOURCES[source], max_rejected_rows=100)
     shop.execute(f"truncate {source}".encode())
     for number in range(data.draw(st.integers(1, 6))):
         row = {}
@@ -235,7 +235,7 @@ def test_an_empty_table_is_filled_and_then_indexed(
     odd: dict[str, Any] | None,
     in_bulk: bool,
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("ecommerce.load.loader"), "LARGE", 10)
+    monkeypatch.setattr(strategies, "BULK_ROWS", 10)
     for number in range(18):
         order(f"O{number}", "2024-03-01")
     order("behind ", "2024-03-01")
@@ -279,16 +279,15 @@ def test_an_empty_table_is_filled_and_then_indexed(
 @pytest.fixture
 def copied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """With what options rows were copied; ten rows are many."""
-    loading = importlib.import_module("ecommerce.load.loader")
-    monkeypatch.setattr(loading, "LARGE", 10)
+    monkeypatch.setattr(strategies, "BULK_ROWS", 10)
     options: list[str] = []
-    original = loading._Load._copy
+    original = Staging.copy
 
     def copy(self: Any, table: Any, columns: Any, chunks: Any, how: str) -> int:
         options.append(how)
         return original(self, table, columns, chunks, how)
 
-    monkeypatch.setattr(loading._Load, "_copy", copy)
+    monkeypatch.setattr(Staging, "copy", copy)
     return options
 
 
@@ -342,14 +341,14 @@ def test_a_load_that_fails_does_not_wait_for_the_source(
         return original(self)
 
     @contextmanager
-    def in_bulk(*arguments: Any) -> Iterator[None]:
-        with bulk(*arguments):
+    def without_indexes(*arguments: Any) -> Iterator[None]:
+        with original_without_indexes(*arguments):
             yield
             assert is_counting.wait(10)
             time.sleep(0.2)
 
-    bulk = raw_writer.in_bulk
-    monkeypatch.setattr(raw_writer, "in_bulk", in_bulk)
+    original_without_indexes = bulk_load.without_indexes
+    monkeypatch.setattr(bulk_load, "without_indexes", without_indexes)
     monkeypatch.setattr(PostgresReader, "rows_by_day", slowly)
     started = time.monotonic()
     assert loader.load("sales_fact", *DAYS).rows_loaded == 20
