@@ -42,6 +42,25 @@ def check(loader: Loader, result: Any, sent: int) -> None:
     assert held > sent / 20
 
 
+def damaged(chance: random.Random, value: bytes) -> bytes | None:
+    """One message in two with an error in its bytes, or without a value."""
+    match chance.randrange(12):
+        case 0:
+            return value[: chance.randrange(len(value))]
+        case 1:
+            place = chance.randrange(len(value))
+            return value[:place] + bytes([chance.randrange(256)]) + value[place + 1 :]
+        case 2:
+            return chance.choice((b"", b"[]", b"null", b'"x"', b"\xff\xfe", value + b"}", b"\xef\xbb\xbf" + value))
+        case 3:
+            return None
+        case 4:
+            return value.replace(b'"view"', chance.choice((b"NaN", b"01", b"'x'", b'"view","product_id":"P2"')))
+        case 5:
+            return value.decode("utf-8", "replace").encode("utf-16")
+    return value
+
+
 def messages(chance: random.Random) -> Iterator[bytes | None]:
     """Good messages, with a field that is not, a byte that is not, or an end that comes too early."""
     for number in range(SENT):
@@ -56,22 +75,7 @@ def messages(chance: random.Random) -> Iterator[bytes | None]:
             value = json.dumps(fields, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
         except ValueError:
             continue
-        match chance.randrange(12):
-            case 0:
-                value = value[: chance.randrange(len(value))]
-            case 1:
-                place = chance.randrange(len(value))
-                value = value[:place] + bytes([chance.randrange(256)]) + value[place + 1 :]
-            case 2:
-                value = chance.choice((b"", b"[]", b"null", b'"x"', b"\xff\xfe", value + b"}", b"\xef\xbb\xbf" + value))
-            case 3:
-                yield None
-                continue
-            case 4:
-                value = value.replace(b'"view"', chance.choice((b"NaN", b"01", b"'x'", b'"view","product_id":"P2"')))
-            case 5:
-                value = value.decode("utf-8", "replace").encode("utf-16")
-        yield value
+        yield damaged(chance, value)
 
 
 def test_messages(loader: Loader, produce: Produce, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:

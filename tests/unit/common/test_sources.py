@@ -68,15 +68,30 @@ def test_every_source_has_its_reader(source: Source) -> None:
     assert (source.topic is not None) == (source.reader == "kafka")
 
 
-def test_an_unknown_reader() -> None:
-    source = Source(
+def test_topics_are_each_of_one_source() -> None:
+    """Offsets are stored by topic."""
+    topics = [source.topic for source in SOURCES.values() if source.topic]
+    assert len(topics) == len(set(topics))
+
+
+def source_of(reader: str) -> Source:
+    return Source(
         name="x",
         connection="c",
-        reader="ftp",
+        reader=reader,
         write_disposition=WriteDisposition.APPEND,
         key=("a",),
         columns=(Column("a"),),
     )
+
+
+def test_topic_without_name_is_rejected() -> None:
+    with pytest.raises(ValueError, match="source x is read from Kafka, and its entry names no topic"):
+        reader_of(source_of("kafka"), DAY)
+
+
+def test_an_unknown_reader() -> None:
+    source = source_of("ftp")
     with pytest.raises(ValueError, match="source x names the reader 'ftp'; there are postgres, kafka, weather"):
         reader_of(source, DAY)
 
