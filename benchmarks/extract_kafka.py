@@ -1,5 +1,5 @@
 """
-Kafka → raw, beside a bare consumer that throws the messages away: same broker, same topic, in turns.
+Kafka → raw, compared with a bare consumer that discards the messages: same broker, same topic, in turns.
 
 A stack of its own in a temporary folder: Postgres and the demo's broker. Run it on a quiet machine:
 
@@ -80,8 +80,8 @@ def fill(bootstrap: str, topic: str, messages: int) -> None:
         raise RuntimeError("not all messages were delivered")
 
 
-def throw_away(bootstrap: str, topic: str) -> int:
-    """The bare consumer."""
+def consume_only(bootstrap: str, topic: str) -> int:
+    """Read all messages by a bare consumer; how many."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -105,7 +105,7 @@ def throw_away(bootstrap: str, topic: str) -> int:
 
 
 def extract() -> int:
-    """The whole load, connections included."""
+    """Load the topic, connections included; the loaded rows."""
     source = SOURCES["kafka_stream"]
     window = Window(FIRST, FIRST + timedelta(days=DAYS))
     with warehouse(LOADER) as connection:
@@ -114,16 +114,24 @@ def extract() -> int:
 
 
 def empty() -> None:
-    """As if nothing had been read; not measured."""
+    """Delete what the load has written; not measured."""
     with warehouse(LOADER) as connection:
         connection.execute(
-            "truncate raw.kafka_stream, ops.kafka_offset, ops.kafka_gap, ops.quarantine, ops.dirty_date, ops.load_batch"
-            " cascade"
+            """
+            truncate
+                raw.kafka_stream,
+                ops.kafka_offset,
+                ops.kafka_gap,
+                ops.quarantine,
+                ops.dirty_date,
+                ops.load_batch
+            cascade
+            """
         )
 
 
 def timed(work: Callable[[], int], messages: int) -> float:
-    """Seconds; every message has to come."""
+    """Seconds; fails if a message is missing."""
     started = time.monotonic()
     came = work()
     took = time.monotonic() - started
@@ -154,7 +162,7 @@ def main() -> None:
         for number in range(arguments.runs + 1):
             empty()
             pair = (
-                timed(lambda: throw_away(state.bootstrap, topic), arguments.messages),
+                timed(lambda: consume_only(state.bootstrap, topic), arguments.messages),
                 timed(extract, arguments.messages),
             )
             print(f"bare {pair[0]:.2f} s, load {pair[1]:.2f} s{'' if number else ' (warm-up)'}", file=sys.stderr)
@@ -164,7 +172,7 @@ def main() -> None:
         middle, loaded = statistics.median(bare), statistics.median(loads)
         print(
             f"{arguments.messages:,} messages, medians of {arguments.runs}\n"
-            f"bare consumer, thrown away  {middle:6.2f} s  {arguments.messages / middle:10,.0f} rows/s\n"
+            f"bare consumer, discarded    {middle:6.2f} s  {arguments.messages / middle:10,.0f} rows/s\n"
             f"Kafka → raw                 {loaded:6.2f} s  {arguments.messages / loaded:10,.0f} rows/s"
             f"  {middle / loaded:.2f} of the bare consumer"
         )

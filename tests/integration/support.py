@@ -88,7 +88,7 @@ class Loader:
         run: RunIdentity = RUN,
         **changes: Any,
     ) -> LoadResult:
-        """Load the days ``first`` to ``last``, from the real source or from the rows or the reader given."""
+        """Load the days ``first`` to ``last``, from the real source, or from other rows or another reader."""
         entry = replace(SOURCES[source] if isinstance(source, str) else source, **changes)
         window = Window.of_days(date.fromisoformat(first), date.fromisoformat(last or first))
         if rows is not None:
@@ -113,7 +113,7 @@ class Loader:
         """Delete every row."""
         self.connection.execute(_EMPTY.encode())
 
-    def marks(self) -> set[tuple[str, str]]:
+    def pop_dirty_dates(self) -> set[tuple[str, str]]:
         """Source and day of the dirty dates; they are deleted, as a publication does."""
         return {(s, str(d)) for s, d in self.rows("delete from ops.dirty_date returning source, dirty_date")}
 

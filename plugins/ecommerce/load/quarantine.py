@@ -13,7 +13,7 @@ from ecommerce.load.staging import STAGE
 #: 256 MB, and its text, whose digest is in the index, may be six times as long as the values.
 WHOLE, SHORT = 64_000_000, 1_000
 
-#: Before the reason of a row that its source does not have any more.
+#: Before the reason of a row that its source does not have any more. Stored rows begin with it: it stays as it is.
 GONE = "the source does not hold this row any more as it came; it was refused for: "
 
 

@@ -19,8 +19,8 @@ from ecommerce.load.replay import Choice, replay
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: The raw asset of the source that was replayed gets the event.
-REPLAYED = AssetAlias("replayed")
+#: Stands for the raw asset of the source that a run replays.
+REPLAY_ASSETS = AssetAlias("replayed")
 
 
 class ReplayQuarantine(BaseOperator):
@@ -35,7 +35,7 @@ class ReplayQuarantine(BaseOperator):
     """
 
     def __init__(self, *, warehouse_conn_id: str = LOADER, **kwargs: Any) -> None:
-        super().__init__(outlets=[REPLAYED], **kwargs)
+        super().__init__(outlets=[REPLAY_ASSETS], **kwargs)
         self.warehouse_conn_id = warehouse_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ class ReplayQuarantine(BaseOperator):
         if is_dry:
             context["ti"].xcom_push(key="return_value", value=figures)
             raise AirflowSkipException(f"dry run, nothing was changed: {replayed:,} rows of {name} would be replayed")
-        context["outlet_events"][REPLAYED].add(
+        context["outlet_events"][REPLAY_ASSETS].add(
             raw_asset(name), extra={"rows_replayed": replayed, "batches": [f["batch_id"] for f in figures]}
         )
         return figures

@@ -15,12 +15,12 @@ def event(customer: str, at: str, **values: Any) -> tuple[str, str]:
     return at, json.dumps(fields)
 
 
-def held(loader: Loader) -> dict[str, int]:
+def customer_counts(loader: Loader) -> dict[str, int]:
     """How many messages of each customer raw has."""
     return dict(loader.rows("select customer_id, count(*) from raw.kafka_stream group by 1"))
 
 
-def positions(loader: Loader) -> dict[int, int]:
+def next_offsets(loader: Loader) -> dict[int, int]:
     return dict(loader.rows("select partition, next_offset from ops.kafka_offset order by 1"))
 
 

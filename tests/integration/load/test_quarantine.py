@@ -172,7 +172,7 @@ def orders(n: int, **values: str) -> list[dict[str, Any]]:
 
 def test_more_refusals_than_a_source_may_have_load_nothing(loader: Loader) -> None:
     loader.load("sales_fact", DAY, rows=[ORDER])
-    loader.marks()
+    loader.pop_dirty_dates()
     before = loader.everything()
     says = (
         "sales_fact 2024-03-01: 11 of 50 rows were rejected, more than the 20% that the source allows; "

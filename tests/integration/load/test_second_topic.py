@@ -13,7 +13,7 @@ from ecommerce.load.batches import RunIdentity
 from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
 from tests.integration.load.conftest import create_topic
-from tests.integration.load.events import Produce, event, held, once, positions
+from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
 from tests.integration.support import Loader
 
 #: Produces a page view of a page at a time, into partition 0, with other values in its message.
@@ -92,9 +92,9 @@ def test_second_topic_has_its_own_table_offsets_and_dirty_dates(
     view("/b", "2024-03-01T11:00:00")
     result = loader.load("page_view", "2024-03-01")
     assert (result.source, result.rows_read, result.rows_loaded, result.days_marked) == ("page_view", 2, 2, 1)
-    assert loader.marks() == {("page_view", "2024-03-01")}
+    assert loader.pop_dirty_dates() == {("page_view", "2024-03-01")}
     assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 1
-    assert (pages(loader), held(loader)) == (["/a", "/b"], once("C1"))
+    assert (pages(loader), customer_counts(loader)) == (["/a", "/b"], once("C1"))
     assert offsets_of(loader, page_view.topic) == {0: 2, 1: 0, 2: 0}
     assert offsets_of(loader, topic) == {0: 1, 1: 0, 2: 0}
     # Nothing is new in either.
@@ -112,7 +112,7 @@ def test_second_topic_resumes_by_its_own_raw_table(loader: Loader, page_view: So
     both = loader.load("page_view", "2024-03-01", "2024-03-03")
     assert (both.rows_loaded, both.rows_read, pages(loader)) == (1, 2, ["/1", "/2", "/3"])
     assert loader.load("page_view", "2024-03-01", "2024-03-03").rows_read == 0
-    assert positions(loader) == {0: 3, 1: 0, 2: 0}
+    assert next_offsets(loader) == {0: 3, 1: 0, 2: 0}
 
 
 def test_second_topic_replays_corrected_message(loader: Loader, page_view: Source, view: View) -> None:

@@ -154,7 +154,7 @@ def test_a_window_that_raw_holds_nothing_of_is_copied_into_raw(loader: Loader, o
     order("O2", "2024-03-02", order_amount=-1)
     result = loader.load("sales_fact", *DAYS)
     assert (result.rows_loaded, result.rows_quarantined, result.days_marked) == (1, 1, 1)
-    assert loader.marks() == {("sales_fact", "2024-03-01")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01")}
     assert loader.rows("select _batch_id, _loaded_at is not null from raw.sales_fact") == [(result.batch_id, True)]
     assert reads == [None]
 
@@ -166,7 +166,7 @@ def test_a_day_that_did_not_change_is_not_read_again(
         order(f"O{day}", f"2024-03-0{day}")
         order(f"bad{day}", f"2024-03-0{day}", order_amount=-1)
     loader.load("sales_fact", *DAYS)
-    loader.marks()
+    loader.pop_dirty_dates()
     before = loader.everything()
     again = loader.load("sales_fact", *DAYS)
     after = loader.everything()
@@ -176,7 +176,7 @@ def test_a_day_that_did_not_change_is_not_read_again(
     shop.execute("update sales_fact set created_at = '2024-03-01 00:00' where order_id = 'O3'")
     changed = loader.load("sales_fact", *DAYS)
     assert (changed.rows_read, changed.rows_loaded, changed.rows_removed) == (6, 2, 2)
-    assert loader.marks() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
     # The first whole, the second not at all, the third three days: that of O2, and both of O3.
     assert reads == [None, ["2024-03-01", "2024-03-02", "2024-03-03"]]
 
@@ -213,7 +213,7 @@ def test_an_order_that_moved_into_another_window_is_superseded(
 ) -> None:
     order("O1", "2024-03-01")
     loader.load("sales_fact", "2024-03-01")
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute("update sales_fact set created_at = '2024-03-05 10:00'")
     assert loader.load("sales_fact", "2024-03-05").rows_loaded == 1
     assert loader.rows("select created_at from raw.sales_fact") == [(datetime(2024, 3, 5, 10),)]
@@ -264,7 +264,7 @@ def test_an_empty_table_is_filled_and_then_indexed(
         " from raw.sales_fact left join ops.load_batch as batch on batch.batch_id = _batch_id"
     ) == [(result.batch_id, True)]
     twin = {("sales_fact", "2024-03-02")} if not in_bulk else set()
-    assert loader.marks() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-02-20")} | twin
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-02-20")} | twin
     assert loader.rows(shape) == before
     # Filled was a file of its own, its rows frozen; the twins needed a second way.
     assert (loader.value("select pg_relation_filenode('raw.sales_fact')") != filled) is in_bulk
@@ -367,7 +367,7 @@ def test_rows_of_no_day_mark_none(
     source = replace(SOURCES["sales_fact"], day="nullif(order_date, date '2024-03-01')")
     assert loader.load(source, *DAYS).rows_loaded == 21
     assert copied[0] == "format binary, freeze"
-    assert loader.marks() == {("sales_fact", "2024-03-02")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-02")}
 
 
 @pytest.mark.parametrize("last", ["2024-03-01", "2024-03-03"])
