@@ -1,11 +1,13 @@
 """
-Postgres → `raw`, beside what else moves rows: `python -m benchmarks.extract [--data FOLDER] [--runs 5]`.
+Postgres → `raw`, compared with other ways to move rows:
+
+    PYTHONPATH=plugins:. .venv/bin/python -m benchmarks.extract [--data FOLDER] [--runs 5]
 
 Fills `sales_fact` in a Postgres of its own (from a shop folder, or with --rows of made-up orders) and, in turn:
 
 - **psql pipe**: `psql -c 'copy … to stdout' | psql -c 'copy … from stdin'` into a bare table, the yardstick of a load;
-- **load**: this project's load of the whole range into an empty `raw`, with everything that goes with it (rows judged,
-  lineage columns, primary key and indexes, ledger, days marked);
+- **load**: this project's load of the whole range into an empty `raw`, with all its parts (rows validated, lineage
+  columns, primary key and indexes, ledger, dirty dates);
 - **psql read**: `psql -c 'copy … to stdout'` into nothing, the yardstick of reading again;
 - **load again**: the same window when nothing has changed.
 
@@ -50,7 +52,8 @@ from ecommerce.common.connections import LOADER, warehouse  # noqa: E402
 from ecommerce.common.sources import SOURCES  # noqa: E402
 from ecommerce.common.windows import Window  # noqa: E402
 from ecommerce.extract.readers import reader_of  # noqa: E402
-from ecommerce.load import RunIdentity, load  # noqa: E402
+from ecommerce.load.batches import RunIdentity  # noqa: E402
+from ecommerce.load.loader import load  # noqa: E402
 from include.demo import database  # noqa: E402
 from include.demo.shop.feed import fill_shop  # noqa: E402
 from include.demo.state import State  # noqa: E402
@@ -59,14 +62,25 @@ SALES = SOURCES["sales_fact"]
 COLUMNS = ", ".join(column.name for column in SALES.columns)
 DLT = "dlt[sql-database,postgres]==1.31.*"
 
-#: So many orders, spread over a year, of as many customers and products as a shop of that size has.
-_MADE_UP = (
-    "insert into sales_fact select 'ORD' || n, 'PROD' || n * 7919 %% 90000, 'CUST' || lpad((n %% 2500)::text, 3, '0'),"
-    " day, (n %% 9000) / 100.0, 1 + n %% 3, (array['credit_card', 'paypal', 'debit_card', null])[1 + n %% 4],"
-    " (n %% 5) / 20.0, 2 + (n %% 17) * 0.35, day + (n %% 86400) * interval '1 second'"
-    " from (select n, date '2017-01-01' + (n * 365 / %(rows)s)::integer as day"
-    "  from generate_series(0, %(rows)s::bigint - 1) as n) as numbered"
-)
+#: Orders spread over a year, with as many customers and products as a shop of that size has.
+_MADE_UP = """
+    insert into sales_fact
+    select
+        'ORD' || n,
+        'PROD' || n * 7919 %% 90000,
+        'CUST' || lpad((n %% 2500)::text, 3, '0'),
+        day,
+        (n %% 9000) / 100.0,
+        1 + n %% 3,
+        (array['credit_card', 'paypal', 'debit_card', null])[1 + n %% 4],
+        (n %% 5) / 20.0,
+        2 + (n %% 17) * 0.35,
+        day + (n %% 86400) * interval '1 second'
+    from (
+        select n, date '2017-01-01' + (n * 365 / %(rows)s)::integer as day
+        from generate_series(0, %(rows)s::bigint - 1) as n
+    ) as numbered
+"""
 
 
 def main() -> int:
@@ -159,7 +173,7 @@ def _read(state: State) -> None:
     )
 
 
-def _fill_as_asked(state: State, arguments: argparse.Namespace) -> None:
+def _fill_source(state: State, arguments: argparse.Namespace) -> None:
     if arguments.data:
         fill_shop(state.dsn("shop"), arguments.data, ["sales_fact"])
         with psycopg.connect(state.dsn("shop"), autocommit=True) as connection:
@@ -169,7 +183,7 @@ def _fill_as_asked(state: State, arguments: argparse.Namespace) -> None:
 
 
 def _speed(state: State, arguments: argparse.Namespace) -> None:
-    _fill_as_asked(state, arguments)
+    _fill_source(state, arguments)
     window, rows = _window(state)
     print(f"{rows:,} orders, {window}; seconds, in turn", flush=True)
     ways: dict[str, Callable[[], None]] = {
@@ -269,15 +283,30 @@ _LAID = {
 }
 _LAY = (
     "drop table if exists raw.laid",
-    "create table raw.laid as select created_at, {day} as order_date, order_amount, order_id, product_id, customer_id,"
-    " order_quantity, payment_method, discount_applied, shipping_cost, _batch_id, _loaded_at"
-    " from raw.sales_fact order by created_at",
+    """
+    create table raw.laid as
+    select
+        created_at,
+        {day} as order_date,
+        order_amount,
+        order_id,
+        product_id,
+        customer_id,
+        order_quantity,
+        payment_method,
+        discount_applied,
+        shipping_cost,
+        _batch_id,
+        _loaded_at
+    from raw.sales_fact
+    order by created_at
+    """,
     "vacuum analyze raw.laid",
 )
 
 
 def _indexes(state: State, arguments: argparse.Namespace) -> None:
-    _fill_as_asked(state, arguments)
+    _fill_source(state, arguments)
     window, rows = _window(state)
     _empty_raw()
     _load(window, arguments.parallel)
@@ -292,23 +321,29 @@ def _indexes(state: State, arguments: argparse.Namespace) -> None:
             "blocks": [blocks.replace("sales_fact_days", "laid_days").replace("sales_fact ", "laid ")],
         }
         for (how, day), (kind, statements) in itertools.product(_LAID.items(), kinds.items()):
-            made, found = [], []
+            build_times, query_times = [], []
             for _ in range(arguments.runs):
                 _run(connection, [statement.format(day=day) for statement in _LAY])
-                made.append(_run(connection, statements))
-                found.append(
+                build_times.append(_run(connection, statements))
+                query_times.append(
                     _run(
                         connection,
                         [
-                            "select sum(order_amount) from raw.laid"
-                            f" where order_date = any(array(select date '{first}' + generate_series(0, 3)))"
+                            f"""
+                            select sum(order_amount)
+                            from raw.laid
+                            where order_date = any(array(select date '{first}' + generate_series(0, 3)))
+                            """
                             for first in firsts
                         ],
                     )
                 )
             ((size,),) = connection.execute("select pg_indexes_size('raw.laid')").fetchall()
-            each = statistics.median(found) / len(firsts) * 1000
-            print(f"{how:<12} {kind:<10} {statistics.median(made):>10.2f} {size / 1e6:>8.2f} {each:>16.1f}", flush=True)
+            build_time, each = statistics.median(build_times), statistics.median(query_times) / len(firsts) * 1000
+            print(
+                f"{how:<12} {kind:<10} {build_time:>10.2f} {size / 1e6:>8.2f} {each:>16.1f}",
+                flush=True,
+            )
 
 
 def _run(connection: psycopg.Connection, statements: Sequence[str]) -> float:

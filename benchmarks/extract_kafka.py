@@ -1,5 +1,5 @@
 """
-Kafka → raw, beside a bare consumer that throws the messages away: same broker, same topic, in turns.
+Kafka → raw, compared with a bare consumer that discards the messages: same broker, same topic, in turns.
 
 A stack of its own in a temporary folder: Postgres and the demo's broker. Run it on a quiet machine:
 
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -38,9 +39,9 @@ from confluent_kafka.cimpl import NewTopic  # noqa: E402
 from ecommerce.common.connections import LOADER, warehouse  # noqa: E402
 from ecommerce.common.sources import SOURCES  # noqa: E402
 from ecommerce.common.windows import Window  # noqa: E402
-from ecommerce.extract import kafka_reader  # noqa: E402
 from ecommerce.extract.readers import reader_of  # noqa: E402
-from ecommerce.load import RunIdentity, load  # noqa: E402
+from ecommerce.load.batches import RunIdentity  # noqa: E402
+from ecommerce.load.loader import load  # noqa: E402
 from include.demo import database, processes, stack  # noqa: E402
 from include.demo.state import State  # noqa: E402
 
@@ -79,8 +80,8 @@ def fill(bootstrap: str, topic: str, messages: int) -> None:
         raise RuntimeError("not all messages were delivered")
 
 
-def throw_away(bootstrap: str, topic: str) -> int:
-    """The bare consumer."""
+def consume_only(bootstrap: str, topic: str) -> int:
+    """Read all messages by a bare consumer; how many."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -104,7 +105,7 @@ def throw_away(bootstrap: str, topic: str) -> int:
 
 
 def extract() -> int:
-    """The whole load, connections included."""
+    """Load the topic, connections included; the loaded rows."""
     source = SOURCES["kafka_stream"]
     window = Window(FIRST, FIRST + timedelta(days=DAYS))
     with warehouse(LOADER) as connection:
@@ -113,16 +114,24 @@ def extract() -> int:
 
 
 def empty() -> None:
-    """As if nothing had been read; not measured."""
+    """Delete what the load has written; not measured."""
     with warehouse(LOADER) as connection:
         connection.execute(
-            "truncate raw.kafka_stream, ops.kafka_offset, ops.kafka_gap, ops.quarantine, ops.dirty_date, ops.load_batch"
-            " cascade"
+            """
+            truncate
+                raw.kafka_stream,
+                ops.kafka_offset,
+                ops.kafka_gap,
+                ops.quarantine,
+                ops.dirty_date,
+                ops.load_batch
+            cascade
+            """
         )
 
 
 def timed(work: Callable[[], int], messages: int) -> float:
-    """Seconds; every message has to come."""
+    """Seconds; fails if a message is missing."""
     started = time.monotonic()
     came = work()
     took = time.monotonic() - started
@@ -139,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     state = State.create_beside()
     topic = "benchmark"
-    kafka_reader.TOPICS["kafka_stream"] = topic
+    SOURCES["kafka_stream"] = replace(SOURCES["kafka_stream"], topic=topic)
     try:
         database.start(state)
         stack.start_kafka(state)
@@ -153,7 +162,7 @@ def main() -> None:
         for number in range(arguments.runs + 1):
             empty()
             pair = (
-                timed(lambda: throw_away(state.bootstrap, topic), arguments.messages),
+                timed(lambda: consume_only(state.bootstrap, topic), arguments.messages),
                 timed(extract, arguments.messages),
             )
             print(f"bare {pair[0]:.2f} s, load {pair[1]:.2f} s{'' if number else ' (warm-up)'}", file=sys.stderr)
@@ -163,7 +172,7 @@ def main() -> None:
         middle, loaded = statistics.median(bare), statistics.median(loads)
         print(
             f"{arguments.messages:,} messages, medians of {arguments.runs}\n"
-            f"bare consumer, thrown away  {middle:6.2f} s  {arguments.messages / middle:10,.0f} rows/s\n"
+            f"bare consumer, discarded    {middle:6.2f} s  {arguments.messages / middle:10,.0f} rows/s\n"
             f"Kafka → raw                 {loaded:6.2f} s  {arguments.messages / loaded:10,.0f} rows/s"
             f"  {middle / loaded:.2f} of the bare consumer"
         )

@@ -35,11 +35,12 @@ from psycopg import sql  # noqa: E402
 
 from ecommerce.build import lease  # noqa: E402
 from ecommerce.build.dbt_project import DBT_PROJECT, project_digest  # noqa: E402
-from ecommerce.common.connections import ensure_schema  # noqa: E402
+from ecommerce.common.database_schema import ensure_schema  # noqa: E402
 from ecommerce.common.sources import SOURCES, Source  # noqa: E402
 from ecommerce.common.windows import Window  # noqa: E402
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead  # noqa: E402
-from ecommerce.load import RunIdentity, load  # noqa: E402
+from ecommerce.load.batches import RunIdentity  # noqa: E402
+from ecommerce.load.loader import load  # noqa: E402
 from ecommerce.publish.publication import publish  # noqa: E402
 from include.demo import database, dbt  # noqa: E402
 from include.demo.state import State  # noqa: E402

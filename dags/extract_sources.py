@@ -1,9 +1,8 @@
 """
 ### Extract one source
 
-The same extract task as in `ecommerce_warehouse`, alone, for a window of your choice (UTC days, both inclusive;
-empty means yesterday). It loads `raw` and marks the days that changed; the next `ecommerce_warehouse` run rebuilds
-them.
+The extract task of `ecommerce_warehouse` alone, for a window of your choice (UTC days, both inclusive; empty means
+yesterday). It loads `raw` and marks the days that changed as dirty; the next `ecommerce_warehouse` run rebuilds them.
 """
 
 import pendulum
@@ -14,7 +13,7 @@ from ecommerce.common.windows import window_params
 from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.load.extract_source import ExtractSource
 
-#: The others are read by `ecommerce_warehouse` once a day; here they wait for someone to ask.
+#: The others run once a day in `ecommerce_warehouse`; here they only run on demand.
 SCHEDULES = {"kafka_stream": CronDataIntervalTimetable("*/15 * * * *", timezone="UTC")}
 
 

@@ -1,12 +1,13 @@
 """
 ### Replay the quarantine
 
-Judge refused rows once more, by the rules of now, and land those that are good: after a row was corrected at its
-source, a message in `ops.quarantine.corrected`, or a rule was relaxed. What lands is marked as replayed, once; what is
-refused still stays, with the newer reason. The next run of `ecommerce_warehouse` builds the days that changed.
+Validates rejected rows again, and loads those that pass now: after a row was corrected at its source, a message was
+corrected in `ops.quarantine.corrected`, or a rule was relaxed. Rows that are loaded are marked as replayed; rows that
+are rejected again stay in quarantine, with the new reason. The next run of `ecommerce_warehouse` rebuilds the days that
+changed.
 
-Choose the *Source*, and perhaps one *Batch* (`ops.load_batch`) or a text that stands in the *Reason*. Of a table or an
-API the windows of the chosen rows are read again; of the topic the messages that were put aside.
+Choose the *Source*, and perhaps one *Batch* (`ops.load_batch`) or a text in the *Reason*. For a table or an API, the
+windows of the chosen rows are read again; for the topic, the messages in quarantine.
 """
 
 import pendulum
@@ -23,13 +24,13 @@ PARAMS = {
         None,
         type=["null", "integer"],
         title="Batch",
-        description="Only what this load refused (`ops.load_batch.batch_id`). Empty: all that waits.",
+        description="Only rows that this load rejected (`ops.load_batch.batch_id`). Empty: all rows in quarantine.",
     ),
     "reason": Param(
         None,
         type=["null", "string"],
         title="Reason",
-        description="Only what has this text in its reason, e.g. `is negative`. Empty: all that waits.",
+        description="Only rows with this text in the reason, e.g. `is negative`. Empty: all rows in quarantine.",
     ),
     "dry_run": window_params()["dry_run"],
 }

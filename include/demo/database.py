@@ -225,7 +225,7 @@ def _make_databases(state: State) -> None:
 
 def make_tables(dsn: str) -> None:
     """And what the first tasks do then: the tables of `ops`, `raw` and `marts`, each by their owner."""
-    from ecommerce.common.connections import ensure_schema
+    from ecommerce.common.database_schema import ensure_schema
 
     make_schemas(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:

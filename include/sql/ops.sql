@@ -1,5 +1,6 @@
--- Operations: the load ledger, Kafka positions, refused rows, days to rebuild, check results, publications.
--- Applied by the owner of the schema, `loader`, whenever this file changes (see plugins/ecommerce/common/connections.py).
+-- Operations: the load ledger, Kafka offsets, the quarantine, dirty dates, check results, publications.
+-- Applied by the owner of the schema, `loader`, when this file has changed: see
+-- plugins/ecommerce/common/database_schema.py.
 
 create table if not exists ops.load_batch (
     batch_id bigint generated always as identity primary key,
@@ -11,7 +12,7 @@ create table if not exists ops.load_batch (
     rows_loaded bigint not null default 0,
     rows_unchanged bigint not null default 0,
     rows_quarantined bigint not null default 0,
-    rows_removed bigint not null default 0, -- held before, gone from the source now
+    rows_removed bigint not null default 0, -- were in raw, and are gone from the source
     started_at timestamptz not null,
     finished_at timestamptz,
     dag_id text,
@@ -22,7 +23,7 @@ create table if not exists ops.load_batch (
     check (window_start < window_end),
     check (status <> 'loaded' or rows_read = rows_loaded + rows_unchanged + rows_quarantined)
 );
-alter table ops.load_batch add column if not exists rows_refused bigint not null default 0; -- known ones included
+alter table ops.load_batch add column if not exists rows_refused bigint not null default 0; -- also known ones
 alter table ops.load_batch add column if not exists bytes_read bigint not null default 0;
 alter table ops.load_batch add column if not exists seconds numeric
     generated always as (round(extract(epoch from finished_at - started_at), 3)) stored;
@@ -30,13 +31,13 @@ alter table ops.load_batch add column if not exists rows_per_second numeric
     generated always as (round(rows_read / nullif(extract(epoch from finished_at - started_at), 0))) stored;
 create index if not exists load_batch_source_window on ops.load_batch (source, status, window_end);
 
--- Columns that a source's table has gained, lost or retyped, each noted once.
+-- Columns of a source's table that are new, missing or retyped, each noted once.
 create table if not exists ops.schema_change (
     source text not null,
     column_name text not null,
     change text not null check (change in ('new', 'missing', 'retyped')),
-    expected text, -- the type that raw has; null of a new column
-    found text, -- the type at the source; null of a missing one
+    expected text, -- the type that raw has; null for a new column
+    found text, -- the type at the source; null for a missing column
     policy text not null check (policy in ('ignore', 'evolve', 'fail')),
     batch_id bigint not null references ops.load_batch,
     noticed_at timestamptz not null,
@@ -50,18 +51,18 @@ create table if not exists ops.kafka_offset (
     "partition" integer not null,
     next_offset bigint not null,
     batch_id bigint not null references ops.load_batch,
-    topic_id text, -- the broker's own, which another topic of that name would not have
+    topic_id text, -- from the broker; a topic that was deleted and created again has another
     primary key (topic, "partition")
 );
 alter table ops.kafka_offset add column if not exists topic_id text;
 
--- Offsets, both inclusive, under which the warehouse found no message and never held one.
+-- Offsets, both inclusive, that have no message, neither at the broker nor in the warehouse.
 create table if not exists ops.kafka_gap (
     topic text not null,
     "partition" integer not null,
     first_offset bigint not null,
     last_offset bigint not null,
-    -- 'retention': lost; 'transaction': nothing was there to read; 'compaction or transaction': it cannot be told
+    -- 'retention': lost; 'transaction': there never was a message; 'compaction or transaction': one of the two
     cause text not null check (cause in ('retention', 'transaction', 'compaction or transaction')),
     batch_id bigint not null references ops.load_batch,
     noticed_at timestamptz not null,
@@ -76,14 +77,14 @@ create table if not exists ops.quarantine (
     reason text not null,
     payload jsonb not null,
     quarantined_at timestamptz not null,
-    replayed_at timestamptz, -- since then raw holds it
+    replayed_at timestamptz, -- when a load wrote it to raw
     replayed_batch_id bigint references ops.load_batch,
-    corrected jsonb -- what a person has written in place of a message's value, for `replay_quarantine` to take
+    corrected jsonb -- a message's value as a person has corrected it, for `replay_quarantine`
 );
 alter table ops.quarantine add column if not exists replayed_batch_id bigint references ops.load_batch;
 alter table ops.quarantine add column if not exists corrected jsonb;
 create index if not exists quarantine_batch on ops.quarantine (batch_id);
--- Finds a refusal again when the same bad row is read again.
+-- Finds a rejected row that is read again.
 create index if not exists quarantine_payload on ops.quarantine (source, md5(payload::text));
 
 create table if not exists ops.dirty_date (
@@ -96,7 +97,7 @@ create table if not exists ops.dirty_date (
     primary key (source, dirty_date, batch_id)
 );
 
--- One row a run that rebuilds: who holds the right to build, and the as-of date it builds for.
+-- One row for each run that builds: the lease, and the as-of date that the run builds for.
 create table if not exists ops.build (
     run_id text primary key,
     dag_id text not null,
@@ -108,13 +109,13 @@ create table if not exists ops.build (
     is_published boolean not null default false
 );
 create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
--- What the run left as it was, because it could not load every source that it was to read: those sources, the models
--- that depend on them, and the sources whose marks stay for the next run, since a model that follows them was left out.
+-- What the run excluded because sources failed to load: these sources, the models that depend on them (`left_out`), and
+-- the sources whose dirty dates stay for the next run, since a model that uses them was excluded.
 alter table ops.build add column if not exists failed_sources text[] not null default '{}';
 alter table ops.build add column if not exists left_out text[] not null default '{}';
 alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
 
--- "Today" for every model: fixed by the build that is under way, otherwise the last day that sales have loaded.
+-- "Today" for every model: the as-of date of the running build, otherwise the last day for which sales are loaded.
 create or replace view ops.as_of as
 select
     coalesce(
@@ -126,7 +127,7 @@ select
         )
     ) as as_of_date;
 
--- The marks that a run has claimed: why a day was rebuilt, kept when the publication clears `dirty_date`.
+-- The dirty dates that a run has claimed: why a day was rebuilt, kept when the publication clears `dirty_date`.
 create table if not exists ops.claimed_date (
     run_id text not null,
     source text not null,
@@ -136,20 +137,20 @@ create table if not exists ops.claimed_date (
     primary key (run_id, dirty_date, source, batch_id)
 );
 
--- What a run has done to a model. `period` says how it was rebuilt: by the claimed days of `sources`, by the months or
--- years they lie in, or all of it.
+-- How a run has rebuilt a model. `period`: only the claimed days of `sources`, the months or years of these days, or
+-- the whole model.
 create table if not exists ops.rebuild (
     run_id text not null,
     model text not null,
     period text not null check (period in ('day', 'month', 'year', 'all')),
     sources text[] not null,
     rows_inserted bigint not null,
-    rows_deleted bigint, -- unknown of a model that was made anew
+    rows_deleted bigint, -- null for a model that was created anew
     rebuilt_at timestamptz not null,
     primary key (run_id, model)
 );
 
--- Why was this day, month or year of a model rebuilt by this run? One row a claimed period, source and load.
+-- Why did this run rebuild this day, month or year of a model? One row for each claimed period, source and load.
 create or replace view ops.rebuild_reason as
 select
     rebuild.run_id,
@@ -167,7 +168,7 @@ inner join ops.claimed_date
     on rebuild.run_id = claimed_date.run_id and claimed_date.source = any(rebuild.sources)
 inner join ops.load_batch on claimed_date.batch_id = load_batch.batch_id;
 
--- What each source is loaded through, and what is wrong with it. One row a source that was ever read.
+-- How far each source is loaded, and what is wrong with it. One row for each source that was ever read.
 create or replace view ops.source_status as
 with loaded as (
     select
@@ -241,7 +242,7 @@ create table if not exists ops.check_result (
 create index if not exists check_result_run on ops.check_result (run_id);
 create index if not exists check_result_subject on ops.check_result (check_name, subject, checked_at);
 
--- Rows at fault, as they were when a check judged: capped, and never overwritten by a later one.
+-- Bad rows as a check found them: only the first ones, and never overwritten by a later check.
 create table if not exists ops.check_failure (
     check_result_id bigint not null references ops.check_result,
     bad_row jsonb not null
@@ -260,7 +261,7 @@ create table if not exists ops.publication (
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
 
--- Refused rows as the pages show them: without the e-mail address that a refused customer may have had.
+-- Rejected rows as the pages show them: without the e-mail address of a rejected customer.
 create or replace view ops.quarantine_shown as
 select
     quarantine_id,
@@ -272,16 +273,17 @@ select
     replayed_at
 from ops.quarantine;
 
--- `undo_by` says how the publication of this mart is undone: by the rows in `publication_delta`, by emptying what was
--- empty before, or not at all, since the table was made anew. The checksum is of the rows afterwards, over `columns`.
+-- `undo_by`: how to undo the publication of this mart: by the rows in `publication_delta`; by emptying the mart, which
+-- was empty before; or not at all, since the table was created anew. The checksum is of the rows afterwards, over
+-- `columns`.
 alter table ops.publication add column if not exists as_of_date date;
 alter table ops.publication add column if not exists undo_by text check (undo_by in ('rows', 'emptying', 'nothing'));
 alter table ops.publication add column if not exists columns text[];
 alter table ops.publication add column if not exists checksum numeric;
-alter table ops.publication add column if not exists restores bigint; -- a rollback: the publication it went back to
+alter table ops.publication add column if not exists restores bigint; -- a rollback: the publication that it restored
 create index if not exists publication_mart on ops.publication (mart, publication_id desc);
 
--- What the last publications replaced: a row as it was before, by its key; null of a row that was not there.
+-- What the last publications replaced: a row as it was before, by its key; null if there was no such row.
 create table if not exists ops.publication_delta (
     publication_id bigint not null,
     mart text not null,
@@ -290,29 +292,29 @@ create table if not exists ops.publication_delta (
 );
 create index if not exists publication_delta_mart on ops.publication_delta (mart, publication_id);
 
--- What the next publication of a mart may rely on, see plugins/ecommerce/publish/merge.py. One row a mart; none where something
--- else than a publication was the last to change it.
+-- What the next publication of a mart may rely on, see plugins/ecommerce/publish/merge.py. One row for each mart; none
+-- if the last change of the mart was no publication.
 create table if not exists ops.published_mart (
     mart text primary key,
-    built bigint not null, -- oid of the table of marts_build that it was made equal to
-    horizon xid8 not null, -- rows of that table which an earlier transaction wrote have been compared
-    written_by xid8 not null, -- the publication's own transaction: no row of the mart is younger
+    built bigint not null, -- oid of the table of marts_build that the mart is equal to
+    horizon xid8 not null, -- rows of that table written by an earlier transaction have been compared
+    written_by xid8 not null, -- the publication's transaction: no row of the mart is newer
     rows bigint not null,
     columns text[] not null,
     checksum bigint not null
 );
 
--- What a check asked a person, since it held back a publication: whether that may be published all the same.
+-- A question of a check that stopped a publication: may it be published all the same? A person decides.
 create table if not exists ops.decision (
     decision_id bigint generated always as identity primary key,
     run_id text not null,
     check_name text not null,
-    subjects text[] not null, -- of the check, that failed
-    message text not null, -- what it said of them
-    days date[] not null, -- those that it failed by; approved, they are no longer judged
+    subjects text[] not null, -- subjects of the check that failed
+    message text not null, -- of the failed subjects
+    days date[] not null, -- days for which it failed; once approved, they are not checked again
     difference jsonb not null, -- what would change, see plugins/ecommerce/publish/preview.py
     asked_at timestamptz not null,
-    decision text check (decision in ('approved', 'rejected', 'unanswered', 'overtaken')), -- null: nobody decided yet
+    decision text check (decision in ('approved', 'rejected', 'unanswered', 'overtaken')), -- null: not decided yet
     decided_at timestamptz,
     decided_by text,
     reason text,
@@ -320,19 +322,19 @@ create table if not exists ops.decision (
 );
 create unique index if not exists decision_open on ops.decision (run_id, check_name) where decision is null;
 
--- One row an incident: opened when something was first seen, closed once it was seen to be well again.
+-- One row for each incident: opened when a problem is first seen, closed when it is gone.
 create table if not exists ops.alert (
     alert_id bigint generated always as identity primary key,
     incident text not null, -- `<dag> <check> <subject>`, `<dag>.<task>` or `<dag> deadline`
     dag_id text not null,
     task_id text, -- of a task that failed
-    check_name text, -- of a check, with its subject and what it saw
+    check_name text, -- of a check that failed, with its subject and figures
     subject text,
     severity text not null check (severity in ('warn', 'fail', 'deadline')), -- the highest since it was opened
     observed numeric,
     expected numeric,
     window_start date,
-    window_end date, -- the latest that it was seen in; only a run that reaches as far closes it
+    window_end date, -- of the latest run with the problem; only a run that reaches as far closes it
     message text not null,
     first_run_id text not null,
     last_run_id text not null,
@@ -341,27 +343,27 @@ create table if not exists ops.alert (
     times_seen integer not null default 1,
     closed_at timestamptz,
     closed_by text, -- the run
-    sending_since timestamptz, -- someone is telling it
-    sent_at timestamptz, -- every connection there is has taken it
-    sent_to text[] not null default '{}', -- the connections that have
+    sending_since timestamptz, -- a task is sending the alert
+    sent_at timestamptz, -- all connections have accepted it
+    sent_to text[] not null default '{}', -- the connections that have accepted it
     send_error text
 );
 create unique index if not exists alert_open on ops.alert (incident) where closed_at is null;
 create index if not exists alert_incident on ops.alert (incident, closed_at);
--- What was judged on a day (UTC), and what was ever wrong, for the history of quality.
+-- Results by day (UTC), and failures, for the history of checks.
 create index if not exists check_result_day on ops.check_result (((checked_at at time zone 'UTC')::date));
 create index if not exists check_result_failed on ops.check_result (check_name, subject) where status = 'fail';
 
--- Whoever may read ops, reads all of it; but `inspector` sees no e-mail address.
+-- All roles that read ops may read all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema ops to transformer, publisher, inspector;
 revoke select on ops.quarantine, ops.check_failure from inspector;
 
--- A build notes down what it did to a model, and how its tests ended.
+-- A build notes how it has rebuilt a model, and the results of its tests.
 grant insert, update on ops.rebuild to transformer;
 grant insert on ops.check_result, ops.check_failure to transformer;
 
--- The audit writes what it judged. A publication is put on the record, ends its build, and settles the marks and the
--- batches that this took in; a verification holds the right to build meanwhile.
+-- The audit writes its results. A publication is recorded, ends its build, clears the dirty dates of the build and
+-- notes its batches; a verification holds the lease meanwhile.
 grant insert on ops.check_result, ops.check_failure to publisher;
 grant usage on sequence ops.check_result_check_result_id_seq, ops.publication_id_seq to publisher;
 grant insert on ops.publication to publisher;
@@ -373,5 +375,5 @@ grant insert, update on ops.alert to publisher;
 grant delete, update (claimed_by, claimed_at) on ops.dirty_date to publisher;
 grant update (built_by) on ops.load_batch to publisher;
 
--- Which files were applied is a comment of each schema.
+-- The comment of each schema has the digest of the script that was applied.
 drop table if exists ops.schema_version;

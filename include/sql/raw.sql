@@ -1,4 +1,4 @@
--- Raw: the seven sources as they came, typed, each row with the batch that wrote it.
+-- Raw: the seven sources as they were read, typed, each row with the batch that wrote it.
 -- Numbers keep the source's digits (`numeric` without a scale); staging rounds money to the cent.
 -- Applied by the owner of the schema, `loader`.
 
@@ -31,9 +31,9 @@ create table if not exists raw.sales_fact (
     _batch_id bigint not null,
     _loaded_at timestamptz not null
 );
--- Orders lie as they were recorded, so an index of blocks finds a window or a day nearly as fast as one of rows, at a
--- quarter of the price of making it. An order that was recorded late is found too: of each range of blocks it keeps up to
--- 64 days.
+-- Orders are stored in the order in which they were recorded, so an index of block ranges finds a window or a day
+-- nearly as fast as a B-tree, and is built in a quarter of the time. It keeps up to 64 days for each range of blocks,
+-- so orders that were recorded late are found too.
 create index if not exists sales_fact_days on raw.sales_fact
 using brin (created_at, order_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
@@ -49,7 +49,7 @@ create table if not exists raw.weather_data (
     primary key (city, date)
 );
 
--- The version logs: one row a version of a key, never changed; a tombstone carries only its key.
+-- The version logs: one row for each version of a key, never changed; a deleted version has only the key.
 create table if not exists raw.product (
     product_id text not null,
     product_name text,
@@ -112,7 +112,7 @@ create table if not exists raw.subscription_data (
     primary key (subscription_id, _batch_id)
 );
 
--- Whoever may read raw, reads all of it; but `inspector` sees no e-mail address.
+-- All roles that read raw may read all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema raw to transformer, publisher, inspector;
 revoke select on raw.customer from inspector;
 grant select (

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,8 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance, _run_execute_callable
 
 from ecommerce.common import fault_points
-from ecommerce.extract import kafka_reader, weather_reader
+from ecommerce.common.sources import SOURCES
+from ecommerce.extract import kafka_reader, kafka_topic, weather_reader
 from ecommerce.load.extract_source import ExtractSource
 
 #: How long a try may take; what hangs is ended by Airflow's own execution timeout.
@@ -69,8 +70,8 @@ def work(order: Order) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     os.environ.update(order.environment)
     fault_points.arm(os.environ.get(fault_points.VARIABLE))
-    kafka_reader.TOPICS["kafka_stream"] = order.topic
-    kafka_reader.REQUEST_TIMEOUT = kafka_reader.SILENCE_TIMEOUT = order.patience
+    SOURCES["kafka_stream"] = replace(SOURCES["kafka_stream"], topic=order.topic)
+    kafka_topic.REQUEST_TIMEOUT = kafka_reader.MESSAGE_TIMEOUT = order.patience
     cast("Any", weather_reader).TIMEOUT = (order.patience, order.patience)
     cast("Any", weather_reader.WeatherReader._ask).retry.sleep = lambda seconds: None
     try:

@@ -20,7 +20,7 @@ def _is_made_good(place: Place, point: str, outcome: Outcome) -> None:
     check(place, "kafka_stream")
 
 
-@pytest.mark.parametrize("point", ["before_read", "topic_asked", "mid_copy"])
+@pytest.mark.parametrize("point", ["before_read", "offsets_resolved", "mid_copy"])
 def test_a_broker_that_freezes(place: Place, broker: Broker, point: str) -> None:
     reading = place.start("kafka_stream", fault=f"{point}:stop", patience=1.0)
     reading.wait_until_stopped()
@@ -31,7 +31,7 @@ def test_a_broker_that_freezes(place: Place, broker: Broker, point: str) -> None
     _is_made_good(place, point, outcome)
 
 
-@pytest.mark.parametrize("point", ["before_read", "topic_asked", "mid_copy"])
+@pytest.mark.parametrize("point", ["before_read", "offsets_resolved", "mid_copy"])
 def test_a_broker_that_is_killed(place: Place, broker: Broker, point: str) -> None:
     reading = place.start("kafka_stream", fault=f"{point}:stop", patience=1.0)
     reading.wait_until_stopped()

@@ -92,7 +92,7 @@ def _ended(place: Place, source: str, point: str, database: str) -> Outcome:
     return loading.wait()
 
 
-@pytest.mark.parametrize("point", ["before_read", "mid_copy", "landed", "before_commit"])
+@pytest.mark.parametrize("point", ["before_read", "mid_copy", "written_to_raw", "before_commit"])
 def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
     outcome = _ended(place, "sales_fact", point, place.warehouse_dsn)
     assert outcome.exit_code == 1
@@ -104,7 +104,7 @@ def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
     assert [status for status, *_ in place.batches()] == ["failed", "loaded"]
 
 
-@pytest.mark.parametrize("point", ["landed", "before_commit"])
+@pytest.mark.parametrize("point", ["written_to_raw", "before_commit"])
 def test_the_source_ends_the_session_when_everything_was_read(place: Place, point: str) -> None:
     outcome = _ended(place, "sales_fact", point, place.shop_dsn)
     assert outcome.is_success, outcome.log

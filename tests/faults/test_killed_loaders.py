@@ -11,7 +11,7 @@ from tests.faults.invariants import check, is_committed
 from tests.faults.place import Place
 
 #: The sources by which a load comes to a point, where not every source's does.
-_ONLY = {"topic_asked": ["kafka_stream"], "topic_read": ["kafka_stream"], "waiting_for_lock": []}
+_ONLY = {"offsets_resolved": ["kafka_stream"], "topic_read": ["kafka_stream"], "waiting_for_lock": []}
 _SOURCES = ["sales_fact", "product_category", "kafka_stream", "weather_data"]
 _KILLS = [(point, source) for point in fault_points.POINTS for source in _ONLY.get(point, _SOURCES)]
 
@@ -52,7 +52,7 @@ def test_a_first_load_of_a_large_table_is_killed_as_safely(place: Place) -> None
         " from pg_attribute where attrelid = 'raw.sales_fact'::regclass and attnum > 0 order by 1"
     )
     before = place.rows(shape)
-    for point in ("mid_copy@50", "landed", "before_commit"):
+    for point in ("mid_copy@50", "written_to_raw", "before_commit"):
         assert place.load("sales_fact", fault=f"{point}:kill").exit_code == -9
         assert place.rows("select count(*) from raw.sales_fact") == [(0,)]
         assert place.rows(shape) == before
@@ -83,7 +83,7 @@ def test_a_loader_that_is_killed_while_it_queues(place: Place) -> None:
 
 @pytest.mark.parametrize("source", _SOURCES)
 def test_a_loader_that_raises_says_so_in_the_ledger(place: Place, source: str) -> None:
-    failed = place.load(source, fault="landed:raise")
+    failed = place.load(source, fault="written_to_raw:raise")
     assert failed.exit_code == 1
     assert place.rows("select status, error from ops.load_batch") == [
         ("failed", "raised on purpose, see ECOMMERCE_FAULT")

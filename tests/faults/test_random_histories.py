@@ -11,13 +11,12 @@ import psycopg
 import pytest
 
 from ecommerce.common.connections import postgres
-from ecommerce.extract import kafka_reader
 from tests.faults.broker import Broker
 from tests.faults.histories import Stage, play
 from tests.faults.place import Place
 from tests.faults.proxy import Proxy
 from tests.faults.weather_api import CITIES
-from tests.integration.support import Loader
+from tests.integration.support import Loader, set_topic
 
 #: ECOMMERCE_TEST_SEED replays one history. Otherwise each run of the tests draws others; its workers draw the same.
 _SEED = os.environ.get("ECOMMERCE_TEST_SEED")
@@ -46,7 +45,7 @@ def stage(
 ) -> Stage:
     """The place and its twin, which is loaded by the tests' own process."""
     Loader(twin).empty()
-    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", place.topic)
+    set_topic(monkeypatch, place.topic)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", place.kafka_connection)
     monkeypatch.setenv("AIRFLOW_CONN_WEATHER_API", place.weather.url)
     monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES))

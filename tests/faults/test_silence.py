@@ -40,7 +40,7 @@ def test_a_server_that_accepts_and_says_nothing(place: Place, proxy: MakeProxy, 
     ends_and_is_made_good(place, "sales_fact", line, started)
 
 
-@pytest.mark.parametrize("point", ["before_read", "landed", "before_commit"])
+@pytest.mark.parametrize("point", ["before_read", "written_to_raw", "before_commit"])
 def test_a_warehouse_that_falls_silent(place: Place, proxy: MakeProxy, point: str) -> None:
     line = proxy(place.warehouse_dsn)
     silent = place.start("sales_fact", fault=f"{point}:stop", warehouse=line, environment={ANSWER_TIMEOUT: "1"})
@@ -79,7 +79,11 @@ def test_a_warehouse_that_takes_nothing_more(place: Place, proxy: MakeProxy) -> 
 def test_what_execution_timeout_ends_does_not_hang_in_tidying_up(place: Place, proxy: MakeProxy) -> None:
     line = proxy(place.warehouse_dsn)
     silent = place.start(
-        "sales_fact", fault="landed:stop", warehouse=line, execution_timeout=1.0, environment={ANSWER_TIMEOUT: "2"}
+        "sales_fact",
+        fault="written_to_raw:stop",
+        warehouse=line,
+        execution_timeout=1.0,
+        environment={ANSWER_TIMEOUT: "2"},
     )
     silent.wait_until_stopped()
     line.fall_silent()

@@ -18,7 +18,7 @@ def _batches_count_from_one(place: Place) -> None:
     place.connection.execute("alter table ops.load_batch alter batch_id restart")
 
 
-@pytest.mark.parametrize("point", ["mid_copy", "landed", "before_commit"])
+@pytest.mark.parametrize("point", ["mid_copy", "written_to_raw", "before_commit"])
 def test_one_that_lost_its_session_to_a_successor(place: Place, point: str) -> None:
     zombie = place.start("sales_fact", fault=f"{point}:stop", run_id="zombie")
     zombie.wait_until_stopped()
@@ -40,9 +40,9 @@ def test_one_that_lost_its_session_to_a_successor(place: Place, point: str) -> N
 
 def test_one_that_was_declared_dead_while_its_session_lives(place: Place) -> None:
     """Behind a pooler a session outlives its client, and a lock can change hands unseen."""
-    zombie = place.start("sales_fact", fault="landed:stop")
+    zombie = place.start("sales_fact", fault="written_to_raw:stop")
     zombie.wait_until_stopped()
-    batches.bury_the_dead(place.connection, SOURCES["sales_fact"])
+    batches.fail_abandoned_batches(place.connection, SOURCES["sales_fact"])
     zombie.resume()
     outcome = zombie.wait()
     assert (outcome.error or "").startswith(FENCED)
@@ -52,7 +52,7 @@ def test_one_that_was_declared_dead_while_its_session_lives(place: Place) -> Non
 
 
 def test_one_after_which_another_batch_was_opened(place: Place) -> None:
-    zombie = place.start("sales_fact", fault="landed:stop")
+    zombie = place.start("sales_fact", fault="written_to_raw:stop")
     zombie.wait_until_stopped()
     place.connection.execute(
         "insert into ops.load_batch (source, window_start, window_end, status, started_at)"

@@ -1,4 +1,4 @@
-"""What the tests of the loader, the lease, the publication and the sensors share."""
+"""Helpers of the tests that load into a real warehouse: a loader, a reader of given rows, and roles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,17 +7,19 @@ from datetime import date
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from ecommerce.common.sources import SOURCES, Source
 from ecommerce.common.windows import Window
-from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
+from ecommerce.extract.reader_protocol import Reader, ResumePoints, TopicRead
 from ecommerce.extract.readers import reader_of
 from ecommerce.load.batches import RunIdentity
-from ecommerce.load.loader import LoadResult, Reader, load
+from ecommerce.load.loader import load
+from ecommerce.load.result import LoadResult
 
-#: Who loads, where the test does not say.
+#: The Airflow run of a load, if a test does not need another.
 RUN = RunIdentity("a_dag", "a_run")
 
 #: A row as a reader gives it: column → text; absent means null.
@@ -37,7 +39,7 @@ _EMPTY = "; ".join(
 
 @contextmanager
 def acting_as(connection: psycopg.Connection, role: str) -> Iterator[None]:
-    """What it does meanwhile, it does as one of the warehouse's roles."""
+    """Inside, statements of the connection run as one of the warehouse's roles."""
     connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
     try:
         yield
@@ -47,25 +49,30 @@ def acting_as(connection: psycopg.Connection, role: str) -> Iterator[None]:
         connection.execute("reset role")
 
 
+def set_topic(monkeypatch: pytest.MonkeyPatch, topic: str, source: str = "kafka_stream") -> None:
+    """Let a source of the registry read another topic."""
+    monkeypatch.setitem(SOURCES, source, replace(SOURCES[source], topic=topic))
+
+
 @dataclass
 class Rows:
-    """A reader of rows that the test gives it."""
+    """A reader of rows that the test passes to it."""
 
     source: Source
-    given: Sequence[Row]
+    rows: Sequence[Row]
 
     def __post_init__(self) -> None:
         self.columns = [column.name for column in self.source.columns]
         self.topics: Sequence[TopicRead] = ()
 
     def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
-        for row in self.given:
+        for row in self.rows:
             yield [row.get(name) for name in self.columns]
 
 
 @dataclass
 class Loader:
-    """A warehouse, and loads of it."""
+    """Loads sources into a warehouse, and queries it."""
 
     connection: psycopg.Connection
 
@@ -81,7 +88,7 @@ class Loader:
         run: RunIdentity = RUN,
         **changes: Any,
     ) -> LoadResult:
-        """Load the days ``first`` to ``last``, from the real source or from the rows or the reader given."""
+        """Load the days ``first`` to ``last``, from the real source, or from other rows or another reader."""
         entry = replace(SOURCES[source] if isinstance(source, str) else source, **changes)
         window = Window.of_days(date.fromisoformat(first), date.fromisoformat(last or first))
         if rows is not None:
@@ -106,8 +113,8 @@ class Loader:
         """Delete every row."""
         self.connection.execute(_EMPTY.encode())
 
-    def marks(self) -> set[tuple[str, str]]:
-        """The days that are marked, by source; they are taken away, as a publication would."""
+    def pop_dirty_dates(self) -> set[tuple[str, str]]:
+        """Source and day of the dirty dates; they are deleted, as a publication does."""
         return {(s, str(d)) for s, d in self.rows("delete from ops.dirty_date returning source, dirty_date")}
 
     def everything(self) -> dict[str, list[str]]:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import psycopg
-from airflow.sdk import BaseHook
-from airflow.sdk import Connection as Account
-from airflow.sdk.exceptions import AirflowNotFoundException
 from psycopg import AsyncConnection, sql
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ecommerce.audit.check_results import KEPT_ROWS, CheckResult, Status
 from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
-from ecommerce.common.connections import SESSION, connect_arguments
-from ecommerce.common.errors import SourceError
 from ecommerce.common.windows import Request, Window
 
 #: A table as `schema.table`, and a column: plain names, quoted before they reach a statement.
@@ -141,37 +134,6 @@ class Approvable(Check):
     may_be_approved: ClassVar[bool] = True
 
     decide_within_hours: Annotated[float, Field(gt=0)] = 20
-
-
-async def account_of(conn_id: str) -> Account:
-    """
-    An Airflow connection; to be asked for once by who connects again and again, since Airflow asks its API server.
-
-    :raises SourceError: there is none
-    """
-    try:
-        return await BaseHook.aget_connection(conn_id)
-    except AirflowNotFoundException as error:
-        raise SourceError(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
-
-
-@asynccontextmanager
-async def async_postgres(account: Account, *, timeout_seconds: int) -> AsyncIterator[AsyncConnection]:
-    """
-    A connection by an Airflow connection, in autocommit, closed at the end; its session is in UTC.
-
-    :raises SourceError: the server refuses it
-    """
-    arguments = connect_arguments(account, f"{SESSION} -c statement_timeout={timeout_seconds}s")
-    try:
-        connection = await AsyncConnection.connect(**arguments, autocommit=True)
-    except psycopg.OperationalError as error:
-        raise SourceError(
-            f"cannot connect to Postgres by the connection {account.conn_id!r}: {str(error).strip()}; "
-            f"see Admin → Connections → {account.conn_id}"
-        ) from error
-    async with connection:
-        yield connection
 
 
 async def rows_of(connection: AsyncConnection, query: str | sql.Composed, **values: Any) -> list[tuple[Any, ...]]:

@@ -13,12 +13,12 @@ from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 from airflow.triggers.base import StartTriggerArgs
 
 from ecommerce.audit import decisions
-from ecommerce.audit.check import Approvable, CheckContext, account_of
+from ecommerce.audit.check import Approvable, CheckContext
 from ecommerce.audit.check_results import CheckResult, failures_of, record_results
 from ecommerce.audit.checks_file import check_of, read_checks
 from ecommerce.audit.quality_trigger import QualityTrigger, judge
 from ecommerce.build import lease
-from ecommerce.common.connections import PUBLISHER, warehouse
+from ecommerce.common.connections import PUBLISHER, account_of, warehouse
 from ecommerce.common.errors import CheckError
 from ecommerce.common.run_notes import add_note
 from ecommerce.common.windows import request_of

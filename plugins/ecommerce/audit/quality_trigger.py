@@ -20,11 +20,12 @@ from asgiref.sync import sync_to_async
 from dbt_triggerer.build_watcher import BuildWatcher
 from dbt_triggerer.node_results import Build
 from dbt_triggerer.task_outcome import TaskEnd, outcome_of_audit
-from ecommerce.audit.check import CheckContext, account_of, async_postgres, rows_of
+from ecommerce.audit.check import CheckContext, rows_of
 from ecommerce.audit.check_results import CheckResult, failures_of, results_statement
 from ecommerce.audit.checks_file import check_of, read_checks
 from ecommerce.audit.decisions import APPROVED_DAYS, WITHDRAW
 from ecommerce.build.lease import EXCLUSIONS_QUERY, NO_EXCLUSIONS, Exclusions
+from ecommerce.common.connections import account_of, async_postgres
 from ecommerce.common.errors import WarehouseError
 from ecommerce.common.windows import Request, Window
 

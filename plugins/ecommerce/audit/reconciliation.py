@@ -17,14 +17,13 @@ from ecommerce.audit.check import (
     Expression,
     Settings,
     TableName,
-    account_of,
-    async_postgres,
     days_of_periods,
     expression,
     rows_of,
     table,
 )
 from ecommerce.audit.check_results import CheckResult
+from ecommerce.common.connections import account_of, async_postgres
 from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
 

@@ -1,8 +1,8 @@
 """
-A connection whose server was asked for something and has fallen silent is ended, so that no task waits for ever.
+Ends a connection whose server has stopped answering, so that no task waits for ever.
 
 TCP's own timeouts find a machine or a network that is gone. They do not find a pooler, a proxy or a frozen server whose
-kernel goes on acknowledging: there only an answer that does not come tells.
+kernel still acknowledges packets: there the only sign is that no data comes.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from psycopg.pq import TransactionStatus
 
 log = logging.getLogger(__name__)
 
-#: Seconds in which a server must have sent something, or taken something from us; more than any one statement needs.
+#: Seconds without a byte in either direction after which a working server is given up; more than any statement needs.
 VARIABLE, DEFAULT = "ECOMMERCE_ANSWER_TIMEOUT", "3600"
 
-#: Where Linux' `struct tcp_info` has the milliseconds since data was last sent and last received.
+#: Byte offsets in Linux' `struct tcp_info` of the milliseconds since data was last sent and last received.
 _LAST_SENT, _LAST_RECEIVED = 44, 52
 
 
 @contextlib.contextmanager
-def ended_when_silent(connection: psycopg.Connection, times: float = 1.0) -> Iterator[None]:
+def end_when_unresponsive(connection: psycopg.Connection, patience: float = 1.0) -> Iterator[None]:
     """
-    Shut the connection's socket down when its server stays silent; whoever waits for it then gets its error.
+    Shut down the connection's socket when its server does not respond; the waiting statement then fails with an error.
 
-    ``times`` the usual patience.
+    Only on Linux and over TCP: elsewhere Airflow's execution timeout ends the wait.
 
-    Only on Linux and over TCP: elsewhere Airflow's execution timeout is what ends the wait.
+    :param patience: multiplies the timeout
     """
     if sys.platform != "linux" or connection.info.host.startswith("/"):
         yield
         return
-    patience, is_over = times * float(os.environ.get(VARIABLE) or DEFAULT), threading.Event()
-    # A file descriptor of our own: whatever becomes of the connection, its number is no one else's.
+    timeout, is_over = patience * float(os.environ.get(VARIABLE) or DEFAULT), threading.Event()
+    # A file descriptor of our own: the connection may close its own, and the number may be reused.
     line = socket.socket(fileno=os.dup(connection.fileno()))
-    watch = threading.Thread(target=_watch, args=(connection, line, patience, is_over), daemon=True, name="silence")
+    watch = threading.Thread(target=_watch, args=(connection, line, timeout, is_over), daemon=True, name="watchdog")
     watch.start()
     try:
         yield
@@ -52,20 +52,20 @@ def ended_when_silent(connection: psycopg.Connection, times: float = 1.0) -> Ite
         watch.join()
 
 
-def _watch(connection: psycopg.Connection, line: socket.socket, patience: float, is_over: threading.Event) -> None:
+def _watch(connection: psycopg.Connection, line: socket.socket, timeout: float, is_over: threading.Event) -> None:
     with line:
-        while not is_over.wait(min(patience / 10, 30.0)):
-            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE and _silent_for(line) > patience:
+        while not is_over.wait(min(timeout / 10, 30.0)):
+            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE and _idle_seconds(line) > timeout:
                 log.error(
                     "no answer from Postgres at %s:%s for %.0f s; the connection is ended (see %s)",
-                    connection.info.host, connection.info.port, patience, VARIABLE,
+                    connection.info.host, connection.info.port, timeout, VARIABLE,
                 )  # fmt: skip
                 with contextlib.suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
                 return
 
 
-def _silent_for(line: socket.socket) -> float:
+def _idle_seconds(line: socket.socket) -> float:
     """Seconds since anything was sent or received."""
     information = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     return min(struct.unpack_from("=I", information, offset)[0] for offset in (_LAST_SENT, _LAST_RECEIVED)) / 1000

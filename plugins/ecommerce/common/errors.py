@@ -1,38 +1,38 @@
-"""What can go wrong, each with a sentence that says what, where, and what to do next."""
+"""The errors that this package raises; their messages tell what happened, where, and what to do next."""
 
 from __future__ import annotations
 
 
 class WarehouseError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of all errors that this package raises itself."""
 
 
 class WindowError(WarehouseError):
-    """The requested window or sources make no sense; nothing has been read."""
+    """The requested window or sources are invalid; nothing was read."""
 
 
 class SourceError(WarehouseError):
-    """A source could not be read: no connection, a missing table or column, an API that refuses."""
+    """A source could not be read: no connection, a missing table or column, an API that answers with an error."""
 
 
 class SchemaDrift(SourceError):
-    """A source's table lost a column or gave one another type; `raw` was not touched."""
+    """A source's table lost a column, or a column has another type; `raw` was not changed."""
 
 
 class EmptySource(SourceError):
-    """A whole-table source came back without a single row, which would delete every key it holds."""
+    """A source that is read whole has no rows at all; loading that would delete every key of it."""
 
 
 class QuarantineOverflow(WarehouseError):
-    """More than the source's share of rows was refused; the load was rolled back whole."""
+    """Too many rows of a load were rejected (`Source.max_rejected_share`); the whole load was rolled back."""
 
 
 class LoaderFenced(WarehouseError):
-    """This loader was declared dead or lost its lock; what it read was rolled back."""
+    """This load was marked as failed by another one, or lost its lock; it was rolled back."""
 
 
 class LeaseLost(WarehouseError):
-    """This run no longer holds the right to build and publish."""
+    """This run no longer holds the lease, without which it may not build or publish."""
 
 
 class PublishError(WarehouseError):
@@ -40,7 +40,7 @@ class PublishError(WarehouseError):
 
 
 class RollbackError(WarehouseError):
-    """There is no way back to that publication; nothing was rolled back."""
+    """The marts cannot be restored to that publication; nothing was rolled back."""
 
 
 class CheckSettingsError(WarehouseError):
@@ -48,4 +48,4 @@ class CheckSettingsError(WarehouseError):
 
 
 class CheckError(WarehouseError):
-    """A check could not come to a judgement."""
+    """A check could not be evaluated."""

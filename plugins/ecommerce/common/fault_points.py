@@ -1,8 +1,8 @@
 """
-The places where a load can be broken on purpose, listed once, and how one of them is armed.
+Points at which the tests break a load on purpose, and the variable that chooses one.
 
-``ECOMMERCE_FAULT=before_commit:kill`` ends the process the first time it comes by that point; ``mid_copy@3:stop`` stops
-it (SIGSTOP) the third time. Without the variable nothing is armed, and a point costs one comparison.
+``ECOMMERCE_FAULT=before_commit:kill`` kills the process when it first reaches that point; ``mid_copy@3:stop`` stops it
+(SIGSTOP) the third time. Without the variable nothing happens, and a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from dataclasses import dataclass
 
 VARIABLE = "ECOMMERCE_FAULT"
 
-#: Point → when a load comes by. `tests/faults` breaks a load at each, and fails when no load comes by.
+#: Point → where a load reaches it. `tests/faults` breaks a load at each, and fails if no load reaches one.
 POINTS: dict[str, str] = {
-    "waiting_for_lock": "another load of the source holds its lock; this one is about to queue",
+    "waiting_for_lock": "another load of the source holds its lock; this one is about to wait for it",
     "before_batch": "the lock is held, and the ledger has no row of this load yet",
-    "before_read": "the ledger says `running`; nothing was read",
-    "mid_copy": "a piece of what was read has gone to the staging table; once a piece",
-    "topic_asked": "the offsets to read are known; no message was fetched",
+    "before_read": "the ledger has the load as `running`; nothing was read",
+    "mid_copy": "a chunk of rows has gone into a table; once for each chunk",
+    "offsets_resolved": "the offsets to read are known; no message was fetched",
     "topic_read": "the last message of a topic's range was read, and the consumer is still open; it commits nothing to"
-    " Kafka, so what lies between Kafka and the warehouse's COMMIT is `before_commit`, and after it `after_commit`",
-    "quarantined": "the refused rows are in quarantine, the accepted ones not yet in raw",
-    "landed": "raw has the rows; the ledger still says `running`",
-    "before_commit": "rows, positions and ledger are written; COMMIT was not sent",
+    " Kafka, so the points between Kafka and the warehouse's COMMIT are this one, `before_commit` and `after_commit`",
+    "quarantined": "the rejected rows are in quarantine, the accepted ones not yet in raw",
+    "written_to_raw": "raw has the rows; the ledger still has the load as `running`",
+    "before_commit": "rows, offsets and ledger are written; COMMIT was not sent",
     "after_commit": "COMMIT was answered; the load still holds the lock and its connections",
-    "before_report": "every connection is closed; the task has not told Airflow",
+    "before_report": "every connection is closed; Airflow does not know the result yet",
 }
 
 
 class FaultRaised(Exception):
-    """What an armed point raises when it was told to raise."""
+    """Raised by a point that is armed with the action `raise`."""
 
 
 def _kill() -> None:
@@ -62,9 +62,9 @@ _armed: _Fault | None = None
 
 def arm(text: str | None) -> None:
     """
-    Arm one point by the variable's text, or none.
+    Arm the point that the variable's text names; no text arms none.
 
-    :raises ValueError: no such point or action, which would be a test of nothing
+    :raises ValueError: no such point or action: such a test would test nothing
     """
     global _armed
     if not text:
@@ -81,7 +81,7 @@ def arm(text: str | None) -> None:
 
 
 def point(name: str) -> None:
-    """A load comes by the point ``name``."""
+    """Act if this point is armed; called by a load when it reaches the point."""
     if _armed is not None and _armed.point == name:
         _armed.passes -= 1
         if _armed.passes == 0:

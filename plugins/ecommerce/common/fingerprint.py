@@ -1,9 +1,9 @@
 """
-Whether a source still says of a day what raw holds, without moving its rows.
+Compares a day of a source with the same day of raw without moving its rows.
 
-Source and warehouse each add up a 64-bit hash of every row, a day at a time. The seed is drawn anew for each
-comparison, so that two different days that happen to look alike do so once and not for ever. Postgres servers of
-different kinds may hash differently: then nothing is alike and everything is read, as if there were no fingerprints.
+Source and warehouse each add up a 64-bit hash of every row, day by day. The seed is random and new for each comparison:
+if two different days have the same sum by chance, they differ again the next time. Postgres servers of different kinds
+may hash differently; then no day is equal and everything is read, as if there were no fingerprints.
 """
 
 from __future__ import annotations
@@ -39,17 +39,26 @@ def fingerprints(
     passes: sql.Composable,
 ) -> dict[date, Fingerprint]:
     """
-    Of the rows inside that pass, by day of the source's window column; a day without rows is left out.
+    The fingerprint of each day of the source's window column, of the rows that meet both conditions.
+
+    A day without rows is not in the result.
 
     :param values: the business columns as raw stores them
+    :param inside: condition on a row: it lies in the days to compare
+    :param passes: condition on a row: it passes the rules
     """
     return {
         day: Fingerprint(rows, total)
         for day, rows, total in connection.execute(
-            sql.SQL(
-                "select {window}::date, count(*), sum(hash_record_extended(row({values}), {seed}))"
-                " from {table} where {inside} and {passes} group by 1"
-            ).format(
+            sql.SQL("""
+                select
+                    {window}::date,
+                    count(*),
+                    sum(hash_record_extended(row({values}), {seed}))
+                from {table}
+                where {inside} and {passes}
+                group by 1
+            """).format(
                 window=sql.Identifier(source.window_column or ""),
                 values=sql.SQL(", ").join(values),
                 seed=sql.Literal(seed),

@@ -1,4 +1,4 @@
-"""What goes onto the DAG run, where people look first: why a task failed, and what a run leaves out."""
+"""Notes on the DAG run, where people look first: why a task failed, and what a run does not build."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_note(context: Context, text: str) -> None:
     """
     Add ``task: text`` to the DAG run's note, through Airflow's public API.
 
-    A note is a courtesy: what keeps it from being written is logged, and the task ends as it would.
+    The note is optional: an error while writing it is logged, and the task goes on.
     """
     run, line = context["dag_run"], f"{context['ti'].task_id}: {text}"
     try:
@@ -44,12 +44,12 @@ def add_note(context: Context, text: str) -> None:
         token.raise_for_status()
         session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
         url = hook.url_from_endpoint(f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}")
-        held = session.get(url, timeout=10)
-        held.raise_for_status()
-        notes = [note for note in (held.json().get("note"), line) if note]
+        current = session.get(url, timeout=10)
+        current.raise_for_status()
+        notes = [note for note in (current.json().get("note"), line) if note]
         patched = session.patch(
             url, params={"update_mask": "note"}, json={"note": "\n".join(notes)[:_NOTE_LENGTH]}, timeout=10
         )
         patched.raise_for_status()
     except (AirflowRuntimeError, requests.RequestException, AttributeError, KeyError, ValueError) as error:
-        log.warning("no note could be put onto the DAG run through the connection %r: %s", AIRFLOW_API, error)
+        log.warning("the DAG run got no note, through the connection %r: %s", AIRFLOW_API, error)

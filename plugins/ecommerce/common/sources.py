@@ -1,8 +1,8 @@
 """
-The registry: one entry a source. What is read, by which connection, how it is checked, and how it lands.
+The registry of sources: what is read, by which connection, how it is validated, and how it is written to raw.
 
-An eighth source that is a Postgres table is one entry here, one `create table` in `include/sql/raw.sql`
-and one staging model; see `docs/adding_a_source.md`.
+A further Postgres table or Kafka topic is one entry here, one `create table` in `include/sql/raw.sql` and one staging
+model; see `docs/adding_a_source.md`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-#: dim_date's range: a day outside it has no calendar row, so a fact could not point at it.
+#: The days of `dim_date`: a fact of another day would have no row there.
 CALENDAR = ("2010-01-01", "2039-12-31")
 
 
 class Kind(Enum):
-    """What a column's values must be; the loader turns each kind into its checks (`common/value_rules.py`)."""
+    """What a column's values must be; `common/value_rules.py` has the rules of each kind."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -51,7 +51,7 @@ class WriteDisposition(Enum):
 
 
 class NewColumns(Enum):
-    """What becomes of a column that a source's table has gained. One that is gone or retyped always fails the load."""
+    """What a load does with a new column of a source's table. One that is missing or retyped always fails the load."""
 
     IGNORE = "ignore"
     EVOLVE = "evolve"  # raw gets the column
@@ -59,7 +59,7 @@ class NewColumns(Enum):
 
 @dataclass(frozen=True)
 class Touch:
-    """Where a version of a key shows in facts: the raw table, the column that holds the key, the day it counts on."""
+    """Facts that use a version log's key: their raw table, its column with the key, and the day of a row."""
 
     table: str
     key: str
@@ -71,22 +71,23 @@ class Source:
     """
     One source system's table, topic or API.
 
-    :param name: the raw table's name, and the name used in params, ledger and marks
+    :param name: the raw table's name, and the source's name in params, ledger and dirty dates
     :param connection: the Airflow connection that reads it
-    :param reader: which extractor reads it: ``postgres``, ``kafka`` or ``weather``
-    :param key: natural key, as raw's columns
+    :param reader: which class reads it (`extract/readers.py`): ``postgres``, ``kafka`` or ``weather``
+    :param topic: the topic that the reader ``kafka`` reads; no two sources may have the same
+    :param key: natural key, as raw's columns; of a topic the place of a message: topic, partition, offset
     :param window_column: raw column that decides the window of a `replace_window` source
-    :param latest_by: column whose greatest value wins when one key comes more than once
-    :param day: SQL over a raw row that gives the day whose facts it changes; None marks nothing
-    :param change_time: column with the source's own change date (`version_log`); None: when it was read
+    :param latest_by: column whose greatest value wins if a key comes more than once
+    :param day: SQL over a raw row that gives the day whose facts it changes; None: it makes no day dirty
+    :param change_time: column with the source's own change date (`version_log`); None: the time of the load
     :param touches: facts whose days a new version of a key changes (`version_log`)
-    :param lineage: columns the reader adds and raw keeps, beside the business columns
-    :param lookback_days: so many days before the window are read again with it, as far back as they were read before:
-        a slow transaction may have committed rows into a window that was read already (`replace_window`)
+    :param lineage: columns that the reader adds and raw keeps, beside the business columns
+    :param lookback_days: days before the window that are read again with it, as far back as they were loaded before:
+        a slow transaction may have committed rows into a window after it was read (`replace_window`)
     :param parallel_reads: connections that share a read of a Postgres table, all in one snapshot
-    :param new_columns: what becomes of columns that the source's table gains
-    :param max_refused_share: above this share of refused rows (0-1) the load fails ...
-    :param max_refused_rows: ... when there are more refused rows than this
+    :param new_columns: what a load does with new columns of the source's table
+    :param max_rejected_share: a load fails if more than this share of its rows (0-1) is rejected ...
+    :param max_rejected_rows: ... and more rows than this
     """
 
     name: str
@@ -95,6 +96,7 @@ class Source:
     write_disposition: WriteDisposition
     key: Sequence[str]
     columns: Sequence[Column]
+    topic: str | None = None
     window_column: str | None = None
     latest_by: str | None = None
     day: str | None = None
@@ -104,14 +106,23 @@ class Source:
     lookback_days: int = 3
     parallel_reads: int = 1
     new_columns: NewColumns = NewColumns.IGNORE
-    max_refused_share: float = 0.2
-    max_refused_rows: int = 10
+    max_rejected_share: float = 0.2
+    max_rejected_rows: int = 10
 
     @property
     def loaded_columns(self) -> tuple[Column, ...]:
         """Business and lineage columns: what a reader yields, in this order."""
         return (*self.columns, *self.lineage)
 
+
+#: Of each source that is a topic: the key, and what the reader adds to a message.
+TOPIC_KEY = ("_topic", "_partition", "_offset")
+TOPIC_LINEAGE = (
+    Column("_topic"),
+    Column("_partition", Kind.INTEGER),
+    Column("_offset", Kind.LONG),
+    Column("_published_at", Kind.INSTANT),
+)
 
 _ORDER_DAY = "order_date"
 _EVENT_DAY = "(\"timestamp\" at time zone 'UTC')::date"
@@ -126,20 +137,16 @@ _REGISTRY = (
         name="kafka_stream",
         connection="shop_kafka",
         reader="kafka",
+        topic="customer_interactions",
         write_disposition=WriteDisposition.APPEND,
-        key=("_topic", "_partition", "_offset"),
+        key=TOPIC_KEY,
         columns=(
             Column("customer_id", required=True),
             Column("product_id", required=True),
             Column("interaction_type", required=True),
             Column("timestamp", Kind.INSTANT, required=True),
         ),
-        lineage=(
-            Column("_topic"),
-            Column("_partition", Kind.INTEGER),
-            Column("_offset", Kind.LONG),
-            Column("_published_at", Kind.INSTANT),
-        ),
+        lineage=TOPIC_LINEAGE,
         day=_EVENT_DAY,
     ),
     Source(
@@ -248,7 +255,7 @@ _REGISTRY = (
             Column("city", required=True),
         ),
         window_column="date",
-        # The public archive has a day some two to five days after it, and corrects it for some more.
+        # The public archive gets a day two to five days later, and corrects it for some days more.
         lookback_days=10,
         day="date",
     ),

@@ -1,9 +1,9 @@
 """
-What a column's values must be, as SQL: once for texts, once for values that have their type already.
+The rules for a column's values as SQL: one form for texts, one for values that already have their type.
 
-Postgres itself judges them (`pg_input_is_valid`), set by set: the same rules for a table, a topic and an API, and what
-passes is certain to cast. A source that is a Postgres table knows the type of its values already: there `passes` asks
-the same of the typed value, at a tenth of the price.
+Postgres itself checks the values (`pg_input_is_valid`), many rows in one statement: the rules are the same for a table,
+a topic and an API, and a value that passes can be cast. In a source that is a Postgres table the values have types:
+there `passes` checks the typed value, which costs a tenth.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg import sql
 
 from ecommerce.common.sources import CALENDAR, Column, Kind, Source
 
-#: SQL type a kind is stored as. Numbers keep the source's digits; staging rounds money.
+#: Kind → the SQL type of raw. Numbers keep the source's digits; staging rounds money.
 SQL_TYPES: dict[Kind, str] = {
     Kind.TEXT: "text",
     Kind.INTEGER: "integer",
@@ -31,7 +31,7 @@ SQL_TYPES: dict[Kind, str] = {
     Kind.INSTANT: "timestamptz",
 }
 
-# Postgres reads more than the contract allows ('now', 'infinity', 'NaN'), hence the patterns beside its own test.
+# Postgres accepts more than the contract allows ('now', 'infinity', 'NaN'), hence the patterns beside its own test.
 _DAY = r"\d\d\d\d-\d\d-\d\d"
 _TIME = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
 _ISO_DATE = f"^{_DAY}$"
@@ -48,14 +48,14 @@ _DATE_FORM = (
     "is not a date such as 2024-01-31",
 )
 _IS_FINITE = (_FINITE, "is not a finite number")
-# As many digits as money has; a sum of numbers without a bound would one day end a build.
+# As many digits as money has; without a bound a sum of such numbers could overflow and fail a build.
 _BOUNDED = ("abs({value}::numeric) < 1e16", "has more than 16 digits before the point")
 _NOT_NEGATIVE = ("{value}::numeric >= 0", "is negative")
 _KNOWN_DAY = f"is outside the calendar {CALENDAR[0]} to {CALENDAR[1]}"
 
-#: Per kind, the tests a value must pass, in order; the first that it fails is the reason.
+#: Kind → the tests that a text must pass, in order, each with the reason to reject it; the first that fails counts.
 TEXT_TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
-    # Texts become keys of indexes, in raw and in the marts, and no index takes an endless one.
+    # Texts become keys of indexes, in raw and in the marts, and an index entry has a maximum length.
     Kind.TEXT: (("octet_length({value}) <= 1000", "is longer than 1,000 bytes"),),
     Kind.INTEGER: (_INTEGER_FORM,),
     Kind.LONG: (("pg_input_is_valid({value}, 'bigint')", "is not a whole number"),),
@@ -86,9 +86,9 @@ TEXT_TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
 _INTEGERS = ("int2", "int4", "int8")
 _NUMBERS = ("numeric", *_INTEGERS, "float4", "float8")
 
-#: Per kind, the types that a source's column may have (`pg_type.typname`; an enum counts as text). Another is a change
-#: of the source that a person has to look at, see `load/schema_drift.py`.
-FOUND_TYPES: dict[Kind, tuple[str, ...]] = {
+#: Kind → the types that a source's column may have (`pg_type.typname`; an enum counts as text). With another type the
+#: load fails, and a person has to look, see `load/schema_drift.py`.
+SOURCE_TYPES: dict[Kind, tuple[str, ...]] = {
     Kind.TEXT: ("text", "varchar", "bpchar", "name", "uuid", "citext"),
     Kind.INTEGER: _INTEGERS,
     Kind.LONG: _INTEGERS,
@@ -107,7 +107,7 @@ FOUND_TYPES: dict[Kind, tuple[str, ...]] = {
 _FOUR_DIGIT_YEAR = ("{value} >= '0001-01-01'", "{value} < '10000-01-01'")
 _INT4 = "{value} between -2147483648 and 2147483647"
 
-#: Per kind, the same of a value that has its type: all true exactly where `TEXT_TESTS` have nothing to say. NaN is
+#: Kind → the same tests for a value that has its type: all true exactly if no test of `TEXT_TESTS` fails. NaN is
 #: greater than any number, and infinity than any date.
 _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
     Kind.TEXT: ("octet_length({value}::text) <= 1000",),
@@ -127,31 +127,31 @@ _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
 }
 
 
-def passes(source: Source, found: Mapping[str, str]) -> sql.Composed:
+def passes(source: Source, types: Mapping[str, str]) -> sql.Composed:
     """
-    The condition on a row of the source's own table that is true exactly where no value is refused.
+    The condition on a row of the source's own table that is true exactly if all its values pass the rules.
 
-    :param found: column → type at the source (`pg_type.typname`), each one of `FOUND_TYPES`
+    :param types: column → type at the source (`pg_type.typname`), each one of `SOURCE_TYPES`
     """
     conditions: list[sql.Composable] = [
         condition
         for column in source.columns
-        # What decides the window lies inside it.
-        if column.name != source.window_column and (condition := _passes(column, found[column.name]))
+        # The window's own condition already bounds the column that decides the window.
+        if column.name != source.window_column and (condition := _passes(column, types[column.name]))
     ]
     return sql.SQL(" and ").join(conditions or [sql.SQL("true")])
 
 
-def typed(source: Source, column: Column, found: str) -> sql.Composed:
-    """A column of the source's own table as the value that raw stores, where the row passes."""
+def typed(source: Source, column: Column, type_name: str) -> sql.Composed:
+    """A column of the source's own table as the value that raw stores, for a row that passes."""
     value: sql.Composable = sql.Identifier(column.name)
-    if found in ("float4", "float8"):
-        # By its text, as the judge of texts does: the cast of a float to numeric drops digits.
+    if type_name in ("float4", "float8"):
+        # By its text, like a staged one: the cast of a float to numeric drops digits.
         value = sql.SQL("{}::text").format(value)
     value = sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind]))
     if not _is_trimmed(source, column):
         return value
-    # Hardly a key has a blank, and to look for one is cheaper than to trim. Not every collation knows `like`.
+    # Few keys have a blank, and looking for one is cheaper than trimming. Not every collation supports `like`.
     return sql.SQL("case when {0} collate \"C\" like '% %' then btrim({0}) else {0} end").format(value)
 
 
@@ -161,7 +161,7 @@ def column_of(source: Source, name: str) -> Column:
 
 
 def cast(source: Source, column: Column, *table: str) -> sql.Composed:
-    """A staged text as the value that raw stores; a key without the blanks around it, or one key would be two."""
+    """A staged text as the value that raw stores; a key is trimmed, so that the same key has one spelling."""
     value = sql.Identifier(*table, column.name)
     if column.kind is Kind.TEXT:
         return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value)
@@ -172,12 +172,12 @@ def _is_trimmed(source: Source, column: Column) -> bool:
     return column.kind is Kind.TEXT and column.name in source.key
 
 
-def _passes(column: Column, found: str) -> sql.Composed | None:
-    """A column's condition, or None where its type leaves nothing to ask. Null does not pass where it is compared."""
+def _passes(column: Column, type_name: str) -> sql.Composed | None:
+    """A column's condition, or None if its type already ensures the rules. A comparison with null does not pass."""
     value = sql.Identifier(column.name)
-    tests = [test for test in _TYPED_TESTS[column.kind] if not (test == _INT4 and found in ("int2", "int4"))]
+    tests = [test for test in _TYPED_TESTS[column.kind] if not (test == _INT4 and type_name in ("int2", "int4"))]
     if column.kind is Kind.TEXT and column.required:
-        # Not blank; nearly every text shows that by its first character, and need not be trimmed.
+        # Not blank; for nearly every text the first character shows that without trimming.
         tests.insert(0, "({value}::text collate \"C\" >= '!' or btrim({value}::text) <> '')")
     if not tests:
         return sql.SQL("{} is not null").format(value) if column.required else None

@@ -1,4 +1,4 @@
-"""A run → the window it is about: one rule for the schedule, Airflow's backfill, and a trigger by hand."""
+"""Which days a run is about: the same rule for the schedule, Airflow's backfill, and a trigger by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.start >= self.end:
-            raise WindowError(f"the window {self.start} to {self.end} (exclusive) holds no day")
+            raise WindowError(f"the window {self.start} to {self.end} (exclusive) has no day")
 
     @classmethod
     def of_days(cls, first: date, last: date) -> Window:
@@ -48,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked to do."""
+    """What a run has to do: its days, its sources, and two options of the form."""
 
     window: Window
     sources: frozenset[str]
@@ -64,7 +64,7 @@ def window_params() -> dict[str, Param]:
             type=["null", "string"],
             format="date",
             title="First day",
-            description="UTC, inclusive. Empty: the day that the schedule would take (yesterday).",
+            description="UTC, inclusive. Empty: yesterday, as in a scheduled run.",
         ),
         "end_date": Param(
             None,
@@ -77,13 +77,13 @@ def window_params() -> dict[str, Param]:
             False,
             type="boolean",
             title="Dry run",
-            description="Read and check everything, report what would change, change nothing.",
+            description="Read and check everything and report what would change, but change nothing.",
         ),
     }
 
 
 def warehouse_params() -> dict[str, Param]:
-    """The whole trigger form of `ecommerce_warehouse`."""
+    """All fields of the trigger form of `ecommerce_warehouse`."""
     days = window_params()
     return {
         "start_date": days["start_date"],
@@ -94,19 +94,19 @@ def warehouse_params() -> dict[str, Param]:
             items={"type": "string", "enum": list(SOURCES)},
             examples=list(SOURCES),
             title="Sources",
-            description="Read only these; whatever they change is rebuilt.",
+            description="Read only these; the days that they change are rebuilt.",
         ),
         "full_refresh": Param(
             False,
             type="boolean",
             title="Full refresh",
-            description="Rebuild every model from raw instead of only the days that changed.",
+            description="Rebuild all models from raw, not only the days that changed.",
         ),
         "allow_column_changes": Param(
             False,
             type="boolean",
             title="Allow column changes",
-            description="A mart that lost or retyped columns is made anew, instead of failing the publication.",
+            description="Publish a mart that lost or retyped columns as a new table, instead of failing.",
         ),
         "dry_run": days["dry_run"],
     }
@@ -114,12 +114,12 @@ def warehouse_params() -> dict[str, Param]:
 
 def request_of(context: Context) -> Request:
     """
-    What the run of ``context`` is to do, refused with a sentence before anything is read.
+    What the run of ``context`` has to do; an invalid request fails before anything is read.
 
-    Params win; without them a run takes its data interval, widened to whole UTC days; a run without one
-    (a manual trigger whose logical date is null) takes the day before it was asked for.
+    The window comes from the params. Without them it is the run's data interval, widened to whole UTC days. A run
+    without an interval (a manual trigger whose logical date is null) takes the day before it was triggered.
 
-    :raises WindowError: a date that is none, a reversed or future range, an unknown source
+    :raises WindowError: an invalid date, a reversed or future range, an unknown source
     """
     params = context["params"]
     sources = params.get("sources")
@@ -145,17 +145,17 @@ def _window(params: Any, dag_run: Any) -> Window:
     if last and not first:
         raise WindowError(f"end_date {last} was given without a start_date; give both, or neither for yesterday")
     if first:
-        return _asked_for(_day("start_date", first), _day("end_date", last or first))
+        return _requested(_day("start_date", first), _day("end_date", last or first))
     start, end = dag_run.data_interval_start, dag_run.data_interval_end
     if start and end and start < end:
-        # Rounded outwards, so that a run every 15 minutes asks for the day it is in.
+        # Rounded outwards, so that a run every 15 minutes takes the day it is in.
         return Window.of_days(_utc(start).date(), (_utc(end) - timedelta(microseconds=1)).date())
-    asked_at = dag_run.logical_date or dag_run.run_after
-    yesterday = _utc(asked_at).date() - timedelta(days=1)
+    requested_at = dag_run.logical_date or dag_run.run_after
+    yesterday = _utc(requested_at).date() - timedelta(days=1)
     return Window.of_days(yesterday, yesterday)
 
 
-def _asked_for(first: date, last: date) -> Window:
+def _requested(first: date, last: date) -> Window:
     if first > last:
         raise WindowError(f"start_date {first} is after end_date {last}; both are inclusive")
     today = datetime.now(UTC).date()

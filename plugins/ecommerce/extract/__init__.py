@@ -1,1 +1,1 @@
-"""Read the source systems: rows out, nothing about `raw`."""
+"""Read the source systems. Nothing here knows how raw stores what was read."""

@@ -21,18 +21,18 @@ from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, fingerprint
 from ecommerce.common.sources import Column, Kind, Source
 from ecommerce.common.value_rules import passes, typed
 from ecommerce.common.windows import Window
-from ecommerce.extract.reader_protocol import FoundType, ResumePoints, TopicRead
+from ecommerce.extract.reader_protocol import ColumnType, ResumePoints, TopicRead
 from ecommerce.extract.texts import escaped, is_utf8
 
-#: Bytes of rows that go on at once: the server sends each row as a message of its own, and Python is slow a message. Of
-#: more than this, libpq moves what the warehouse has not taken yet at each attempt to send.
+#: Bytes of rows in one block: the server sends each row as a message of its own, and Python is slow per message. In
+#: larger blocks libpq copies the rest again at each attempt to send, while the warehouse has not taken all of it.
 BLOCK = 32 * 1024
-#: Seconds to tell a source that an answer is not wanted any more.
+#: Seconds to cancel a statement at the source.
 CANCEL_TIMEOUT = 5.0
-#: Blocks that may wait between the connections of a parallel read and the one that writes.
+#: Blocks that may wait between the connections of a parallel read and the connection that writes.
 QUEUED_BLOCKS = 32
 
-#: What frames the rows of COPY's binary format (Postgres' documentation of COPY, "Binary Format").
+#: What comes before and after the rows in COPY's binary format (Postgres' documentation of COPY, "Binary Format").
 _HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 _TRAILER = b"\xff\xff"
 
@@ -41,11 +41,11 @@ class PostgresReader:
     """
     One table of a source database.
 
-    The source judges its own rows by the registry's rules: `vouched` gives those that pass, typed, as binary COPY;
-    `read` gives all others, each value as Postgres' own text. Both and what else is asked are about one snapshot.
+    The source validates its own rows by the registry's rules: `prevalidated` returns those that pass, typed, as binary
+    COPY; `suspect` returns all others, each value as Postgres' own text. All methods work inside one `snapshot`.
 
-    Of a database whose encoding is SQL_ASCII, which holds whatever bytes it was given, a row with texts that are no
-    UTF-8 comes escaped and refused: Postgres would send none of the rows beside it.
+    A database with the encoding SQL_ASCII stores any bytes. Postgres would fail the whole COPY at a text that is not
+    UTF-8, so such a row is returned escaped, with the reason to reject it.
 
     :raises SourceError: on reading: no connection, a missing table, a lost server
     """
@@ -55,26 +55,26 @@ class PostgresReader:
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source
         self._window = window
-        self._found: Mapping[str, FoundType] = {}
-        #: Place → column whose bytes the source has never looked at.
+        self._column_types: Mapping[str, ColumnType] = {}
+        #: Place → text column whose bytes the source does not check.
         self._unchecked: Mapping[int, Column] = {}
         self._connection: psycopg.Connection | None = None
 
     @property
     def columns(self) -> Sequence[str]:
-        """The business columns, and the reason to refuse a row where the source itself has one."""
-        return [*(column.name for column in self.source.columns), *(["_refusal"] if self._unchecked else [])]
+        """The business columns, and the reason to reject a row if the source itself has one."""
+        return [*(column.name for column in self.source.columns), *(["_rejection"] if self._unchecked else [])]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Everything that is asked inside is answered from one moment of the source."""
+        """Inside, all reads see the same moment of the source."""
         with postgres(self.source.connection) as connection:
-            with self._explained():
+            with self._named_errors():
                 connection.execute("start transaction isolation level repeatable read, read only")
-                # It idles while the warehouse lands what was read, however long that takes.
+                # It is idle while the warehouse writes the rows, however long that takes.
                 connection.execute("set local idle_in_transaction_session_timeout = 0")
                 self._connection = connection
-                self._found = self._shape()
+                self._column_types = self._read_column_types()
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 self._unchecked = {
                     n: column for n, column in enumerate(self.source.columns) if column.kind is Kind.TEXT
@@ -83,38 +83,41 @@ class PostgresReader:
                 yield
             finally:
                 self._connection = None
-                # There is nothing to commit: a source that is gone by now takes nothing away from what was loaded.
+                # There is nothing to commit, so a source that is gone by now does not fail the load.
                 connection.close()
 
     def cancel(self) -> None:
-        """End what the source is being asked in another thread."""
+        """Cancel the statement that another thread runs at the source."""
         with suppress(psycopg.Error):
             self._at_source.cancel_safe(timeout=CANCEL_TIMEOUT)
 
     @property
-    def found(self) -> Mapping[str, FoundType]:
+    def column_types(self) -> Mapping[str, ColumnType]:
         """The table's columns with their types."""
-        return self._found
+        return self._column_types
 
     def is_large(self, rows: int) -> bool:
         """Whether the table had more rows than that when it was last analysed."""
-        with self._explained():
-            found = self._at_source.execute(
+        with self._named_errors():
+            row = self._at_source.execute(
                 "select reltuples > %s from pg_class where oid = to_regclass(%s)", [rows, f"public.{self.source.name}"]
             ).fetchone()
-        return bool(found and found[0])
+        return bool(row and row[0])
 
     def rows_by_day(self) -> dict[str | None, int]:
         """
-        How many rows the window has by the day whose facts they change, those included that do not pass.
+        Rows of the window by the day whose facts they change, suspect ones included.
 
-        A day is Postgres' own text: of a row that does not pass it may be one that Python does not know.
+        A day is Postgres' own text: that of a suspect row may be outside of Python's dates.
         """
         day = sql.SQL(self.source.day or "null::date")
-        query = sql.SQL("select ({day})::text, count(*) from {table} where {inside} group by {day}").format(
-            day=day, table=self._table, inside=self._inside(None)
-        )
-        with self._explained():
+        query = sql.SQL("""
+            select ({day})::text, count(*)
+            from {table}
+            where {inside}
+            group by {day}
+        """).format(day=day, table=self._table, inside=self._inside(None))
+        with self._named_errors():
             return dict(self._at_source.execute(query).fetchall())
 
     def has_fingerprints(self) -> bool:
@@ -125,14 +128,13 @@ class PostgresReader:
         """
         By day of the window; a day without rows is left out.
 
-        :param days: of these days, and only of the rows that pass; None: of all days and rows, as they lie there, which
-            costs half as much and is the same where all rows of a day pass
+        :param days: only the prevalidated rows of these days; None: all rows of all days with their values as they are,
+            which costs half as much and is the same if all rows of a day pass
         """
         values: list[sql.Composable] = [
-            sql.Identifier(column.name) if days is None else typed(self.source, column, self._found[column.name].name)
-            for column in self.source.columns
+            sql.Identifier(column.name) if days is None else self._typed(column) for column in self.source.columns
         ]
-        with self._explained():
+        with self._named_errors():
             return fingerprints(
                 self._at_source,
                 self.source,
@@ -143,35 +145,37 @@ class PostgresReader:
                 passes=sql.SQL("true") if days is None else self._passes,
             )
 
-    def vouched(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
+    def prevalidated(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
         """
         The rows that pass, as blocks of binary COPY.
 
         :param days: only these days of the window; None: all of it
         :param lineage: constants that follow the business columns in each row
         """
-        values = sql.SQL(", ").join(
-            [*(typed(self.source, column, self._found[column.name].name) for column in self.source.columns), *lineage]
-        )
+        values = sql.SQL(", ").join([*(self._typed(column) for column in self.source.columns), *lineage])
         queries = [
-            sql.SQL("copy (select {} from {} where {} and {}) to stdout (format binary)").format(
-                values, self._table, part, self._passes
-            )
+            sql.SQL("""
+                copy (
+                    select {values}
+                    from {table}
+                    where {part} and {passes}
+                ) to stdout (format binary)
+            """).format(values=values, table=self._table, part=part, passes=self._passes)
             for part in self._parts(days)
         ]
         yield _HEADER
-        with self._explained():
+        with self._named_errors():
             if len(queries) == 1:
                 yield from _rows(self._at_source, queries[0])
             else:
-                yield from self._side_by_side(queries)
+                yield from _ParallelRead(self.source.connection, self._export_snapshot(), queries).rows()
         yield _TRAILER
 
     def read(self, resume: ResumePoints) -> Iterator[bytes]:
         """The rows of the window that do not pass, as blocks of COPY text."""
-        return self.doubtful(None)
+        return self.suspect(None)
 
-    def doubtful(self, days: Collection[date] | None) -> Iterator[bytes]:
+    def suspect(self, days: Collection[date] | None) -> Iterator[bytes]:
         """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
         values = [sql.SQL("{}::text").format(sql.Identifier(column.name)) for column in self.source.columns]
         if self._unchecked:
@@ -181,10 +185,16 @@ class PostgresReader:
                     is_utf8(value), value, escaped(value)
                 )
             values.append(self._not_utf8())
-        query = sql.SQL("copy (select {} from {} where {} and ({}) is not true) to stdout").format(
-            sql.SQL(", ").join(values), self._table, self._inside(days), self._passes
+        query = sql.SQL("""
+            copy (
+                select {values}
+                from {table}
+                where {inside} and ({passes}) is not true
+            ) to stdout
+        """).format(
+            values=sql.SQL(", ").join(values), table=self._table, inside=self._inside(days), passes=self._passes
         )
-        with self._explained():
+        with self._named_errors():
             yield from _blocks(self._at_source, query)
 
     @property
@@ -202,9 +212,12 @@ class PostgresReader:
         return sql.SQL(" and ").join(
             [
                 *(is_utf8(sql.Identifier(column.name)) for column in self._unchecked.values()),
-                passes(self.source, {name: kind.name for name, kind in self._found.items()}),
+                passes(self.source, {name: kind.name for name, kind in self._column_types.items()}),
             ]
         )
+
+    def _typed(self, column: Column) -> sql.Composed:
+        return typed(self.source, column, self._column_types[column.name].name)
 
     def _not_utf8(self) -> sql.Composed:
         reasons = [
@@ -217,18 +230,24 @@ class PostgresReader:
         ]
         return sql.SQL("nullif(concat_ws('; ', {}), '')").format(sql.SQL(", ").join(reasons))
 
-    def _shape(self) -> dict[str, FoundType]:
+    def _read_column_types(self) -> dict[str, ColumnType]:
         columns = self._at_source.execute(
-            "select attribute.attname::text,"
-            # An enum is read as text; of a domain, what it is made of.
-            " case when base.typtype = 'e' then 'text' else base.typname::text end,"
-            " format_type(attribute.atttypid, attribute.atttypmod)"
-            " from pg_attribute as attribute"
-            " inner join pg_type as kind on kind.oid = attribute.atttypid"
-            " inner join pg_type as base"
-            "  on base.oid = case when kind.typtype = 'd' then kind.typbasetype else kind.oid end"
-            " where attribute.attrelid = to_regclass(%s) and attribute.attnum > 0 and not attribute.attisdropped"
-            " order by attribute.attnum",
+            """
+            select
+                attribute.attname::text,
+                -- An enum is read as text, a domain as its base type.
+                case when base.typtype = 'e' then 'text' else base.typname::text end,
+                format_type(attribute.atttypid, attribute.atttypmod)
+            from pg_attribute as attribute
+            inner join pg_type as kind
+                on attribute.atttypid = kind.oid
+            inner join pg_type as base
+                on base.oid = case when kind.typtype = 'd' then kind.typbasetype else kind.oid end
+            where attribute.attrelid = to_regclass(%s)
+                and attribute.attnum > 0
+                and not attribute.attisdropped
+            order by attribute.attnum
+            """,
             [f"public.{sql.Identifier(self.source.name).as_string()}"],
         ).fetchall()
         if not columns:
@@ -236,7 +255,7 @@ class PostgresReader:
                 f"{self.source.name}: there is no table public.{self.source.name} at the connection "
                 f"{self.source.connection!r}; expected one with the columns {', '.join(self.columns)}"
             )
-        return {name: FoundType(kind, spelled) for name, kind, spelled in columns}
+        return {name: ColumnType(kind, spelling) for name, kind, spelling in columns}
 
     def _inside(self, days: Collection[date] | None) -> sql.Composable:
         if not self.source.window_column:
@@ -253,14 +272,14 @@ class PostgresReader:
         return sql.SQL("{} and {}::date = any({})").format(inside, column, sql.Literal(list(days)))
 
     def _parts(self, days: Collection[date] | None) -> list[sql.Composable]:
-        """Conditions that share the rows out among the connections of a parallel read."""
+        """Conditions that divide the rows among the connections of a parallel read."""
         n = self.source.parallel_reads
         if n == 1:
             return [self._inside(days)]
         if self.source.window_column:
             each = sorted(self._window.days if days is None else days)
             if len(each) >= n:
-                # As many days each, the first ones a day more.
+                # The same number of days for each, or one more.
                 bounds = [len(each) * k // n for k in range(n + 1)]
                 return [self._inside(each[a:b]) for a, b in itertools.pairwise(bounds)]
         key = sql.SQL(", ").join(map(sql.Identifier, self.source.key))
@@ -269,60 +288,12 @@ class PostgresReader:
             for k in range(n)
         ]
 
-    def _side_by_side(self, queries: Sequence[sql.Composed]) -> Iterator[bytes]:
-        """The rows of several queries, each over a connection of its own, all from this snapshot."""
+    def _export_snapshot(self) -> str:
         row = self._at_source.execute("select pg_export_snapshot()").fetchone()
-        snapshot = row[0] if row else None
-        blocks: queue.Queue[bytes | Exception | None] = queue.Queue(QUEUED_BLOCKS)
-        is_given_up = threading.Event()
-        reading: list[psycopg.Connection] = []
-
-        def put(block: bytes | Exception | None) -> None:
-            while not is_given_up.is_set():
-                try:
-                    return blocks.put(block, timeout=1)
-                except queue.Full:
-                    continue
-
-        def read(query: sql.Composed) -> None:
-            try:
-                with postgres(self.source.connection) as connection, connection.transaction():
-                    reading.append(connection)
-                    connection.execute("set transaction isolation level repeatable read, read only")
-                    connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
-                    with closing(_rows(connection, query)) as rows:
-                        for block in rows:
-                            if is_given_up.is_set():
-                                return
-                            put(block)
-                put(None)
-            except Exception as error:
-                put(error)
-
-        threads = [threading.Thread(target=read, args=(query,), daemon=True) for query in queries]
-        for thread in threads:
-            thread.start()
-        open_reads = len(threads)
-        try:
-            while open_reads:
-                block = blocks.get()
-                if block is None:
-                    open_reads -= 1
-                elif isinstance(block, Exception):
-                    raise block
-                else:
-                    yield block
-        finally:
-            is_given_up.set()
-            if open_reads:
-                for connection in reading:
-                    with suppress(psycopg.Error):
-                        connection.cancel_safe(timeout=CANCEL_TIMEOUT)
-            for thread in threads:
-                thread.join()
+        return str(row[0]) if row else ""
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _named_errors(self) -> Iterator[None]:
         try:
             yield
         except psycopg.Error as error:
@@ -332,25 +303,92 @@ class PostgresReader:
             ) from error
 
 
+class _ParallelRead:
+    """
+    Several queries, each over a connection of its own in a thread of its own, all from one snapshot.
+
+    :param snapshot: the id under which the snapshot was exported
+    """
+
+    def __init__(self, conn_id: str, snapshot: str, queries: Sequence[sql.Composed]) -> None:
+        self._conn_id = conn_id
+        self._snapshot = snapshot
+        self._queries = queries
+        #: Blocks of rows; None: one query is done; an error: the read failed.
+        self._blocks: queue.Queue[bytes | Exception | None] = queue.Queue(QUEUED_BLOCKS)
+        self._is_cancelled = threading.Event()
+        self._connections: list[psycopg.Connection] = []
+
+    def rows(self) -> Iterator[bytes]:
+        """Blocks of whole rows of all queries, as they come."""
+        threads = [threading.Thread(target=self._read, args=(query,), daemon=True) for query in self._queries]
+        for thread in threads:
+            thread.start()
+        open_reads = len(threads)
+        try:
+            while open_reads:
+                block = self._blocks.get()
+                if block is None:
+                    open_reads -= 1
+                elif isinstance(block, Exception):
+                    raise block
+                else:
+                    yield block
+        finally:
+            self._is_cancelled.set()
+            if open_reads:
+                self._cancel_statements()
+            for thread in threads:
+                thread.join()
+
+    def _read(self, query: sql.Composed) -> None:
+        try:
+            with postgres(self._conn_id) as connection, connection.transaction():
+                self._connections.append(connection)
+                connection.execute("set transaction isolation level repeatable read, read only")
+                connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(self._snapshot)))
+                with closing(_rows(connection, query)) as rows:
+                    for block in rows:
+                        if self._is_cancelled.is_set():
+                            return
+                        self._put(block)
+            self._put(None)
+        except Exception as error:
+            self._put(error)
+
+    def _put(self, block: bytes | Exception | None) -> None:
+        while not self._is_cancelled.is_set():
+            try:
+                return self._blocks.put(block, timeout=1)
+            except queue.Full:
+                continue
+
+    def _cancel_statements(self) -> None:
+        for connection in self._connections:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_TIMEOUT)
+
+
 def _rows(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:
-    """Blocks of whole rows of a binary COPY, without what frames them."""
-    held: bytes | None = None
+    """Blocks of whole rows of a binary COPY, without its header and trailer."""
+    # One block is always kept back, since the last one has the trailer.
+    last: bytes | None = None
     with closing(_blocks(connection, query)) as blocks:
         for block in blocks:
-            if held is None:
-                held = block[len(_HEADER) :]
+            if last is None:
+                last = block[len(_HEADER) :]
                 continue
-            if held:
-                yield held
-            held = block
-    if held is None or not held.endswith(_TRAILER):
-        raise SourceError("the source ended a COPY in the middle")
-    if len(held) > len(_TRAILER):
-        yield held[: -len(_TRAILER)]
+            if last:
+                yield last
+            last = block
+    if last is None or not last.endswith(_TRAILER):
+        raise SourceError("the source ended a COPY before its last row")
+    if len(last) > len(_TRAILER):
+        yield last[: -len(_TRAILER)]
 
 
 def _blocks(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:
-    """What a COPY sends, many rows at a time: psycopg itself gives each row to Python."""
+    """The output of a COPY, many rows in a block; psycopg itself would return each row alone."""
     with connection.cursor() as cursor, cursor.copy(query):
         is_over = False
         while not is_over:

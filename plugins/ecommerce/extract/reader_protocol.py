@@ -1,4 +1,13 @@
-"""What the loader expects of a reader, and what a reader hands it: rows, column types, offsets of topics."""
+"""
+The interfaces between readers and the loader.
+
+A reader only reads: it returns rows, column types and the offsets of topics, and does not know raw. There are three
+kinds, from the simplest:
+
+* `Reader`: all its rows have to be validated by the loader.
+* `AppendingReader`: a topic. Most messages are so plain that they need no validation.
+* `PrevalidatingReader`: a database that validates its own rows and can be asked for some days alone.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +22,23 @@ from psycopg import sql
 from ecommerce.common.fingerprint import Fingerprint
 from ecommerce.common.sources import Source
 
-#: Why a message is not there: the topic's retention (or someone's DeleteRecords) took it; a control record or a message
-#: of an aborted transaction has its offset; or, where the topic is compacted or does not say, either of compaction and
-#: transactions.
+#: Why an offset has no message: the topic's retention (or someone's DeleteRecords) removed it; it belongs to a control
+#: record or to an aborted transaction; or one of compaction and transactions, if the topic is compacted or its settings
+#: cannot be read.
 RETENTION, TRANSACTION, COMPACTION = "retention", "transaction", "compaction or transaction"
 
 
 @dataclass(frozen=True)
-class FoundType:
-    """A column's type at the source: its name in `pg_type` (of a domain, that of its base), and as people write it."""
+class ColumnType:
+    """A column's type at the source: its name in `pg_type` (a domain has that of its base), and as people write it."""
 
     name: str
-    spelled: str
+    spelling: str
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Offsets of a partition, ``first`` to ``last`` inclusive, under which no message came."""
+    """Offsets of a partition, ``first`` to ``last`` inclusive, that have no message."""
 
     partition: int
     first: int
@@ -38,13 +47,13 @@ class Gap:
 
     @property
     def is_loss(self) -> bool:
-        """Whether messages that were committed may have been lost."""
+        """Whether committed messages may have been lost."""
         return self.cause != TRANSACTION
 
 
 @dataclass(frozen=True)
 class TopicRead:
-    """How a read leaves a topic: partition → next offset; what was not there; its id, where the broker gives it one."""
+    """The result of reading a topic: partition → next offset, the gaps, and the topic's id if the broker has one."""
 
     topic: str
     next_offsets: Mapping[int, int]
@@ -53,7 +62,7 @@ class TopicRead:
 
 
 class ResumePoints(Protocol):
-    """Where a topic's partitions stand in the warehouse: what a Kafka reader asks before it reads."""
+    """Where to go on in a topic: the warehouse answers, a Kafka reader asks before it reads."""
 
     def of(self, topic: str) -> dict[int, int]:
         """Partition → next offset, of every partition that was ever read."""
@@ -65,7 +74,7 @@ class ResumePoints(Protocol):
         """The offset at which to begin, for a window whose first offset is ``first``."""
 
     def holds_any(self, topic: str, partition: int, begin: int) -> bool:
-        """Whether raw holds a message of the partition from ``begin`` on."""
+        """Whether raw has a message of the partition at ``begin`` or later."""
 
 
 #: A block of Postgres COPY text, or one row of texts.
@@ -73,7 +82,7 @@ Chunk = bytes | bytearray | memoryview | Sequence[str | None]
 
 
 class Reader(Protocol):
-    """What an extractor offers: it only reads, and knows nothing of `raw`."""
+    """Reads the rows of a window."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -81,66 +90,67 @@ class Reader(Protocol):
 
     @property
     def topics(self) -> Sequence[TopicRead]:
-        """How the read leaves the topics, once everything was read; empty where the source has none."""
+        """After the read: its result for each topic; empty if the source has none."""
 
     def read(self, resume: ResumePoints) -> Iterator[Chunk]:
         """
-        Everything the source has for the window, as COPY blocks or rows, in any order.
+        All rows of the window that have to be validated, as COPY blocks or rows, in any order.
 
-        ``resume`` can be asked until the first chunk is out.
+        ``resume`` may be used until the first chunk is out.
         """
 
 
 @runtime_checkable
-class VouchingReader(Protocol):
-    """
-    A reader whose source judges its own rows by the registry's rules, and knows the types of its values.
+class AppendingReader(Reader, Protocol):
+    """Reads a source that only grows, and knows which rows are valid and new to raw."""
 
-    `vouched` gives the rows that pass, `Reader.read` only the others. All of it is about one `snapshot`.
+    @property
+    def first_offsets(self) -> Sequence[tuple[str, int, int]]:
+        """After the read: topic, partition and first offset of what was read."""
+
+    @property
+    def unknown_fields(self) -> Collection[str]:
+        """After the read: names of fields that the registry does not have."""
+
+    def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+        """Those rows, each with these constants, as COPY text; `Reader.read` returns the others afterwards."""
+
+
+@runtime_checkable
+class PrevalidatingReader(Reader, Protocol):
+    """
+    Reads a database that validates its own rows by the registry's rules, and knows the types of its values.
+
+    Rows that pass are prevalidated, all others are suspect; `read` returns the suspect ones. All methods work inside
+    one `snapshot`.
     """
 
     source: Source
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """What is asked inside is answered from one moment of the source."""
+        """Inside, all reads see the same moment of the source."""
 
     @property
-    def found(self) -> Mapping[str, FoundType]:
+    def column_types(self) -> Mapping[str, ColumnType]:
         """The columns of the source's table."""
 
     def is_large(self, rows: int) -> bool:
-        """Whether the source is thought to hold more rows than that."""
+        """Whether the source's statistics have more rows than that."""
 
     def rows_by_day(self) -> dict[str | None, int]:
-        """How many rows the window has by the day whose facts they change, those included that do not pass."""
+        """Rows of the window by the day whose facts they change, suspect ones included."""
 
     def has_fingerprints(self) -> bool:
         """Whether the source can compute them."""
 
     def fingerprints(self, seed: int, days: Collection[date] | None = None) -> dict[date, Fingerprint]:
-        """By day: of all rows of the window, or, of some days, of the rows that pass."""
+        """By day: of all rows of the window; with ``days``, of the prevalidated rows of those days."""
 
-    def vouched(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
-        """Rows that pass, of some days or of the whole window, with these constants, as binary COPY."""
+    def prevalidated(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
+        """Rows that pass, of some days or of the whole window, each with these constants, as binary COPY."""
 
-    def doubtful(self, days: Collection[date] | None) -> Iterator[bytes]:
+    def suspect(self, days: Collection[date] | None) -> Iterator[bytes]:
         """Rows that do not pass, of some days or of the whole window, as COPY text."""
 
     def cancel(self) -> None:
-        """End what the source is being asked in another thread."""
-
-
-@runtime_checkable
-class AppendingReader(Protocol):
-    """A reader of what is only ever appended, that knows of most rows that they are good and new to raw."""
-
-    @property
-    def begun(self) -> Sequence[tuple[str, int, int]]:
-        """Topic, partition and first offset of what was read."""
-
-    @property
-    def unknown(self) -> Collection[str]:
-        """Names of fields that the registry does not know, once everything was read."""
-
-    def appended(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
-        """Those rows, with these constants, as COPY text; `Reader.read` gives the others afterwards."""
+        """Cancel the statement that another thread runs at the source."""

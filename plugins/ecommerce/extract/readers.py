@@ -1,4 +1,4 @@
-"""The reader of each source, as the registry names it."""
+"""Chooses the reader of a source by the registry's entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from ecommerce.extract.weather_reader import WeatherReader
 
 
 def reader_of(source: Source, window: Window) -> Reader:
-    """The reader that the registry names for a source."""
+    """
+    The reader that the registry names for a source.
+
+    :raises ValueError: there is no such reader, or the entry of a topic does not name it
+    """
     match source.reader:
         case "postgres":
             return PostgresReader(source, window)

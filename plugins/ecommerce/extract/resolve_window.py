@@ -1,4 +1,4 @@
-"""Say what the run will do, or refuse it, before anything is read."""
+"""The first task of a run: logs its window and sources, or fails before anything is read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 class ResolveWindow(BaseOperator):
     """
-    Turn the run into its window and sources, and log both.
+    Determine the run's window and sources, and log both.
 
-    :raises AirflowFailException: the request makes no sense (no retry would help)
+    :raises AirflowFailException: the request is invalid (a retry would not help)
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """The request, as JSON: days inclusive."""
+        """Return the request as JSON, with days inclusive."""
         try:
             request = request_of(context)
         except WindowError as error:

@@ -1,4 +1,4 @@
-"""What of a source's bytes and texts Postgres can store."""
+"""Finds texts that Postgres cannot store, and encodes them so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def storable(text: str) -> bool:
 
 
 def readable(value: str | bytes | None) -> Any:
-    """Bytes as text where Postgres can store it, otherwise as base64, so that nothing of a refused message is lost."""
+    """Bytes as text if Postgres can store it, otherwise as base64: a rejected message is kept whole."""
     if value is None or isinstance(value, str):
         return value
     try:
@@ -32,7 +32,7 @@ def readable(value: str | bytes | None) -> Any:
 
 
 def is_utf8(value: sql.Composable) -> sql.Composed:
-    """Whether a value of a database whose bytes nobody has looked at (SQL_ASCII) is UTF-8; null is."""
+    """Condition: a value of a database that does not check its bytes (encoding SQL_ASCII) is UTF-8, or null."""
     return sql.SQL("({value} is null or {value}::text ~ {utf8})").format(value=value, utf8=sql.Literal(_UTF8))
 
 

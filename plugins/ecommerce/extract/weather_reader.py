@@ -1,4 +1,4 @@
-"""Read daily weather by the Open-Meteo archive protocol: one request a city and window."""
+"""Reads daily weather by the Open-Meteo archive protocol, with one request for each city and window."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CITIES = "weather_cities"
 ENDPOINT = "/v1/archive"
 #: Seconds to connect, and to wait for the next byte.
 TIMEOUT = (10, 60)
-#: Seconds that one wait may last, whatever the API asks for.
+#: Longest wait before another try, in seconds, whatever the API asks for.
 LONGEST_WAIT = 120.0
 
 _FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation_sum"}
@@ -44,7 +44,7 @@ _FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation
 def _worth_another_try(error: BaseException) -> bool:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code in (429, 500, 502, 503, 504)
-    # A body that breaks off is no ConnectionError to requests.
+    # For requests an incomplete body is no ConnectionError.
     return isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError))
 
 
@@ -52,10 +52,10 @@ _BACKOFF = wait_exponential_jitter(initial=1, max=20)
 
 
 def _wait(state: RetryCallState) -> float:
-    """Longer each time and not the same for all, and at least as long as the API asks for."""
+    """Seconds before the next try: longer each time, with jitter, and at least as long as the API asks for."""
     error = state.outcome.exception() if state.outcome else None
-    asked = _retry_after(error.response) if isinstance(error, requests.HTTPError) else 0.0
-    return min(max(_BACKOFF(state), asked), LONGEST_WAIT)
+    requested = _retry_after(error.response) if isinstance(error, requests.HTTPError) else 0.0
+    return min(max(_BACKOFF(state), requested), LONGEST_WAIT)
 
 
 def _retry_after(response: requests.Response) -> float:
@@ -76,23 +76,23 @@ def _today() -> date:
 
 class WeatherReader:
     """
-    Mean temperature (°C) and precipitation (mm) a city and UTC day.
+    Mean temperature (°C) and precipitation (mm) of each city and UTC day.
 
-    Only days that are over have been observed: what an API says of today or later is a forecast, and is left out like a
-    day that it has no value of. Both are asked for again by the loads of the source's `lookback_days`.
+    Only past days are observations: values of today or later are forecasts and are left out, as are days without a
+    value. The source's `lookback_days` request both again.
 
-    :raises SourceError: on reading: no cities configured, an API that cannot be reached, refuses, or answers nonsense
+    :raises SourceError: on reading: no cities configured, or an API without a valid answer
     """
 
     topics: Sequence[TopicRead] = ()
 
     def __init__(self, source: Source, window: Window) -> None:
         self.source = source
-        self.columns = [*(column.name for column in source.columns), "_payload", "_refusal"]
+        self.columns = [*(column.name for column in source.columns), "_payload", "_rejection"]
         self._window = window
 
     def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
-        """One row a city and day that has an observation."""
+        """One row for each city and day that has an observation."""
         for city, (latitude, longitude) in self._cities().items():
             try:
                 answer = self._ask(latitude, longitude)
@@ -152,13 +152,31 @@ class WeatherReader:
             timeout=TIMEOUT,
         )
         response.raise_for_status()
-        # Numbers as the API spells them: a float would round them, and refuse one of thousands of digits.
+        # Numbers as the API spells them: a float would round them, and fails at thousands of digits.
         answer = json.loads(response.content, parse_int=str, parse_float=str, parse_constant=str)
         if not isinstance(answer, dict):
             raise ValueError(f"expected a JSON object, got {type(answer).__name__}")
         return answer
 
     def _rows(self, city: str, answer: dict[str, Any]) -> Iterator[list[str | None]]:
+        forecasts = 0
+        for day, temperature, precipitation in self._days(city, answer):
+            # The archive answers every day of the range; one with neither value has not been observed (yet).
+            if temperature is None and precipitation is None:
+                continue
+            is_past, is_requested = self._place(day)
+            if not is_past:
+                forecasts += 1
+                continue
+            yield self._row(
+                {"date": day, "temperature": temperature, "precipitation": precipitation, "city": city},
+                None if is_requested else f"date is not among the days that were asked for: {day}",
+            )
+        if forecasts:
+            log.info("%s: %s days of %s are not over yet; their values are left out", city, forecasts, self._window)
+
+    def _days(self, city: str, answer: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+        """The answer's lists side by side: day, temperature, precipitation."""
         daily = answer.get("daily")
         names = ["time", *_FIELDS.values()]
         if not isinstance(daily, dict) or any(not isinstance(daily.get(name), list) for name in names):
@@ -166,43 +184,26 @@ class WeatherReader:
         lengths = {len(daily[name]) for name in names}
         if len(lengths) > 1:
             raise SourceError(f"{self.source.name}: the answer for {city} has lists of different lengths {lengths}")
-        forecast = 0
-        for day, temperature, precipitation in zip(*(daily[name] for name in names), strict=True):
-            # The archive answers every day of the range; one with neither value has not been observed (yet).
-            if temperature is None and precipitation is None:
-                continue
-            is_over, is_asked_for = self._place(day)
-            if not is_over:
-                forecast += 1
-                continue
-            yield self._row(
-                {"date": day, "temperature": temperature, "precipitation": precipitation, "city": city},
-                None if is_asked_for else f"date is not among the days that were asked for: {day}",
-            )
-        if forecast:
-            log.info(
-                "%s: %s days of %s are not over yet; what was said of them is left out", city, forecast, self._window
-            )
+        return zip(*(daily[name] for name in names), strict=True)
 
     def _place(self, day: Any) -> tuple[bool, bool]:
-        """Whether a day is over, and whether it was asked for; what is no day is for the loader to refuse."""
+        """Whether a day is over, and whether the request named it; the loader rejects a text that is no day."""
         try:
-            found = date.fromisoformat(day)
+            parsed = date.fromisoformat(day)
         except (TypeError, ValueError):
             return True, True
-        return found < _today(), self._window.start <= found < self._window.end
+        return parsed < _today(), self._window.start <= parsed < self._window.end
 
-    def _row(self, row: dict[str, Any], refusal: str | None) -> list[str | None]:
-        texts = {
-            name: value if value is None or isinstance(value, str) else json.dumps(value) for name, value in row.items()
+    def _row(self, values: dict[str, Any], rejection: str | None) -> list[str | None]:
+        texts: dict[str, str | None] = {
+            name: value if value is None or isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
         }
-        bad = [name for name, text in texts.items() if text is not None and not storable(text)]
+        bad = {name: text for name, text in texts.items() if text is not None and not storable(text)}
         payload = None
         if bad:
-            refusal = f"{', '.join(bad)} holds a character that Postgres cannot store"
+            rejection = f"{', '.join(bad)} holds a character that Postgres cannot store"
             # As JSON spells it, which is plain ASCII.
-            payload = json.dumps(
-                {name: {"json": json.dumps(text)} if name in bad else text for name, text in texts.items()}
-            )
-            texts = dict.fromkeys(bad) | {name: text for name, text in texts.items() if name not in bad}
-        return [*(texts[column.name] for column in self.source.columns), payload, refusal]
+            payload = json.dumps(texts | {name: {"json": json.dumps(text)} for name, text in bad.items()})
+            texts |= dict.fromkeys(bad)
+        return [*(texts[column.name] for column in self.source.columns), payload, rejection]

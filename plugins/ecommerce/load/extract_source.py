@@ -1,4 +1,4 @@
-"""Load one window of one source into `raw`."""
+"""The operator of an extract task: loads one window of one source into `raw`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def raw_asset(source: str) -> Asset:
-    """The asset of a raw table, updated by each load that commits."""
+    """The asset of a raw table; each load that commits updates it."""
     return Asset(name=f"raw.{source}", uri=f"warehouse://raw/{source}", group="raw")
 
 
@@ -31,12 +31,12 @@ class ExtractSource(BaseOperator):
     """
     Load one window of one source into ``raw`` in a single transaction.
 
-    Skipped when the run's `sources` leave it out. Returns the load's figures, and gives them to the raw asset's event.
+    Skipped if the run's `sources` do not have it. Returns the load's figures, and adds them to the raw asset's event.
 
     :param source: a name in the registry, e.g. ``sales_fact``
     :param warehouse_conn_id: the Postgres that holds ``raw`` and ``ops``
-    :raises QuarantineOverflow: more than the source's share of rows was refused; ``raw`` is untouched
-    :raises SourceError: the source could not be read; ``raw`` is untouched
+    :raises QuarantineOverflow: more than the source's share of rows was rejected; ``raw`` is unchanged
+    :raises SourceError: the source could not be read; ``raw`` is unchanged
     """
 
     template_fields: Sequence[str] = ("source",)
@@ -47,13 +47,13 @@ class ExtractSource(BaseOperator):
         self.warehouse_conn_id = warehouse_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Load; the figures as JSON."""
+        """Load, and return the figures as JSON."""
         source = SOURCES[self.source]
         run, ti = context["dag_run"], context["ti"]
         try:
             request = request_of(context)
             if source.name not in request.sources:
-                raise AirflowSkipException(f"{source.name} is not among the sources this run was asked for")
+                raise AirflowSkipException(f"{source.name} is not among the sources of this run")
             with warehouse(self.warehouse_conn_id) as connection:
                 window = reach_back(connection, source, request.window)
                 result = load(
@@ -66,17 +66,17 @@ class ExtractSource(BaseOperator):
                 )
             fault_points.point("before_report")
         except (WindowError, QuarantineOverflow, EmptySource, SchemaDrift) as error:
-            # The same input would be refused again: a person has to look.
+            # The same input would fail again: a person has to look.
             raise AirflowFailException(str(error)) from error
         self.log.info("%s", result)
         figures = result.figures()
         if request.dry_run:
-            # Skipped, not successful: a success would tell everyone who schedules on the asset that it changed.
+            # Skipped, not successful: a success would trigger the DAGs that are scheduled on the asset.
             context["ti"].xcom_push(key="return_value", value=figures)
             raise AirflowSkipException(f"dry run, nothing was changed: {result}")
         context["outlet_events"][raw_asset(self.source)].extra.update(figures)
         return figures
 
     def _first_try(self, ti: RuntimeTaskInstanceProtocol) -> int:
-        # Clearing a task gives it its retries once more, on top of the tries it has had.
+        # Clearing a task adds its retries to the tries that it has had.
         return max(1, ti.max_tries - (self.retries or 0) + 1)

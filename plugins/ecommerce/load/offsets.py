@@ -1,36 +1,39 @@
-"""How far each Kafka topic was read, and which of its offsets hold nothing that can be read."""
+"""Stores how far each topic was read (`ops.kafka_offset`), and which offsets have no message (`ops.kafka_gap`)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
+from ecommerce.common.sources import Source
 from ecommerce.extract.reader_protocol import RETENTION, Gap, TopicRead
 
 log = logging.getLogger(__name__)
 
-#: A refused message's offset; null where someone has changed the payload to what is none.
-_OFFSET = "case when pg_input_is_valid(payload ->> 'offset', 'bigint') then (payload ->> 'offset')::bigint end"
 
-
-def store(connection: Connection, read: TopicRead, batch_id: int) -> list[Gap]:
+def store(connection: Connection, source: Source, read: TopicRead, batch_id: int) -> list[Gap]:
     """
-    The next offset of each partition, in the transaction that stores its messages; it never goes back.
+    Store the next offset of each partition, in the transaction that stores its messages; it never goes back.
 
-    :return: the gaps that no load had noticed yet
+    :return: the gaps that no earlier load had noted
     """
     with connection.cursor() as cursor:
         cursor.executemany(
-            'insert into ops.kafka_offset as held (topic, "partition", next_offset, batch_id, topic_id)'
-            " values (%(topic)s, %(partition)s, %(offset)s, %(batch)s, %(topic_id)s)"
-            ' on conflict (topic, "partition") do update set'
-            " next_offset = greatest(held.next_offset, excluded.next_offset),"
-            " batch_id ="
-            "  case when held.next_offset < excluded.next_offset then excluded.batch_id else held.batch_id end,"
-            " topic_id = coalesce(excluded.topic_id, held.topic_id)"
-            " where held.next_offset < excluded.next_offset or held.topic_id is distinct from excluded.topic_id",
+            """
+            insert into ops.kafka_offset as stored (topic, "partition", next_offset, batch_id, topic_id)
+            values (%(topic)s, %(partition)s, %(offset)s, %(batch)s, %(topic_id)s)
+            on conflict (topic, "partition") do update set
+                next_offset = greatest(stored.next_offset, excluded.next_offset),
+                batch_id = case
+                    when stored.next_offset < excluded.next_offset then excluded.batch_id
+                    else stored.batch_id
+                end,
+                topic_id = coalesce(excluded.topic_id, stored.topic_id)
+            where stored.next_offset < excluded.next_offset
+                or stored.topic_id is distinct from excluded.topic_id
+            """,
             [
                 {
                     "topic": read.topic,
@@ -42,30 +45,33 @@ def store(connection: Connection, read: TopicRead, batch_id: int) -> list[Gap]:
                 for partition, offset in read.next_offsets.items()
             ],
         )
-        # What the warehouse holds has been read in time, and what was noticed once is not noticed again.
-        noticed = [*_unknown(connection, read.topic, read.gaps)] if read.gaps else []
+        # Messages that the warehouse has are not lost, and a gap is noted once.
+        gaps = [*_missing(connection, source, read.topic, read.gaps)] if read.gaps else []
         cursor.executemany(
-            'insert into ops.kafka_gap (topic, "partition", first_offset, last_offset, cause, batch_id, noticed_at)'
-            " values (%s, %s, %s, %s, %s, %s, now())",
-            [(read.topic, gap.partition, gap.first, gap.last, gap.cause, batch_id) for gap in noticed],
+            """
+            insert into ops.kafka_gap (topic, "partition", first_offset, last_offset, cause, batch_id, noticed_at)
+            values (%s, %s, %s, %s, %s, %s, now())
+            """,
+            [(read.topic, gap.partition, gap.first, gap.last, gap.cause, batch_id) for gap in gaps],
         )
-    for gap in noticed:
+    for gap in gaps:
         if gap.is_loss:
             log.warning(
                 "%s[%s]: offsets %s to %s are not there any more and were not read before (%s); see ops.kafka_gap",
                 read.topic, gap.partition, gap.first, gap.last, gap.cause,
             )  # fmt: skip
-    harmless = sum(gap.last - gap.first + 1 for gap in noticed if not gap.is_loss)
+    harmless = sum(gap.last - gap.first + 1 for gap in gaps if not gap.is_loss)
     if harmless:
-        log.info("%s: %s offsets belong to transactions and hold no message", read.topic, f"{harmless:,}")
-    return noticed
+        log.info("%s: %s offsets belong to transactions and have no message", read.topic, f"{harmless:,}")
+    return gaps
 
 
-class Positions:
-    """Where a topic's partitions stand in the warehouse: what a Kafka reader asks before it reads."""
+class StoredOffsets:
+    """The offsets that the warehouse has stored of a source's topic: a Kafka reader asks them where to begin."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, source: Source) -> None:
         self._connection = connection
+        self._source = source
 
     def of(self, topic: str) -> dict[int, int]:
         """Partition → next offset, of every partition that was ever read."""
@@ -77,90 +83,141 @@ class Positions:
 
     def topic_ids(self, topic: str) -> set[str]:
         """The ids under which the topic was read."""
-        found = self._connection.execute(
+        rows = self._connection.execute(
             "select distinct topic_id from ops.kafka_offset where topic = %s and topic_id is not null", [topic]
         ).fetchall()
-        return {topic_id for (topic_id,) in found}
+        return {topic_id for (topic_id,) in rows}
 
     def resume_at(self, topic: str, partition: int, first: int) -> int:
         """
         The offset at which to begin, for a window whose first offset is ``first``.
 
-        At the stored position, when nothing between is missing: later messages were read already, and earlier
-        ones that no window asked for are caught up, so that no gap stays behind. Otherwise at the first that is
-        missing.
+        That is the stored offset, if nothing between the two is missing: the window's messages below it were read
+        before, and unread ones between it and the window are caught up. Otherwise it is the first that is missing.
         """
         stored = self.of(topic).get(partition)
         if stored is None:
             return first
-        if stored <= first or self._holds_all(topic, partition, first, stored):
+        if stored <= first or self._has_all(topic, partition, first, stored):
             return stored
-        missing = next(_unknown(self._connection, topic, [Gap(partition, first, stored - 1, RETENTION)]), None)
+        requested = [Gap(partition, first, stored - 1, RETENTION)]
+        missing = next(_missing(self._connection, self._source, topic, requested), None)
         return missing.first if missing else stored
 
     def holds_any(self, topic: str, partition: int, begin: int) -> bool:
-        """Whether raw holds a message of the partition from ``begin`` on."""
+        """Whether raw has a message of the partition at ``begin`` or later."""
         row = self._connection.execute(
-            "select exists (select from raw.kafka_stream where _topic = %s and _partition = %s and _offset >= %s)",
+            sql.SQL("""
+                select exists (
+                    select from {raw} where _topic = %s and _partition = %s and _offset >= %s
+                )
+            """).format(raw=sql.Identifier("raw", self._source.name)),
             [topic, partition, begin],
         ).fetchone()
         return bool(row and row[0])
 
-    def _holds_all(self, topic: str, partition: int, first: int, end: int) -> bool:
-        # Counting is quick, and the three kinds exclude each other; only when something is missing it must be found.
+    def _has_all(self, topic: str, partition: int, first: int, end: int) -> bool:
+        # Counting is fast. The three kinds exclude each other: raw, only in quarantine, noted as a gap.
         row = self._connection.execute(
-            "select (select count(*) from raw.kafka_stream"
-            "  where _topic = %(topic)s and _partition = %(partition)s and _offset >= %(first)s and _offset < %(end)s)"
-            " + (select count(distinct refused._offset) from ("
-            f"   select {_OFFSET} as _offset from ops.quarantine"
-            "   where source = 'kafka_stream' and replayed_at is null"
-            "   and payload ->> 'topic' = %(topic)s and payload ->> 'partition' = %(partition)s::text"
-            "  ) as refused where _offset >= %(first)s and _offset < %(end)s and not exists ("
-            "   select from raw.kafka_stream as held where held._topic = %(topic)s"
-            "   and held._partition = %(partition)s and held._offset = refused._offset))"
-            " + (select coalesce(sum(least(last_offset, %(end)s - 1) - greatest(first_offset, %(first)s) + 1), 0)"
-            '  from ops.kafka_gap where topic = %(topic)s and "partition" = %(partition)s'
-            "  and last_offset >= %(first)s and first_offset < %(end)s)",
+            sql.SQL("""
+                select
+                    (
+                        select count(*)
+                        from {raw}
+                        where _topic = %(topic)s and _partition = %(partition)s
+                            and _offset >= %(first)s and _offset < %(end)s
+                    )
+                    + (
+                        select count(distinct rejected._offset)
+                        from ({rejected}) as rejected
+                        where rejected._partition = %(partition)s::text
+                            and rejected._offset >= %(first)s and rejected._offset < %(end)s
+                            and not exists (
+                                select from {raw} as stored
+                                where stored._topic = %(topic)s and stored._partition = %(partition)s
+                                    and stored._offset = rejected._offset
+                            )
+                    )
+                    + (
+                        select coalesce(sum(
+                            least(last_offset, %(end)s - 1) - greatest(first_offset, %(first)s) + 1
+                        ), 0)
+                        from ops.kafka_gap
+                        where topic = %(topic)s and "partition" = %(partition)s
+                            and last_offset >= %(first)s and first_offset < %(end)s
+                    )
+            """).format(raw=sql.Identifier("raw", self._source.name), rejected=_rejected_messages(self._source)),
             {"topic": topic, "partition": partition, "first": first, "end": end},
         ).fetchone()
         return row is not None and row[0] == end - first
 
 
-def _unknown(connection: Connection, topic: str, asked: Sequence[Gap]) -> Iterator[Gap]:
-    """The pieces of ``asked``, in order, that are neither in raw nor in quarantine nor noted as gaps."""
-    found = connection.execute(
-        "select asked.partition, missing.first_offset, missing.last_offset, asked.cause"
-        " from unnest(%(partitions)s::integer[], %(firsts)s::bigint[], %(lasts)s::bigint[], %(causes)s::text[])"
-        "  with ordinality as asked(partition, first_offset, last_offset, cause, place)"
-        " cross join lateral ("
-        "  select spans.reached + 1 as first_offset, spans.first_offset - 1 as last_offset from ("
-        "   select known.first_offset, coalesce(max(known.last_offset) over ("
-        "     order by known.first_offset rows between unbounded preceding and 1 preceding"
-        "    ), asked.first_offset - 1) as reached"
-        "   from ("
-        "    select _offset, _offset from raw.kafka_stream where _topic = %(topic)s"
-        "     and _partition = asked.partition and _offset between asked.first_offset and asked.last_offset"
-        "    union all"
-        "    select refused._offset, refused._offset from ("
-        f"     select {_OFFSET} as _offset from ops.quarantine"
-        "     where source = 'kafka_stream' and replayed_at is null"
-        "     and payload ->> 'topic' = %(topic)s and payload ->> 'partition' = asked.partition::text"
-        "    ) as refused where _offset between asked.first_offset and asked.last_offset"
-        "    union all"
-        "    select greatest(gap.first_offset, asked.first_offset), least(gap.last_offset, asked.last_offset)"
-        "     from ops.kafka_gap as gap where gap.topic = %(topic)s and gap.partition = asked.partition"
-        "     and gap.last_offset >= asked.first_offset and gap.first_offset <= asked.last_offset"
-        "    union all"
-        "    select asked.last_offset + 1, null"
-        "   ) as known(first_offset, last_offset)"
-        "  ) as spans where spans.first_offset > spans.reached + 1"
-        " ) as missing order by asked.place, missing.first_offset",
+def _rejected_messages(source: Source) -> sql.Composed:
+    """Partition (as text) and offset of the topic's messages in quarantine; null if someone has edited the payload."""
+    return sql.SQL("""
+        select
+            payload ->> 'partition' as _partition,
+            case
+                when pg_input_is_valid(payload ->> 'offset', 'bigint') then (payload ->> 'offset')::bigint
+            end as _offset
+        from ops.quarantine
+        where source = {source}
+            and replayed_at is null
+            and payload ->> 'topic' = %(topic)s
+    """).format(source=sql.Literal(source.name))
+
+
+def _missing(connection: Connection, source: Source, topic: str, requested: Sequence[Gap]) -> Iterator[Gap]:
+    """The parts of ``requested``, in order, whose offsets are neither in raw nor in quarantine nor noted as gaps."""
+    rows = connection.execute(
+        sql.SQL("""
+            select requested.partition, missing.first_offset, missing.last_offset, requested.cause
+            from
+                unnest(%(partitions)s::integer[], %(firsts)s::bigint[], %(lasts)s::bigint[], %(causes)s::text[])
+                    with ordinality as requested(partition, first_offset, last_offset, cause, place)
+            cross join lateral (
+                select spans.reached + 1 as first_offset, spans.first_offset - 1 as last_offset
+                from (
+                    select
+                        known.first_offset,
+                        coalesce(
+                            max(known.last_offset) over (
+                                order by known.first_offset rows between unbounded preceding and 1 preceding
+                            ),
+                            requested.first_offset - 1
+                        ) as reached
+                    from (
+                        select _offset, _offset
+                        from {raw}
+                        where _topic = %(topic)s and _partition = requested.partition
+                            and _offset between requested.first_offset and requested.last_offset
+                        union all
+                        select rejected._offset, rejected._offset
+                        from ({rejected}) as rejected
+                        where rejected._partition = requested.partition::text
+                            and rejected._offset between requested.first_offset and requested.last_offset
+                        union all
+                        select
+                            greatest(gap.first_offset, requested.first_offset),
+                            least(gap.last_offset, requested.last_offset)
+                        from ops.kafka_gap as gap
+                        where gap.topic = %(topic)s and gap.partition = requested.partition
+                            and gap.last_offset >= requested.first_offset
+                            and gap.first_offset <= requested.last_offset
+                        union all
+                        select requested.last_offset + 1, null
+                    ) as known(first_offset, last_offset)
+                ) as spans
+                where spans.first_offset > spans.reached + 1
+            ) as missing
+            order by requested.place, missing.first_offset
+        """).format(raw=sql.Identifier("raw", source.name), rejected=_rejected_messages(source)),
         {
             "topic": topic,
-            "partitions": [gap.partition for gap in asked],
-            "firsts": [gap.first for gap in asked],
-            "lasts": [gap.last for gap in asked],
-            "causes": [gap.cause for gap in asked],
+            "partitions": [gap.partition for gap in requested],
+            "firsts": [gap.first for gap in requested],
+            "lasts": [gap.last for gap in requested],
+            "causes": [gap.cause for gap in requested],
         },
     )
-    return (Gap(*row) for row in found)
+    return (Gap(*row) for row in rows)

@@ -1,4 +1,4 @@
-"""Read refused messages of a topic once more, from the quarantine."""
+"""Reads the rejected messages of a topic from the quarantine, to validate them again."""
 
 from __future__ import annotations
 
@@ -11,51 +11,54 @@ from typing import Any
 from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source
-from ecommerce.extract.kafka_reader import decode
+from ecommerce.extract.kafka_messages import decode
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 
 
 class QuarantineReader:
     """
-    The messages that wait in quarantine, with the places that they had in their topic.
+    Messages in quarantine that were not replayed yet, with their places in the topic.
 
-    Their value is the corrected one where someone has written one down (`ops.quarantine.corrected`), otherwise as it
-    came. The payload stays as it came, so that what is refused again is found again.
+    A message's value is `ops.quarantine.corrected` if someone has filled that in, otherwise the original. The payload
+    is always the original, so that a message that is rejected again is recognised.
 
-    :param chosen: condition on `ops.quarantine as refused`, joined with `ops.load_batch as batch`
+    :param condition: on `ops.quarantine as rejected`, joined with `ops.load_batch as batch`
     """
 
     topics: Sequence[TopicRead] = ()
 
-    def __init__(self, source: Source, connection: Connection, chosen: sql.Composable) -> None:
+    def __init__(self, source: Source, connection: Connection, condition: sql.Composable) -> None:
         self.source = source
-        self.columns = [*(column.name for column in source.loaded_columns), "_payload", "_refusal"]
+        self.columns = [*(column.name for column in source.loaded_columns), "_payload", "_rejection"]
         self._connection = connection
-        self._chosen = chosen
+        self._condition = condition
 
     def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
-        """One row a message."""
-        # All at once, since the connection is the one that they are copied over.
-        waiting = self._connection.execute(
-            sql.SQL(
-                "select refused.payload, refused.payload::text, refused.corrected from ops.quarantine as refused"
-                " inner join ops.load_batch as batch using (batch_id) where {} order by quarantine_id"
-            ).format(self._chosen)
+        """One row for each message."""
+        # All at once, since the same connection copies them into the staging table.
+        rows = self._connection.execute(
+            sql.SQL("""
+                select rejected.payload, rejected.payload::text, rejected.corrected
+                from ops.quarantine as rejected
+                inner join ops.load_batch as batch using (batch_id)
+                where {condition}
+                order by quarantine_id
+            """).format(condition=self._condition)
         ).fetchall()
-        for payload, as_it_came, corrected in waiting:
-            yield self._row(payload, as_it_came, corrected)
+        for payload, original, corrected in rows:
+            yield self._row(payload, original, corrected)
 
-    def _row(self, payload: Any, as_it_came: str, corrected: Any) -> list[str | None]:
+    def _row(self, payload: Any, original: str, corrected: Any) -> list[str | None]:
         place = _place(payload)
         if place is None:
             nothing = [None] * len(self.source.loaded_columns)
-            return [*nothing, as_it_came, "the payload does not say where in the topic the message was"]
-        fields, refusal = decode(self.source, _bytes(payload.get("value")) if corrected is None else _json(corrected))
-        return [*fields, *place, as_it_came, refusal]
+            return [*nothing, original, "the payload does not say where in the topic the message was"]
+        fields, rejection = decode(self.source, _bytes(payload.get("value")) if corrected is None else _json(corrected))
+        return [*fields, *place, original, rejection]
 
 
 def _place(payload: Any) -> list[str | None] | None:
-    """Topic, partition, offset and time of publication, if they are what they were written down as."""
+    """Topic, partition, offset and time of publication; None if someone has edited them into invalid ones."""
     if not isinstance(payload, Mapping):
         return None
     topic, partition, offset = (payload.get(name) for name in ("topic", "partition", "offset"))
@@ -71,7 +74,7 @@ def _place(payload: Any) -> list[str | None] | None:
 
 
 def _bytes(value: Any) -> bytes | None:
-    """What `readable` had made a text of, or base64."""
+    """The message's bytes, which `readable` has made a text or base64."""
     if value is None:
         return None
     if isinstance(value, Mapping):

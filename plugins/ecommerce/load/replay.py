@@ -1,9 +1,9 @@
 """
-Judge what waits in quarantine once more, by the rules of now, and land what is good.
+Validates rejected rows again, by the present rules, and loads those that pass.
 
-A table or an API is the truth about its own rows: the windows in which rows were refused are read again, and a row that
-was corrected at the source lands. A message cannot be corrected in its topic, and may have expired: it is judged again
-as it was put aside, or as someone has corrected it in `ops.quarantine.corrected`.
+For a table or an API the source itself is read again, in the windows in which rows were rejected: a row that was
+corrected there is loaded. A message cannot be corrected in its topic, and may have expired: it is read from the
+quarantine, as it is stored there or as someone has corrected it (`ops.quarantine.corrected`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
+from ecommerce.extract.reader_protocol import Reader
 from ecommerce.load.batches import RunIdentity
-from ecommerce.load.loader import LoadResult, Reader, load
+from ecommerce.load.loader import load
+from ecommerce.load.result import LoadResult
 
 
 @dataclass(frozen=True)
 class Choice:
     """
-    Which refused rows: of a source, and perhaps of one batch, or with a text in their reason.
+    Which rejected rows to replay: those of a source, or only of one batch, or with a text in their reason.
 
-    Of a table or an API this chooses the windows that are read again, and so their other refused rows as well.
+    For a table or an API this chooses windows. They are read whole, so their other rejected rows are replayed too.
     """
 
     source: Source
@@ -32,15 +34,15 @@ class Choice:
     reason: str | None = None
 
     def condition(self) -> sql.Composed:
-        """On `ops.quarantine as refused` that has not been replayed, joined with `ops.load_batch as batch`."""
+        """The SQL condition on `ops.quarantine as rejected`, joined with `ops.load_batch as batch`."""
         conditions = [
-            sql.SQL("refused.source = {}").format(sql.Literal(self.source.name)),
-            sql.SQL("refused.replayed_at is null"),
+            sql.SQL("rejected.source = {}").format(sql.Literal(self.source.name)),
+            sql.SQL("rejected.replayed_at is null"),
         ]
         if self.batch_id is not None:
-            conditions.append(sql.SQL("refused.batch_id = {}").format(sql.Literal(self.batch_id)))
+            conditions.append(sql.SQL("rejected.batch_id = {}").format(sql.Literal(self.batch_id)))
         if self.reason:
-            conditions.append(sql.SQL("position({} in refused.reason) > 0").format(sql.Literal(self.reason)))
+            conditions.append(sql.SQL("position({} in rejected.reason) > 0").format(sql.Literal(self.reason)))
         return sql.SQL(" and ").join(conditions)
 
 
@@ -53,18 +55,18 @@ def replay(
     dry_run: bool = False,
 ) -> Iterator[LoadResult]:
     """
-    One load, with a batch of its own, for each window in which chosen rows were refused, oldest first.
+    One load, with a batch of its own, for each window in which chosen rows were rejected, oldest first.
 
-    Each is a transaction: rows landed, marked as replayed and their days as dirty, or nothing. One that is done finds
-    nothing to do a second time, so a replay that broke off is simply run again.
+    Each is one transaction: its rows are written to raw and marked as replayed, and their days as dirty, or nothing. A
+    replay that failed half-way can simply be run again: the windows that are done have nothing more to replay.
 
-    :param reader_of: source, window, and the condition on refused rows → what reads them
+    :param reader_of: source, window, and the condition on rejected rows → the reader
     """
     source = choice.source
     if source.write_disposition is WriteDisposition.APPEND:
-        # All of these were bad before; that most still are is no sign of a broken source.
-        source = replace(source, max_refused_share=1.0)
-    # Each window is a load of its own, so what an earlier try has done says nothing about the others.
+        # All of these were bad before; if most still are, the source is not broken.
+        source = replace(source, max_rejected_share=1.0)
+    # Each window is a load of its own: that an earlier try has committed one does not mean that it has all.
     run = replace(run, first_try=run.try_number)
     for window in _windows(connection, choice):
         of_window = sql.SQL("{} and batch.window_start = {} and batch.window_end = {}").format(
@@ -74,26 +76,28 @@ def replay(
 
 
 def _windows(connection: Connection, choice: Choice) -> list[Window]:
+    """The windows to load again: of nested ones only the outer."""
     windows = [
         Window(start, end)
         for start, end in connection.execute(
-            sql.SQL(
-                "select distinct batch.window_start, batch.window_end from ops.quarantine as refused"
-                " inner join ops.load_batch as batch using (batch_id) where {} order by 1, 2"
-            ).format(choice.condition())
+            sql.SQL("""
+                select distinct batch.window_start, batch.window_end
+                from ops.quarantine as rejected
+                inner join ops.load_batch as batch using (batch_id)
+                where {condition}
+                order by 1, 2
+            """).format(condition=choice.condition())
         )
     ]
     match choice.source.write_disposition:
         case WriteDisposition.APPEND:
             return windows
         case WriteDisposition.VERSION_LOG:
-            # It is read whole, whatever the window.
+            # It is read whole in any window, so one load is enough.
             return sorted(windows, key=lambda window: (window.end, window.start))[-1:]
         case WriteDisposition.REPLACE_WINDOW:
-            return [
-                window
-                for window in windows
-                if not any(
-                    other != window and other.start <= window.start and window.end <= other.end for other in windows
-                )
-            ]
+            return [window for window in windows if not any(_is_inside(window, other) for other in windows)]
+
+
+def _is_inside(window: Window, other: Window) -> bool:
+    return other != window and other.start <= window.start and window.end <= other.end

@@ -1,4 +1,4 @@
-"""Judge refused rows once more, and land those that are good now."""
+"""The operator that replays the quarantine: rejected rows are validated again, and loaded if they pass now."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from ecommerce.load.replay import Choice, replay
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: The raw asset of the source that was replayed gets the event.
-REPLAYED = AssetAlias("replayed")
+#: Stands for the raw asset of the source that a run replays.
+REPLAY_ASSETS = AssetAlias("replayed")
 
 
 class ReplayQuarantine(BaseOperator):
     """
-    Replay what the run's form has chosen: `source`, and perhaps `batch` and `reason`; `dry_run` rolls it back.
+    Replay the rows that the run's form chooses by `source`, and perhaps `batch` and `reason`; `dry_run` rolls back.
 
-    Skipped when nothing of it waits. Returns the figures of each load.
+    Skipped if there is no such row. Returns the figures of each load.
 
     :param warehouse_conn_id: the Postgres that holds ``raw`` and ``ops``
-    :raises QuarantineOverflow: more than the source's share of a window was refused, that window's ``raw`` is untouched
+    :raises QuarantineOverflow: more than the source's share of a window was rejected; ``raw`` is unchanged there
     :raises SourceError: the source could not be read
     """
 
     def __init__(self, *, warehouse_conn_id: str = LOADER, **kwargs: Any) -> None:
-        super().__init__(outlets=[REPLAYED], **kwargs)
+        super().__init__(outlets=[REPLAY_ASSETS], **kwargs)
         self.warehouse_conn_id = warehouse_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Replay; the loads' figures as JSON."""
+        """Replay, and return the loads' figures as JSON."""
         params, run = context["params"], context["dag_run"]
         name = params["source"]
         if name not in SOURCES:
@@ -51,8 +51,8 @@ class ReplayQuarantine(BaseOperator):
             loads = replay(
                 connection,
                 choice,
-                lambda source, window, chosen: (
-                    QuarantineReader(source, connection, chosen)
+                lambda source, window, condition: (
+                    QuarantineReader(source, connection, condition)
                     if source.write_disposition is WriteDisposition.APPEND
                     else reader_of(source, window)
                 ),
@@ -64,16 +64,16 @@ class ReplayQuarantine(BaseOperator):
                     self.log.info("%s", result)
                     figures.append(result.figures())
             except (QuarantineOverflow, EmptySource, SchemaDrift) as error:
-                # The same input would be refused again: a person has to look.
+                # The same input would fail again: a person has to look.
                 raise AirflowFailException(str(error)) from error
         if not figures:
-            raise AirflowSkipException(f"nothing of {name} that was chosen waits in quarantine")
+            raise AirflowSkipException(f"the quarantine has no row of {name} that was chosen and not replayed yet")
         replayed = sum(figure["rows_replayed"] for figure in figures)
-        self.log.info("%s: %s of the refused rows are replayed, in %s loads", name, f"{replayed:,}", len(figures))
+        self.log.info("%s: %s rejected rows are replayed, in %s loads", name, f"{replayed:,}", len(figures))
         if is_dry:
             context["ti"].xcom_push(key="return_value", value=figures)
             raise AirflowSkipException(f"dry run, nothing was changed: {replayed:,} rows of {name} would be replayed")
-        context["outlet_events"][REPLAYED].add(
+        context["outlet_events"][REPLAY_ASSETS].add(
             raw_asset(name), extra={"rows_replayed": replayed, "batches": [f["batch_id"] for f in figures]}
         )
         return figures

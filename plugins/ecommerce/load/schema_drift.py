@@ -1,4 +1,4 @@
-"""What a source's table has become: columns that are new, missing, or of another type than the registry expects."""
+"""Compares a source's table with its registry entry: columns that are new, missing, or of another type."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from psycopg import Connection, sql
 
 from ecommerce.common.errors import SchemaDrift
 from ecommerce.common.sources import Column, Kind, NewColumns, Source
-from ecommerce.common.value_rules import FOUND_TYPES, SQL_TYPES
-from ecommerce.extract.reader_protocol import FoundType
+from ecommerce.common.value_rules import SOURCE_TYPES, SQL_TYPES
+from ecommerce.extract.reader_protocol import ColumnType
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a new column of raw may wait for those who read the table; then the load fails and is tried again.
+#: Seconds to wait for readers of a raw table that gets a new column; after that the load fails and is tried again.
 LOCK_TIMEOUT = 10
 
-#: So many new fields of messages are noted by one load.
-MOST_FIELDS = 50
+#: New fields of messages that one load notes.
+MAX_FIELDS = 50
 
-#: What a column that a source has gained is taken for. One of another type is noticed and left where it is.
+#: Type at the source → kind of a new column. A new column of another type is noted, and not loaded.
 _KIND_OF_NEW = {
-    **dict.fromkeys(FOUND_TYPES[Kind.TEXT], Kind.TEXT),
+    **dict.fromkeys(SOURCE_TYPES[Kind.TEXT], Kind.TEXT),
     **dict.fromkeys(("int2", "int4"), Kind.INTEGER),
     "int8": Kind.LONG,
     **dict.fromkeys(("numeric", "float4", "float8"), Kind.NUMBER),
@@ -40,68 +40,75 @@ class ColumnChange:
     column: str
     change: str  # new, missing, retyped
     expected: str | None
-    found: str | None
+    actual: str | None
 
     def __str__(self) -> str:
         match self.change:
             case "missing":
                 return f"column {self.column} ({self.expected}) is missing"
             case "retyped":
-                return f"column {self.column} is {self.found} and no longer {self.expected}"
-        return f"column {self.column} ({self.found}) is new"
+                return f"column {self.column} is {self.actual} and no longer {self.expected}"
+        return f"column {self.column} ({self.actual}) is new"
 
 
-def changes(source: Source, found: Mapping[str, FoundType]) -> Iterator[ColumnChange]:
-    """What differs, in the order of the registry, then of the table."""
+def changes(source: Source, types: Mapping[str, ColumnType]) -> Iterator[ColumnChange]:
+    """The differences, in the order of the registry, then of the table."""
     for column in source.columns:
         expected = SQL_TYPES[column.kind]
-        if column.name not in found:
+        if column.name not in types:
             yield ColumnChange(column.name, "missing", expected, None)
-        elif found[column.name].name not in FOUND_TYPES[column.kind]:
-            yield ColumnChange(column.name, "retyped", expected, found[column.name].spelled)
+        elif types[column.name].name not in SOURCE_TYPES[column.kind]:
+            yield ColumnChange(column.name, "retyped", expected, types[column.name].spelling)
     known = {column.name for column in source.columns}
-    for name, kind in found.items():
+    for name, kind in types.items():
         if name not in known:
-            yield ColumnChange(name, "new", None, kind.spelled)
+            yield ColumnChange(name, "new", None, kind.spelling)
 
 
 def new_fields(names: Collection[str]) -> list[ColumnChange]:
-    """Fields that the messages of a topic have gained; as many as a person reads."""
-    return [ColumnChange(name, "new", None, "JSON") for name in sorted(names)[:MOST_FIELDS]]
+    """Fields of a topic's messages that the registry does not have; as many as a person reads."""
+    return [ColumnChange(name, "new", None, "JSON") for name in sorted(names)[:MAX_FIELDS]]
 
 
-def write_down(connection: Connection, source: Source, batch_id: int, noticed: Sequence[ColumnChange]) -> None:
-    """A row of `ops.schema_change` for each change that is not noted yet; the last batch that saw it."""
+def note(connection: Connection, source: Source, batch_id: int, differences: Sequence[ColumnChange]) -> None:
+    """Add a row of `ops.schema_change` for each new difference; for a known one, note the batch that saw it last."""
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into ops.schema_change as held (source, column_name, change, expected, found, policy, batch_id,"
-            " noticed_at, last_seen_at, last_batch_id)"
-            " values (%(source)s, %(column)s, %(change)s, %(expected)s, %(found)s, %(policy)s, %(batch)s, now(), now(),"
-            "  %(batch)s)"
-            " on conflict (source, column_name, change, found) do update"
-            " set last_seen_at = excluded.last_seen_at, last_batch_id = excluded.last_batch_id",
+            """
+            insert into ops.schema_change (
+                source, column_name, change, expected, found, policy,
+                batch_id, noticed_at, last_seen_at, last_batch_id
+            )
+            values (
+                %(source)s, %(column)s, %(change)s, %(expected)s, %(actual)s, %(policy)s,
+                %(batch)s, now(), now(), %(batch)s
+            )
+            on conflict (source, column_name, change, found) do update set
+                last_seen_at = excluded.last_seen_at,
+                last_batch_id = excluded.last_batch_id
+            """,
             [
                 {
                     "source": source.name,
                     "column": change.column,
                     "change": change.change,
                     "expected": change.expected,
-                    "found": change.found,
+                    "actual": change.actual,
                     "policy": source.new_columns.value if change.change == "new" else "fail",
                     "batch": batch_id,
                 }
-                for change in noticed
+                for change in differences
             ],
         )
 
 
-def refuse_broken(source: Source, noticed: Sequence[ColumnChange]) -> None:
+def fail_if_broken(source: Source, differences: Sequence[ColumnChange]) -> None:
     """
-    Stop at a column that is gone or has another type.
+    Fail at a column that is missing or has another type; new columns are no error.
 
     :raises SchemaDrift: with the table, the columns, and both types
     """
-    broken = [str(change) for change in noticed if change.change != "new"]
+    broken = [str(change) for change in differences if change.change != "new"]
     if broken:
         raise SchemaDrift(
             f"{source.name}: the table public.{source.name} at the connection {source.connection!r} is not what was "
@@ -110,34 +117,51 @@ def refuse_broken(source: Source, noticed: Sequence[ColumnChange]) -> None:
         )
 
 
-def evolve(connection: Connection, source: Source, found: Mapping[str, FoundType], *, dry_run: bool) -> Source:
-    """The source with the columns it has gained, where its policy is to take them; raw has them from now on."""
+def evolve(connection: Connection, source: Source, types: Mapping[str, ColumnType], *, dry_run: bool) -> Source:
+    """
+    Add the source's new columns to raw, if its policy is to evolve; returns the source with these columns.
+
+    :raises SchemaDrift: raw has a column of that name from an earlier load, with another type
+    """
     if source.new_columns is NewColumns.IGNORE or dry_run:
         return source
-    known = {column.name for column in source.columns}
-    added = [
-        Column(name, _KIND_OF_NEW[kind.name])
-        for name, kind in found.items()
-        # A leading underscore is how raw marks its own columns.
-        if name not in known and not name.startswith("_") and kind.name in _KIND_OF_NEW
-    ]
-    if not added:
+    columns = _loadable_new_columns(source, types)
+    if not columns:
         return source
-    # A column that raw has from an earlier load keeps its type; the registry does not know it.
-    held = connection.execute(
-        "select attname::text, atttypid::regtype::text"
-        " from unnest(%s::text[], %s::text[]::regtype[]) as wanted (name, type)"
-        " inner join pg_attribute on attrelid = %s::regclass and attname = wanted.name and not attisdropped"
-        " where atttypid <> wanted.type",
-        [[column.name for column in added], [SQL_TYPES[column.kind] for column in added], f"raw.{source.name}"],
-    ).fetchall()
-    refuse_broken(source, [ColumnChange(name, "retyped", kind, found[name].spelled) for name, kind in held])
+    _fail_if_raw_differs(connection, source, columns, types)
     with connection.transaction():
         connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}s'")
-        for column in added:
+        for column in columns:
             connection.execute(
                 sql.SQL("alter table {} add column if not exists {} {}").format(
                     sql.Identifier("raw", source.name), sql.Identifier(column.name), sql.SQL(SQL_TYPES[column.kind])
                 )
             )
-    return replace(source, columns=(*source.columns, *added))
+    return replace(source, columns=(*source.columns, *columns))
+
+
+def _loadable_new_columns(source: Source, types: Mapping[str, ColumnType]) -> list[Column]:
+    known = {column.name for column in source.columns}
+    return [
+        Column(name, _KIND_OF_NEW[kind.name])
+        for name, kind in types.items()
+        # A leading underscore is how raw marks its own columns.
+        if name not in known and not name.startswith("_") and kind.name in _KIND_OF_NEW
+    ]
+
+
+def _fail_if_raw_differs(
+    connection: Connection, source: Source, columns: Sequence[Column], types: Mapping[str, ColumnType]
+) -> None:
+    # A column that raw has from an earlier load keeps its type; the registry does not know it.
+    retyped = connection.execute(
+        """
+        select attname::text, atttypid::regtype::text
+        from unnest(%s::text[], %s::text[]::regtype[]) as wanted (name, type)
+        inner join pg_attribute
+            on attrelid = %s::regclass and attname = wanted.name and not attisdropped
+        where atttypid <> wanted.type
+        """,
+        [[column.name for column in columns], [SQL_TYPES[column.kind] for column in columns], f"raw.{source.name}"],
+    ).fetchall()
+    fail_if_broken(source, [ColumnChange(name, "retyped", kind, types[name].spelling) for name, kind in retyped])

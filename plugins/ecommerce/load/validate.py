@@ -1,8 +1,7 @@
 """
-Which rows are refused, and the reason in words.
+Rejects rows that break the contract, each with the reason in words.
 
-Every value that is not known to pass is staged as text and judged by Postgres, by the rules of
-`ecommerce.common.value_rules`.
+Suspect rows are staged as texts, and Postgres checks them by the rules of `ecommerce.common.value_rules`.
 """
 
 from __future__ import annotations
@@ -11,74 +10,90 @@ from psycopg import Connection, sql
 
 from ecommerce.common.sources import Column, Source
 from ecommerce.common.value_rules import TEXT_TESTS
+from ecommerce.load.staging import ACCEPTED, STAGE
 
 
-def refuse_bad_values(connection: Connection, source: Source, stage: sql.Identifier) -> None:
-    """Write into `_refusal` what is wrong with each staged row; rows that pass are not touched."""
+def reject_bad_values(connection: Connection, source: Source) -> int:
+    """Set `_rejection` of each staged row with a bad value; how many rows are rejected now, for any reason."""
     reasons = sql.SQL(", ").join(_reason(column) for column in source.columns)
     connection.execute(
-        sql.SQL(
-            "update {stage} as staged set _refusal = judged.reason from ("
-            " select ctid as row_id, nullif(concat_ws('; ', {reasons}), '') as reason"
-            " from {stage} where _refusal is null"
-            ") as judged where staged.ctid = judged.row_id and judged.reason is not null"
-        ).format(stage=stage, reasons=reasons)
+        sql.SQL("""
+            update {stage} as stage
+            set _rejection = checked.reason
+            from (
+                select
+                    ctid as row_id,
+                    nullif(concat_ws('; ', {reasons}), '') as reason
+                from {stage}
+                where _rejection is null
+            ) as checked
+            where stage.ctid = checked.row_id and checked.reason is not null
+        """).format(stage=STAGE, reasons=reasons)
     )
+    row = connection.execute(sql.SQL("select count(*) from {} where _rejection is not null").format(STAGE)).fetchone()
+    return int(row[0]) if row else 0
 
 
-def refuse_repeated_keys(connection: Connection, source: Source, good: sql.Identifier, stage: sql.Identifier) -> int:
+def reject_repeated_keys(connection: Connection, source: Source) -> int:
     """
-    Keep one row a natural key: the greatest `latest_by`, then the greatest as text, so every read agrees.
+    Accept one row of each natural key: the greatest `latest_by`, then the greatest as text, so every load agrees.
 
-    The others go from the accepted rows to the staged ones, refused; their number.
+    The others move from the accepted to the staged rows, rejected; how many.
     """
     key = sql.SQL(", ").join(map(sql.Identifier, source.key))
     latest = (
         sql.SQL("{} desc nulls last, ").format(sql.Identifier(source.latest_by)) if source.latest_by else sql.SQL("")
     )
-    return refuse_accepted(
+    return reject_accepted(
         connection,
         source,
-        good,
-        stage,
-        losers=sql.SQL(
-            "select ranked.ctid from ("
-            " select good.ctid, row_number() over (partition by {key} order by {latest}good::text desc) as place"
-            " from {good} as good where ({key}) in (select {key} from {good} group by {key} having count(*) > 1)"
-            ") as ranked where ranked.place > 1"
-        ).format(key=key, latest=latest, good=good),
-        reason=sql.Literal(repeated_reason(source)),
+        rows=sql.SQL("""
+            select ranked.ctid
+            from (
+                select
+                    accepted.ctid,
+                    row_number() over (partition by {key} order by {latest}accepted::text desc) as place
+                from {accepted} as accepted
+                where ({key}) in (select {key} from {accepted} group by {key} having count(*) > 1)
+            ) as ranked
+            where ranked.place > 1
+        """).format(key=key, latest=latest, accepted=ACCEPTED),
+        reason=sql.Literal(repeated_key_reason(source)),
     )
 
 
-def repeated_reason(source: Source) -> str:
-    """Why a row is refused whose key another row of the window has."""
+def repeated_key_reason(source: Source) -> str:
+    """Why a row is rejected if another row of the window has its key."""
     return f"{', '.join(source.key)} came more than once; another row with this key was taken"
 
 
-def refuse_accepted(
-    connection: Connection,
-    source: Source,
-    good: sql.Identifier,
-    stage: sql.Identifier,
-    *,
-    losers: sql.Composable,
-    reason: sql.Composable,
-) -> int:
-    """Move rows from the accepted to the staged ones, refused for a reason that may name columns; their number."""
+def reject_accepted(connection: Connection, source: Source, *, rows: sql.Composable, reason: sql.Composable) -> int:
+    """
+    Move rows from the accepted to the staged ones, rejected; how many.
+
+    :param rows: query of their ctids
+    :param reason: SQL over a row, under the alias `rejected`
+    """
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in source.loaded_columns)
     texts = sql.SQL(", ").join(
         sql.SQL("{}::text").format(sql.Identifier(column.name)) for column in source.loaded_columns
     )
     return connection.execute(
-        sql.SQL(
-            "with lost as (delete from {good} as good where good.ctid in ({losers}) returning *)"
-            " insert into {stage} ({names}, _refusal) select {texts}, {reason} from lost"
-        ).format(good=good, losers=losers, stage=stage, names=names, texts=texts, reason=reason)
+        sql.SQL("""
+            with rejected as (
+                delete from {accepted} as accepted
+                where accepted.ctid in ({rows})
+                returning *
+            )
+            insert into {stage} ({names}, _rejection)
+            select {texts}, {reason}
+            from rejected
+        """).format(accepted=ACCEPTED, rows=rows, stage=STAGE, names=names, texts=texts, reason=reason)
     ).rowcount
 
 
 def _reason(column: Column) -> sql.Composed:
+    """SQL: the reason to reject a value of this column; null if it passes."""
     value = sql.Identifier(column.name)
     blank = sql.SQL("btrim({}) = ''").format(value)
     missing = sql.Literal(f"{column.name} is missing" if column.required else None)

@@ -9,8 +9,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ecommerce.extract import kafka_reader
+from ecommerce.extract import kafka_topic
 from tests.integration.load.events import Produce
+from tests.integration.support import set_topic
 
 PARTITIONS = 3
 #: Bytes of a message.
@@ -34,7 +35,7 @@ def topic(shop_kafka: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A topic of the test's own, of three partitions, that the source reads."""
     topic = f"t{os.urandom(6).hex()}"
     create_topic(shop_kafka, topic)
-    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", topic)
+    set_topic(monkeypatch, topic)
     return topic
 
 
@@ -69,4 +70,4 @@ def produce(shop_kafka: str, topic: str) -> Produce:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that does not answer is waited for no longer than a second."""
-    monkeypatch.setattr(kafka_reader, "REQUEST_TIMEOUT", 1.0)
+    monkeypatch.setattr(kafka_topic, "REQUEST_TIMEOUT", 1.0)

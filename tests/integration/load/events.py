@@ -1,4 +1,4 @@
-"""Messages of the topic, and what the warehouse holds of them."""
+"""Helpers of the tests of a topic: events to produce, and the messages and offsets that the warehouse has."""
 
 import json
 from collections.abc import Callable
@@ -10,17 +10,17 @@ Produce = Callable[..., None]
 
 
 def event(customer: str, at: str, **values: Any) -> tuple[str, str]:
-    """A message that is published when it happens."""
+    """An event's time and message; it is published when it happens."""
     fields = {"customer_id": customer, "product_id": "P1", "interaction_type": "view", "timestamp": at} | values
     return at, json.dumps(fields)
 
 
-def held(loader: Loader) -> dict[str, int]:
-    """How many times each customer is held."""
+def customer_counts(loader: Loader) -> dict[str, int]:
+    """How many messages of each customer raw has."""
     return dict(loader.rows("select customer_id, count(*) from raw.kafka_stream group by 1"))
 
 
-def positions(loader: Loader) -> dict[int, int]:
+def next_offsets(loader: Loader) -> dict[int, int]:
     return dict(loader.rows("select partition, next_offset from ops.kafka_offset order by 1"))
 
 

@@ -13,7 +13,7 @@ from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints
 from ecommerce.load.batches import RunIdentity, reach_back
-from ecommerce.load.loader import LoadResult
+from ecommerce.load.result import LoadResult
 from tests.integration.support import Loader, Rows
 
 DAY = "2024-03-01"
@@ -101,7 +101,7 @@ def test_a_loader_that_is_killed_leaves_nothing_and_the_next_one_says_so(
         loader.load("sales_fact", DAY, reader=Killed(SOURCES["sales_fact"], ORDERS))
     survivor = Loader(other_connection)
     assert batches(survivor) == [("running", 0, 0, 0, 0, 0, None)]
-    assert (survivor.value("select count(*) from raw.sales_fact"), survivor.marks()) == (0, set())
+    assert (survivor.value("select count(*) from raw.sales_fact"), survivor.pop_dirty_dates()) == (0, set())
 
     # Of another source it is none of our business.
     row = {"product_id": "P", "product_name": "Ball"}
@@ -199,7 +199,7 @@ def test_a_loader_that_was_given_up_cannot_commit(
     with pytest.raises(LoaderFenced, match=r"sales_fact: batch \d+ may no longer load"):
         loader.load("sales_fact", DAY, reader=GivenUp(SOURCES["sales_fact"], ORDERS))
     assert loader.value("select count(*) from raw.sales_fact") == 0
-    assert loader.marks() == set()
+    assert loader.pop_dirty_dates() == set()
     assert loader.value("select count(*) from ops.load_batch where status = 'loaded'") == 0
 
 
@@ -263,7 +263,7 @@ def test_an_order_that_was_committed_late_is_found(
     window = reach_back(loader.connection, SOURCES["sales_fact"], day_window("2024-03-02"))
     result = loader.load("sales_fact", str(window.start), str(window.last))
     assert (result.rows_loaded, result.window_start) == (1, "2024-03-01")
-    assert loader.marks() == {("sales_fact", "2024-03-01")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01")}
 
 
 def test_the_status_of_each_source(loader: Loader) -> None:

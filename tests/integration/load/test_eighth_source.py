@@ -15,7 +15,7 @@ import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
 
-from ecommerce.common import connections, sources
+from ecommerce.common import database_schema, sources
 from ecommerce.common.sources import SOURCES, Column, Kind, Source, WriteDisposition
 from ecommerce.common.windows import warehouse_params
 from ecommerce.load.extract_source import ExtractSource
@@ -42,15 +42,15 @@ def supplier(monkeypatch: pytest.MonkeyPatch) -> Source:
 def with_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connection: psycopg.Connection) -> Iterator[None]:
     """The page's DDL among the scripts, applied as a task does when it connects."""
     folder = tmp_path / "sql"
-    shutil.copytree(connections.SQL_FOLDER, folder)
+    shutil.copytree(database_schema.SQL_FOLDER, folder)
     with (folder / "raw.sql").open("a") as script:
         script.write(f"\n{TABLE}")
-    monkeypatch.setattr(connections, "SQL_FOLDER", folder)
-    connections._scripts.cache_clear()
+    monkeypatch.setattr(database_schema, "SQL_FOLDER", folder)
+    database_schema._scripts.cache_clear()
     with acting_as(connection, "loader"):
-        connections.ensure_schema(connection)
+        database_schema.ensure_schema(connection)
     yield
-    connections._scripts.cache_clear()
+    database_schema._scripts.cache_clear()
 
 
 @pytest.fixture

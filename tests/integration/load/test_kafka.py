@@ -15,7 +15,7 @@ from ecommerce.common.windows import Window
 from ecommerce.extract import kafka_reader
 from ecommerce.extract.kafka_reader import KafkaReader
 from ecommerce.extract.reader_protocol import ResumePoints
-from tests.integration.load.events import Produce, event, held, once, positions
+from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
 from tests.integration.support import Loader
 
 
@@ -50,37 +50,37 @@ def test_a_message_with_everything_that_came_with_it(loader: Loader, topic: str,
         )
     ]
     # The window goes by the broker's time, the day that is rebuilt by the event's.
-    assert loader.marks() == {("kafka_stream", "2024-02-29")}
+    assert loader.pop_dirty_dates() == {("kafka_stream", "2024-02-29")}
 
 
 @pytest.mark.usefixtures("three_days")
 def test_a_window_is_turned_into_offsets_of_each_partition(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-02")
-    assert held(loader) == once("a2", "b2", "c2")
-    assert positions(loader) == {0: 4, 1: 0, 2: 2}
+    assert customer_counts(loader) == once("a2", "b2", "c2")
+    assert next_offsets(loader) == {0: 4, 1: 0, 2: 2}
 
 
 @pytest.mark.usefixtures("three_days")
 def test_running_again_reads_nothing(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01", "2024-03-03")
-    loader.marks()
+    loader.pop_dirty_dates()
     before = loader.rows("select * from raw.kafka_stream order by _partition, _offset")
     for first, last in (("2024-03-01", "2024-03-03"), ("2024-03-02", "2024-03-02")):
         again = loader.load("kafka_stream", first, last)
         assert (again.rows_read, again.days_marked) == (0, 0)
     assert loader.rows("select * from raw.kafka_stream order by _partition, _offset") == before
-    assert positions(loader) == {0: 6, 1: 0, 2: 3}
+    assert next_offsets(loader) == {0: 6, 1: 0, 2: 3}
 
 
 @pytest.mark.usefixtures("three_days")
 def test_an_older_window_after_a_newer_one(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-03")
     loader.load("kafka_stream", "2024-03-01")
-    assert held(loader) == once("a1", "b1", "c1", "a3", "b3", "c3")
+    assert customer_counts(loader) == once("a1", "b1", "c1", "a3", "b3", "c3")
     # The position never goes back, and the day between is still missing: it must be read when it is asked for.
-    assert positions(loader) == {0: 6, 1: 0, 2: 3}
+    assert next_offsets(loader) == {0: 6, 1: 0, 2: 3}
     assert loader.load("kafka_stream", "2024-03-02").rows_loaded == 3
-    assert held(loader) == ALL
+    assert customer_counts(loader) == ALL
     assert loader.load("kafka_stream", "2024-03-01", "2024-03-03").rows_read == 0
 
 
@@ -88,7 +88,7 @@ def test_an_older_window_after_a_newer_one(loader: Loader) -> None:
 def test_a_gap_is_caught_up(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01")
     assert loader.load("kafka_stream", "2024-03-03").rows_loaded == 6
-    assert held(loader) == ALL
+    assert customer_counts(loader) == ALL
 
 
 @pytest.mark.usefixtures("three_days")
@@ -97,7 +97,7 @@ def test_a_wide_window_over_what_is_known_in_part(loader: Loader) -> None:
     result = loader.load("kafka_stream", "2024-03-01", "2024-03-03")
     assert result.rows_loaded == 6
     assert result.rows_read == result.rows_loaded + result.rows_unchanged
-    assert held(loader) == ALL
+    assert customer_counts(loader) == ALL
 
 
 def test_what_arrives_late_is_read_by_the_next_load(loader: Loader, produce: Produce) -> None:
@@ -105,18 +105,18 @@ def test_what_arrives_late_is_read_by_the_next_load(loader: Loader, produce: Pro
     loader.load("kafka_stream", "2024-03-01")
     produce(event("C2", "2024-03-01T20:00:00"), event("C3", "2024-03-02T01:00:00"))
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 1
-    assert held(loader) == once("C1", "C2")
+    assert customer_counts(loader) == once("C1", "C2")
 
 
 def test_an_empty_topic_is_read_to_its_end(loader: Loader, topic: str) -> None:
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
-    assert positions(loader) == {0: 0, 1: 0, 2: 0}
+    assert next_offsets(loader) == {0: 0, 1: 0, 2: 0}
 
 
 def test_a_window_without_messages_is_read_to_its_end(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), event("C2", "2024-03-05T10:00:00"))
     assert loader.load("kafka_stream", "2024-03-03").rows_read == 0
-    assert positions(loader)[0] == 1
+    assert next_offsets(loader)[0] == 1
 
 
 def test_a_read_is_bounded_while_the_producer_goes_on(loader: Loader, produce: Produce) -> None:
@@ -133,9 +133,9 @@ def test_a_read_is_bounded_while_the_producer_goes_on(loader: Loader, produce: P
     window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 1).date())
     result = loader.load("kafka_stream", "2024-03-01", reader=Overtaken(SOURCES["kafka_stream"], window))
     assert result.rows_read == 5
-    assert positions(loader) == {0: 5, 1: 0, 2: 0}
+    assert next_offsets(loader) == {0: 5, 1: 0, 2: 0}
     assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 20
-    assert held(loader) == once(*(f"C{n}" for n in range(5)), *(f"D{n}" for n in range(20)))
+    assert customer_counts(loader) == once(*(f"C{n}" for n in range(5)), *(f"D{n}" for n in range(20)))
 
 
 @pytest.mark.usefixtures("three_days")
@@ -146,8 +146,8 @@ def test_a_loader_killed_between_messages_leaves_nothing(
     window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 3).date())
 
     class Killed(KafkaReader):
-        def appended(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
-            for number, block in enumerate(super().appended(resume, lineage)):
+        def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+            for number, block in enumerate(super().new_rows(resume, lineage)):
                 if number == 2:
                     other_connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
                 yield block
@@ -157,18 +157,18 @@ def test_a_loader_killed_between_messages_leaves_nothing(
     with pytest.raises(psycopg.OperationalError):
         loader.load("kafka_stream", "2024-03-01", "2024-03-03", reader=Killed(SOURCES["kafka_stream"], window))
     loader.connection = other_connection
-    assert (held(loader), positions(loader), loader.marks()) == ({}, {}, set())
+    assert (customer_counts(loader), next_offsets(loader), loader.pop_dirty_dates()) == ({}, {}, set())
     loader.load("kafka_stream", "2024-03-01", "2024-03-03")
-    assert held(loader) == ALL
+    assert customer_counts(loader) == ALL
 
 
 def test_positions_and_messages_are_taken_together_or_not_at_all(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), *(("2024-03-01T10:00:00", "{") for _ in range(20)))
     with pytest.raises(QuarantineOverflow):
         loader.load("kafka_stream", "2024-03-01")
-    assert (held(loader), positions(loader)) == ({}, {})
-    loader.load("kafka_stream", "2024-03-01", max_refused_share=1.0)
-    assert (held(loader), positions(loader)) == (once("C1"), {0: 21, 1: 0, 2: 0})
+    assert (customer_counts(loader), next_offsets(loader)) == ({}, {})
+    loader.load("kafka_stream", "2024-03-01", max_rejected_share=1.0)
+    assert (customer_counts(loader), next_offsets(loader)) == (once("C1"), {0: 21, 1: 0, 2: 0})
 
 
 def test_a_dry_run_leaves_no_trace(loader: Loader, produce: Produce) -> None:
@@ -226,7 +226,7 @@ def test_a_message_that_cannot_be_taken_is_kept_with_its_reason(
     produce(("2024-03-01T10:00:00", value), key=b"\xffkey")
     produce(event("after", "2024-03-01T11:00:00"))
     result = loader.load("kafka_stream", "2024-03-01")
-    assert held(loader) == once("before", "after")
+    assert customer_counts(loader) == once("before", "after")
     assert (result.rows_read, result.rows_loaded, result.rows_quarantined) == (3, 2, 1)
     raw = value.encode() if isinstance(value, str) else value
     try:
@@ -262,4 +262,4 @@ def test_refused_messages_count_as_read_and_are_kept_once(loader: Loader, produc
     result = loader.load("kafka_stream", "2024-03-01", "2024-03-02")
     assert (result.rows_read, result.rows_loaded, result.rows_unchanged, result.rows_quarantined) == (4, 1, 3, 0)
     assert loader.value("select count(*) from ops.quarantine") == 2
-    assert held(loader) == once("a1", "a2")
+    assert customer_counts(loader) == once("a1", "a2")

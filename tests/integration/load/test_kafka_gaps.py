@@ -19,12 +19,11 @@ from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.errors import SourceError
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
-from ecommerce.extract import kafka_reader
 from ecommerce.extract.kafka_reader import KafkaReader
 from ecommerce.extract.reader_protocol import ResumePoints
 from tests.integration.load.conftest import PARTITIONS, create_topic
-from tests.integration.load.events import Produce, event, held, once, positions
-from tests.integration.support import Loader
+from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
+from tests.integration.support import Loader, set_topic
 
 PAGE = (Path(__file__).parents[3] / "docs" / "kafka.md").read_text()
 
@@ -57,13 +56,13 @@ def test_what_expired_before_it_was_read_is_reported_as_lost(
     loader.load("kafka_stream", "2024-03-01")
     expire(admin, topic, 5)
     result = loader.load("kafka_stream", "2024-03-02", "2024-03-04")
-    assert held(loader) == once("a1", "b1", "b3", "a4", "b4")
+    assert customer_counts(loader) == once("a1", "b1", "b3", "a4", "b4")
     assert gaps(loader) == [(0, 2, 4, "retention")]
     assert loader.value("select batch_id from ops.kafka_gap") == result.batch_id
     assert result.lost == (f"{topic}[0] 2-4 (retention)",)
     assert f"LOST BEFORE THEY WERE READ: {topic}[0] 2-4 (retention)" in str(result)
     assert f"{topic}[0]: offsets 2 to 4 are not there any more and were not read before (retention)" in caplog.text
-    assert positions(loader) == {0: 8, 1: 0, 2: 0}
+    assert next_offsets(loader) == {0: 8, 1: 0, 2: 0}
     # Noticed once, and what comes after is read as ever.
     assert loader.load("kafka_stream", "2024-03-01", "2024-03-05").lost == ()
     assert gaps(loader) == [(0, 2, 4, "retention")]
@@ -93,7 +92,7 @@ def test_a_first_window_that_begins_before_the_oldest_message(
     # The days that are gone are asked for, and also one of them alone.
     assert loader.load("kafka_stream", "2024-03-01").lost == (f"{topic}[0] 0-2 (retention)",)
     assert loader.load("kafka_stream", "2024-03-01", "2024-03-05").lost == ()
-    assert held(loader) == once("b2", "a3", "b3", "a4", "b4", "a5", "b5")
+    assert customer_counts(loader) == once("b2", "a3", "b3", "a4", "b4", "a5", "b5")
     assert gaps(loader) == [(0, 0, 2, "retention")]
 
 
@@ -105,7 +104,7 @@ def test_a_window_left_out_and_expired_is_reported_around_what_was_read(
     expire(admin, topic, 6)
     loader.load("kafka_stream", "2024-03-01", "2024-03-05")
     assert gaps(loader) == [(0, 0, 1, "retention"), (0, 4, 5, "retention")]
-    assert positions(loader)[0] == 10
+    assert next_offsets(loader)[0] == 10
 
 
 def test_everything_expired_unread(loader: Loader, topic: str, produce: Produce, admin: AdminClient) -> None:
@@ -113,7 +112,7 @@ def test_everything_expired_unread(loader: Loader, topic: str, produce: Produce,
     loader.load("kafka_stream", "2024-03-01")
     expire(admin, topic, 10)
     assert loader.load("kafka_stream", "2024-03-02").lost == (f"{topic}[0] 2-9 (retention)",)
-    assert positions(loader)[0] == 10
+    assert next_offsets(loader)[0] == 10
     assert loader.load("kafka_stream", "2024-03-03").lost == ()
 
 
@@ -156,17 +155,17 @@ def test_transactions_that_were_committed_and_no_others(loader: Loader, shop_kaf
     still_open = transactional(shop_kafka, f"{topic}-2")
     send(still_open, topic, "open")
     result = loader.load("kafka_stream", "2024-03-01")
-    assert held(loader) == once("C1", "C2", "C3")
+    assert customer_counts(loader) == once("C1", "C2", "C3")
     # 0 C1, 1 C2, 2 marker, 3 aborted, 4 marker, 5 C3, 6 marker, 7 open: not stable, so the read ends before it.
-    assert positions(loader)[0] == 7
+    assert next_offsets(loader)[0] == 7
     assert gaps(loader) == [(0, 2, 4, "transaction"), (0, 6, 6, "transaction")]
     assert result.lost == ()
     # The offsets of markers are known to hold nothing: nothing before the open transaction is read again.
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
     still_open.commit_transaction(20)
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 1
-    assert held(loader) == once("C1", "C2", "C3", "open")
-    assert positions(loader)[0] == 9
+    assert customer_counts(loader) == once("C1", "C2", "C3", "open")
+    assert next_offsets(loader)[0] == 9
 
 
 def test_a_compacted_topic_does_not_say_which_offsets_are_lost(
@@ -174,14 +173,14 @@ def test_a_compacted_topic_does_not_say_which_offsets_are_lost(
 ) -> None:
     compacted = f"{topic}-compacted"
     create_topic(shop_kafka, compacted, **{"cleanup.policy": "compact,delete"})
-    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", compacted)
+    set_topic(monkeypatch, compacted)
     producer = transactional(shop_kafka, compacted)
     send(producer, compacted, "gone")
     producer.abort_transaction(20)
     send(producer, compacted, "C1")
     producer.commit_transaction(20)
     result = loader.load("kafka_stream", "2024-03-01")
-    assert held(loader) == once("C1")
+    assert customer_counts(loader) == once("C1")
     assert result.lost == (
         f"{compacted}[0] 0-1 (compaction or transaction)",
         f"{compacted}[0] 3-3 (compaction or transaction)",
@@ -209,7 +208,7 @@ def test_what_was_compacted_away_before_it_was_read_is_reported(
         compacted,
         **{"cleanup.policy": "compact", "segment.ms": "50", "min.cleanable.dirty.ratio": "0"},
     )
-    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", compacted)
+    set_topic(monkeypatch, compacted)
     producer = Producer({"bootstrap.servers": shop_kafka, "linger.ms": 0})
 
     def produce(key: str, customer: str) -> None:
@@ -229,9 +228,9 @@ def test_what_was_compacted_away_before_it_was_read_is_reported(
         assert time.monotonic() < deadline, there
     result = loader.load("kafka_stream", "2024-03-01")
     # Offset 0 was read before it went; 2 never was.
-    assert held(loader) == once("a0", "b1", "a3", "c4", "d5")
+    assert customer_counts(loader) == once("a0", "b1", "a3", "c4", "d5")
     assert result.lost == (f"{compacted}[0] 2-2 (compaction or transaction)",)
-    assert positions(loader)[0] == 6
+    assert next_offsets(loader)[0] == 6
     assert loader.load("kafka_stream", "2024-03-01").lost == ()
 
 
@@ -253,7 +252,7 @@ def test_every_offset_below_the_position_is_accounted_for(
         " union all select (payload ->> 'offset')::bigint, 'quarantine' from ops.quarantine"
         " union all select generate_series(first_offset, last_offset), cause from ops.kafka_gap order by 1"
     )
-    assert [offset for offset, _ in accounted] == list(range(positions(loader)[0]))
+    assert [offset for offset, _ in accounted] == list(range(next_offsets(loader)[0]))
     assert [what for _, what in accounted] == [
         *["retention"] * 3, *["raw"] * 7, *["quarantine"] * 2, *["transaction"] * 2, "raw",
     ]  # fmt: skip
@@ -275,8 +274,8 @@ def test_partitions_added_later_are_read_from_their_first_message(
     assert producer.flush(20) == 0
     # The days between were never asked for.
     loader.load("kafka_stream", "2024-03-05")
-    assert held(loader) == once("C1", "C2", "C3", "C4")
-    assert positions(loader)[PARTITIONS] == 3
+    assert customer_counts(loader) == once("C1", "C2", "C3", "C4")
+    assert next_offsets(loader)[PARTITIONS] == 3
 
 
 def recreate(admin: AdminClient, bootstrap: str, topic: str) -> None:
@@ -299,7 +298,7 @@ def test_a_topic_that_was_deleted_and_made_anew_is_refused(
     assert producer.flush(20) == 0
     says = (
         rf"^kafka_stream: {topic}\[0\] ends at offset 1, but was read up to 10 before: the topic was deleted and "
-        r"created again, or has lost what it held\. .*docs/kafka\.md, 'A topic that begins again'$"
+        r"created again, or has lost messages\. .*docs/kafka\.md, 'A topic that begins again'$"
     )
     with pytest.raises(SourceError, match=says):
         loader.load("kafka_stream", "2024-03-06")
@@ -310,7 +309,7 @@ def test_a_topic_that_was_deleted_and_made_anew_is_refused(
     (statements,) = re.findall(r"^```sql\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     loader.connection.execute(statements.replace("customer_interactions", topic).encode())
     assert loader.load("kafka_stream", "2024-03-06").rows_loaded == 1
-    assert held(loader) == once("new", *(f"{letter}{day}" for letter in "ab" for day in range(1, 6)))
+    assert customer_counts(loader) == once("new", *(f"{letter}{day}" for letter in "ab" for day in range(1, 6)))
     assert loader.rows("select partition, next_offset from ops.kafka_offset where topic = %s", [topic]) == [
         (0, 1),
         (1, 0),
@@ -359,7 +358,7 @@ def test_a_broker_that_does_not_answer_is_not_one_without_ids(
     says(KafkaError._TIMED_OUT)
     with pytest.raises(SourceError, match="cannot be read"):
         loader.load("kafka_stream", "2024-03-01")
-    assert positions(loader) == {}
+    assert next_offsets(loader) == {}
 
 
 def test_late_doubled_and_out_of_order_messages(loader: Loader, topic: str, produce: Produce) -> None:
@@ -367,18 +366,18 @@ def test_late_doubled_and_out_of_order_messages(loader: Loader, topic: str, prod
     produce(doubled, event("C3", "2024-03-03T10:00:00"), doubled, event("C2", "2024-03-02T10:00:00"))
     # 2 March is behind 3 March in the partition: the window of its day ends before it, and the next load brings it.
     loader.load("kafka_stream", "2024-03-01")
-    assert held(loader) == once("C1")
+    assert customer_counts(loader) == once("C1")
     loader.load("kafka_stream", "2024-03-02")
     loader.load("kafka_stream", "2024-03-03")
     # Each message is kept; that two of them are one event is for staging to say.
-    assert held(loader) == {"C1": 2, "C2": 1, "C3": 1}
-    assert positions(loader)[0] == 4
+    assert customer_counts(loader) == {"C1": 2, "C2": 1, "C3": 1}
+    assert next_offsets(loader)[0] == 4
     # An event that happened long before it was published is read by its publication, and marks the day it happened.
-    loader.marks()
+    loader.pop_dirty_dates()
     _, value = event("late", "2024-02-01T10:00:00")
     produce(("2024-03-04T10:00:00", value))
     assert loader.load("kafka_stream", "2024-03-04").rows_loaded == 1
-    assert loader.marks() == {("kafka_stream", "2024-02-01")}
+    assert loader.pop_dirty_dates() == {("kafka_stream", "2024-02-01")}
 
 
 def test_headers_and_keys_are_kept_with_a_refused_message(loader: Loader, produce: Produce) -> None:
@@ -419,7 +418,7 @@ def test_a_read_ends_under_a_producer_that_does_not(loader: Loader, shop_kafka: 
         thread.join(20)
     total += loader.load("kafka_stream", "2024-03-01").rows_loaded
     assert total == sent == loader.value("select count(*) from raw.kafka_stream")
-    assert sum(positions(loader).values()) == sent
+    assert sum(next_offsets(loader).values()) == sent
 
 
 def test_two_loads_at_once_take_each_message_once(loader: Loader, produce: Produce) -> None:
@@ -429,8 +428,8 @@ def test_two_loads_at_once_take_each_message_once(loader: Loader, produce: Produ
     is_reading, others = threading.Event(), []
 
     class Slow(KafkaReader):
-        def appended(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
-            for number, chunk in enumerate(super().appended(resume, lineage)):
+        def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+            for number, chunk in enumerate(super().new_rows(resume, lineage)):
                 if number == 0:
                     is_reading.set()
                     # The other one has come, and waits.
@@ -454,5 +453,5 @@ def test_two_loads_at_once_take_each_message_once(loader: Loader, produce: Produ
     mine = loader.load("kafka_stream", "2024-03-01", reader=Slow(SOURCES["kafka_stream"], day))
     thread.join(30)
     assert (mine.rows_loaded, others[0].rows_read) == (150, 0)
-    assert len(held(loader)) == 150
-    assert positions(loader) == {0: 50, 1: 50, 2: 50}
+    assert len(customer_counts(loader)) == 150
+    assert next_offsets(loader) == {0: 50, 1: 50, 2: 50}

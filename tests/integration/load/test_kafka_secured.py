@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from ecommerce.common.errors import SourceError
-from tests.integration.load.events import Produce, event, held, once, positions
+from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
 from tests.integration.load.secured import SecuredBroker
 from tests.integration.support import Loader
 
@@ -34,7 +34,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> None:
 def refused(loader: Loader) -> str:
     with pytest.raises(SourceError) as error:
         loader.load("kafka_stream", "2024-03-01")
-    assert positions(loader) == {}
+    assert next_offsets(loader) == {}
     return str(error.value)
 
 
@@ -50,7 +50,7 @@ def test_a_topic_is_read_over_tls_by_a_user(
         produce(event(f"c{partition}", "2024-03-01T10:00:00"), partition=partition)
     connect(monkeypatch, settings)
     assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 3
-    assert held(loader) == once("c0", "c1", "c2")
+    assert customer_counts(loader) == once("c0", "c1", "c2")
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
     assert set(front.asked) == {front.mechanism}
     assert front.admitted == len(front.asked)

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from ecommerce.common.sources import SOURCES
-from ecommerce.extract import kafka_reader
+from ecommerce.extract import kafka_messages
 from ecommerce.extract.weather_reader import WeatherReader
 from include.demo.state import State
 from tests.integration.conftest import SHOP_TABLES
@@ -42,6 +42,25 @@ def check(loader: Loader, result: Any, sent: int) -> None:
     assert held > sent / 20
 
 
+def damaged(chance: random.Random, value: bytes) -> bytes | None:
+    """One message in two with an error in its bytes, or without a value."""
+    match chance.randrange(12):
+        case 0:
+            return value[: chance.randrange(len(value))]
+        case 1:
+            place = chance.randrange(len(value))
+            return value[:place] + bytes([chance.randrange(256)]) + value[place + 1 :]
+        case 2:
+            return chance.choice((b"", b"[]", b"null", b'"x"', b"\xff\xfe", value + b"}", b"\xef\xbb\xbf" + value))
+        case 3:
+            return None
+        case 4:
+            return value.replace(b'"view"', chance.choice((b"NaN", b"01", b"'x'", b'"view","product_id":"P2"')))
+        case 5:
+            return value.decode("utf-8", "replace").encode("utf-16")
+    return value
+
+
 def messages(chance: random.Random) -> Iterator[bytes | None]:
     """Good messages, with a field that is not, a byte that is not, or an end that comes too early."""
     for number in range(SENT):
@@ -56,36 +75,21 @@ def messages(chance: random.Random) -> Iterator[bytes | None]:
             value = json.dumps(fields, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
         except ValueError:
             continue
-        match chance.randrange(12):
-            case 0:
-                value = value[: chance.randrange(len(value))]
-            case 1:
-                place = chance.randrange(len(value))
-                value = value[:place] + bytes([chance.randrange(256)]) + value[place + 1 :]
-            case 2:
-                value = chance.choice((b"", b"[]", b"null", b'"x"', b"\xff\xfe", value + b"}", b"\xef\xbb\xbf" + value))
-            case 3:
-                yield None
-                continue
-            case 4:
-                value = value.replace(b'"view"', chance.choice((b"NaN", b"01", b"'x'", b'"view","product_id":"P2"')))
-            case 5:
-                value = value.decode("utf-8", "replace").encode("utf-16")
-        yield value
+        yield damaged(chance, value)
 
 
 def test_messages(loader: Loader, produce: Produce, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = [*messages(random.Random(4))]
     produce(*((f"{DAY}T10:00:00", value) for value in sent))
-    result = loader.load("kafka_stream", DAY, max_refused_share=1.0)
+    result = loader.load("kafka_stream", DAY, max_rejected_share=1.0)
     check(loader, result, len(sent))
     facts = "select customer_id, product_id, interaction_type, timestamp, _offset, _published_at from raw.kafka_stream"
     raw, refused = loader.rows(f"{facts} order by _offset"), "select reason, payload from ops.quarantine order by 2"
     quarantined = loader.rows(refused)
     # The same, message for message, as when the warehouse judges all of them.
     loader.empty()
-    monkeypatch.setattr(kafka_reader._Certain, "line", lambda self, message: None)
-    check(loader, loader.load("kafka_stream", DAY, max_refused_share=1.0), len(sent))
+    monkeypatch.setattr(kafka_messages.PlainMessages, "line", lambda self, message: None)
+    check(loader, loader.load("kafka_stream", DAY, max_rejected_share=1.0), len(sent))
     assert loader.rows(f"{facts} order by _offset") == raw
     assert loader.rows(refused) == quarantined
 
@@ -129,7 +133,7 @@ def test_days_of_weather(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     check(
         loader,
-        loader.load("weather_data", "2020-01-01", str(first + timedelta(days=SENT)), max_refused_share=1.0),
+        loader.load("weather_data", "2020-01-01", str(first + timedelta(days=SENT)), max_rejected_share=1.0),
         sent,
     )
 
@@ -170,7 +174,7 @@ def test_rows_of_a_table(loader: Loader, shop: psycopg.Connection) -> None:
             name = chance.choice([*kinds])
             row[name] = chance.choice(wrong[kinds[name]])
         shop.execute(f"insert into product_category values ({places})".encode(), list(row.values()))
-    result = loader.load("product_category", DAY, max_refused_share=1.0)
+    result = loader.load("product_category", DAY, max_rejected_share=1.0)
     check(loader, result, SENT)
 
 

@@ -172,11 +172,11 @@ def orders(n: int, **values: str) -> list[dict[str, Any]]:
 
 def test_more_refusals_than_a_source_may_have_load_nothing(loader: Loader) -> None:
     loader.load("sales_fact", DAY, rows=[ORDER])
-    loader.marks()
+    loader.pop_dirty_dates()
     before = loader.everything()
     says = (
-        "sales_fact 2024-03-01: 11 of 50 rows were refused, more than the 20% this source may have; nothing was loaded."
-        " The most frequent: 7x order_amount is negative: -1; 4x order_quantity is negative: -2"
+        "sales_fact 2024-03-01: 11 of 50 rows were rejected, more than the 20% that the source allows; "
+        "nothing was loaded. The most frequent: 7x order_amount is negative: -1; 4x order_quantity is negative: -2"
     )
     rows = orders(39) + orders(7, order_amount="-1") + orders(4, order_quantity="-2")
     with pytest.raises(QuarantineOverflow, match=f"^{re.escape(says)}$"):
@@ -197,8 +197,8 @@ def test_as_many_refusals_as_a_source_may_have(loader: Loader, good: int, bad: i
 
 def test_the_share_is_the_sources_own(loader: Loader) -> None:
     rows = orders(90) + orders(10, order_amount="-1")
-    with pytest.raises(QuarantineOverflow, match="10 of 100 rows were refused, more than the 5%"):
-        loader.load("sales_fact", DAY, rows=rows, max_refused_share=0.05, max_refused_rows=5)
+    with pytest.raises(QuarantineOverflow, match="10 of 100 rows were rejected, more than the 5%"):
+        loader.load("sales_fact", DAY, rows=rows, max_rejected_share=0.05, max_rejected_rows=5)
 
 
 def test_the_same_bad_row_read_again_is_one_refusal_and_twins_are_two(loader: Loader) -> None:
@@ -249,7 +249,7 @@ def test_every_row_that_was_read_is_accounted_for(loader: Loader, source: str, d
     loader.empty()
     for rows in data.draw(st.lists(dirty_rows(source), min_size=1, max_size=3)):
         had, refused = loader.value(held), loader.value(quarantined)
-        result = loader.load(source, DAY, rows=rows, max_refused_rows=len(rows))
+        result = loader.load(source, DAY, rows=rows, max_rejected_rows=len(rows))
         assert result.rows_read == len(rows)
         assert result.rows_read == result.rows_loaded + result.rows_unchanged + result.rows_quarantined
         assert min(result.rows_loaded, result.rows_unchanged, result.rows_quarantined, result.rows_removed) >= 0
@@ -261,5 +261,5 @@ def test_every_row_that_was_read_is_accounted_for(loader: Loader, source: str, d
             else -result.rows_removed
         )
         assert loader.value(held) - had == result.rows_loaded + gone
-    again = loader.load(source, DAY, rows=rows, max_refused_rows=len(rows))
+    again = loader.load(source, DAY, rows=rows, max_rejected_rows=len(rows))
     assert (again.rows_read, again.rows_unchanged, again.rows_removed) == (len(rows), len(rows), 0)

@@ -35,7 +35,7 @@ def test_a_window_is_whole_days_half_open(loader: Loader, order: Insert) -> None
     result = loader.load("sales_fact", "2024-03-02", "2024-03-03")
     assert set(orders(loader)) == {"first", "last"}
     assert (result.rows_read, result.rows_loaded, result.days_marked) == (2, 2, 2)
-    assert loader.marks() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
 
 
 def test_every_value_arrives_as_it_was(loader: Loader, order: Insert) -> None:
@@ -58,7 +58,7 @@ def test_loading_again_changes_nothing(loader: Loader, order: Insert) -> None:
         order(f"O{number}", "2024-03-01")
     order("bad", "2024-03-01", order_amount=-1)
     loader.load("sales_fact", "2024-03-01")
-    loader.marks()
+    loader.pop_dirty_dates()
     before = loader.everything()
     again = loader.load("sales_fact", "2024-03-01")
     after = loader.everything()
@@ -103,11 +103,11 @@ def test_a_change_marks_its_own_days_alone(
     for number in (1, 2, 3):
         order(f"O{number}", f"2024-03-0{number}", payment_method="card")
     loader.load("sales_fact", "2024-03-01", "2024-03-03")
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute(change.encode())
     result = loader.load("sales_fact", "2024-03-01", "2024-03-03")
     assert (result.rows_removed, result.rows_loaded) == (removed, loaded)
-    assert loader.marks() == {("sales_fact", day) for day in marked}
+    assert loader.pop_dirty_dates() == {("sales_fact", day) for day in marked}
     assert (
         loader.rows("select order_id, order_amount, order_date from raw.sales_fact order by 1")
         == shop.execute(
@@ -140,12 +140,12 @@ def test_an_order_that_moved_to_a_later_window_is_held_once(
 ) -> None:
     order("O1", "2024-03-01", order_amount=10)
     loader.load("sales_fact", "2024-03-01")
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute("update sales_fact set created_at = '2024-03-05 10:00', order_date = '2024-03-05', order_amount = 20")
     result = loader.load("sales_fact", "2024-03-05")
     assert (result.rows_loaded, result.rows_removed) == (1, 1)
     assert orders(loader) == {"O1": "20"}
-    assert loader.marks() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-03-05")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-03-05")}
     assert loader.load("sales_fact", "2024-03-01").rows_removed == 0
     assert orders(loader) == {"O1": "20"}
 
@@ -235,11 +235,11 @@ def test_days_in_any_order_or_as_one_range_give_one_table(
         order(f"late{number}", "2024-01-01", f"{day} 23:00")
     query = "select order_id, order_date, order_amount, created_at from raw.sales_fact order by 1"
     loader.load("sales_fact", days[0], days[-1])
-    as_range, marked = loader.rows(query), loader.marks()
+    as_range, marked = loader.rows(query), loader.pop_dirty_dates()
     connection.execute("delete from raw.sales_fact")
     for day in (days[3], days[0], days[4], days[2], days[1]):
         loader.load("sales_fact", day)
-    assert (loader.rows(query), loader.marks()) == (as_range, marked)
+    assert (loader.rows(query), loader.pop_dirty_dates()) == (as_range, marked)
 
 
 @pytest.mark.parametrize("is_held", [False, True])

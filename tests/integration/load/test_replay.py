@@ -16,8 +16,8 @@ from ecommerce.common import sources
 from ecommerce.common.sources import SOURCES, Column, Kind
 from ecommerce.load.quarantine import GONE
 from ecommerce.load.quarantine_reader import QuarantineReader
-from ecommerce.load.replay_quarantine import REPLAYED, ReplayQuarantine
-from tests.integration.load.events import Produce, event, held, once, positions
+from ecommerce.load.replay_quarantine import REPLAY_ASSETS, ReplayQuarantine
+from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
 from tests.integration.support import Loader
 
 DAY = "2024-03-01"
@@ -77,7 +77,7 @@ def test_a_message_that_a_relaxed_rule_takes(loader: Loader, topic: str, produce
     assert waiting(loader) == [
         ("interaction_type is not a whole number: view",), ("the value is not JSON: JSONDecodeError",),
     ]  # fmt: skip
-    loader.marks()
+    loader.pop_dirty_dates()
     (figures,) = replay("kafka_stream")
     assert (figures["rows_read"], figures["rows_loaded"], figures["rows_unchanged"]) == (2, 1, 1)
     assert figures["rows_replayed"] == 1
@@ -92,14 +92,14 @@ def test_a_message_that_a_relaxed_rule_takes(loader: Loader, topic: str, produce
         "select replayed_batch_id, replayed_at is not null from ops.quarantine where batch_id = %s order by 1",
         [first.batch_id],
     ) == [(figures["batch_id"], True), (None, False)]
-    assert loader.marks() == {("kafka_stream", DAY)}
-    assert positions(loader)[0] == 3
-    (added,) = replay.events[REPLAYED].asset_alias_events
+    assert loader.pop_dirty_dates() == {("kafka_stream", DAY)}
+    assert next_offsets(loader)[0] == 3
+    (added,) = replay.events[REPLAY_ASSETS].asset_alias_events
     assert (added.dest_asset_key.name, added.extra["rows_replayed"]) == ("raw.kafka_stream", 1)
     # Once: it waits no more, and nothing is read from the topic again.
     assert replay("kafka_stream")[0]["rows_replayed"] == 0
     assert loader.load("kafka_stream", DAY).rows_read == 0
-    assert held(loader) == once("C1", "C2")
+    assert customer_counts(loader) == once("C1", "C2")
 
 
 def test_a_message_that_someone_has_corrected(loader: Loader, topic: str, produce: Produce, replay: Replay) -> None:
@@ -112,8 +112,8 @@ def test_a_message_that_someone_has_corrected(loader: Loader, topic: str, produc
         "update ops.quarantine set corrected = %s where payload ->> 'offset' = '0'", [value.encode().decode()]
     )
     replay("kafka_stream")
-    assert held(loader) == once("C9")
-    assert loader.marks() == {("kafka_stream", DAY), ("kafka_stream", "2024-02-01")} - {("kafka_stream", DAY)}
+    assert customer_counts(loader) == once("C9")
+    assert loader.pop_dirty_dates() == {("kafka_stream", DAY), ("kafka_stream", "2024-02-01")} - {("kafka_stream", DAY)}
     assert waiting(loader) == [("the value is not JSON: JSONDecodeError",)]
     assert loader.rows("select payload from ops.quarantine order by quarantine_id") == as_it_came
     # The topic still has it as it was; read again, it is neither refused nor landed a second time.
@@ -121,7 +121,7 @@ def test_a_message_that_someone_has_corrected(loader: Loader, topic: str, produc
     again = loader.load("kafka_stream", DAY)
     assert (again.rows_read, again.rows_unchanged, again.rows_quarantined) == (2, 2, 0)
     assert loader.value("select count(*) from ops.quarantine") == 2
-    assert held(loader) == once("C9")
+    assert customer_counts(loader) == once("C9")
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_a_message_that_is_bad_still_stays_with_the_newer_reason(
     (figures,) = replay("kafka_stream")
     assert (figures["rows_read"], figures["rows_unchanged"], figures["rows_replayed"]) == (1, 1, 0)
     assert loader.rows("select reason, batch_id, replayed_at from ops.quarantine") == [(reason, batch, None)]
-    assert held(loader) == once("C1")
+    assert customer_counts(loader) == once("C1")
 
 
 def test_many_messages_that_are_bad_still_do_not_fail_a_replay(
     loader: Loader, produce: Produce, replay: Replay
 ) -> None:
     produce(*(bad("{") for _ in range(30)))
-    loader.load("kafka_stream", DAY, max_refused_share=1.0)
+    loader.load("kafka_stream", DAY, max_rejected_share=1.0)
     assert replay("kafka_stream")[0]["rows_unchanged"] == 30
     assert len(waiting(loader)) == 30
 
@@ -175,7 +175,7 @@ def test_a_batch_or_a_reason_can_be_chosen(loader: Loader, produce: Produce, rep
     assert [f["rows_read"] for f in replay("kafka_stream", reason="not JSON")] == [1, 1]
     assert [f["rows_read"] for f in replay("kafka_stream", batch=first, reason="not JSON")] == [1]
     for form in ({"reason": "no such reason"}, {"reason": "%"}, {"batch": 0}):
-        with pytest.raises(AirflowSkipException, match="nothing of kafka_stream that was chosen waits in quarantine"):
+        with pytest.raises(AirflowSkipException, match="the quarantine has no row of kafka_stream that was chosen"):
             replay("kafka_stream", **form)
     with pytest.raises(AirflowFailException, match="unknown source nothing; there are kafka_stream"):
         replay("nothing")
@@ -183,7 +183,7 @@ def test_a_batch_or_a_reason_can_be_chosen(loader: Loader, produce: Produce, rep
 
 def test_two_replays_at_once_land_a_message_once(loader: Loader, produce: Produce, replay: Replay) -> None:
     produce(*(bad(f"{{{n}") for n in range(20)))
-    loader.load("kafka_stream", DAY, max_refused_share=1.0)
+    loader.load("kafka_stream", DAY, max_rejected_share=1.0)
     _, value = event("C1", f"{DAY}T10:00:00")
     loader.connection.execute("update ops.quarantine set corrected = %s", [value])
     outcomes: list[Any] = []
@@ -195,7 +195,7 @@ def test_two_replays_at_once_land_a_message_once(loader: Loader, produce: Produc
     for thread in threads:
         thread.join(60)
     assert sorted(f["rows_replayed"] for figures in outcomes for f in figures) in ([20], [0, 20])
-    assert held(loader) == {"C1": 20}
+    assert customer_counts(loader) == {"C1": 20}
 
 
 def test_a_replay_that_breaks_off_leaves_everything_as_it_was(
@@ -247,13 +247,13 @@ def test_a_row_that_was_corrected_at_its_source_lands_in_its_window(
     order("O3", order_amount=-2)
     order("O4", created_at="2024-03-05 12:00")
     loader.load("sales_fact", DAY)
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute("update sales_fact set order_amount = 5 where order_id = 'O2'")
     shop.execute("update sales_fact set discount_applied = 7 where order_id = 'O3'")
     (figures,) = replay("sales_fact")
     assert (figures["window_start"], figures["window_end"], figures["rows_replayed"]) == (DAY, "2024-03-02", 1)
     assert [order_id for order_id, _ in orders(loader)] == ["O1", "O2"]
-    assert loader.marks() == {("sales_fact", DAY)}
+    assert loader.pop_dirty_dates() == {("sales_fact", DAY)}
     # O3 is another row than it was, and refused: the one that was put aside is gone, and says so.
     assert waiting(loader) == [
         ("order_amount is negative: -2; discount_applied is outside 0 to 1: 7",),
@@ -271,7 +271,7 @@ def test_a_row_that_was_corrected_at_its_source_lands_in_its_window(
     assert before == (
         loader.rows("select * from raw.sales_fact order by 1"), loader.rows("select * from ops.quarantine order by 1"),
     )  # fmt: skip
-    assert loader.marks() == set()
+    assert loader.pop_dirty_dates() == set()
 
 
 def test_a_rule_that_was_relaxed_takes_rows_at_their_source(

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from ecommerce.common.errors import SourceError
-from ecommerce.extract import kafka_reader
-from tests.integration.support import Loader
+from ecommerce.extract import kafka_topic
+from tests.integration.support import Loader, set_topic
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_columns_that_the_source_has_besides_do_not_matter(loader: Loader, shop:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Define the connection `shop_kafka`, with little patience."""
-    monkeypatch.setattr(kafka_reader, "REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr(kafka_topic, "REQUEST_TIMEOUT", 0.3)
 
     def broker(**extra: str) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
@@ -137,7 +137,7 @@ def test_no_kafka_connection(loader: Loader, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_topic_that_is_not_there(loader: Loader, shop_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kafka_reader.TOPICS, "kafka_stream", "no_such_topic")
+    set_topic(monkeypatch, "no_such_topic")
     sentence = refused(loader, "kafka_stream")
     assert sentence.startswith("kafka_stream: topic 'no_such_topic' at the connection 'shop_kafka' cannot be read: ")
     assert "Unknown topic" in sentence

@@ -254,11 +254,11 @@ def test_an_empty_source_is_refused(loader: Loader, insert: Insert, shop: psycop
     values = {column.name: "1" for column in SOURCES[source].columns if column.required and "date" not in column.name}
     loader.load(source, DAY, rows=[values | {"subscription_start_date": "2024-01-01"}])
     held = loader.rows(f"select * from raw.{source}")
-    with pytest.raises(EmptySource, match=rf"{source} at 'shop_postgres' holds no row; .* nothing was loaded"):
+    with pytest.raises(EmptySource, match=rf"{source} at 'shop_postgres' has no rows; .* nothing was loaded"):
         loader.load(source, DAY)
     assert loader.rows(f"select * from raw.{source}") == held
     assert loader.rows(
-        "select source, status, error like '%%holds no row%%' from ops.load_batch where status <> 'loaded'"
+        "select source, status, error like '%%has no rows%%' from ops.load_batch where status <> 'loaded'"
     ) == [(source, "failed", True)]
 
 
@@ -273,7 +273,7 @@ def test_the_first_version_of_a_key_touches_all_its_days(loader: Loader, source:
     row = {"product_id": "P1", "product_name": "Ball", "category_id": "K", "category_name": "T", "customer_id": " C1"}
     result = loader.load(source, DAY, rows=[row])
     assert result.days_marked == 8
-    assert loader.marks() == {(source, day) for day in days(1, 2, 3, 4)}
+    assert loader.pop_dirty_dates() == {(source, day) for day in days(1, 2, 3, 4)}
 
 
 @pytest.mark.usefixtures("facts")
@@ -282,10 +282,10 @@ def test_a_later_version_touches_the_days_from_its_opening_on(
 ) -> None:
     category("P1", "2024-01-01")
     loader.load("product_category", DAY)
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute("update product_category set cost_price = 7, last_updated = '2024-03-03'")
     loader.load("product_category", DAY)
-    assert loader.marks() == {("product_category", day) for day in days(3, 4) | {"2024-05-01", "2024-05-02"}}
+    assert loader.pop_dirty_dates() == {("product_category", day) for day in days(3, 4) | {"2024-05-01", "2024-05-02"}}
     assert loader.load("product_category", DAY).days_marked == 0
 
 
@@ -293,10 +293,10 @@ def test_a_later_version_touches_the_days_from_its_opening_on(
 def test_an_event_late_on_the_day_of_the_change_is_touched(loader: Loader, category, shop: psycopg.Connection) -> None:
     category("P1", "2024-01-01")
     loader.load("product_category", DAY)
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute("update product_category set cost_price = 7, last_updated = '2024-05-04'")
     loader.load("product_category", DAY)
-    assert loader.marks() == {("product_category", "2024-05-04")}
+    assert loader.pop_dirty_dates() == {("product_category", "2024-05-04")}
 
 
 @pytest.mark.usefixtures("facts")
@@ -306,17 +306,17 @@ def test_what_is_changed_now_touches_no_day_before_today(
     customer("C1", customer_name="Ada")
     customer("C9", customer_name="Bo")
     loader.load("customer", DAY)
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute("update customer set customer_name = 'Eve' where customer_id = 'C1'")
     loader.load("customer", DAY)
     shop.execute("delete from customer where customer_id = 'C9'")
     assert loader.load("customer", DAY).rows_removed == 1
-    assert loader.marks() == set()
+    assert loader.pop_dirty_dates() == set()
     # An order of today, or one dated ahead, is touched.
     loader.connection.execute("update raw.sales_fact set order_date = '2039-12-31' where order_id = '2024-03-09'")
     customer("C9", customer_name="Bo")
     loader.load("customer", DAY)
-    assert loader.marks() == {("customer", "2039-12-31")}
+    assert loader.pop_dirty_dates() == {("customer", "2039-12-31")}
 
 
 @pytest.mark.usefixtures("facts")

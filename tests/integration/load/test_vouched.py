@@ -1,6 +1,5 @@
 """A Postgres source judges its own rows: what comes of it is what comes of judging each as text, only sooner."""
 
-import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,8 @@ from ecommerce.common.errors import SourceError
 from ecommerce.common.sources import SOURCES, Kind, Source
 from ecommerce.extract import postgres_reader
 from ecommerce.extract.postgres_reader import PostgresReader
-from ecommerce.load import raw_writer
+from ecommerce.load import bulk_load, strategies
+from ecommerce.load.staging import Staging
 from tests.integration.support import Loader
 
 Insert = Callable[..., None]
@@ -38,15 +38,15 @@ def order(insert: Insert) -> Insert:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was asked of `vouched`: the days of each read, or None for the whole window."""
+    """What was asked of `prevalidated`: the days of each read, or None for the whole window."""
     asked: list[Any] = []
-    original = PostgresReader.vouched
+    original = PostgresReader.prevalidated
 
-    def vouched(self: PostgresReader, days: Any, lineage: Any) -> Iterator[bytes]:
+    def prevalidated(self: PostgresReader, days: Any, lineage: Any) -> Iterator[bytes]:
         asked.append(None if days is None else [str(day) for day in days])
         return original(self, days, lineage)
 
-    monkeypatch.setattr(PostgresReader, "vouched", vouched)
+    monkeypatch.setattr(PostgresReader, "prevalidated", prevalidated)
     return asked
 
 
@@ -97,7 +97,7 @@ OTHER_TYPES = {
 def test_what_the_source_says_of_a_row_is_what_its_texts_say(
     loader: Loader, shop: psycopg.Connection, source: str, data: st.DataObject
 ) -> None:
-    entry = replace(SOURCES[source], max_refused_rows=100)
+    entry = replace(SOURCES[source], max_rejected_rows=100)
     shop.execute(f"truncate {source}".encode())
     for number in range(data.draw(st.integers(1, 6))):
         row = {}
@@ -154,7 +154,7 @@ def test_a_window_that_raw_holds_nothing_of_is_copied_into_raw(loader: Loader, o
     order("O2", "2024-03-02", order_amount=-1)
     result = loader.load("sales_fact", *DAYS)
     assert (result.rows_loaded, result.rows_quarantined, result.days_marked) == (1, 1, 1)
-    assert loader.marks() == {("sales_fact", "2024-03-01")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01")}
     assert loader.rows("select _batch_id, _loaded_at is not null from raw.sales_fact") == [(result.batch_id, True)]
     assert reads == [None]
 
@@ -166,7 +166,7 @@ def test_a_day_that_did_not_change_is_not_read_again(
         order(f"O{day}", f"2024-03-0{day}")
         order(f"bad{day}", f"2024-03-0{day}", order_amount=-1)
     loader.load("sales_fact", *DAYS)
-    loader.marks()
+    loader.pop_dirty_dates()
     before = loader.everything()
     again = loader.load("sales_fact", *DAYS)
     after = loader.everything()
@@ -176,7 +176,7 @@ def test_a_day_that_did_not_change_is_not_read_again(
     shop.execute("update sales_fact set created_at = '2024-03-01 00:00' where order_id = 'O3'")
     changed = loader.load("sales_fact", *DAYS)
     assert (changed.rows_read, changed.rows_loaded, changed.rows_removed) == (6, 2, 2)
-    assert loader.marks() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
     # The first whole, the second not at all, the third three days: that of O2, and both of O3.
     assert reads == [None, ["2024-03-01", "2024-03-02", "2024-03-03"]]
 
@@ -213,7 +213,7 @@ def test_an_order_that_moved_into_another_window_is_superseded(
 ) -> None:
     order("O1", "2024-03-01")
     loader.load("sales_fact", "2024-03-01")
-    loader.marks()
+    loader.pop_dirty_dates()
     shop.execute("update sales_fact set created_at = '2024-03-05 10:00'")
     assert loader.load("sales_fact", "2024-03-05").rows_loaded == 1
     assert loader.rows("select created_at from raw.sales_fact") == [(datetime(2024, 3, 5, 10),)]
@@ -235,7 +235,7 @@ def test_an_empty_table_is_filled_and_then_indexed(
     odd: dict[str, Any] | None,
     in_bulk: bool,
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("ecommerce.load.loader"), "LARGE", 10)
+    monkeypatch.setattr(strategies, "BULK_ROWS", 10)
     for number in range(18):
         order(f"O{number}", "2024-03-01")
     order("behind ", "2024-03-01")
@@ -264,7 +264,7 @@ def test_an_empty_table_is_filled_and_then_indexed(
         " from raw.sales_fact left join ops.load_batch as batch on batch.batch_id = _batch_id"
     ) == [(result.batch_id, True)]
     twin = {("sales_fact", "2024-03-02")} if not in_bulk else set()
-    assert loader.marks() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-02-20")} | twin
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-02-20")} | twin
     assert loader.rows(shape) == before
     # Filled was a file of its own, its rows frozen; the twins needed a second way.
     assert (loader.value("select pg_relation_filenode('raw.sales_fact')") != filled) is in_bulk
@@ -279,16 +279,15 @@ def test_an_empty_table_is_filled_and_then_indexed(
 @pytest.fixture
 def copied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """With what options rows were copied; ten rows are many."""
-    loading = importlib.import_module("ecommerce.load.loader")
-    monkeypatch.setattr(loading, "LARGE", 10)
+    monkeypatch.setattr(strategies, "BULK_ROWS", 10)
     options: list[str] = []
-    original = loading._Load._copy
+    original = Staging.copy
 
     def copy(self: Any, table: Any, columns: Any, chunks: Any, how: str) -> int:
         options.append(how)
         return original(self, table, columns, chunks, how)
 
-    monkeypatch.setattr(loading._Load, "_copy", copy)
+    monkeypatch.setattr(Staging, "copy", copy)
     return options
 
 
@@ -342,14 +341,14 @@ def test_a_load_that_fails_does_not_wait_for_the_source(
         return original(self)
 
     @contextmanager
-    def in_bulk(*arguments: Any) -> Iterator[None]:
-        with bulk(*arguments):
+    def without_indexes(*arguments: Any) -> Iterator[None]:
+        with original_without_indexes(*arguments):
             yield
             assert is_counting.wait(10)
             time.sleep(0.2)
 
-    bulk = raw_writer.in_bulk
-    monkeypatch.setattr(raw_writer, "in_bulk", in_bulk)
+    original_without_indexes = bulk_load.without_indexes
+    monkeypatch.setattr(bulk_load, "without_indexes", without_indexes)
     monkeypatch.setattr(PostgresReader, "rows_by_day", slowly)
     started = time.monotonic()
     assert loader.load("sales_fact", *DAYS).rows_loaded == 20
@@ -368,7 +367,7 @@ def test_rows_of_no_day_mark_none(
     source = replace(SOURCES["sales_fact"], day="nullif(order_date, date '2024-03-01')")
     assert loader.load(source, *DAYS).rows_loaded == 21
     assert copied[0] == "format binary, freeze"
-    assert loader.marks() == {("sales_fact", "2024-03-02")}
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-02")}
 
 
 @pytest.mark.parametrize("last", ["2024-03-01", "2024-03-03"])

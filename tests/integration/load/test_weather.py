@@ -121,14 +121,14 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda url: monkeypatch.setenv("AIRFLOW_CONN_WEATHER_API", url)
 
 
-def held(loader: Loader) -> list[tuple]:
+def stored_weather(loader: Loader) -> list[tuple]:
     return loader.rows("select city, date::text, temperature, precipitation from raw.weather_data order by 1, 2")
 
 
 def test_every_city_and_day_that_was_measured(loader: Loader, api: str, use: Callable[[str], None]) -> None:
     use(api)
     result = loader.load("weather_data", "2024-01-01", "2024-01-04")
-    assert held(loader) == [
+    assert stored_weather(loader) == [
         ("Berlin", "2024-01-01", Decimal("1.5"), Decimal("0.0")),
         ("Berlin", "2024-01-02", Decimal("-3.25"), None),
         ("Berlin", "2024-01-03", None, Decimal("12.25")),
@@ -136,7 +136,7 @@ def test_every_city_and_day_that_was_measured(loader: Loader, api: str, use: Cal
     ]
     # 4 January has no observation, 5 January is not asked for.
     assert (result.rows_read, result.rows_loaded, result.days_marked) == (4, 4, 3)
-    assert loader.marks() == {("weather_data", f"2024-01-0{day}") for day in (1, 2, 3)}
+    assert loader.pop_dirty_dates() == {("weather_data", f"2024-01-0{day}") for day in (1, 2, 3)}
     again = loader.load("weather_data", "2024-01-01", "2024-01-04")
     assert (again.rows_unchanged, again.days_marked) == (4, 0)
 
@@ -150,12 +150,12 @@ def test_a_corrected_day_is_replaced(loader: Loader, faulty: Faulty, use: Callab
     use(faulty.url)
     faulty.answers(200, answer())
     loader.load("weather_data", "2024-01-01")
-    loader.marks()
+    loader.pop_dirty_dates()
     faulty.answers(200, answer(temperature_2m_mean=[2.5]))
     result = loader.load("weather_data", "2024-01-01")
     assert (result.rows_loaded, result.rows_removed) == (2, 2)
-    assert [temperature for _, _, temperature, _ in held(loader)] == [Decimal("2.5")] * 2
-    assert loader.marks() == {("weather_data", "2024-01-01")}
+    assert [temperature for _, _, temperature, _ in stored_weather(loader)] == [Decimal("2.5")] * 2
+    assert loader.pop_dirty_dates() == {("weather_data", "2024-01-01")}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_an_api_that_answers_wrong(
     with pytest.raises(SourceError, match=f"^weather_data: .*{says}"):
         loader.load("weather_data", "2024-01-01")
     assert faulty.requests == requests
-    assert held(loader) == []
+    assert stored_weather(loader) == []
     assert loader.value("select status from ops.load_batch") == "failed"
 
 
@@ -304,7 +304,7 @@ def test_a_later_city_that_fails_leaves_nothing_of_the_first(
     monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES | {"Nowhere": [0, 0]}))
     with pytest.raises(SourceError, match=r"answered 400 for Nowhere 2024-01-01: .*No data is available"):
         loader.load("weather_data", "2024-01-01")
-    assert held(loader) == []
+    assert stored_weather(loader) == []
 
 
 @pytest.fixture
@@ -398,19 +398,19 @@ def test_days_that_the_api_does_not_have_yet_come_later(
 
     run(1, known=0)
     run(2, known=0)
-    assert held(loader) == []
+    assert stored_weather(loader) == []
     run(3, known=0)
     run(4, known=1)
-    assert [day for _, day, *_ in held(loader)] == ["2024-01-01"]
-    assert loader.marks() == {("weather_data", "2024-01-01")}
+    assert [day for _, day, *_ in stored_weather(loader)] == ["2024-01-01"]
+    assert loader.pop_dirty_dates() == {("weather_data", "2024-01-01")}
     for day in range(5, 20):
         run(day, known=day - 3)
-    assert [day for _, day, *_ in held(loader)] == [f"2024-01-{day:02}" for day in range(1, 17)]
-    assert loader.marks() == {("weather_data", f"2024-01-{day:02}") for day in range(2, 17)}
+    assert [day for _, day, *_ in stored_weather(loader)] == [f"2024-01-{day:02}" for day in range(1, 17)]
+    assert loader.pop_dirty_dates() == {("weather_data", f"2024-01-{day:02}") for day in range(2, 17)}
     # As far back as the source says, and in the one request.
     assert run(20, known=17) == Window.of_days(date(2024, 1, 10), date(2024, 1, 20))
     assert faulty.requests == 20
-    assert loader.marks() == {("weather_data", "2024-01-17")}
+    assert loader.pop_dirty_dates() == {("weather_data", "2024-01-17")}
 
 
 def test_a_forecast_is_not_taken_for_an_observation(
@@ -421,16 +421,16 @@ def test_a_forecast_is_not_taken_for_an_observation(
     days = [f"2024-01-0{day}" for day in range(1, 6)]
     faulty.answers(200, answer(time=days, temperature_2m_mean=[1] * 5, precipitation_sum=[0] * 5))
     result = loader.load("weather_data", "2024-01-01", "2024-01-03")
-    assert {day for _, day, *_ in held(loader)} == {"2024-01-01", "2024-01-02"}
+    assert {day for _, day, *_ in stored_weather(loader)} == {"2024-01-01", "2024-01-02"}
     assert (result.rows_read, result.rows_quarantined) == (4, 0)
     # Observed a day later.
     monkeypatch.setattr(weather_reader, "_today", lambda: date(2024, 1, 4))
     loader.load("weather_data", "2024-01-01", "2024-01-03")
-    assert {day for _, day, *_ in held(loader)} == {"2024-01-01", "2024-01-02", "2024-01-03"}
+    assert {day for _, day, *_ in stored_weather(loader)} == {"2024-01-01", "2024-01-02", "2024-01-03"}
 
 
 def test_a_number_keeps_the_digits_of_the_api(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
     use(faulty.url)
     faulty.answers(200, answer().replace("1.5", "1.50000000000000000000000001"))
     loader.load("weather_data", "2024-01-01")
-    assert {temperature for _, _, temperature, _ in held(loader)} == {Decimal("1.50000000000000000000000001")}
+    assert {temperature for _, _, temperature, _ in stored_weather(loader)} == {Decimal("1.50000000000000000000000001")}

@@ -10,7 +10,8 @@ import pytest
 from psycopg import errors, sql
 
 from ecommerce.build import lease
-from ecommerce.common.connections import LOADER, PUBLISHER, ensure_schema, warehouse
+from ecommerce.common.connections import LOADER, PUBLISHER, warehouse
+from ecommerce.common.database_schema import ensure_schema
 from ecommerce.common.errors import SourceError
 from ecommerce.publish.publication import publish
 from include.demo import database

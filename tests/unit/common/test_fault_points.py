@@ -45,7 +45,7 @@ def test_the_variable_arms_a_process() -> None:
         [
             sys.executable,
             "-c",
-            "from ecommerce.common.fault_points import point; point('landed'); point('after_commit')",
+            "from ecommerce.common.fault_points import point; point('written_to_raw'); point('after_commit')",
         ],
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "ECOMMERCE_FAULT": "after_commit:kill"},
         check=False,

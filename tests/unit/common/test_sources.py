@@ -7,7 +7,6 @@ import pytest
 from ecommerce.common.sources import SOURCES, Column, Kind, Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES, TEXT_TESTS
 from ecommerce.common.windows import Window
-from ecommerce.extract.kafka_reader import TOPICS
 from ecommerce.extract.readers import reader_of
 
 DAY = Window.of_days(date(2024, 3, 1), date(2024, 3, 1))
@@ -66,18 +65,33 @@ def test_what_a_version_touches_is_a_table_of_raw_with_that_column(source: Sourc
 def test_every_source_has_its_reader(source: Source) -> None:
     reader = reader_of(source, DAY)
     assert list(reader.columns)[: len(source.columns)] == [column.name for column in source.columns]
-    assert (source.name in TOPICS) == (source.reader == "kafka")
+    assert (source.topic is not None) == (source.reader == "kafka")
 
 
-def test_an_unknown_reader() -> None:
-    source = Source(
+def test_topics_are_each_of_one_source() -> None:
+    """Offsets are stored by topic."""
+    topics = [source.topic for source in SOURCES.values() if source.topic]
+    assert len(topics) == len(set(topics))
+
+
+def source_of(reader: str) -> Source:
+    return Source(
         name="x",
         connection="c",
-        reader="ftp",
+        reader=reader,
         write_disposition=WriteDisposition.APPEND,
         key=("a",),
         columns=(Column("a"),),
     )
+
+
+def test_topic_without_name_is_rejected() -> None:
+    with pytest.raises(ValueError, match="source x is read from Kafka, and its entry names no topic"):
+        reader_of(source_of("kafka"), DAY)
+
+
+def test_an_unknown_reader() -> None:
+    source = source_of("ftp")
     with pytest.raises(ValueError, match="source x names the reader 'ftp'; there are postgres, kafka, weather"):
         reader_of(source, DAY)
 

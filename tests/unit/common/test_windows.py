@@ -142,7 +142,7 @@ def test_the_forms_own_defaults_are_a_request() -> None:
 
 @pytest.mark.parametrize("days", [0, -1])
 def test_a_window_holds_a_day(days: int) -> None:
-    with pytest.raises(WindowError, match="holds no day"):
+    with pytest.raises(WindowError, match="has no day"):
         Window(date(2024, 3, 1), date(2024, 3, 1) + timedelta(days=days))
 
 

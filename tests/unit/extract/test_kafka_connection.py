@@ -2,7 +2,6 @@
 
 import json
 import re
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from ecommerce.common.sources import SOURCES
-from ecommerce.common.windows import Window
-from ecommerce.extract import kafka_reader
-from ecommerce.extract.kafka_reader import KafkaReader
+from ecommerce.extract import kafka_topic
 
 PAGE = (Path(__file__).parents[3] / "docs" / "kafka.md").read_text()
 EXTRAS = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
@@ -26,10 +23,10 @@ def settings_of(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[
         seen.update(settings)
         return Consumer(settings)
 
-    monkeypatch.setattr(kafka_reader, "Consumer", consumer)
+    monkeypatch.setattr(kafka_topic, "Consumer", consumer)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
-    reader = KafkaReader(SOURCES["kafka_stream"], Window.of_days(date(2024, 3, 1), date(2024, 3, 1)))
-    reader._client(kafka_reader._ConsumerHook(reader.source.connection)).close()
+    source = SOURCES["kafka_stream"]
+    kafka_topic.client_of(kafka_topic.ConsumerHook(source.connection), source).close()
     return seen
 
 

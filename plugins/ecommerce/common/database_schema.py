@@ -1,0 +1,75 @@
+"""Applies `include/sql` to the warehouse: the tables of `ops`, `raw` and `marts` that are no dbt models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from ecommerce.common.errors import SourceError
+
+#: `roles.sql` is for an administrator; each of `_SCHEMAS` has a script, in the order in which they build on each other.
+SQL_FOLDER = Path(__file__).parents[3] / "include" / "sql"
+_SCHEMAS = ("ops", "raw", "marts")
+
+#: A schema's comment: this, and the digest of the script that was applied last.
+_APPLIED = "include/sql "
+
+
+def ensure_schema(connection: psycopg.Connection) -> None:
+    """
+    Apply the scripts of the schemas that the role owns, if they changed; otherwise this is one cheap query.
+
+    :raises SourceError: an administrator has not created the schemas yet
+    """
+    scripts = _scripts()
+    if not _outdated(connection, scripts):
+        return
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.schema'))")
+        # Another process may have applied them meanwhile.
+        for schema in _outdated(connection, scripts):
+            script, digest = scripts[schema]
+            connection.execute(script.encode())
+            connection.execute(
+                sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(f"{_APPLIED}{digest}"))
+            )
+
+
+def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The role's own schemas whose comment names another digest than that of the script."""
+    existing = {
+        schema: (is_own, comment)
+        for schema, is_own, comment in connection.execute(
+            """
+            select
+                nspname,
+                nspowner = current_user::regrole,
+                obj_description(oid, 'pg_namespace')
+            from pg_namespace
+            where nspname = any(%s)
+            """,
+            [list(_SCHEMAS)],
+        )
+    }
+    if missing := [schema for schema in _SCHEMAS if schema not in existing]:
+        raise SourceError(
+            f"the warehouse has no schema {', '.join(missing)}; an administrator of the server has to run "
+            "include/sql/roles.sql in its database, see docs/roles.md"
+        )
+    return [
+        schema
+        for schema, (is_own, comment) in ((name, existing[name]) for name in _SCHEMAS)
+        if is_own and (comment or "") != f"{_APPLIED}{scripts[schema][1]}"
+    ]
+
+
+@cache
+def _scripts() -> dict[str, tuple[str, str]]:
+    """Each schema → its script and the script's digest."""
+    scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text() for schema in _SCHEMAS}
+    return {schema: (script, hashlib.sha256(script.encode()).hexdigest()) for schema, script in scripts.items()}

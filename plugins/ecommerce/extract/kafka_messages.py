@@ -1,0 +1,158 @@
+"""Turns Kafka messages into rows: the value's fields, the place in the topic, and the reason to reject a message."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+
+from ecommerce.common.sources import CALENDAR, Kind, Source
+from ecommerce.extract.texts import readable, storable
+
+
+def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str | None]:
+    """A message's value as the source's columns, and the reason to reject it, if there is one."""
+    names = [column.name for column in source.columns]
+    nothing: list[str | None] = [None] * len(names)
+    if value is None:
+        return nothing, "the message has no value (a tombstone)"
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python does not parse.
+        return nothing, f"the value is not JSON: {type(error).__name__}"
+    if not isinstance(document, dict):
+        return nothing, f"the value is not a JSON object but {type(document).__name__}"
+    for name in names:
+        text = document.get(name)
+        if text is not None and not isinstance(text, str):
+            return nothing, f"{name} is not a text but {type(text).__name__}"
+        if text is not None and not storable(text):
+            return nothing, f"{name} holds a character that Postgres cannot store"
+    return [document.get(name) for name in names], None
+
+
+def suspect_row(source: Source, message: Message) -> list[str | None]:
+    """A message for the staging table: fields, place in the topic, the whole message as JSON, a reason to reject it."""
+    published = _published(message)
+    fields, rejection = decode(source, message.value())
+    payload = {
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "published_at": published,
+        "key": readable(message.key()),
+        "value": readable(message.value()),
+    }
+    headers: Any = message.headers()
+    if headers:
+        # A list, since a name may come twice.
+        payload["headers"] = [[readable(name.encode()), readable(value)] for name, value in headers]
+    place = [message.topic(), str(message.partition()), str(message.offset()), published]
+    return [*fields, *place, json.dumps(payload), rejection]
+
+
+class PlainMessages:
+    """
+    Formats plain messages as COPY text. All rules are certain to pass them, so they need no staging table.
+
+    A message is plain if it is ASCII without an escape, so that no text has a meaning of its own for COPY or Postgres;
+    if each field is a text that is not blank; and if each time has one common form and a day of the calendar. Other
+    messages may be valid too: the warehouse validates them, which takes ten times as long.
+
+    :param unknown_fields: gets the names of fields that the registry does not have
+    """
+
+    #: Messages with unknown fields that are searched for names; after so many their names are known.
+    _ENOUGH = 100
+
+    _INSTANT = re.compile(r"(20[123]\d-\d\d-\d\d)[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z?")
+
+    def __init__(self, source: Source, unknown_fields: set[str]) -> None:
+        kinds = [column.kind for column in source.columns]
+        self._unknown_fields, self._searched = unknown_fields, 0
+        # In a message of fewer bytes no field is too long. Columns of other kinds are validated by the warehouse.
+        self._longest = 1_000 if set(kinds) <= {Kind.TEXT, Kind.INSTANT} else -1
+        self._instants = [place for place, kind in enumerate(kinds) if kind is Kind.INSTANT]
+        self._names = [column.name for column in source.columns]
+        fields = [(name, str) for name in self._names]
+        self._decode_lenient = msgspec.json.Decoder(msgspec.defstruct("Message", fields)).decode
+        self._decode = msgspec.json.Decoder(msgspec.defstruct("Message", fields, forbid_unknown_fields=True)).decode
+        self._is_instant = self._INSTANT.fullmatch
+        self._days: dict[str, bool] = {}
+        self._minutes: dict[int, str] = {}
+
+    def line(self, message: Message) -> str | None:
+        """The source's columns as COPY text; None if the message is not plain."""
+        value: Any = message.value()
+        if value is None or len(value) > self._longest or b"\\" in value or not value.isascii():
+            return None
+        try:
+            fields = msgspec.structs.astuple(self._decode(value))
+        except msgspec.MsgspecError:
+            try:
+                fields = msgspec.structs.astuple(self._decode_lenient(value))
+            except msgspec.MsgspecError:
+                return None
+            self._note_unknown_fields(value)
+        for place in self._instants:
+            instant = self._is_instant(fields[place])
+            if instant is None or not self._is_in_calendar(instant[1]):
+                return None
+        # No control character in any, and none blank.
+        return "\t".join(fields) if "".join(fields).isprintable() and all(map(str.strip, fields)) else None
+
+    def _note_unknown_fields(self, value: bytes) -> None:
+        # As plain as the message: names that Postgres can store.
+        self._unknown_fields.update(json.loads(value).keys() - self._names)
+        self._searched += 1
+        if self._searched == self._ENOUGH:
+            self._decode = self._decode_lenient
+
+    def published(self, message: Message) -> str:
+        """The broker's time as COPY text."""
+        kind, milliseconds = message.timestamp()
+        minute, rest = divmod(milliseconds, 60_000)
+        text = self._minutes.get(minute)
+        if text is None or kind == TIMESTAMP_NOT_AVAILABLE:
+            published = _published(message)
+            if published is None:
+                return "\\N"
+            if len(self._minutes) > 100_000:
+                self._minutes.clear()
+            text = self._minutes[minute] = published[:17]
+        return f"{text}{rest // 1000:02}.{rest % 1000:03}+00"
+
+    def _is_in_calendar(self, day: str) -> bool:
+        known = self._days.get(day)
+        if known is None:
+            try:
+                known = CALENDAR[0] <= date.fromisoformat(day).isoformat() <= CALENDAR[1]
+            except ValueError:
+                known = False
+            self._days[day] = known
+        return known
+
+
+def _published(message: Message) -> str | None:
+    """The broker's time; None if there is none, or if a producer has sent one outside of every calendar."""
+    kind, milliseconds = message.timestamp()
+    if kind == TIMESTAMP_NOT_AVAILABLE:
+        return None
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+def copy_line(row: Sequence[str | None]) -> str:
+    """A row as a line of COPY text."""
+    return "\t".join("\\N" if text is None else text.translate(_ESCAPES) for text in row) + "\n"

@@ -1,0 +1,322 @@
+"""
+The ways to get a reader's rows into raw. The loader calls each by the same three steps: `read`, `accept`, `write`.
+
+| strategy | reader and source | what it does |
+| --- | --- | --- |
+| `RowByRow` | any reader, not of a topic | validates all rows, and compares them with raw one by one |
+| `PrevalidatedRows` | a table | like `RowByRow`, but validates only suspect rows |
+| `CompareByDay` | a table with windows | like `PrevalidatedRows`, only for days whose fingerprint differs from raw's |
+| `FirstLoad` | a table with windows, if raw has no row of this one | copies prevalidated rows straight into raw |
+| `Append` | messages from the quarantine | validates them, and adds those that are new to raw |
+| `AppendTopic` | a topic | copies plain messages straight into raw; the others like `Append` |
+
+`FirstLoad` and `CompareByDay` are shortcuts: they raise `ShortcutFailed` or `UniqueViolation` if they cannot tell what
+becomes of a row. The loader then rolls back, and loads the window again by `PrevalidatedRows`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+from psycopg import Connection, sql
+
+from ecommerce.common.sources import Source, WriteDisposition
+from ecommerce.common.windows import Window
+from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
+from ecommerce.load import bulk_load, raw_writer, schema_drift, validate
+from ecommerce.load.extent import Extent
+from ecommerce.load.offsets import StoredOffsets
+from ecommerce.load.raw_writer import WriteCounts
+from ecommerce.load.staging import ACCEPTED, Staging
+
+log = logging.getLogger(__name__)
+
+#: An empty raw table is filled in bulk, and indexed afterwards, if the source has more rows than this.
+BULK_ROWS = 100_000
+
+
+class ShortcutFailed(Exception):
+    """A shortcut cannot load this window: all its rows have to be read and compared one by one."""
+
+
+@dataclass(frozen=True)
+class LoadJob:
+    """What to load, and into which batch."""
+
+    connection: Connection
+    source: Source
+    window: Window
+    batch_id: int
+    dry_run: bool
+
+
+class ReadCounts(NamedTuple):
+    """Rows of the window: how many the source has, and how many of them are staged to be validated."""
+
+    total: int
+    staged: int
+
+
+class Strategy(ABC):
+    """
+    One way to load. ``extent`` is the part of raw that `write` makes equal to what was read.
+
+    A strategy is used once, inside the load's transaction.
+    """
+
+    def __init__(self, job: LoadJob) -> None:
+        self.job = job
+        self.extent = Extent(job.window)
+        self.staging = Staging(job.connection, job.source)
+
+    @abstractmethod
+    def read(self) -> ReadCounts:
+        """Copy the window's rows: suspect ones into the staging table, the others to where they can be written from."""
+
+    @abstractmethod
+    def accept(self, passed: int) -> int:
+        """
+        Take over the staged rows that passed validation; how many rows are rejected for their key.
+
+        :param passed: how many have passed
+        """
+
+    @abstractmethod
+    def write(self) -> WriteCounts:
+        """Bring the accepted rows into raw, and mark the days that change."""
+
+
+class RowByRow(Strategy):
+    """Validates all rows of a source, and compares each with raw."""
+
+    def __init__(self, job: LoadJob, reader: Reader) -> None:
+        super().__init__(job)
+        self._reader = reader
+
+    def read(self) -> ReadCounts:
+        """Stage all rows."""
+        chunks = self._reader.read(StoredOffsets(self.job.connection, self.job.source))
+        staged = self.staging.copy_suspect(self._reader.columns, chunks)
+        self.staging.create_accepted()
+        return ReadCounts(staged, staged)
+
+    def accept(self, passed: int) -> int:
+        """Accept one row of each key."""
+        if passed:
+            self.staging.accept_passed()
+        self.staging.analyze_accepted()
+        repeated = validate.reject_repeated_keys(self.job.connection, self.job.source)
+        return repeated + raw_writer.reject_superseded(self.job.connection, self.job.source, self.extent)
+
+    def write(self) -> WriteCounts:
+        """Write what differs."""
+        return raw_writer.write(self.job.connection, self.job.source, self.extent, self.job.batch_id)
+
+
+class PrevalidatedRows(RowByRow):
+    """Accepts the rows that the source has validated, and validates the suspect ones."""
+
+    def __init__(self, job: LoadJob, reader: PrevalidatingReader) -> None:
+        super().__init__(job, reader)
+        self._table = reader
+
+    def read(self) -> ReadCounts:
+        """Copy all rows of the window."""
+        return self._read_days(None)
+
+    def _read_days(self, suspect_days: Collection[date] | None) -> ReadCounts:
+        """Copy the prevalidated rows of the extent, and the suspect ones of some days; None: of the whole window."""
+        self.staging.create_accepted()
+        columns = [column.name for column in self.job.source.columns]
+        prevalidated = 0
+        if not self.extent.is_empty:
+            rows = self._table.prevalidated(self.extent.days, [])
+            prevalidated = self.staging.copy(ACCEPTED, columns, rows, "format binary")
+        staged = self._stage_suspect(suspect_days)
+        return ReadCounts(prevalidated + staged, staged)
+
+    def _stage_suspect(self, days: Collection[date] | None) -> int:
+        # An empty list of days would be an empty condition.
+        chunks = iter(()) if days is not None and not days else self._table.suspect(days)
+        return self.staging.copy_suspect(self._table.columns, chunks)
+
+
+class CompareByDay(PrevalidatedRows):
+    """Reads only the days whose fingerprint at the source differs from raw's."""
+
+    def read(self) -> ReadCounts:
+        """Narrow the extent to the days that differ, and copy them."""
+        unchanged, differing_days = self._compare_days()
+        counts = self._read_days(differing_days)
+        return ReadCounts(unchanged + counts.total, counts.staged)
+
+    def accept(self, passed: int) -> int:
+        """Accept one row of each key; suspect rows must all be rejected, as they are of days that were not compared."""
+        _fail_if_any_passed(passed)
+        return super().accept(passed)
+
+    def _compare_days(self) -> tuple[int, list[date]]:
+        """Set the extent; the rows of the unchanged days, and the days that may have suspect rows."""
+        seed = secrets.randbits(63)
+        with _beside(self._table) as executor:
+            future = executor.submit(self._table.fingerprints, seed)
+            stored = raw_writer.raw_fingerprints(self.job.connection, self.job.source, self.extent, seed)
+            current = future.result()
+        unchanged = {day: rows for day, (rows, _) in current.items() if stored.get(day) == current[day]}
+        # Some differ only by suspect rows, which raw does not have: of those days the prevalidated rows are compared.
+        differing = sorted((current.keys() | stored.keys()) - unchanged.keys())
+        prevalidated = self._table.fingerprints(seed, differing) if differing else {}
+        unchanged |= {day: rows for day, (rows, _) in prevalidated.items() if stored.get(day) == prevalidated[day]}
+        self.extent = Extent(self.job.window, [day for day in differing if day not in unchanged])
+        log.info(
+            "%s: %s of %s days of %s are unchanged, with %s rows",
+            self.job.source.name, len(unchanged), len(current.keys() | stored.keys()), self.job.window,
+            f"{sum(unchanged.values()):,}",
+        )  # fmt: skip
+        return sum(unchanged.values()), differing
+
+
+class FirstLoad(PrevalidatedRows):
+    """Copies the prevalidated rows of a window straight into raw, which has none of it."""
+
+    def __init__(self, job: LoadJob, reader: PrevalidatingReader) -> None:
+        super().__init__(job, reader)
+        self._copied = 0
+        #: The days whose facts are new; None: only raw can tell.
+        self._days: list[str] | None = None
+
+    def read(self) -> ReadCounts:
+        """Copy the prevalidated rows into raw; stage the suspect ones, if there are any."""
+        self._copied, by_day = self._copy_into_raw()
+        if self._copied == sum(by_day.values()):
+            self._days = [day for day in by_day if day is not None]
+        staged = self._stage_suspect(None if self._days is None else [])
+        return ReadCounts(self._copied + staged, staged)
+
+    def accept(self, passed: int) -> int:
+        """Accept nothing more: suspect rows must all be rejected, and a repeated key has failed the copy."""
+        _fail_if_any_passed(passed)
+        return 0
+
+    def write(self) -> WriteCounts:
+        """Mark the days; raw already has the rows."""
+        job = self.job
+        return raw_writer.count_first_load(
+            job.connection, job.source, self.extent, job.batch_id, self._copied, self._days
+        )
+
+    def _copy_into_raw(self) -> tuple[int, dict[str | None, int]]:
+        """The number of copied rows, and that of all rows of the window by day."""
+        job = self.job
+        raw = sql.Identifier("raw", job.source.name)
+        columns = [column.name for column in job.source.columns]
+        row = job.connection.execute("select now()").fetchone()
+        lineage = {
+            "_batch_id": sql.SQL("{}::bigint").format(sql.Literal(job.batch_id)),
+            "_loaded_at": sql.SQL("{}::timestamptz").format(sql.Literal(row[0] if row else None)),
+        }
+        is_bulk = (
+            not job.dry_run and self._table.is_large(BULK_ROWS) and bulk_load.try_to_lock(job.connection, job.source)
+        )
+        if not is_bulk:
+            rows = self._table.prevalidated(None, list(lineage.values()))
+            return self.staging.copy(raw, [*columns, *lineage], rows, "format binary"), self._table.rows_by_day()
+        with _beside(self._table) as executor:
+            with bulk_load.without_indexes(job.connection, job.source, lineage):
+                copied = self.staging.copy(raw, columns, self._table.prevalidated(None, []), "format binary, freeze")
+                # The source counts while raw is indexed.
+                future = executor.submit(self._table.rows_by_day)
+            return copied, future.result()
+
+
+class Append(Strategy):
+    """Validates messages, and adds those that raw does not have. Their key is their place in the topic."""
+
+    def __init__(self, job: LoadJob, reader: Reader) -> None:
+        super().__init__(job)
+        self._reader = reader
+
+    def read(self) -> ReadCounts:
+        """Stage all messages."""
+        staged = self._stage()
+        return ReadCounts(staged, staged)
+
+    def accept(self, passed: int) -> int:
+        """Accept what passed; no key comes twice."""
+        self.staging.create_accepted_view()
+        return 0
+
+    def write(self) -> WriteCounts:
+        """Add what is new."""
+        return raw_writer.write(self.job.connection, self.job.source, self.extent, self.job.batch_id)
+
+    def _stage(self) -> int:
+        chunks = self._reader.read(StoredOffsets(self.job.connection, self.job.source))
+        return self.staging.copy_suspect(self._reader.columns, chunks)
+
+
+class AppendTopic(Append):
+    """Copies plain messages straight into raw, and appends the others."""
+
+    def __init__(self, job: LoadJob, reader: AppendingReader) -> None:
+        super().__init__(job, reader)
+        self._topic = reader
+        self._copied = 0
+
+    def read(self) -> ReadCounts:
+        """Copy the plain messages into raw, then stage the others."""
+        job = self.job
+        columns = [*(column.name for column in job.source.loaded_columns), "_batch_id", "_loaded_at"]
+        row = job.connection.execute("select now()::text").fetchone()
+        lineage = [str(job.batch_id), row[0] if row else "now"]
+        rows = self._topic.new_rows(StoredOffsets(job.connection, job.source), lineage)
+        self._copied = self.staging.copy(sql.Identifier("raw", job.source.name), columns, rows, "format text")
+        staged = self._stage()
+        return ReadCounts(self._copied + staged, staged)
+
+    def write(self) -> WriteCounts:
+        """Add what is new; note fields that the registry does not have, and mark the days of all messages."""
+        job, counts = self.job, super().write()
+        schema_drift.note(job.connection, job.source, job.batch_id, schema_drift.new_fields(self._topic.unknown_fields))
+        return raw_writer.add_messages(
+            job.connection, job.source, job.batch_id, counts, self._copied, self._topic.first_offsets
+        )
+
+
+def for_rows(job: LoadJob, reader: Reader) -> Strategy:
+    """The strategy for a reader of rows, such as an API or the quarantine."""
+    return (Append if job.source.write_disposition is WriteDisposition.APPEND else RowByRow)(job, reader)
+
+
+def fastest_for_table(job: LoadJob, reader: PrevalidatingReader) -> Strategy:
+    """The strategy to try first for a table."""
+    if job.source.write_disposition is WriteDisposition.REPLACE_WINDOW:
+        if not raw_writer.has_rows(job.connection, job.source, Extent(job.window)):
+            return FirstLoad(job, reader)
+        if reader.has_fingerprints():
+            return CompareByDay(job, reader)
+    return PrevalidatedRows(job, reader)
+
+
+def _fail_if_any_passed(passed: int) -> None:
+    if passed:
+        raise ShortcutFailed("rows that the source did not prevalidate passed all rules")
+
+
+@contextmanager
+def _beside(reader: PrevalidatingReader) -> Iterator[ThreadPoolExecutor]:
+    """A thread in which the source is queried meanwhile; a load that fails cancels the query."""
+    with ThreadPoolExecutor(1) as executor:
+        try:
+            yield executor
+        except BaseException:
+            reader.cancel()
+            raise
