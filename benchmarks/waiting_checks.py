@@ -49,7 +49,7 @@ from ecommerce.common.windows import warehouse_params
 with DAG("{dag_id}", schedule=None, start_date=pendulum.datetime(2024, 1, 1, tz="UTC"), params=warehouse_params()):
     window = ResolveWindow(task_id="window")
     for n in range({checks}):
-        window >> QualityCheck(task_id=f"waits_{{n}}", check="freshness", window_task_id="window")
+        window >> QualityCheck(task_id=f"waits_{{n}}", check_name="freshness", window_task_id="window")
 """
 
 

@@ -54,7 +54,7 @@ def ecommerce_warehouse() -> None:
         extract_task_ids={source: task.task_id for source, task in extracts.items()},
         build_group_id=BUILD_GROUP,
         need_build_task_ids=[
-            *(f"quality.{name}" for name, check in checks.items() if check.judges_the_build),
+            *(f"quality.{name}" for name, check in checks.items() if check.checks_the_build),
             "refresh_marts",
         ],
         pool=CLAIM_POOL,
@@ -71,7 +71,7 @@ def ecommerce_warehouse() -> None:
             watched = WATCHED_BUILD if check.follows_the_build else None
             task = QualityCheck(
                 task_id=name,
-                check=name,
+                check_name=name,
                 window_task_id=window.task_id,
                 build_task_id=watched,
                 preview=preview_publication,

@@ -47,7 +47,7 @@ AFTER_EVENTS = {
     f"{MARTS}.customer.conversion_funnel_daily_run",
 }
 AFTER_BUILD = {
-    *(f"quality.{name}" for name, check in read_checks().checks.items() if check.judges_the_build),
+    *(f"quality.{name}" for name, check in read_checks().checks.items() if check.checks_the_build),
     "refresh_marts",
 }
 #: Seconds that a run of these few rows may take, with a retry, on two busy cores.
