@@ -26,7 +26,7 @@ from ecommerce.common.windows import Request, Window
 #: A table as `schema.table`, and a column: plain names, quoted before they reach a statement.
 TableName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")]
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-#: A piece of SQL, as whoever may change the project wrote it.
+#: A piece of SQL in `checks.yml`: who can write it there can change the whole project.
 Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 _CLAIMED_DAYS = """

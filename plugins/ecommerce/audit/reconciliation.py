@@ -336,8 +336,8 @@ async def _fetch_figures(
     query, values = _figures_query(side, pair, days, run_id)
     text = query.as_string(connection)
     if text not in cache:
-        found = await fetch_rows(connection, query, **values)
-        cache[text] = {period: _Figures(Decimal(rows or 0), amount or Decimal(0)) for period, rows, amount in found}
+        figures = await fetch_rows(connection, query, **values)
+        cache[text] = {period: _Figures(Decimal(rows or 0), amount or Decimal(0)) for period, rows, amount in figures}
     return cache[text]
 
 
