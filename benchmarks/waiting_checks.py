@@ -1,10 +1,10 @@
 """
-What checks cost that wait: `python -m benchmarks.waiting_checks [--checks 20] [--seconds 60]`.
+Measure what waiting checks cost: `PYTHONPATH=plugins python -m benchmarks.waiting_checks [--checks 20] [--seconds 60]`.
 
-A stack of its own, of Postgres and Airflow alone, and a DAG of so many `freshness` checks of a day whose load is under
-way, so that each of them looks again every 20 seconds. Prints the share of one core that Airflow's services and
-Postgres take while they wait, beside the same services idle, and how many worker slots. Then the load ends, and with it
-the checks. Fails where waiting costs 5 % of a core more than idling, or a slot.
+Starts a stack of Postgres and Airflow alone, with a DAG of `freshness` checks of a day whose load is under way, so that
+each check is evaluated again every 20 seconds. Prints the share of one core that Airflow's services and Postgres take
+while the checks wait, beside the same services idle, and the worker slots that are taken. Then the load ends, and with
+it the checks. Fails if waiting costs 5 % of a core more than idling, or a slot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-# Before anything reads it.
+# Set before the modules of the demo are imported, which read it.
 FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-waiting-"))
 os.environ["STACK_DIR"] = str(FOLDER)
 
@@ -34,7 +34,7 @@ from include.demo.airflow_api import AirflowApi  # noqa: E402
 from include.demo.state import ROOT, State  # noqa: E402
 
 DAG_ID, DAY = "waiting_checks", "2024-03-01"
-#: Of one core, more than the idle services take.
+#: The share of one core that waiting may cost more than idling.
 LIMIT = 0.05
 
 _DAG_FILE = """\
@@ -49,18 +49,18 @@ from ecommerce.common.windows import warehouse_params
 with DAG("{dag_id}", schedule=None, start_date=pendulum.datetime(2024, 1, 1, tz="UTC"), params=warehouse_params()):
     window = ResolveWindow(task_id="window")
     for n in range({checks}):
-        window >> QualityCheck(task_id=f"waits_{{n}}", check="freshness", window_task_id="window")
+        window >> QualityCheck(task_id=f"waits_{{n}}", check_name="freshness", window_task_id="window")
 """
 
 
 def main() -> int:
-    """Measure and print."""
+    """Start the stack, measure, print; the exit code is 1 above the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checks", type=int, default=20, help="checks that wait at once (default 20)")
-    parser.add_argument("--seconds", type=int, default=60, help="so long each is measured (default 60)")
+    parser.add_argument("--checks", type=int, default=20, help="checks that wait at the same time (default 20)")
+    parser.add_argument("--seconds", type=int, default=60, help="how long each state is measured (default 60)")
     arguments = parser.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # Postgres may run as another user.
+    # Postgres may run as another user, who must be able to enter the folder.
     FOLDER.chmod(0o755)
     state = State.create_beside()
     try:
@@ -84,9 +84,11 @@ def _start(state: State, checks: int) -> AirflowApi:
     database.make_tables(state.dsn("warehouse", "postgres"))
     with psycopg.connect(state.dsn()) as connection:
         connection.execute(
-            "insert into ops.load_batch (source, window_start, window_end, status, started_at)"
-            " select source, %(day)s::date, %(day)s::date + 1, 'running', now()"
-            " from unnest(%(sources)s::text[]) as source",
+            """
+            insert into ops.load_batch (source, window_start, window_end, status, started_at)
+            select source, %(day)s::date, %(day)s::date + 1, 'running', now()
+            from unnest(%(sources)s::text[]) as source
+            """,
             {"day": DAY, "sources": list(SOURCES)},
         )
     airflow_services.start(state)
@@ -107,7 +109,7 @@ def _measure(state: State, api: AirflowApi, checks: int, seconds: int) -> int:
         services = {name: process for name, process in found.items() if process is not None}
         # Whoever serves a connection is a child of the server.
         services["postgres"] = psutil.Process(psutil.Process(warehouse.info.backend_pid).ppid())
-        time.sleep(30)  # what has just started comes to rest
+        time.sleep(30)  # until the services have started up
         idle = _shares(services, seconds)
         run_id = api.trigger(DAG_ID, {"start_date": DAY, "end_date": DAY})
         _wait_for(api, run_id, "deferred", checks, 120)

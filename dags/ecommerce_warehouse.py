@@ -7,15 +7,15 @@ Extract every source for one window, rebuild what changed, audit it, publish it.
 run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model from raw.
 **By schedule**: daily, for the day that has just ended. **Backfill**: Airflow's own, a run a day.
 
-A failed build or check publishes nothing: readers keep the last good marts, and the next run repairs what this one
-left. A source that cannot be loaded leaves only what depends on it as it was; the run fails all the same.
+A failed build or check publishes nothing: readers keep the last good marts, and the next run builds what this one
+could not. If a source cannot be loaded, only the marts that depend on it stay as they are; the run fails anyway.
 """
 
 import pendulum
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, chain, dag
 
-from ecommerce.alerts.task_callbacks import deadline, settle_checks, settle_failed_run, settle_run
+from ecommerce.alerts.task_callbacks import deadline_alert, settle_checks, settle_failed_run, settle_run
 from ecommerce.audit.checks_file import read_checks
 from ecommerce.audit.quality_check import QualityCheck
 from ecommerce.build.claim_dirty_dates import ClaimDirtyDates
@@ -37,7 +37,7 @@ from ecommerce.publish.refresh_marts import RefreshMarts
     params=warehouse_params(),
     default_args=DEFAULT_ARGS,
     on_failure_callback=settle_failed_run,
-    deadline=deadline(),
+    deadline=deadline_alert(),
     doc_md=__doc__,
     tags=["ecommerce", "warehouse"],
 )
@@ -48,38 +48,37 @@ def ecommerce_warehouse() -> None:
     with TaskGroup("extract") as extract:
         extracts = {source: ExtractSource(task_id=source, source=source) for source in SOURCES}
 
-    # A source that this run leaves out is skipped, one that fails has failed: the others are still to be built.
+    # Runs also after a failed or skipped extract: what does not depend on that source is still built.
     claim = ClaimDirtyDates(
         task_id="claim",
         extract_task_ids={source: task.task_id for source, task in extracts.items()},
         build_group_id=BUILD_GROUP,
         need_build_task_ids=[
-            *(f"quality.{name}" for name, check in checks.items() if check.judges_the_build),
+            *(f"quality.{name}" for name, check in checks.items() if check.checks_the_build),
             "refresh_marts",
         ],
         pool=CLAIM_POOL,
         trigger_rule="all_done",
     )
-    # A leaf, which costs no worker: the run is not green without every source.
+    # A last task that takes no worker and fails the run if a source could not be loaded.
     all_sources_loaded = EmptyOperator(task_id="all_sources_loaded", trigger_rule="none_failed")
 
     build = warehouse_group(exclude=claim.models_left_out)
 
-    # What came is audited beside the build, what was built after it; again even where nothing had to be built.
+    # Checks of the loaded rows run beside the build, the others after it, also where nothing had to be built.
     with TaskGroup("quality") as quality:
         for name, check in checks.items():
-            watched = WATCHED_BUILD if check.follows_the_build else None
             task = QualityCheck(
                 task_id=name,
-                check=name,
+                check_name=name,
                 window_task_id=window.task_id,
-                build_task_id=watched,
+                build_task_id=WATCHED_BUILD if check.follows_the_build else None,
                 preview=preview_publication,
                 on_question=settle_checks,
             )
             chain(build if check.follows_the_build else claim, task)
 
-    # What was not built since nothing had to be, or since its source failed, is skipped.
+    # Models that did not have to be built, or whose source failed, are skipped, which does not stop the publication.
     refresh_marts = RefreshMarts(
         task_id="refresh_marts",
         trigger_rule="none_failed",

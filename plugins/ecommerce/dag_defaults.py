@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from ecommerce.alerts.task_callbacks import alert_failure, recovered
+from ecommerce.alerts.task_callbacks import alert_failure, alert_recovery
 from ecommerce.common.run_notes import note_failure
 
 OWNER = "data-platform"
@@ -19,7 +19,7 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 #: Of DAGs whose tasks all end in a worker, where it costs a query to say that one is well again.
-ALONE_ARGS: dict[str, Any] = {**DEFAULT_ARGS, "on_success_callback": recovered}
+ALONE_ARGS: dict[str, Any] = {**DEFAULT_ARGS, "on_success_callback": alert_recovery}
 
 #: One slot: of the runs that want to build, one waits at a time, and the others take no worker while they queue.
 CLAIM_POOL = "warehouse_claim"

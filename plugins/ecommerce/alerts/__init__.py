@@ -1,1 +1,1 @@
-"""One incident, one alert: what is recorded of it in `ops.alert`, what is said of it, and to whom (docs/alerts.md)."""
+"""One alert an incident: `ops.alert` records incidents, and two Airflow connections receive them (docs/alerts.md)."""

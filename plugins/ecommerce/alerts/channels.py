@@ -1,4 +1,4 @@
-"""Who is told of an incident: whatever of two Airflow connections there is."""
+"""Send alerts to a webhook and by e-mail: to each of two Airflow connections that exists."""
 
 from __future__ import annotations
 
@@ -16,79 +16,79 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from ecommerce.alerts.incidents import Alert, alert_of
+from ecommerce.alerts.incidents import Alert, alert_of_row
 from ecommerce.alerts.message import Message, message_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Connection as Account
+    from airflow.sdk import Connection as AirflowConnection
 
 log = logging.getLogger(__name__)
 
 #: The connections, of type http and smtp.
 WEBHOOK, EMAIL = "alerts_webhook", "alerts_email"
 
-#: Seconds that a receiver may take, and after which another may tell what someone began to tell and never finished.
-_PATIENCE_SECONDS, _GIVEN_UP_SECONDS = 10, 120
-#: Told by one task at most; the next one goes on.
-_MOST = 20
+#: Seconds that the webhook has to answer, and after which another task may send an alert whose sender never finished.
+_TIMEOUT_SECONDS, _RESERVED_SECONDS = 10, 120
+#: Alerts that one task sends at most; the next task sends the others.
+_MAX_ALERTS = 20
 
 
 @dataclass(frozen=True)
 class Channel:
     """
-    A connection that is told.
+    A connection that receives alerts.
 
-    :param tells_recoveries: its extra says `recoveries`
+    :param receives_recoveries: its extra has `recoveries`
     """
 
     conn_id: str
     send: Callable[[Message], None]
-    tells_recoveries: bool
+    receives_recoveries: bool
 
 
 def channels() -> list[Channel]:
-    """Those whose connections there are."""
+    """One for each of the two connections that exists."""
     return [
         Channel(conn_id, _SENDERS[conn_id](account), bool(account.extra_dejson.get("recoveries")))
         for conn_id in (WEBHOOK, EMAIL)
-        if (account := _account(conn_id)) is not None
+        if (account := _airflow_connection(conn_id)) is not None
     ]
 
 
-def _account(conn_id: str) -> Account | None:
+def _airflow_connection(conn_id: str) -> AirflowConnection | None:
     try:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
         return None
 
 
-def _webhook(account: Account) -> Callable[[Message], None]:
-    """A POST of JSON; of the extra, `endpoint` comes after the host and `headers` go along."""
+def _webhook(account: AirflowConnection) -> Callable[[Message], None]:
+    """A POST of JSON; `endpoint` of the connection's extra comes after its host, `headers` are sent along."""
     extra = account.extra_dejson
 
     def send(message: Message) -> None:
-        answer = requests.post(
+        response = requests.post(
             HttpHook(http_conn_id=WEBHOOK).url_from_endpoint(extra.get("endpoint")),
             json=message.payload,
             headers=extra.get("headers"),
             auth=(account.login, account.password or "") if account.login else None,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
         )
-        answer.raise_for_status()
+        response.raise_for_status()
 
     return send
 
 
-def _email(account: Account) -> Callable[[Message], None]:
-    """An e-mail by Airflow's own hook, to those whom `to` of the extra names."""
+def _email(account: AirflowConnection) -> Callable[[Message], None]:
+    """An e-mail by Airflow's own hook, to the addresses in `to` of the connection's extra."""
 
     def send(message: Message) -> None:
-        # Imported by those who send one.
+        # Imported only where e-mails are sent.
         from airflow.providers.smtp.hooks.smtp import SmtpHook
 
         to = account.extra_dejson.get("to")
         if not to:
-            raise ValueError(f'the extra of the connection {EMAIL!r} names nobody: {{"to": "a@example.org"}}')
+            raise ValueError(f'the extra of the connection {EMAIL!r} has no address: {{"to": "a@example.org"}}')
         with SmtpHook(smtp_conn_id=EMAIL) as hook:
             hook.send_email_smtp(to=to, subject=message.title, html_content=message.html)
 
@@ -97,97 +97,139 @@ def _email(account: Account) -> Callable[[Message], None]:
 
 _SENDERS = {WEBHOOK: _webhook, EMAIL: _email}
 
-#: What is still to be told. Who recovered before anyone heard of it is told of all the same, if it was tried.
-_DUE = """sent_at is null and (closed_at is null or send_error is not null)"""
+#: Alerts to send. An incident that is closed by now is still sent if sending it has failed before.
+_DUE = "sent_at is null and (closed_at is null or send_error is not null)"
 
-#: One at a time and each by one: a row that is taken is told, or is free again after a while.
-_TAKE = f"""
-update ops.alert set sending_since = clock_timestamp()
-where alert_id = (
-    select alert_id from ops.alert
-    where
-        {_DUE} and alert_id <> all(%(tried)s::bigint[])
-        and (sending_since is null or sending_since < clock_timestamp() - %(given_up)s * interval '1 second')
-    order by opened_at, alert_id
-    limit 1
-    for update skip locked
-)
+_IS_ANY_DUE = f"""
+select exists (select from ops.alert where {_DUE})
+"""
+
+#: Reserve one alert, so that no other task sends it at the same time; a reservation ends by itself after a while.
+_RESERVE_NEXT = f"""
+update ops.alert
+set sending_since = clock_timestamp()
+where
+    alert_id = (
+        select alert_id
+        from ops.alert
+        where
+            {_DUE}
+            and alert_id <> all(%(tried)s::bigint[])
+            and (
+                sending_since is null
+                or sending_since < clock_timestamp() - %(reserved_seconds)s * interval '1 second'
+            )
+        order by opened_at, alert_id
+        limit 1
+        for update skip locked
+    )
 returning *
 """
 
-#: A warning that became a failure in the meantime is another message.
-_TOLD = """
-update ops.alert set
-    sent_to = %(sent_to)s, sent_at = case when %(is_complete)s then clock_timestamp() end, send_error = %(error)s,
+#: A warning that has become a failure in the meantime is another message, which is still to be sent.
+_RECORD_DELIVERY = """
+update ops.alert
+set
+    sent_to = %(sent_to)s,
+    sent_at = case when %(is_complete)s then clock_timestamp() end,
+    send_error = %(error)s,
     sending_since = null
 where alert_id = %(alert_id)s and severity = %(severity)s
 """
 
 
+class _Delivery:
+    """
+    Sends alerts of one task to its channels.
+
+    A channel that fails is not tried again for the next alert, so that it costs the task its timeout only once.
+    """
+
+    def __init__(self) -> None:
+        self.channels = channels()
+        self._errors: dict[str, str] = {}
+
+    def send(self, channel: Channel, alert: Alert) -> bool:
+        """Whether the channel has received the alert."""
+        if channel.conn_id in self._errors:
+            return False
+        try:
+            channel.send(message_of(alert, conf.get("api", "base_url", fallback="")))
+        # Whatever a hook raises: an alert that cannot be sent is no reason for a task to fail.
+        except Exception as error:
+            self._errors[channel.conn_id] = _reason(error)
+            log.warning("the connection %r did not receive %r: %s", channel.conn_id, alert.incident, _reason(error))
+            return False
+        return True
+
+    @property
+    def error(self) -> str | None:
+        """Why channels have failed, in one line."""
+        return "; ".join(f"{conn_id}: {reason}" for conn_id, reason in self._errors.items()) or None
+
+
 def deliver(connection: Connection, closed: Sequence[Alert] = ()) -> None:
     """
-    Tell what has not been told yet, and what has just been closed to those who want to hear of it.
+    Send the alerts that are not sent yet, and recoveries to the connections that want them.
 
-    What a receiver does not take stays in `ops.alert` with the reason, and is told by whoever comes here next.
+    An alert that a connection did not receive stays in `ops.alert` with the reason; the next task that comes here sends
+    it.
 
     :param closed: the incidents that the caller has closed
     """
-    told = [alert for alert in closed if alert.sent_to]
-    due = connection.execute(f"select exists (select from ops.alert where {_DUE})".encode()).fetchone()
-    if not told and not (due and due[0]):
+    recoveries = [alert for alert in closed if alert.sent_to]
+    due = connection.execute(_IS_ANY_DUE.encode()).fetchone()
+    if not recoveries and not (due and due[0]):
         return
-    there = channels()
-    # One that is away costs its patience once, and not for each incident.
-    away: dict[str, str] = {}
-    for alert in told:
-        for channel in there:
-            if channel.tells_recoveries and channel.conn_id in alert.sent_to:
-                _send(channel, alert, away)
-    tried: list[int] = []
-    while there and len(tried) < _MOST:
-        with connection.cursor(row_factory=dict_row) as cursor:
-            row = cursor.execute(_TAKE.encode(), {"tried": tried, "given_up": _GIVEN_UP_SECONDS}).fetchone()
-        if row is None:
+    delivery = _Delivery()
+    _send_recoveries(delivery, recoveries)
+    _send_due(connection, delivery)
+
+
+def _send_recoveries(delivery: _Delivery, recoveries: Sequence[Alert]) -> None:
+    for alert in recoveries:
+        for channel in delivery.channels:
+            if channel.receives_recoveries and channel.conn_id in alert.sent_to:
+                delivery.send(channel, alert)
+
+
+def _send_due(connection: Connection, delivery: _Delivery) -> None:
+    tried: list[int | None] = []
+    while delivery.channels and len(tried) < _MAX_ALERTS:
+        alert = _reserve_next(connection, tried)
+        if alert is None:
             return
-        alert = alert_of(row)
-        tried.append(row["alert_id"])
-        waiting = [channel for channel in there if channel.conn_id not in alert.sent_to]
-        taken = [channel.conn_id for channel in waiting if _send(channel, alert, away)]
+        tried.append(alert.alert_id)
+        remaining = [channel for channel in delivery.channels if channel.conn_id not in alert.sent_to]
+        sent = [channel.conn_id for channel in remaining if delivery.send(channel, alert)]
         connection.execute(
-            _TOLD.encode(),
+            _RECORD_DELIVERY,
             {
-                "alert_id": row["alert_id"],
-                "severity": row["severity"],
-                "sent_to": [*alert.sent_to, *taken],
-                "is_complete": len(taken) == len(waiting),
-                "error": "; ".join(f"{name}: {why}" for name, why in away.items()) or None,
+                "alert_id": alert.alert_id,
+                "severity": alert.severity,
+                "sent_to": [*alert.sent_to, *sent],
+                "is_complete": len(sent) == len(remaining),
+                "error": delivery.error,
             },
         )
 
 
-def tell_unrecorded(alert: Alert) -> None:
-    """Tell of an incident that the warehouse could not take down, because it is the warehouse that is away."""
-    away: dict[str, str] = {}
-    for channel in channels():
-        _send(channel, alert, away)
+def _reserve_next(connection: Connection, tried: Sequence[int | None]) -> Alert | None:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        values = {"tried": list(tried), "reserved_seconds": _RESERVED_SECONDS}
+        row = cursor.execute(_RESERVE_NEXT.encode(), values).fetchone()
+    return alert_of_row(row) if row else None
 
 
-def _send(channel: Channel, alert: Alert, away: dict[str, str]) -> bool:
-    """Whether the channel has taken it; why not is in ``away``."""
-    if channel.conn_id in away:
-        return False
-    try:
-        channel.send(message_of(alert, conf.get("api", "base_url", fallback="")))
-    # Whatever a hook raises: a message that cannot be sent is no reason for a task to fail.
-    except Exception as error:
-        away[channel.conn_id] = _reason(error)
-        log.warning("the connection %r did not take %r: %s", channel.conn_id, alert.incident, _reason(error))
-        return False
-    return True
+def send_unrecorded(alert: Alert) -> None:
+    """Send an alert that cannot be recorded, because the warehouse is unavailable."""
+    delivery = _Delivery()
+    for channel in delivery.channels:
+        delivery.send(channel, alert)
 
 
 def _reason(error: Exception) -> str:
-    """Why, in words that name no address: that of a webhook is a secret."""
+    """Why sending has failed, without an address: that of a webhook is a secret."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"it answered {error.response.status_code}"
     if isinstance(error, requests.RequestException | smtplib.SMTPException | OSError):

@@ -1,8 +1,8 @@
 """
-What is known of incidents: `ops.alert`, a row each from the first time that something was seen until it is well again.
+Incidents in `ops.alert`: a row for each, from the first time that a problem is found until it is over.
 
-An incident is known by a text: ``<dag> <check> <subject>`` of a check, ``<dag>.<task>`` of a task, ``<dag> deadline``.
-Its window is no part of that, or each day's run would alert anew.
+An incident is identified by a text: ``<dag> <check> <subject>`` of a check, ``<dag>.<task>`` of a task,
+``<dag> deadline`` of a run. The days are no part of it, or each day's run would alert anew.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ecommerce.common.windows import Request, Window
 @dataclass(frozen=True)
 class Alert:
     """
-    An incident, as it was seen last.
+    An incident, with what was found the last time.
 
     :param severity: ``warn``, ``fail`` (a check or a task) or ``deadline``
-    :param observed: what the check saw, and what it ``expected``; None where it names none
+    :param observed: the figure that the check has found, and the one that it ``expected``; None where it has none
     :param window_end: the day after the last of the run's window (UTC)
-    :param seen_at: when a check judged, or a task failed
-    :param alert_id: in `ops.alert`; None of one that could not be recorded
-    :param sent_to: the Airflow connections that have taken it
+    :param seen_at: when the check was evaluated, or the task failed
+    :param alert_id: in `ops.alert`; None if the incident could not be recorded
+    :param sent_to: the Airflow connections that have received it
     """
 
     incident: str
@@ -57,7 +57,7 @@ class Alert:
     sent_to: Sequence[str] = ()
 
 
-def of_check(
+def alert_of_check(
     dag_id: str,
     run_id: str,
     check_name: str,
@@ -65,9 +65,9 @@ def of_check(
     severity: str,
     message: str,
     seen_at: datetime,
-    **known: Any,
+    **details: Any,
 ) -> Alert:
-    """The incident of a check and its subject."""
+    """The incident of one subject of a check."""
     return Alert(
         incident=f"{dag_id} {check_name} {subject}",
         dag_id=dag_id,
@@ -77,20 +77,20 @@ def of_check(
         severity=severity,
         message=message,
         seen_at=seen_at,
-        **known,
+        **details,
     )
 
 
-def of_task(dag_id: str, task_id: str, run_id: str, message: str, window: Window | None) -> Alert:
-    """The incident of a task that has failed now."""
+def alert_of_task(dag_id: str, task_id: str, run_id: str, message: str, window: Window | None) -> Alert:
+    """The incident of a task that has just failed."""
     return replace(
         Alert(f"{dag_id}.{task_id}", dag_id, run_id, "fail", message, datetime.now(UTC), task_id=task_id),
         **_days(window),
     )
 
 
-def of_deadline(dag_id: str, run_id: str, message: str, window: Window | None) -> Alert:
-    """The incident of a run that is late now."""
+def alert_of_deadline(dag_id: str, run_id: str, message: str, window: Window | None) -> Alert:
+    """The incident of a run that has just missed its deadline."""
     return replace(
         Alert(f"{dag_id} deadline", dag_id, run_id, "deadline", message, datetime.now(UTC)),
         **_days(window),
@@ -101,27 +101,39 @@ def _days(window: Window | None) -> dict[str, Any]:
     return {"window_start": window.start, "window_end": window.end} if window else {}
 
 
-#: One statement, so that of two runs that see the same at once one opens the incident, and the other sees it again.
-#: What is not newer than the last sighting, or than the recovery, is known already: callbacks come late and repeatedly.
-#: Severity never goes down while an incident is open; a warning that has become a failure is to be sent once more.
-_SEE = """
+def alert_of_row(row: dict[str, Any]) -> Alert:
+    """A row of `ops.alert`."""
+    names = {field.name for field in fields(Alert)}
+    return Alert(
+        **{name: value for name, value in row.items() if name in names},
+        run_id=row["last_run_id"],
+        seen_at=row["last_seen_at"],
+    )
+
+
+#: One statement, so that of two runs that find the same problem at once one opens the incident, and the other counts.
+#: A problem that was found before the incident was last seen or closed is ignored: callbacks come late and repeatedly.
+#: Severity never goes down while an incident is open; a warning that has become a failure is sent once more.
+_OPEN_OR_UPDATE = """
 insert into ops.alert as alert (
     incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start, window_end, message,
     first_run_id, last_run_id, opened_at, last_seen_at
 )
 select
-    seen.incident, seen.dag_id, seen.task_id, seen.check_name, seen.subject, seen.severity, seen.observed,
-    seen.expected, seen.window_start, seen.window_end, seen.message, seen.run_id, seen.run_id, seen.seen_at,
-    seen.seen_at
-from jsonb_to_recordset(%(seen)s) as seen (
+    problem.incident, problem.dag_id, problem.task_id, problem.check_name, problem.subject, problem.severity,
+    problem.observed, problem.expected, problem.window_start, problem.window_end, problem.message, problem.run_id,
+    problem.run_id, problem.seen_at, problem.seen_at
+from jsonb_to_recordset(%(alerts)s) as problem (
     incident text, dag_id text, task_id text, check_name text, subject text, severity text, observed numeric,
     expected numeric, window_start date, window_end date, message text, run_id text, seen_at timestamptz
 )
-where not exists (
-    select from ops.alert as closed where closed.incident = seen.incident and closed.closed_at >= seen.seen_at
-)
+where
+    not exists (
+        select from ops.alert as closed
+        where closed.incident = problem.incident and closed.closed_at >= problem.seen_at
+    )
 -- In one order, or two runs could wait for each other.
-order by seen.incident
+order by problem.incident
 on conflict (incident) where closed_at is null do update set
     severity = case when alert.severity = 'warn' then excluded.severity else alert.severity end,
     sent_at = case when alert.severity = 'warn' and excluded.severity <> 'warn' then null else alert.sent_at end,
@@ -141,35 +153,36 @@ on conflict (incident) where closed_at is null do update set
     last_seen_at = excluded.last_seen_at,
     times_seen = alert.times_seen + 1
 where excluded.last_seen_at > alert.last_seen_at
-returning alert.incident, xmax = 0 as is_opened
 """
 
-#: A recovery of an older window is none: a backfill of last month does not make today's load any fresher.
-_REACHES = "(alert.window_end is null or {window_end} >= alert.window_end)"
-
-_RECOVER = f"""
+#: A run of an older window closes nothing: a backfill of last month does not make today's load any fresher.
+_CLOSE_CHECKS = """
 update ops.alert as alert
-set closed_at = good.seen_at, closed_by = %(run_id)s
-from jsonb_to_recordset(%(good)s) as good (incident text, seen_at timestamptz, window_end date)
+set closed_at = passed.seen_at, closed_by = %(run_id)s
+from jsonb_to_recordset(%(passed)s) as passed (incident text, seen_at timestamptz, window_end date)
 where
-    alert.incident = good.incident and alert.closed_at is null and alert.last_seen_at < good.seen_at
-    and {_REACHES.format(window_end="good.window_end")}
+    alert.incident = passed.incident
+    and alert.closed_at is null
+    and alert.last_seen_at < passed.seen_at
+    and (alert.window_end is null or passed.window_end >= alert.window_end)
 returning alert.*
 """
 
-_RECOVER_TASKS = f"""
+_CLOSE_TASKS = """
 update ops.alert as alert
 set closed_at = clock_timestamp(), closed_by = %(run_id)s
 where
-    alert.dag_id = %(dag_id)s and alert.check_name is null and alert.closed_at is null
-    and coalesce(alert.task_id, '') <> all(%(but)s::text[])
+    alert.dag_id = %(dag_id)s
+    and alert.check_name is null
+    and alert.closed_at is null
+    and coalesce(alert.task_id, '') <> all(%(except_task_ids)s::text[])
     and (%(task_id)s::text is null or alert.task_id = %(task_id)s)
-    and {_REACHES.format(window_end="%(window_end)s::date")}
+    and (alert.window_end is null or %(window_end)s::date >= alert.window_end)
 returning alert.*
 """
 
-#: The last judgement of each check and subject, if it is about an incident.
-_JUDGED = """
+#: The last result of each check and subject of a run that is not a pass, or that an open incident is about.
+_RESULTS_OF_INCIDENTS = """
 with latest as (
     select distinct on (check_name, subject)
         check_name, subject, status, observed, expected, message, window_start, window_end, checked_at
@@ -177,6 +190,7 @@ with latest as (
     where run_id = %(run_id)s
     order by check_name, subject, check_result_id desc
 )
+
 select latest.*
 from latest
 where
@@ -189,36 +203,56 @@ where
     )
 """
 
+_HAS_FAILED_SUBJECT = """
+with latest as (
+    select distinct on (subject) status
+    from ops.check_result
+    where run_id = %(run_id)s and check_name = %(check_name)s
+    order by subject, check_result_id desc
+)
 
-def see(connection: Connection, alerts: Iterable[Alert]) -> set[str]:
-    """Open incidents, or see them again; those that were opened."""
-    seen = {alert.incident: asdict(alert) for alert in alerts}
-    if not seen:
-        return set()
-    rows = connection.execute(_SEE, {"seen": json.dumps(list(seen.values()), default=str)}).fetchall()
-    return {incident for incident, is_opened in rows if is_opened}
+select exists (select from latest where status = 'fail')
+"""
+
+
+def open_or_update(connection: Connection, alerts: Iterable[Alert]) -> None:
+    """Open incidents; count those that are open already, and keep what was found the last time."""
+    by_incident = {alert.incident: asdict(alert) for alert in alerts}
+    if by_incident:
+        connection.execute(_OPEN_OR_UPDATE, {"alerts": json.dumps(list(by_incident.values()), default=str)})
 
 
 def settle_checks(connection: Connection, dag_id: str, run_id: str, request: Request | None) -> list[Alert]:
     """
-    Take in what the checks of a run have said so far: what does not pass is seen, what passes is closed.
+    Open incidents for the checks of a run that failed or warned so far, and close those of the checks that passed.
 
-    What a run leaves out, because a source failed or was not asked for, is no incident of its own and no recovery.
+    What a run leaves out, because a source failed or was not requested, neither opens nor closes an incident.
 
     :param request: what the run was to do, if that is known
     :returns: the incidents that were closed
     """
+    alerts = _alerts_of_checks(connection, dag_id, run_id, request)
+    open_or_update(connection, [alert for alert in alerts if alert.severity != "pass"])
+    passed = [asdict(alert) for alert in alerts if alert.severity == "pass"]
+    if not passed:
+        return []
+    return _close(connection, _CLOSE_CHECKS, run_id=run_id, passed=json.dumps(passed, default=str))
+
+
+def _alerts_of_checks(connection: Connection, dag_id: str, run_id: str, request: Request | None) -> list[Alert]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        judged = cursor.execute(_JUDGED, {"dag_id": dag_id, "run_id": run_id}).fetchall()
-    left_out = lease.exclusions_of(connection, run_id) if judged else lease.NO_EXCLUSIONS
+        rows = cursor.execute(_RESULTS_OF_INCIDENTS, {"dag_id": dag_id, "run_id": run_id}).fetchall()
+    if not rows:
+        return []
+    exclusions = lease.exclusions_of(connection, run_id)
     if request is not None:
-        left_out = replace(left_out, sources=left_out.sources | (SOURCES.keys() - request.sources))
-    judged = [row for row in judged if not left_out.covers(row["subject"])]
-    if any(row["check_name"] == DBT_TEST and row["status"] == "fail" for row in judged):
-        # They are the incidents; that there are any is none besides.
-        judged = [row for row in judged if row["check_name"] != "dbt_tests"]
-    alerts = [
-        of_check(
+        exclusions = replace(exclusions, sources=exclusions.sources | (SOURCES.keys() - request.sources))
+    rows = [row for row in rows if not exclusions.covers(row["subject"])]
+    if any(row["check_name"] == DBT_TEST and row["status"] == "fail" for row in rows):
+        # Each failed test is an incident; the check of all tests, which fails with them, is none besides.
+        rows = [row for row in rows if row["check_name"] != "dbt_tests"]
+    return [
+        alert_of_check(
             dag_id,
             run_id,
             row["check_name"],
@@ -231,78 +265,58 @@ def settle_checks(connection: Connection, dag_id: str, run_id: str, request: Req
             window_start=row["window_start"],
             window_end=row["window_end"],
         )
-        for row in judged
+        for row in rows
     ]
-    see(connection, [alert for alert in alerts if alert.severity != "pass"])
-    good = [asdict(alert) for alert in alerts if alert.severity == "pass"]
-    if not good:
-        return []
-    return _closed(connection, _RECOVER, run_id=run_id, good=json.dumps(good, default=str))
 
 
-def failed_checks(connection: Connection, run_id: str, check_name: str) -> bool:
-    """Whether a check of a run has failed by its last judgement of any subject."""
-    row = connection.execute(
-        "select exists (select from (select distinct on (subject) status from ops.check_result"
-        " where run_id = %s and check_name = %s order by subject, check_result_id desc) as latest"
-        " where status = 'fail')",
-        [run_id, check_name],
-    ).fetchone()
+def has_failed_subject(connection: Connection, run_id: str, check_name: str) -> bool:
+    """Whether the last result of any subject of a check in a run is a failure."""
+    row = connection.execute(_HAS_FAILED_SUBJECT, {"run_id": run_id, "check_name": check_name}).fetchone()
     return row is not None and bool(row[0])
 
 
-def settle_tasks(
-    connection: Connection, dag_id: str, run_id: str, window: Window | None, *, but: Collection[str] = ()
+def close_tasks(
+    connection: Connection, dag_id: str, run_id: str, window: Window | None, *, except_task_ids: Collection[str] = ()
 ) -> list[Alert]:
     """
-    Close the incidents of a DAG's tasks and its deadline, since a run of it came to its end.
+    Close the incidents of a DAG's tasks and of its deadline, since a run of it has ended successfully.
 
-    :param window: of that run; what was seen in a later one stays open
-    :param but: ids of tasks that did not do their work in this run
+    :param window: of that run; incidents of a later window stay open
+    :param except_task_ids: tasks that had nothing to do in this run
     :returns: the incidents that were closed
     """
-    return _recover_tasks(connection, dag_id, run_id, window, None, but)
+    return _close_tasks(connection, dag_id, run_id, window, None, except_task_ids)
 
 
-def recover_task(connection: Connection, dag_id: str, task_id: str, run_id: str, window: Window | None) -> list[Alert]:
-    """Close the incident of one task that has succeeded; the incident, if there was one."""
-    return _recover_tasks(connection, dag_id, run_id, window, task_id, ())
+def close_task(connection: Connection, dag_id: str, task_id: str, run_id: str, window: Window | None) -> list[Alert]:
+    """Close the incident of one task that has succeeded; returns the incident, if there was one."""
+    return _close_tasks(connection, dag_id, run_id, window, task_id, ())
 
 
-def _recover_tasks(
+def _close_tasks(
     connection: Connection,
     dag_id: str,
     run_id: str,
     window: Window | None,
     task_id: str | None,
-    but: Collection[str],
+    except_task_ids: Collection[str],
 ) -> list[Alert]:
-    return _closed(
+    return _close(
         connection,
-        _RECOVER_TASKS,
+        _CLOSE_TASKS,
         dag_id=dag_id,
         run_id=run_id,
         task_id=task_id,
-        but=list(but),
+        except_task_ids=list(except_task_ids),
         window_end=window.end if window else None,
     )
 
 
-def extracts_without_work(request: Request, left_out: Exclusions) -> list[str]:
-    """Ids of the extracts that loaded nothing in a run: not asked for, or failed."""
-    return [f"extract.{source}" for source in SOURCES if source not in request.sources - left_out.sources]
+def extracts_without_load(request: Request, exclusions: Exclusions) -> list[str]:
+    """Ids of the extract tasks that loaded nothing in a run: their source was not requested, or failed."""
+    return [f"extract.{source}" for source in SOURCES if source not in request.sources - exclusions.sources]
 
 
-def _closed(connection: Connection, statement: str, **values: Any) -> list[Alert]:
+def _close(connection: Connection, statement: str, **values: Any) -> list[Alert]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [alert_of(row) for row in cursor.execute(statement.encode(), values)]
-
-
-def alert_of(row: dict[str, Any]) -> Alert:
-    """A row of `ops.alert`."""
-    known = {field.name for field in fields(Alert)}
-    return Alert(
-        **{name: value for name, value in row.items() if name in known},
-        run_id=row["last_run_id"],
-        seen_at=row["last_seen_at"],
-    )
+        return [alert_of_row(row) for row in cursor.execute(statement.encode(), values)]

@@ -1,8 +1,8 @@
-"""What is said of an incident: a text for a person, and the same in fields for a machine."""
+"""The message of an incident: a text for a person, and the same as fields for a machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,13 +14,13 @@ from ecommerce.alerts.incidents import Alert
 from ecommerce.common.pages_url import PAGES_PREFIX
 from ecommerce.common.windows import Window
 
-#: Of a message's sentence; what services refuse is longer, and what people read is shorter.
-_LENGTH = 1500
+#: Characters of an incident's sentence: services reject longer messages, and no one reads them.
+_MAX_LENGTH = 1500
 
 
 @dataclass(frozen=True)
 class Message:
-    """A subject line, the lines below it, and the incident in fields, as JSON has them."""
+    """A title, the lines below it, and the incident as fields of JSON."""
 
     title: str
     lines: tuple[str, ...]
@@ -28,46 +28,36 @@ class Message:
 
     @property
     def text(self) -> str:
-        """All of it, a line each."""
+        """The title and the lines."""
         return "\n".join((self.title, *self.lines))
 
     @property
     def html(self) -> str:
-        """The same for an e-mail."""
+        """The text for an e-mail, with links."""
         return "<br>\n".join(map(_linked, (self.title, *self.lines)))
 
     @property
     def payload(self) -> dict[str, Any]:
         """
-        The JSON of a webhook: `text`, as Slack, Mattermost and others like them take it, and `alert` with the fields.
+        The JSON of a webhook: `text`, which Slack, Mattermost and similar services show, and `alert` with the fields.
 
-        The text may name what a customer typed, so `<`, `>` and `&` are written as Slack wants them: none of it is a
-        mention or a link of theirs.
+        The text may have something that a customer typed, so `<`, `>` and `&` are escaped as Slack requires: nothing in
+        it becomes a mention or a link.
         """
         return {"text": escape(self.text, quote=False), "alert": dict(self.fields)}
 
 
 def message_of(alert: Alert, base_url: str) -> Message:
     """
-    What is to be said of an incident.
+    The message of an incident.
 
     :param base_url: of Airflow's UI; without it there are no links
     """
     run_url, page_url = links(alert.dag_id, alert.run_id, base_url)
-    window = Window(alert.window_start, alert.window_end) if alert.window_start and alert.window_end else None
     state = "recovered" if alert.closed_at else alert.severity
-    message = alert.message if len(alert.message) <= _LENGTH else f"{alert.message[:_LENGTH]}…"
-    lines = [message]
-    if alert.observed is not None or alert.expected is not None:
-        lines.append(f"Observed: {_figure(alert.observed)}, expected: {_figure(alert.expected)}")
-    if window:
-        lines.append(f"Window: {window} (UTC)")
-    if alert.closed_at:
-        lines.append(f"Seen to be well at {alert.closed_at:%Y-%m-%d %H:%M} UTC")
-    lines += [f"{name}: {url}" for name, url in (("Run", run_url), ("Status", page_url)) if url]
     return Message(
         title=f"[{state}] {alert.incident}",
-        lines=tuple(lines),
+        lines=(*_lines(alert), *(f"{name}: {url}" for name, url in (("Run", run_url), ("Status", page_url)) if url)),
         fields={
             "incident": alert.incident,
             "state": "closed" if alert.closed_at else "open",
@@ -91,8 +81,19 @@ def message_of(alert: Alert, base_url: str) -> Message:
     )
 
 
+def _lines(alert: Alert) -> Iterator[str]:
+    is_long = len(alert.message) > _MAX_LENGTH
+    yield f"{alert.message[:_MAX_LENGTH]}…" if is_long else alert.message
+    if alert.observed is not None or alert.expected is not None:
+        yield f"Observed: {_figure(alert.observed)}, expected: {_figure(alert.expected)}"
+    if alert.window_start and alert.window_end:
+        yield f"Window: {Window(alert.window_start, alert.window_end)} (UTC)"
+    if alert.closed_at:
+        yield f"Recovered at {alert.closed_at:%Y-%m-%d %H:%M} UTC"
+
+
 def links(dag_id: str, run_id: str, base_url: str) -> tuple[str | None, str | None]:
-    """Where a run is in Airflow's UI, and the page Data status as Airflow shows it."""
+    """The addresses of a run and of the page *Data status* in Airflow's UI; None without a ``base_url``."""
     if not base_url:
         return None, None
     base = base_url.rstrip("/")

@@ -1,4 +1,4 @@
-"""When Airflow is to record an incident, and when it is over. None of this fails a task."""
+"""Airflow's callbacks that open, close and send incidents. An error in one of them is logged and fails no task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import psycopg
 from airflow.sdk.definitions.callback import AsyncCallback
@@ -16,7 +16,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert
 from asgiref.sync import sync_to_async
 
 from ecommerce.alerts import incidents
-from ecommerce.alerts.channels import deliver, tell_unrecorded
+from ecommerce.alerts.channels import deliver, send_unrecorded
 from ecommerce.alerts.deadline import RunCreated
 from ecommerce.audit.dbt_tests import DBT_TEST
 from ecommerce.build import lease
@@ -33,60 +33,75 @@ log = logging.getLogger(__name__)
 DEADLINE_MINUTES = float(os.environ.get("ECOMMERCE_DEADLINE_MINUTES", "120"))
 
 
+@runtime_checkable
+class RecordsCheck(Protocol):
+    """A task that records its results in `ops.check_result` under its check's name, as `QualityCheck` does."""
+
+    check_name: str
+
+
+@runtime_checkable
+class WatchesBuild(Protocol):
+    """A task of a dbt node that ends by the results of one `dbt build`, as those of `dbt_triggerer` do."""
+
+    build_task_id: str
+
+
 def alert_failure(context: Context) -> None:
     """
-    A task has failed: record it, or what its check says.
+    Open the incident of a failed task, or those of its check's subjects, and send what is not sent yet.
 
-    For `on_failure_callback` of a task. A dry run is watched by who has asked for it, and alerts nobody.
+    For `on_failure_callback` of a task. A dry run opens none: whoever has started it looks at it.
     """
-    with _no_harm("the failure could not be recorded"):
+    with _log_errors("the failure could not be recorded"):
         if context["params"].get("dry_run"):
             return
         ti, request = context["ti"], _request(context)
         window = request.window if request else None
-        failure = incidents.of_task(ti.dag_id, ti.task_id, ti.run_id, str(context.get("exception")), window)
+        failure = incidents.alert_of_task(ti.dag_id, ti.task_id, ti.run_id, str(context.get("exception")), window)
         try:
             with warehouse(PUBLISHER) as connection:
                 closed = incidents.settle_checks(connection, ti.dag_id, ti.run_id, request)
-                if not _is_said_by_a_check(connection, context["task"], ti.run_id):
-                    incidents.see(connection, [failure])
+                if not _is_recorded_by_a_check(connection, context["task"], ti.run_id):
+                    incidents.open_or_update(connection, [failure])
                 deliver(connection, closed)
         except (SourceError, psycopg.OperationalError):
-            # Without the warehouse nobody knows whether it was told already; better twice than never.
+            # Without the warehouse no one knows whether it was sent already; twice is better than never.
             log.exception("the failure could not be recorded in ops.alert")
-            tell_unrecorded(failure)
+            send_unrecorded(failure)
 
 
 def settle_run(context: Context) -> None:
     """
-    A run has published, or had nothing to publish: record what its checks said, and close what is over.
+    Settle the incidents of a run that has published: open those of its checks, and close what is over.
 
-    For `on_success_callback` and `on_skipped_callback` of the task that publishes.
+    For `on_success_callback` and `on_skipped_callback` of the task that publishes. Airflow calls it in the task's
+    process after it has recorded the task's end, so the run may be over a moment before its incidents are.
     """
-    with _no_harm("the alerts of the run could not be settled"), warehouse(PUBLISHER) as connection:
+    with _log_errors("the alerts of the run could not be settled"), warehouse(PUBLISHER) as connection:
         run = context["dag_run"]
         request = _request(context)
         closed = incidents.settle_checks(connection, run.dag_id, run.run_id, request)
         if request is not None:
-            idle = incidents.extracts_without_work(request, lease.exclusions_of(connection, run.run_id))
-            closed += incidents.settle_tasks(connection, run.dag_id, run.run_id, request.window, but=idle)
+            idle = incidents.extracts_without_load(request, lease.exclusions_of(connection, run.run_id))
+            closed += incidents.close_tasks(connection, run.dag_id, run.run_id, request.window, except_task_ids=idle)
         deliver(connection, closed)
 
 
 def settle_checks(connection: psycopg.Connection, context: Context) -> None:
-    """A run waits for a person: record what its checks have said so far."""
-    with _no_harm("the alerts of the run could not be settled"):
+    """Settle the incidents of the checks of a run that waits for a person."""
+    with _log_errors("the alerts of the run could not be settled"):
         run = context["dag_run"]
         deliver(connection, incidents.settle_checks(connection, run.dag_id, run.run_id, _request(context)))
 
 
 def settle_failed_run(context: Context) -> None:
     """
-    A run has failed: record what its checks and dbt's tests have said after the first task had failed.
+    Settle the incidents of the checks and dbt tests that ended after the first task of the run had failed.
 
-    For `on_failure_callback` of a DAG; the context may know no more than the DAG and the run.
+    For `on_failure_callback` of a DAG; the context may have no more than the DAG and the run.
     """
-    with _no_harm("the alerts of the run could not be settled"):
+    with _log_errors("the alerts of the run could not be settled"):
         request = _request(context)
         if request and request.dry_run:
             return
@@ -95,76 +110,77 @@ def settle_failed_run(context: Context) -> None:
             deliver(connection, closed)
 
 
-def recovered(context: Context) -> None:
+def alert_recovery(context: Context) -> None:
     """
-    A task has succeeded: its incident is over.
+    Close the incident of a task that has succeeded.
 
-    For `on_success_callback` of tasks that end in a worker; of others Airflow would ask the DAG processor.
+    For `on_success_callback` of tasks that end in a worker. (For a task that ends in the triggerer, Airflow would run
+    it in the DAG processor.)
     """
-    with _no_harm("the recovery could not be recorded"):
-        ti, request = context["ti"], _request(context)
+    with _log_errors("the recovery could not be recorded"):
+        ti, request, task = context["ti"], _request(context), context["task"]
+        window = request.window if request else None
         with warehouse(PUBLISHER) as connection:
-            closed = (
-                incidents.settle_checks(connection, ti.dag_id, ti.run_id, request) if _check(context["task"]) else []
-            )
-            window = request.window if request else None
-            closed += incidents.recover_task(connection, ti.dag_id, ti.task_id, ti.run_id, window)
+            closed = []
+            if isinstance(task, RecordsCheck):
+                closed += incidents.settle_checks(connection, ti.dag_id, ti.run_id, request)
+            closed += incidents.close_task(connection, ti.dag_id, ti.task_id, ti.run_id, window)
             deliver(connection, closed)
 
 
-def deadline() -> DeadlineAlert:
-    """The alert of a run that has not ended `ECOMMERCE_DEADLINE_MINUTES` after it was made."""
+def deadline_alert() -> DeadlineAlert:
+    """The deadline of a run, `ECOMMERCE_DEADLINE_MINUTES` after it was created."""
     return DeadlineAlert(
         name="late",
         reference=RunCreated(),
         interval=timedelta(minutes=DEADLINE_MINUTES),
-        # In the triggerer: when runs are late, workers may be what there is too few of.
+        # In the triggerer: a run may be late because no worker is free.
         callback=AsyncCallback(missed_deadline),
     )
 
 
 async def missed_deadline(context: dict[str, Any]) -> None:
     """
-    A run is late: record it.
+    Open the incident of a run that is late.
 
-    :param context: what Airflow gives: `dag_run` as its API has it, and the `deadline`
+    :param context: the `dag_run` as Airflow's API has it, and the `deadline`
     """
-    await sync_to_async(_record_missed)(context)
+    await sync_to_async(_record_missed_deadline)(context)
 
 
-def _record_missed(context: dict[str, Any]) -> None:
+def _record_missed_deadline(context: dict[str, Any]) -> None:
     run = context["dag_run"]
     if run["state"] not in ("queued", "running"):
-        # It has failed, and that is an incident already.
+        # It has failed, which is an incident already.
         return
-    with _no_harm("the missed deadline could not be recorded"):
-        window = _window_of(run)
-        late = incidents.of_deadline(
+    with _log_errors("the missed deadline could not be recorded"):
+        late = incidents.alert_of_deadline(
             run["dag_id"],
             run["dag_run_id"],
-            f"the run {run['dag_run_id']} is {run['state']}: it was to end within {DEADLINE_MINUTES:g} minutes of"
-            f" {_moment(run['queued_at']):%Y-%m-%d %H:%M} UTC, when it was queued",
-            window,
+            f"the run {run['dag_run_id']} is {run['state']}: it should have ended within {DEADLINE_MINUTES:g} minutes"
+            f" after it was queued at {_moment(run['queued_at']):%Y-%m-%d %H:%M} UTC",
+            _window_of(run),
         )
         try:
             with warehouse(PUBLISHER) as connection:
-                incidents.see(connection, [late])
+                incidents.open_or_update(connection, [late])
                 deliver(connection)
         except (SourceError, psycopg.OperationalError):
             log.exception("the missed deadline could not be recorded in ops.alert")
-            tell_unrecorded(late)
+            send_unrecorded(late)
+
+
+_MOMENTS = ("data_interval_start", "data_interval_end", "logical_date", "run_after")
 
 
 def _window_of(run: dict[str, Any]) -> Window | None:
-    interval = {name: _moment(run.get(name)) for name in _MOMENTS}
-    context: Any = {"params": run.get("conf") or {}, "dag_run": SimpleNamespace(**interval)}
+    """The window of a run as Airflow's API has it."""
+    moments = {name: _moment(run.get(name)) for name in _MOMENTS}
+    context: Any = {"params": run.get("conf") or {}, "dag_run": SimpleNamespace(**moments)}
     try:
         return request_of(context).window
     except WindowError:
         return None
-
-
-_MOMENTS = ("data_interval_start", "data_interval_end", "logical_date", "run_after")
 
 
 def _moment(text: str | None) -> Any:
@@ -172,7 +188,7 @@ def _moment(text: str | None) -> Any:
 
 
 def _request(context: Context) -> Request | None:
-    """What the run was to do; None of a DAG that has no window, and of a run that asked for none there is."""
+    """What the run was to do; None in a DAG without a window, and in a run whose window is not valid."""
     if "dag_run" not in context or "start_date" not in context["params"]:
         return None
     try:
@@ -181,20 +197,15 @@ def _request(context: Context) -> Request | None:
         return None
 
 
-def _check(task: Any) -> str | None:
-    """The check that a task judges."""
-    return getattr(task, "check", None) or getattr(task, "check_name", None)
-
-
-def _is_said_by_a_check(connection: psycopg.Connection, task: Any, run_id: str) -> bool:
-    """Whether the failure of a task is what a check has said, so that the check's subjects are the incidents."""
-    if check := _check(task):
-        return incidents.failed_checks(connection, run_id, check)
+def _is_recorded_by_a_check(connection: psycopg.Connection, task: Any, run_id: str) -> bool:
+    """Whether the subjects of a check are the incidents of a failed task, so that the task itself is none."""
+    if isinstance(task, RecordsCheck):
+        return incidents.has_failed_subject(connection, run_id, task.check_name)
     if not _is_dbt_test(task.task_id):
         return False
-    # The results of a build are written at its end, and recorded when the run ends; in the other ways of running dbt
-    # each test is a command of its own.
-    return hasattr(task, "build_task_id") or incidents.failed_checks(connection, run_id, DBT_TEST)
+    # A `dbt build` records the results of its tests at its end, and the end of the run opens their incidents. In the
+    # other modes each test is a command of its own, which has recorded its result by now.
+    return isinstance(task, WatchesBuild) or incidents.has_failed_subject(connection, run_id, DBT_TEST)
 
 
 def _is_dbt_test(task_id: str) -> bool:
@@ -203,9 +214,9 @@ def _is_dbt_test(task_id: str) -> bool:
 
 
 @contextmanager
-def _no_harm(what: str) -> Iterator[None]:
-    """Whatever goes wrong here, the task ends as it would, and the log says so."""
+def _log_errors(message: str) -> Iterator[None]:
+    """Log any error, and let the task end as it would."""
     try:
         yield
     except Exception:
-        log.exception("%s", what)
+        log.exception("%s", message)

@@ -1,1 +1,1 @@
-"""Checks between build and publication; `include/quality/checks.yml` configures them, a class a kind of check."""
+"""Checks between the build and the publication: `include/quality/checks.yml` configures them, a class a kind."""

@@ -1,13 +1,13 @@
-"""Did about as much come as on such days before?"""
+"""Checks of kind `volume` and `amount`: does each day bring about as much as the same weekday did before?"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from math import sqrt
 from statistics import median
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from psycopg import AsyncConnection, sql
 from pydantic import Field, model_validator
@@ -20,92 +20,127 @@ from ecommerce.audit.check import (
     Settings,
     TableName,
     expression,
-    rows_of,
+    fetch_rows,
     table,
 )
 from ecommerce.audit.check_results import CheckResult, Status
+from ecommerce.common.windows import Window
 
 #: From the median absolute deviation to a standard deviation, where values are normally distributed.
 _MAD_TO_SIGMA = 1.4826
-#: A day is never so regular that less than this share of it is unusual.
-_LEAST_SPREAD = 0.05
+#: The spread is at least this share of the expected value, however regular the days were.
+_MIN_SPREAD = 0.05
 #: A year before, on the same weekday.
 _YEAR = timedelta(weeks=52)
 #: How many times more or less than the weeks before it a season may make of a day.
-_MOST_SEASON = 3.0
+_MAX_SEASON = 3.0
+#: Unusual days that a message names.
+_DAYS_IN_MESSAGE = 5
 
 
 @dataclass(frozen=True)
-class Day:
-    """What a day brought: rows, and what is judged: the rows again, or the sum of an amount."""
+class DayTotal:
+    """The rows of a day, and the figure that is checked: the rows again, or the sum of an amount."""
 
     rows: int
     value: float
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a day should bring, and how far days like it usually are from that."""
+class Expectation:
+    """The value that a day should have, and how far such days usually are from theirs."""
 
     value: float
     spread: float
 
-    def z(self, value: float) -> float:
-        """How many times the usual deviation a value is away; negative: too little."""
+    def z_score(self, value: float) -> float:
+        """The distance of a value from the expected one, in usual deviations; negative if it is too low."""
         return (value - self.value) / self.spread
 
 
 def expect(
-    days: Mapping[date, Day], day: date, *, weeks: int, minimum_weeks: int, incidents: Container[date], noise: float
-) -> Expected | None:
+    totals: Mapping[date, DayTotal],
+    day: date,
+    *,
+    weeks: int,
+    minimum_weeks: int,
+    incidents: Container[date],
+    noise: float,
+) -> Expectation | None:
     """
-    What ``day`` should bring by the same weekday in the weeks before it; None where too few of them have sold.
+    What ``day`` should bring by the same weekday in the weeks before it; None where too few of them have rows.
 
-    The median of those weeks says how much, times what the season made of the same week a year before, where a year is
-    known: otherwise every December would be odd. The median deviation from it says how regular they are; both shrug
-    off a few odd weeks. The day itself and later ones never count, nor do known incidents.
+    The value is the median of those weeks, times what the season made of the same week a year before, where a year is
+    known: otherwise every December would be unusual. The spread is the median deviation from it. Medians ignore a few
+    unusual weeks. The day itself, later days and known incidents never count.
 
-    :param noise: of one row in a sum, as a multiple of its mean: 1 where rows are counted
+    :param noise: how much one row's value varies, as a multiple of its mean: 1 where rows are counted
     """
-    past = _of_weekday(days, day, range(1, weeks + 1), incidents)
+    past = _same_weekday(totals, day, range(1, weeks + 1), incidents)
     if len(past) < minimum_weeks:
         return None
-    level = median(found.value for found in past)
-    season = _season(days, day - _YEAR, weeks=weeks, minimum_weeks=minimum_weeks, incidents=incidents)
+    level = median(total.value for total in past)
+    season = _season(totals, day - _YEAR, weeks=weeks, minimum_weeks=minimum_weeks, incidents=incidents)
     value = level * season
-    deviation = _MAD_TO_SIGMA * median(abs(found.value - level) for found in past) * season
+    deviation = _MAD_TO_SIGMA * median(abs(total.value - level) for total in past) * season
     # Rows come by chance: of a hundred, ten more or less mean nothing.
-    chance = noise * value / sqrt(max(median(found.rows for found in past) * season, 1.0))
-    spread = max(deviation, chance, _LEAST_SPREAD * value)
-    return Expected(value, spread) if spread > 0 else None
+    chance = noise * value / sqrt(max(median(total.rows for total in past) * season, 1.0))
+    spread = max(deviation, chance, _MIN_SPREAD * value)
+    return Expectation(value, spread) if spread > 0 else None
 
 
 def _season(
-    days: Mapping[date, Day], day: date, *, weeks: int, minimum_weeks: int, incidents: Container[date]
+    totals: Mapping[date, DayTotal], day: date, *, weeks: int, minimum_weeks: int, incidents: Container[date]
 ) -> float:
-    """What the week around a day was worth, of the median of the weeks before it."""
-    around = _of_weekday(days, day, (-1, 0, 1), incidents)
-    before = _of_weekday(days, day, range(2, weeks + 2), incidents)
+    """The weeks around a day, as a multiple of the median of the weeks before them; 1 where too few are known."""
+    around = _same_weekday(totals, day, (-1, 0, 1), incidents)
+    before = _same_weekday(totals, day, range(2, weeks + 2), incidents)
     if len(around) < 2 or len(before) < minimum_weeks:
         return 1.0
-    level = median(found.value for found in before)
+    level = median(total.value for total in before)
     if level <= 0:
         return 1.0
-    return min(max(median(found.value for found in around) / level, 1 / _MOST_SEASON), _MOST_SEASON)
+    return min(max(median(total.value for total in around) / level, 1 / _MAX_SEASON), _MAX_SEASON)
 
 
-def _of_weekday(
-    days: Mapping[date, Day], day: date, weeks_back: Iterable[int], incidents: Container[date]
-) -> list[Day]:
-    found = [day - timedelta(weeks=n) for n in weeks_back]
-    return [days[other] for other in found if other in days and other not in incidents]
+def _same_weekday(
+    totals: Mapping[date, DayTotal], day: date, weeks_back: Iterable[int], incidents: Container[date]
+) -> list[DayTotal]:
+    days = [day - timedelta(weeks=n) for n in weeks_back]
+    return [totals[other] for other in days if other in totals and other not in incidents]
+
+
+@dataclass(frozen=True)
+class DayComparison:
+    """What a day has brought, beside what was expected of it."""
+
+    day: date
+    total: DayTotal
+    expected: Expectation
+
+    @property
+    def z_score(self) -> float:
+        """See `Expectation.z_score`."""
+        return self.expected.z_score(self.total.value)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The row that `ops.check_failure` keeps of an unusual day."""
+        return {
+            "day": str(self.day),
+            "observed": self.total.value,
+            "expected": round(self.expected.value, 2),
+            "z": round(self.z_score, 2),
+        }
 
 
 class Outage(Settings):
     """
-    So many last days without one row, where at least so many were expected, are an outage.
+    The last days of the window are an outage if they have no row where some were expected.
 
-    :param source: whose loads tell a day without rows from one that was not loaded
+    :param days: how many last days
+    :param expected_at_least: rows expected of them in all
+    :param source: its loads tell a day without rows from a day that was not loaded
     """
 
     days: Annotated[int, Field(gt=0)]
@@ -113,18 +148,40 @@ class Outage(Settings):
     source: str
 
 
+_LOADED_DAYS = """
+select day
+from unnest(%(days)s::date[]) as day
+where
+    exists (
+        select from ops.load_batch
+        where source = %(source)s and status = 'loaded' and window_start <= day and day < window_end
+    )
+order by day
+"""
+
+_DAY_TOTALS = sql.SQL("""
+select
+    {day},
+    count(*),
+    coalesce({value}, 0)::float8
+from {table}
+where {day} >= %(first)s and {day} < %(end)s
+group by 1
+""")
+
+
 class Anomaly(Approvable):
     """
-    Rows (`volume`) or an amount (`amount`) a day against the same weekday in the weeks before it, by a robust z-score.
+    Compare the rows (`volume`) or an amount (`amount`) of each day with the same weekday in the weeks before it.
 
-    An odd day warns: shops close on holidays, and there is Black Friday. It fails only where the file says from where
-    on, and only at the end of the window: that a year has a Christmas is no reason to hold it back. Known incidents are
-    neither judged nor learned from.
+    An unusual day warns: shops close on holidays, and there is Black Friday. It fails only beyond the limits of the
+    file, and only at the end of the window: that a year has a Christmas is no reason to hold the year back. Known
+    incidents are neither checked nor learned from.
 
-    :param warn_beyond: z-score, of too little and too much, beyond which a day warns
+    :param warn_beyond: z-score, in both directions, beyond which a day warns
     :param fail_below: z-score below which a day fails: much too little
     :param fail_above: z-score above which a day fails: much too much
-    :param fail_days: so many last days of the window can fail; an earlier one warns
+    :param fail_days: only so many last days of the window can fail; an earlier one warns
     """
 
     kind: Literal["volume", "amount"]
@@ -139,7 +196,7 @@ class Anomaly(Approvable):
     fail_days: Annotated[int, Field(gt=0)] = 3
     outage: Outage | None = None
 
-    judges_the_build: ClassVar[bool] = False
+    checks_the_build: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _names_its_amount(self) -> Self:
@@ -147,119 +204,136 @@ class Anomaly(Approvable):
             raise ValueError("`amount` is the column of a check of kind amount, and of no other")
         return self
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
         """
-        One judgement for the window's odd days, and one for an outage at its end, whether or not it began inside.
+        One result for the unusual days of the window, and one for an outage at its end, also one that began before it.
 
-        Days shortly before it that the run publishes as well are judged again: what an earlier run was held back by is
-        not let through by the next.
+        Days shortly before the window that the run publishes as well are checked again: the next run must not let
+        through what an earlier run was held back by.
         """
-        subject = self.table + (f" {self.amount}" if self.amount else "")
-        window = asked.window
-        late = window.end - timedelta(days=self.fail_days)
-        carried = [day for day in await asked.days(connection) if late <= day < window.start]
-        days = await self._days(connection, window.start, window.end)
-        judged = [
-            (day, days.get(day, Day(0, 0.0)), expected)
-            for day in sorted({*await self._before(connection, window.start), *carried, *window.days})
-            if day not in asked.incidents and (expected := self._expect(days, day, asked)) is not None
+        window = context.window
+        fail_from = window.end - timedelta(days=self.fail_days)
+        republished = [day for day in await context.days(connection) if fail_from <= day < window.start]
+        published = {*republished, *window.days}
+        totals = await self._fetch_totals(connection, window)
+        compared = self._compare(totals, {*published, *await self._days_before(connection, window)}, context.incidents)
+        comparisons = [comparison for comparison in compared if comparison.day in published]
+        incidents = [
+            f"{_format_day(day)} is {context.incidents[day]}" for day in window.days if day in context.incidents
         ]
-        inside = [(day, found, expected) for day, found, expected in judged if day >= window.start or day in carried]
-        known = [f"{day} is {asked.incidents[day]}" for day in window.days if day in asked.incidents]
-        if not inside:
-            message = f"no day of {window} has {self.minimum_weeks} earlier weeks to compare with"
-            total = round(sum(days[day].value for day in window.days if day in days))
-            return [CheckResult(subject, "pass", total, None, "; ".join(known) or message)]
-        odd = [(day, found, expected) for day, found, expected in inside if self._is_odd(found, expected)]
-        failed = [day for day, found, expected in odd if day >= late and self._is_failed(found, expected)]
-        status: Status = "fail" if failed else "warn" if odd else "pass"
-        of_what = "rows" if self.kind == "volume" else self.amount
-        message = f"{len(odd)} of {len(inside)} days are unusual in {of_what}"
-        if odd:
-            message += ": " + ", ".join(
-                f"{day}: {found.value:,.0f} of about {expected.value:,.0f} (z {expected.z(found.value):+.1f})"
-                for day, found, expected in odd[:5]
-            )
-        judgements = [
-            CheckResult(
-                subject,
-                status,
-                round(sum(found.value for _, found, _ in inside)),
-                round(sum(expected.value for *_, expected in inside)),
-                "; ".join([message, *known]),
-                [
-                    {
-                        "day": str(day),
-                        "observed": found.value,
-                        "expected": round(expected.value, 2),
-                        "z": round(expected.z(found.value), 2),
-                    }
-                    for day, found, expected in odd
-                ],
-                days=failed,
-            )
-        ]
+        if not comparisons:
+            return [self._not_compared(totals, window, incidents)]
+        results = [self._unusual_days(comparisons, fail_from, incidents)]
         if self.outage:
-            judgements.append(self._outage(subject, self.outage, judged))
-        return judgements
+            results.append(self._last_days(self.outage, compared))
+        return results
 
-    def _expect(self, days: Mapping[date, Day], day: date, asked: CheckContext) -> Expected | None:
-        return expect(
-            days,
-            day,
-            weeks=self.weeks,
-            minimum_weeks=self.minimum_weeks,
-            incidents=asked.incidents,
-            # Amounts differ from row to row about as much as their mean.
-            noise=1.0 if self.kind == "volume" else 1.5,
-        )
+    @property
+    def _subject(self) -> str:
+        return f"{self.table} {self.amount}" if self.amount else self.table
 
-    def _is_odd(self, found: Day, expected: Expected) -> bool:
-        return abs(expected.z(found.value)) > self.warn_beyond or self._is_failed(found, expected)
+    def _compare(
+        self, totals: Mapping[date, DayTotal], days: Iterable[date], incidents: Container[date]
+    ) -> list[DayComparison]:
+        """The days of which something can be expected, in their order; known incidents are left out."""
+        comparisons = []
+        for day in sorted(days):
+            expected = expect(
+                totals,
+                day,
+                weeks=self.weeks,
+                minimum_weeks=self.minimum_weeks,
+                incidents=incidents,
+                # Amounts differ from row to row about as much as their mean.
+                noise=1.0 if self.kind == "volume" else 1.5,
+            )
+            if expected and day not in incidents:
+                comparisons.append(DayComparison(day, totals.get(day, DayTotal(0, 0.0)), expected))
+        return comparisons
 
-    def _is_failed(self, found: Day, expected: Expected) -> bool:
-        z = expected.z(found.value)
-        return (self.fail_below is not None and z < self.fail_below) or (
-            self.fail_above is not None and z > self.fail_above
-        )
+    def _not_compared(self, totals: Mapping[date, DayTotal], window: Window, incidents: Sequence[str]) -> CheckResult:
+        message = f"{window} is not compared: fewer than {self.minimum_weeks} weeks before it have rows"
+        total = round(sum(totals[day].value for day in window.days if day in totals))
+        return CheckResult(self._subject, "pass", total, None, "; ".join(incidents) or message)
 
-    @staticmethod
-    def _outage(subject: str, outage: Outage, judged: list[tuple[date, Day, Expected]]) -> CheckResult:
-        last = judged[-outage.days :]
-        rows = sum(found.rows for _, found, _ in last)
-        expected = sum(expected.value for *_, expected in last)
-        is_outage = len(last) == outage.days and expected >= outage.expected_at_least and not rows
+    def _unusual_days(
+        self, comparisons: Sequence[DayComparison], fail_from: date, incidents: Sequence[str]
+    ) -> CheckResult:
+        unusual = [comparison for comparison in comparisons if self._is_unusual(comparison)]
+        failed = [comparison.day for comparison in unusual if comparison.day >= fail_from and self._is_bad(comparison)]
+        status: Status = "fail" if failed else "warn" if unusual else "pass"
         return CheckResult(
-            f"{subject} last days",
+            self._subject,
+            status,
+            round(sum(comparison.total.value for comparison in comparisons)),
+            round(sum(comparison.expected.value for comparison in comparisons)),
+            "; ".join([self._message(comparisons, unusual), *incidents]),
+            [comparison.record for comparison in unusual],
+            days=failed,
+        )
+
+    def _is_unusual(self, comparison: DayComparison) -> bool:
+        return abs(comparison.z_score) > self.warn_beyond or self._is_bad(comparison)
+
+    def _is_bad(self, comparison: DayComparison) -> bool:
+        """Whether a day fails, if it is one of the last days."""
+        if self.fail_below is not None and comparison.z_score < self.fail_below:
+            return True
+        return self.fail_above is not None and comparison.z_score > self.fail_above
+
+    def _message(self, comparisons: Sequence[DayComparison], unusual: Sequence[DayComparison]) -> str:
+        if len(comparisons) == 1:
+            (comparison,) = comparisons
+            sentence = self._sentence(comparison)
+            return sentence if unusual else f"{sentence}, not unusual"
+        message = f"{len(unusual)} of {len(comparisons)} days are unusual"
+        if not unusual:
+            return message
+        more = f"; and {len(unusual) - _DAYS_IN_MESSAGE} more" if len(unusual) > _DAYS_IN_MESSAGE else ""
+        return f"{message}. {'; '.join(map(self._sentence, unusual[:_DAYS_IN_MESSAGE]))}{more}"
+
+    def _sentence(self, comparison: DayComparison) -> str:
+        """A day for a person, e.g. ``28 Jun 2024: 92 rows, about 150 expected (39 % fewer)``."""
+        value, expected = comparison.total.value, comparison.expected.value
+        figure = f"{value:,.0f} rows" if self.kind == "volume" else f"{self.amount} {value:,.0f}"
+        sentence = f"{_format_day(comparison.day)}: {figure}, about {expected:,.0f} expected"
+        percent = round(100 * abs(value - expected) / abs(expected)) if expected else 0
+        if not percent:
+            return sentence
+        less = "fewer" if self.kind == "volume" else "less"
+        return f"{sentence} ({percent:,} % {less if value < expected else 'more'})"
+
+    def _last_days(self, outage: Outage, comparisons: Sequence[DayComparison]) -> CheckResult:
+        last = comparisons[-outage.days :]
+        rows = sum(comparison.total.rows for comparison in last)
+        expected = sum(comparison.expected.value for comparison in last)
+        is_outage = len(last) == outage.days and expected >= outage.expected_at_least and not rows
+        period = "on the last day" if len(last) == 1 else f"in the last {len(last)} days"
+        return CheckResult(
+            f"{self._subject} last days",
             "fail" if is_outage else "pass",
             rows,
             round(expected),
-            f"{rows} rows in the last {len(last)} days, about {expected:.0f} expected",
-            days=[day for day, *_ in last] if is_outage else [],
+            f"{rows} rows {period}, about {expected:.0f} expected",
+            days=[comparison.day for comparison in last] if is_outage else [],
         )
 
-    async def _before(self, connection: AsyncConnection, start: date) -> list[date]:
-        """The days before the window that tell an outage from a holiday: a daily run has one day of its own."""
+    async def _days_before(self, connection: AsyncConnection, window: Window) -> list[date]:
+        """The loaded days before the window that tell an outage from a holiday: a daily run has only one day."""
         if self.outage is None or self.outage.days == 1:
             return []
-        found = await rows_of(
-            connection,
-            "select day from unnest(%(days)s::date[]) as day where exists (select from ops.load_batch"
-            " where source = %(source)s and status = 'loaded' and window_start <= day and day < window_end) order by 1",
-            days=[start - timedelta(days=n) for n in range(self.outage.days - 1, 0, -1)],
-            source=self.outage.source,
-        )
-        return [day for (day,) in found]
+        days = [window.start - timedelta(days=n) for n in range(1, self.outage.days)]
+        loaded = await fetch_rows(connection, _LOADED_DAYS, days=days, source=self.outage.source)
+        return [day for (day,) in loaded]
 
-    async def _days(self, connection: AsyncConnection, start: date, end: date) -> dict[date, Day]:
-        """Each day that has rows, from as far back as any of the window's is compared with."""
-        reach = _YEAR + timedelta(weeks=self.weeks + 2)
-        value: sql.Composable = (
-            sql.SQL("sum({})").format(sql.Identifier(self.amount)) if self.amount else sql.SQL("count(*)")
-        )
-        query = sql.SQL(
-            "select {day}, count(*), coalesce({value}, 0)::float8 from {table}"
-            " where {day} >= %(first)s and {day} < %(end)s group by 1"
-        ).format(day=expression(self.day), value=value, table=table(self.table))
-        found = await rows_of(connection, query, first=start - reach, end=end)
-        return {day: Day(rows, value) for day, rows, value in found}
+    async def _fetch_totals(self, connection: AsyncConnection, window: Window) -> dict[date, DayTotal]:
+        """Each day that has rows, from as far back as any day of the window is compared with."""
+        value = sql.SQL("sum({})").format(sql.Identifier(self.amount)) if self.amount else sql.SQL("count(*)").format()
+        query = _DAY_TOTALS.format(day=expression(self.day), value=value, table=table(self.table))
+        first = window.start - _YEAR - timedelta(weeks=self.weeks + 2)
+        rows = await fetch_rows(connection, query, first=first, end=window.end)
+        return {day: DayTotal(count, value) for day, count, value in rows}
+
+
+def _format_day(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"

@@ -1,10 +1,10 @@
-"""What every kind of check is: settings that a person wrote, and a way to judge by them."""
+"""What every kind of check has: its settings in `checks.yml`, and a method that evaluates them on the warehouse."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -19,24 +19,30 @@ from ecommerce.common.windows import Request, Window
 #: A table as `schema.table`, and a column: plain names, quoted before they reach a statement.
 TableName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")]
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-#: A piece of SQL, as whoever may change the project wrote it.
+#: A piece of SQL in `checks.yml`: who can write it there can change the whole project.
 Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+_CLAIMED_DAYS = """
+select distinct dirty_date
+from ops.claimed_date
+where run_id = %(run_id)s
+"""
 
 
 @dataclass(frozen=True)
 class CheckContext:
     """
-    What a check is about.
+    What a check may know of the run that it is evaluated for.
 
-    :param request: the run's window, and the sources that it read
+    :param request: the run's window, and the sources that it loaded
     :param incidents: known incidents, by day
-    :param left_out: what the run's build left as it was, which is not judged
+    :param exclusions: sources and models that the run's build leaves out; they are not checked
     """
 
     request: Request
     run_id: str
     incidents: Mapping[date, str]
-    left_out: Exclusions = NO_EXCLUSIONS
+    exclusions: Exclusions = NO_EXCLUSIONS
 
     @property
     def window(self) -> Window:
@@ -44,21 +50,19 @@ class CheckContext:
         return self.request.window
 
     async def days(self, connection: AsyncConnection) -> list[date]:
-        """The days of the window, and those that the run has claimed: what it was to rebuild."""
-        claimed = await rows_of(
-            connection, "select distinct dirty_date from ops.claimed_date where run_id = %(run_id)s", run_id=self.run_id
-        )
+        """The days of the window, and those that the run has claimed to rebuild."""
+        claimed = await fetch_rows(connection, _CLAIMED_DAYS, run_id=self.run_id)
         return sorted({*self.window.days, *(day for (day,) in claimed)})
 
 
 class Settings(BaseModel):
-    """A part of the file: a field that no one knows is a mistake."""
+    """A part of `checks.yml`; a field that is not known is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Limits(Settings):
-    """Above which figure a subject warns, and above which it fails; without a figure it never does."""
+    """The figures above which a subject warns and fails; without a figure it never does."""
 
     warn_above: Decimal | None = None
     fail_above: Decimal | None = None
@@ -70,33 +74,30 @@ class Limits(Settings):
         return self
 
     def status(self, observed: Decimal | int) -> Status:
-        """By the limits."""
+        """The status of an observed figure."""
         if self.fail_above is not None and observed > self.fail_above:
             return "fail"
         return "warn" if self.warn_above is not None and observed > self.warn_above else "pass"
 
     @property
     def limit(self) -> Decimal:
-        """The figure that an observed one is held against."""
+        """The lower of both limits, which results name as the expected figure; 0 without limits."""
         limits = [limit for limit in (self.warn_above, self.fail_above) if limit is not None]
         return min(limits) if limits else Decimal(0)
 
 
 class Check(Settings):
     """
-    A check by its settings.
+    A check of `checks.yml`.
 
-    :param severity: `warn`: what would fail only warns
-    :param timeout_seconds: after which Postgres gives a statement up
-    :param wait_minutes: so long it looks again, where something is under way that could change the verdict
-    :param every_seconds: between two looks
+    :param severity: `warn` turns every failure into a warning
+    :param timeout_seconds: after which Postgres cancels a statement
+    :param wait_minutes: how long it is evaluated again while a load is under way that could change its result
+    :param every_seconds: between two evaluations
     """
 
-    #: Whether it looks at what a build made; such a check is left out of a run that built nothing of its own.
-    judges_the_build: ClassVar[bool] = True
-
-    #: Whether a person may let a publication pass that it holds back.
-    may_be_approved: ClassVar[bool] = False
+    #: Whether it reads what a build made; such a check is skipped in a run that builds nothing of its own.
+    checks_the_build: ClassVar[bool] = True
 
     description: str
     severity: Literal["fail", "warn"] = "fail"
@@ -106,46 +107,46 @@ class Check(Settings):
 
     @property
     def follows_the_build(self) -> bool:
-        """Whether it waits for the build: to look at what that makes, or to show a person what would be published."""
-        return self.judges_the_build or self.may_be_approved
+        """Whether its task comes after the build."""
+        return self.checks_the_build
 
     @abstractmethod
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """Every subject, judged once."""
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result for each subject."""
 
-    async def look(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """Judge; `severity` is heeded."""
-        judgements = await self.judge(connection, asked)
+    async def evaluate_with_severity(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """As `evaluate`; with `severity: warn` a failure becomes a warning."""
+        results = await self.evaluate(connection, context)
         if self.severity == "fail":
-            return judgements
-        return [
-            CheckResult(**{**vars(judged), "status": "warn" if judged.status == "fail" else judged.status})
-            for judged in judgements
-        ]
+            return results
+        return [replace(result, status="warn") if result.status == "fail" else result for result in results]
 
 
 class Approvable(Check):
     """
-    A check whose failure may be right: a person can look at what would change, and let it be published.
+    A check whose failure may be right: a person sees what would change, and may let it be published.
 
-    :param decide_within_hours: without an answer until then it stays a failure
+    :param decide_within_hours: how long a person has to answer; then the check has failed
     """
-
-    may_be_approved: ClassVar[bool] = True
 
     decide_within_hours: Annotated[float, Field(gt=0)] = 20
 
+    @property
+    def follows_the_build(self) -> bool:
+        """Always: only after the build can a person see what would be published."""
+        return True
 
-async def rows_of(connection: AsyncConnection, query: str | sql.Composed, **values: Any) -> list[tuple[Any, ...]]:
+
+async def fetch_rows(connection: AsyncConnection, query: str | sql.Composed, **values: Any) -> list[tuple[Any, ...]]:
     """All rows of a query."""
     cursor = await connection.execute(query.encode() if isinstance(query, str) else query, values)
     return await cursor.fetchall()
 
 
-async def bad_rows(connection: AsyncConnection, query: sql.Composed, **values: Any) -> list[dict[str, Any]]:
-    """The first rows of a query, as JSON."""
+async def fetch_bad_rows(connection: AsyncConnection, query: sql.Composed, **values: Any) -> list[dict[str, Any]]:
+    """The first `KEPT_ROWS` rows of a query, as JSON."""
     limited = sql.SQL("select to_jsonb(bad) from ({} limit {}) as bad").format(query, sql.Literal(KEPT_ROWS))
-    return [row for (row,) in await rows_of(connection, limited, **values)]
+    return [row for (row,) in await fetch_rows(connection, limited, **values)]
 
 
 def table(name: str) -> sql.Identifier:
@@ -154,18 +155,12 @@ def table(name: str) -> sql.Identifier:
 
 
 def expression(text: str) -> sql.SQL:
-    """A piece of SQL from the file; its per cent signs are its own."""
+    """A piece of SQL from the file, in which `%` is an operator and no placeholder."""
     return sql.SQL(text.replace("%", "%%"))
 
 
-def listed(days: Sequence[date], *, most: int = 5) -> str:
-    """Days for a person."""
-    more = f" and {len(days) - most} more" if len(days) > most else ""
-    return ", ".join(map(str, days[:most])) + more
-
-
 def days_of_periods(days: Sequence[date], period: Literal["day", "month"]) -> list[date]:
-    """Every day of the days or months that the given ones lie in."""
+    """The days themselves, or every day of the months that they lie in."""
     if period == "day":
         return list(days)
     months = {day.replace(day=1) for day in days}

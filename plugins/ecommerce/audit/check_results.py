@@ -1,4 +1,4 @@
-"""What a check says, and how that is written down."""
+"""The results of checks: what a check found of one subject, and how results are recorded in `ops.check_result`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from psycopg import Connection
 
@@ -15,19 +15,19 @@ from ecommerce.common.windows import Window
 
 Status = Literal["pass", "warn", "fail"]
 
-#: Rows at fault that are kept of one judgement.
+#: Rows at fault that are kept of one result.
 KEPT_ROWS = 100
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """
-    One check of one subject: what was seen, what was expected, and the sentence for a person.
+    What a check found of one subject: the observed and the expected figure, and a sentence for a person.
 
     :param rows: rows at fault, up to `KEPT_ROWS`, as JSON
+    :param may_improve: something is under way that could change the status; a check that may wait evaluates again
     :param blocks: whether its failure holds back the publication
-    :param days: those that it fails by, where a person may say that they are as they should be
-    :param may_improve: something is under way that could change the verdict; a check that may wait looks again
+    :param days: the days that it fails by, where a person may approve them
     """
 
     subject: str
@@ -41,53 +41,101 @@ class CheckResult:
     days: Sequence[date] = field(default=())
 
 
-def failures_of(judgements: Sequence[CheckResult]) -> str:
-    """What failed and why, in one line; empty when nothing did that holds back the publication."""
-    return "; ".join(
-        f"{judged.subject}: {judged.message}" for judged in judgements if judged.status == "fail" and judged.blocks
+@dataclass(frozen=True)
+class BlockingFailure:
+    """
+    Why a check holds back the publication; the trigger sends it to the worker that fails the task.
+
+    :param message: what failed and why, in one line
+    :param days: those that a person may approve
+    """
+
+    message: str
+    subjects: Sequence[str] = ()
+    days: Sequence[date] = ()
+
+    @classmethod
+    def of(cls, results: Sequence[CheckResult]) -> Self | None:
+        """The failures that hold back the publication; None where nothing does."""
+        failed = [result for result in results if result.status == "fail" and result.blocks]
+        if not failed:
+            return None
+        return cls(
+            message="; ".join(f"{result.subject}: {result.message}" for result in failed),
+            subjects=[result.subject for result in failed],
+            days=sorted({day for result in failed for day in result.days}),
+        )
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """As the payload of a trigger's event, which is JSON."""
+        return {"failures": self.message, "subjects": list(self.subjects), "days": [str(day) for day in self.days]}
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Self | None:
+        """The failure in the payload of a trigger's event, if there is one."""
+        if not payload.get("failures"):
+            return None
+        days = [date.fromisoformat(day) for day in payload.get("days", ())]
+        return cls(payload["failures"], payload.get("subjects", ()), days)
+
+
+#: One statement, so that results and their rows are written together or not at all.
+_INSERT_RESULTS = """
+with result as materialized (
+    select
+        nextval(pg_get_serial_sequence('ops.check_result', 'check_result_id')) as check_result_id,
+        result.*
+    from jsonb_to_recordset(%(results)s) as result (
+        subject text,
+        status text,
+        observed numeric,
+        expected numeric,
+        message text,
+        rows jsonb
     )
+),
 
-
-#: One statement, so that the judgements and their rows are written together or not at all.
-_WRITE = """
-with judged as materialized (
-    select nextval(pg_get_serial_sequence('ops.check_result', 'check_result_id')) as check_result_id, judged.*
-    from jsonb_to_recordset(%(judged)s) as judged (
-        subject text, status text, observed numeric, expected numeric, message text, rows jsonb)
-), written as (
-    insert into ops.check_result (check_result_id, checked_at, run_id, check_name, subject, window_start, window_end,
-        status, observed, expected, message) overriding system value
-    select check_result_id, now(), %(run_id)s, %(check_name)s, subject, %(start)s::date, %(end)s::date,
-        status, observed, expected, message
-    from judged
+inserted as (
+    insert into ops.check_result (
+        check_result_id, checked_at, run_id, check_name, subject, window_start, window_end, status, observed,
+        expected, message
+    )
+    overriding system value
+    select
+        check_result_id, now(), %(run_id)s, %(check_name)s, subject, %(start)s::date, %(end)s::date, status, observed,
+        expected, message
+    from result
 )
+
 insert into ops.check_failure (check_result_id, bad_row)
-select judged.check_result_id, bad.bad_row
-from judged cross join lateral jsonb_array_elements(judged.rows) as bad (bad_row)
+select result.check_result_id, bad.bad_row
+from result
+cross join lateral jsonb_array_elements(result.rows) as bad (bad_row)
 """
 
 
 def results_statement(
-    check_name: str, run_id: str, judgements: Sequence[CheckResult], window: Window | None
+    check_name: str, run_id: str, results: Sequence[CheckResult], window: Window | None
 ) -> tuple[str, dict[str, Any]]:
     """
-    The statement, and its values, that adds a row of `ops.check_result` a judgement and keeps the rows at fault.
+    The statement that inserts results into `ops.check_result` and their rows into `ops.check_failure`, and its values.
 
-    :param window: where the check is about one
+    :param window: the days that the check is about, if it is about days
     """
-    judged = [
+    records = [
         {
-            "subject": judged.subject,
-            "status": judged.status,
-            "observed": judged.observed,
-            "expected": judged.expected,
-            "message": judged.message,
-            "rows": judged.rows[:KEPT_ROWS],
+            "subject": result.subject,
+            "status": result.status,
+            "observed": result.observed,
+            "expected": result.expected,
+            "message": result.message,
+            "rows": result.rows[:KEPT_ROWS],
         }
-        for judged in judgements
+        for result in results
     ]
-    return _WRITE, {
-        "judged": json.dumps(judged, default=str),
+    return _INSERT_RESULTS, {
+        "results": json.dumps(records, default=str),
         "run_id": run_id,
         "check_name": check_name,
         "start": window.start if window else None,
@@ -96,7 +144,7 @@ def results_statement(
 
 
 def record_results(
-    connection: Connection, check_name: str, run_id: str, judgements: Sequence[CheckResult], window: Window | None
+    connection: Connection, check_name: str, run_id: str, results: Sequence[CheckResult], window: Window | None
 ) -> None:
-    """Write the judgements of a check; see `results_statement`."""
-    connection.execute(*results_statement(check_name, run_id, judgements, window))
+    """Insert the results of a check, see `results_statement`."""
+    connection.execute(*results_statement(check_name, run_id, results, window))

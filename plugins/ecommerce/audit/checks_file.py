@@ -1,7 +1,8 @@
-"""`include/quality/checks.yml`: which checks there are, and from where on each of them warns and fails."""
+"""Read `include/quality/checks.yml`: which checks there are, and from which figures on each warns and fails."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from ecommerce.audit.anomaly import Anomaly
 from ecommerce.audit.check import Check, Settings
 from ecommerce.audit.dbt_tests import DbtTests
-from ecommerce.audit.load_checks import Completeness, Freshness, Quarantined, SchemaDrift
+from ecommerce.audit.load_checks import ColumnChanges, Completeness, Freshness, Quarantined
 from ecommerce.audit.reconciliation import Reconciliation, SourceReconciliation
 from ecommerce.audit.table_checks import FOLDER, BadRows, Distribution, Orphans, Uniqueness
 from ecommerce.common.errors import CheckSettingsError
@@ -23,6 +25,7 @@ CHECKS_FILE = FOLDER / "checks.yml"
 AnyCheck = Annotated[
     Anomaly
     | BadRows
+    | ColumnChanges
     | Completeness
     | DbtTests
     | Distribution
@@ -30,16 +33,17 @@ AnyCheck = Annotated[
     | Orphans
     | Quarantined
     | Reconciliation
-    | SchemaDrift
     | SourceReconciliation
     | Uniqueness,
     Field(discriminator="kind"),
 ]
+#: The way to a part of the file: keys of mappings, positions in lists.
+_Place = tuple[int | str, ...]
 CheckName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Incident(Settings):
-    """Days that are known to be unlike others: one, or from one to another, both included."""
+    """Days that are known to be unlike others: one day, or all from the first to the last."""
 
     name: str
     day: date | None = None
@@ -56,7 +60,7 @@ class Incident(Settings):
 
     @property
     def days(self) -> list[date]:
-        """Each of them."""
+        """Each day of the incident."""
         first, last = self.day or self.first_day, self.day or self.last_day
         if first is None or last is None:
             raise RuntimeError(f"incident {self.name} has no day")
@@ -64,22 +68,22 @@ class Incident(Settings):
 
 
 class Checks(Settings):
-    """The file."""
+    """The content of `checks.yml`."""
 
     checks: Annotated[dict[CheckName, AnyCheck], Field(min_length=1)]
     known_incidents: list[Incident] = Field(default_factory=list)
 
     @property
     def incidents(self) -> dict[date, str]:
-        """The known incidents, by day."""
+        """The name of the known incident of each day that has one."""
         return {day: incident.name for incident in self.known_incidents for day in incident.days}
 
 
 def read_checks() -> Checks:
     """
-    The checks as the file has them now.
+    The content of the file; read again when the file has changed.
 
-    :raises CheckSettingsError: it cannot be read; the message says the line, the check and the field
+    :raises CheckSettingsError: the file has a mistake; the message names the line, the check and the field
     """
     return _read(CHECKS_FILE, CHECKS_FILE.stat().st_mtime_ns)
 
@@ -104,23 +108,27 @@ def _read(path: Path, _changed: int) -> Checks:
     except yaml.YAMLError as error:
         raise CheckSettingsError(f"{path.name} is no YAML: {error}") from error
     except ValidationError as error:
-        raise CheckSettingsError("; ".join(_sentences(path.name, text, error))) from error
+        lines = _line_numbers(yaml.compose(text))
+        mistakes = [_mistake(path.name, lines, details) for details in error.errors()]
+        raise CheckSettingsError("; ".join(mistakes)) from error
 
 
-def _sentences(name: str, text: str, error: ValidationError) -> list[str]:
-    lines = _lines(yaml.compose(text))
-    sentences = []
-    for found in error.errors():
-        # A tagged union puts the kind into the path, where the file has none.
-        place: list[int | str] = []
-        for step in found["loc"]:
-            if step == "[key]" or (len(found["loc"]) > 2 and len(place) == 2 and step in _KINDS):
-                continue
+def _mistake(name: str, lines: Mapping[_Place, int], details: ErrorDetails) -> str:
+    place = _place_of(details["loc"])
+    # A field that is missing has no line of its own; its check has.
+    line = next(lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines)
+    field = ".".join(map(str, place)) or "the file"
+    return f"{name}, line {line}: {field}: {details['msg'].removeprefix('Value error, ')}"
+
+
+def _place_of(loc: _Place) -> _Place:
+    """Pydantic's path to an error without what the file does not have: the kind of a check, and marks of keys."""
+    place: list[int | str] = []
+    for step in loc:
+        is_kind = len(loc) > 2 and len(place) == 2 and step in _KINDS
+        if step != "[key]" and not is_kind:
             place.append(step)
-        line = next(lines[path] for n in range(len(place), -1, -1) if (path := tuple(place[:n])) in lines)
-        field = ".".join(map(str, place)) or "the file"
-        sentences.append(f"{name}, line {line}: {field}: {found['msg'].removeprefix('Value error, ')}")
-    return sentences
+    return tuple(place)
 
 
 _KINDS = {
@@ -129,15 +137,15 @@ _KINDS = {
 }  # fmt: skip
 
 
-def _lines(node: Any, path: tuple[int | str, ...] = ()) -> dict[tuple[int | str, ...], int]:
-    """Where each part of the file stands, by the way to it."""
+def _line_numbers(node: Any, place: _Place = ()) -> dict[_Place, int]:
+    """The line number of each part of the file."""
     if node is None:
         return {(): 1}
-    found = {path: node.start_mark.line + 1}
+    numbers = {place: node.start_mark.line + 1}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            found |= _lines(value, (*path, key.value)) | {(*path, key.value): key.start_mark.line + 1}
+            numbers |= _line_numbers(value, (*place, key.value)) | {(*place, key.value): key.start_mark.line + 1}
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            found |= _lines(item, (*path, number))
-    return found
+            numbers |= _line_numbers(item, (*place, number))
+    return numbers

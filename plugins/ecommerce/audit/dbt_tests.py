@@ -1,4 +1,4 @@
-"""The tests of the build are part of the audit: each must have a result of this build, and none may have failed."""
+"""The check of dbt's tests: each test has a result of this build, and none of them failed."""
 
 from __future__ import annotations
 
@@ -11,88 +11,109 @@ from typing import Any, Literal
 from asgiref.sync import sync_to_async
 from psycopg import AsyncConnection
 
-from ecommerce.audit.check import Check, CheckContext, rows_of
+from ecommerce.audit.check import Check, CheckContext, fetch_rows
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.build.dbt_project import MANIFEST
 
-#: `check_name` of the results that dbt writes by its own hook (include/dbt/macros/record_tests.sql).
+#: `check_name` of the results that dbt records by its own hook (include/dbt/macros/record_tests.sql).
 DBT_TEST = "dbt_test"
+
+_SUBJECT = "dbt tests"
+#: Tests that a message names.
+_TESTS_IN_MESSAGE = 5
+
+_LAST_BUILD = """
+select
+    run_id,
+    claimed_at,
+    is_published
+from ops.build
+where
+    exists (
+        select from ops.rebuild
+        where rebuild.run_id = build.run_id and rebuild.rebuilt_at >= build.claimed_at
+    )
+order by claimed_at desc
+limit 1
+"""
+
+_TEST_RESULTS = """
+select distinct on (subject)
+    subject,
+    status,
+    message
+from ops.check_result
+where run_id = %(run_id)s and check_name = %(check_name)s and checked_at >= %(since)s
+order by subject, check_result_id desc
+"""
 
 
 class DbtTests(Check):
     """
-    Every test of the project that the build was to run has a result of this very build, and none of them failed.
+    Every test of the project that the build was to run has a result of this build, and none of them failed.
 
-    A failed test on two parents does not by itself stop what dbt builds after them, a task may have been marked as done
-    by hand, and a result may be of an earlier try. Where nothing had to be built, the tests of the last build count,
-    which was published.
+    The build alone does not ensure that: a failed test on two models does not stop what dbt builds after them, a
+    person can mark a task as successful, and a result may be of an earlier try. In a run that had nothing to build,
+    the tests of the last build count, if that was published.
     """
 
     kind: Literal["dbt_tests"]
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """One judgement, of all tests."""
-        subject = "dbt tests"
-        built = await rows_of(
-            connection,
-            "select run_id, claimed_at, is_published from ops.build where exists (select from ops.rebuild"
-            " where rebuild.run_id = build.run_id and rebuild.rebuilt_at >= build.claimed_at)"
-            " order by claimed_at desc limit 1",
-        )
-        if not built or (built[0][0] != asked.run_id and not built[0][2]):
-            message = "this run has built nothing, and the build before it was not published"
-            return [CheckResult(subject, "fail", 0, None, message if built else "nothing was built yet")]
-        ((run_id, claimed_at, _),) = built
-        found = {
-            test: (status, message)
-            for test, status, message in await rows_of(
-                connection,
-                "select distinct on (subject) subject, status, message from ops.check_result"
-                " where run_id = %(run_id)s and check_name = %(check)s and checked_at >= %(since)s"
-                " order by subject, check_result_id desc",
-                run_id=run_id,
-                check=DBT_TEST,
-                since=claimed_at,
-            )
-        }
-        expected = await sync_to_async(expected_tests)(left_out=asked.left_out.models)
-        missing = sorted(expected - set(found))
-        failed = {test: message for test, (status, message) in found.items() if status == "fail"}
-        said = [
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result for all tests."""
+        builds = await fetch_rows(connection, _LAST_BUILD)
+        if not builds:
+            return [CheckResult(_SUBJECT, "fail", 0, None, "nothing was built yet")]
+        run_id, claimed_at, is_published = builds[0]
+        is_own = run_id == context.run_id
+        if not is_own and not is_published:
+            message = "this run has built nothing, and the last build was not published"
+            return [CheckResult(_SUBJECT, "fail", 0, None, message)]
+        rows = await fetch_rows(connection, _TEST_RESULTS, run_id=run_id, check_name=DBT_TEST, since=claimed_at)
+        expected = await sync_to_async(expected_tests)(excluded_models=context.exclusions.models)
+        failed = {test: message for test, status, message in rows if status == "fail"}
+        missing = expected - {test for test, *_ in rows}
+        return [_result(len(rows) - len(failed), len(expected), failed, missing, None if is_own else run_id)]
+
+
+def _result(
+    passed: int, expected: int, failed: Mapping[str, str], missing: set[str], other_run_id: str | None
+) -> CheckResult:
+    if failed or missing:
+        problems = [
             *(f"{test} failed: {message}" for test, message in sorted(failed.items())),
-            *(f"{test} has no result" for test in missing),
+            *(f"{test} has no result" for test in sorted(missing)),
         ]
-        rows = [{"test": test, "result": failed.get(test, "missing")} for test in [*sorted(failed), *missing]]
-        passed = len(found) - len(failed)
-        if said:
-            more = f"; and {len(said) - 5} more" if len(said) > 5 else ""
-            return [CheckResult(subject, "fail", passed, len(expected), "; ".join(said[:5]) + more, rows)]
-        whose = "" if run_id == asked.run_id else f" in the last build, of run {run_id}"
-        return [CheckResult(subject, "pass", passed, len(expected), f"{passed} tests passed{whose}")]
+        rows = [{"test": test, "result": failed.get(test, "missing")} for test in [*sorted(failed), *sorted(missing)]]
+        n = len(problems) - _TESTS_IN_MESSAGE
+        message = "; ".join(problems[:_TESTS_IN_MESSAGE]) + (f"; and {n} more" if n > 0 else "")
+        return CheckResult(_SUBJECT, "fail", passed, expected, message, rows)
+    of_build = f" in the last build, of run {other_run_id}" if other_run_id else ""
+    return CheckResult(_SUBJECT, "pass", passed, expected, f"{passed} tests passed{of_build}")
 
 
-def expected_tests(*, left_out: Container[str] = ()) -> set[str]:
+def expected_tests(*, excluded_models: Container[str] = ()) -> set[str]:
     """
     Subjects of the tests that a build runs, by the manifest that the DAG is made from.
 
-    :param left_out: names of models that the build leaves out; a test of any of them is not run
+    :param excluded_models: names of models that the build leaves out; tests that use one of them are not run
     """
     return {
         subject
         for subject, parents in _tests(MANIFEST, MANIFEST.stat().st_mtime_ns).items()
-        if not any(parent.rsplit(".", 1)[-1] in left_out for parent in parents)
+        if not any(parent.rsplit(".", 1)[-1] in excluded_models for parent in parents)
     }
 
 
 @lru_cache(maxsize=2)
 def _tests(manifest: Path, _changed: int) -> Mapping[str, list[str]]:
-    """Subject of each test → unique ids of what it looks at."""
+    """Subject of each test → unique ids of the nodes that it uses."""
     content: dict[str, Any] = json.loads(manifest.read_text())
     tables = {**content["nodes"], **content["sources"]}
     tests = {}
     for node in content["nodes"].values():
         if node["resource_type"] == "test":
-            of = tables.get(node.get("attached_node"))
-            named = f"{of['schema']}.{of['name']} " if of else ""
-            tests[f"{named}{node['name']}"] = node["depends_on"]["nodes"]
+            table = tables.get(node.get("attached_node"))
+            prefix = f"{table['schema']}.{table['name']} " if table else ""
+            tests[f"{prefix}{node['name']}"] = node["depends_on"]["nodes"]
     return tests

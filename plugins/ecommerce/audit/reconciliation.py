@@ -1,8 +1,10 @@
-"""Counts and amounts, to the cent: source ↔ raw ↔ fact ↔ mart."""
+"""Checks of kind `reconciliation`: rows and amounts agree, to the cent, from the source to the marts."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, Self
@@ -19,174 +21,246 @@ from ecommerce.audit.check import (
     TableName,
     days_of_periods,
     expression,
-    rows_of,
+    fetch_rows,
     table,
 )
 from ecommerce.audit.check_results import CheckResult
-from ecommerce.common.connections import account_of, async_postgres
+from ecommerce.common.connections import async_postgres, fetch_airflow_connection
 from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
 
-#: A fingerprint a bucket of keys is compared first, and keys only of the buckets that differ.
-_ROWS_A_BUCKET = 16
-_MOST_BUCKETS = 4096
+#: Buckets of keys are compared first by a fingerprint; keys are fetched only of the buckets that differ.
+_ROWS_PER_BUCKET = 16
+_MAX_BUCKETS = 4096
+
+#: The key and the amount of a row, as text.
+KeyAndAmount = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """
+    How the source's table and raw differ.
+
+    :param source_rows: rows of the source
+    :param raw_rows: rows of raw
+    :param missing: rows that only the source has
+    :param surplus: rows that only raw has
+    """
+
+    source_rows: int
+    raw_rows: int
+    missing: Sequence[KeyAndAmount]
+    surplus: Sequence[KeyAndAmount]
+
+
+_QUARANTINED = """
+select distinct
+    missing.key,
+    missing.amount
+from unnest(%(keys)s::text[], %(amounts)s::text[]) as missing (key, amount)
+where
+    exists (
+        select from ops.quarantine
+        where
+            source = %(source)s
+            and btrim(payload ->> %(key_column)s) is not distinct from missing.key
+            and payload ->> %(amount_column)s is not distinct from missing.amount
+    )
+"""
 
 
 class SourceReconciliation(Check):
     """
-    Each row that the source has in the window is in `raw` with its amount, or in quarantine; and no other is.
+    Each row of the source's window is in `raw` with its amount, or in quarantine; and `raw` has no other row.
 
-    Says only `warn` when the run did not read the source. A source that changed since it was read differs too:
-    running the window again mends that.
+    It only warns when the run did not load the source. A source that changed after it was loaded differs, too; loading
+    the window again repairs that.
 
-    :param source: one that replaces its window, in Postgres
+    :param source: a source in Postgres of which each load replaces its window
     :param amount: its column with the amount
     """
 
     kind: Literal["reconciliation_source"]
-    judges_the_build: ClassVar[bool] = False
+    checks_the_build: ClassVar[bool] = False
     source: str
     amount: ColumnName
 
     @field_validator("source")
     @classmethod
     def _replaces_its_window(cls, name: str) -> str:
-        fitting = [
+        valid = [
             source.name
             for source in SOURCES.values()
             if source.reader == "postgres"
             and source.write_disposition is WriteDisposition.REPLACE_WINDOW
             and len(source.key) == 1
         ]
-        if name not in fitting:
-            raise ValueError(f"{name} is no source that replaces its window, in Postgres; such are {fitting}")
+        if name not in valid:
+            raise ValueError(f"{name} is no source that replaces its window, in Postgres; such are {valid}")
         return name
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """Rows and their amounts."""
-        source, subject = SOURCES[self.source], f"raw.{self.source}"
-        if self.source not in asked.request.sources:
-            return [CheckResult(subject, "warn", None, None, f"this run did not read {self.source}; not compared")]
-        here, there = _Side("raw", self, asked.window), _Side("public", self, asked.window)
-        async with async_postgres(await account_of(source.connection), timeout_seconds=self.timeout_seconds) as shop:
-            held = await here.count(connection)
-            buckets = min(max(held // _ROWS_A_BUCKET, 1), _MOST_BUCKETS)
-            taken, offered = await here.buckets(connection, buckets), await there.buckets(shop, buckets)
-            differing = [bucket for bucket in {*taken, *offered} if taken.get(bucket) != offered.get(bucket)]
-            in_raw = await here.keys(connection, buckets, differing)
-            at_source = await there.keys(shop, buckets, differing)
-        missing = _without(at_source, in_raw)
-        surplus = _without(in_raw, at_source)
-        refused = await self._refused(connection, missing)
-        lost = [row for row in missing if row not in refused]
-        n_source, n_raw = sum(n for n, _ in offered.values()), sum(n for n, _ in taken.values())
-        n_refused = len(missing) - len(lost)
-        if lost or surplus:
-            message = (
-                f"{len(lost)} orders of the source are neither in raw nor in quarantine with their amount"
-                f"{f' (e.g. {lost[0][0]})' if lost else ''}, {len(surplus)} in raw are not at the source"
-                f"{f' (e.g. {surplus[0][0]})' if surplus else ''}; if the source has changed since it was read, "
-                f"run {asked.window} again"
-            )
-            rows = [
-                {source.key[0]: key, self.amount: amount, "where": where}
-                for where, found in (("only at the source", lost), ("only in raw", surplus))
-                for key, amount in found
-            ]
-            return [CheckResult(subject, "fail", n_raw, n_source - n_refused, message, rows)]
-        amount = await here.amount(connection)
-        message = f"{n_source:,} orders at the source = {n_raw:,} in raw ({amount:,.2f}) + {n_refused:,} in quarantine"
-        return [CheckResult(subject, "pass", n_raw, n_source - n_refused, message)]
-
-    async def _refused(
-        self, connection: AsyncConnection, missing: Sequence[tuple[str, str]]
-    ) -> set[tuple[str | None, str | None]]:
-        """Those of the missing rows that the quarantine holds, by key and amount."""
-        key = SOURCES[self.source].key[0]
-        found = await rows_of(
-            connection,
-            "select distinct missing.key, missing.amount"
-            " from unnest(%(keys)s::text[], %(amounts)s::text[]) as missing (key, amount)"
-            " where exists (select from ops.quarantine where source = %(source)s"
-            "  and btrim(payload ->> %(key)s) is not distinct from missing.key"
-            "  and payload ->> %(amount)s is not distinct from missing.amount)",
-            keys=[key for key, _ in missing],
-            amounts=[amount for _, amount in missing],
-            source=self.source,
-            key=key,
-            amount=self.amount,
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result, of rows and their amounts."""
+        subject, window = f"raw.{self.source}", context.window
+        if self.source not in context.request.sources:
+            message = f"not compared: this run did not load {self.source}"
+            return [CheckResult(subject, "warn", None, None, message)]
+        raw = _SourceTable("raw", self, window)
+        difference = await self._compare(connection, raw, window)
+        quarantined = await self._quarantined(connection, difference.missing)
+        missing = [row for row in difference.missing if row not in quarantined]
+        in_quarantine = len(difference.missing) - len(missing)
+        expected = difference.source_rows - in_quarantine
+        if missing or difference.surplus:
+            message = _difference_message(missing, difference.surplus, window)
+            rows = self._bad_rows(missing, difference.surplus)
+            return [CheckResult(subject, "fail", difference.raw_rows, expected, message, rows)]
+        message = (
+            f"{difference.source_rows:,} orders in the shop = {difference.raw_rows:,} in raw"
+            f" ({await raw.amount(connection):,.2f}) + {in_quarantine:,} in quarantine"
         )
-        return {(row[0], row[1]) for row in found}
+        return [CheckResult(subject, "pass", difference.raw_rows, expected, message)]
+
+    async def _compare(self, connection: AsyncConnection, raw: _SourceTable, window: Window) -> _Difference:
+        """Compare both tables by buckets, and row by row in the buckets that differ."""
+        shop = _SourceTable("public", self, window)
+        shop_connection = await fetch_airflow_connection(SOURCES[self.source].connection)
+        async with async_postgres(shop_connection, timeout_seconds=self.timeout_seconds) as shop_session:
+            buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
+            in_raw, in_shop = await raw.buckets(connection, buckets), await shop.buckets(shop_session, buckets)
+            differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
+            raw_keys = await raw.keys(connection, buckets, differing)
+            shop_keys = await shop.keys(shop_session, buckets, differing)
+        return _Difference(
+            source_rows=sum(rows for rows, _ in in_shop.values()),
+            raw_rows=sum(rows for rows, _ in in_raw.values()),
+            missing=_without(shop_keys, raw_keys),
+            surplus=_without(raw_keys, shop_keys),
+        )
+
+    async def _quarantined(
+        self, connection: AsyncConnection, rows: Sequence[KeyAndAmount]
+    ) -> set[tuple[str | None, str | None]]:
+        """The rows that are in quarantine, by key and amount."""
+        quarantined = await fetch_rows(
+            connection,
+            _QUARANTINED,
+            keys=[key for key, _ in rows],
+            amounts=[amount for _, amount in rows],
+            source=self.source,
+            key_column=SOURCES[self.source].key[0],
+            amount_column=self.amount,
+        )
+        return {(key, amount) for key, amount in quarantined}
+
+    def _bad_rows(self, missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount]) -> list[dict[str, Any]]:
+        key_column = SOURCES[self.source].key[0]
+        return [
+            {key_column: key, self.amount: amount, "where": where}
+            for where, rows in (("only at the source", missing), ("only in raw", surplus))
+            for key, amount in rows
+        ]
 
 
-class _Side:
-    """The window's rows of a table, at the source or in raw."""
+def _difference_message(missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount], window: Window) -> str:
+    """The orders that differ, in three groups: missing, surplus, and with another amount."""
+    missing_keys, surplus_keys = {key for key, _ in missing}, {key for key, _ in surplus}
+    groups = {
+        "missing in the warehouse": [key for key, _ in missing if key not in surplus_keys],
+        "only in the warehouse": [key for key, _ in surplus if key not in missing_keys],
+        "with another amount": [key for key, _ in missing if key in surplus_keys],
+    }
+    total = sum(map(len, groups.values()))
+    parts = [f"{len(keys)} {text} (example {keys[0]})" for text, keys in groups.items() if keys]
+    return (
+        f"{total} {'order differs' if total == 1 else 'orders differ'} between shop and warehouse: {', '.join(parts)}."
+        f" Probably the shop changed after the load: load {window} again"
+    )
+
+
+_BUCKETS = sql.SQL("""
+select
+    {bucket_number} %% {buckets},
+    count(*),
+    sum(('x' || substr(md5(concat({key}, '|', {amount})), 1, 15))::bit(60)::bigint)
+from {table}
+where {in_window}
+group by 1
+""")
+
+_KEYS = sql.SQL("""
+select
+    {key},
+    {amount}
+from {table}
+where {in_window} and ({bucket_number} %% {buckets} = any(%(differing)s) or {key} is null)
+order by 1, 2
+""")
+
+
+class _SourceTable:
+    """The window's rows of a source's table, in the shop or in raw."""
 
     def __init__(self, schema: str, check: SourceReconciliation, window: Window) -> None:
         source = SOURCES[check.source]
+        key = sql.SQL("btrim({}::text)").format(sql.Identifier(source.key[0]))
         self._names = {
             "table": sql.Identifier(schema, source.name),
-            "inside": sql.SQL("{column} >= {start} and {column} < {end}").format(
+            "in_window": sql.SQL("{column} >= {start} and {column} < {end}").format(
                 column=sql.Identifier(source.window_column or ""),
                 start=sql.Literal(str(window.start)),
                 end=sql.Literal(str(window.end)),
             ),
             "amount": sql.SQL("{}::text").format(sql.Identifier(check.amount)),
-            "money": sql.Identifier(check.amount),
-            "key": sql.SQL("btrim({}::text)").format(sql.Identifier(source.key[0])),
+            "amount_column": sql.Identifier(check.amount),
+            "key": key,
+            # md5, since both servers must compute the same: 32 bits of the key choose the bucket, 60 bits of the row
+            # go into a sum that does not depend on the order.
+            "bucket_number": sql.SQL("('x' || substr(md5({}), 1, 8))::bit(32)::bigint").format(key),
         }
-        # md5, since both servers must come to the same: 32 bits of the key choose the bucket, 60 of the row go into a
-        # sum that does not depend on the order.
-        self._names["place"] = sql.SQL("('x' || substr(md5({key}), 1, 8))::bit(32)::bigint").format(**self._names)
 
     async def count(self, connection: AsyncConnection) -> int:
-        query = sql.SQL("select count(*) from {table} where {inside}").format(**self._names)
-        return int((await rows_of(connection, query))[0][0])
+        query = sql.SQL("select count(*) from {table} where {in_window}").format(**self._names)
+        return int((await fetch_rows(connection, query))[0][0])
 
     async def amount(self, connection: AsyncConnection) -> Decimal:
-        query = sql.SQL("select coalesce(sum({money}), 0) from {table} where {inside}").format(**self._names)
-        return Decimal((await rows_of(connection, query))[0][0])
+        query = sql.SQL("select coalesce(sum({amount_column}), 0) from {table} where {in_window}").format(**self._names)
+        return Decimal((await fetch_rows(connection, query))[0][0])
 
-    async def buckets(self, connection: AsyncConnection, n: int) -> dict[int | None, tuple[int, Any]]:
-        """Bucket → rows, and a fingerprint of keys and amounts."""
-        query = sql.SQL(
-            "select {place} %% {n}, count(*),"
-            " sum(('x' || substr(md5(concat({key}, '|', {amount})), 1, 15))::bit(60)::bigint)"
-            " from {table} where {inside} group by 1"
-        ).format(n=sql.Literal(n), **self._names)
-        return {bucket: (rows, fingerprint) for bucket, rows, fingerprint in await rows_of(connection, query)}
+    async def buckets(self, connection: AsyncConnection, buckets: int) -> dict[int | None, tuple[int, Any]]:
+        """Rows of each bucket, and a fingerprint of their keys and amounts; the bucket of rows without key is None."""
+        query = _BUCKETS.format(buckets=sql.Literal(buckets), **self._names)
+        return {bucket: (rows, fingerprint) for bucket, rows, fingerprint in await fetch_rows(connection, query)}
 
-    async def keys(self, connection: AsyncConnection, n: int, buckets: Sequence[int | None]) -> list[tuple[str, str]]:
-        """Keys and amounts of the rows in some buckets."""
-        if not buckets:
+    async def keys(
+        self, connection: AsyncConnection, buckets: int, differing: Sequence[int | None]
+    ) -> list[KeyAndAmount]:
+        """Keys and amounts of the rows in the buckets that differ."""
+        if not differing:
             return []
-        query = sql.SQL(
-            "select {key}, {amount} from {table} where {inside}"
-            " and ({place} %% {n} = any(%(buckets)s) or {key} is null) order by 1, 2"
-        ).format(n=sql.Literal(n), **self._names)
-        found = await rows_of(connection, query, buckets=[bucket for bucket in buckets if bucket is not None])
-        return [(row[0], row[1]) for row in found]
+        query = _KEYS.format(buckets=sql.Literal(buckets), **self._names)
+        numbers = [bucket for bucket in differing if bucket is not None]
+        return [(key, amount) for key, amount in await fetch_rows(connection, query, differing=numbers)]
 
 
-def _without(rows: Sequence[tuple[str, str]], others: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _without(rows: Sequence[KeyAndAmount], others: Sequence[KeyAndAmount]) -> list[KeyAndAmount]:
     """The rows that are not among the others, copy by copy."""
-    left: dict[tuple[str, str], int] = {}
-    for row in others:
-        left[row] = left.get(row, 0) + 1
-    surplus = []
+    remaining = Counter(others)
+    result = []
     for row in rows:
-        if left.get(row, 0):
-            left[row] -= 1
+        if remaining[row]:
+            remaining[row] -= 1
         else:
-            surplus.append(row)
-    return surplus
+            result.append(row)
+    return result
 
 
 class Side(Settings):
     """
-    What is counted.
+    One of two sides of a comparison: a table, and what is counted and summed of it.
 
-    :param day: a date column, or the first day of a month; without one everything is compared as a whole
+    :param day: a date column, or the first day of a month; without one the table is compared as a whole
     """
 
     table: TableName
@@ -201,7 +275,7 @@ class Pair(Settings):
     Two sides that must agree.
 
     :param by: the periods that are compared: those that the run's days lie in
-    :param without_unbuilt_days: leave out days that were loaded after this run's claim: marked, and not built
+    :param without_unbuilt_days: ignore days that were loaded after this run's claim, which it has not built
     """
 
     observed: Side
@@ -217,76 +291,107 @@ class Pair(Settings):
         return self
 
 
+@dataclass(frozen=True)
+class _Figures:
+    """What one side has in a period."""
+
+    rows: Decimal = Decimal(0)
+    amount: Decimal = Decimal(0)
+
+
+#: By the first day of a period; None where a table is compared as a whole.
+_ByPeriod = dict[date | None, _Figures]
+
+
 class Reconciliation(Check):
-    """Two tables count the same rows and the same money, period by period of what the run was about."""
+    """Two tables have the same number of rows and the same amount, in each period that the run's days lie in."""
 
     kind: Literal["reconciliation"]
     pairs: list[Pair]
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """Two judgements a pair where it has an amount: rows, then money."""
-        days = await asked.days(connection)
-        known: dict[str, dict[date | None, tuple[Decimal, Decimal | None]]] = {}
-
-        async def figures(side: Side, pair: Pair) -> dict[date | None, tuple[Decimal, Decimal | None]]:
-            query, values = _query(side, pair, days, asked.run_id)
-            if (text := query.as_string(connection)) not in known:
-                found = await rows_of(connection, query, **values)
-                known[text] = {period: (Decimal(rows or 0), amount) for period, rows, amount in found}
-            return known[text]
-
-        judgements = []
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """A result for the rows of each pair, and one for its amount where it has one."""
+        days = await context.days(connection)
+        # Several pairs may have the same side.
+        cache: dict[str, _ByPeriod] = {}
+        results = []
         for pair in self.pairs:
-            if asked.left_out.covers(pair.observed.table):
-                continue
-            observed, expected = await figures(pair.observed, pair), await figures(pair.expected, pair)
             subject = pair.observed.table
-            judgements.append(_compare(f"{subject} rows", observed, expected, 0))
+            if context.exclusions.covers(subject):
+                continue
+            observed, expected = [
+                await _fetch_figures(connection, side, pair, days, context.run_id, cache)
+                for side in (pair.observed, pair.expected)
+            ]
+            results.append(_compare(f"{subject} rows", observed, expected, "rows"))
             if pair.observed.amount or pair.expected.amount:
-                judgements.append(_compare(f"{subject} amount", observed, expected, 1))
-        return judgements
+                results.append(_compare(f"{subject} amount", observed, expected, "amount"))
+        return results
 
 
-def _query(side: Side, pair: Pair, days: Sequence[date], run_id: str) -> tuple[sql.Composed, dict[str, Any]]:
-    conditions = [sql.SQL("({})").format(expression(side.where))] if side.where else []
+async def _fetch_figures(
+    connection: AsyncConnection, side: Side, pair: Pair, days: Sequence[date], run_id: str, cache: dict[str, _ByPeriod]
+) -> _ByPeriod:
+    query, values = _figures_query(side, pair, days, run_id)
+    text = query.as_string(connection)
+    if text not in cache:
+        figures = await fetch_rows(connection, query, **values)
+        cache[text] = {period: _Figures(Decimal(rows or 0), amount or Decimal(0)) for period, rows, amount in figures}
+    return cache[text]
+
+
+_FIGURES = sql.SQL("""
+select
+    {period},
+    {rows},
+    {amount}
+from {table}
+where {conditions}
+group by 1
+""")
+
+_IS_BUILT = sql.SQL("""{day} not in (
+    select dirty_date
+    from ops.dirty_date
+    where claimed_by is distinct from %(run_id)s
+)""")
+
+
+def _figures_query(side: Side, pair: Pair, days: Sequence[date], run_id: str) -> tuple[sql.Composed, dict[str, Any]]:
+    conditions: list[sql.Composable] = [sql.SQL("({})").format(expression(side.where or "true"))]
     period: sql.Composable = sql.SQL("null::date")
-    covered: list[date] = []
+    days_of_run: list[date] = []
     if side.day and pair.by != "all":
         day = expression(side.day)
         period = day if pair.by == "day" else sql.SQL("date_trunc('month', ({})::timestamp)::date").format(day)
-        covered = days_of_periods(days, pair.by)
+        days_of_run = days_of_periods(days, pair.by)
         conditions.append(sql.SQL("{} = any(%(days)s)").format(day))
     if side.day and pair.without_unbuilt_days:
-        conditions.append(
-            sql.SQL(
-                "{} not in (select dirty_date from ops.dirty_date where claimed_by is distinct from %(run_id)s)"
-            ).format(expression(side.day))
-        )
-    query = sql.SQL("select {period}, {rows}, {amount} from {table}{where} group by 1").format(
+        conditions.append(_IS_BUILT.format(day=expression(side.day)))
+    query = _FIGURES.format(
         period=period,
         rows=expression(side.rows),
-        amount=expression(side.amount) if side.amount else sql.SQL("null::numeric"),
+        amount=expression(side.amount or "null::numeric"),
         table=table(side.table),
-        where=sql.SQL(" where {}").format(sql.SQL(" and ").join(conditions)) if conditions else sql.SQL(""),
+        conditions=sql.SQL(" and ").join(conditions),
     )
-    return query, {"days": covered, "run_id": run_id}
+    return query, {"days": days_of_run, "run_id": run_id}
 
 
-def _compare(subject: str, observed: dict, expected: dict, which: int) -> CheckResult:
-    def figure(side: dict, period: date | None) -> Decimal:
-        return side.get(period, (Decimal(0), None))[which] or Decimal(0)
-
+def _compare(subject: str, observed: _ByPeriod, expected: _ByPeriod, figure: Literal["rows", "amount"]) -> CheckResult:
     periods = sorted({*observed, *expected}, key=lambda period: period or date.min)
-    total, due = (sum((figure(side, period) for period in periods), Decimal(0)) for side in (observed, expected))
-    rows = [
-        {"period": str(period), "observed": figure(observed, period), "expected": figure(expected, period)}
+    figures = [
+        (period, getattr(observed.get(period, _Figures()), figure), getattr(expected.get(period, _Figures()), figure))
         for period in periods
-        if figure(observed, period) != figure(expected, period)
     ]
-    if not rows:
-        return CheckResult(subject, "pass", total, due, f"{total:,} as expected")
-    message = f"{total:,}, expected {due:,}"
-    if rows[0]["period"] != "None":
-        examples = ", ".join(f"{row['period']} ({row['observed']:,}, not {row['expected']:,})" for row in rows[:3])
-        message += f"; {len(rows)} of {len(periods)} periods differ: {examples}"
-    return CheckResult(subject, "fail", total, due, message, rows)
+    observed_total = sum((value for _, value, _ in figures), Decimal(0))
+    expected_total = sum((value for *_, value in figures), Decimal(0))
+    differing = [(period, value, other) for period, value, other in figures if value != other]
+    if not differing:
+        return CheckResult(subject, "pass", observed_total, expected_total, f"{observed_total:,} as expected")
+    message = f"{observed_total:,}, expected {expected_total:,}"
+    if differing[0][0] is not None:
+        examples = ", ".join(f"{period} has {value:,}, not {other:,}" for period, value, other in differing[:3])
+        message += f"; {len(differing)} of {len(periods)} periods differ: {examples}"
+    rows = [{"period": str(period), "observed": value, "expected": other} for period, value, other in differing]
+    return CheckResult(subject, "fail", observed_total, expected_total, message, rows)

@@ -1,9 +1,9 @@
-"""Checks of what a table holds: keys that are there once, keys that someone knows, categories as they were."""
+"""Checks of what a table holds: duplicate keys, keys that their parent does not have, categories, and SQL files."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -20,77 +20,97 @@ from ecommerce.audit.check import (
     Limits,
     Settings,
     TableName,
-    bad_rows,
     expression,
-    rows_of,
+    fetch_bad_rows,
+    fetch_rows,
     table,
 )
 from ecommerce.audit.check_results import CheckResult
 
-#: SQL files that return bad rows, and the file of the checks.
+#: Where `checks.yml` is, and beside it SQL files that return bad rows.
 FOLDER = Path(__file__).parents[3] / "include" / "quality"
+
+# -- uniqueness --------------------------------------------------------------------------------------------------------
 
 
 class Key(Settings):
-    """A table, and the columns that make a row of it the only one."""
+    """A table, and the columns that identify a row."""
 
     table: TableName
     key: Annotated[list[ColumnName], Field(min_length=1)]
 
 
+#: Whether a unique index over columns of the key rules out duplicates.
+_HAS_UNIQUE_INDEX = """
+select
+    exists (
+        select from pg_index as index
+        where
+            index.indrelid = to_regclass(%(table)s)
+            and index.indisunique
+            and index.indisvalid
+            and index.indpred is null
+            and index.indexprs is null
+            and (
+                select array_agg(attribute.attname::text order by 1)
+                from pg_attribute as attribute
+                where
+                    attribute.attrelid = index.indrelid
+                    and attribute.attnum = any(index.indkey)
+                    and (attribute.attnotnull or index.indnullsnotdistinct)
+            ) <@ %(key)s::text[]
+    )
+"""
+
+_DUPLICATE_KEYS = sql.SQL("""
+select
+    {key},
+    count(*) as rows
+from {table}
+group by {key}
+having count(*) > 1
+""")
+
+
 class Uniqueness(Check, Limits):
-    """
-    Rows beyond the first of their key. Where a unique index of Postgres' own says so already, nothing is counted.
-    """
+    """Rows that repeat the key of another. Where a unique index rules them out, nothing is counted."""
 
     kind: Literal["uniqueness"]
     tables: list[Key]
     fail_above: Decimal | None = Decimal(0)
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """One judgement a table."""
-        judgements = []
-        for one in self.tables:
-            if asked.left_out.covers(one.table):
-                continue
-            named = ", ".join(one.key)
-            if await self._is_indexed(connection, one):
-                judgements.append(CheckResult(one.table, "pass", 0, self.limit, f"{named} has a unique index"))
-                continue
-            repeated = sql.SQL("select {key}, count(*) as rows from {table} group by {key} having count(*) > 1").format(
-                key=sql.SQL(", ").join(map(sql.Identifier, one.key)), table=table(one.table)
-            )
-            ((surplus,),) = await rows_of(
-                connection,
-                sql.SQL("select coalesce(sum(rows) - count(*), 0) from ({}) as repeated").format(repeated),
-            )
-            rows = await bad_rows(connection, repeated) if surplus else []
-            message = f"{surplus:,} rows repeat the {named} of another" + (f", e.g. {rows[0]}" if rows else "")
-            judgements.append(CheckResult(one.table, self.status(surplus), surplus, self.limit, message, rows))
-        return judgements
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result for each table."""
+        return [
+            await self._evaluate_table(connection, key)
+            for key in self.tables
+            if not context.exclusions.covers(key.table)
+        ]
 
-    @staticmethod
-    async def _is_indexed(connection: AsyncConnection, one: Key) -> bool:
-        found = await rows_of(
-            connection,
-            "select exists (select from pg_index as index where index.indrelid = to_regclass(%(table)s)"
-            " and index.indisunique and index.indisvalid and index.indpred is null and index.indexprs is null"
-            " and (select array_agg(attribute.attname::text order by 1) from pg_attribute as attribute"
-            "  where attribute.attrelid = index.indrelid and attribute.attnum = any(index.indkey)"
-            "  and attribute.attnotnull or attribute.attrelid = index.indrelid"
-            "  and attribute.attnum = any(index.indkey) and index.indnullsnotdistinct) <@ %(key)s::text[])",
-            table=one.table,
-            key=one.key,
+    async def _evaluate_table(self, connection: AsyncConnection, key: Key) -> CheckResult:
+        columns = ", ".join(key.key)
+        ((has_unique_index,),) = await fetch_rows(connection, _HAS_UNIQUE_INDEX, table=key.table, key=key.key)
+        if has_unique_index:
+            return CheckResult(key.table, "pass", 0, self.limit, f"no duplicates: {columns} has a unique index")
+        duplicates = _DUPLICATE_KEYS.format(
+            key=sql.SQL(", ").join(map(sql.Identifier, key.key)), table=table(key.table)
         )
-        return bool(found[0][0])
+        surplus_query = sql.SQL("select coalesce(sum(rows) - count(*), 0) from ({}) as duplicate").format(duplicates)
+        ((surplus,),) = await fetch_rows(connection, surplus_query)
+        rows = await fetch_bad_rows(connection, duplicates) if surplus else []
+        message = f"{surplus:,} rows repeat the {columns} of another row" + (f", e.g. {rows[0]}" if rows else "")
+        return CheckResult(key.table, self.status(surplus), surplus, self.limit, message, rows)
+
+
+# -- orphans -----------------------------------------------------------------------------------------------------------
 
 
 class Link(Settings):
     """
     A key that points at another table.
 
-    :param known_when: which rows of the parent count as known, e.g. those of a dimension that are not inferred
-    :param day: the child's date, so that the run's days are judged and not the whole history
+    :param known_when: which rows of the parent count, e.g. those of a dimension that are not inferred
+    :param day: the child's date, so that only the run's days are checked and not the whole history
     """
 
     table: TableName
@@ -100,52 +120,62 @@ class Link(Settings):
     day: Expression | None = None
 
 
+_CHILD_AND_PARENT = sql.SQL("""
+from (
+    select *
+    from {child}
+    where {in_days}
+) as child
+left join (
+    select distinct {key}
+    from {parent}
+    where {known}
+) as parent using ({key})
+""")
+
+
 class Orphans(Check, Limits):
     """
-    The share of rows, in per cent, whose key no row of the parent knows.
+    The share of rows, in per cent, whose key the parent table does not have.
 
-    :param minimum_rows: below so many rows nothing is said
+    :param minimum_rows: tables with fewer rows always pass
     """
 
     kind: Literal["orphans"]
     links: list[Link]
     minimum_rows: Annotated[int, Field(ge=0)] = 0
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """One judgement a link."""
-        days = await asked.days(connection)
-        judgements = []
-        for link in self.links:
-            if asked.left_out.covers(link.table):
-                continue
-            names = {
-                "child": table(link.table),
-                "parent": table(link.parent),
-                "key": sql.Identifier(link.key),
-                "known": expression(link.known_when or "true"),
-                "inside": sql.SQL("{} = any(%(days)s)").format(expression(link.day)) if link.day else sql.SQL("true"),
-            }
-            joined = sql.SQL(
-                "from (select * from {child} where {inside}) as child"
-                " left join (select distinct {key} from {parent} where {known}) as parent using ({key})"
-            ).format(**names)
-            ((total, orphans),) = await rows_of(
-                connection,
-                sql.SQL("select count(*), count(*) filter (where parent.{key} is null) {joined}").format(
-                    joined=joined, **names
-                ),
-                days=days,
-            )
-            percent = round(Decimal(100) * orphans / total, 2) if total else Decimal(0)
-            status = self.status(percent) if total >= self.minimum_rows else "pass"
-            rows = []
-            if status != "pass":
-                query = sql.SQL("select child.* {joined} where parent.{key} is null").format(joined=joined, **names)
-                rows = await bad_rows(connection, query, days=days)
-            message = f"{orphans:,} of {total:,} rows ({percent} %) have a {link.key} that {link.parent} does not know"
-            subject = f"{link.table} {link.key}"
-            judgements.append(CheckResult(subject, status, percent, self.limit, message, rows))
-        return judgements
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result for each link."""
+        days = await context.days(connection)
+        return [
+            await self._evaluate_link(connection, link, days)
+            for link in self.links
+            if not context.exclusions.covers(link.table)
+        ]
+
+    async def _evaluate_link(self, connection: AsyncConnection, link: Link, days: Sequence[date]) -> CheckResult:
+        key = sql.Identifier(link.key)
+        joined = _CHILD_AND_PARENT.format(
+            child=table(link.table),
+            parent=table(link.parent),
+            key=key,
+            known=expression(link.known_when or "true"),
+            in_days=sql.SQL("{} = any(%(days)s)").format(expression(link.day)) if link.day else sql.SQL("true"),
+        )
+        counts = sql.SQL("select count(*), count(*) filter (where parent.{key} is null) {joined}")
+        ((total, orphans),) = await fetch_rows(connection, counts.format(key=key, joined=joined), days=days)
+        percent = round(Decimal(100) * orphans / total, 2) if total else Decimal(0)
+        status = self.status(percent) if total >= self.minimum_rows else "pass"
+        rows = []
+        if status != "pass":
+            query = sql.SQL("select child.* {joined} where parent.{key} is null").format(joined=joined, key=key)
+            rows = await fetch_bad_rows(connection, query, days=days)
+        message = f"{orphans:,} of {total:,} rows ({percent} %) have a {link.key} that is unknown in {link.parent}"
+        return CheckResult(f"{link.table} {link.key}", status, percent, self.limit, message, rows)
+
+
+# -- the distribution of categories ------------------------------------------------------------------------------------
 
 
 class Category(Settings):
@@ -156,13 +186,26 @@ class Category(Settings):
     day: Expression
 
 
+_CATEGORY_COUNTS = sql.SQL("""
+select
+    coalesce({column}::text, '(none)'),
+    count(*) filter (where {day} >= %(start)s),
+    count(*) filter (where {day} < %(start)s)
+from {table}
+where {day} >= %(first)s and {day} < %(end)s and {day} <> all(%(incidents)s::date[])
+group by 1
+""")
+
+
 class Distribution(Approvable, Limits):
     """
-    The share of rows, in per cent, that would have to change their category for the window to look like the days
-    before it (total variation distance). Days of known incidents count on neither side.
+    How much the mix of categories in the window differs from the days before it.
+
+    The figure is the share of rows, in per cent, that would have to change their category for both to be the same
+    (total variation distance). Days of known incidents count on neither side.
 
     :param reference_days: how many days before the window it is compared with
-    :param minimum_rows: with less on either side nothing is said
+    :param minimum_rows: with fewer rows on either side the column passes
     """
 
     kind: Literal["distribution"]
@@ -170,47 +213,56 @@ class Distribution(Approvable, Limits):
     reference_days: Annotated[int, Field(gt=0)] = 90
     minimum_rows: Annotated[int, Field(gt=0)] = 100
 
-    judges_the_build: ClassVar[bool] = False
+    checks_the_build: ClassVar[bool] = False
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """One judgement a column."""
-        judgements = []
-        for one in self.columns:
-            query = sql.SQL(
-                "select coalesce({column}::text, '(none)'), count(*) filter (where {day} >= %(start)s),"
-                " count(*) filter (where {day} < %(start)s) from {table}"
-                " where {day} >= %(first)s and {day} < %(end)s and {day} <> all(%(incidents)s::date[]) group by 1"
-            ).format(column=sql.Identifier(one.column), day=expression(one.day), table=table(one.table))
-            found = await rows_of(
-                connection,
-                query,
-                start=asked.window.start,
-                end=asked.window.end,
-                first=asked.window.start - timedelta(days=self.reference_days),
-                incidents=list(asked.incidents),
-            )
-            judged = self._compare(f"{one.table} {one.column}", found)
-            judgements.append(replace(judged, days=list(asked.window.days)) if judged.status == "fail" else judged)
-        return judgements
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result for each column."""
+        return [await self._evaluate_column(connection, category, context) for category in self.columns]
 
-    def _compare(self, subject: str, found: list[tuple]) -> CheckResult:
-        now, before = sum(n for _, n, _ in found), sum(n for *_, n in found)
-        if min(now, before) < self.minimum_rows:
-            message = f"too few rows to compare: {now:,} in the window, {before:,} before it"
+    async def _evaluate_column(
+        self, connection: AsyncConnection, category: Category, context: CheckContext
+    ) -> CheckResult:
+        window, subject = context.window, f"{category.table} {category.column}"
+        query = _CATEGORY_COUNTS.format(
+            column=sql.Identifier(category.column), day=expression(category.day), table=table(category.table)
+        )
+        counts = await fetch_rows(
+            connection,
+            query,
+            start=window.start,
+            end=window.end,
+            first=window.start - timedelta(days=self.reference_days),
+            incidents=list(context.incidents),
+        )
+        in_window, in_reference = sum(n for _, n, _ in counts), sum(n for *_, n in counts)
+        if min(in_window, in_reference) < self.minimum_rows:
+            message = f"too few rows to compare: {in_window:,} in the window, {in_reference:,} before it"
             return CheckResult(subject, "pass", None, self.limit, message)
-        shares = [(category, Decimal(100) * a / now, Decimal(100) * b / before) for category, a, b in found]
-        moved = round(sum((abs(a - b) for _, a, b in shares), Decimal(0)) / 2, 2)
+        hundred = Decimal(100)
+        shares = [(name, hundred * n / in_window, hundred * m / in_reference) for name, n, m in counts]
         shares.sort(key=lambda share: (-abs(share[1] - share[2]), share[0]))
-        most = ", ".join(f"{category} {b:.1f} % → {a:.1f} %" for category, a, b in shares[:3])
-        rows = [{"category": category, "percent": f"{a:.2f}", "before": f"{b:.2f}"} for category, a, b in shares]
-        status = self.status(moved)
-        message = f"{moved} % of the rows lie in other categories than before; {most}"
-        return CheckResult(subject, status, moved, self.limit, message, rows if status != "pass" else [])
+        distance = round(sum((abs(share - before) for _, share, before in shares), Decimal(0)) / 2, 2)
+        biggest = ", ".join(f"{name} {before:.1f} % → {share:.1f} %" for name, share, before in shares[:3])
+        message = (
+            f"the mix of {category.column} differs by {distance} % from the {self.reference_days} days before;"
+            f" {biggest}"
+        )
+        status = self.status(distance)
+        if status == "pass":
+            return CheckResult(subject, status, distance, self.limit, message)
+        rows = [
+            {"category": name, "percent": f"{share:.2f}", "before": f"{before:.2f}"} for name, share, before in shares
+        ]
+        days = list(window.days) if status == "fail" else []
+        return CheckResult(subject, status, distance, self.limit, message, rows, days=days)
+
+
+# -- a SQL file --------------------------------------------------------------------------------------------------------
 
 
 class BadRows(Check, Limits):
     """
-    A SQL file beside the file of the checks: each row that it returns is a bad one.
+    A SQL file beside `checks.yml`; each row that it returns is a bad one.
 
     The query may use `%(start)s`, `%(end)s` (the window, half-open) and `%(run_id)s`; a per cent sign is written `%%`.
     """
@@ -221,16 +273,17 @@ class BadRows(Check, Limits):
 
     @field_validator("file")
     @classmethod
-    def _is_there(cls, name: str) -> str:
+    def _exists(cls, name: str) -> str:
         if not (FOLDER / name).is_file():
             raise ValueError(f"there is no file {name} in include/quality")
         return name
 
-    async def judge(self, connection: AsyncConnection, asked: CheckContext) -> list[CheckResult]:
-        """One judgement, of the number of bad rows."""
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result, of the number of bad rows."""
         query = sql.SQL((FOLDER / self.file).read_text().strip().rstrip(";"))
-        values = {"start": asked.window.start, "end": asked.window.end, "run_id": asked.run_id}
-        ((n,),) = await rows_of(connection, sql.SQL("select count(*) from ({}) as bad").format(query), **values)
-        rows = await bad_rows(connection, sql.SQL("{}").format(query), **values) if n else []
-        message = f"{n:,} bad rows" + (f", e.g. {rows[0]}" if rows else "")
-        return [CheckResult(self.file.removesuffix(".sql"), self.status(n), n, self.limit, message, rows)]
+        values = {"start": context.window.start, "end": context.window.end, "run_id": context.run_id}
+        count_query = sql.SQL("select count(*) from ({}) as bad").format(query)
+        ((count,),) = await fetch_rows(connection, count_query, **values)
+        rows = await fetch_bad_rows(connection, sql.SQL("{}").format(query), **values) if count else []
+        message = f"{count:,} bad rows" + (f", e.g. {rows[0]}" if rows else "")
+        return [CheckResult(self.file.removesuffix(".sql"), self.status(count), count, self.limit, message, rows)]

@@ -101,7 +101,7 @@ def warehouse(conn_id: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-async def account_of(conn_id: str) -> Account:
+async def fetch_airflow_connection(conn_id: str) -> Account:
     """
     An Airflow connection, for `async_postgres`; get it once where many sessions follow, as Airflow asks its API server.
 

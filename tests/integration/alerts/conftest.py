@@ -1,4 +1,4 @@
-"""Receivers that the alerts are sent to: a webhook and a mail server of the tests' own."""
+"""A webhook and a mail server of the tests, which receive alerts, and contexts of callbacks."""
 
 import json
 import socket
@@ -24,17 +24,17 @@ DAG = "ecommerce_warehouse"
 
 @dataclass
 class Receiver:
-    """What was posted to it, and what it answers."""
+    """A webhook: the status that it answers with, and what was posted to it."""
 
     url: str = ""
     status: int = 200
     posted: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    #: Held by who wants an answer to take its time.
+    #: No answer is sent while this is not set.
     gate: threading.Event = field(default_factory=threading.Event)
 
     def titles(self) -> list[str]:
-        """First lines of what was posted since this was asked last."""
+        """First lines of what was posted since the last call."""
         titles = [body["text"].splitlines()[0] for body in self.posted]
         self.posted.clear()
         return titles
@@ -42,7 +42,7 @@ class Receiver:
 
 @dataclass
 class Mails:
-    """What a mail server was given."""
+    """A mail server: its port, and the recipients and e-mails that it has received."""
 
     port: int = 0
     received: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
@@ -71,7 +71,7 @@ def receiver() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing on the tests' output."""
+            """Keep requests out of the output of the tests."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver.url = f"http://127.0.0.1:{server.server_port}/hook/secret"
@@ -85,7 +85,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def webhook(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
-    """The receiver, behind the connection that alerts are sent to; one who wants to hear of recoveries asks for it."""
+    """The local HTTP server as the connection `alerts_webhook`, which does not want recoveries."""
     connect_webhook(monkeypatch, receiver.url)
     return receiver
 
@@ -97,7 +97,7 @@ def connect_webhook(monkeypatch: pytest.MonkeyPatch, url: str, **extra: Any) -> 
 
 @pytest.fixture
 def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mails]:
-    """A local mail server, behind the connection that alerts are sent to."""
+    """A local mail server as the connection `alerts_email`."""
     mails = Mails()
     controller = Controller(mails, hostname="127.0.0.1", port=_free_port())
     controller.start()
@@ -111,45 +111,48 @@ def mails(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mails]:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)
 def base_url(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where Airflow's UI is."""
+    """The address of Airflow's UI in messages."""
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.shop.test/")
     return "https://airflow.shop.test"
 
 
 @pytest.fixture
-def judged(loader: Loader) -> Callable[..., None]:
-    """Write down that a check has said something in a run."""
+def record(loader: Loader) -> Callable[..., None]:
+    """Insert a result of a check in a run."""
 
-    def judged(
+    def record(
         run_id: str, status: str, *, check: str = "volume", subject: str = "raw.sales_fact", day: str = "2024-03-01"
     ) -> None:
         loader.connection.execute(
-            "insert into ops.check_result (checked_at, run_id, check_name, subject, window_start, window_end, status,"
-            " observed, expected, message) values (clock_timestamp(), %s, %s, %s, %s::date, %s::date + 1, %s, 10, 90,"
-            " '10 rows of about 90')",
+            """
+            insert into ops.check_result (
+                checked_at, run_id, check_name, subject, window_start, window_end, status, observed, expected, message
+            )
+            values (clock_timestamp(), %s, %s, %s, %s::date, %s::date + 1, %s, 10, 90, '10 rows of about 90')
+            """,
             [run_id, check, subject, day or None, day or None, status],
         )
 
-    return judged
+    return record
 
 
 def context_of(
     run_id: str, task: Any = None, *, day: str = "2024-03-01", error: str = "it broke", **params: Any
 ) -> Any:
-    """What a callback of a task is given by Airflow."""
+    """The context of a task's callback."""
     task = task or SimpleNamespace(task_id="window")
-    given = {name: param.value for name, param in warehouse_params().items()}
+    defaults = {name: param.value for name, param in warehouse_params().items()}
     return {
         "dag": SimpleNamespace(dag_id=DAG),
         "run_id": run_id,
-        "params": given | {"start_date": day, "end_date": day} | params,
+        "params": defaults | {"start_date": day, "end_date": day} | params,
         "dag_run": SimpleNamespace(run_id=run_id, dag_id=DAG),
         "ti": SimpleNamespace(run_id=run_id, dag_id=DAG, task_id=task.task_id),
         "task": task,
@@ -162,5 +165,5 @@ def open_incidents(loader: Loader) -> list[tuple]:
 
 
 def context_of_dag(run_id: str) -> Any:
-    """The least that a callback of a DAG is given by Airflow."""
+    """The least context that the callback of a DAG may have."""
     return {"dag": SimpleNamespace(dag_id=DAG), "run_id": run_id, "reason": "task_failure"}

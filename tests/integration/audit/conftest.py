@@ -1,4 +1,4 @@
-"""A run to judge, and what a check said of it."""
+"""Evaluate a check for a run as its task does, by the settings of a test or of the project."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,8 @@ from ecommerce.audit.quality_check import QualityCheck
 from ecommerce.build import lease
 from tests.integration.support import Loader
 
-Judge = Callable[..., list[tuple[str, str, str]]]
+#: Evaluates a check over days; returns (subject, status, message) of each result.
+Evaluate = Callable[..., list[tuple[str, str, str]]]
 
 
 @pytest.fixture
@@ -30,45 +31,49 @@ def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 
 @pytest.fixture
-def judge(loader: Loader) -> Judge:
+def evaluate(loader: Loader) -> Evaluate:
     """
-    Run a check as a task does, over days; (subject, status, message) of each judgement that it wrote down.
+    Run a check as a task does, over days, and return (subject, status, message) of each result that it has recorded.
 
-    A check that failed must have said so, and every other must have passed; one passes with a failure of what the
-    run's build leaves out.
+    A check with a failure must fail its task with the reasons, and any other must not; failures of what the run's build
+    leaves out do not count.
     """
 
-    def judge(check: str, first: str, last: str | None = None, **params: object) -> list[tuple]:
-        judged_before = "select check_result_id from ops.check_result where check_name = %s"
-        loader.connection.execute(f"delete from ops.check_failure where check_result_id in ({judged_before})", [check])
+    def evaluate(check: str, first: str, last: str | None = None, **params: object) -> list[tuple]:
+        earlier = "select check_result_id from ops.check_result where check_name = %s"
+        loader.connection.execute(f"delete from ops.check_failure where check_result_id in ({earlier})", [check])
         loader.connection.execute("delete from ops.check_result where check_name = %s", [check])
         window = {"start_date": first, "end_date": last or first}
         context = {"params": window | params, "dag_run": SimpleNamespace(run_id="a_run", dag_id="a_dag")}
         error = None
         try:
-            QualityCheck(task_id="check", check=check, window_task_id="window").execute(context)  # type: ignore[arg-type]
+            QualityCheck(task_id="check", check_name=check, window_task_id="window").execute(context)  # type: ignore[arg-type]
         except AirflowFailException as failure:
             error = str(failure)
-        written = loader.rows(
-            "select subject, status, message, check_name, run_id, window_start, window_end, checked_at"
-            " from ops.check_result where check_name = %s order by check_result_id",
+        results = loader.rows(
+            """
+            select subject, status, message, check_name, run_id, window_start, window_end, checked_at
+            from ops.check_result
+            where check_name = %s
+            order by check_result_id
+            """,
             [check],
         )
         start, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last or first).date()
-        for _, _, _, check_name, run_id, window_start, window_end, checked_at in written:
+        for _, _, _, check_name, run_id, window_start, window_end, checked_at in results:
             assert (check_name, run_id) == (check, "a_run")
             assert (window_start, window_end) == (start, end + timedelta(days=1))
             assert datetime.now(UTC) - checked_at < timedelta(minutes=1)
-        left_out = lease.exclusions_of(loader.connection, "a_run")
+        exclusions = lease.exclusions_of(loader.connection, "a_run")
         failed = [
             f"{subject}: {message}"
-            for subject, status, message, *_ in written
-            if status == "fail" and not left_out.covers(subject)
+            for subject, status, message, *_ in results
+            if status == "fail" and not exclusions.covers(subject)
         ]
         if failed:
             assert error == f"check {check} failed, nothing is published; {'; '.join(failed)}"
         else:
             assert error is None
-        return [row[:3] for row in written]
+        return [row[:3] for row in results]
 
-    return judge
+    return evaluate

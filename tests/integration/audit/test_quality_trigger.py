@@ -1,4 +1,4 @@
-"""A check in the triggerer: it ends its task there, waits for what may mend it, and sends a failure to a worker."""
+"""`QualityTrigger`: ends the task of a check in the triggerer, waits where a load is under way, sends failures on."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,24 +26,24 @@ FRESHNESS = "kind: freshness, sources: [product], wait_minutes: 0.5, every_secon
 
 @pytest.fixture
 def window(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the task `window` has said of the run."""
-    said = {
+    """The XCom of the task `window`: one day, one source."""
+    xcom = {
         "start_date": "2024-03-01",
         "end_date": "2024-03-01",
         "sources": ["product"],
         "full_refresh": False,
         "dry_run": False,
     }
-    asked_for = {"key": "return_value", "dag_id": "a_dag", "task_id": "window", "run_id": "a_run"}
-    monkeypatch.setattr(XCom, "get_one", lambda **given: said if given == asked_for else None)
-    return said
+    key = {"key": "return_value", "dag_id": "a_dag", "task_id": "window", "run_id": "a_run"}
+    monkeypatch.setattr(XCom, "get_one", lambda **arguments: xcom if arguments == key else None)
+    return xcom
 
 
 async def run(check: str, window_task_id: str = "window") -> list[TriggerEvent]:
-    """The events of the trigger that Airflow makes of what the task gives it."""
-    given = QualityCheck(task_id="check", check=check, window_task_id=window_task_id).start_trigger_args
-    assert given.trigger_cls == f"{QualityTrigger.__module__}.{QualityTrigger.__qualname__}"
-    trigger = QualityTrigger(**(given.trigger_kwargs or {}))
+    """The events of the trigger that the task starts in."""
+    arguments = QualityCheck(task_id="check", check_name=check, window_task_id=window_task_id).start_trigger_args
+    assert arguments.trigger_cls == f"{QualityTrigger.__module__}.{QualityTrigger.__qualname__}"
+    trigger = QualityTrigger(**(arguments.trigger_kwargs or {}))
     trigger.task_instance = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="quality.check")  # type: ignore[assignment]
     return [event async for event in trigger.run()]
 
@@ -51,8 +51,10 @@ async def run(check: str, window_task_id: str = "window") -> list[TriggerEvent]:
 def load(loader: Loader, status: str) -> None:
     loader.connection.execute("delete from ops.load_batch")
     loader.connection.execute(
-        "insert into ops.load_batch (source, window_start, window_end, status, started_at)"
-        " values ('product', '2024-03-01', '2024-03-02', %s, now())",
+        """
+        insert into ops.load_batch (source, window_start, window_end, status, started_at)
+        values ('product', '2024-03-01', '2024-03-02', %s, now())
+        """,
         [status],
     )
 
@@ -62,18 +64,16 @@ def statuses(loader: Loader) -> list[tuple]:
 
 
 @pytest.mark.usefixtures("window")
-def test_what_holds_already_ends_the_task_at_once(only: Callable[..., str], loader: Loader) -> None:
+def test_trigger_ends_task_at_once_where_the_check_passes(only: Callable[..., str], loader: Loader) -> None:
     load(loader, "loaded")
     (event,) = asyncio.run(run(only(FRESHNESS)))
     assert isinstance(event, TaskSuccessEvent)
-    assert event.xcoms == {
-        CHECKED: {"state": "success", "reason": "pass product: all 1 days of 2024-03-01 are loaded", "nodes": []}
-    }
+    assert event.xcoms == {CHECKED: {"state": "success", "reason": "pass product: 2024-03-01 is loaded", "nodes": []}}
     assert statuses(loader) == [("a_run", "it", "product", "pass")]
 
 
 @pytest.mark.usefixtures("window")
-def test_a_load_that_is_under_way_is_waited_for(only: Callable[..., str], loader: Loader) -> None:
+def test_trigger_waits_for_a_load_that_is_under_way(only: Callable[..., str], loader: Loader) -> None:
     load(loader, "running")
     check = only(FRESHNESS)
 
@@ -81,7 +81,7 @@ def test_a_load_that_is_under_way_is_waited_for(only: Callable[..., str], loader
         task = asyncio.create_task(run(check))
         await asyncio.sleep(0.7)
         assert not task.done()
-        assert statuses(loader) == [], "judged once, at the end"
+        assert statuses(loader) == [], "recorded once, at the end"
         load(loader, "loaded")
         return await task
 
@@ -94,24 +94,19 @@ def test_a_load_that_is_under_way_is_waited_for(only: Callable[..., str], loader
 @pytest.mark.parametrize(
     ("status", "settings"), [("failed", FRESHNESS), ("running", FRESHNESS.replace("minutes: 0.5", "minutes: 0.01"))]
 )
-def test_what_cannot_improve_any_more_fails_in_a_worker(
-    only: Callable[..., str], loader: Loader, status: str, settings: str
-) -> None:
+def test_failure_is_raised_in_a_worker(only: Callable[..., str], loader: Loader, status: str, settings: str) -> None:
     load(loader, status)
     (event,) = asyncio.run(run(only(settings)))
     assert not isinstance(event, TaskSuccessEvent)
     assert statuses(loader) == [("a_run", "it", "product", "fail")]
-    task = QualityCheck(task_id="check", check="it", window_task_id="window")
+    task = QualityCheck(task_id="check", check_name="it", window_task_id="window")
     with pytest.raises(AirflowFailException) as failed:
         task.execute_complete({}, event.payload)
-    assert str(failed.value) == (
-        "check it failed, nothing is published;"
-        " product: 1 of the 1 days of 2024-03-01 are not loaded, the first 2024-03-01"
-    )
+    assert str(failed.value) == ("check it failed, nothing is published; product: 2024-03-01 is not loaded")
 
 
 @pytest.mark.usefixtures("window")
-def test_a_statement_that_takes_too_long_is_no_judgement(
+def test_statement_timeout_is_an_error_that_can_be_retried(
     only: Callable[..., str], loader: Loader, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ecommerce.audit import table_checks
@@ -120,14 +115,14 @@ def test_a_statement_that_takes_too_long_is_no_judgement(
     (tmp_path / "slow.sql").write_text("select pg_sleep(60) as slept")
     (event,) = asyncio.run(run(only("kind: sql, file: slow.sql, timeout_seconds: 1")))
     assert statuses(loader) == []
-    task = QualityCheck(task_id="check", check="it", window_task_id="window")
-    # No AirflowFailException: it may be tried again.
-    with pytest.raises(CheckError, match=r"^it could not be judged: canceling statement due to statement timeout"):
+    task = QualityCheck(task_id="check", check_name="it", window_task_id="window")
+    # No AirflowFailException, so that Airflow retries.
+    with pytest.raises(CheckError, match=r"^it could not be evaluated: canceling statement due to statement timeout"):
         task.execute_complete({}, event.payload)
 
 
 @pytest.mark.usefixtures("window")
-def test_a_table_that_is_not_there_is_no_judgement(only: Callable[..., str], loader: Loader) -> None:
+def test_missing_table_is_an_error_without_results(only: Callable[..., str], loader: Loader) -> None:
     check = only("kind: uniqueness, tables: [{table: core.nowhere, key: [id]}]")
     (event,) = asyncio.run(run(check))
     assert 'relation "core.nowhere" does not exist' in event.payload["error"]
@@ -135,13 +130,13 @@ def test_a_table_that_is_not_there_is_no_judgement(only: Callable[..., str], loa
 
 
 @pytest.mark.usefixtures("window")
-def test_a_run_whose_window_nobody_said_is_an_error_that_says_so(only: Callable[..., str], loader: Loader) -> None:
+def test_missing_window_is_an_error_that_names_its_task(only: Callable[..., str], loader: Loader) -> None:
     (event,) = asyncio.run(run(only(FRESHNESS), window_task_id="elsewhere"))
-    assert "the task 'elsewhere' has not said what this run is about" in event.payload["error"]
+    assert "the task 'elsewhere' has no result with the run's window; clear it" in event.payload["error"]
 
 
-def test_in_a_worker_it_defers_only_if_it_has_to_wait(only: Callable[..., str], loader: Loader) -> None:
-    task = QualityCheck(task_id="check", check=only(FRESHNESS), window_task_id="window")
+def test_worker_defers_only_if_it_has_to_wait(only: Callable[..., str], loader: Loader) -> None:
+    task = QualityCheck(task_id="check", check_name=only(FRESHNESS), window_task_id="window")
     window = {"start_date": "2024-03-01", "end_date": "2024-03-01"}
     context: Any = {"params": window, "dag_run": SimpleNamespace(run_id="a_run", dag_id="a_dag")}
     load(loader, "running")
@@ -154,7 +149,7 @@ def test_in_a_worker_it_defers_only_if_it_has_to_wait(only: Callable[..., str], 
     assert statuses(loader) == [("a_run", "it", "product", "pass")]
 
 
-def test_judgements_are_written_together_or_not_at_all(loader: Loader) -> None:
+def test_results_are_recorded_together_or_not_at_all(loader: Loader) -> None:
     from ecommerce.audit.check_results import CheckResult, record_results
 
     good = CheckResult("a", "pass", 1, 1, "as it should be", [{"n": 1}])
@@ -165,105 +160,105 @@ def test_judgements_are_written_together_or_not_at_all(loader: Loader) -> None:
     assert loader.value("select count(*) from ops.check_failure") == 0
 
 
-# -- beside a build ----------------------------------------------------------------------------------------------------
+# -- during a build ----------------------------------------------------------------------------------------------------
 
 ANOMALY = "kind: volume, table: raw.sales_fact, day: order_date, weeks: 8, minimum_weeks: 4, warn_beyond: 4"
 
 
-class Watching:
-    """A check in the triggerer, told again and again what becomes of the build."""
+class WatchingCheck:
+    """A check in the triggerer that watches a build, whose states a test sets."""
 
     def __init__(self, check: str) -> None:
-        task = QualityCheck(task_id="check", check=check, window_task_id="window", build_task_id="dbt_build")
+        task = QualityCheck(task_id="check", check_name=check, window_task_id="window", build_task_id="dbt_build")
         self.trigger = QualityTrigger(**(task.start_trigger_args.trigger_kwargs or {}))
         self.trigger.task_instance = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="quality.check")  # type: ignore[assignment]
 
-    def hears(self, task_state: str | None) -> Any:
+    def event_at(self, task_state: str | None) -> Any:
         began = datetime(2024, 3, 2, 1, tzinfo=UTC)
         build = Build(Progress(1, began.isoformat()), task_state=task_state)
         return asyncio.run(self.trigger.event_of(build, try_number=1, since=began - timedelta(minutes=1)))
 
 
 @pytest.mark.usefixtures("window")
-def test_what_came_is_judged_beside_the_build(only: Callable[..., str], loader: Loader) -> None:
-    check = Watching(only(ANOMALY))
-    assert check.hears(None) is None
-    assert statuses(loader) == [], "claim may still have to say what the run is about"
-    assert isinstance(check.hears("running"), TaskSuccessEvent)
+def test_check_of_loaded_rows_is_evaluated_during_the_build(only: Callable[..., str], loader: Loader) -> None:
+    check = WatchingCheck(only(ANOMALY))
+    assert check.event_at(None) is None
+    assert statuses(loader) == [], "the run may not have claimed yet"
+    assert isinstance(check.event_at("running"), TaskSuccessEvent)
     assert statuses(loader) == [("a_run", "it", "raw.sales_fact", "pass")]
 
 
 @pytest.mark.usefixtures("window")
 @pytest.mark.parametrize("end", ["success", "failed"])
-def test_a_failure_that_a_person_is_shown_waits_for_what_would_be_published(
+def test_failure_that_a_person_may_approve_waits_for_the_build(
     only: Callable[..., str], loader: Loader, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failure = CheckResult("raw.sales_fact", "fail", 1, 40, "1 of about 40", days=[date(2024, 3, 1)])
 
-    async def judge(self: object, connection: object, asked: object) -> list[CheckResult]:
+    async def fail(self: object, connection: object, context: object) -> list[CheckResult]:
         return [failure]
 
-    check = Watching(only(ANOMALY))
-    monkeypatch.setattr(Anomaly, "judge", judge)
-    assert check.hears("running") is None
+    check = WatchingCheck(only(ANOMALY))
+    monkeypatch.setattr(Anomaly, "evaluate", fail)
+    assert check.event_at("running") is None
     assert statuses(loader) == [("a_run", "it", "raw.sales_fact", "fail")]
-    assert check.hears("running") is None
-    event = check.hears(end)
+    assert check.event_at("running") is None
+    event = check.event_at(end)
     if end == "success":
         assert event.payload["failures"] == "raw.sales_fact: 1 of about 40"
         assert event.payload["days"] == ["2024-03-01"]
     else:
         assert isinstance(event, TaskFailedEvent)
-        told: Any = event.xcoms
-        assert told[CHECKED]["state"] == "upstream_failed"
-    assert len(statuses(loader)) == 1, "judged once"
+        xcoms: Any = event.xcoms
+        assert xcoms[CHECKED]["state"] == "upstream_failed"
+    assert len(statuses(loader)) == 1, "evaluated once"
 
 
 @pytest.mark.usefixtures("window")
-def test_what_is_built_is_judged_after_it_by_what_was_asked_meanwhile(
+def test_check_of_the_build_reads_the_window_once_during_the_build(
     only: Callable[..., str], loader: Loader, window: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = Watching(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
-    assert check.hears("running") is None
+    check = WatchingCheck(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
+    assert check.event_at("running") is None
     assert statuses(loader) == []
-    monkeypatch.setattr(XCom, "get_one", lambda **_: pytest.fail("asked for a second time"))
-    assert isinstance(check.hears("success"), TaskSuccessEvent)
+    monkeypatch.setattr(XCom, "get_one", lambda **_: pytest.fail("the window is read a second time"))
+    assert isinstance(check.event_at("success"), TaskSuccessEvent)
     assert [status for *_, status in statuses(loader)] == ["pass"]
 
 
-def test_what_cannot_be_asked_beside_the_build_is_said_after_it(only: Callable[..., str], loader: Loader) -> None:
-    check = Watching(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
+def test_missing_connection_is_an_error_after_the_build(only: Callable[..., str], loader: Loader) -> None:
+    check = WatchingCheck(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
     check.trigger.warehouse_conn_id = "nowhere"
-    assert check.hears("running") is None
-    event = check.hears("success")
+    assert check.event_at("running") is None
+    event = check.event_at("success")
     assert "there is no connection 'nowhere'" in event.payload["error"]
 
 
 @pytest.mark.usefixtures("window")
-def test_what_could_not_be_judged_beside_the_build_is_judged_after_it(
+def test_check_that_met_an_error_during_the_build_is_evaluated_after_it(
     only: Callable[..., str], loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A warehouse that was gone for a moment is no reason to fail minutes later."""
-    check = Watching(only(ANOMALY))
+    """An error of a moment is no reason to fail minutes later."""
+    check = WatchingCheck(only(ANOMALY))
     loader.connection.execute("alter table raw.sales_fact rename to gone")
-    assert check.hears("running") is None
+    assert check.event_at("running") is None
     loader.connection.execute("alter table raw.gone rename to sales_fact")
     assert statuses(loader) == []
-    assert isinstance(check.hears("success"), TaskSuccessEvent)
+    assert isinstance(check.event_at("success"), TaskSuccessEvent)
     assert statuses(loader) == [("a_run", "it", "raw.sales_fact", "pass")]
 
 
-def test_an_api_that_is_away_beside_the_build_is_asked_again(
+def test_unavailable_api_is_called_again_after_the_build(
     only: Callable[..., str], loader: Loader, window: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = Watching(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
-    answer = XCom.get_one
+    check = WatchingCheck(only("kind: uniqueness, tables: [{table: raw.product, key: [product_id]}]"))
+    get_one = XCom.get_one
 
-    def go_away(**_: Any) -> None:
+    def unavailable(**_: Any) -> None:
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
 
-    monkeypatch.setattr(XCom, "get_one", go_away)
-    assert check.hears("running") is None
-    assert "could not be judged" in check.hears("success").payload["error"], "and so a worker may try again"
-    monkeypatch.setattr(XCom, "get_one", answer)
-    assert isinstance(check.hears("success"), TaskSuccessEvent)
+    monkeypatch.setattr(XCom, "get_one", unavailable)
+    assert check.event_at("running") is None
+    assert "could not be evaluated" in check.event_at("success").payload["error"], "which a worker may retry"
+    monkeypatch.setattr(XCom, "get_one", get_one)
+    assert isinstance(check.event_at("success"), TaskSuccessEvent)

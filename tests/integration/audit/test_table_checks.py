@@ -1,4 +1,4 @@
-"""Keys that are there once and known to someone, categories as they were, columns as agreed, and rows that are bad."""
+"""Kinds `uniqueness`, `orphans`, `distribution`, `quarantined`, `schema_drift` and `sql`: limits and bad rows."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,7 +16,7 @@ DAY = "2024-03-01"
 
 @pytest.fixture
 def core(loader: Loader) -> Callable[[str], None]:
-    """Run statements as the owner of `core`, where there is no table yet."""
+    """Run statements as the owner of `core`, which has none of the tests' tables yet."""
     loader.connection.execute("drop table if exists core.t, core.parent, core.child, core.dim, core.fact cascade")
 
     def core(statements: str) -> None:
@@ -29,20 +29,20 @@ def core(loader: Loader) -> Callable[[str], None]:
 # -- uniqueness --------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_that_is_there_twice_fails(judge, only: Only, core: Callable[[str], None], loader: Loader) -> None:
+def test_uniqueness_fails_for_duplicate_key(evaluate, only: Only, core: Callable[[str], None], loader: Loader) -> None:
     core("create table core.t as select n / 2 as id, 'x' as place from generate_series(2, 6) as n")
     check = only("kind: uniqueness, tables: [{table: core.t, key: [id, place]}]")
-    ((subject, status, message),) = judge(check, DAY)
+    ((subject, status, message),) = evaluate(check, DAY)
     assert (subject, status) == ("core.t", "fail")
-    assert message.startswith("2 rows repeat the id, place of another, e.g. ")
+    assert message.startswith("2 rows repeat the id, place of another row, e.g. ")
     kept = loader.rows("select bad_row from ops.check_failure order by 1")
     assert kept == [({"id": 1, "place": "x", "rows": 2},), ({"id": 2, "place": "x", "rows": 2},)]
     core("delete from core.t where ctid not in (select min(ctid) from core.t group by id)")
-    assert judge(check, DAY) == [("core.t", "pass", "0 rows repeat the id, place of another")]
+    assert evaluate(check, DAY) == [("core.t", "pass", "0 rows repeat the id, place of another row")]
 
 
 @pytest.mark.parametrize(
-    ("index", "is_proof"),
+    ("index", "rules_out_duplicates"),
     [
         ("unique index on core.t (id)", True),
         ("unique index on core.t (id, place)", True),
@@ -55,17 +55,21 @@ def test_a_key_that_is_there_twice_fails(judge, only: Only, core: Callable[[str]
         ("unique index on core.t (may_be_null) nulls not distinct", True),
     ],
 )
-def test_a_unique_index_proves_it_and_nothing_is_counted(
-    judge, only: Only, core: Callable[[str], None], index: str, is_proof: bool
+def test_uniqueness_counts_nothing_with_a_unique_index(
+    evaluate, only: Only, core: Callable[[str], None], index: str, rules_out_duplicates: bool
 ) -> None:
     core(
         f"create table core.t (id int not null, place int not null, more int not null, may_be_null int);create {index}"
     )
     key = "may_be_null" if "may_be_null" in index else "id, place"
     check = only(f"kind: uniqueness, tables: [{{table: core.t, key: [{key}]}}]")
-    ((_, status, message),) = judge(check, DAY)
+    ((_, status, message),) = evaluate(check, DAY)
     assert status == "pass"
-    assert message == (f"{key} has a unique index" if is_proof else f"0 rows repeat the {key} of another")
+    assert message == (
+        f"no duplicates: {key} has a unique index"
+        if rules_out_duplicates
+        else f"0 rows repeat the {key} of another row"
+    )
 
 
 # -- orphans -----------------------------------------------------------------------------------------------------------
@@ -73,11 +77,18 @@ def test_a_unique_index_proves_it_and_nothing_is_counted(
 
 @pytest.fixture
 def facts(core: Callable[[str], None]) -> Callable[[str], None]:
-    """Two days of ten facts each; the customers 0 to 7 are known, 8 is inferred, and 9 is nowhere."""
+    """Two days of ten facts each: customers 0 to 7 are known, 8 is inferred, and 9 is not in the dimension."""
     core(
-        "create table core.dim as select n as customer, n = 8 as is_inferred from generate_series(0, 8) as n;"
-        f"create table core.fact as select day, n as customer, n as order_id from generate_series(0, 9) as n,"
-        f" unnest(array[date '{DAY}', date '{DAY}' + 1]) as day"
+        f"""
+        create table core.dim as
+        select n as customer, n = 8 as is_inferred
+        from generate_series(0, 8) as n;
+
+        create table core.fact as
+        select day, n as customer, n as order_id
+        from generate_series(0, 9) as n
+        cross join unnest(array[date '{DAY}', date '{DAY}' + 1]) as day
+        """
     )
     return core
 
@@ -91,35 +102,44 @@ ORPHANS = (
     ("limits", "status"),
     [("fail_above: 20", "pass"), ("fail_above: 19.9", "fail"), ("warn_above: 5, fail_above: 50", "warn")],
 )
-def test_the_share_of_orphans(judge, only: Only, facts, loader: Loader, limits: str, status: str) -> None:
+def test_orphans_compare_their_share_with_the_limits(
+    evaluate, only: Only, facts, loader: Loader, limits: str, status: str
+) -> None:
     check = only(f"{ORPHANS}, {limits}")
-    message = "2 of 10 rows (20.00 %) have a customer that core.dim does not know"
-    assert judge(check, DAY) == [("core.fact customer", status, message)]
+    message = "2 of 10 rows (20.00 %) have a customer that is unknown in core.dim"
+    assert evaluate(check, DAY) == [("core.fact customer", status, message)]
     kept = [row["order_id"] for (row,) in loader.rows("select bad_row from ops.check_failure order by 1")]
     assert kept == ([] if status == "pass" else [8, 9])
 
 
-def test_orphans_of_other_days_are_not_judged_and_few_rows_are_no_share(judge, only: Only, facts) -> None:
+def test_orphans_check_only_days_of_the_run_and_pass_with_few_rows(evaluate, only: Only, facts) -> None:
     facts(f"delete from core.fact where day = '{DAY}' and customer >= 8")
-    assert judge(only(f"{ORPHANS}, fail_above: 0"), DAY)[0][1] == "pass"
-    assert judge(only(f"{ORPHANS}, fail_above: 0"), "2024-03-02")[0][1] == "fail"
-    assert judge(only(f"{ORPHANS}, fail_above: 0, minimum_rows: 11"), "2024-03-02")[0][1] == "pass"
-    assert judge(only(f"{ORPHANS}, fail_above: 0"), "2024-05-05")[0][1] == "pass", "no rows at all"
+    assert evaluate(only(f"{ORPHANS}, fail_above: 0"), DAY)[0][1] == "pass"
+    assert evaluate(only(f"{ORPHANS}, fail_above: 0"), "2024-03-02")[0][1] == "fail"
+    assert evaluate(only(f"{ORPHANS}, fail_above: 0, minimum_rows: 11"), "2024-03-02")[0][1] == "pass"
+    assert evaluate(only(f"{ORPHANS}, fail_above: 0"), "2024-05-05")[0][1] == "pass", "no rows at all"
 
 
-# -- the distribution of a category ------------------------------------------------------------------------------------
+# -- the distribution of categories ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def paid(loader: Loader) -> Callable[..., None]:
-    """So many orders of a day by each payment method."""
+    """Insert a number of orders of a day for each payment method."""
 
     def paid(day: str, **methods: int) -> None:
         for method, n in methods.items():
             loader.connection.execute(
-                "insert into raw.sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at,"
-                " payment_method, _batch_id, _loaded_at) select gen_random_uuid()::text, 'P', 'C', %(day)s::date, 1,"
-                " %(day)s::date, nullif(%(method)s, 'nothing'), 0, now() from generate_series(1, %(n)s)",
+                """
+                insert into raw.sales_fact (
+                    order_id, product_id, customer_id, order_date, order_amount, created_at, payment_method, _batch_id,
+                    _loaded_at
+                )
+                select
+                    gen_random_uuid()::text, 'P', 'C', %(day)s::date, 1, %(day)s::date, nullif(%(method)s, 'nothing'),
+                    0, now()
+                from generate_series(1, %(n)s)
+                """,
                 {"day": day, "method": method, "n": n},
             )
 
@@ -132,39 +152,39 @@ DISTRIBUTION = (
 )
 
 
-def test_payment_methods_as_before_pass_and_renamed_ones_do_not(judge, only: Only, paid, loader: Loader) -> None:
+def test_distribution_compares_the_window_with_the_days_before(evaluate, only: Only, paid, loader: Loader) -> None:
     check = only(DISTRIBUTION)
     paid("2024-02-20", card=60, paypal=40)
     paid("2024-03-01", card=6, paypal=4)
     paid("2024-03-02", card=6, nothing=4)
     paid("2024-03-03", visa=10)
-    assert judge(check, "2024-03-01")[0][1] == "pass"
-    assert judge(check, "2024-03-02") == [
+    assert evaluate(check, "2024-03-01")[0][1] == "pass"
+    assert evaluate(check, "2024-03-02") == [
         (
             "raw.sales_fact payment_method",
             "warn",
-            "40.00 % of the rows lie in other categories than before; (none) 0.0 % → 40.0 %, paypal 40.0 % → 0.0 %,"
-            " card 60.0 % → 60.0 %",
+            "the mix of payment_method differs by 40.00 % from the 30 days before; (none) 0.0 % → 40.0 %,"
+            " paypal 40.0 % → 0.0 %, card 60.0 % → 60.0 %",
         )
     ]
-    ((_, status, message),) = judge(check, "2024-03-03")
+    ((_, status, message),) = evaluate(check, "2024-03-03")
     assert status == "fail"
-    assert message.startswith("100.00 % of the rows")
+    assert message.startswith("the mix of payment_method differs by 100.00 %")
     assert {row["category"] for (row,) in loader.rows("select bad_row from ops.check_failure")} == {
         "(none)", "card", "paypal", "visa",
     }  # fmt: skip
 
 
-def test_few_rows_and_known_incidents_are_not_compared(judge, only: Only, paid) -> None:
+def test_distribution_passes_with_few_rows_and_ignores_known_incidents(evaluate, only: Only, paid) -> None:
     paid("2024-02-20", card=60)
     paid("2024-03-03", visa=10)
     many = DISTRIBUTION.replace("minimum_rows: 10", "minimum_rows: 11")
     too_few = "too few rows to compare: 10 in the window, 60 before it"
-    assert judge(only(many), "2024-03-03")[0][1:] == ("pass", too_few)
+    assert evaluate(only(many), "2024-03-03")[0][1:] == ("pass", too_few)
     check = only(DISTRIBUTION, incidents="[{name: Visa day, first_day: 2024-03-02, last_day: 2024-03-04}]")
-    assert judge(check, "2024-03-03")[0][2] == "too few rows to compare: 0 in the window, 60 before it"
-    # What lies further back than the reference says nothing.
-    assert judge(only(DISTRIBUTION), "2024-04-02")[0][2].endswith("0 in the window, 10 before it")
+    assert evaluate(check, "2024-03-03")[0][2] == "too few rows to compare: 0 in the window, 60 before it"
+    # Days before the reference do not count.
+    assert evaluate(only(DISTRIBUTION), "2024-04-02")[0][2].endswith("0 in the window, 10 before it")
 
 
 # -- the quarantine ----------------------------------------------------------------------------------------------------
@@ -173,15 +193,17 @@ def test_few_rows_and_known_incidents_are_not_compared(judge, only: Only, paid) 
 @pytest.mark.parametrize(
     ("bad", "status"), [(4, "pass"), (5, "pass"), (6, "warn"), (15, "warn"), (16, "fail"), (20, "fail")]
 )
-def test_the_share_that_was_refused(judge, only: Only, loader: Loader, bad: int, status: str) -> None:
+def test_quarantined_compares_the_share_of_the_last_load_with_the_limits(
+    evaluate, only: Only, loader: Loader, bad: int, status: str
+) -> None:
     check = only("kind: quarantined, minimum_rows: 5, warn_above: 5, fail_above: 15")
     rows = [{"product_id": f"P{n}", "product_name": None if n < bad else "Ball"} for n in range(100)]
     loader.load("product", DAY, rows=rows)
-    # Reading the same rows again refuses nothing new; they are as bad as they were.
+    # Loading the same rows again adds nothing to the quarantine, and the share stays.
     assert loader.load("product", DAY, rows=rows).rows_quarantined == 0
-    ((subject, found, message),) = judge(check, DAY)
-    assert (subject, found) == ("product", status)
-    assert message.startswith(f"{bad} of 100 rows were refused ({bad}.00 %)")
+    ((subject, actual, message),) = evaluate(check, DAY)
+    assert (subject, actual) == ("product", status)
+    assert message.startswith(f"{bad} of 100 rows were rejected ({bad}.00 %)")
     assert status == "pass" or f"{bad}x product_name" in message
 
 
@@ -190,7 +212,7 @@ def test_the_share_that_was_refused(judge, only: Only, loader: Loader, bad: int,
 
 @pytest.mark.usefixtures("shop")
 @pytest.mark.parametrize(
-    ("fault", "status", "says"),
+    ("fault", "status", "sentence"),
     [
         ("alter customer_name type varchar(40)", "pass", "its columns are as expected"),
         ("add loyalty_tier text", "warn", "column loyalty_tier is new (text)"),
@@ -199,44 +221,54 @@ def test_the_share_that_was_refused(judge, only: Only, loader: Loader, bad: int,
         ("alter start_date type text", "fail", "column start_date is text, expected date"),
     ],
 )
-def test_a_column_that_is_new_gone_or_retyped(
-    judge, loader: Loader, insert: Callable[..., None], shop: psycopg.Connection, fault: str, status: str, says: str
+def test_schema_drift_warns_for_new_column_and_fails_for_other_changes(
+    evaluate,
+    loader: Loader,
+    insert: Callable[..., None],
+    shop: psycopg.Connection,
+    fault: str,
+    status: str,
+    sentence: str,
 ) -> None:
     insert("customer", customer_id="C1", customer_name="Ada")
     loader.load("customer", DAY)
     loader.load("product", DAY, rows=[{"product_id": "P", "product_name": "Ball"}])
     as_expected = "its columns are as expected"
-    assert judge("schema_drift", DAY) == [("product", "pass", as_expected), ("customer", "pass", as_expected)]
+    assert evaluate("schema_drift", DAY) == [("product", "pass", as_expected), ("customer", "pass", as_expected)]
     shop.execute(f"alter table customer {fault}".encode())
     with nullcontext() if status != "fail" else pytest.raises(SchemaDrift):
         loader.load("customer", DAY)
-    assert judge("schema_drift", DAY) == [("product", "pass", as_expected), ("customer", status, says)]
-    assert judge("schema_drift", DAY, sources=["product"]) == [("product", "pass", as_expected)]
+    assert evaluate("schema_drift", DAY) == [("product", "pass", as_expected), ("customer", status, sentence)]
+    assert evaluate("schema_drift", DAY, sources=["product"]) == [("product", "pass", as_expected)]
 
 
 # -- a file of SQL -----------------------------------------------------------------------------------------------------
 
 
-def test_orders_dated_ahead_warn(judge, loader: Loader) -> None:
+def test_dated_ahead_warns_with_the_orders(evaluate, loader: Loader) -> None:
     loader.connection.execute(
-        "insert into raw.sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at,"
-        " _batch_id, _loaded_at) select 'O' || n, 'P', 'C', date '2024-02-28' + n, 1, '2024-03-01 10:00', 0, now()"
-        " from generate_series(1, 4) as n"
+        """
+        insert into raw.sales_fact (
+            order_id, product_id, customer_id, order_date, order_amount, created_at, _batch_id, _loaded_at
+        )
+        select 'O' || n, 'P', 'C', date '2024-02-28' + n, 1, '2024-03-01 10:00', 0, now()
+        from generate_series(1, 4) as n
+        """
     )
-    ((subject, status, message),) = judge("dated_ahead", DAY)
+    ((subject, status, message),) = evaluate("dated_ahead", DAY)
     assert (subject, status) == ("orders_dated_ahead", "warn")
     assert message.startswith("2 bad rows, e.g. {")
     kept = [row["order_id"] for (row,) in loader.rows("select bad_row from ops.check_failure order by 1")]
     assert kept == ["O3", "O4"]
-    assert judge("dated_ahead", "2024-03-02")[0][1:] == ("pass", "0 bad rows")
+    assert evaluate("dated_ahead", "2024-03-02")[0][1:] == ("pass", "0 bad rows")
 
 
-def test_no_more_than_a_hundred_bad_rows_are_kept(
-    judge, only: Only, loader: Loader, tmp_path, monkeypatch: pytest.MonkeyPatch
+def test_sql_check_keeps_at_most_a_hundred_bad_rows(
+    evaluate, only: Only, loader: Loader, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table_checks, "FOLDER", tmp_path)
     (tmp_path / "many.sql").write_text("select n, n %% 2 as odd from generate_series(1, 250) as n -- bad\n;")
-    assert judge(only("kind: sql, file: many.sql"), DAY)[0][1] == "fail"
+    assert evaluate(only("kind: sql, file: many.sql"), DAY)[0][1] == "fail"
     assert loader.value("select count(*) from ops.check_failure") == 100
-    assert judge(only("kind: sql, file: many.sql, severity: warn"), DAY)[0][1] == "warn"
-    assert judge(only("kind: sql, file: many.sql, warn_above: 249, fail_above: 250"), DAY)[0][1] == "warn"
+    assert evaluate(only("kind: sql, file: many.sql, severity: warn"), DAY)[0][1] == "warn"
+    assert evaluate(only("kind: sql, file: many.sql, warn_above: 249, fail_above: 250"), DAY)[0][1] == "warn"

@@ -1,4 +1,4 @@
-"""What an alert says, to a person and to a machine."""
+"""The message of an incident: its lines, its JSON, escaping, length and links; and how incidents are identified."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from ecommerce.alerts.incidents import Alert, extracts_without_work, of_check, of_deadline, of_task
+from ecommerce.alerts.incidents import (
+    Alert,
+    alert_of_check,
+    alert_of_deadline,
+    alert_of_task,
+    extracts_without_load,
+)
 from ecommerce.alerts.message import links, message_of
 from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 from ecommerce.common.sources import SOURCES
@@ -19,17 +25,19 @@ SEEN = datetime(2024, 3, 4, 0, 5, tzinfo=UTC)
 
 
 def alert(**changes: Any) -> Alert:
-    known = {"observed": Decimal("1234.50"), "expected": None, "window_start": DAY.start, "window_end": DAY.end}
-    return replace(of_check("a_dag", "a_run", "quarantined", "sales_fact", "warn", "1 %", SEEN), **known | changes)
+    details = {"observed": Decimal("1234.50"), "expected": None, "window_start": DAY.start, "window_end": DAY.end}
+    return replace(
+        alert_of_check("a_dag", "a_run", "quarantined", "sales_fact", "warn", "1 %", SEEN), **details | changes
+    )
 
 
-def test_what_an_incident_is_known_by_has_no_day() -> None:
+def test_incident_name_has_no_day() -> None:
     assert alert().incident == "a_dag quarantined sales_fact"
-    assert of_task("a_dag", "extract.sales_fact", "a_run", "m", DAY).incident == "a_dag.extract.sales_fact"
-    assert of_deadline("a_dag", "a_run", "m", None).incident == "a_dag deadline"
+    assert alert_of_task("a_dag", "extract.sales_fact", "a_run", "m", DAY).incident == "a_dag.extract.sales_fact"
+    assert alert_of_deadline("a_dag", "a_run", "m", None).incident == "a_dag deadline"
 
 
-def test_lines_that_have_nothing_to_say_are_left_out() -> None:
+def test_message_leaves_out_lines_without_content() -> None:
     assert message_of(alert(), "").lines == (
         "1 %",
         "Observed: 1,234.50, expected: –",
@@ -38,7 +46,7 @@ def test_lines_that_have_nothing_to_say_are_left_out() -> None:
     assert message_of(alert(observed=None, window_end=None), "").lines == ("1 %",)
 
 
-def test_figures_are_numbers_and_moments_texts_in_json() -> None:
+def test_payload_has_figures_as_numbers_and_times_as_texts() -> None:
     fields = json.loads(json.dumps(message_of(alert(expected=Decimal("90.000")), "").payload))["alert"]
     assert (fields["observed"], fields["expected"]) == (1234.5, 90)
     assert (fields["window_start"], fields["window_end"]) == ("2024-03-01", "2024-03-04")
@@ -46,14 +54,14 @@ def test_figures_are_numbers_and_moments_texts_in_json() -> None:
     assert (fields["state"], fields["run_url"], fields["page_url"]) == ("open", None, None)
 
 
-def test_one_that_is_over_says_so() -> None:
+def test_message_of_closed_incident_names_the_recovery() -> None:
     message = message_of(alert(closed_at=datetime(2024, 3, 5, 1, 2, tzinfo=UTC)), "")
     assert message.title == "[recovered] a_dag quarantined sales_fact"
-    assert "Seen to be well at 2024-03-05 01:02 UTC" in message.lines
+    assert "Recovered at 2024-03-05 01:02 UTC" in message.lines
     assert message.fields["state"] == "closed"
 
 
-def test_nothing_in_a_message_is_markup_of_the_receiver() -> None:
+def test_message_escapes_markup() -> None:
     message = message_of(alert(message='<!channel> <a href="x">&</a>', dag_id="a/dag"), "https://airflow.test")
     assert '&lt;!channel&gt; &lt;a href="x"&gt;&amp;&lt;/a&gt;' in message.payload["text"]
     assert "&lt;!channel&gt; &lt;a href=&quot;x&quot;&gt;&amp;&lt;/a&gt;<br>" in message.html
@@ -61,20 +69,20 @@ def test_nothing_in_a_message_is_markup_of_the_receiver() -> None:
     assert '<a href="https://airflow.test/dags/a%2Fdag/runs/a_run">' in message.html
 
 
-def test_a_message_is_no_longer_than_a_service_takes() -> None:
+def test_message_is_shortened() -> None:
     assert len(message_of(alert(message="x" * 10_000), "").text) < 2_000
 
 
 @pytest.mark.parametrize("base", ["https://airflow.test/team", "https://airflow.test/team/"])
-def test_links_lead_into_the_ui_wherever_it_is(base: str) -> None:
+def test_links_keep_the_path_of_the_base_url(base: str) -> None:
     assert links("a_dag", "manual__2024-03-01T00:00:00+00:00", base) == (
         "https://airflow.test/team/dags/a_dag/runs/manual__2024-03-01T00%3A00%3A00%2B00%3A00",
         "https://airflow.test/team/plugin/shop/shop/status",
     )
 
 
-def test_extracts_that_loaded_nothing() -> None:
-    assert extracts_without_work(Request(DAY, frozenset(SOURCES)), NO_EXCLUSIONS) == []
+def test_extracts_without_load_are_not_requested_or_failed() -> None:
+    assert extracts_without_load(Request(DAY, frozenset(SOURCES)), NO_EXCLUSIONS) == []
     request = Request(DAY, frozenset(SOURCES) - {"customer"})
-    left_out = Exclusions(sources=frozenset({"weather_data"}))
-    assert extracts_without_work(request, left_out) == ["extract.customer", "extract.weather_data"]
+    exclusions = Exclusions(sources=frozenset({"weather_data"}))
+    assert extracts_without_load(request, exclusions) == ["extract.customer", "extract.weather_data"]

@@ -1,4 +1,4 @@
-"""checks.yml: what is there can be read, and a mistake in it is named by line, check and field."""
+"""`read_checks`: the project's checks.yml, and the message for each kind of mistake in such a file."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from ecommerce.audit.checks_file import CHECKS_FILE, check_of, read_checks
 from ecommerce.common.errors import CheckSettingsError
 
 
-def test_the_project_has_each_kind_of_check() -> None:
+def test_project_uses_each_kind_of_check() -> None:
     kinds = {check.kind for check in read_checks().checks.values()}
     assert kinds == checks_file._KINDS
     assert all(check.description.endswith("?") for check in read_checks().checks.values())
     assert "2024-11-29" in {str(day) for day in read_checks().incidents}
 
 
-def test_a_change_of_the_file_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "checks.yml"
     file.write_text(CHECKS_FILE.read_text())
     monkeypatch.setattr(checks_file, "CHECKS_FILE", file)
@@ -37,15 +37,17 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "says"), MISTAKES)
-def test_a_mistake_is_named_by_line_check_and_field(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, says: str
+@pytest.mark.parametrize(("line", "message"), MISTAKES)
+def test_mistake_is_named_by_line_check_and_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str
 ) -> None:
-    refused(tmp_path, monkeypatch, f"checks:\n  it:\n    kind: freshness\n    {line}\n    description: Is it?\n", says)
+    assert_refused(
+        tmp_path, monkeypatch, f"checks:\n  it:\n    kind: freshness\n    {line}\n    description: Is it?\n", message
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("checks:\n  it: {kind: nonsense, description: x}", "line 2: checks.it: Input tag 'nonsense'"),
         ("checks:\n  it: {description: x}", "line 2: checks.it: Unable to extract tag"),
@@ -91,15 +93,17 @@ def test_a_mistake_is_named_by_line_check_and_field(
         ),
     ],
 )
-def test_other_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
-    refused(tmp_path, monkeypatch, text, says)
+def test_mistake_elsewhere_is_named_by_line_and_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    assert_refused(tmp_path, monkeypatch, text, message)
 
 
-def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str) -> None:
+def assert_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
     file = tmp_path / "checks.yml"
     file.write_text(text)
     monkeypatch.setattr(checks_file, "CHECKS_FILE", file)
-    with pytest.raises(CheckSettingsError) as refusal:
+    with pytest.raises(CheckSettingsError) as error:
         read_checks()
-    assert says in str(refusal.value)
-    assert str(refusal.value).startswith("checks.yml")
+    assert message in str(error.value)
+    assert str(error.value).startswith("checks.yml")

@@ -236,7 +236,7 @@ def test_the_last_of_a_build_is_told_with_all_that_came_before(run_triggers: Cal
 
 def test_other_triggers_are_told_with_the_next_round(run_triggers: Callable[..., None]) -> None:
     runner = Runner()
-    alone = QualityTrigger(check="freshness", warehouse_conn_id="warehouse_publisher", window_task_id="window")
+    alone = QualityTrigger(check_name="freshness", warehouse_conn_id="warehouse_publisher", window_task_id="window")
     run_triggers(runner, (object(), 0, False), (alone, 0, False), (waits_for("one"), 0, True))
     assert runner.told == []
 
