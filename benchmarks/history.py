@@ -150,7 +150,7 @@ class Shop:
     def build(self, run_id: str, *, full_refresh: bool = False, explain: Path | None = None) -> Build:
         """Claim, build and publish."""
         with self.connect() as connection:
-            claim = lease.take(connection, DAG, run_id, project=project_digest(), full_refresh=full_refresh, over=None)
+            claim = lease.take(connection, DAG, run_id, project=project_digest(), full_refresh=full_refresh)
             if claim is None:
                 sys.exit(f"another run builds {self.years} years")
             print(f"  {self.years:>2} years, {run_id}: {claim}")

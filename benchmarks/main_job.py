@@ -26,8 +26,7 @@ from psycopg import sql
 
 from benchmarks.usage import cpu_seconds, memory
 from ecommerce.common.sources import SOURCES
-from ecommerce.publish.merge import Mart, listed
-from ecommerce.publish.publication import built_marts
+from ecommerce.publish.marts import Mart, built_marts, column_list
 from include.demo import airflow_services, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.runs import backfill, trigger
@@ -208,16 +207,16 @@ def _bare_parts(state: State, day: date) -> dict[str, float]:
 def _merge_by_hand(mart: Mart) -> sql.Composed:
     names = [sql.Identifier(name) for name in mart.columns]
     return sql.SQL(
-        "merge into {target} as old using {built} as new on {same_key}"
+        "merge into {target} as old using {built} as new on {key_condition}"
         " when matched and ({old}) is distinct from ({new}) then update set ({names}) = row({new})"
         " when not matched then insert ({names}) values ({new})"
         " when not matched by source then delete"
     ).format(
-        target=mart.target,
-        built=mart.built,
-        same_key=mart.same_key,
-        old=listed("old", list(mart.columns)),
-        new=listed("new", list(mart.columns)),
+        target=mart.published_table,
+        built=mart.built_table,
+        key_condition=mart.key_condition,
+        old=column_list("old", list(mart.columns)),
+        new=column_list("new", list(mart.columns)),
         names=sql.SQL(", ").join(names),
     )
 

@@ -19,8 +19,9 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from ecommerce.publish.merge import Published, merge
-from ecommerce.publish.publication import built_marts, forget, new_publication, record
+from ecommerce.publish.marts import built_marts
+from ecommerce.publish.merge import MartChange, merge
+from ecommerce.publish.publication import delete_old_deltas, new_publication, record_publication
 from include.demo import stack
 
 _ALL = "customer_segments"
@@ -51,10 +52,10 @@ def _measure(connection: psycopg.Connection, before: Callable[[psycopg.Connectio
         before(connection)
         started = time.monotonic()
         number = new_publication(connection)
-        done: list[Published] = [merge(connection, mart, number) for mart in built_marts(connection)]
+        done: list[MartChange] = [merge(connection, mart, number) for mart in built_marts(connection)]
         for one in done:
-            record(connection, number, "benchmark", one, as_of_date=None)
-        forget(connection)
+            record_publication(connection, number, "benchmark", one, as_of_date=None)
+        delete_old_deltas(connection)
         published = time.monotonic() - started
         row = connection.execute(
             "select coalesce(sum(pg_column_size(kept.*)), 0) from ops.publication_delta as kept"
@@ -70,7 +71,7 @@ def _measure(connection: psycopg.Connection, before: Callable[[psycopg.Connectio
             connection.execute(sql.SQL("delete from {}").format(table))
             connection.execute(sql.SQL("insert into {} table {}").format(table, sql.Identifier("marts_build", mart)))
         replaced = time.monotonic() - started
-    return sum(one.changed for one in done), published, replaced, float(row[0] if row else 0)
+    return sum(one.total for one in done), published, replaced, float(row[0] if row else 0)
 
 
 def _vacuum(connection: psycopg.Connection) -> None:

@@ -115,6 +115,6 @@ def test_a_source_that_could_not_be_loaded_is_stale_and_holds_back_nothing_else(
     for source in set(SOURCES) - {"weather_data"}:
         covered("2024-03-01", "2024-03-02", source)
     without = lease.Exclusions(frozenset({"weather_data"}), frozenset({"fact_weather"}))
-    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None, left_out=without)
+    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, exclusions=without)
     failed = [subject for subject, status, _ in judge("freshness", "2024-03-01") if status == "fail"]
     assert failed == ["weather_data"]

@@ -331,6 +331,6 @@ def test_what_was_not_built_is_not_judged(judge, built: Loader) -> None:
     for table in ("core.fact_customer_events", "marts_build.conversion_funnel_daily", "marts_build.daily_revenue"):
         built.connection.execute(f"drop table {table}".encode())
     without = lease.Exclusions(frozenset({"kafka_stream"}), frozenset(models))
-    lease.take(built.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None, left_out=without)
+    lease.take(built.connection, "a_dag", "a_run", project="p", full_refresh=False, exclusions=without)
     judged = {(subject, status) for subject, status, _ in judge("reconciliation_core", FIRST, LAST)}
     assert judged == {(subject, "pass") for subject in SUBJECTS if not any(model in subject for model in models)}

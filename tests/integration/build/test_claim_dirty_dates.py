@@ -248,7 +248,7 @@ def test_a_source_that_failed_leaves_out_what_depends_on_it(backfill: Claims, no
     backfill.airflow.extracts = dict.fromkeys([f"extract.{source}" for source in SOURCES], "success")
     backfill.airflow.extracts |= {"extract.weather_data": "failed", "extract.customer": "skipped"}
     claimed = backfill.claim(run)
-    assert claimed["left_out"] == ["of_weather_data"]
+    assert claimed["excluded_models"] == ["of_weather_data"]
     assert set(claimed["days"]) == {"sales_fact"}
     assert lease.exclusions_of(backfill.loader.connection, run.run_id).sources == {"weather_data"}
     assert notes == ["weather_data could not be loaded; left as before: of_weather_data"]
@@ -261,7 +261,7 @@ def test_a_run_that_hands_over_leaves_its_failed_source_to_the_last_one(backfill
     assert "handed_over_to" in backfill.claim(first)
     backfill.airflow.extracts = {}
     backfill.claim(second)
-    assert backfill.claim(last)["left_out"] == []
+    assert backfill.claim(last)["excluded_models"] == []
     assert notes == []
 
 

@@ -26,13 +26,19 @@ def take(
     loader: Loader,
     run_id: str,
     *,
-    over: str | None = None,
+    take_over_from: str | None = None,
     project: str = "p",
     full_refresh: bool = False,
-    left_out: lease.Exclusions = lease.NO_EXCLUSIONS,
+    exclusions: lease.Exclusions = lease.NO_EXCLUSIONS,
 ):
     return lease.take(
-        loader.connection, "a_dag", run_id, project=project, full_refresh=full_refresh, over=over, left_out=left_out
+        loader.connection,
+        "a_dag",
+        run_id,
+        project=project,
+        full_refresh=full_refresh,
+        take_over_from=take_over_from,
+        exclusions=exclusions,
     )
 
 
@@ -110,7 +116,7 @@ def test_a_load_that_failed_does_not_move_today(loaded: Loader) -> None:
 def test_the_days_of_a_run_that_died_come_along(loaded: Loader) -> None:
     take(loaded, "dead")
     loaded.load("sales_fact", "2024-03-02", rows=[order("O4", "2024-03-02", "2024-03-02")])
-    claim = take(loaded, "next", over="dead")
+    claim = take(loaded, "next", take_over_from="dead")
     assert claim.days["sales_fact"] == [date(2024, 1, 15), date(2024, 3, 1), date(2024, 3, 2)]
     assert lease.holder(loaded.connection) == ("a_dag", "next")
     with pytest.raises(LeaseLost, match="run 'dead' does not hold the right to publish"):
@@ -123,13 +129,13 @@ def test_taking_over_a_run_that_has_gone_in_the_meantime(loaded: Loader) -> None
     publish(loaded, "run1")
     take(loaded, "run2")
     # The caller saw run1 hold the lease; by now run2 does, and it lives.
-    assert take(loaded, "run3", over="run1") is None
+    assert take(loaded, "run3", take_over_from="run1") is None
     assert lease.holder(loaded.connection) == ("a_dag", "run2")
 
 
 def test_a_run_that_is_tried_again_claims_again(loaded: Loader) -> None:
     take(loaded, "run1")
-    claim = take(loaded, "run1", over="run1")
+    claim = take(loaded, "run1", take_over_from="run1")
     assert claim is not None
     assert claim.is_build_needed
     publish(loaded, "run1")
@@ -150,7 +156,7 @@ def test_a_published_run_cannot_publish_again(loaded: Loader) -> None:
 
 def test_pending_changes_nothing(loaded: Loader) -> None:
     before = loaded.everything()
-    assert set(lease.pending(loaded.connection).days) == {"product", "sales_fact"}
+    assert set(lease.pending_claim(loaded.connection).days) == {"product", "sales_fact"}
     assert loaded.everything() == before
 
 
@@ -225,13 +231,13 @@ def test_a_build_is_needed_for_a_full_refresh(published: Loader) -> None:
 def test_a_build_is_needed_after_one_that_was_not_published(published: Loader) -> None:
     published.load("product", DAY, rows=[PRODUCT | {"product_name": "Balloon"}])
     take(published, "failed")
-    assert take(published, "run3", over="failed").is_build_needed
+    assert take(published, "run3", take_over_from="failed").is_build_needed
 
 
 def test_a_build_is_needed_after_other_models_that_were_not_published(published: Loader) -> None:
     """A change of the models failed its tests and was taken back: what it built must not be published as it stands."""
     take(published, "failed", project="changed")
-    claim = take(published, "run3", over="failed", project="p")
+    claim = take(published, "run3", take_over_from="failed", project="p")
     assert claim.is_build_needed
     assert claim.is_full_refresh
 
@@ -245,10 +251,10 @@ def test_what_a_run_claimed_is_kept_when_it_is_published(published: Loader) -> N
 
 def test_a_run_that_takes_over_claims_in_its_own_name(loaded: Loader) -> None:
     take(loaded, "dead")
-    take(loaded, "next", over="dead")
+    take(loaded, "next", take_over_from="dead")
     names = {name for (name,) in loaded.rows("select run_id from ops.claimed_date")}
     assert names == {"dead", "next"}
-    take(loaded, "next", over="next")
+    take(loaded, "next", take_over_from="next")
     assert loaded.value("select count(*) from ops.claimed_date where run_id = 'next'") == 4
 
 
@@ -259,7 +265,7 @@ WITHOUT_WEATHER = lease.Exclusions(
 
 
 def test_what_was_left_out_stays_marked_for_the_next_build(loaded: Loader) -> None:
-    take(loaded, "run1", left_out=WITHOUT_WEATHER)
+    take(loaded, "run1", exclusions=WITHOUT_WEATHER)
     assert lease.exclusions_of(loaded.connection, "run1") == WITHOUT_WEATHER
     publish(loaded, "run1")
     assert marked(loaded) == {("product", "2024-01-15", None), ("product", DAY, None)}
@@ -276,13 +282,13 @@ def test_what_was_left_out_stays_marked_for_the_next_build(loaded: Loader) -> No
 
 
 def test_a_source_that_failed_without_a_mark_is_built_all_the_same(loader: Loader) -> None:
-    take(loader, "run1", left_out=WITHOUT_WEATHER)
+    take(loader, "run1", exclusions=WITHOUT_WEATHER)
     publish(loader, "run1")
     assert take(loader, "run2").is_build_needed
 
 
 def test_a_run_whose_extract_was_cleared_builds_what_it_had_left_out(loaded: Loader) -> None:
-    take(loaded, "run1", left_out=WITHOUT_WEATHER)
+    take(loaded, "run1", exclusions=WITHOUT_WEATHER)
     publish(loaded, "run1")
     assert set(take(loaded, "run1").days) == {"product"}
     publish(loaded, "run1")
@@ -293,21 +299,21 @@ def test_a_run_whose_extract_was_cleared_builds_what_it_had_left_out(loaded: Loa
 def test_a_full_refresh_that_left_something_out_is_not_over(loaded: Loader, why: str) -> None:
     take(loaded, "before", project="old" if why == "another project" else "p")
     publish(loaded, "before")
-    assert take(loaded, "run1", full_refresh=why == "asked for", left_out=WITHOUT_WEATHER).is_full_refresh
+    assert take(loaded, "run1", full_refresh=why == "asked for", exclusions=WITHOUT_WEATHER).is_full_refresh
     publish(loaded, "run1")
     # Nor by a build that leaves out something else, nor by one that is not published.
     without_sales = lease.Exclusions(frozenset({"sales_fact"}), frozenset({"daily_revenue"}), frozenset({"sales_fact"}))
-    assert take(loaded, "run2", left_out=without_sales).is_full_refresh
+    assert take(loaded, "run2", exclusions=without_sales).is_full_refresh
     publish(loaded, "run2")
     assert take(loaded, "run3").is_full_refresh
-    assert take(loaded, "run4", over="run3").is_full_refresh
+    assert take(loaded, "run4", take_over_from="run3").is_full_refresh
     publish(loaded, "run4")
     assert not take(loaded, "run5").is_full_refresh
 
 
 def test_nothing_is_settled_to_verify_while_something_is_left_out(loaded: Loader) -> None:
-    take(loaded, "run1", left_out=WITHOUT_WEATHER)
+    take(loaded, "run1", exclusions=WITHOUT_WEATHER)
     publish(loaded, "run1")
-    held = lease.lock_for_verification(loaded.connection, "verify", "check", over=None)
+    held = lease.lock_for_verification(loaded.connection, "verify", "check")
     assert held is not None
     assert (held.is_published, held.is_complete) == (True, False)

@@ -11,7 +11,8 @@ import pytest
 
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
-from ecommerce.publish.merge import Published, checksum
+from ecommerce.publish.marts import checksum
+from ecommerce.publish.merge import MartChange
 from ecommerce.publish.publication import publish
 from ecommerce.publish.rollback import roll_back
 from tests.integration.support import Loader
@@ -37,8 +38,8 @@ def make(loader: Loader) -> None:
     loader.connection.execute("insert into marts_build.figures select n, null, n from generate_series(1, 100) as n")
 
 
-def republish(loader: Loader) -> Published:
-    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+def republish(loader: Loader) -> MartChange:
+    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False)
     (done,) = publish(loader.connection, "a_run")
     return done
 
@@ -73,7 +74,7 @@ def test_what_was_built_since_is_published(mart: Loader, change: str) -> None:
         mart.connection.execute(statement.encode())
     republish(mart)
     assert_equal(mart)
-    assert republish(mart).changed == 0
+    assert republish(mart).total == 0
 
 
 def test_rows_that_were_not_built_since_are_not_compared(mart: Loader) -> None:
@@ -88,7 +89,7 @@ def test_rows_that_were_not_built_since_are_not_compared(mart: Loader) -> None:
     mart.connection.execute("analyze marts.figures; update marts_build.figures set value = 0 where id in (1, 2, 3)")
     mart.connection.execute("select pg_stat_force_next_flush()")
     before = mart.value(read)
-    assert republish(mart) == Published("figures", 0, 3, 0)
+    assert republish(mart) == MartChange("figures", 0, 3, 0)
     mart.connection.execute("select pg_stat_force_next_flush()")
     assert mart.value(read) == before + 3
     assert_equal(mart)
@@ -109,7 +110,7 @@ def test_a_mart_that_someone_else_has_changed_is_compared_in_full(
     for statement in tampering.split(";"):
         mart.connection.execute(statement.encode())
     with caplog.at_level(logging.WARNING):
-        assert republish(mart).changed
+        assert republish(mart).total
     assert "changed by something besides publications" in caplog.text
     assert_equal(mart)
 
@@ -117,11 +118,11 @@ def test_a_mart_that_someone_else_has_changed_is_compared_in_full(
 def test_after_a_rollback_every_row_is_compared(mart: Loader, caplog: pytest.LogCaptureFixture) -> None:
     mart.connection.execute("update marts_build.figures set value = 0 where id < 5")
     republish(mart)
-    assert roll_back(mart.connection, "a_dag", "back") == [Published("figures", 0, 4, 0)]
+    assert roll_back(mart.connection, "a_dag", "back") == [MartChange("figures", 0, 4, 0)]
     checksums = mart.rows("select checksum from ops.publication order by publication_id")
     assert checksums[2] == checksums[0] != checksums[1]
     with caplog.at_level(logging.WARNING):
-        assert republish(mart) == Published("figures", 0, 4, 0)
+        assert republish(mart) == MartChange("figures", 0, 4, 0)
     assert "something besides publications" not in caplog.text, "a rollback is a publication"
     assert_equal(mart)
 
@@ -132,9 +133,9 @@ def test_a_transaction_that_outlasts_a_publication_is_seen_by_the_next(
     other_connection.autocommit = False
     other_connection.execute("update marts_build.figures set value = 77 where id = 60")
     mart.connection.execute("update marts_build.figures set value = 0 where id = 61")
-    assert republish(mart) == Published("figures", 0, 1, 0)
+    assert republish(mart) == MartChange("figures", 0, 1, 0)
     other_connection.commit()
-    assert republish(mart) == Published("figures", 0, 1, 0)
+    assert republish(mart) == MartChange("figures", 0, 1, 0)
     assert_equal(mart)
 
 

@@ -10,7 +10,7 @@ import pytest
 from ecommerce.build import lease
 from ecommerce.common.errors import LeaseLost, PublishError
 from ecommerce.publish import publication
-from ecommerce.publish.merge import Published
+from ecommerce.publish.merge import MartChange
 from include.demo.state import State
 from tests.integration.support import Loader, acting_as
 
@@ -32,8 +32,8 @@ def warehouse(loader: Loader) -> Loader:
     return loader
 
 
-def take(loader: Loader, left_out: lease.Exclusions = lease.NO_EXCLUSIONS) -> None:
-    lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, over=None, left_out=left_out)
+def take(loader: Loader, exclusions: lease.Exclusions = lease.NO_EXCLUSIONS) -> None:
+    lease.take(loader.connection, "a_dag", RUN, project="p", full_refresh=False, exclusions=exclusions)
 
 
 def build(loader: Loader, mart: str, columns: str, rule: str, *rows: tuple) -> None:
@@ -46,12 +46,12 @@ def build(loader: Loader, mart: str, columns: str, rule: str, *rows: tuple) -> N
             loader.connection.execute(f"insert into marts_build.{mart} values ({places})".encode(), row)
 
 
-def publish(connection: psycopg.Connection, run_id: str, **options: bool) -> list[Published]:
+def publish(connection: psycopg.Connection, run_id: str, **options: bool) -> list[MartChange]:
     with acting_as(connection, "publisher"):
         return publication.publish(connection, run_id, **options)
 
 
-def republish(loader: Loader) -> list[Published]:
+def republish(loader: Loader) -> list[MartChange]:
     take(loader)
     return publish(loader.connection, RUN)
 
@@ -67,7 +67,7 @@ def test_the_first_publication_makes_the_marts(warehouse: Loader) -> None:
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10), (JANUARY, None, 5))
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
     done = publish(warehouse.connection, RUN)
-    assert done == [Published("revenue", 2, 0, 0, "emptying"), Published("tiers", 1, 0, 0, "emptying")]
+    assert done == [MartChange("revenue", 2, 0, 0, "emptying"), MartChange("tiers", 1, 0, 0, "emptying")]
     assert content(warehouse, "revenue") == [(JANUARY, "Toys", Decimal(10)), (JANUARY, None, Decimal(5))]
     assert content(warehouse, "tiers") == [("C1", "High")]
     with pytest.raises(psycopg.errors.UniqueViolation):
@@ -82,12 +82,12 @@ def test_only_what_differs_is_written(warehouse: Loader) -> None:
     before = set(warehouse.rows(versions))
 
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, *rows)
-    assert republish(warehouse) == [Published("revenue", 0, 0, 0)]
+    assert republish(warehouse) == [MartChange("revenue", 0, 0, 0)]
     assert set(warehouse.rows(versions)) == before
 
     changed = [(JANUARY, "Toys", 10), (JANUARY, None, 8), (FEBRUARY, "Toys", 1), (FEBRUARY, None, 2)]
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, *changed)
-    assert republish(warehouse) == [Published("revenue", 1, 2, 1)]
+    assert republish(warehouse) == [MartChange("revenue", 1, 2, 1)]
     assert content(warehouse, "revenue") == sorted(
         [(month, category, Decimal(amount)) for month, category, amount in changed], key=repr
     )
@@ -98,14 +98,14 @@ def test_a_mart_that_is_all_key(warehouse: Loader) -> None:
     build(warehouse, "days", "day date not null", "primary key (day)", (JANUARY,))
     publish(warehouse.connection, RUN)
     build(warehouse, "days", "day date not null", "primary key (day)", (FEBRUARY,))
-    assert republish(warehouse) == [Published("days", 1, 0, 1)]
+    assert republish(warehouse) == [MartChange("days", 1, 0, 1)]
 
 
 def test_a_mart_that_is_empty_now_is_emptied(warehouse: Loader) -> None:
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
     publish(warehouse.connection, RUN)
     build(warehouse, "tiers", TIERS, "unique (customer_id)")
-    assert republish(warehouse) == [Published("tiers", 0, 0, 1)]
+    assert republish(warehouse) == [MartChange("tiers", 0, 0, 1)]
 
 
 @pytest.mark.parametrize("kind", ["text", "date", "timestamptz", "numeric(18,2)", "boolean", "uuid"])
@@ -117,7 +117,7 @@ def test_a_key_that_may_be_null_of_any_type(warehouse: Loader, kind: str) -> Non
     for _ in range(2):
         build(warehouse, "odd", f"k {kind}, v int", "unique nulls not distinct (k)", (value, 1), (None, 2))
         done = republish(warehouse)
-    assert done == [Published("odd", 0, 0, 0)]
+    assert done == [MartChange("odd", 0, 0, 0)]
 
 
 def test_every_publication_is_recorded(warehouse: Loader) -> None:
@@ -144,7 +144,7 @@ def test_a_new_column_comes_in_and_views_and_rights_stay(warehouse: Loader) -> N
     warehouse.connection.execute("create view marts.high as select customer_id from marts.tiers where tier = 'High'")
     warehouse.connection.execute("grant insert on marts.tiers to reader")
     build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7), ("C2", None, None))
-    assert republish(warehouse) == [Published("tiers", 0, 1, 0)]
+    assert republish(warehouse) == [MartChange("tiers", 0, 1, 0)]
     assert content(warehouse, "tiers") == [("C1", "High", 7), ("C2", None, None)]
     assert warehouse.rows("select * from marts.high") == [("C1",)]
     assert warehouse.value("select has_table_privilege('reader', 'marts.tiers', 'insert')")
@@ -179,7 +179,7 @@ def test_a_column_that_readers_may_use_is_not_taken_away(warehouse: Loader, colu
     assert content(warehouse, "tiers") == []
     assert warehouse.value("select has_table_privilege('reader', 'marts.tiers', 'select, insert')")
     build(warehouse, "tiers", columns, "unique (customer_id)")
-    assert Published("tiers", 0, 0, 0, "emptying") in republish(warehouse)
+    assert MartChange("tiers", 0, 0, 0, "emptying") in republish(warehouse)
 
 
 def test_a_mart_that_views_are_made_of_is_not_made_anew(warehouse: Loader) -> None:
@@ -224,7 +224,7 @@ def test_what_was_not_built_keeps_its_last_published_state_and_is_stale(warehous
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11))
     take(warehouse, lease.Exclusions(frozenset({"customer"}), frozenset({"tiers", "dim_customer"})))
-    assert publish(warehouse.connection, RUN) == [Published("revenue", 0, 1, 0)]
+    assert publish(warehouse.connection, RUN) == [MartChange("revenue", 0, 1, 0)]
     assert content(warehouse, "tiers") == [("C1", "High")]
     ((subject, status, message),) = warehouse.rows(
         "select subject, status, message from ops.check_result where check_name = 'stale'"
@@ -234,7 +234,7 @@ def test_what_was_not_built_keeps_its_last_published_state_and_is_stale(warehous
     assert message.endswith("UTC: customer could not be loaded")
 
     # The next build brings it.
-    assert republish(warehouse) == [Published("revenue", 0, 0, 0), Published("tiers", 0, 1, 0)]
+    assert republish(warehouse) == [MartChange("revenue", 0, 0, 0), MartChange("tiers", 0, 1, 0)]
 
 
 def test_where_every_mart_was_left_out_nothing_is_published_and_the_lease_is_given_back(warehouse: Loader) -> None:
@@ -287,7 +287,7 @@ def test_a_publication_that_fails_keeps_the_marks_and_the_lease(
 
 def test_a_run_that_was_overtaken_publishes_nothing(warehouse: Loader) -> None:
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
-    lease.take(warehouse.connection, "a_dag", "another", project="p", full_refresh=False, over=RUN)
+    lease.take(warehouse.connection, "a_dag", "another", project="p", full_refresh=False, take_over_from=RUN)
     with pytest.raises(LeaseLost):
         publish(warehouse.connection, RUN)
     assert warehouse.value("select count(*) from pg_tables where schemaname = 'marts'") == 0

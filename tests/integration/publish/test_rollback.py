@@ -9,7 +9,7 @@ import pytest
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
 from ecommerce.publish import publication
-from ecommerce.publish.merge import Published
+from ecommerce.publish.merge import MartChange
 from ecommerce.publish.rollback import roll_back
 from tests.integration.publish.test_publication import (
     FEBRUARY,
@@ -32,7 +32,7 @@ __all__ = ["warehouse"]
 MARTS = ("revenue", "tiers")
 
 
-def back(loader: Loader, to: int | None = None) -> list[Published]:
+def back(loader: Loader, to: int | None = None) -> list[MartChange]:
     with acting_as(loader.connection, "publisher"):
         done = roll_back(loader.connection, "rollback", f"rollback_{to}", to=to)
     assert done is not None
@@ -123,13 +123,13 @@ def test_the_next_run_builds_and_goes_forward_again(warehouse: Loader, published
     _, newest = published()
     back(warehouse)
     assert lease.holder(warehouse.connection) is None
-    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False)
     assert claim is not None
     assert claim.is_build_needed
     assert not claim.is_full_refresh
     publish(warehouse.connection, RUN)
     assert state(warehouse) == newest
-    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False)
     assert claim is not None
     assert not claim.is_build_needed
 
@@ -142,7 +142,7 @@ def test_a_mart_that_was_new_is_empty_again(warehouse: Loader) -> None:
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11), (FEBRUARY, None, 1))
     republish(warehouse)
     first = warehouse.value("select min(publication_id) from ops.publication")
-    assert back(warehouse, first) == [Published("revenue", 0, 0, 2), Published("tiers", 0, 0, 0)]
+    assert back(warehouse, first) == [MartChange("revenue", 0, 0, 2), MartChange("tiers", 0, 0, 0)]
     assert content(warehouse, "revenue") == []
 
 
@@ -156,7 +156,7 @@ def test_a_mart_that_was_emptied_and_filled_again(warehouse: Loader) -> None:
         else:
             publish(warehouse.connection, RUN)
     first = warehouse.value("select min(publication_id) from ops.publication")
-    assert back(warehouse, first) == [Published("tiers", 1, 1, 1)]
+    assert back(warehouse, first) == [MartChange("tiers", 1, 1, 1)]
     assert content(warehouse, "tiers") == [("C1", "High"), ("C2", None)]
 
 
@@ -165,7 +165,7 @@ def test_a_column_that_came_since_is_null_again(warehouse: Loader) -> None:
     publish(warehouse.connection, RUN)
     build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7), ("C2", "Low", 1))
     republish(warehouse)
-    assert back(warehouse) == [Published("tiers", 0, 2, 0)]
+    assert back(warehouse) == [MartChange("tiers", 0, 2, 0)]
     assert content(warehouse, "tiers") == [("C1", "High", None), ("C2", None, None)]
 
 
@@ -215,6 +215,6 @@ def test_a_run_that_builds_is_not_disturbed(
     assert roll_back(other_connection, "rollback", "r", to=None) is None
     assert state(warehouse) == newest
     # One that has ended without publishing is.
-    assert roll_back(other_connection, "rollback", "r", to=None, over=RUN) is not None
+    assert roll_back(other_connection, "rollback", "r", to=None, take_over_from=RUN) is not None
     with pytest.raises(lease.LeaseLost):
         publish(warehouse.connection, RUN)

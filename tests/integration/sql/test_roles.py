@@ -113,7 +113,7 @@ def dsn_of(new_database: Callable[[str], str], postgres: State, tmp_path_factory
         project.run()
     with psycopg.connect(dsn_of("publisher"), autocommit=True) as connection:
         with psycopg.connect(dsn_of("loader"), autocommit=True) as loader:
-            lease.take(loader, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+            lease.take(loader, "a_dag", "a_run", project="p", full_refresh=False)
         publish(connection, "a_run")
     for schema, owner in OWNERS.items():
         with psycopg.connect(dsn_of(owner), autocommit=True) as connection:
@@ -303,7 +303,7 @@ def test_a_planted_function_does_not_run(
     with warehouse(LOADER) as connection:
         Loader(connection).load("sales_fact", "2024-01-05", rows=[order])
         Loader(connection).load("customer", "2024-01-05", rows=[{"customer_id": "CUST001", "customer_email": "a@b.c"}])
-        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False)
     with dbt_on(postgres.dsn(name, "transformer"), tmp_path) as project:
         project.run()
     with warehouse(PUBLISHER) as connection:

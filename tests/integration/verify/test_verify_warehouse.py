@@ -164,7 +164,7 @@ def test_it_waits_for_a_run_that_builds_and_skips_where_nothing_is_settled(
         guard()
 
     def take(run_id: str, project: str = "p") -> None:
-        lease.take(connection, "ecommerce_warehouse", run_id, project=project, full_refresh=False, over=None)
+        lease.take(connection, "ecommerce_warehouse", run_id, project=project, full_refresh=False)
 
     take("builds")
     assert guard(alive=("builds",)) is False
@@ -177,7 +177,7 @@ def test_it_waits_for_a_run_that_builds_and_skips_where_nothing_is_settled(
         guard()
     assert lease.holder(connection) is None
     # An earlier check that was killed does not keep the next one out.
-    lease.lock_for_verification(connection, DAG, "killed", over=None)
+    lease.lock_for_verification(connection, DAG, "killed")
     assert guard(alive=("killed",)) is False
     with pytest.raises(AirflowSkipException, match="the last build was of other models"):
         guard()
@@ -185,13 +185,13 @@ def test_it_waits_for_a_run_that_builds_and_skips_where_nothing_is_settled(
 
 
 def test_no_run_builds_while_the_lease_is_held(connection: psycopg.Connection) -> None:
-    lease.take(connection, "a_dag", "run", project="p", full_refresh=False, over=None)
-    assert lease.lock_for_verification(connection, DAG, "check", over=None) is None
+    lease.take(connection, "a_dag", "run", project="p", full_refresh=False)
+    assert lease.lock_for_verification(connection, DAG, "check") is None
     lease.release(connection, "run")
-    held = lease.lock_for_verification(connection, DAG, "check", over=None)
-    assert held == lease.Held(is_published=True, is_complete=True, as_of_date=None, project="p")
-    assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None) is None
+    held = lease.lock_for_verification(connection, DAG, "check")
+    assert held == lease.LastBuild(is_published=True, is_complete=True, as_of_date=None, project="p")
+    assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False) is None
     lease.unlock_after_verification(connection, "check")
-    claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None)
+    claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False)
     assert claim is not None
     assert not claim.is_build_needed
