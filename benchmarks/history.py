@@ -1,11 +1,11 @@
 """
-What a day costs on a long history: `python -m benchmarks.history [--years 1 10] [--runs 5]`.
+How long a day takes on a long history: `python -m benchmarks.history [--years 1 10] [--runs 5]`.
 
-Makes a shop of 4,000 orders a day in a Postgres of its own, once for each number of years, and builds it whole. Then
-one day after the other arrives in all of them in turn: new orders, some late ones, changed customers and prices, each
-loaded as the extracts do. Prints medians of a day's `dbt build`, the ratio to the shortest history, the same of the
-processor time of dbt and Postgres (which a busy machine does not stretch), and writes the plans of the five slowest
-models to a file. Needs about 1 GB of disk a year, below STACK_DIR if that is set.
+Creates a shop with 4,000 orders a day in a Postgres of its own, once for each number of years, and builds it whole.
+Then each of them loads one day after the other: new orders, some late ones, changed customers and prices. Prints
+medians of a day's `dbt build` and of the processor time of dbt and Postgres (which other work on the machine does not
+change), with their ratios to the shortest history, and writes the plans of the five slowest models to a file. Needs
+about 1 GB of disk a year, below STACK_DIR if that is set.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LAST_DAY = date(2025, 12, 31)
 ORDERS = 4_000
 DAG = "history"
 
-#: What each source says on day %(day)s, beside what raw holds already. The same share of rows changes every day.
+#: The rows that each source has on day %(day)s. The same share of rows changes every day.
 _TODAY = {
     "sales_fact": "select * from history.orders_of(%(day)s, %(orders)s)"
     # Some orders come very late.
@@ -78,14 +78,14 @@ _TODAY = {
 
 @dataclass
 class Rows:
-    """A reader of rows that were fetched before, so that a load is timed without making them."""
+    """A reader of rows that were fetched before, so that a load is timed without their creation."""
 
     columns: Sequence[str]
     rows: list[tuple[str | None, ...]]
     topics: Sequence[TopicRead] = ()
 
     def read(self, resume: ResumePoints) -> Iterator[tuple[str | None, ...]]:
-        """All of them."""
+        """Return all rows, whatever was read before."""
         return iter(self.rows)
 
 
@@ -110,12 +110,12 @@ class Shop:
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection]:
-        """A session as the warehouse's own."""
+        """A session by the warehouse's owner."""
         with psycopg.connect(self.dsn, autocommit=True, options="-c timezone=UTC -c datestyle=ISO") as connection:
             yield connection
 
     def fill(self) -> float:
-        """Make the history; the seconds it took."""
+        """Create the history; returns the seconds that it took."""
         started = time.monotonic()
         with self.connect() as connection:
             ensure_schema(connection)
@@ -126,7 +126,7 @@ class Shop:
         return time.monotonic() - started
 
     def receive(self, day: date) -> None:
-        """Load what the sources have to say on a day."""
+        """Load the rows of a day, source by source."""
         window = Window.of_days(day, day)
         with self.connect() as connection:
             connection.execute("select setseed(%s)", [day.timetuple().tm_yday / 1000])
@@ -151,7 +151,7 @@ class Shop:
     def build(self, run_id: str, *, full_refresh: bool = False, explain: Path | None = None) -> Build:
         """Claim, build and publish."""
         with self.connect() as connection:
-            claim = lease.take(connection, DAG, run_id, project=project_digest(), full_refresh=full_refresh, over=None)
+            claim = lease.take(connection, DAG, run_id, project=project_digest(), full_refresh=full_refresh)
             if claim is None:
                 sys.exit(f"another run builds {self.years} years")
             print(f"  {self.years:>2} years, {run_id}: {claim}")
@@ -165,7 +165,7 @@ class Shop:
         return build
 
     def _dbt(self, server: psutil.Process) -> Build:
-        """Time dbt. Its sessions end with it, and then the server knows what they used."""
+        """Run and time dbt. Its sessions end with it; only then can their processor time be read."""
         env = {
             **dbt.environment(self.dsn),
             "DBT_TARGET_PATH": str(self.target),
@@ -189,11 +189,11 @@ class Shop:
 
     @property
     def target(self) -> Path:
-        """Where dbt keeps what it made for this warehouse."""
+        """Where dbt writes its artifacts for this warehouse."""
         return FOLDER / f"target_{self.years}"
 
     def _explain(self, connection: psycopg.Connection, build: Build, report: Path) -> None:
-        """Append the plans of the five slowest models, run again before the publication clears the marks."""
+        """Append the plans of the five slowest models, run again before the publication deletes the dirty dates."""
         nodes = json.loads((self.target / "manifest.json").read_text())["nodes"]
         models = [node for node in build.nodes if node.startswith("model.")]
         with report.open("a") as file:

@@ -1,10 +1,10 @@
 """
-The daily run on the running stack, beside its bare parts done by hand: `python -m benchmarks.main_job [--runs 5]`.
+The daily run on the running stack, compared with its bare parts: `python -m benchmarks.main_job [--runs 5]`.
 
-Each run corrects one order of the shop's last day, so that there is one day to rebuild. The yardstick is what the run
-cannot do without, one after the other: a COPY of each table's window from the shop, `dbt build` of the nodes that the
-run builds, and the statements that publish the marts. Prints medians of seconds, the ratio, the share of the audit and
-the publication, where the run's seconds go, the peak memory of each task, and memory and CPU of the idle stack.
+Each run corrects one order of the shop's last day, so that there is one day to rebuild. The yardstick is the work that
+no run can avoid, one part after the other: a COPY of each table's window from the shop, `dbt build` of the same nodes,
+and a MERGE of each mart. Prints medians of seconds, the ratio, the share of the audit and the publication, when each
+step ended, the peak memory of each task, and memory and CPU of the idle stack.
 
 `--range 90` instead compares a run over as many days, an order of each corrected, with a run of one day, in turn.
 `--backfill 30` instead runs Airflow's own backfill over as many days, an order of each corrected, and prints its rate.
@@ -26,8 +26,7 @@ from psycopg import sql
 
 from benchmarks.usage import cpu_seconds, memory
 from ecommerce.common.sources import SOURCES
-from ecommerce.publish.merge import Mart, listed
-from ecommerce.publish.publication import built_marts
+from ecommerce.publish.marts import Mart, built_marts, column_list
 from include.demo import airflow_services, dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.runs import backfill, trigger
@@ -88,8 +87,10 @@ def main() -> int:
         for n in range(arguments.runs + 1):
             run_id, seconds = run_over(state, api, day[0])
             by_hand = _bare_parts(state, day[0])
-            told = ", ".join(f"{part} {spent:.1f} s" for part, spent in by_hand.items())
-            print(f"run {n}{' (not counted)' if n == 0 else ''}: {seconds:.1f} s; by hand: {told}", flush=True)
+            seconds_by_part = ", ".join(f"{part} {spent:.1f} s" for part, spent in by_hand.items())
+            print(
+                f"run {n}{' (not counted)' if n == 0 else ''}: {seconds:.1f} s; by hand: {seconds_by_part}", flush=True
+            )
             if n:
                 walls.append(seconds)
                 parts.append(by_hand)
@@ -138,7 +139,7 @@ def _seconds(state: State, run_id: str) -> float:
             "select state, extract(epoch from end_date - queued_at) from dag_run where run_id = %s", [run_id]
         ).fetchone()
     if row is None or row[0] != "success":
-        sys.exit(f"run {run_id} did not end well: {row}")
+        sys.exit(f"run {run_id} did not succeed: {row}")
     return float(row[1])
 
 
@@ -170,7 +171,7 @@ def _after_dbt(state: State, run_id: str) -> float:
 
 
 def _bare_parts(state: State, day: date) -> dict[str, float]:
-    """Seconds of what the run cannot do without."""
+    """Seconds of each part that the run cannot avoid."""
     started = time.monotonic()
     with psycopg.connect(state.dsn("shop")) as shop, psycopg.connect(state.dsn()) as warehouse:
         for source in SOURCES.values():
@@ -208,16 +209,16 @@ def _bare_parts(state: State, day: date) -> dict[str, float]:
 def _merge_by_hand(mart: Mart) -> sql.Composed:
     names = [sql.Identifier(name) for name in mart.columns]
     return sql.SQL(
-        "merge into {target} as old using {built} as new on {same_key}"
+        "merge into {target} as old using {built} as new on {key_condition}"
         " when matched and ({old}) is distinct from ({new}) then update set ({names}) = row({new})"
         " when not matched then insert ({names}) values ({new})"
         " when not matched by source then delete"
     ).format(
-        target=mart.target,
-        built=mart.built,
-        same_key=mart.same_key,
-        old=listed("old", list(mart.columns)),
-        new=listed("new", list(mart.columns)),
+        target=mart.published_table,
+        built=mart.built_table,
+        key_condition=mart.key_condition,
+        old=column_list("old", list(mart.columns)),
+        new=column_list("new", list(mart.columns)),
         names=sql.SQL(", ").join(names),
     )
 

@@ -1,9 +1,9 @@
 """
-What a publication costs on the marts of a running stack, beside replacing all their rows.
+How long a publication takes on the marts of a running stack, compared with replacing all their rows.
 
-Three publications, each rolled back: of marts that are empty, of marts that have not changed, and after a day that
-changed every twentieth row of each mart and every customer. "kept" are the rows that a rollback needs. The day is made
-in the published marts, by hand, so every row is compared; of a real one, only what was built since.
+Measures three publications and undoes each: into empty marts, without a change, and after a day that changed every
+twentieth row of each mart and every customer. "kept" is the size of the rows that a rollback needs. The changes of the
+day are made in the published marts, so every row is compared; after a real day only the rows that were built since.
 
     PYTHONPATH=plugins:. .venv/bin/python -m benchmarks.publish --runs 3
 """
@@ -19,17 +19,18 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from ecommerce.publish.merge import Published, merge
-from ecommerce.publish.publication import built_marts, forget, new_publication, record
+from ecommerce.publish.marts import built_marts
+from ecommerce.publish.merge import MartChange, merge
+from ecommerce.publish.publication import delete_old_deltas, new_publication, record_publication
 from include.demo import stack
 
 _ALL = "customer_segments"
 
 
 def main() -> int:
-    """Measure, print a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3, help="of which the medians are shown")
+    parser.add_argument("--runs", type=int, default=3, help="measured runs, of which medians are printed (default 3)")
     arguments = parser.parse_args()
     logging.getLogger("ecommerce.publish.merge").setLevel(logging.ERROR)
     with psycopg.connect(stack.running().dsn(), autocommit=True, options="-c timezone=UTC") as connection:
@@ -51,10 +52,10 @@ def _measure(connection: psycopg.Connection, before: Callable[[psycopg.Connectio
         before(connection)
         started = time.monotonic()
         number = new_publication(connection)
-        done: list[Published] = [merge(connection, mart, number) for mart in built_marts(connection)]
-        for one in done:
-            record(connection, number, "benchmark", one, as_of_date=None)
-        forget(connection)
+        changes: list[MartChange] = [merge(connection, mart, number) for mart in built_marts(connection)]
+        for change in changes:
+            record_publication(connection, number, "benchmark", change, as_of_date=None)
+        delete_old_deltas(connection)
         published = time.monotonic() - started
         row = connection.execute(
             "select coalesce(sum(pg_column_size(kept.*)), 0) from ops.publication_delta as kept"
@@ -70,11 +71,11 @@ def _measure(connection: psycopg.Connection, before: Callable[[psycopg.Connectio
             connection.execute(sql.SQL("delete from {}").format(table))
             connection.execute(sql.SQL("insert into {} table {}").format(table, sql.Identifier("marts_build", mart)))
         replaced = time.monotonic() - started
-    return sum(one.changed for one in done), published, replaced, float(row[0] if row else 0)
+    return sum(change.total for change in changes), published, replaced, float(row[0] if row else 0)
 
 
 def _vacuum(connection: psycopg.Connection) -> None:
-    """What was rolled back lies in the tables otherwise, and is read along."""
+    """Remove the rows that were rolled back, which would be read as well."""
     for mart in built_marts(connection):
         connection.execute(sql.SQL("vacuum full analyze {}").format(sql.Identifier("marts", mart.name)))
 
@@ -95,7 +96,7 @@ def _empty(connection: psycopg.Connection) -> None:
 
 
 def _age(connection: psycopg.Connection) -> None:
-    """As if the marts had been published a day before."""
+    """Change the marts as if they had been published a day earlier."""
     for mart in built_marts(connection):
         number = next((name for name, kind in mart.columns.items() if name not in mart.key and "int" in kind), None)
         if number is None:

@@ -1,14 +1,15 @@
 """
 ### Ecommerce warehouse
 
-Extract every source for one window, rebuild what changed, audit it, publish it.
+Extract every source for one window, rebuild the days that changed, check the result and publish it.
 
 **By hand**: *Trigger*, with the first and the last day (UTC, both inclusive); empty means yesterday. A range is one
 run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model from raw.
-**By schedule**: daily, for the day that has just ended. **Backfill**: Airflow's own, a run a day.
+**By schedule**: daily, for the day that has just ended. **Backfill**: Airflow's own, one run a day.
 
-A failed build or check publishes nothing: readers keep the last good marts, and the next run builds what this one
-could not. If a source cannot be loaded, only the marts that depend on it stay as they are; the run fails anyway.
+If the build or a check fails, nothing is published: readers keep the last good marts, and the next run builds the days
+of this one as well. If a source cannot be loaded, the run fails, but everything that does not depend on that source is
+built and published.
 """
 
 import pendulum
@@ -48,7 +49,7 @@ def ecommerce_warehouse() -> None:
     with TaskGroup("extract") as extract:
         extracts = {source: ExtractSource(task_id=source, source=source) for source in SOURCES}
 
-    # Runs also after a failed or skipped extract: what does not depend on that source is still built.
+    # `all_done`: a source that the run does not read is skipped, and one that failed must not stop the others.
     claim = ClaimDirtyDates(
         task_id="claim",
         extract_task_ids={source: task.task_id for source, task in extracts.items()},
@@ -60,12 +61,12 @@ def ecommerce_warehouse() -> None:
         pool=CLAIM_POOL,
         trigger_rule="all_done",
     )
-    # A last task that takes no worker and fails the run if a source could not be loaded.
+    # A failed leaf fails the run: it must not be green without every source. An empty task needs no worker.
     all_sources_loaded = EmptyOperator(task_id="all_sources_loaded", trigger_rule="none_failed")
 
-    build = warehouse_group(exclude=claim.models_left_out)
+    build = warehouse_group(exclude=claim.excluded_models)
 
-    # Checks of the loaded rows run beside the build, the others after it, also where nothing had to be built.
+    # Checks of the loads run beside the build, checks of the build after it, also if the build was skipped.
     with TaskGroup("quality") as quality:
         for name, check in checks.items():
             task = QualityCheck(
@@ -78,7 +79,7 @@ def ecommerce_warehouse() -> None:
             )
             chain(build if check.follows_the_build else claim, task)
 
-    # Models that did not have to be built, or whose source failed, are skipped, which does not stop the publication.
+    # `none_failed`: the build is skipped if nothing changed, and models of a failed source are skipped.
     refresh_marts = RefreshMarts(
         task_id="refresh_marts",
         trigger_rule="none_failed",

@@ -1,11 +1,11 @@
 """
 ### Roll back a publication
 
-Puts every mart back to what an earlier publication had left, in one step that readers see as any other publication.
-The last publications can be reached (`ECOMMERCE_KEPT_PUBLICATIONS`, 7); which there are: `ops.publication`.
+Restores every mart to the state after an earlier publication. Readers see the change at once, as with any publication.
+Only the last publications can be restored (`ECOMMERCE_KEPT_PUBLICATIONS`, 7); `ops.publication` lists them.
 
-It is a publication itself, so it can be undone in the same way. The next run of `ecommerce_warehouse` builds and
-publishes again: pause that DAG until the cause is mended.
+A rollback is a publication itself, so it can be rolled back in the same way. The next run of `ecommerce_warehouse`
+builds and publishes again: pause that DAG until the cause is fixed.
 """
 
 import pendulum
@@ -20,7 +20,8 @@ PARAMS = {
         type=["null", "integer"],
         minimum=1,
         title="Publication",
-        description="The marts become what this publication had left. Empty: the one before the last.",
+        description="Restore all marts to the state after this publication. Later changes are undone. "
+        "Empty: the one before the last.",
     ),
 }
 

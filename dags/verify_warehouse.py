@@ -1,12 +1,12 @@
 """
 ### Verify the warehouse
 
-Is the warehouse still what its models make of raw? Builds all marts and dimensions, and the facts of a sample of days,
-a second time beside those that are there, and compares row for row. Weekly, other days each time; by hand with
-*Days*, *Seed* or *Full*.
+Does the warehouse still follow from raw? Builds all marts and dimensions, and the facts of a sample of days, a second
+time in other schemas, and compares them row by row. Weekly, with other days each time; by hand with *Days*, *Seed* or
+*Full*. No run builds meanwhile.
 
-Fails with the keys that differ and the run that wrote them (also in `ops.check_result`, check `drift`). **To repair**:
-trigger `ecommerce_warehouse` with *Full refresh*, which rebuilds everything from raw. No run builds meanwhile.
+Fails if rows differ, and names their keys and the run that wrote them (also in `ops.check_result`, check `drift`).
+**To repair**: trigger `ecommerce_warehouse` with *Full refresh*, which rebuilds everything from raw.
 """
 
 import pendulum
@@ -16,14 +16,16 @@ from ecommerce.dag_defaults import ALONE_ARGS, CLAIM_POOL
 from ecommerce.verify.verify_warehouse import VerifyWarehouse
 
 PARAMS = {
-    "days": Param(7, type="integer", minimum=1, title="Days", description="So many days of the facts are built again."),
+    "days": Param(
+        7, type="integer", minimum=1, title="Days", description="How many days of the facts are built again."
+    ),
     "seed": Param(
         None,
         type=["null", "integer"],
         title="Seed",
         description="The same seed draws the same days. Empty: other days on each day it runs.",
     ),
-    "full": Param(False, type="boolean", title="Full", description="Every day of the facts, not a sample."),
+    "full": Param(False, type="boolean", title="Full", description="Build every day of the facts, not a sample."),
 }
 
 

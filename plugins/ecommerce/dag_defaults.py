@@ -1,4 +1,4 @@
-"""What the DAG files share: the defaults of every task."""
+"""Default arguments and pools that the DAG files share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DEFAULT_ARGS: dict[str, Any] = {
     "on_failure_callback": [note_failure, alert_failure],
 }
 
-#: Of DAGs whose tasks all end in a worker, where it costs a query to say that one is well again.
+#: For DAGs whose tasks all run in a worker: a success closes the task's alert, which costs a query for each task.
 ALONE_ARGS: dict[str, Any] = {**DEFAULT_ARGS, "on_success_callback": alert_recovery}
 
-#: One slot: of the runs that want to build, one waits at a time, and the others take no worker while they queue.
+#: A pool with one slot: only one run at a time waits for the lease in a worker; the others queue without one.
 CLAIM_POOL = "warehouse_claim"

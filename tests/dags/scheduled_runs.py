@@ -1,4 +1,4 @@
-"""Make the runs that the schedule would have made for a range of days, and wait until the scheduler has run them."""
+"""Create the runs that the schedule would have created for a range of days, and wait until they have ended."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ def main(first: date, last: date) -> int:
             if run is not None:
                 session.delete(run)
                 session.flush()
-            made = dag.create_dagrun(
+            created = dag.create_dagrun(
                 run_id=f"scheduled__{start.isoformat()}",
                 logical_date=start,
                 data_interval=DataInterval(start, start.add(days=1)),
@@ -37,7 +37,7 @@ def main(first: date, last: date) -> int:
                 state=DagRunState.QUEUED,
                 session=session,
             )
-            runs.append(made.run_id)
+            runs.append(created.run_id)
     deadline = time.monotonic() + 540
     states: list[str] = []
     while time.monotonic() < deadline:

@@ -1,10 +1,10 @@
 """
-What breaks while a run builds, on the running stack: each task ends in a true state, nothing hangs, nothing bad is
-published, and the next run repairs what is left.
+Faults during a build, on the running stack: each task ends in the right state, nothing hangs, nothing wrong is
+published, and the next run repairs the rest.
 
-Every run is given an order to take in, worth one more than before: the published revenue tells whether it did.
-ECOMMERCE_TEST_LONG=1 chooses the long form, where a build is also killed after a part of it has ended
-well, and dbt is also run as a command a node.
+Before each run an order becomes worth one more: the published revenue shows whether the run has built it.
+ECOMMERCE_TEST_LONG=1 chooses the long form: a build is also killed after some of its nodes have succeeded, and dbt also
+runs one command for each node.
 """
 
 import re
@@ -33,7 +33,7 @@ AMOUNT = "quality.amount"
 WEATHER, EVENTS = f"{CORE}.fact_weather", f"{CORE}.fact_customer_events"
 WEATHER_SALES = f"{MARTS}.analytics.weather_sales_impact_run"
 WEATHER_TEST = "core.fact_weather accepted_values_fact_weather_temperature_category__Freezing__Cold__Cool__Warm__Hot"
-#: What cannot be built without the weather, and without the events.
+#: Tasks that cannot run without the weather, and without the events.
 AFTER_WEATHER = {
     f"{WEATHER}.test",
     f"{CORE}.relationships_fact_weather_date_key__date_key__ref_dim_date__test",
@@ -50,12 +50,12 @@ AFTER_BUILD = {
     *(f"quality.{name}" for name, check in read_checks().checks.items() if check.checks_the_build),
     "refresh_marts",
 }
-#: Seconds that a run of these few rows may take, with a retry, on two busy cores.
+#: Seconds that a run over these few rows may take, with a retry, on two busy cores.
 PATIENCE = 240
 
 
 class Api(AirflowApi):
-    """What only these tests ask of Airflow."""
+    """Requests to Airflow that only these tests need."""
 
     def clear(self, run_id: str, **chosen: Any) -> None:
         body = {"dry_run": False, "dag_run_id": run_id, "reset_dag_runs": True, "only_failed": False, **chosen}
@@ -69,7 +69,7 @@ class Api(AirflowApi):
         return self._request("GET", path)["value"]
 
     def question(self, run_id: str, task_id: str) -> Any:
-        """What a task asks a person."""
+        """The question that a task asks a person."""
         return self._request("GET", self._question(run_id, task_id))
 
     def answer(self, run_id: str, task_id: str, option: str, why: str) -> None:
@@ -80,10 +80,10 @@ class Api(AirflowApi):
     def _question(run_id: str, task_id: str) -> str:
         return f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/-1/hitlDetails"
 
-    def log(self, run_id: str, task_id: str, try_number: int, *, holding: str) -> str:
-        """Once it holds a text: a triggerer writes the logs of its tasks beside its other work."""
+    def log(self, run_id: str, task_id: str, try_number: int, *, containing: str) -> str:
+        """A task's log, once it contains a text: a triggerer writes the logs of its tasks with a delay."""
         deadline = time.monotonic() + 20
-        while holding not in (log := self._log(run_id, task_id, try_number)) and time.monotonic() < deadline:
+        while containing not in (log := self._log(run_id, task_id, try_number)) and time.monotonic() < deadline:
             time.sleep(0.5)
         return log
 
@@ -95,7 +95,7 @@ class Api(AirflowApi):
 
 @dataclass
 class Run:
-    """One run of the warehouse, as Airflow tells of it."""
+    """A run of the warehouse, and the states of its tasks."""
 
     api: Api
     run_id: str
@@ -107,11 +107,11 @@ class Run:
         return {task_id: task["state"] for task_id, task in self.tasks().items()}
 
     def results(self, task_id: str) -> list[dict[str, Any]]:
-        """What dbt said of a task's nodes."""
+        """dbt's results for a task's nodes."""
         return self.api.xcom(self.run_id, task_id, "dbt_result")["nodes"]
 
     def in_state(self, state: str) -> set[str]:
-        return {task_id for task_id, held in self.states().items() if held == state}
+        return {task_id for task_id, current in self.states().items() if current == state}
 
     def ends(self) -> dict[str, tuple[int, str]]:
         return {task_id: (task["try_number"], task["end_date"]) for task_id, task in self.tasks().items()}
@@ -119,21 +119,21 @@ class Run:
     def await_task(self, task_id: str, *states: str) -> dict[str, Any]:
         """Wait until a task is in one of these states."""
 
-        def found() -> dict[str, Any] | None:
+        def task_in_state() -> dict[str, Any] | None:
             task = self.tasks().get(task_id)
             return task if task and task["state"] in states else None
 
-        return self.await_that(found)
+        return self.await_that(task_in_state)
 
-    def await_that(self, found: Callable[[], Any]) -> Any:
+    def await_that(self, condition: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + PATIENCE
-        while not (value := found()):
+        while not (value := condition()):
             assert time.monotonic() < deadline, f"not in {PATIENCE} s; the tasks: {self.states()}"
             time.sleep(0.3)
         return value
 
     def end(self) -> str:
-        """Wait for the run's end; its state. No task may be left in between."""
+        """Wait for the run's end and return its state. Every task must have ended as well."""
         state = self.await_that(
             lambda: (state := self.api.run(DAG, self.run_id)["state"]) in ("success", "failed") and state
         )
@@ -143,11 +143,11 @@ class Run:
 
 @dataclass
 class Warehouse:
-    """The stack whose runs are disturbed."""
+    """The running stack, and orders that its runs have to build."""
 
     demo: Demo
     api: Api
-    #: Orders of which each is changed once.
+    #: Orders that can be changed, each of them once.
     orders: list[str]
     changed: list[str] = field(default_factory=list)
 
@@ -155,7 +155,7 @@ class Warehouse:
         self.began_with = self.revenue()
 
     def run(self) -> Run:
-        """Start a run that has an order worth one more to take in."""
+        """Make an order worth one more, and start a run over its day."""
         order = self.orders[len(self.changed)]
         self.changed.append(order)
         self.demo.query(
@@ -164,22 +164,22 @@ class Warehouse:
         return self.again()
 
     def again(self) -> Run:
-        """Start a run over the day of the orders."""
+        """Start a run over the day of the orders, without a change."""
         day = str(self.demo.last - timedelta(days=1))
         conf = {"start_date": day, "end_date": day, "sources": ["sales_fact"]}
         return Run(self.api, self.api.trigger(DAG, conf))
 
     def revenue(self) -> Decimal:
-        """Published."""
+        """The revenue that is published."""
         return self.demo.query("select sum(daily_revenue) from marts.daily_revenue")[0][0]
 
     def is_up_to_date(self) -> bool:
-        """Whether every change is published, each once."""
+        """Whether every change is published exactly once."""
         return self.revenue() == self.began_with + len(self.changed)
 
     @contextmanager
     def obstacle(self, table: str) -> Iterator[Callable[[], None]]:
-        """A table that takes no rows, until what is given is called."""
+        """Let a table refuse every row, until the returned function is called."""
         self.demo.query(
             "create or replace function core.refuse() returns trigger language plpgsql as"
             " 'begin raise exception ''NO ROOM FOR %%'', tg_relname; end'"
@@ -198,7 +198,7 @@ class Warehouse:
 
     @contextmanager
     def purple_day(self) -> Iterator[None]:
-        """Weather of a kind that a test does not know, on a marked day, and no rebuild can take it away."""
+        """Weather of a kind that fails a dbt test, on a dirty date, in a row that no rebuild can delete."""
         self.demo.query(
             "insert into core.fact_weather (city, temperature_category, precipitation_category, date_key)"
             " values ('Nowhere', 'Purple', 'No Rain', '2010-01-01')"
@@ -220,8 +220,8 @@ class Warehouse:
             self.demo.query("delete from core.fact_weather where city = 'Nowhere'")
 
     @contextmanager
-    def held(self, table: str) -> Iterator[Callable[[], bool]]:
-        """A lock that the build will wait for; whether it does."""
+    def locked(self, table: str) -> Iterator[Callable[[], bool]]:
+        """Lock a table that the build needs; returns whether the build waits for it."""
         with closing(psycopg.connect(self.demo.warehouse)) as connection:
             connection.execute(f"lock table {table} in access exclusive mode".encode())
             waiting = "select 1 from pg_locks where relation = %s::regclass and not granted"
@@ -230,7 +230,7 @@ class Warehouse:
 
 @pytest.fixture(scope="module")
 def warehouse(whole_range: Demo) -> Iterator[Warehouse]:
-    """Left behind with the marts that it began with."""
+    """The marts are the same at the end as at the beginning."""
     before = whole_range.marts()
     state = whole_range.state
     day = whole_range.last - timedelta(days=1)
@@ -254,7 +254,7 @@ def warehouse(whole_range: Demo) -> Iterator[Warehouse]:
     assert whole_range.marts() == before
 
 
-def test_a_failed_model_and_a_failed_test_hold_back_what_follows_them_and_nothing_else(warehouse: Warehouse) -> None:
+def test_failed_model_and_failed_test_stop_only_their_descendants(warehouse: Warehouse) -> None:
     published = warehouse.demo.marts()
     with warehouse.purple_day(), warehouse.obstacle("core.fact_customer_events"):
         run = warehouse.run()
@@ -263,20 +263,20 @@ def test_a_failed_model_and_a_failed_test_hold_back_what_follows_them_and_nothin
     assert run.in_state("upstream_failed") == {WEATHER_SALES} | AFTER_EVENTS | AFTER_BUILD
     assert warehouse.demo.marts() == published
 
-    told = warehouse.api.xcom(run.run_id, f"{EVENTS}.run", "dbt_result")
-    assert told["state"] == "failed"
-    assert "NO ROOM FOR fact_customer_events" in told["reason"]
+    result = warehouse.api.xcom(run.run_id, f"{EVENTS}.run", "dbt_result")
+    assert result["state"] == "failed"
+    assert "NO ROOM FOR fact_customer_events" in result["reason"]
     for try_number in (1, 2):
-        log = warehouse.api.log(run.run_id, f"{EVENTS}.run", try_number, holding="NO ROOM")
+        log = warehouse.api.log(run.run_id, f"{EVENTS}.run", try_number, containing="NO ROOM")
         assert "NO ROOM FOR fact_customer_events" in log
         assert "select * from final" in log, "the compiled statement"
     assert "1 failing rows" in warehouse.api.xcom(run.run_id, f"{WEATHER}.test", "dbt_result")["reason"]
-    # Two incidents: the model that could not be built, and the test itself, of which its build tells at the end.
+    # Two incidents: the model that could not be built, and the test, whose result is recorded at the end of the build.
     seen = "select incident, closed_by from ops.alert where last_run_id = %s order by incident"
     model, test = f"{DAG}.{EVENTS}.run", f"{DAG} dbt_test {WEATHER_TEST}"
     run.await_that(lambda: warehouse.demo.query(seen, run.run_id) == [(test, None), (model, None)])
 
-    # With what was in the way gone, the same run is carried on from where it stopped.
+    # Without the obstacles the same run continues where it stopped.
     before = run.ends()
     warehouse.api.clear(run.run_id, only_failed=True)
     assert run.end() == "success"
@@ -288,7 +288,7 @@ def test_a_failed_model_and_a_failed_test_hold_back_what_follows_them_and_nothin
     run.await_that(lambda: warehouse.demo.query(seen, run.run_id) == closed)
 
 
-def test_a_node_that_can_be_built_later_is_and_what_follows_it_after_it(warehouse: Warehouse) -> None:
+def test_retried_node_is_built_before_its_descendants(warehouse: Warehouse) -> None:
     with warehouse.obstacle("core.fact_weather") as remove:
         run = warehouse.run()
         run.await_task(f"{WEATHER}.run", "up_for_retry")
@@ -301,7 +301,7 @@ def test_a_node_that_can_be_built_later_is_and_what_follows_it_after_it(warehous
         assert min(result["started_at"] for result in run.results(task_id)) > weather["finished_at"]
     assert warehouse.is_up_to_date()
 
-    # One node cleared: it alone runs again.
+    # If one node is cleared, only this one runs again.
     before = run.ends()
     warehouse.api.clear(run.run_id, task_ids=[f"{CORE}.dim_date.run"])
     assert run.end() == "success"
@@ -309,8 +309,8 @@ def test_a_node_that_can_be_built_later_is_and_what_follows_it_after_it(warehous
     assert warehouse.api.xcom(run.run_id, f"{CORE}.dim_date.run", "dbt_result")["reason"] == "run on its own"
 
 
-def test_a_killed_build_is_built_again(warehouse: Warehouse) -> None:
-    with warehouse.held("core.fact_sales") as is_waited_for:
+def test_killed_build_is_retried(warehouse: Warehouse) -> None:
+    with warehouse.locked("core.fact_sales") as is_waited_for:
         run = warehouse.run()
         run.await_that(is_waited_for)
         psutil.Process(run.await_task(BUILD, "running")["pid"]).kill()
@@ -323,10 +323,10 @@ def test_a_killed_build_is_built_again(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.long_form
-def test_an_earlier_success_does_not_hide_that_the_build_failed_later(warehouse: Warehouse) -> None:
-    """The killed build had made the weather; the one after it cannot."""
+def test_retried_build_fails_on_a_node_built_before(warehouse: Warehouse) -> None:
+    """The killed build has built the weather; the retry cannot."""
     published = warehouse.demo.marts()
-    with warehouse.held("core.fact_sales") as is_waited_for:
+    with warehouse.locked("core.fact_sales") as is_waited_for:
         run = warehouse.run()
         run.await_that(is_waited_for)
         run.await_task(f"{WEATHER}.run", "success")
@@ -343,7 +343,7 @@ def test_an_earlier_success_does_not_hide_that_the_build_failed_later(warehouse:
 
 
 def kill(name: str) -> None:
-    """End a service at once, as the machine would; what it leaves behind is its own affair."""
+    """Kill a service at once, without a chance to clean up."""
     process = processes.find(name)
     assert process is not None
     process.kill()
@@ -352,9 +352,9 @@ def kill(name: str) -> None:
 
 @contextmanager
 def disturbed(warehouse: Warehouse) -> Iterator[Run]:
-    """A run in the middle of its build; then it ends, in a true state, and if it failed the next one repairs."""
+    """A run in the middle of its build. It must end in the right state afterwards; if it fails, the next repairs."""
     published = warehouse.demo.marts()
-    with warehouse.held("core.fact_sales") as is_waited_for:
+    with warehouse.locked("core.fact_sales") as is_waited_for:
         run = warehouse.run()
         run.await_that(is_waited_for)
         run.await_task(f"{WEATHER}.run", "success")
@@ -368,7 +368,7 @@ def disturbed(warehouse: Warehouse) -> Iterator[Run]:
     assert warehouse.is_up_to_date()
 
 
-def test_a_killed_triggerer_leaves_its_tasks_to_the_next_one(warehouse: Warehouse) -> None:
+def test_next_triggerer_takes_over_after_a_kill(warehouse: Warehouse) -> None:
     with disturbed(warehouse) as run:
         kill("airflow-triggerer")
         airflow_services.start(warehouse.demo.state)
@@ -376,21 +376,21 @@ def test_a_killed_triggerer_leaves_its_tasks_to_the_next_one(warehouse: Warehous
 
 
 @pytest.mark.parametrize("end", [kill, processes.stop], ids=["killed", "stopped"])
-def test_a_scheduler_that_ends_leaves_the_run_to_the_next_one(
+def test_next_scheduler_takes_over_after_an_end(
     warehouse: Warehouse, end: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Its tasks end with it, and the next one looks for them this often: every five minutes, where nothing is set.
+    # Its tasks end with it. The next scheduler looks for them at this interval, which is 300 seconds by default.
     monkeypatch.setenv("AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL", "10")
     with disturbed(warehouse):
         end("airflow-scheduler")
         airflow_services.start(warehouse.demo.state)
 
 
-def test_a_warehouse_that_is_gone_for_ten_seconds(warehouse: Warehouse) -> None:
+def test_run_ends_after_warehouse_is_unavailable_for_ten_seconds(warehouse: Warehouse) -> None:
     def admit(is_open: bool) -> None:
         warehouse.demo.query(f"alter database warehouse with allow_connections {is_open}", database="postgres")
 
-    # The lock goes with its connection, as everybody's.
+    # The test's own lock is lost as well, with its connection.
     with disturbed(warehouse):
         admit(False)
         try:
@@ -405,7 +405,7 @@ def test_a_warehouse_that_is_gone_for_ten_seconds(warehouse: Warehouse) -> None:
 
 @contextmanager
 def wholesale_order(warehouse: Warehouse) -> Iterator[Decimal]:
-    """An order of the day that is worth more than the shop has ever sold, and what it adds; taken back at the end."""
+    """An order worth more than the shop has ever sold, and the amount that it adds; undone at the end."""
     order, extra = warehouse.orders[-1], Decimal(1_000_000)
     change = "update sales_fact set order_amount = order_amount + %s where order_id = %s"
     warehouse.demo.query(change, extra, order, database="shop")
@@ -417,7 +417,7 @@ def wholesale_order(warehouse: Warehouse) -> Iterator[Decimal]:
         warehouse.demo.query("delete from ops.decision")
 
 
-def test_an_anomaly_waits_for_a_person_and_holds_up_no_other_run(warehouse: Warehouse) -> None:
+def test_anomaly_waits_for_a_person_without_blocking_other_runs(warehouse: Warehouse) -> None:
     published, revenue = warehouse.demo.marts(), warehouse.revenue()
     with wholesale_order(warehouse) as extra:
         older = warehouse.again()
@@ -454,8 +454,8 @@ MODES = {"watcher": "Watcher", "local": "Local", "triggerer": "DbtNode"}
 
 
 @pytest.mark.parametrize("mode", ["watcher", pytest.param("local", marks=pytest.mark.long_form), "triggerer"])
-def test_each_mode_passes_a_whole_run(warehouse: Warehouse, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Last, and the default at the end: the services are started with each."""
+def test_each_execution_mode_completes_a_run(warehouse: Warehouse, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last test, and the default mode last: the services are restarted with each mode."""
     monkeypatch.setenv("ECOMMERCE_DBT_EXECUTION_MODE", mode)
     for service in ("airflow-scheduler", "airflow-dag-processor"):
         processes.stop(service)

@@ -1,7 +1,7 @@
 """
-A source that cannot be read: the others are built and published, the run is not green, and the next one repairs.
+A source that cannot be read: all other marts are published, the run fails, and the next run repairs it.
 
-In between the publication is rolled back, which is repaired as well.
+In between the publication is rolled back, which the next run repairs as well.
 """
 
 import time
@@ -30,14 +30,14 @@ SKIPPED = {
 
 @pytest.fixture
 def no_weather(whole_range: Demo) -> Iterator[Demo]:
-    """The weather API is gone."""
+    """The weather API is unavailable."""
     processes.stop("weather")
     yield whole_range
     stack.start_weather(whole_range.state)
 
 
 def last_run(demo: Demo) -> tuple[str, dict[str, str]]:
-    """Of the warehouse: its id, and the states of its tasks."""
+    """The last run of the warehouse: its id, and the states of its tasks."""
     last = "select run_id from ops.build where dag_id = %s order by claimed_at desc limit 1"
     ((run_id,),) = demo.query(last, stack.WAREHOUSE_DAG)
     states = demo.query("select task_id, state from task_instance where run_id = %s", run_id, database="airflow")
@@ -63,12 +63,12 @@ def add_to_an_order(demo: Demo, amount: int) -> None:
     )
 
 
-def test_the_marts_without_weather_are_published_without_the_weather(no_weather: Demo) -> None:
+def test_failed_source_publishes_all_other_marts_and_next_run_repairs(no_weather: Demo) -> None:
     demo = no_weather
     before = demo.marts()
     day = str(demo.last - timedelta(days=1))
     add_to_an_order(demo, 1)
-    # What readers have of the mart is what was published last, were it wrong.
+    # Readers keep the rows that were published last, even if they are wrong.
     demo.query(f"update marts.{IMPACT} set days = 0")
     stale = demo.marts()[IMPACT]
     try:
@@ -88,8 +88,8 @@ def test_the_marts_without_weather_are_published_without_the_weather(no_weather:
         assert published[IMPACT] == stale
         assert {mart for mart in before if published[mart] != before[mart]} >= {IMPACT, "daily_revenue"}
         assert demo.query("select mart from ops.publication where run_id = %s and mart = %s", run_id, IMPACT) == []
-        told = "select subject from ops.check_result where run_id = %s and check_name = 'stale'"
-        assert demo.query(told, run_id) == [(f"marts.{IMPACT}",)]
+        stale_marts = "select subject from ops.check_result where run_id = %s and check_name = 'stale'"
+        assert demo.query(stale_marts, run_id) == [(f"marts.{IMPACT}",)]
 
         # Taken back by its DAG: the marts are as before, and that one as it was left.
         api = AirflowApi(demo.state.airflow_url, "admin", demo.state.passwords["admin"])

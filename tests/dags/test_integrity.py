@@ -1,4 +1,4 @@
-"""The DAG files: they import with no service running, and every task has what operations needs of it."""
+"""The DAG files: they import without any service, and their tasks have owners, timeouts, retries and dependencies."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def dags():
     return bag.dags
 
 
-def test_every_dag_is_there(dags) -> None:
+def test_dag_bag_has_every_dag(dags) -> None:
     assert set(dags) == {
         "ecommerce_warehouse",
         "verify_warehouse",
@@ -44,7 +44,7 @@ def test_every_dag_is_there(dags) -> None:
     }
 
 
-def test_dags_say_what_they_are(dags) -> None:
+def test_dags_have_docs_tags_and_params(dags) -> None:
     for dag in dags.values():
         assert dag.doc_md, dag.dag_id
         assert "ecommerce" in dag.tags, dag.dag_id
@@ -53,7 +53,7 @@ def test_dags_say_what_they_are(dags) -> None:
         assert form.get(dag.dag_id, "start_date") in dag.params, dag.dag_id
 
 
-def test_only_the_topic_is_read_between_daily_runs(dags) -> None:
+def test_only_kafka_extract_has_a_schedule(dags) -> None:
     alone = {name: dags[f"extract_{name}"] for name in SOURCES}
     expressions = {name: getattr(dag.timetable, "expression", None) for name, dag in alone.items()}
     assert expressions == dict.fromkeys(SOURCES, None) | {"kafka_stream": "*/15 * * * *"}
@@ -69,7 +69,7 @@ def test_tasks_have_owner_timeout_and_retries(dags) -> None:
         assert task.retries == 1, task.task_id
 
 
-def test_a_run_that_is_late_is_noticed_and_can_be_cleared(dags) -> None:
+def test_deadline_is_two_hours_after_a_run_is_created(dags) -> None:
     from airflow.serialization.decoders import decode_deadline_alert
     from airflow.serialization.definitions.deadline import SerializedReferenceModels
     from airflow.serialization.encoders import encode_deadline_alert
@@ -79,7 +79,7 @@ def test_a_run_that_is_late_is_noticed_and_can_be_cleared(dags) -> None:
     # With that one, Airflow 3.3.2 cannot clear a run.
     assert encoded["reference"]["reference_type"] != "DagRunQueuedAtDeadline"
     assert encoded["callback"]["__data__"]["path"] == "ecommerce.alerts.task_callbacks.missed_deadline"
-    # As whoever makes a run asks it; the plugin tells of our own way to say from when on.
+    # Airflow asks it when it creates a run; the plugin registers our own kind of reference.
     decoded = decode_deadline_alert(encoded)
     assert isinstance(decoded.reference, SerializedReferenceModels.TYPES.DAGRUN)
     late = decoded.reference.evaluate_with(session=None, interval=decoded.interval, dag_id="d", run_id="r")
@@ -87,14 +87,14 @@ def test_a_run_that_is_late_is_noticed_and_can_be_cleared(dags) -> None:
     assert timedelta(minutes=119) < late - datetime.now(UTC) < timedelta(minutes=121)
 
 
-def test_the_way_of_the_data(dags) -> None:
+def test_warehouse_tasks_follow_the_data(dags) -> None:
     dag = dags["ecommerce_warehouse"]
     extracts = {f"extract.{source}" for source in SOURCES}
     assert dag.get_task("window").downstream_task_ids == extracts
     assert dag.get_task("claim").upstream_task_ids == extracts
     quality = {task.task_id for task in dag.tasks if task.task_id.startswith("quality.")}
     assert quality == {f"quality.{check}" for check in read_checks().checks}
-    # A check of what came follows the claim, beside the build; one of what was built, and the publication, all of it.
+    # Checks of the loads follow the claim, beside the build; checks of the build and the publication follow the build.
     built = {task for task in dag.get_task("refresh_marts").upstream_task_ids if task.startswith("warehouse.")}
     assert dag.get_task("refresh_marts").upstream_task_ids == quality | built
     assert built == {
@@ -109,12 +109,12 @@ def test_the_way_of_the_data(dags) -> None:
         name for name, check in read_checks().checks.items() if not check.follows_the_build
     }
     assert dag.get_task("refresh_marts").downstream_task_ids == set()
-    # Without every source a run is not green, whatever was built.
+    # A run without every source is not green.
     assert dag.get_task("all_sources_loaded").upstream_task_ids == extracts
     assert dag.get_task("all_sources_loaded").downstream_task_ids == set()
 
 
-#: Marts that are built and published all the same when a source could not be loaded; those of sales go together.
+#: Marts that are built and published although a source could not be loaded; those of sales depend on each other.
 SALES = MARTS - {"conversion_funnel_daily", "subscription_performance_monthly"}
 BUILT_WITHOUT = {
     "kafka_stream": MARTS - {"conversion_funnel_daily"},
@@ -128,15 +128,15 @@ BUILT_WITHOUT = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_what_is_built_without_a_source(source: str) -> None:
+def test_marts_built_without_a_source(source: str) -> None:
     assert MARTS - exclusions_for([source]).models == BUILT_WITHOUT[source]
 
 
-def test_dbt_leaves_out_what_the_graph_of_tasks_skips(tmp_path) -> None:
-    without = exclusions_for(["sales_fact"]).models
+def test_dbt_excludes_the_nodes_whose_tasks_are_skipped(tmp_path) -> None:
+    excluded = exclusions_for(["sales_fact"]).models
     listed = dbtRunner().invoke(
         [
-            *("--quiet", "ls", "--output", "json", "--output-keys", "unique_id", "--exclude", *sorted(without)),
+            *("--quiet", "ls", "--output", "json", "--output-keys", "unique_id", "--exclude", *sorted(excluded)),
             *("--resource-types", "model", "--resource-types", "test"),
             *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
             *("--target-path", str(tmp_path), "--log-path", str(tmp_path)),
@@ -145,17 +145,17 @@ def test_dbt_leaves_out_what_the_graph_of_tasks_skips(tmp_path) -> None:
     kept = {json.loads(line)["unique_id"] for line in listed.result}  # type: ignore[union-attr]
     nodes = json.loads(MANIFEST.read_text())["nodes"]
     wanted = {unique_id for unique_id, node in nodes.items() if node["resource_type"] in ("model", "test")}
-    assert kept == wanted - nodes_of_models(without)
+    assert kept == wanted - nodes_of_models(excluded)
 
 
 @pytest.mark.parametrize("mode", ["watcher", "local"])
-def test_cosmos_tasks_can_be_told_by_their_nodes(mode: str, dags) -> None:
+def test_nodes_of_finds_cosmos_tasks_to_skip(mode: str, dags) -> None:
     from airflow.sdk import DAG
 
-    without = exclusions_for(["weather_data"]).models
+    excluded = exclusions_for(["weather_data"]).models
     with DAG("cosmos", schedule=None):
         group = warehouse_group(mode, exclude="weather")
-    nodes = nodes_of_models(without)
+    nodes = nodes_of_models(excluded)
     skipped = {task.task_id for task in group.iter_tasks() if not nodes.isdisjoint(nodes_of(task))}
     core, marts = "warehouse.models.core", "warehouse.models.marts"
     assert skipped >= {
@@ -170,26 +170,28 @@ def test_cosmos_tasks_can_be_told_by_their_nodes(mode: str, dags) -> None:
         assert producer.exclude == "weather"
 
 
-def test_each_dbt_model_is_a_task_in_its_folder(dags) -> None:
+def test_each_mart_is_a_task_in_its_folder(dags) -> None:
     ids = {task.task_id for task in dags["ecommerce_warehouse"].tasks}
     for mart in MARTS:
         assert any(f".{mart}" in task_id and ".marts." in task_id for task_id in ids), mart
     assert len(MARTS) == 13
 
 
-def test_each_node_of_the_project_has_one_task(dags, manifest) -> None:
-    """A node without one could fail unseen, and one that stands for another could pass unseen."""
-    told = [unique_id for task in dags["ecommerce_warehouse"].tasks for unique_id in getattr(task, "unique_ids", ())]
+def test_each_dbt_node_has_one_task(dags, manifest) -> None:
+    """Otherwise a node could fail without a failed task, or a task could succeed without its node."""
+    unique_ids = [
+        unique_id for task in dags["ecommerce_warehouse"].tasks for unique_id in getattr(task, "unique_ids", ())
+    ]
     nodes = json.loads(MANIFEST.read_text())["nodes"]
     wanted = [unique_id for unique_id, node in nodes.items() if node["resource_type"] in ("model", "test")]
-    assert sorted(told) == sorted(wanted)
+    assert sorted(unique_ids) == sorted(wanted)
     build = dags["ecommerce_warehouse"].get_task("warehouse.dbt_build")
     assert set(build.told) == set(wanted)
     assert all(dags["ecommerce_warehouse"].has_task(task_id) for task_id in build.told.values())
 
 
-def test_a_node_waits_for_every_test_that_dbt_lets_it_wait_for(dags) -> None:
-    """Otherwise a task would take its node, left out because of a test, for one that may be built on its own."""
+def test_task_waits_for_every_test_that_dbt_waits_for(dags) -> None:
+    """Otherwise a task would build its node on its own, although dbt has skipped it because of a failed test."""
     manifest = json.loads(MANIFEST.read_text())
     nodes = {
         unique_id: SimpleNamespace(resource_type=node["resource_type"], depends_on_nodes=node["depends_on"]["nodes"])
@@ -211,7 +213,7 @@ def test_a_node_waits_for_every_test_that_dbt_lets_it_wait_for(dags) -> None:
         assert task_of[test] in upstream, f"{waiting} does not wait for {test}"
 
 
-def test_a_mart_waits_for_its_facts(dags) -> None:
+def test_mart_waits_for_its_facts_and_sources(dags) -> None:
     dag = dags["ecommerce_warehouse"]
     upstream = {
         task.task_id
@@ -222,8 +224,8 @@ def test_a_mart_waits_for_its_facts(dags) -> None:
 
 
 @pytest.mark.parametrize("mode", ["triggerer", "watcher", "local"])
-def test_imports_in_each_mode_with_nothing_running(mode: str, tmp_path) -> None:
-    """No database, no connection, no variable: parsing a DAG file must touch none of them."""
+def test_dags_import_in_each_mode_without_services(mode: str, tmp_path) -> None:
+    """Parsing a DAG file must not need a database, a connection or a variable."""
     script = (
         "import sys; sys.path.insert(0, 'plugins')\n"
         "from airflow.dag_processing.dagbag import DagBag\n"

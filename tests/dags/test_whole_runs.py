@@ -1,7 +1,7 @@
 """
-Whole runs through the scheduler on the embedded stack, by the demo's own command line.
+Whole runs through the scheduler, on the demo stack and by its command line.
 
-The tests of this file build on each other's stack, each from the state it makes itself.
+The tests share one stack; each sets up the state that it starts from.
 """
 
 import json
@@ -25,12 +25,12 @@ DAYS = int(os.environ.get("ECOMMERCE_TEST_DAYS", "4"))
 
 
 def business_rows(demo: Demo) -> dict[str, tuple[int, str]]:
-    """Marts and raw, without what says when and by which batch a row came."""
+    """Marts and raw, without the columns that say when and by which batch a row was loaded."""
     raw = {
         f"raw.{table}": demo.query(
             "select count(*), md5(coalesce(string_agg(line, E'\\n' order by line), '')) from ("
-            " select (to_jsonb(held) - '_batch_id' - '_loaded_at' - '_valid_from')::text as line"
-            f" from raw.{table} as held) as lines"
+            " select (to_jsonb(loaded) - '_batch_id' - '_loaded_at' - '_valid_from')::text as line"
+            f" from raw.{table} as loaded) as lines"
         )[0]
         for (table,) in demo.query(
             "select relname from pg_class where relnamespace = 'raw'::regnamespace and relkind = 'r'"
@@ -43,8 +43,8 @@ def test_marts_equal_the_independent_computation(whole_range: Demo) -> None:
     assert compare(whole_range.folder, whole_range.first, whole_range.last, whole_range.warehouse) == []
 
 
-def test_the_event_of_an_extract_says_what_the_ledger_says(whole_range: Demo) -> None:
-    told = {
+def test_asset_event_of_an_extract_equals_the_load_ledger(whole_range: Demo) -> None:
+    events = {
         (extra["source"], extra["batch_id"]): extra
         for (extra,) in whole_range.query(
             "select asset_event.extra from asset_event inner join asset on asset.id = asset_event.asset_id"
@@ -52,22 +52,22 @@ def test_the_event_of_an_extract_says_what_the_ledger_says(whole_range: Demo) ->
             database="airflow",
         )
     }
-    held = whole_range.query(
+    batches = whole_range.query(
         "select source, batch_id, window_start::text, window_end::text, bytes_read, rows_read, rows_loaded,"
         " rows_unchanged, rows_quarantined, rows_removed from ops.load_batch where status = 'loaded'"
     )
-    assert len(held) >= 7
+    assert len(batches) >= 7
     names = (
         "window_start", "window_end", "bytes_read", "rows_read", "rows_loaded", "rows_unchanged", "rows_quarantined",
         "rows_removed",
     )  # fmt: skip
-    for source, batch_id, *figures in held:
-        extra = told[source, batch_id]
+    for source, batch_id, *figures in batches:
+        extra = events[source, batch_id]
         assert [extra[name] for name in names] == figures
         assert extra["rows_per_second"] == round(extra["rows_read"] / extra["seconds"])
 
 
-def test_demo_again_is_quick_and_changes_nothing(whole_range: Demo) -> None:
+def test_second_demo_starts_no_run(whole_range: Demo) -> None:
     before = business_rows(whole_range)
     runs = whole_range.query("select count(*) from dag_run", database="airflow")
     again = whole_range.command(
@@ -78,7 +78,7 @@ def test_demo_again_is_quick_and_changes_nothing(whole_range: Demo) -> None:
     assert business_rows(whole_range) == before
 
 
-def test_running_again_changes_no_row(whole_range: Demo) -> None:
+def test_second_run_changes_no_row(whole_range: Demo) -> None:
     before = business_rows(whole_range)
     outcome = whole_range.command("run", "--from", str(whole_range.first), "--to", str(whole_range.last))
     assert outcome.returncode == 0, outcome.stderr
@@ -92,7 +92,7 @@ def test_running_again_changes_no_row(whole_range: Demo) -> None:
     ) == [(0,)]
 
 
-def test_dry_run_reports_and_changes_nothing(whole_range: Demo) -> None:
+def test_dry_run_changes_nothing(whole_range: Demo) -> None:
     before = business_rows(whole_range)
     batches = whole_range.query("select max(batch_id) from ops.load_batch")
     outcome = whole_range.command("run", "--from", str(whole_range.first), "--to", str(whole_range.last), "--dry-run")
@@ -102,13 +102,13 @@ def test_dry_run_reports_and_changes_nothing(whole_range: Demo) -> None:
     assert whole_range.query("select count(*) from ops.dirty_date") == [(0,)]
 
 
-def test_a_range_that_makes_no_sense_is_refused(whole_range: Demo) -> None:
+def test_reversed_range_is_rejected(whole_range: Demo) -> None:
     outcome = whole_range.command("run", "--from", "2024-01-02", "--to", "2024-01-01")
     assert outcome.returncode == 1
     assert "start_date 2024-01-02 is after end_date 2024-01-01" in outcome.stderr
 
 
-def test_a_source_left_out_is_skipped_and_the_rest_is_rebuilt(whole_range: Demo) -> None:
+def test_run_of_one_source_reads_only_that_source(whole_range: Demo) -> None:
     day = whole_range.last - timedelta(days=1)
     whole_range.query(
         "update sales_fact set order_amount = order_amount + 1 where order_id ="
@@ -128,9 +128,9 @@ def test_a_source_left_out_is_skipped_and_the_rest_is_rebuilt(whole_range: Demo)
     assert read == [("sales_fact",)]
 
 
-def test_a_failed_check_publishes_nothing_and_the_next_run_repairs(whole_range: Demo) -> None:
+def test_failed_check_publishes_nothing_and_next_run_repairs(whole_range: Demo) -> None:
     before = whole_range.marts()
-    # A row that no source has: the reconciliation between source and raw must see it.
+    # A row that the source does not have: the reconciliation between source and raw must find it.
     whole_range.query(
         "insert into raw.sales_fact select 'ORDER-NOBODY-SENT', product_id, customer_id, order_date, 5000, 1,"
         " null, null, null, created_at, _batch_id, _loaded_at from raw.sales_fact where created_at::date = %s limit 1",
@@ -147,7 +147,7 @@ def test_a_failed_check_publishes_nothing_and_the_next_run_repairs(whole_range: 
         assert outcome.returncode == 0, outcome.stderr
         assert whole_range.marts() != before, "without sales in the run nobody compares with the source"
         published = whole_range.marts()
-        # Now the source's own window is read with a trigger that keeps the surplus row where it is.
+        # Now the window of the source is read, and a trigger keeps the surplus row in raw.
         whole_range.query(
             "create function raw.keep() returns trigger language plpgsql as"
             " 'begin if old.order_id = ''ORDER-NOBODY-SENT'' then return null; end if; return old; end'"
@@ -175,7 +175,7 @@ def test_a_failed_check_publishes_nothing_and_the_next_run_repairs(whole_range: 
     assert whole_range.marts() == before
 
 
-def test_a_source_that_cannot_be_read_fails_the_run_with_its_reason(whole_range: Demo) -> None:
+def test_unreadable_source_fails_the_run_with_its_reason(whole_range: Demo) -> None:
     before = business_rows(whole_range)
     whole_range.query("alter table customer rename column status to state", database="shop")
     try:
@@ -190,7 +190,7 @@ def test_a_source_that_cannot_be_read_fails_the_run_with_its_reason(whole_range:
 
 @dataclass
 class FewDays:
-    """Some days in the middle, what a range run over them leaves, and a warehouse emptied again."""
+    """Some days of the range, the rows after one run over them, and a warehouse that is empty again."""
 
     demo: Demo
     first: date
@@ -216,7 +216,7 @@ def few_days(range_run: FewDays) -> FewDays:
     return range_run
 
 
-def test_a_backfill_leaves_what_one_range_run_leaves(few_days: FewDays) -> None:
+def test_backfill_equals_one_range_run(few_days: FewDays) -> None:
     outcome = few_days.demo.command("backfill", "--from", str(few_days.first), "--to", str(few_days.last))
     assert outcome.returncode == 0, outcome.stderr
     assert f"{DAYS} of {DAYS} runs done" in outcome.stderr
@@ -224,7 +224,7 @@ def test_a_backfill_leaves_what_one_range_run_leaves(few_days: FewDays) -> None:
     assert business_rows(few_days.demo) == few_days.by_range
 
 
-def test_scheduled_runs_leave_what_one_range_run_leaves(few_days: FewDays) -> None:
+def test_scheduled_runs_equal_one_range_run(few_days: FewDays) -> None:
     outcome = run_script(few_days, "scheduled_runs.py", airflow_services.environment(few_days.demo.state))
     assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
     assert business_rows(few_days.demo) == few_days.by_range
@@ -232,11 +232,11 @@ def test_scheduled_runs_leave_what_one_range_run_leaves(few_days: FewDays) -> No
 
 # A command of dbt a node, one after the other: some five minutes.
 @pytest.mark.long_form
-def test_dag_test_in_local_mode_leaves_what_one_range_run_leaves(few_days: FewDays, tmp_path: Path) -> None:
+def test_dag_test_in_local_mode_equals_one_range_run(few_days: FewDays, tmp_path: Path) -> None:
     """`dag.test()` runs one task after the other, so the nodes run their own dbt commands (Cosmos' LOCAL mode)."""
     state = few_days.demo.state
     env = airflow_services.environment(state)
-    # A metadata database of its own: the stack's scheduler would take the run's tasks for its own.
+    # A metadata database of its own, because the stack's scheduler would also run the tasks of this run.
     del env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     env |= {
         "AIRFLOW_HOME": str(tmp_path),
@@ -253,7 +253,7 @@ def test_dag_test_in_local_mode_leaves_what_one_range_run_leaves(few_days: FewDa
 
 
 def run_script(few_days: FewDays, name: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """One of this folder's scripts, in a process of its own, for the few days."""
+    """Run a script of this folder in a process of its own, for the few days."""
     return subprocess.run(
         [sys.executable, str(Path(__file__).with_name(name)), str(few_days.first), str(few_days.last)],
         cwd=ROOT,
@@ -280,13 +280,13 @@ def test_reader_sees_marts_and_nothing_else(whole_range: Demo) -> None:
     assert columns == (0,)
 
 
-def test_dsn_prints_the_uri_and_nothing_else(whole_range: Demo) -> None:
+def test_dsn_prints_only_the_uri(whole_range: Demo) -> None:
     outcome = whole_range.command("dsn", "--db", "shop")
     assert outcome.stdout == whole_range.state.dsn("shop") + "\n"
     assert outcome.stderr == ""
 
 
-def test_a_taken_port_is_a_clear_error(whole_range: Demo, tmp_path: Path) -> None:
+def test_taken_port_is_a_clear_error(whole_range: Demo, tmp_path: Path) -> None:
     taken = str(whole_range.state.ports["POSTGRES_PORT"])
     outcome = subprocess.run(
         [sys.executable, "-m", "include.demo", "up"],

@@ -1,4 +1,4 @@
-"""Where the dbt project is, and which version of it."""
+"""Where the dbt project lies, and a digest that tells one version of it from another."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 DBT_PROJECT = Path(__file__).parents[3] / "include" / "dbt"
 MANIFEST = DBT_PROJECT / "target" / "manifest.json"
 
-_MADE_BY_DBT = {"target", "logs", "dbt_packages"}
+_FOLDERS_OF_DBT = {"target", "logs", "dbt_packages"}
 _SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv", ".py"}
 
 
 def project_files() -> list[Path]:
-    """Every file that people write, in order."""
+    """Every file of the project that people write, sorted by path."""
     return sorted(
         path
         for path in DBT_PROJECT.rglob("*")
-        if path.suffix in _SUFFIXES and not _MADE_BY_DBT & set(path.relative_to(DBT_PROJECT).parts)
+        if path.suffix in _SUFFIXES and not _FOLDERS_OF_DBT & set(path.relative_to(DBT_PROJECT).parts)
     )
 
 
 def project_digest() -> str:
-    """Changes when any of the project's files does."""
+    """A digest of the project's files: another one after any change of them."""
     digest = hashlib.sha256()
     for path in project_files():
         digest.update(f"{path.relative_to(DBT_PROJECT)}\0".encode())

@@ -1,4 +1,4 @@
-"""What a build leaves as it is when sources could not be loaded: by the graph that dbt has of its models."""
+"""Which models a build excludes when sources could not be loaded, by dbt's graph of the models."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 from ecommerce.build.dbt_project import MANIFEST
 from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 
-#: A model's `meta`: sources without whose load it is built all the same, from what is loaded.
+#: A model's `meta`: sources that it can be built without. It then uses the rows that were loaded before.
 ALSO_WITHOUT = "also_without"
+
+_NOT_BUILT = ("test", "unit_test", "operation", "analysis")
 
 
 def exclusions_for(failed: Collection[str], manifest: Mapping[str, Any] | None = None) -> Exclusions:
     """
-    The models that depend on a source that failed, but for those that say that they can do without its load.
+    The models that depend on a failed source, except those that can be built without it (`also_without`).
 
     :param failed: names of sources
-    :param manifest: dbt's; the project's own, if it is not given
+    :param manifest: dbt's manifest; by default the project's own
     """
     if not failed:
         return NO_EXCLUSIONS
@@ -26,58 +28,57 @@ def exclusions_for(failed: Collection[str], manifest: Mapping[str, Any] | None =
     models = {
         unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] not in _NOT_BUILT
     }
-    reached = set().union(*(_reached(models, manifest["sources"], source) for source in failed))
-    # What is built needs what it is made of, were it only a view.
-    left = reached - _made_of(models, models.keys() - reached)
-    followed = (models[unique_id]["config"]["meta"].get("claimed_from", ()) for unique_id in left)
+    downstream = set().union(*(_downstream_of(models, manifest["sources"], source) for source in failed))
+    # A model that is built needs its parents, even if they depend on a failed source and are only views.
+    excluded = downstream - _upstream_of(models, models.keys() - downstream)
+    claimed_from = (models[unique_id]["config"]["meta"].get("claimed_from", ()) for unique_id in excluded)
     return Exclusions(
         sources=frozenset(failed),
-        models=frozenset(models[unique_id]["name"] for unique_id in left),
-        unsettled=frozenset(failed).union(*followed),
+        models=frozenset(models[unique_id]["name"] for unique_id in excluded),
+        unsettled=frozenset(failed).union(*claimed_from),
     )
 
 
 def nodes_of_models(names: Collection[str], manifest: Mapping[str, Any] | None = None) -> set[str]:
-    """Unique ids of models, and of every test that looks at one of them."""
+    """Unique ids of models, and of every test that reads one of them."""
     nodes = (manifest or json.loads(MANIFEST.read_text()))["nodes"]
     models = {
         unique_id
         for unique_id, node in nodes.items()
         if node["resource_type"] not in _NOT_BUILT and node["name"] in names
     }
-    return models | {
+    tests = {
         unique_id
         for unique_id, node in nodes.items()
         if node["resource_type"] == "test" and not models.isdisjoint(node["depends_on"]["nodes"])
     }
+    return models | tests
 
 
-_NOT_BUILT = ("test", "unit_test", "operation", "analysis")
-
-
-def _reached(models: Mapping[str, Any], sources: Mapping[str, Any], source: str) -> set[str]:
-    """Everything downstream of a source."""
-    reached: set[str] = set()
-    new = {
+def _downstream_of(models: Mapping[str, Any], sources: Mapping[str, Any], source: str) -> set[str]:
+    """Every model that depends on a source of `raw`, but not what lies behind a model that can be built without it."""
+    downstream: set[str] = set()
+    parents = {
         unique_id for unique_id, entry in sources.items() if entry["schema"] == "raw" and entry["identifier"] == source
     }
-    while new:
-        new = {
+    while parents:
+        children = {
             unique_id
             for unique_id, node in models.items()
-            if not new.isdisjoint(node["depends_on"]["nodes"])
+            if not parents.isdisjoint(node["depends_on"]["nodes"])
             and source not in node["config"]["meta"].get(ALSO_WITHOUT, ())
-        } - reached
-        reached |= new
-    return reached
+        }
+        parents = children - downstream
+        downstream |= parents
+    return downstream
 
 
-def _made_of(models: Mapping[str, Any], built: Collection[str]) -> set[str]:
-    """Everything upstream of models."""
-    found: set[str] = set()
-    new = set(built)
-    while new:
-        new = {parent for unique_id in new for parent in models[unique_id]["depends_on"]["nodes"]} & models.keys()
-        new -= found
-        found |= new
-    return found
+def _upstream_of(models: Mapping[str, Any], children: Collection[str]) -> set[str]:
+    """Every model that one of these depends on."""
+    upstream: set[str] = set()
+    children = set(children)
+    while children:
+        parents = {parent for unique_id in children for parent in models[unique_id]["depends_on"]["nodes"]}
+        children = (parents & models.keys()) - upstream
+        upstream |= children
+    return upstream

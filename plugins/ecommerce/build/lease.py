@@ -1,14 +1,15 @@
 """
-The right to build: one run at a time is between `claim` and the end of `refresh_marts`.
+The lease of the build: only one run at a time is between `claim` and the end of `refresh_marts`.
 
-A row of `ops.build` without `finished_at` is the lease; a unique index keeps it single. Concurrent dbt runs would
-collide on each other's tables, and a publish must find in `marts_build` what its own run put there.
+A row of `ops.build` without `finished_at` is the lease; a unique index allows one such row. Two dbt runs at once would
+overwrite each other's tables, and a publication must find in `marts_build` what its own run has built.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import NamedTuple
 
 from psycopg import Connection
 
@@ -18,11 +19,12 @@ from ecommerce.common.errors import LeaseLost
 @dataclass(frozen=True)
 class Exclusions:
     """
-    What a build leaves as it is, because sources could not be loaded.
+    What a build does not rebuild, because sources could not be loaded.
 
-    :param sources: those that failed
+    :param sources: the sources that failed
     :param models: names of the dbt models that depend on them
-    :param unsettled: sources whose marks and batches stay for the next build: a model that follows them is left out
+    :param unsettled: sources whose dirty dates and batches stay for the next build, because an excluded model is
+        rebuilt by them
     """
 
     sources: frozenset[str] = frozenset()
@@ -43,7 +45,14 @@ NO_EXCLUSIONS = Exclusions()
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run is to rebuild: the as-of date of its models, the days of each source, and if it is nothing or all."""
+    """
+    What a run has to rebuild.
+
+    :param as_of_date: the models' "today"
+    :param days: dirty dates by source, in order
+    :param is_build_needed: False if a build would give the same marts as the last one
+    :param is_full_refresh: every model is rebuilt from all rows, whatever the dirty dates are
+    """
 
     as_of_date: date | None
     days: dict[str, list[date]]
@@ -57,19 +66,59 @@ class Claim:
         return f"days to rebuild, as of {self.as_of_date}: {'; '.join(parts)}"
 
 
-def holder(connection: Connection) -> tuple[str, str] | None:
-    """``(dag_id, run_id)`` of the run that holds the lease, or None."""
+class Holder(NamedTuple):
+    """The run that holds the lease."""
+
+    dag_id: str
+    run_id: str
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} of {self.dag_id}"
+
+
+@dataclass(frozen=True)
+class LastBuild:
+    """
+    The last build of the warehouse, as a verification needs to know it.
+
+    :param is_complete: no model was excluded
+    :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`
+    """
+
+    is_published: bool
+    is_complete: bool
+    as_of_date: date | None
+    project: str
+
+
+#: Batches that are not in the marts: no build that was published has read them.
+NOT_PUBLISHED = """
+    load_batch.status = 'loaded'
+    and not exists (
+        select from ops.build
+        where build.run_id = load_batch.built_by and build.is_published
+    )
+"""
+
+
+def holder(connection: Connection) -> Holder | None:
+    """The run that holds the lease now."""
     row = connection.execute("select dag_id, run_id from ops.build where finished_at is null").fetchone()
-    return (row[0], row[1]) if row else None
+    return Holder(*row) if row else None
 
 
 def awaits_decision(connection: Connection) -> bool:
-    """Whether the holder waits for a person's word; others need not wait for it and may take the lease over."""
-    row = connection.execute(
-        "select exists (select from ops.build inner join ops.decision using (run_id)"
-        " where build.finished_at is null and decision.decision is null)"
-    ).fetchone()
-    return row is not None and bool(row[0])
+    """Whether the holder waits for a person to decide; another run may then take the lease over."""
+    return _is_true(
+        connection,
+        """
+        select exists (
+            select from ops.build
+            inner join ops.decision using (run_id)
+            where build.finished_at is null and decision.decision is null
+        )
+        """,
+    )
 
 
 def take(
@@ -79,228 +128,348 @@ def take(
     *,
     project: str,
     full_refresh: bool,
-    over: str | None,
-    left_out: Exclusions = NO_EXCLUSIONS,
+    take_over_from: str | None = None,
+    exclusions: Exclusions = NO_EXCLUSIONS,
 ) -> Claim | None:
     """
-    Take the lease and claim every mark and batch that is not published yet; None when another run was quicker.
+    Take the lease and claim every dirty date and batch that is not published; None if another run was quicker.
 
     :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`; after a change all is rebuilt
-    :param over: run_id of a holder that the caller knows to have ended; its marks come along
-    :param left_out: what this run does not build; recorded, so that its audit and its publication leave it out as well
+    :param take_over_from: run_id of a holder that has ended; its dirty dates are claimed as well
+    :param exclusions: what this run does not build; recorded for its checks and its publication
     """
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.build'))")
-        if over is not None:
-            connection.execute(
-                "update ops.build set finished_at = now() where run_id = %s and finished_at is null", [over]
-            )
+        _lock_builds(connection)
+        _finish_build(connection, take_over_from)
         if holder(connection) is not None:
             return None
-        # Days that were built by other models are not what these would build: after a change of the project all is.
-        full_refresh = full_refresh or _is_changed(connection, project) or _is_half_refreshed(connection)
-        is_needed = full_refresh or _is_stale(connection)
-        connection.execute(
-            "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at,"
-            "  failed_sources, left_out, unsettled_sources)"
-            " select %s, %s, as_of_date, %s, %s, now(), %s, %s, %s from ops.as_of"
-            " on conflict (run_id) do update set as_of_date = excluded.as_of_date, claimed_at = excluded.claimed_at,"
-            "  is_full_refresh = excluded.is_full_refresh, project_digest = excluded.project_digest,"
-            "  failed_sources = excluded.failed_sources, left_out = excluded.left_out,"
-            "  unsettled_sources = excluded.unsettled_sources, finished_at = null, is_published = false",
-            [
-                run_id,
-                dag_id,
-                full_refresh,
-                project,
-                *(sorted(names) for names in (left_out.sources, left_out.models, left_out.unsettled)),
-            ],
+        # An incremental build keeps the days that other models have built, so a changed project is built whole.
+        is_full_refresh = (
+            full_refresh or _is_project_changed(connection, project) or _is_full_refresh_incomplete(connection)
         )
-        connection.execute("update ops.dirty_date set claimed_by = %s, claimed_at = now()", [run_id])
-        connection.execute("delete from ops.claimed_date where run_id = %s", [run_id])
-        connection.execute(
-            "insert into ops.claimed_date (run_id, source, dirty_date, batch_id, claimed_at)"
-            " select claimed_by, source, dirty_date, batch_id, claimed_at from ops.dirty_date"
-        )
-        connection.execute(
-            f"update ops.load_batch set built_by = %s where {NOT_PUBLISHED}",
-            [run_id],
-        )
-        return replace(pending(connection), is_build_needed=is_needed, is_full_refresh=full_refresh)
+        is_build_needed = is_full_refresh or _is_stale(connection)
+        _record_build(connection, dag_id, run_id, project, is_full_refresh, exclusions)
+        _claim_all(connection, run_id)
+        return replace(pending_claim(connection), is_build_needed=is_build_needed, is_full_refresh=is_full_refresh)
 
 
-#: Batches that no published build has taken in.
-NOT_PUBLISHED = (
-    "load_batch.status = 'loaded' and not exists ("
-    " select from ops.build where build.run_id = load_batch.built_by and build.is_published)"
-)
-
-
-def _is_changed(connection: Connection, project: str) -> bool:
-    """Whether other models than these have built since the last publication, or for it."""
-    row = connection.execute(
-        "select exists (select from ops.build where project_digest <> %s and claimed_at >= coalesce("
-        " (select max(published.claimed_at) from ops.build as published where published.is_published), '-infinity'))",
-        [project],
-    ).fetchone()
-    return row is None or bool(row[0])
-
-
-def _is_half_refreshed(connection: Connection) -> bool:
-    """Whether a full refresh was published that had to leave something out, and no build has been complete since."""
-    row = connection.execute(
-        "select exists (select from ops.build where is_published and is_full_refresh and left_out <> '{}'"
-        " and claimed_at > coalesce((select max(complete.claimed_at) from ops.build as complete"
-        "  where complete.is_published and complete.left_out = '{}'), '-infinity'))"
-    ).fetchone()
-    return row is None or bool(row[0])
-
-
-def _is_stale(connection: Connection) -> bool:
-    """
-    Whether a build of the same models would give other marts than the last one: new rows, another "today".
-
-    After a build that was not published always: what it left in `marts_build` has not passed the audit. So after one
-    that left something out.
-    """
-    row = connection.execute(
-        "with last as ("
-        " select build.* from ops.build order by build.claimed_at desc limit 1"
-        f"), news as (select from ops.load_batch where {NOT_PUBLISHED} and (rows_loaded > 0 or rows_removed > 0))"
-        " select not exists (select from last where last.is_published and last.left_out = '{}')"
-        " or exists (select from news)"
-        " or exists (select from ops.dirty_date)"
-        " or (select last.as_of_date is distinct from as_of.as_of_date from last cross join ops.as_of)"
-    ).fetchone()
-    return row is None or bool(row[0])
-
-
-def pending(connection: Connection) -> Claim:
-    """Every day that is marked and not published yet."""
+def pending_claim(connection: Connection) -> Claim:
+    """What a claim would get now: every dirty date that is not published. Nothing is written."""
     days: dict[str, list[date]] = {}
     for source, day in connection.execute(
-        "select distinct source, dirty_date from ops.dirty_date order by source, dirty_date"
+        """
+        select distinct source, dirty_date
+        from ops.dirty_date
+        order by source, dirty_date
+        """
     ):
         days.setdefault(source, []).append(day)
     row = connection.execute("select as_of_date from ops.as_of").fetchone()
     return Claim(row[0] if row else None, days)
 
 
-def assert_held(connection: Connection, run_id: str) -> None:
+def exclusions_of(connection: Connection, run_id: str) -> Exclusions:
+    """What the build of a run excludes; nothing for a run that has not claimed."""
+    row = connection.execute(EXCLUSIONS_QUERY, {"run_id": run_id}).fetchone()
+    return Exclusions(*map(frozenset, row)) if row else NO_EXCLUSIONS
+
+
+#: The fields of `Exclusions` for a run; no row for one that has not claimed.
+EXCLUSIONS_QUERY = """
+    select failed_sources, left_out, unsettled_sources
+    from ops.build
+    where run_id = %(run_id)s
+"""
+
+
+def assert_holder(connection: Connection, run_id: str) -> None:
     """
-    Refuse a run that was overtaken.
+    Check that a run still holds the lease.
 
-    :raises LeaseLost: another run has taken over; what this run built may not be published
+    :raises LeaseLost: another run has taken over; what this run has built may not be published
     """
-    held_by = holder(connection)
-    if held_by is None or held_by[1] != run_id:
-        raise LeaseLost(_NOT_HELD.format(run_id=run_id))
+    current = holder(connection)
+    if current is None or current.run_id != run_id:
+        raise LeaseLost(_LEASE_LOST.format(run_id=run_id))
 
 
-_NOT_HELD = (
+def release(connection: Connection, run_id: str) -> None:
+    """
+    End a published build: give the lease back and delete the dirty dates that were built, in the caller's transaction.
+
+    Dirty dates and batches of unsettled sources stay for the next build.
+
+    :raises LeaseLost: another run has taken over; what this run has built may not be published
+    """
+    released = connection.execute(
+        """
+        update ops.build
+        set finished_at = now(), is_published = true
+        where run_id = %s and finished_at is null
+        returning unsettled_sources
+        """,
+        [run_id],
+    ).fetchone()
+    if released is None:
+        raise LeaseLost(_LEASE_LOST.format(run_id=run_id))
+    parameters = {"run_id": run_id, "unsettled": released[0]}
+    connection.execute(
+        """
+        delete from ops.dirty_date
+        where claimed_by = %(run_id)s and source <> all(%(unsettled)s)
+        """,
+        parameters,
+    )
+    connection.execute(
+        """
+        update ops.dirty_date
+        set claimed_by = null, claimed_at = null
+        where claimed_by = %(run_id)s
+        """,
+        parameters,
+    )
+    connection.execute(
+        """
+        update ops.load_batch
+        set built_by = null
+        where built_by = %(run_id)s and source = any(%(unsettled)s)
+        """,
+        parameters,
+    )
+
+
+_LEASE_LOST = (
     "run {run_id!r} does not hold the right to publish (any more); clear it from its task `claim` on, so that it "
     "builds again before it publishes"
 )
 
 
-def release(connection: Connection, run_id: str) -> None:
+def lock_for_verification(
+    connection: Connection, dag_id: str, run_id: str, *, take_over_from: str | None = None
+) -> LastBuild | None:
     """
-    Give the lease back and clear the marks that were built, in the caller's transaction.
+    Keep others from building and publishing, without a claim; None if a run holds the lease.
 
-    A mark that a left-out model follows stays, with its batch: the next build takes it again.
+    The models' "today" stays that of the last build. `unlock_after_verification` deletes the row again.
 
-    :raises LeaseLost: another run has taken over; what this run built may not be published
-    """
-    released = connection.execute(
-        "update ops.build set finished_at = now(), is_published = true where run_id = %s and finished_at is null"
-        " returning unsettled_sources",
-        [run_id],
-    ).fetchone()
-    if released is None:
-        raise LeaseLost(_NOT_HELD.format(run_id=run_id))
-    connection.execute("delete from ops.dirty_date where claimed_by = %s and source <> all(%s)", [run_id, *released])
-    connection.execute("update ops.dirty_date set claimed_by = null, claimed_at = null where claimed_by = %s", [run_id])
-    connection.execute(
-        "update ops.load_batch set built_by = null where built_by = %s and source = any(%s)", [run_id, *released]
-    )
-
-
-#: The fields of `Exclusions` for a run; no row for one that has not claimed.
-EXCLUSIONS_QUERY = "select failed_sources, left_out, unsettled_sources from ops.build where run_id = %(run_id)s"
-
-
-def exclusions_of(connection: Connection, run_id: str) -> Exclusions:
-    """What the build of a run leaves out; nothing for a run that has not claimed."""
-    row = connection.execute(EXCLUSIONS_QUERY, {"run_id": run_id}).fetchone()
-    return Exclusions(*map(frozenset, row)) if row else NO_EXCLUSIONS
-
-
-@dataclass(frozen=True)
-class Held:
-    """The lease, held by someone who does not build: what the last build of the warehouse was."""
-
-    is_published: bool
-    is_complete: bool
-    as_of_date: date | None
-    project: str
-
-
-def lock_for_verification(connection: Connection, dag_id: str, run_id: str, *, over: str | None) -> Held | None:
-    """
-    Keep others from building and publishing, without a claim; None when one of them holds the lease.
-
-    The models' "today" stays that of the last build, and `unlock_after_verification` leaves no trace.
-
-    :param over: run_id of a holder of the same DAG that the caller knows to have ended
+    :param take_over_from: run_id of a holder of the same DAG that has ended
     :raises LookupError: nothing was ever built
     """
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.build'))")
-        # What is left of a holder that died: one whose lease was taken from it, or the one that the caller knows of.
+        _lock_builds(connection)
+        # Rows of verifications that were killed before they could unlock.
         connection.execute(
-            "delete from ops.build where dag_id = %s and (finished_at is not null or run_id = %s)", [dag_id, over]
+            """
+            delete from ops.build
+            where dag_id = %s and (finished_at is not null or run_id = %s)
+            """,
+            [dag_id, take_over_from],
         )
         if holder(connection) is not None:
             return None
-        last = connection.execute(
-            "select is_published, left_out = '{}', as_of_date, project_digest from ops.build where dag_id <> %s"
-            " order by claimed_at desc limit 1",
+        row = connection.execute(
+            """
+            select is_published, left_out = '{}', as_of_date, project_digest
+            from ops.build
+            where dag_id <> %s
+            order by claimed_at desc
+            limit 1
+            """,
             [dag_id],
         ).fetchone()
-        if last is None:
+        if row is None:
             raise LookupError("nothing was built yet")
-        held = Held(*last)
+        last_build = LastBuild(*row)
         connection.execute(
-            "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at)"
-            " values (%s, %s, %s, false, %s, now())",
-            [run_id, dag_id, held.as_of_date, held.project],
+            """
+            insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at)
+            values (%s, %s, %s, false, %s, now())
+            """,
+            [run_id, dag_id, last_build.as_of_date, last_build.project],
         )
-        return held
+        return last_build
 
 
 def unlock_after_verification(connection: Connection, run_id: str) -> None:
-    """End what `lock_for_verification` began."""
+    """Let others build again after `lock_for_verification`."""
     connection.execute("delete from ops.build where run_id = %s and finished_at is null", [run_id])
 
 
-def interrupt(connection: Connection, dag_id: str, run_id: str, *, over: str | None) -> bool:
+def lock_for_rollback(connection: Connection, dag_id: str, run_id: str, *, take_over_from: str | None = None) -> bool:
     """
-    Change `marts` without a build, in the caller's transaction; False when a run holds the lease.
+    Keep others from building until the caller's transaction ends; False if a run holds the lease.
 
-    Until the transaction ends no one can take the lease. Afterwards the last build counts as not published: the next
-    claim builds and publishes again.
+    Afterwards the last build counts as not published, so that the next claim builds and publishes again.
 
-    :param over: run_id of a holder that the caller knows to have ended
+    :param take_over_from: run_id of a holder that has ended
     """
-    connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.build'))")
-    connection.execute("update ops.build set finished_at = now() where run_id = %s and finished_at is null", [over])
+    _lock_builds(connection)
+    _finish_build(connection, take_over_from)
     if holder(connection) is not None:
         return False
     connection.execute(
-        "insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at, finished_at)"
-        " select %s, %s, as_of_date, false, project_digest, clock_timestamp(), clock_timestamp()"
-        " from ops.build order by claimed_at desc limit 1"
-        " on conflict (run_id) do update set claimed_at = excluded.claimed_at, finished_at = excluded.finished_at",
+        """
+        insert into ops.build (
+            run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at, finished_at
+        )
+        select %s, %s, as_of_date, false, project_digest, clock_timestamp(), clock_timestamp()
+        from ops.build
+        order by claimed_at desc
+        limit 1
+        on conflict (run_id) do update set
+            claimed_at = excluded.claimed_at,
+            finished_at = excluded.finished_at
+        """,
         [run_id, dag_id],
     )
     return True
+
+
+def _lock_builds(connection: Connection) -> None:
+    """Let no other session take or change the lease until the transaction ends."""
+    connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.build'))")
+
+
+def _finish_build(connection: Connection, run_id: str | None) -> None:
+    """End the build of a holder that has ended without publishing."""
+    connection.execute(
+        """
+        update ops.build
+        set finished_at = now()
+        where run_id = %s and finished_at is null
+        """,
+        [run_id],
+    )
+
+
+def _record_build(
+    connection: Connection, dag_id: str, run_id: str, project: str, is_full_refresh: bool, exclusions: Exclusions
+) -> None:
+    connection.execute(
+        """
+        insert into ops.build (
+            run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at,
+            failed_sources, left_out, unsettled_sources
+        )
+        select %(run_id)s, %(dag_id)s, as_of_date, %(is_full_refresh)s, %(project)s, now(),
+            %(sources)s, %(models)s, %(unsettled)s
+        from ops.as_of
+        on conflict (run_id) do update set
+            as_of_date = excluded.as_of_date,
+            claimed_at = excluded.claimed_at,
+            is_full_refresh = excluded.is_full_refresh,
+            project_digest = excluded.project_digest,
+            failed_sources = excluded.failed_sources,
+            left_out = excluded.left_out,
+            unsettled_sources = excluded.unsettled_sources,
+            finished_at = null,
+            is_published = false
+        """,
+        {
+            "run_id": run_id,
+            "dag_id": dag_id,
+            "is_full_refresh": is_full_refresh,
+            "project": project,
+            "sources": sorted(exclusions.sources),
+            "models": sorted(exclusions.models),
+            "unsettled": sorted(exclusions.unsettled),
+        },
+    )
+
+
+def _claim_all(connection: Connection, run_id: str) -> None:
+    """Write the run's id on every dirty date and batch that is not published."""
+    connection.execute("update ops.dirty_date set claimed_by = %s, claimed_at = now()", [run_id])
+    connection.execute("delete from ops.claimed_date where run_id = %s", [run_id])
+    connection.execute(
+        """
+        insert into ops.claimed_date (run_id, source, dirty_date, batch_id, claimed_at)
+        select claimed_by, source, dirty_date, batch_id, claimed_at
+        from ops.dirty_date
+        """
+    )
+    connection.execute(f"update ops.load_batch set built_by = %s where {NOT_PUBLISHED}", [run_id])
+
+
+def _is_project_changed(connection: Connection, project: str) -> bool:
+    """Whether a build since the last publication, or that one itself, was of other models."""
+    return _is_true(
+        connection,
+        """
+        select exists (
+            select from ops.build
+            where
+                project_digest <> %s
+                and claimed_at >= coalesce(
+                    (
+                        select max(published.claimed_at)
+                        from ops.build as published
+                        where published.is_published
+                    ),
+                    '-infinity'
+                )
+        )
+        """,
+        project,
+    )
+
+
+def _is_full_refresh_incomplete(connection: Connection) -> bool:
+    """Whether the last full refresh had excluded models, and no complete build was published since."""
+    return _is_true(
+        connection,
+        """
+        select exists (
+            select from ops.build
+            where
+                is_published
+                and is_full_refresh
+                and left_out <> '{}'
+                and claimed_at > coalesce(
+                    (
+                        select max(complete.claimed_at)
+                        from ops.build as complete
+                        where complete.is_published and complete.left_out = '{}'
+                    ),
+                    '-infinity'
+                )
+        )
+        """,
+    )
+
+
+def _is_stale(connection: Connection) -> bool:
+    """
+    Whether a build of the same models would give other marts than the last one: new rows, or another "today".
+
+    Always so after a build that was not published, since its tables have not passed the checks, and after one with
+    excluded models.
+    """
+    return _is_true(
+        connection,
+        f"""
+        with last_build as (
+            select *
+            from ops.build
+            order by claimed_at desc
+            limit 1
+        ),
+        changed_batch as (
+            select from ops.load_batch
+            where {NOT_PUBLISHED} and (rows_loaded > 0 or rows_removed > 0)
+        )
+        select
+            not exists (select from last_build where is_published and left_out = '{{}}')
+            or exists (select from changed_batch)
+            or exists (select from ops.dirty_date)
+            or (
+                select last_build.as_of_date is distinct from as_of.as_of_date
+                from last_build cross join ops.as_of
+            )
+        """,
+    )
+
+
+def _is_true(connection: Connection, query: str, *parameters: str) -> bool:
+    row = connection.execute(query.encode(), parameters or None).fetchone()
+    return row is not None and bool(row[0])

@@ -1,4 +1,4 @@
-"""The warehouse's dbt project as a task group of the DAG."""
+"""The task group `warehouse`: the dbt project, one Airflow task for each model and its tests."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from airflow.sdk import TaskGroup
     from cosmos import ProfileConfig
 
-#: The task group that builds.
+#: Id of the task group that builds.
 BUILD_GROUP = "warehouse"
 
 #: How dbt runs, see `dbt_triggerer.task_group.EXECUTION_MODES`.
 EXECUTION_MODE = os.environ.get("ECOMMERCE_DBT_EXECUTION_MODE", "triggerer")
 
-#: The task that reports on the build while it runs, where there is one.
+#: Id of the task that reports on the build while it runs; None in a mode without such a task.
 WATCHED_BUILD = f"{BUILD_GROUP}.{BUILD_TASK}" if EXECUTION_MODE == "triggerer" else None
 
 
 def warehouse_profile(conn_id: str = TRANSFORMER, *, name: str = "ecommerce", target: str = "airflow") -> ProfileConfig:
     """
-    How dbt reaches the warehouse: by an Airflow connection.
+    How dbt connects to the warehouse: by an Airflow connection.
 
-    :param name: the profile that the project asks for
-    :param target: what the models see as `target.name`
+    :param name: the profile's name in `dbt_project.yml`
+    :param target: the value of `target.name` in the models
     """
     from cosmos import ProfileConfig
     from cosmos.profiles import PostgresUserPasswordProfileMapping
@@ -48,7 +48,7 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, exclude: str = "") -> TaskGro
 
     :param mode: how dbt runs, one of `EXECUTION_MODES`
     :param exclude: names of models that the run does not build, separated by blanks (templated)
-    :raises ValueError: `ECOMMERCE_DBT_EXECUTION_MODE` names no mode
+    :raises ValueError: `ECOMMERCE_DBT_EXECUTION_MODE` is no such mode
     """
     if mode not in EXECUTION_MODES:
         raise ValueError(f"ECOMMERCE_DBT_EXECUTION_MODE is {mode!r}; it may be {', '.join(EXECUTION_MODES)}")

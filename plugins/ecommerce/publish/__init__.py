@@ -1,1 +1,1 @@
-"""Bring what was built and audited to `marts`, in one transaction, and back again."""
+"""Publish the marts that were built and checked, in one transaction; roll a publication back."""

@@ -1,4 +1,4 @@
-"""What a publication would change: how many rows of each mart, and which of them moves most."""
+"""What a publication would change: how many rows of each mart, and which figures would change most."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from psycopg import Connection, sql
 
 from ecommerce.build import lease
-from ecommerce.publish.merge import Mart, columns_of, find_changed, key_object
-from ecommerce.publish.publication import built_marts
+from ecommerce.publish.marts import Mart, built_marts, count_rows, key_object, published_columns
+from ecommerce.publish.merge import create_changed_rows
 
-#: Rows a mart that are named.
+#: How many of a mart's biggest movers are named.
 MOVERS = 3
 
 
@@ -22,7 +22,8 @@ class Mover:
     A row whose figure would change.
 
     :param key: column → value
-    :param before: None of a row that is not there yet; ``after``: of one that would be gone
+    :param before: None if the row would be new
+    :param after: None if the row would be deleted
     """
 
     key: dict[str, Any]
@@ -33,9 +34,9 @@ class Mover:
 @dataclass(frozen=True)
 class Difference:
     """
-    What would change of a mart.
+    What would change in a mart.
 
-    :param measure: the column whose biggest movers are named; None where the mart has no figure
+    :param measure: the column whose biggest movers are named; None if the mart has no figure
     """
 
     mart: str
@@ -46,100 +47,105 @@ class Difference:
     movers: Sequence[Mover]
 
     @property
-    def changed(self) -> int:
-        """Rows."""
+    def total(self) -> int:
+        """Rows inserted, updated and deleted."""
         return self.inserted + self.updated + self.deleted
 
 
 def differences(connection: Connection, run_id: str) -> list[Difference]:
     """
-    Each mart that the run's build would change. Nothing is written.
+    The marts that publishing the run's build would change. Nothing is written.
 
     :param connection: of the role that publishes
     """
     marts = built_marts(connection, lease.exclusions_of(connection, run_id).models)
-    return [found for mart in marts if (found := _of(connection, mart)).changed]
+    return [difference for mart in marts if (difference := _difference(connection, mart)).total]
 
 
 def preview_publication(connection: Connection, run_id: str) -> tuple[list[dict[str, Any]], str]:
-    """What publishing the run's build would change: as JSON, and as Markdown; for `QualityCheck`."""
-    found = differences(connection, run_id)
-    return as_json(found), as_markdown(found)
+    """What publishing the run's build would change, as JSON and as Markdown; `QualityCheck` shows it to a person."""
+    changed = differences(connection, run_id)
+    return as_json(changed), as_markdown(changed)
 
 
-def as_json(found: Sequence[Difference]) -> list[dict[str, Any]]:
-    """For `ops.decision`."""
-    return [asdict(difference) for difference in found]
+def as_json(changed: Sequence[Difference]) -> list[dict[str, Any]]:
+    """The differences as `ops.decision` keeps them."""
+    return [asdict(difference) for difference in changed]
 
 
-def as_markdown(found: Sequence[Difference]) -> str:
-    """For a person: a table, a mart a row."""
-    if not found:
+def as_markdown(changed: Sequence[Difference]) -> str:
+    """The differences as a table for a person, one mart a row."""
+    if not changed:
         return "No mart would change."
     lines = ["| Mart | New | Changed | Gone | Biggest movers |", "| --- | ---: | ---: | ---: | --- |"]
-    for one in found:
+    for difference in changed:
         movers = "; ".join(
-            f"{_named(mover.key)}: {_figure(mover.before)} → {_figure(mover.after)}" for mover in one.movers
+            f"{_key_text(mover.key)}: {_figure(mover.before)} → {_figure(mover.after)}" for mover in difference.movers
         )
-        movers = f"{one.measure}: {movers}" if one.measure and movers else "–"
-        lines.append(f"| {one.mart} | {one.inserted:,} | {one.updated:,} | {one.deleted:,} | {movers} |")
+        movers = f"{difference.measure}: {movers}" if difference.measure and movers else "–"
+        counts = f"{difference.inserted:,} | {difference.updated:,} | {difference.deleted:,}"
+        lines.append(f"| {difference.mart} | {counts} | {movers} |")
     return "\n".join(lines)
 
 
-def _of(connection: Connection, mart: Mart) -> Difference:
-    published = {name for name, _, _ in columns_of(connection, "marts", mart.name)}
-    measure = _measure(mart)
+def _difference(connection: Connection, mart: Mart) -> Difference:
+    published = published_columns(connection, mart.name)
     if not published:
-        row = connection.execute(sql.SQL("select count(*) from {}").format(mart.built)).fetchone()
-        return Difference(mart.name, row[0] if row else 0, 0, 0, None, [])
-    # A column that the mart is about to gain is empty in what is published.
-    known = mart.only(published)
+        return Difference(mart.name, count_rows(connection, mart.built_table), 0, 0, None, [])
+    measure = _measure(mart)
+    # A column that the mart is about to gain cannot be compared: nothing of it is published.
+    mart = mart.with_columns(published)
     with connection.transaction(force_rollback=True):
-        find_changed(connection, known)
+        create_changed_rows(connection, mart)
         row = connection.execute(
-            "select count(*) filter (where old_place is null),"
-            " count(*) filter (where old_place is not null and new_place is not null),"
-            " count(*) filter (where new_place is null) from pg_temp.changed"
+            """
+            select
+                count(*) filter (where old_place is null),
+                count(*) filter (where old_place is not null and new_place is not null),
+                count(*) filter (where new_place is null)
+            from pg_temp.changed
+            """
         ).fetchone()
         inserted, updated, deleted = row or (0, 0, 0)
-        movers = _movers(connection, known, measure) if measure in known.columns else []
+        movers = _movers(connection, mart, measure) if measure in mart.columns else []
     return Difference(mart.name, inserted, updated, deleted, measure, movers)
 
 
 def _measure(mart: Mart) -> str | None:
-    """The first amount of money, else the first figure."""
-    figures = {name: kind for name, kind in mart.columns.items() if name not in mart.key}
+    """The first column that is an amount of money, else the first other figure."""
+    figures = {
+        name: kind for name, kind in mart.columns.items() if name not in mart.key and not name.endswith("_percent")
+    }
     for wanted in ("numeric(18,2)", "numeric", "bigint", "integer"):
         for name, kind in figures.items():
-            if kind.startswith(wanted) and not name.endswith("_percent"):
+            if kind.startswith(wanted):
                 return name
     return None
 
 
 def _movers(connection: Connection, mart: Mart, measure: str | None) -> list[Mover]:
-    figure = sql.Identifier(measure or "")
-    return [
-        Mover(key, *(None if value is None else float(value) for value in values))
-        for key, *values in connection.execute(
-            sql.SQL(
-                "select {key}, old.{figure}, new.{figure} from pg_temp.changed"
-                " left join {target} as old on old.ctid = changed.old_place"
-                " left join {built} as new on new.ctid = changed.new_place"
-                " where old.{figure} is distinct from new.{figure}"
-                " order by abs(coalesce(new.{figure}, 0) - coalesce(old.{figure}, 0)) desc, {key}::text limit {most}"
-            ).format(
-                key=key_object(mart.key, "new", "old"),
-                figure=figure,
-                target=mart.target,
-                built=mart.built,
-                most=sql.Literal(MOVERS),
-            )
+    rows = connection.execute(
+        sql.SQL("""
+            select {key}, old.{measure}, new.{measure}
+            from pg_temp.changed
+            left join {published} as old on old.ctid = changed.old_place
+            left join {built} as new on new.ctid = changed.new_place
+            where old.{measure} is distinct from new.{measure}
+            order by abs(coalesce(new.{measure}, 0) - coalesce(old.{measure}, 0)) desc, {key}::text
+            limit {limit}
+        """).format(
+            key=key_object(mart.key, "new", "old"),
+            measure=sql.Identifier(measure or ""),
+            published=mart.published_table,
+            built=mart.built_table,
+            limit=sql.Literal(MOVERS),
         )
-    ]
+    )
+    return [Mover(key, *(None if value is None else float(value) for value in values)) for key, *values in rows]
 
 
-def _named(key: dict[str, Any]) -> str:
-    # A bar would end the cell.
+def _key_text(key: dict[str, Any]) -> str:
+    # A bar would end the cell of the Markdown table.
     return ", ".join(str(value if value is not None else "(none)") for value in key.values()).replace("|", "\\|")
 
 

@@ -1,4 +1,4 @@
-"""Publish what was built and audited."""
+"""The task `refresh_marts`: publish the marts that were built and checked."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MARTS = Asset(name="marts", uri="warehouse://marts", group="marts")
 
 class RefreshMarts(BaseOperator):
     """
-    Merge every mart that was built into `marts` in one transaction, and give the lease of the build back.
+    Merge every mart that was built into `marts`, in one transaction, and give the lease of the build back.
 
-    Skipped where every mart depends on a source that could not be loaded.
+    Skipped if every mart depends on a source that could not be loaded.
 
     :param warehouse_conn_id: the Postgres that holds the marts
-    :raises AirflowFailException: another run has taken over, or a mart cannot be merged; `marts` is untouched
+    :raises AirflowFailException: another run has taken over, or a mart cannot be merged; `marts` is unchanged
     """
 
     def __init__(self, *, warehouse_conn_id: str = PUBLISHER, **kwargs: Any) -> None:
@@ -33,18 +33,18 @@ class RefreshMarts(BaseOperator):
         self.warehouse_conn_id = warehouse_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Rows inserted, updated and deleted, a mart."""
+        """Publish; rows inserted, updated and deleted by mart, also in the extra of the asset event."""
         with warehouse(self.warehouse_conn_id) as connection:
             try:
-                done = publish(
+                changes = publish(
                     connection,
                     context["dag_run"].run_id,
                     allow_column_changes=bool(context["params"].get("allow_column_changes")),
                 )
             except (LeaseLost, PublishError) as error:
                 raise AirflowFailException(str(error)) from error
-        published = [asdict(mart) for mart in done]
-        if not published:
+        if not changes:
             raise AirflowSkipException("every mart depends on a source that could not be loaded; all stay as they were")
-        context["outlet_events"][MARTS].extra.update({mart["mart"]: mart for mart in published})
-        return published
+        figures = [asdict(change) for change in changes]
+        context["outlet_events"][MARTS].extra.update({mart["mart"]: mart for mart in figures})
+        return figures

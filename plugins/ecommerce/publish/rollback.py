@@ -1,61 +1,79 @@
-"""Back to an earlier publication: what the later ones replaced is put back, and that is a publication itself."""
+"""Restore the marts of an earlier publication. A rollback is a publication itself, so it can be rolled back as well."""
 
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from psycopg import Connection, sql
 
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
-from ecommerce.publish.merge import Published, checksum, columns_of, compare_in_full, key_object, key_of
-from ecommerce.publish.publication import KEPT_PUBLICATIONS, forget, new_publication, record
+from ecommerce.publish.marts import checksum, key_object, key_of, published_columns
+from ecommerce.publish.merge import MartChange, require_full_comparison
+from ecommerce.publish.publication import KEPT_PUBLICATIONS, delete_old_deltas, new_publication, record_publication
 
 
 def roll_back(
-    connection: Connection, dag_id: str, run_id: str, *, to: int | None = None, over: str | None = None
-) -> list[Published] | None:
+    connection: Connection, dag_id: str, run_id: str, *, to: int | None = None, take_over_from: str | None = None
+) -> list[MartChange] | None:
     """
-    Put every mart back to what a publication had left, in one transaction; None while a run builds.
+    Restore every mart to the state after a publication, in one transaction; None while a run builds.
 
     The next run builds and publishes again, whether or not anything has changed.
 
-    :param to: its publication_id; None: the one before the last
-    :param over: run_id of a holder of the lease that the caller knows to have ended
-    :raises RollbackError: there is no such publication, or no way back to it; `marts` is untouched
+    :param to: its publication_id; None for the one before the last
+    :param take_over_from: run_id of a holder of the lease that has ended
+    :raises RollbackError: there is no such publication, or it cannot be restored; `marts` is unchanged
     """
     with connection.transaction():
-        if not lease.interrupt(connection, dag_id, run_id, over=over):
+        if not lease.lock_for_rollback(connection, dag_id, run_id, take_over_from=take_over_from):
             return None
         target = _target(connection, to)
         publication_id = new_publication(connection)
         marts = connection.execute(
-            "select distinct mart from ops.publication where publication_id > %s order by mart", [target]
+            """
+            select distinct mart
+            from ops.publication
+            where publication_id > %s
+            order by mart
+            """,
+            [target],
         ).fetchall()
-        done = []
+        changes = []
         for (mart,) in marts:
-            done.append(_undo(connection, mart, target, publication_id))
-            compare_in_full(connection, mart)
-            as_of = _as_it_was(connection, mart, target)
-            record(connection, publication_id, run_id, done[-1], as_of_date=as_of, restores=target)
-        forget(connection)
-        return done
+            change = _restore(connection, mart, target, publication_id)
+            _check(connection, mart, target)
+            require_full_comparison(connection, mart)
+            as_of = _as_of_date(connection, mart, target)
+            record_publication(connection, publication_id, run_id, change, as_of_date=as_of, restores=target)
+            changes.append(change)
+        delete_old_deltas(connection)
+        return changes
 
 
 def _target(connection: Connection, to: int | None) -> int:
-    """The publication to go back to, if there is a way."""
-    known = [
-        number
-        for (number,) in connection.execute(
-            "select distinct publication_id from ops.publication order by publication_id desc"
+    """
+    The publication to restore.
+
+    :raises RollbackError: there is none, or it cannot be restored
+    """
+    publications = [
+        publication_id
+        for (publication_id,) in connection.execute(
+            """
+            select distinct publication_id
+            from ops.publication
+            order by publication_id desc
+            """
         )
     ]
-    if to is None and len(known) < 2:
+    if to is None and len(publications) < 2:
         raise RollbackError("there is no publication before the last one")
-    target = known[1] if to is None else to
-    if target not in known:
+    target = publications[1] if to is None else to
+    if target not in publications:
         raise RollbackError(f"there is no publication {target}; see ops.publication")
-    later = known[: known.index(target)]
+    later = publications[: publications.index(target)]
     if not later:
         raise RollbackError(f"publication {target} is the last one: the marts are as it left them")
     if len(later) > KEPT_PUBLICATIONS:
@@ -63,104 +81,175 @@ def _target(connection: Connection, to: int | None) -> int:
             f"publication {target} is {len(later)} publications ago, and what the last {KEPT_PUBLICATIONS} replaced is "
             "kept (ECOMMERCE_KEPT_PUBLICATIONS)"
         )
-    barred = connection.execute(
-        "select publication_id, mart, undo_by from ops.publication"
-        " where publication_id > %s and (undo_by is null or undo_by = 'nothing') order by publication_id desc limit 1",
-        [target],
-    ).fetchone()
-    if barred:
-        why = "made the mart anew, with other columns" if barred[2] else "did not keep what it replaced"
-        raise RollbackError(f"no way back to publication {target}: publication {barred[0]} of {barred[1]} {why}")
+    _check_undoable(connection, target)
     return int(target)
 
 
-def _undo(connection: Connection, mart: str, target: int, publication_id: int) -> Published:
-    """Put a mart's rows back, and keep what that replaces."""
-    table = sql.Identifier("marts", mart)
+def _check_undoable(connection: Connection, target: int) -> None:
+    """Check that every later publication has kept what it replaced."""
+    row = connection.execute(
+        """
+        select publication_id, mart, undo_by
+        from ops.publication
+        where publication_id > %s and (undo_by is null or undo_by = 'nothing')
+        order by publication_id desc
+        limit 1
+        """,
+        [target],
+    ).fetchone()
+    if row:
+        publication_id, mart, undo_by = row
+        why = "made the mart anew, with other columns" if undo_by else "did not keep what it replaced"
+        raise RollbackError(f"no way back to publication {target}: publication {publication_id} of {mart} {why}")
+
+
+def _restore(connection: Connection, mart: str, target: int, publication_id: int) -> MartChange:
+    """Restore a mart's rows, and keep the rows that this replaces."""
     key = key_of(connection, "marts", mart)
     if key is None:
         raise RollbackError(f"marts.{mart} has no unique constraint any more, so its rows cannot be matched")
-    names = {"table": table, "mart": sql.Literal(mart), "target": sql.Literal(target), "key": key_object(key, "now")}
-    emptied = connection.execute(
-        "select min(publication_id) from ops.publication"
-        " where mart = %s and publication_id > %s and undo_by = 'emptying'",
-        [mart, target],
-    ).fetchone()
-    filled_by = emptied[0] if emptied else None
-    # Of a key that several publications changed, the oldest of them knows what it was.
+    names: dict[str, Any] = {
+        "table": sql.Identifier("marts", mart),
+        "mart": sql.Literal(mart),
+        "target": sql.Literal(target),
+        "publication_id": sql.Literal(publication_id),
+        "key": key_object(key, "current_row"),
+    }
+    _create_target_rows(connection, names, filled_by=_filled_by(connection, mart, target))
+    _create_changed_rows(connection, names)
     connection.execute(
-        sql.SQL(
-            "create temp table then_row on commit drop as"
-            " select distinct on (key) key, old_row from ops.publication_delta"
-            " where mart = {mart} and publication_id > {target} and publication_id < {filled_by}"
-            " order by key, publication_id"
-        ).format(filled_by=sql.Literal(filled_by if filled_by is not None else publication_id), **names)
-    )
-    if filled_by is not None:
-        connection.execute(
-            sql.SQL(
-                "insert into pg_temp.then_row select {key}, null from {table} as now"
-                " where not exists (select from pg_temp.then_row where then_row.key = {key})"
-            ).format(**names)
-        )
-    connection.execute("analyze pg_temp.then_row")
-    connection.execute(
-        sql.SQL(
-            "create temp table change on commit drop as"
-            " select then_row.key, then_row.old_row, case when now.ctid is not null then to_jsonb(now) end as now_row"
-            " from pg_temp.then_row left join {table} as now on {key} = then_row.key"
-        ).format(**names)
-    )
-    # A column that was added since is null in what was there before.
-    connection.execute(
-        "delete from pg_temp.change where jsonb_strip_nulls(now_row) is not distinct from jsonb_strip_nulls(old_row)"
-    )
-    connection.execute("analyze pg_temp.change")
-    connection.execute(
-        sql.SQL(
-            "insert into ops.publication_delta (publication_id, mart, key, old_row)"
-            " select {publication_id}, {mart}, key, now_row from pg_temp.change"
-        ).format(publication_id=sql.Literal(publication_id), **names)
+        sql.SQL("""
+            insert into ops.publication_delta (publication_id, mart, key, old_row)
+            select {publication_id}, {mart}, key, current_content
+            from pg_temp.changed
+        """).format(**names)
     )
     connection.execute(
-        sql.SQL("delete from {table} as now using pg_temp.change where {key} = change.key").format(**names)
+        sql.SQL("""
+            delete from {table} as current_row
+            using pg_temp.changed
+            where {key} = changed.key
+        """).format(**names)
     )
     connection.execute(
-        sql.SQL(
-            "insert into {table} select (jsonb_populate_record(null::{table}, old_row)).*"
-            " from pg_temp.change where old_row is not null"
-        ).format(**names)
+        sql.SQL("""
+            insert into {table}
+            select (jsonb_populate_record(null::{table}, target_content)).*
+            from pg_temp.changed
+            where target_content is not null
+        """).format(**names)
     )
     counts = connection.execute(
-        "select count(*) filter (where now_row is null), count(*) filter (where old_row is not null and now_row is not"
-        " null), count(*) filter (where old_row is null) from pg_temp.change"
+        """
+        select
+            count(*) filter (where current_content is null),
+            count(*) filter (where target_content is not null and current_content is not null),
+            count(*) filter (where target_content is null)
+        from pg_temp.changed
+        """
     ).fetchone()
-    connection.execute("drop table pg_temp.then_row, pg_temp.change")
-    _compare(connection, mart, target)
+    connection.execute("drop table pg_temp.target_row, pg_temp.changed")
     inserted, updated, deleted = counts or (0, 0, 0)
-    return Published(mart, inserted, updated, deleted)
+    return MartChange(mart, inserted, updated, deleted)
 
 
-def _compare(connection: Connection, mart: str, target: int) -> None:
-    """The mart must come out as the publication had left it."""
+def _filled_by(connection: Connection, mart: str, target: int) -> int | None:
+    """The first later publication that found the mart empty and filled it."""
     row = connection.execute(
-        "select publication_id, columns, checksum from ops.publication where mart = %s and publication_id <= %s"
-        " order by publication_id desc limit 1",
+        """
+        select min(publication_id)
+        from ops.publication
+        where mart = %s and publication_id > %s and undo_by = 'emptying'
+        """,
+        [mart, target],
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _create_target_rows(connection: Connection, names: dict[str, Any], *, filled_by: int | None) -> None:
+    """Create `pg_temp.target_row`: by key, the rows to restore; null content for a row that did not exist."""
+    # If several publications changed a row, the oldest of them has kept what it was.
+    connection.execute(
+        sql.SQL("""
+            create temp table target_row on commit drop as
+            select distinct on (key) key, old_row as content
+            from ops.publication_delta
+            where mart = {mart} and publication_id > {target} and publication_id < {end}
+            order by key, publication_id
+        """).format(end=names["publication_id"] if filled_by is None else sql.Literal(filled_by), **names)
+    )
+    if filled_by is not None:
+        # The mart was empty, so no row of now existed then, unless a publication before has kept it.
+        connection.execute(
+            sql.SQL("""
+                insert into pg_temp.target_row
+                select {key}, null
+                from {table} as current_row
+                where not exists (select from pg_temp.target_row where target_row.key = {key})
+            """).format(**names)
+        )
+    connection.execute("analyze pg_temp.target_row")
+
+
+def _create_changed_rows(connection: Connection, names: dict[str, Any]) -> None:
+    """Create `pg_temp.changed`: the rows that differ now from what they were, with both contents."""
+    connection.execute(
+        sql.SQL("""
+            create temp table changed on commit drop as
+            select
+                target_row.key,
+                target_row.content as target_content,
+                case when current_row.ctid is not null then to_jsonb(current_row) end as current_content
+            from pg_temp.target_row
+            left join {table} as current_row on {key} = target_row.key
+        """).format(**names)
+    )
+    # A column that was added since is null in the rows to restore, which have no such column.
+    connection.execute(
+        """
+        delete from pg_temp.changed
+        where jsonb_strip_nulls(current_content) is not distinct from jsonb_strip_nulls(target_content)
+        """
+    )
+    connection.execute("analyze pg_temp.changed")
+
+
+def _check(connection: Connection, mart: str, target: int) -> None:
+    """
+    Check by its checksum that the mart has the rows that the publication left.
+
+    :raises RollbackError: it has not
+    """
+    row = connection.execute(
+        """
+        select publication_id, columns, checksum
+        from ops.publication
+        where mart = %s and publication_id <= %s
+        order by publication_id desc
+        limit 1
+        """,
         [mart, target],
     ).fetchone()
     # Before its first publication a mart was empty.
-    left_by, columns, expected = row or (None, [name for name, _, _ in columns_of(connection, "marts", mart)], 0)
+    publication_id, columns, expected = row or (None, published_columns(connection, mart), 0)
     if expected is not None and checksum(connection, mart, columns) != expected:
         raise RollbackError(
-            f"marts.{mart} does not come out as publication {left_by} had left it: something besides publications has "
-            "changed its rows. Nothing was rolled back; trigger ecommerce_warehouse with full_refresh instead"
+            f"marts.{mart} does not come out as publication {publication_id} had left it: something besides "
+            "publications has changed its rows. Nothing was rolled back; trigger ecommerce_warehouse with full_refresh "
+            "instead"
         )
 
 
-def _as_it_was(connection: Connection, mart: str, target: int) -> date | None:
+def _as_of_date(connection: Connection, mart: str, target: int) -> date | None:
+    """The models' "today" in the rows that are restored."""
     row = connection.execute(
-        "select as_of_date from ops.publication where mart = %s and publication_id <= %s"
-        " order by publication_id desc limit 1",
+        """
+        select as_of_date
+        from ops.publication
+        where mart = %s and publication_id <= %s
+        order by publication_id desc
+        limit 1
+        """,
         [mart, target],
     ).fetchone()
     return row[0] if row else None

@@ -1,31 +1,36 @@
-"""Compare the warehouse with what its models make of raw now."""
+"""The task `verify`: compare the warehouse with what its models make of raw now."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from ecommerce.audit.check_results import record_results
+from ecommerce.audit.check_results import CheckResult, record_results
 from ecommerce.build import lease
 from ecommerce.build.dbt_project import project_digest
-from ecommerce.build.other_runs import is_in_the_way
+from ecommerce.build.other_runs import must_wait_for
 from ecommerce.build.warehouse_group import warehouse_profile
 from ecommerce.common.connections import PUBLISHER, TRANSFORMER, postgres, warehouse
 from ecommerce.verify.comparison import Sample, verify
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from psycopg import Connection
+
+_SETTLE = "there is nothing settled to compare with until ecommerce_warehouse has published again"
 
 
 class VerifyWarehouse(BaseSensorOperator):
     """
-    Wait until no run builds, keep others from building, and build and compare a sample.
+    Wait until no run builds, keep others from building, then build a sample a second time and compare it.
 
-    Skipped where there is nothing settled to compare with: the last build was not published, not of everything, or of
-    other models.
+    Skipped if the last build cannot be compared with: it was not published, it excluded models, or the models have
+    changed since.
 
     :param warehouse_conn_id: the Postgres to verify, and to write `ops.check_result` into
     :param builder_conn_id: the same Postgres, by the role that builds
@@ -37,7 +42,7 @@ class VerifyWarehouse(BaseSensorOperator):
     def __init__(
         self, *, warehouse_conn_id: str = PUBLISHER, builder_conn_id: str = TRANSFORMER, **kwargs: Any
     ) -> None:
-        # As in `ClaimDirtyDates`: it waits in its worker.
+        # It waits in its worker, for the reason given in `ClaimDirtyDates`.
         kwargs.setdefault("poke_interval", timedelta(seconds=10))
         kwargs.setdefault("timeout", timedelta(hours=12))
         super().__init__(**kwargs)
@@ -45,53 +50,75 @@ class VerifyWarehouse(BaseSensorOperator):
         self.builder_conn_id = builder_conn_id
 
     def poke(self, context: Context) -> bool:
-        """Done once the lease could be held."""
-        run, params = context["dag_run"], context["params"]
-        seed = params["seed"]
-        sample = Sample(
-            days=None if params["full"] else params["days"],
-            # Other days each week, and the same ones when a task is tried again.
-            seed=run.run_after.date().toordinal() if seed is None else seed,
-        )
-        profile = warehouse_profile(self.builder_conn_id, target="verify")
+        """Try to lock the build; once it is locked, verify."""
+        run = context["dag_run"]
         with warehouse(self.warehouse_conn_id) as connection:
-            held_by = lease.holder(connection)
-            is_ours = held_by is not None and held_by[0] == run.dag_id
-            if held_by and held_by[1] != run.run_id:
-                if is_in_the_way(context, connection, *held_by):
-                    self.log.info("run %s of %s has the right to build now; waiting for it", held_by[1], held_by[0])
-                    return False
-                if not is_ours:
-                    raise AirflowSkipException(f"run {held_by[1]} of {held_by[0]} has not published; {_SETTLE}")
-            try:
-                held = lease.lock_for_verification(
-                    connection, run.dag_id, run.run_id, over=held_by[1] if is_ours and held_by else None
-                )
-            except LookupError as error:
-                raise AirflowSkipException(str(error)) from error
-            if held is None:
+            holder = lease.holder(connection)
+            if must_wait_for(context, connection, holder):
                 return False
-            try:
-                if not held.is_published:
-                    raise AirflowSkipException(f"the last build was not published; {_SETTLE}")
-                if not held.is_complete:
-                    raise AirflowSkipException(f"the last build left out what it could not load; {_SETTLE}")
-                if held.project != project_digest():
-                    raise AirflowSkipException(f"the last build was of other models; {_SETTLE}")
-                with postgres(self.builder_conn_id) as builder:
-                    judgements = list(verify(connection, builder, profile, sample, held.as_of_date))
-            finally:
-                lease.unlock_after_verification(connection, run.run_id)
-            record_results(connection, self.check_name, run.run_id, judgements, window=None)
-        for judged in judgements:
-            self.log.info("%s %s: %s", judged.status, judged.subject, judged.message)
-        failures = [f"{judged.subject}: {judged.message}" for judged in judgements if judged.status == "fail"]
+            with _locked(connection, run.dag_id, run.run_id, holder) as last_build:
+                if last_build is None:
+                    return False
+                results = self._compare(connection, _sample(context), last_build)
+            record_results(connection, self.check_name, run.run_id, results, window=None)
+        self._fail_on_differences(results)
+        return True
+
+    def _compare(self, connection: Connection, sample: Sample, last_build: lease.LastBuild) -> list[CheckResult]:
+        _skip_unless_comparable(last_build)
+        profile = warehouse_profile(self.builder_conn_id, target="verify")
+        with postgres(self.builder_conn_id) as builder:
+            return list(verify(connection, builder, profile, sample, last_build.as_of_date))
+
+    def _fail_on_differences(self, results: Sequence[CheckResult]) -> None:
+        for result in results:
+            self.log.info("%s %s: %s", result.status, result.subject, result.message)
+        failures = [f"{result.subject}: {result.message}" for result in results if result.status == "fail"]
         if failures:
             raise AirflowFailException(
                 "the warehouse is not what its models make of raw. Trigger ecommerce_warehouse with full_refresh: it "
                 f"rebuilds everything from raw and publishes it. {'; '.join(failures)}"
             )
-        return True
 
 
-_SETTLE = "there is nothing settled to compare with until ecommerce_warehouse has published again"
+def _sample(context: Context) -> Sample:
+    params = context["params"]
+    seed = params["seed"]
+    return Sample(
+        days=None if params["full"] else params["days"],
+        # Other days each week, but the same ones when a task is tried again.
+        seed=context["dag_run"].run_after.date().toordinal() if seed is None else seed,
+    )
+
+
+@contextmanager
+def _locked(
+    connection: Connection, dag_id: str, run_id: str, holder: lease.Holder | None
+) -> Iterator[lease.LastBuild | None]:
+    """
+    Keep others from building meanwhile; None if a run took the lease first.
+
+    :raises AirflowSkipException: there is nothing to compare with: no build, or one that ended unpublished
+    """
+    if holder and holder.dag_id != dag_id:
+        raise AirflowSkipException(f"{holder} has not published; {_SETTLE}")
+    try:
+        last_build = lease.lock_for_verification(
+            connection, dag_id, run_id, take_over_from=holder.run_id if holder else None
+        )
+    except LookupError as error:
+        raise AirflowSkipException(str(error)) from error
+    try:
+        yield last_build
+    finally:
+        if last_build is not None:
+            lease.unlock_after_verification(connection, run_id)
+
+
+def _skip_unless_comparable(last_build: lease.LastBuild) -> None:
+    if not last_build.is_published:
+        raise AirflowSkipException(f"the last build was not published; {_SETTLE}")
+    if not last_build.is_complete:
+        raise AirflowSkipException(f"the last build excluded models whose sources could not be loaded; {_SETTLE}")
+    if last_build.project != project_digest():
+        raise AirflowSkipException(f"the last build was of other models; {_SETTLE}")

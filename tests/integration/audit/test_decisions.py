@@ -94,7 +94,7 @@ def held_back(warehouse: Loader) -> Loader:
         warehouse, "revenue", REVENUE, REVENUE_KEY, (MONDAY, "Toys", 100, 2), (MONDAY, None, 5, 1), (MONDAY, "Z", 1, 1)
     )
     publish(warehouse.connection, RUN)
-    lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+    lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False)
     rows = ((MONDAY, "Toys", 1, 1), (MONDAY, None, 5, 1), (MONDAY, "New", 40, 3))
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, *rows)
     return warehouse
@@ -160,7 +160,7 @@ def test_approval_is_recorded_and_lets_the_run_publish(held_back: Loader, questi
     assert questions[-1] == {"note": "approved by Ada: a strike"}
     results = held_back.rows("select check_name, subject, status, message from ops.check_result")
     assert results == [("volume", "raw.sales_fact", "warn", "approved by Ada: a strike")]
-    assert publish(held_back.connection, RUN)[0].changed == 3
+    assert publish(held_back.connection, RUN)[0].total == 3
 
 
 def test_rejection_is_recorded_and_fails_the_task(held_back: Loader, questions: list[dict[str, Any]]) -> None:
@@ -190,7 +190,7 @@ def test_run_that_waits_for_a_person_does_not_block_the_next(
     check = Check()
     check.ask()
     assert not is_in_the_way(cast("Any", {"ti": ti}), held_back.connection, *held_by)
-    assert lease.take(held_back.connection, "a_dag", "next", project="p", full_refresh=False, over=RUN)
+    assert lease.take(held_back.connection, "a_dag", "next", project="p", full_refresh=False, take_over_from=RUN)
     assert is_in_the_way(cast("Any", {"ti": ti}), held_back.connection, "a_dag", "next")
     with pytest.raises(AirflowFailException, match="another run has built in the meantime; that run decides"):
         check.answer("Approve")
@@ -203,7 +203,7 @@ def test_run_with_nothing_to_publish_does_not_ask(
     held_back: Loader, questions: list[dict[str, Any]], without: str
 ) -> None:
     if without == "a lease":
-        lease.take(held_back.connection, "a_dag", "another", project="p", full_refresh=False, over=RUN)
+        lease.take(held_back.connection, "a_dag", "another", project="p", full_refresh=False, take_over_from=RUN)
     else:
         publish(held_back.connection, RUN)
     with pytest.raises(AirflowFailException, match="check volume failed, nothing is published"):

@@ -125,6 +125,6 @@ def test_freshness_of_failed_source_does_not_fail_the_task(
     for source in set(SOURCES) - {"weather_data"}:
         covered("2024-03-01", "2024-03-02", source)
     exclusions = lease.Exclusions(frozenset({"weather_data"}), frozenset({"fact_weather"}))
-    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None, left_out=exclusions)
+    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, exclusions=exclusions)
     failed = [subject for subject, status, _ in evaluate("freshness", "2024-03-01") if status == "fail"]
     assert failed == ["weather_data"]

@@ -379,6 +379,6 @@ def test_reconciliation_skips_excluded_models(evaluate, built: Loader) -> None:
     for table in ("core.fact_customer_events", "marts_build.conversion_funnel_daily", "marts_build.daily_revenue"):
         built.connection.execute(f"drop table {table}".encode())
     exclusions = lease.Exclusions(frozenset({"kafka_stream"}), frozenset(models))
-    lease.take(built.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None, left_out=exclusions)
+    lease.take(built.connection, "a_dag", "a_run", project="p", full_refresh=False, exclusions=exclusions)
     results = {(subject, status) for subject, status, _ in evaluate("reconciliation_core", FIRST, LAST)}
     assert results == {(subject, "pass") for subject in SUBJECTS if not any(model in subject for model in models)}

@@ -1,4 +1,4 @@
-"""Which run of a backfill builds: the last that comes to its claim, and every other kind of run for itself."""
+"""The task `claim`: which run of a backfill builds, which models it excludes, and what a dry run reports."""
 
 import json
 import random
@@ -23,7 +23,7 @@ FIRST = datetime(2024, 3, 1, tzinfo=UTC)
 
 @dataclass
 class Run:
-    """A run as Airflow knows it: its state, and the state of its claim."""
+    """A DAG run: its state, and the state of its task `claim`."""
 
     day: int
     run_type: str = "backfill"
@@ -50,10 +50,10 @@ class Run:
 
 @dataclass
 class Airflow:
-    """The runs of a DAG, and what a task may ask about them."""
+    """A stand-in for the task instance, by which a task asks Airflow about runs and tasks of its DAG."""
 
     runs: Sequence[Run]
-    #: State of each extract task of the run that asks.
+    #: State of each extract task of the current run.
     extracts: dict[str, str] = field(default_factory=dict)
     dag_id: str = DAG
     task_id: str = "claim"
@@ -65,7 +65,7 @@ class Airflow:
         return {run_ids[0]: states} if states else {}
 
     def xcom_pull(self, *, task_ids: str) -> None:
-        """No extract has left figures."""
+        """No extract has returned figures."""
 
     def get_ti_count(
         self, *, dag_id: str, task_ids: Iterable[str], logical_dates: Iterable[datetime], states: Iterable[str]
@@ -89,7 +89,7 @@ class Airflow:
 
 @dataclass
 class Claims:
-    """Runs that load their day, come to their claim, and publish if they build."""
+    """Runs that load their day, claim, and publish if they build."""
 
     loader: Loader
     airflow: Airflow
@@ -104,7 +104,7 @@ class Claims:
         self.loader.load("sales_fact", day, rows=[row])
 
     def claim(self, run: Run) -> Any:
-        """What its claim gives to the tasks after it; False while it waits for another build."""
+        """The value that `claim` returns; False while it waits for another build."""
         run.claim = "running"
         context = {"dag_run": run, "ti": self.airflow, "params": self.params}
         self.airflow.run_id = run.run_id
@@ -123,35 +123,35 @@ class Claims:
         run.state = "success"
 
     @property
-    def marked(self) -> int:
+    def dirty_dates(self) -> int:
         return self.loader.value("select count(*) from ops.dirty_date")
 
 
 @pytest.fixture
 def backfill(loader: Loader) -> Claims:
-    """A backfill of three days; all of them have loaded."""
+    """A backfill of three days, all of them loaded."""
     claims = Claims(loader, Airflow([Run(day) for day in range(3)]))
     for run in claims.airflow.runs:
         claims.load(run)
     return claims
 
 
-def test_a_run_of_a_backfill_hands_over_to_those_after_it(backfill: Claims) -> None:
+def test_backfill_run_hands_over_to_later_runs(backfill: Claims) -> None:
     first, second, last = backfill.airflow.runs
     assert backfill.claim(first) == {"handed_over_to": "2024-03-02"}
     assert backfill.claim(second) == {"handed_over_to": "2024-03-03"}
     assert backfill.claim(last)["days"] == {"sales_fact": ["2024-03-01", "2024-03-02", "2024-03-03"]}
 
 
-def test_handing_over_takes_no_lease_and_no_mark(backfill: Claims) -> None:
+def test_handover_writes_nothing(backfill: Claims) -> None:
     before = backfill.loader.everything()
     backfill.claim(backfill.airflow.runs[0])
     assert backfill.loader.everything() == before
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_one_build_whatever_the_order(loader: Loader, seed: int) -> None:
-    """Four runs at a time, each of which takes its own time to load; some fail in it."""
+def test_backfill_builds_once_in_any_order(loader: Loader, seed: int) -> None:
+    """Four runs at a time; each takes a random time to load, and some fail."""
     rng = random.Random(seed)
     claims = Claims(loader, Airflow([Run(day) for day in range(20)]))
     waiting, builds = list(claims.airflow.runs), []
@@ -171,29 +171,29 @@ def test_one_build_whatever_the_order(loader: Loader, seed: int) -> None:
             claims.end(run)
         run.state = "success"
     assert len(builds) == 1
-    assert claims.marked == 0
+    assert claims.dirty_dates == 0
 
 
 @pytest.mark.parametrize("run_type", ["scheduled", "manual"])
-def test_other_runs_build_for_themselves(backfill: Claims, run_type: str) -> None:
+def test_scheduled_and_manual_runs_build_for_themselves(backfill: Claims, run_type: str) -> None:
     first = backfill.airflow.runs[0]
     first.run_type = run_type
     assert len(backfill.claim(first)["days"]["sales_fact"]) == 3
 
 
-def test_a_full_refresh_builds_itself(backfill: Claims) -> None:
+def test_backfill_run_with_full_refresh_builds_itself(backfill: Claims) -> None:
     backfill.params = {"full_refresh": True}
     assert "days" in backfill.claim(backfill.airflow.runs[0])
 
 
-def test_a_run_that_was_stopped_builds_for_nobody(backfill: Claims) -> None:
+def test_backfill_does_not_hand_over_to_a_stopped_run(backfill: Claims) -> None:
     first, *others = backfill.airflow.runs
     for run in others:
         run.state = "failed"
     assert "days" in backfill.claim(first)
 
 
-def test_handing_over_does_not_wait_for_a_build(backfill: Claims) -> None:
+def test_handover_does_not_wait_for_a_build(backfill: Claims) -> None:
     first, second, last = backfill.airflow.runs
     scheduled = Run(40, "scheduled", "running")
     backfill.airflow.runs = [first, second, last, scheduled]
@@ -205,7 +205,7 @@ def test_handing_over_does_not_wait_for_a_build(backfill: Claims) -> None:
     assert not backfill.claim(last)["is_build_needed"]
 
 
-def test_what_the_last_run_failed_to_build_comes_with_the_next(backfill: Claims) -> None:
+def test_days_of_a_failed_backfill_are_claimed_by_the_next_run(backfill: Claims) -> None:
     for run in backfill.airflow.runs:
         claimed = backfill.claim(run)
         run.state = "success"
@@ -218,7 +218,7 @@ def test_what_the_last_run_failed_to_build_comes_with_the_next(backfill: Claims)
 
 @pytest.fixture
 def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One model a source."""
+    """A manifest with one model for each source."""
     nodes = {
         f"model.ecommerce.of_{source}": {
             "name": f"of_{source}",
@@ -235,38 +235,38 @@ def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What goes onto the DAG run."""
+    """The notes that `claim` adds to the DAG run."""
     notes: list[str] = []
     monkeypatch.setattr("ecommerce.build.claim_dirty_dates.add_note", lambda context, text: notes.append(text))
     return notes
 
 
 @pytest.mark.usefixtures("manifest")
-def test_a_source_that_failed_leaves_out_what_depends_on_it(backfill: Claims, notes: list[str]) -> None:
+def test_failed_source_excludes_its_models_from_the_claim(backfill: Claims, notes: list[str]) -> None:
     (run, *_) = backfill.airflow.runs
     run.run_type = "manual"
     backfill.airflow.extracts = dict.fromkeys([f"extract.{source}" for source in SOURCES], "success")
     backfill.airflow.extracts |= {"extract.weather_data": "failed", "extract.customer": "skipped"}
     claimed = backfill.claim(run)
-    assert claimed["left_out"] == ["of_weather_data"]
+    assert claimed["excluded_models"] == ["of_weather_data"]
     assert set(claimed["days"]) == {"sales_fact"}
     assert lease.exclusions_of(backfill.loader.connection, run.run_id).sources == {"weather_data"}
     assert notes == ["weather_data could not be loaded; left as before: of_weather_data"]
 
 
 @pytest.mark.usefixtures("manifest")
-def test_a_run_that_hands_over_leaves_its_failed_source_to_the_last_one(backfill: Claims, notes: list[str]) -> None:
+def test_handover_with_a_failed_source_excludes_nothing_from_the_last_run(backfill: Claims, notes: list[str]) -> None:
     first, second, last = backfill.airflow.runs
     backfill.airflow.extracts = {"extract.weather_data": "failed"}
     assert "handed_over_to" in backfill.claim(first)
     backfill.airflow.extracts = {}
     backfill.claim(second)
-    assert backfill.claim(last)["left_out"] == []
+    assert backfill.claim(last)["excluded_models"] == []
     assert notes == []
 
 
 @pytest.mark.parametrize("end", ["failed", "upstream_failed"])
-def test_a_run_that_could_load_nothing_builds_nothing(backfill: Claims, end: str) -> None:
+def test_claim_fails_if_no_source_was_loaded(backfill: Claims, end: str) -> None:
     before = backfill.loader.everything()
     backfill.params = {"sources": ["sales_fact", "customer"]}
     backfill.airflow.extracts = {"extract.sales_fact": end, "extract.customer": end, "extract.product": "skipped"}
@@ -276,7 +276,7 @@ def test_a_run_that_could_load_nothing_builds_nothing(backfill: Claims, end: str
 
 
 @pytest.mark.usefixtures("manifest")
-def test_a_dry_run_says_what_could_not_be_read(backfill: Claims, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_reports_failed_sources(backfill: Claims, capsys: pytest.CaptureFixture[str]) -> None:
     before = backfill.loader.everything()
     backfill.params = {"dry_run": True}
     backfill.airflow.extracts = {"extract.sales_fact": "skipped", "extract.weather_data": "failed"}
@@ -285,7 +285,7 @@ def test_a_dry_run_says_what_could_not_be_read(backfill: Claims, capsys: pytest.
     assert backfill.loader.everything() == before
 
 
-def test_a_window_that_was_refused_is_refused_again(backfill: Claims) -> None:
+def test_claim_rejects_a_window_that_makes_no_sense(backfill: Claims) -> None:
     backfill.params = {"start_date": "2024-03-02", "end_date": "2024-03-01"}
     with pytest.raises(AirflowFailException, match="start_date 2024-03-02 is after end_date 2024-03-01"):
         backfill.claim(backfill.airflow.runs[0])

@@ -66,7 +66,7 @@ class Warehouse:
     def build(self, run_id: str, *, full_refresh: bool = False) -> None:
         """Claim, build, test and publish. The claim alone says whether the build is a full refresh."""
         connection = self.loader.connection
-        claim = lease.take(connection, "a_dag", run_id, project="p", full_refresh=full_refresh, over=None)
+        claim = lease.take(connection, "a_dag", run_id, project="p", full_refresh=full_refresh)
         assert claim is not None
         done = subprocess.run(
             [

@@ -175,7 +175,7 @@ class Build(Step):
             run_id,
             project="p",
             full_refresh=self.full_refresh,
-            over=held_by[1] if held_by else None,
+            take_over_from=held_by[1] if held_by else None,
         )
         assert claim is not None
         for load in self.after_claim:

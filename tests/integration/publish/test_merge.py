@@ -1,4 +1,4 @@
-"""What a publication compares: whatever happened to the two tables before, the mart comes out as it was built."""
+"""Merging a built mart into the published one: both are equal afterwards, whatever has changed before."""
 
 import logging
 import random
@@ -11,7 +11,8 @@ import pytest
 
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
-from ecommerce.publish.merge import Published, checksum
+from ecommerce.publish.marts import checksum
+from ecommerce.publish.merge import MartChange
 from ecommerce.publish.publication import publish
 from ecommerce.publish.rollback import roll_back
 from tests.integration.support import Loader
@@ -31,14 +32,14 @@ def mart(loader: Loader) -> Iterator[Loader]:
 
 
 def make(loader: Loader) -> None:
-    """The table anew, as dbt makes it when it does not go by periods."""
+    """Create the built table anew, as dbt does for a model that is not incremental."""
     loader.connection.execute("drop table if exists marts_build.figures")
     loader.connection.execute(f"create table marts_build.figures ({COLUMNS}, {RULE})".encode())
     loader.connection.execute("insert into marts_build.figures select n, null, n from generate_series(1, 100) as n")
 
 
-def republish(loader: Loader) -> Published:
-    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+def republish(loader: Loader) -> MartChange:
+    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False)
     (done,) = publish(loader.connection, "a_run")
     return done
 
@@ -68,16 +69,16 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_what_was_built_since_is_published(mart: Loader, change: str) -> None:
+def test_merge_publishes_any_change_of_the_built_table(mart: Loader, change: str) -> None:
     for statement in change.split(";"):
         mart.connection.execute(statement.encode())
     republish(mart)
     assert_equal(mart)
-    assert republish(mart).changed == 0
+    assert republish(mart).total == 0
 
 
-def test_rows_that_were_not_built_since_are_not_compared(mart: Loader) -> None:
-    """By what it costs: Postgres counts the rows of `marts` that are looked up by key."""
+def test_merge_compares_only_rows_built_since(mart: Loader) -> None:
+    """Measured by the index scans that Postgres counts: one for each row of `marts` that is looked up by its key."""
     read = "select idx_scan from pg_stat_user_tables where schemaname = 'marts' and relname = 'figures'"
     mart.connection.execute("drop table marts_build.figures; drop table marts.figures; delete from ops.published_mart")
     mart.connection.execute(
@@ -88,7 +89,7 @@ def test_rows_that_were_not_built_since_are_not_compared(mart: Loader) -> None:
     mart.connection.execute("analyze marts.figures; update marts_build.figures set value = 0 where id in (1, 2, 3)")
     mart.connection.execute("select pg_stat_force_next_flush()")
     before = mart.value(read)
-    assert republish(mart) == Published("figures", 0, 3, 0)
+    assert republish(mart) == MartChange("figures", 0, 3, 0)
     mart.connection.execute("select pg_stat_force_next_flush()")
     assert mart.value(read) == before + 3
     assert_equal(mart)
@@ -103,43 +104,43 @@ TAMPERINGS = {
 
 
 @pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS)
-def test_a_mart_that_someone_else_has_changed_is_compared_in_full(
+def test_merge_compares_every_row_after_a_change_by_hand(
     mart: Loader, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for statement in tampering.split(";"):
         mart.connection.execute(statement.encode())
     with caplog.at_level(logging.WARNING):
-        assert republish(mart).changed
+        assert republish(mart).total
     assert "changed by something besides publications" in caplog.text
     assert_equal(mart)
 
 
-def test_after_a_rollback_every_row_is_compared(mart: Loader, caplog: pytest.LogCaptureFixture) -> None:
+def test_merge_compares_every_row_after_a_rollback(mart: Loader, caplog: pytest.LogCaptureFixture) -> None:
     mart.connection.execute("update marts_build.figures set value = 0 where id < 5")
     republish(mart)
-    assert roll_back(mart.connection, "a_dag", "back") == [Published("figures", 0, 4, 0)]
+    assert roll_back(mart.connection, "a_dag", "back") == [MartChange("figures", 0, 4, 0)]
     checksums = mart.rows("select checksum from ops.publication order by publication_id")
     assert checksums[2] == checksums[0] != checksums[1]
     with caplog.at_level(logging.WARNING):
-        assert republish(mart) == Published("figures", 0, 4, 0)
+        assert republish(mart) == MartChange("figures", 0, 4, 0)
     assert "something besides publications" not in caplog.text, "a rollback is a publication"
     assert_equal(mart)
 
 
-def test_a_transaction_that_outlasts_a_publication_is_seen_by_the_next(
+def test_merge_publishes_rows_committed_after_the_last_publication(
     mart: Loader, other_connection: psycopg.Connection
 ) -> None:
     other_connection.autocommit = False
     other_connection.execute("update marts_build.figures set value = 77 where id = 60")
     mart.connection.execute("update marts_build.figures set value = 0 where id = 61")
-    assert republish(mart) == Published("figures", 0, 1, 0)
+    assert republish(mart) == MartChange("figures", 0, 1, 0)
     other_connection.commit()
-    assert republish(mart) == Published("figures", 0, 1, 0)
+    assert republish(mart) == MartChange("figures", 0, 1, 0)
     assert_equal(mart)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_any_history_of_builds_ends_in_what_was_built(mart: Loader, seed: int) -> None:
+def test_merge_equals_the_build_after_any_history(mart: Loader, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(15):
         step = chance.choice([*CHANGES, *(f"by hand: {name}" for name in TAMPERINGS), "made anew", "back", "failed"])
@@ -148,7 +149,7 @@ def test_any_history_of_builds_ends_in_what_was_built(mart: Loader, seed: int) -
         elif step == "back":
             known = mart.value("select count(distinct publication_id) from ops.publication")
             if known > 1:
-                # What someone did by hand cannot be undone; the next publication puts it right.
+                # A change by hand cannot be rolled back; the next publication corrects it.
                 with suppress(RollbackError):
                     roll_back(mart.connection, "a_dag", "back")
         elif step == "failed":

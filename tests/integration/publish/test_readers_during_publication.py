@@ -1,4 +1,4 @@
-"""Who polls the marts while they are published sees one publication or the next, at once and without an error."""
+"""Readers during publications: each query sees one publication or the next, without waiting and without an error."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ POLLS = 10_000
 
 
 def make(loader: Loader, version: int, columns: str = COLUMNS) -> None:
-    """Every row of every mart is of this version; some keys come and go with it."""
+    """Build every mart with rows of this version only; some keys exist only in it."""
     for mart in MARTS:
         build(loader, mart, columns, "unique (key)")
         loader.connection.execute(
@@ -31,7 +31,7 @@ def make(loader: Loader, version: int, columns: str = COLUMNS) -> None:
 
 @dataclass
 class Reader:
-    """One session that looks at all marts again and again, as a role that may read them."""
+    """A session of the role `reader` that reads all marts again and again."""
 
     dsn: str
     look: Callable[["Reader", psycopg.Connection], None]
@@ -57,20 +57,20 @@ _COUNTS = f"select array_agg(distinct version), count(*), ({_PUBLISHED}) from ({
 
 
 def in_one_statement(reader: Reader, connection: psycopg.Connection) -> None:
-    """READ COMMITTED: the statement is what sees one state."""
+    """READ COMMITTED: one statement sees one state."""
     versions, rows, publications = connection.execute(_COUNTS.encode()).fetchone() or ()
     reader.seen.add((tuple(versions), rows, tuple(publications)))
 
 
 def in_one_transaction(reader: Reader, connection: psycopg.Connection) -> None:
-    """REPEATABLE READ: mart after mart, and a view of someone's."""
+    """REPEATABLE READ: one mart after the other, and a view that someone else has created."""
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read")
         versions: set[int] = set()
         rows = 0
         for mart in MARTS:
-            found = connection.execute(f"select array_agg(distinct version), count(*) from marts.{mart}".encode())
-            of_mart, n = found.fetchone() or ()
+            row = connection.execute(f"select array_agg(distinct version), count(*) from marts.{mart}".encode())
+            of_mart, n = row.fetchone() or ()
             versions |= set(of_mart)
             rows += n
         in_view = connection.execute("select distinct version from marts.someones").fetchall()
@@ -81,7 +81,7 @@ def in_one_transaction(reader: Reader, connection: psycopg.Connection) -> None:
 
 @pytest.fixture
 def readers(warehouse: Loader, postgres: State) -> Iterator[list[Reader]]:
-    """Four sessions that read on, after a first publication."""
+    """Four sessions that keep reading, after a first publication."""
     make(warehouse, 0)
     publish(warehouse.connection, RUN)
     warehouse.connection.execute(
@@ -110,29 +110,29 @@ def test_readers_see_one_publication_or_the_next(warehouse: Loader, readers: lis
             with acting_as(warehouse.connection, "publisher"):
                 done = roll_back(warehouse.connection, "rollback", f"r{version}")
             assert done is not None
-            shown = version - 2
+            visible = version - 2
         else:
-            # Now and then a mart gains a column.
+            # Every fifth build adds a column.
             columns += f", more_{version} text" if version % 5 == 0 else ""
             make(warehouse, version, columns)
             take(warehouse)
             publish(warehouse.connection, RUN)
-            shown = version
-        versions[warehouse.value("select max(publication_id) from ops.publication")] = shown
+            visible = version
+        versions[warehouse.value("select max(publication_id) from ops.publication")] = visible
     seen = {one for reader in readers for one in reader.seen}
-    expected = {((shown,), 100 * len(MARTS), (publication,)) for publication, shown in versions.items()}
+    expected = {((visible,), 100 * len(MARTS), (publication,)) for publication, visible in versions.items()}
     assert seen <= expected
     assert len(seen) > 5
     assert all(len(reader.seen) > 1 for reader in readers)
 
 
-def test_a_reader_who_stays_is_waited_for_and_no_one_waits_behind_it(
+def test_new_column_waits_for_a_long_reader_without_blocking_others(
     warehouse: Loader, readers: list[Reader], postgres: State, other_connection: psycopg.Connection
 ) -> None:
-    """A column can only be added while no one reads; others go on reading meanwhile."""
+    """A column can only be added while no transaction reads the mart; other readers must not wait behind it."""
     dsn = postgres.dsn(warehouse.connection.info.dbname, "reader")
-    with psycopg.connect(dsn) as stays:
-        stays.execute("select count(*) from marts.beta")
+    with psycopg.connect(dsn) as long_reader:
+        long_reader.execute("select count(*) from marts.beta")
         make(warehouse, 1, f"{COLUMNS}, more text")
         take(warehouse)
         publishing = threading.Thread(target=publish, args=(warehouse.connection, RUN))
@@ -148,7 +148,7 @@ def test_a_reader_who_stays_is_waited_for_and_no_one_waits_behind_it(
     assert [reader.error for reader in readers] == [None] * len(readers)
 
 
-def test_what_has_not_changed_is_not_written(warehouse: Loader) -> None:
+def test_publication_without_changes_writes_no_rows(warehouse: Loader) -> None:
     make(warehouse, 0)
     publish(warehouse.connection, RUN)
     make(warehouse, 0)

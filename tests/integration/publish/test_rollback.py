@@ -1,4 +1,4 @@
-"""Back to an earlier publication: row for row, as often as one likes, and forward again with the next run."""
+"""Rolling back publications: every row as it was, any number of times, until the next run publishes again."""
 
 import random
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
 from ecommerce.publish import publication
-from ecommerce.publish.merge import Published
+from ecommerce.publish.merge import MartChange
 from ecommerce.publish.rollback import roll_back
 from tests.integration.publish.test_publication import (
     FEBRUARY,
@@ -32,7 +32,7 @@ __all__ = ["warehouse"]
 MARTS = ("revenue", "tiers")
 
 
-def back(loader: Loader, to: int | None = None) -> list[Published]:
+def back(loader: Loader, to: int | None = None) -> list[MartChange]:
     with acting_as(loader.connection, "publisher"):
         done = roll_back(loader.connection, "rollback", f"rollback_{to}", to=to)
     assert done is not None
@@ -49,7 +49,7 @@ def state(loader: Loader) -> dict[str, list[tuple]]:
 
 @pytest.fixture
 def published(warehouse: Loader) -> Callable[[], tuple[int, dict[str, list[tuple]]]]:
-    """Publish marts of random rows, most of them as before; the publication's id, and what it left."""
+    """A function that publishes marts with a few random changes; it returns the publication's id and all rows."""
     rng = random.Random(7)
     tiers: dict[str, str | None] = {f"C{n}": "Low" for n in range(40)}
     revenue = {(month, category): 1 for month in (JANUARY, FEBRUARY) for category in ("Toys", "Food", None)}
@@ -72,10 +72,10 @@ def published(warehouse: Loader) -> Callable[[], tuple[int, dict[str, list[tuple
     return published
 
 
-def test_every_kept_publication_comes_back_and_forward_again(
+def test_every_kept_publication_can_be_restored_and_undone(
     warehouse: Loader, published: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A rollback is a publication too, and the oldest is forgotten for it.
+    # A rollback is a publication too, so it would make the oldest one unreachable.
     monkeypatch.setattr(publication, "KEPT_PUBLICATIONS", 100)
     states = dict(published() for _ in range(8))
     newest, final = last(warehouse), state(warehouse)
@@ -88,15 +88,15 @@ def test_every_kept_publication_comes_back_and_forward_again(
             [publication_id],
         )
         assert checksums == [(1,), (1,)]
-        # What was rolled back can be had again: it is one publication ago.
+        # The rollback can be rolled back: that is one publication ago.
         back(warehouse)
         assert state(warehouse) == final
-        # As if neither had happened, so that all that are kept can be reached.
+        # Delete the records of both, so that every publication stays within reach.
         warehouse.connection.execute(f"delete from ops.publication where publication_id > {newest}".encode())
         warehouse.connection.execute(f"delete from ops.publication_delta where publication_id > {newest}".encode())
 
 
-def test_what_is_older_than_is_kept_cannot_be_reached(warehouse: Loader, published: Callable) -> None:
+def test_publication_older_than_kept_cannot_be_restored(warehouse: Loader, published: Callable) -> None:
     first, _ = published()
     for _ in range(publication.KEPT_PUBLICATIONS + 1):
         published()
@@ -110,31 +110,31 @@ def test_what_is_older_than_is_kept_cannot_be_reached(warehouse: Loader, publish
     assert kept == publication.KEPT_PUBLICATIONS
 
 
-def test_readers_are_told_which_publication_they_see(warehouse: Loader, published: Callable) -> None:
+def test_published_view_names_the_restored_publication(warehouse: Loader, published: Callable) -> None:
     first, _ = published()
     published()
     back(warehouse, first)
-    told = warehouse.rows("select mart, publication_id, restores from marts.published")
-    assert told == [(mart, last(warehouse), first) for mart in MARTS]
+    rows = warehouse.rows("select mart, publication_id, restores from marts.published")
+    assert rows == [(mart, last(warehouse), first) for mart in MARTS]
 
 
-def test_the_next_run_builds_and_goes_forward_again(warehouse: Loader, published: Callable) -> None:
+def test_run_after_a_rollback_builds_and_publishes_again(warehouse: Loader, published: Callable) -> None:
     published()
     _, newest = published()
     back(warehouse)
     assert lease.holder(warehouse.connection) is None
-    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False)
     assert claim is not None
     assert claim.is_build_needed
     assert not claim.is_full_refresh
     publish(warehouse.connection, RUN)
     assert state(warehouse) == newest
-    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False, over=None)
+    claim = lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False)
     assert claim is not None
     assert not claim.is_build_needed
 
 
-def test_a_mart_that_was_new_is_empty_again(warehouse: Loader) -> None:
+def test_rollback_before_a_marts_first_publication_empties_it(warehouse: Loader) -> None:
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
     publish(warehouse.connection, RUN)
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10))
@@ -142,12 +142,12 @@ def test_a_mart_that_was_new_is_empty_again(warehouse: Loader) -> None:
     build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11), (FEBRUARY, None, 1))
     republish(warehouse)
     first = warehouse.value("select min(publication_id) from ops.publication")
-    assert back(warehouse, first) == [Published("revenue", 0, 0, 2), Published("tiers", 0, 0, 0)]
+    assert back(warehouse, first) == [MartChange("revenue", 0, 0, 2), MartChange("tiers", 0, 0, 0)]
     assert content(warehouse, "revenue") == []
 
 
-def test_a_mart_that_was_emptied_and_filled_again(warehouse: Loader) -> None:
-    """The rows of before the emptying come back, and none of those after it stays."""
+def test_rollback_restores_rows_from_before_a_mart_was_emptied(warehouse: Loader) -> None:
+    """Rows from before the emptying are restored, and rows that came after it are deleted."""
     contents: list[list[tuple]] = [[("C1", "High"), ("C2", None)], [], [("C2", "Low"), ("C3", "Low")]]
     for n, rows in enumerate(contents):
         build(warehouse, "tiers", TIERS, "unique (customer_id)", *rows)
@@ -156,20 +156,20 @@ def test_a_mart_that_was_emptied_and_filled_again(warehouse: Loader) -> None:
         else:
             publish(warehouse.connection, RUN)
     first = warehouse.value("select min(publication_id) from ops.publication")
-    assert back(warehouse, first) == [Published("tiers", 1, 1, 1)]
+    assert back(warehouse, first) == [MartChange("tiers", 1, 1, 1)]
     assert content(warehouse, "tiers") == [("C1", "High"), ("C2", None)]
 
 
-def test_a_column_that_came_since_is_null_again(warehouse: Loader) -> None:
+def test_rollback_sets_columns_added_since_to_null(warehouse: Loader) -> None:
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"), ("C2", None))
     publish(warehouse.connection, RUN)
     build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7), ("C2", "Low", 1))
     republish(warehouse)
-    assert back(warehouse) == [Published("tiers", 0, 2, 0)]
+    assert back(warehouse) == [MartChange("tiers", 0, 2, 0)]
     assert content(warehouse, "tiers") == [("C1", "High", None), ("C2", None, None)]
 
 
-def test_a_mart_with_other_columns_bars_the_way(warehouse: Loader) -> None:
+def test_rollback_across_a_recreated_mart_raises(warehouse: Loader) -> None:
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"))
     publish(warehouse.connection, RUN)
     build(warehouse, "tiers", "customer_id text not null", "unique (customer_id)", ("C1",))
@@ -179,7 +179,7 @@ def test_a_mart_with_other_columns_bars_the_way(warehouse: Loader) -> None:
         back(warehouse)
 
 
-def test_rows_that_someone_else_has_changed_are_found(warehouse: Loader, published: Callable) -> None:
+def test_rollback_detects_rows_changed_by_hand(warehouse: Loader, published: Callable) -> None:
     published()
     published()
     warehouse.connection.execute("update marts.tiers set tier = 'Mine' where customer_id = 'C0'")
@@ -191,22 +191,24 @@ def test_rows_that_someone_else_has_changed_are_found(warehouse: Loader, publish
 
 
 @pytest.mark.parametrize(
-    ("to", "says"),
+    ("to", "message"),
     [(10**9, "there is no publication 1000000000"), ("last", "is the last one: the marts are as it left them")],
 )
-def test_a_publication_that_makes_no_sense(warehouse: Loader, published: Callable, to: int | str, says: str) -> None:
+def test_rollback_to_unknown_or_last_publication_raises(
+    warehouse: Loader, published: Callable, to: int | str, message: str
+) -> None:
     published()
-    with pytest.raises(RollbackError, match=says):
+    with pytest.raises(RollbackError, match=message):
         back(warehouse, last(warehouse) if to == "last" else int(to))
 
 
-def test_nothing_was_ever_published(warehouse: Loader) -> None:
+def test_rollback_without_publications_raises(warehouse: Loader) -> None:
     warehouse.connection.execute("update ops.build set finished_at = now()")
     with pytest.raises(RollbackError, match="there is no publication before the last one"):
         back(warehouse)
 
 
-def test_a_run_that_builds_is_not_disturbed(
+def test_rollback_waits_while_a_run_builds(
     warehouse: Loader, published: Callable, other_connection: psycopg.Connection
 ) -> None:
     published()
@@ -214,7 +216,7 @@ def test_a_run_that_builds_is_not_disturbed(
     take(warehouse)
     assert roll_back(other_connection, "rollback", "r", to=None) is None
     assert state(warehouse) == newest
-    # One that has ended without publishing is.
-    assert roll_back(other_connection, "rollback", "r", to=None, over=RUN) is not None
+    # A run that has ended without publishing loses the lease.
+    assert roll_back(other_connection, "rollback", "r", to=None, take_over_from=RUN) is not None
     with pytest.raises(lease.LeaseLost):
         publish(warehouse.connection, RUN)

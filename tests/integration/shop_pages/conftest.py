@@ -176,7 +176,7 @@ def filled(
         loader.load("weather_data", DAY_BEFORE, AS_OF, rows=weather)
         with dbt_on(dsn_of("transformer"), Path(tmp_path_factory.mktemp("dbt"))) as project:
             project.run()
-        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False)
         with warehouse(PUBLISHER) as publisher:
             publish(publisher, "a_run")
         connection.execute(

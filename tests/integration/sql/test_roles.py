@@ -1,4 +1,4 @@
-"""Who may do what in the warehouse: docs/roles.md, held against Postgres for each role, table and verb."""
+"""The roles of the warehouse: Postgres grants each of them what docs/roles.md says, on every table."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ DOC = (ROOT / "docs" / "roles.md").read_text()
 
 
 def table_of(heading: str) -> list[list[str]]:
-    """The cells of the rows of a table of the page."""
+    """The cells, by row, of a table in docs/roles.md."""
     rows = DOC[DOC.index(heading) :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
 
@@ -54,7 +54,7 @@ class Right:
 
 
 def expected(relation: str, role: str, columns: frozenset[str]) -> set[Right]:
-    """By the page."""
+    """The rights that docs/roles.md gives a role on a table."""
     word = MATRIX[relation.split(".")[0], role]
     if word == "owns":
         return {Right(verb) for verb in (*VERBS, *OWNERS_VERBS)}
@@ -72,7 +72,7 @@ def expected(relation: str, role: str, columns: frozenset[str]) -> set[Right]:
 
 
 def granted(connection: psycopg.Connection, relation: str, role: str) -> set[Right]:
-    """By Postgres."""
+    """The rights that Postgres has granted."""
     rights = set()
     for verb in (*VERBS, *OWNERS_VERBS):
         if connection.execute("select has_table_privilege(%s, %s, %s)", [role, relation, verb]).fetchone() == (True,):
@@ -89,7 +89,7 @@ def granted(connection: psycopg.Connection, relation: str, role: str) -> set[Rig
 
 
 def relations(connection: psycopg.Connection) -> dict[str, frozenset[str]]:
-    """Each table and view of the warehouse → its columns."""
+    """The columns of each table and view of the warehouse."""
     return {
         name: frozenset(columns)
         for name, columns in connection.execute(
@@ -104,7 +104,7 @@ def relations(connection: psycopg.Connection) -> dict[str, frozenset[str]]:
 
 @pytest.fixture(scope="module")
 def dsn_of(new_database: Callable[[str], str], postgres: State, tmp_path_factory: pytest.TempPathFactory) -> Callable:
-    """A warehouse built by its roles, then a table more in each schema; its DSN by role."""
+    """The DSN, by role, of a warehouse that its roles have built, with one more table in each schema."""
     name = new_database("warehouse").rpartition("/")[2]
 
     def dsn_of(role: str) -> str:
@@ -114,7 +114,7 @@ def dsn_of(new_database: Callable[[str], str], postgres: State, tmp_path_factory
         project.run()
     with psycopg.connect(dsn_of("publisher"), autocommit=True) as connection:
         with psycopg.connect(dsn_of("loader"), autocommit=True) as loader:
-            lease.take(loader, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+            lease.take(loader, "a_dag", "a_run", project="p", full_refresh=False)
         publish(connection, "a_run")
     for schema, owner in OWNERS.items():
         with psycopg.connect(dsn_of(owner), autocommit=True) as connection:
@@ -129,7 +129,7 @@ def administrator(dsn_of: Callable[[str], str]) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_the_page_names_every_role_and_schema(administrator: psycopg.Connection) -> None:
+def test_roles_page_names_every_role_and_schema(administrator: psycopg.Connection) -> None:
     assert list(WAREHOUSE_ROLES) == _ROLES
     schemas = administrator.execute(
         "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
@@ -140,7 +140,7 @@ def test_the_page_names_every_role_and_schema(administrator: psycopg.Connection)
     assert len(known) > 70
 
 
-def test_every_right_is_that_of_the_page(administrator: psycopg.Connection) -> None:
+def test_privileges_equal_the_roles_page(administrator: psycopg.Connection) -> None:
     differing = []
     for relation, columns in relations(administrator).items():
         for role in WAREHOUSE_ROLES:
@@ -162,8 +162,8 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("role", WAREHOUSE_ROLES)
-def test_what_is_not_granted_is_refused(role: str, dsn_of: Callable[[str], str]) -> None:
-    """Tried, on a table a schema: what the catalog says is what a statement meets."""
+def test_statements_without_a_grant_are_refused(role: str, dsn_of: Callable[[str], str]) -> None:
+    """Tried by statements, on one table of each schema, and not only read from the catalog."""
     with psycopg.connect(dsn_of(role)) as connection:
         for (schema, of), word in MATRIX.items():
             if of != role or schema == "public":
@@ -186,7 +186,7 @@ def test_what_is_not_granted_is_refused(role: str, dsn_of: Callable[[str], str])
             connection.rollback()
 
 
-def test_no_role_is_more_than_its_schemas(administrator: psycopg.Connection) -> None:
+def test_roles_have_no_other_powers_than_their_schemas(administrator: psycopg.Connection) -> None:
     roles = administrator.execute(
         "select rolname, rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls,"
         " exists (select from pg_auth_members where member = pg_roles.oid) from pg_roles where rolname = any(%s)",
@@ -218,7 +218,7 @@ def _may_create(administrator: psycopg.Connection, role: str) -> bool:
     return administrator.execute(query, [role]).fetchone() == (True,)
 
 
-def test_no_mart_has_an_e_mail_address(administrator: psycopg.Connection) -> None:
+def test_marts_have_no_email_column(administrator: psycopg.Connection) -> None:
     columns = administrator.execute(
         "select attrelid::regclass::text, attname from pg_attribute inner join pg_class on attrelid = pg_class.oid"
         " where relnamespace in ('marts'::regnamespace, 'marts_build'::regnamespace) and attname ~ 'mail'"
@@ -226,7 +226,7 @@ def test_no_mart_has_an_e_mail_address(administrator: psycopg.Connection) -> Non
     assert columns == []
 
 
-def test_roles_sql_may_be_run_again_and_hands_over_what_the_owner_had_made(
+def test_roles_sql_is_repeatable_and_reassigns_existing_tables(
     new_database: Callable[[str], str], postgres: State
 ) -> None:
     dsn = new_database("warehouse")
@@ -239,13 +239,13 @@ def test_roles_sql_may_be_run_again_and_hands_over_what_the_owner_had_made(
         transformer.execute("drop view core.old_view; drop table core.old")
 
 
-def test_a_warehouse_without_schemas_says_what_to_do(new_database: Callable[[str], str]) -> None:
-    says = r"no schema ops, raw, marts; .* include/sql/roles\.sql"
-    with psycopg.connect(new_database("shop")) as connection, pytest.raises(SourceError, match=says):
+def test_missing_schemas_raise_with_the_script_to_run(new_database: Callable[[str], str]) -> None:
+    message = r"no schema ops, raw, marts; .* include/sql/roles\.sql"
+    with psycopg.connect(new_database("shop")) as connection, pytest.raises(SourceError, match=message):
         ensure_schema(connection)
 
 
-def test_the_scripts_are_applied_by_their_owners_alone_and_once(administrator: psycopg.Connection) -> None:
+def test_schema_scripts_are_applied_once_by_their_owners(administrator: psycopg.Connection) -> None:
     def applied() -> dict[str, str]:
         query = "select nspname, obj_description(oid, 'pg_namespace') from pg_namespace where nspname = any(%s)"
         return dict(administrator.execute(query, [["ops", "raw", "marts"]]).fetchall())
@@ -263,7 +263,7 @@ def test_the_scripts_are_applied_by_their_owners_alone_and_once(administrator: p
     administrator.execute("reset role")
 
 
-#: Each is a better match for what is called than Postgres' own function of that name.
+#: Postgres would call each of these instead of its own function of that name, if it looked in `public`.
 PLANTED = (
     "to_jsonb(value text) returns jsonb",
     "to_jsonb(value date) returns jsonb",
@@ -276,13 +276,13 @@ PLANTED = (
 )
 
 
-def test_a_planted_function_does_not_run(
+def test_planted_function_is_not_called(
     new_database: Callable[[str], str],
     postgres: State,
     set_connection: Callable[[str, str], None],
     tmp_path: Path,
 ) -> None:
-    """In `public`, which an administrator has opened to all: a whole way from a load to the marts passes it by."""
+    """A load, a build and a publication call no function of `public`, even if an administrator has opened it to all."""
     name = new_database("warehouse").rpartition("/")[2]
     with psycopg.connect(postgres.dsn(name, "postgres"), autocommit=True) as administrator:
         administrator.execute("grant usage on schema public to public")
@@ -292,7 +292,7 @@ def test_a_planted_function_does_not_run(
                 " as $$ begin raise exception 'planted'; end $$".encode()
             )
         administrator.execute("create table public.load_batch (a int); create table public.sales_fact (a int)")
-        # It would be found, if someone looked there.
+        # A session that looks in `public` does call it.
         with pytest.raises(errors.RaiseException, match="planted"):
             administrator.execute("set search_path = public; select date_trunc('month', date '2024-01-01')")
     set_connection(LOADER, postgres.dsn(name, "loader"))
@@ -304,7 +304,7 @@ def test_a_planted_function_does_not_run(
     with warehouse(LOADER) as connection:
         Loader(connection).load("sales_fact", "2024-01-05", rows=[order])
         Loader(connection).load("customer", "2024-01-05", rows=[{"customer_id": "CUST001", "customer_email": "a@b.c"}])
-        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False, over=None)
+        lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False)
     with dbt_on(postgres.dsn(name, "transformer"), tmp_path) as project:
         project.run()
     with warehouse(PUBLISHER) as connection:

@@ -1,4 +1,4 @@
-"""The drift guard: silent while loads go on, and it names what no longer follows from raw; a full refresh repairs."""
+"""Verifying the warehouse: rows that no longer follow from raw are named, rows that loads have just changed are not."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +29,7 @@ LOADED = datetime(2024, 1, 21, tzinfo=UTC)
 
 @pytest.fixture
 def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
-    """Run the task with params; ``alive`` are the runs that Airflow says are running."""
+    """A function that runs the task with params; ``alive`` are the runs that are still running."""
     monkeypatch.setattr(verify_warehouse, "project_digest", lambda: "p")
 
     def guard(*, alive: tuple[str, ...] = (), **params: Any) -> bool:
@@ -45,7 +45,7 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
 
 @pytest.fixture
 def published(connection: psycopg.Connection, dbt: Dbt) -> Place:
-    """A random shop, loaded, built and published."""
+    """A random shop that is loaded, built and published."""
     place = Place(connection, dbt)
     place.open()
     for step in invent(3):
@@ -66,9 +66,9 @@ def schemas(connection: psycopg.Connection) -> list[tuple]:
     return connection.execute("select nspname from pg_namespace where nspname like 'verify%'").fetchall()
 
 
-def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guard) -> None:
+def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, guard: Guard) -> None:
     connection = published.connection
-    # News since the publication, of every kind that a build would take in: none of it is drift.
+    # Changes of every kind, loaded since the publication: none of them is drift.
     for step in (
         Put("customer", {"customer_id": "CUST001", "customer_name": "Changed"}),
         Put("customer", {"customer_id": "CUST900", "customer_name": "New"}),
@@ -122,21 +122,21 @@ def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guar
     )
     assert f'marts.customer_segments: 1 rows differ: {{"customer_id": "CUST950"}} is missing{published_by}' in text
     assert '"payment_method": "barter"} should not be there' in text
-    judged = connection.execute(
+    results = connection.execute(
         "select subject, status, observed from ops.check_result where check_name = 'drift' and run_id = 'a_check'"
     ).fetchall()
-    # Each mart as built and as published; dimensions and facts; what core derives from keys and facts.
-    assert len(judged) == 2 * 13 + 7 + 8
-    assert {(subject, observed) for subject, status, observed in judged if status == "fail"} == {
+    # Each mart as built and as published, dimensions and facts, and the models of core that are made of them.
+    assert len(results) == 2 * 13 + 7 + 8
+    assert {(subject, observed) for subject, status, observed in results if status == "fail"} == {
         ("core.fact_sales", 1),
         ("core.dim_customer", 1),
-        # A changed row has no key to be known by: it is one too many and one too few.
+        # Its rows have no key, so a changed row counts as one too many and one too few.
         ("core.int_category_monthly_sales", 2),
         ("core.int_customer_yearly_sales", 1),
         ("marts.customer_segments", 1),
         ("marts_build.payment_method_preference", 1),
     }
-    # Claims, marks, builds and raw are as they were, and nothing else is left.
+    # Claims, dirty dates, builds and raw are unchanged, and no schema is left.
     after = Loader(connection).everything()
     assert {name for name, rows in after.items() if rows != before[name]} == {"ops.check_result"}
     assert schemas(connection) == []
@@ -146,7 +146,7 @@ def test_drift_is_found_and_a_full_refresh_repairs(published: Place, guard: Guar
     assert lease.holder(connection) is None
 
 
-def test_nothing_is_left_behind_where_dbt_fails(
+def test_failed_dbt_run_leaves_no_schema_and_no_lease(
     published: Place, guard: Guard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(comparison, "DBT_PROJECT", tmp_path)
@@ -157,14 +157,14 @@ def test_nothing_is_left_behind_where_dbt_fails(
     assert schemas(published.connection) == []
 
 
-def test_it_waits_for_a_run_that_builds_and_skips_where_nothing_is_settled(
+def test_verification_waits_for_a_build_and_skips_without_a_comparable_one(
     connection: psycopg.Connection, guard: Guard
 ) -> None:
     with pytest.raises(AirflowSkipException, match="nothing was built yet"):
         guard()
 
     def take(run_id: str, project: str = "p") -> None:
-        lease.take(connection, "ecommerce_warehouse", run_id, project=project, full_refresh=False, over=None)
+        lease.take(connection, "ecommerce_warehouse", run_id, project=project, full_refresh=False)
 
     take("builds")
     assert guard(alive=("builds",)) is False
@@ -176,22 +176,22 @@ def test_it_waits_for_a_run_that_builds_and_skips_where_nothing_is_settled(
     with pytest.raises(AirflowSkipException, match="the last build was of other models"):
         guard()
     assert lease.holder(connection) is None
-    # An earlier check that was killed does not keep the next one out.
-    lease.lock_for_verification(connection, DAG, "killed", over=None)
+    # The lease of a verification that was killed does not stop the next one.
+    lease.lock_for_verification(connection, DAG, "killed")
     assert guard(alive=("killed",)) is False
     with pytest.raises(AirflowSkipException, match="the last build was of other models"):
         guard()
     assert lease.holder(connection) is None
 
 
-def test_no_run_builds_while_the_lease_is_held(connection: psycopg.Connection) -> None:
-    lease.take(connection, "a_dag", "run", project="p", full_refresh=False, over=None)
-    assert lease.lock_for_verification(connection, DAG, "check", over=None) is None
+def test_lock_for_verification_keeps_others_from_building(connection: psycopg.Connection) -> None:
+    lease.take(connection, "a_dag", "run", project="p", full_refresh=False)
+    assert lease.lock_for_verification(connection, DAG, "check") is None
     lease.release(connection, "run")
-    held = lease.lock_for_verification(connection, DAG, "check", over=None)
-    assert held == lease.Held(is_published=True, is_complete=True, as_of_date=None, project="p")
-    assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None) is None
+    last_build = lease.lock_for_verification(connection, DAG, "check")
+    assert last_build == lease.LastBuild(is_published=True, is_complete=True, as_of_date=None, project="p")
+    assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False) is None
     lease.unlock_after_verification(connection, "check")
-    claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False, over=None)
+    claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False)
     assert claim is not None
     assert not claim.is_build_needed

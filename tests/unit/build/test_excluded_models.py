@@ -1,4 +1,4 @@
-"""What is not built when a source could not be loaded."""
+"""Which models a build excludes when a source could not be loaded."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ NODES = {
     "model.shop.stg_orders": node("source.shop.raw.orders"),
     "model.shop.stg_rain": node("source.shop.raw.rain"),
     "model.shop.stg_keys": node("source.shop.raw.keys"),
-    # What orders and keys name, and no one knows: complete for what is loaded.
+    # Keys that only orders name: built from the rows that are loaded, also if one of the two sources has failed.
     "model.shop.unknown": node("model.shop.stg_orders", "model.shop.stg_keys", also_without=["orders", "keys"]),
     "model.shop.dim": node("model.shop.unknown", "model.shop.stg_keys"),
     "model.shop.sales": node("model.shop.stg_orders", "model.shop.dim", claimed_from=["orders", "keys"]),
@@ -34,7 +34,7 @@ MANIFEST = {
 }
 
 
-def test_nothing_failed() -> None:
+def test_no_failed_source_excludes_nothing() -> None:
     assert exclusions_for([], MANIFEST) == NO_EXCLUSIONS
 
 
@@ -42,25 +42,27 @@ def test_nothing_failed() -> None:
     ("failed", "models", "unsettled"),
     [
         (["rain"], {"stg_rain", "weather", "impact"}, {"rain"}),
-        # The staging view stays: what can do without the load is made of it.
+        # The staging view is built, because `unknown` can be built without the load and reads it.
         (["orders"], {"sales", "revenue", "impact"}, {"orders", "keys"}),
         (["keys"], {"dim", "sales", "revenue", "impact"}, {"orders", "keys"}),
         (["rain", "orders"], {"stg_rain", "weather", "sales", "revenue", "impact"}, {"rain", "orders", "keys"}),
         (["of_no_model"], set(), {"of_no_model"}),
     ],
 )
-def test_what_depends_on_a_source_that_failed(failed: list[str], models: set[str], unsettled: set[str]) -> None:
+def test_failed_source_excludes_models_that_depend_on_it(
+    failed: list[str], models: set[str], unsettled: set[str]
+) -> None:
     assert exclusions_for(failed, MANIFEST) == Exclusions(frozenset(failed), frozenset(models), frozenset(unsettled))
 
 
-def test_a_test_goes_with_any_model_that_it_looks_at() -> None:
+def test_nodes_of_models_include_every_test_that_reads_one() -> None:
     assert nodes_of_models(["sales"], MANIFEST) == {"model.shop.sales", "test.shop.dim_of_sales"}
 
 
-def test_it_says_what_it_covers() -> None:
-    without = exclusions_for(["rain"], MANIFEST)
-    assert without.covers("rain")
-    assert without.covers("raw.rain last days")
-    assert without.covers("marts_build.impact amount")
-    assert not without.covers("raw.orders")
-    assert str(without) == "rain could not be loaded; left as before: impact, stg_rain, weather"
+def test_exclusions_cover_their_sources_and_models() -> None:
+    exclusions = exclusions_for(["rain"], MANIFEST)
+    assert exclusions.covers("rain")
+    assert exclusions.covers("raw.rain last days")
+    assert exclusions.covers("marts_build.impact amount")
+    assert not exclusions.covers("raw.orders")
+    assert str(exclusions) == "rain could not be loaded; left as before: impact, stg_rain, weather"

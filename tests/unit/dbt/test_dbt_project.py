@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ecommerce.build.dbt_project import DBT_PROJECT
-from ecommerce.verify.comparison import AGGREGATES
+from ecommerce.verify.scratch import AGGREGATES
 
 Node = dict[str, Any]
 
