@@ -10,7 +10,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
 
-from dbt_triggerer.task_group import nodes_of
+from dbt_triggerer import nodes_of
 from ecommerce.build import lease
 from ecommerce.build.dbt_project import project_digest
 from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
