@@ -23,7 +23,7 @@ def overhead_dag(dag_id: str, mode: str, project: str, profile: str) -> DAG:
         start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
     ) as dag:
         if mode == "triggerer":
-            from dbt_triggerer.task_group import dbt_task_group
+            from dbt_triggerer import dbt_task_group
             from ecommerce.build.warehouse_group import BUILD_GROUP, warehouse_profile
 
             dbt_task_group(

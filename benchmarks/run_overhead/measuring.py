@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from benchmarks.run_overhead.projects import Project
 from benchmarks.run_overhead.services import Services
 from benchmarks.usage import Usage, cpu_seconds
-from dbt_triggerer.task_group import BUILD_TASK
+from dbt_triggerer import BUILD_TASK
 from ecommerce.build.warehouse_group import BUILD_GROUP
 
 _POLL_SECONDS = 0.2

@@ -1,27 +1,25 @@
 """
-The one place that leans on names of Airflow that are not its public interface.
+Patches of Airflow's triggerer and workers, that make the tasks of dbt's nodes cheaper and their states exact.
 
-What stands here makes node tasks cheaper and truer to see, and nothing rests on it: with another version of Airflow
-than the one it was written for it stays off, and says so. Without it a node that was not built because of one before it
-is *failed* instead of *upstream failed*, its times are those of its wait, large graphs start and build more slowly, a
-run hears up to a second later that a build has ended, and a worker may be held five seconds longer than its task.
-`tests/unit/dbt_triggerer/test_airflow_internals.py` fails when Airflow changes underneath.
+Nothing rests on them: a run without them has the same results. Each stays off by itself when a function of Airflow that
+it is written for has changed (`patch_gate.py`), and can be removed by deleting its function here and its row in
+README.md, which says what each one is for. What applies to the installed Airflow is printed by
+``python -m dbt_triggerer.airflow_internals``; with ``--digests`` in the form in which it stands here.
 """
 
 from __future__ import annotations
 
-import logging
+import inspect
+import sys
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
-from functools import wraps
 from typing import TYPE_CHECKING, Any
-
-import airflow
 
 from dbt_triggerer.build_watcher import BuildWatcher
 from dbt_triggerer.node_results import RESULT, is_result_xcom
+from dbt_triggerer.patch_gate import PatchSet, find, parameters_of, replace, source_digest
 
 if TYPE_CHECKING:
     from airflow.jobs.triggerer_job_runner import TriggerRunner, TriggerRunnerSupervisor
@@ -29,56 +27,53 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTaskEndEvent, BaseTrigger
     from sqlalchemy.orm import Session
 
-log = logging.getLogger(__name__)
+_RUNNER = "airflow.jobs.triggerer_job_runner:TriggerRunner"
+_SUPERVISOR = "airflow.jobs.triggerer_job_runner:TriggerRunnerSupervisor"
+_TASK_INSTANCE = "airflow.models.taskinstance:TaskInstance"
+_WORKER = "airflow.sdk.execution_time.supervisor"
 
-#: The version whose insides these are.
-WRITTEN_FOR = "3.3.2"
-#: Triggers that need nothing of their DAG.
-_TRIGGERS = ("dbt_triggerer.build_watcher.NodeTrigger",)
-#: From one round of the triggerer to the next.
-_REST_SECONDS = 0.25
-#: Between two looks at a process that has nothing more to say.
+#: Between two rounds of the triggerer.
+_ROUND_SECONDS = 0.25
+#: Between two checks of a process that has closed its sockets.
 _EXIT_SECONDS = 0.05
 
+#: All patches, by their names.
+PATCHES = PatchSet()
+#: Class paths of triggers that need nothing of their DAG.
+triggers_without_dag = {"dbt_triggerer.build_watcher.NodeTrigger"}
 
-def refine_triggerer(*more_triggers: str) -> bool:
+
+def patch_triggerer(*more_triggers: str) -> list[str]:
     """
-    Called in the triggerer as it starts; whether this Airflow is the one that is known.
+    To be called in the triggerer as it starts; the names of the patches that were applied.
 
     :param more_triggers: class paths of further triggers that need nothing of their DAG
     """
-    if not _is_known():
-        return False
-    _end_nodes_as_they_ended()
-    _start_nodes_without_their_dag({*_TRIGGERS, *more_triggers})
-    _tell_the_last_at_once()
-    _rest_between_rounds()
-    return True
+    triggers_without_dag.update(more_triggers)
+    return PATCHES.apply("triggerer")
 
 
-def refine_workers() -> bool:
-    """Called where workers start, before they do; whether this Airflow is the one that is known."""
-    if not _is_known():
-        return False
-    _free_workers_at_once()
-    return True
+def patch_workers() -> list[str]:
+    """To be called where workers are started, before they are; the names of the patches that were applied."""
+    return PATCHES.apply("worker")
 
 
-def _is_known() -> bool:
-    if airflow.__version__ == WRITTEN_FOR:
-        return True
-    log.warning(
-        "Airflow is %s, and the refinements of its triggerer and workers were written for %s: they stay off. "
-        "See plugins/dbt_triggerer/airflow_internals.py",
-        airflow.__version__,
-        WRITTEN_FOR,
-    )
-    return False
-
-
-def _end_nodes_as_they_ended() -> None:
+@PATCHES.register(
+    "triggerer",
+    sources={
+        # The handler of BaseTaskEndEvent, which has no name of its own.
+        "airflow.models.trigger:_": "db2f9bf531230d29",
+    },
+    signatures={
+        "airflow.models.trigger:handle_event_submit": "event task_instance session",
+        f"{_TASK_INSTANCE}.set_state": "self state session",
+        f"{_TASK_INSTANCE}.set_duration": "self",
+        f"{_TASK_INSTANCE}.xcom_push": "self key value session",
+    },
+)
+def end_node_as_dbt_did() -> None:
     """
-    A task of a node gets its node's times, and the state `upstream_failed`, which no event of a trigger can ask for.
+    End a node's task with its node's times, and in `upstream_failed` if it was not built; no trigger event can do so.
 
     `handle_event_submit` dispatches on the class of the event; these are more specific than Airflow's own handler.
     """
@@ -109,20 +104,20 @@ def end_node(
     key: str = RESULT,
 ) -> None:
     """
-    End the task of a node or a check; a failure goes Airflow's own way, which knows of retries and callbacks.
+    End the task of a node or a check; a failure goes Airflow's own way, which handles retries and callbacks.
 
-    :param key: the XCom that `result` came as, and is kept as
+    :param key: the XCom in which `result` came, and is stored
     """
     if result["state"] == "failed":
         default(event, task_instance=task_instance, session=session)
     else:
         # Airflow's own way would ask the DAG processor for a success callback for each node.
         task_instance.trigger_id = None
-        # Of an earlier try; Airflow keeps one that is there.
+        # It may be that of an earlier try, and Airflow does not overwrite it.
         task_instance.end_date = None
         task_instance.set_state(result["state"], session=session)
         task_instance.xcom_push(key=key, value=result, session=session)
-    # A run may be older than this code: its times are worth no failure of the triggerer.
+    # The run may have been started by an older version of this code: its times must not make the triggerer fail.
     times = [_moment(node.get(name)) for node in result["nodes"] for name in ("started_at", "finished_at")]
     if known := [time for time in times if time is not None]:
         task_instance.start_date, task_instance.end_date = min(known), max(known)
@@ -131,130 +126,176 @@ def end_node(
 
 
 def _moment(text: str | None) -> datetime | None:
-    """An instant; None where there is none, or one that does not say its time zone, which Airflow refuses."""
+    """An instant; None without a text, or without a time zone, which Airflow needs."""
     moment = datetime.fromisoformat(text) if text else None
     return moment if moment is not None and moment.tzinfo is not None else None
 
 
-def _start_nodes_without_their_dag(triggers: Collection[str]) -> None:
+@PATCHES.register("triggerer", sources={f"{_SUPERVISOR}._create_workload": "f76b5eea826c02d9"})
+def start_node_without_dag() -> None:
     """
-    For a task that starts in the triggerer, Airflow sends its whole DAG along and reads it in again, a task at a time.
+    Start a node's trigger without its DAG.
 
-    That is for templates in a trigger's arguments. A node's trigger has none, and of a graph of a few hundred nodes the
-    triggerer would read a megabyte a few hundred times.
+    For a task that starts in the triggerer, Airflow sends its whole DAG along and parses it again, for each task. That
+    is for templates in a trigger's arguments. A node's trigger has none, and for a graph of a few hundred nodes the
+    triggerer would parse a megabyte a few hundred times.
     """
     from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
 
     def without_dag(create_workload: Callable[..., Any]) -> Callable[..., Any]:
-        def create(self: TriggerRunnerSupervisor, *, trigger: Any, dag_bag: Any, **kwargs: Any) -> Any:
-            dags: Any = _NoDags() if trigger.classpath in triggers else dag_bag
-            return create_workload(self, trigger=trigger, dag_bag=dags, **kwargs)
+        parameters = inspect.signature(create_workload)
+
+        def create(self: TriggerRunnerSupervisor, *args: Any, **kwargs: Any) -> Any:
+            call = parameters.bind(self, *args, **kwargs)
+            if call.arguments["trigger"].classpath in triggers_without_dag:
+                call.arguments["dag_bag"] = _NoDags()
+            return create_workload(*call.args, **call.kwargs)
 
         return create
 
-    _replace(TriggerRunnerSupervisor, "_create_workload", without_dag)
+    replace(TriggerRunnerSupervisor, "_create_workload", without_dag)
 
 
-def _tell_the_last_at_once() -> None:
+class _NoDags:
+    """A DAG bag without DAGs."""
+
+    def get_serialized_dag_model_for_run(self, *_: Any, **__: Any) -> None: ...
+
+    def get_serialized_dag_model(self, *_: Any, **__: Any) -> None: ...
+
+
+@PATCHES.register(
+    "triggerer",
+    sources={f"{_RUNNER}.sync_state_to_supervisor": "1048f5ffcadb6594", f"{_RUNNER}.arun": "3c8db947406f69df"},
+    signatures={f"{_RUNNER}.run_trigger": "self trigger_id trigger timeout_after context"},
+)
+def send_last_event_at_once() -> None:
     """
-    What the last one says that waited for a build reaches the database at once, and all that was said before it.
+    When the last trigger of a build ends, write its event to the database at once, with all events before it.
 
-    The process that runs triggers tells the one that writes to the database once a second, and a run waits for that at
-    its end. Telling each node's end at once would take more from dbt than it gives.
+    The process that runs triggers sends its events to the one that writes to the database once a second, and a run
+    waits for that at its end. To do so after each node would take more time from dbt than it saves.
     """
     from airflow.jobs.triggerer_job_runner import TriggerRunner
 
-    waiting: Counter[Hashable] = Counter()
+    active: Counter[Hashable] = Counter()
 
-    def telling(run_trigger: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    def with_sync(run_trigger: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         async def run(self: TriggerRunner, trigger_id: int, trigger: BaseTrigger, *args: Any, **kwargs: Any) -> None:
             build = trigger.shared_stream_key() if isinstance(trigger, BuildWatcher) else None
             if build is None:
                 await run_trigger(self, trigger_id, trigger, *args, **kwargs)
                 return
-            waiting[build] += 1
+            active[build] += 1
             try:
                 await run_trigger(self, trigger_id, trigger, *args, **kwargs)
             finally:
-                waiting[build] -= 1
-                if is_last := not waiting[build]:
-                    del waiting[build]
+                active[build] -= 1
+                if is_last := not active[build]:
+                    del active[build]
             if is_last:
-                await _tell(self)
+                await _send_events(self)
 
         return run
 
-    _replace(TriggerRunner, "run_trigger", telling)
+    replace(TriggerRunner, "run_trigger", with_sync)
 
 
-async def _tell(runner: TriggerRunner) -> None:
+async def _send_events(runner: TriggerRunner) -> None:
     """Do the middle of a triggerer's round; its beginning and its end stay with the round itself."""
     try:
         await runner.sync_state_to_supervisor([])
     except BaseException:
-        # As in the round itself: what was to be told is lost, and another triggerer has to take over.
+        # As in the round itself: these events are lost, and another triggerer has to take over.
         runner.stop = True
         raise
-    # Those that are to be cancelled are named again in each answer, and who is cancelled twice cannot clean up.
+    # Triggers to cancel are named again in each answer, and a trigger that is cancelled twice cannot clean up.
     runner.to_cancel = deque(dict.fromkeys(runner.to_cancel))
 
 
-def _rest_between_rounds() -> None:
+@PATCHES.register(
+    "triggerer",
+    sources={
+        f"{_SUPERVISOR}.load_triggers": "fd101323be899518",
+        f"{_SUPERVISOR}.clean_unused": "6b42ff9048024e73",
+        f"{_SUPERVISOR}.run_once": "67cae85439761906",
+    },
+)
+def limit_triggerer_rounds() -> None:
     """
-    The triggerer looks for new triggers, and deletes those that nobody needs, four times a second at most.
+    Look for new triggers, and delete unused ones, at most four times a second.
 
     Airflow does both whenever a trigger has logged a line, some twenty times a second while dbt's nodes end, which is a
-    tenth of a core that dbt could use. What it finds is asked for once a second.
+    tenth of a core that dbt could use. The process that runs triggers asks for new ones only once a second.
     """
     from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
 
-    def rested(step: Callable[..., None]) -> Callable[..., None]:
-        last = -_REST_SECONDS
+    def limited(step: Callable[..., None]) -> Callable[..., None]:
+        last = -_ROUND_SECONDS
 
         def take(self: TriggerRunnerSupervisor) -> None:
             nonlocal last
-            if (now := time.monotonic()) - last >= _REST_SECONDS:
+            if (now := time.monotonic()) - last >= _ROUND_SECONDS:
                 last = now
                 step(self)
 
         return take
 
     for step in ("load_triggers", "clean_unused"):
-        _replace(TriggerRunnerSupervisor, step, rested)
+        replace(TriggerRunnerSupervisor, step, limited)
 
 
-def _free_workers_at_once() -> None:
+@PATCHES.register(
+    "worker",
+    sources={f"{_WORKER}:ActivitySubprocess._monitor_subprocess": "89eedd0c43350d1a"},
+    signatures={
+        f"{_WORKER}:WatchedSubprocess._service_subprocess": "self max_wait_time raise_on_timeout expect_signal"
+    },
+)
+def free_worker_at_once() -> None:
     """
-    A worker is free as soon as the process of its task has ended.
+    Free a worker as soon as the process of its task has ended.
 
-    The process closes all that the worker hears it by a moment before it is gone. A worker that looks in between finds
-    a living process and nothing to wait for, and looks again after `workers.min_heartbeat_interval`: five seconds, in
-    which the slot is taken. On two cores that was one task of three.
+    The process closes its sockets to the worker a moment before it exits. A worker that checks in between finds a
+    living process and no socket to wait for, and checks again after `workers.min_heartbeat_interval`: five seconds, in
+    which the slot is taken. On two cores this was one task of three.
     """
     from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
-    def impatient(service: Callable[..., int | None]) -> Callable[..., int | None]:
+    def with_short_wait(service: Callable[..., int | None]) -> Callable[..., int | None]:
         def serve(self: WatchedSubprocess, max_wait_time: float, *args: Any, **kwargs: Any) -> int | None:
             wait = max_wait_time if self._open_sockets else min(max_wait_time, _EXIT_SECONDS)
             return service(self, wait, *args, **kwargs)
 
         return serve
 
-    _replace(WatchedSubprocess, "_service_subprocess", impatient)
+    replace(WatchedSubprocess, "_service_subprocess", with_short_wait)
 
 
-def _replace(owner: type, name: str, made_of: Callable[[Any], Any]) -> None:
-    """Put what is made of a function of Airflow in its place, once."""
-    original = getattr(owner, name)
-    if not hasattr(original, "__wrapped__"):
-        setattr(owner, name, wraps(original)(made_of(original)))
+def main(arguments: list[str]) -> int:
+    """Print which patches apply on the installed Airflow, or with ``--digests`` what they are compared with."""
+    from airflow import __version__
+
+    print(f"Airflow {__version__}")
+    for patch in PATCHES:
+        reasons = PATCHES.reasons_off(patch)
+        print(f"{'off' if reasons else 'on ':<4} {patch.process:<10} {patch.name}{''.join(f' | {r}' for r in reasons)}")
+        if "--digests" in arguments:
+            looks = [
+                *((path, source_digest) for path in patch.sources),
+                *((path, parameters_of) for path in patch.signatures),
+            ]
+            for path, look_at in looks:
+                print(f"     {path}: {_describe(path, look_at)}")
+    return 0
 
 
-class _NoDags:
-    """A DAG bag that knows no DAG."""
+def _describe(path: str, look_at: Callable[[Any], str]) -> str:
+    try:
+        return look_at(find(path))
+    except LookupError:
+        return "does not exist"
 
-    def get_serialized_dag_model_for_run(self, *_: Any, **__: Any) -> None:
-        """None."""
 
-    def get_serialized_dag_model(self, *_: Any, **__: Any) -> None:
-        """None."""
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What waits for a build in the triggerer: the tasks of dbt's nodes, and others that end by what becomes of it."""
+"""Triggers that wait for a build: those of the tasks of dbt's nodes, and of other tasks that end as the build does."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 from uuid import UUID
 
 from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseEventTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from dbt_triggerer import task_api
 from dbt_triggerer.node_results import PROGRESS, RESULT, Build, NodeResult, Progress, batch_key, result_xcom
 from dbt_triggerer.task_outcome import TaskEnd, TaskOutcome, outcome_of_nodes
 
-#: Seconds between two looks at a build that runs; at one that has not begun; and until a silent build is told again,
-#: which is for the tasks that joined late.
-LOOK_SECONDS, IDLE_SECONDS, REPEAT_SECONDS = 0.3, 1.0, 2.0
+#: Seconds between two reads of a build that runs, and of one that does not.
+POLL_SECONDS, IDLE_SECONDS = 0.3, 1.0
+#: Seconds after which a build is passed on although nothing has changed, for triggers that started late.
+REPEAT_SECONDS = 2.0
 
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
 class BuildWatcher(BaseEventTrigger):
     """
-    Ends its task by what becomes of a build. All of a run that watch the same build share one look at it.
+    Ends its task as a build ends. All triggers of a run that watch the same build share one poll of it.
 
     :param build_task_id: the task that runs `dbt build`
     :param parents: ids of the tasks directly upstream
@@ -50,18 +50,18 @@ class BuildWatcher(BaseEventTrigger):
 
     @abstractmethod
     def own_arguments(self) -> dict[str, Any]:
-        """What makes it again, besides the build that it watches."""
+        """Arguments of the constructor besides those of this class."""
 
     @abstractmethod
     async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
         """
         The event that ends the task, or sends it to a worker; None while it has to wait.
 
-        :param since: when this try of the task was made ready
+        :param since: when this try of the task was created
         """
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class, and what makes it again; with its run, once it has one."""
+        """The class and its arguments; with its run, once it has one."""
         ti = self.task_instance
         arguments = {
             **self.own_arguments(),
@@ -75,35 +75,35 @@ class BuildWatcher(BaseEventTrigger):
         }
 
     def shared_stream_key(self) -> Hashable | None:
-        """The build that it watches."""
+        """The key of the build that it watches."""
         _, kwargs = self.serialize()
         return ("dbt build", kwargs["dag_id"], kwargs["run_id"], self.build_task_id)
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Build]:
-        """Look at the build again and again, for all who watch it; whenever there is news, and now and then."""
+        """Poll the build for all triggers that watch it; yield it when it has changed, and every few seconds."""
         watch = BuildWatch(kwargs["dag_id"], kwargs["run_id"], kwargs["build_task_id"])
-        told = 0.0
+        yielded_at = 0.0
         while True:
-            is_news = await watch.look()
-            if is_news or time.monotonic() - told > REPEAT_SECONDS:
-                told = time.monotonic()
+            has_changed = await watch.poll()
+            if has_changed or time.monotonic() - yielded_at > REPEAT_SECONDS:
+                yielded_at = time.monotonic()
                 yield watch.build
-            await asyncio.sleep(LOOK_SECONDS if watch.build.task_state == "running" else IDLE_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if watch.build.task_state == "running" else IDLE_SECONDS)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Build]) -> AsyncIterator[TriggerEvent]:
-        """The one event."""
+        """Yield the one event that ends the task."""
         ti = self.task_instance
         if ti is None:
             raise RuntimeError("a trigger that watches a build needs the task instance that it is to end")
-        since = made_at(UUID(str(ti.id)))
+        since = created_at(UUID(str(ti.id)))
         async for build in shared_stream:
             if event := await self.event_of(build, try_number=ti.try_number, since=since):
                 yield event
                 return
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Alone, where a triggerer shares nothing."""
+        """Poll the build for this trigger alone, where the triggerer has no shared streams."""
         _, kwargs = self.serialize()
         async for event in self.filter_shared_stream(self.open_shared_stream(kwargs)):
             yield event
@@ -113,8 +113,8 @@ class NodeTrigger(BuildWatcher):
     """
     Ends the task of a dbt node as its node ended.
 
-    The events that it ends a task with carry the node's result as an XCom. Where the build has nothing to say, because
-    the task was retried or cleared, the task goes to a worker and runs its node there.
+    The event that ends the task contains the node's result as an XCom. Where the build has no result, because the task
+    was retried or cleared, the task goes to a worker and runs its node there.
 
     :param unique_ids: the dbt nodes that the task stands for
     """
@@ -124,20 +124,20 @@ class NodeTrigger(BuildWatcher):
         self.unique_ids = unique_ids
 
     def own_arguments(self) -> dict[str, Any]:
-        """The nodes."""
+        """The unique ids of its nodes."""
         return {"unique_ids": self.unique_ids}
 
     async def event_of(self, build: Build, *, try_number: int, since: datetime) -> TriggerEvent | None:
-        """By the outcome on its nodes."""
+        """The event of its nodes' outcome."""
         outcome = outcome_of_nodes(
             build, unique_ids=self.unique_ids, parents=self.parents, try_number=try_number, since=since
         )
         if outcome is None:
             return None
-        self._tell(outcome)
+        self._log_outcome(outcome)
         return _event_of(outcome)
 
-    def _tell(self, outcome: TaskOutcome) -> None:
+    def _log_outcome(self, outcome: TaskOutcome) -> None:
         for result in outcome.results:
             log = self.log.error if result.is_bad else self.log.info
             log("%s", result)
@@ -149,7 +149,7 @@ class NodeTrigger(BuildWatcher):
 
 
 class BuildWatch:
-    """What is known of one run's build, kept up to date through the task API."""
+    """Reads the state and the results of one run's build through Airflow's task API."""
 
     def __init__(self, dag_id: str, run_id: str, build_task_id: str) -> None:
         self.build = Build()
@@ -158,27 +158,27 @@ class BuildWatch:
         self._build_task_id = build_task_id
         self._batches = 0
 
-    async def look(self) -> bool:
+    async def poll(self) -> bool:
         """
-        Bring the build up to date; whether anything changed.
+        Bring `build` up to date; whether anything has changed.
 
-        The API may be away for a while: what is known stands, and the next look tries again.
+        While the API is unavailable `build` stays as it is, and the next poll tries again.
         """
         try:
-            # The state comes first: a task that has ended has written its last results before.
+            # The state first: when it says that the task has ended, its last results have been written.
             states = await self._states([self._build_task_id])
             task_state = states.get(self._build_task_id)
-            is_news = task_state != self.build.task_state
+            has_changed = task_state != self.build.task_state
             if task_state not in (None, "skipped", "upstream_failed"):
-                is_news |= await self._read_results()
+                has_changed |= await self._read_results()
             if task_state in _ENDED:
                 task_states = await self._states(None)
-                is_news |= task_states != self.build.task_states
+                has_changed |= task_states != self.build.task_states
                 self.build.task_states = task_states
             self.build.task_state = task_state
         except AirflowRuntimeError:
             return False
-        return is_news
+        return has_changed
 
     async def _read_results(self) -> bool:
         value = await self._xcom(PROGRESS)
@@ -192,7 +192,7 @@ class BuildWatch:
         while self._batches < progress.batches:
             batch = await self._xcom(batch_key(self._batches))
             if batch is None:
-                # Another attempt has begun, and cleared what this one wrote.
+                # Another attempt has begun, and cleared the results of this one.
                 return False
             self.build.results.update({entry["unique_id"]: NodeResult(**entry) for entry in batch})
             self._batches += 1
@@ -200,21 +200,16 @@ class BuildWatch:
         return True
 
     async def _states(self, task_ids: list[str] | None) -> dict[str, str | None]:
-        found = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-            dag_id=self._dag_id, task_ids=task_ids, run_ids=[self._run_id]
-        )
-        return found.get(self._run_id) or {}
+        return await sync_to_async(task_api.read_task_states)(self._dag_id, self._run_id, task_ids)
 
     async def _xcom(self, key: str) -> Any:
-        return await sync_to_async(XCom.get_one)(
-            key=key, dag_id=self._dag_id, task_id=self._build_task_id, run_id=self._run_id
-        )
+        return await sync_to_async(task_api.read_xcom)(self._dag_id, self._run_id, self._build_task_id, key)
 
 
-def made_at(ti_id: UUID) -> datetime:
-    """When a try was made ready: Airflow gives each try an id of its own, a UUID of version 7, which holds its time."""
+def created_at(ti_id: UUID) -> datetime:
+    """When a try of a task was created: Airflow gives each try a UUID of version 7, which contains its time."""
     if ti_id.version != 7:
-        raise ValueError(f"{ti_id} is no UUID of version 7, so the age of this try is unknown")
+        raise ValueError(f"{ti_id} is not a UUID of version 7, so the age of this try is unknown")
     return datetime.fromtimestamp((ti_id.int >> 80) / 1000, tz=UTC)
 
 

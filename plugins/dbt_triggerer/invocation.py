@@ -1,4 +1,4 @@
-"""One dbt command in this process, reported event by event."""
+"""Run one dbt command in this process and read its results from its events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What dbt parsed last; with it dbt parses only what has changed since, and finds that out itself.
+#: The parsed project of dbt's last command; with it dbt parses only the files that have changed since.
 PARSED = "partial_parse.msgpack"
 _LONGEST_SQL = 20_000
 
@@ -37,26 +37,26 @@ def run_dbt(
     artifacts: Path | None = None,
 ) -> list[NodeResult]:
     """
-    Run a dbt command to its end; how each node ended, in the order of their ends.
+    Run a dbt command to its end; the results of its nodes, in the order in which they ended.
 
-    Nodes that fail are in the result, and are not an error of this function.
+    A node that fails is a result, and no error of this function.
 
     :param arguments: dbt's command line without its program, e.g. ``["build", "--full-refresh"]``
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
     :param on_result: called for each node as it ends, from dbt's own threads
-    :param artifacts: a folder for what dbt writes, its manifest among it; None: nobody reads it
-    :raises BuildError: dbt could not begin, or broke off: no connection, a project that cannot be parsed
+    :param artifacts: a folder for the files that dbt writes, as `manifest.json`; None: they are deleted
+    :raises BuildError: dbt could not start or did not finish: no connection, a project that cannot be parsed
     """
     from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
 
-    ended: list[NodeResult] = []
+    results: list[NodeResult] = []
 
     def on_event(event: Any) -> None:
         if event.info.name == "NodeFinished":
             result = _result_of(event.data, target)
-            ended.append(result)
+            results.append(result)
             if on_result:
                 on_result(result)
         if event.info.level in ("info", "warn", "error") and event.info.msg:
@@ -64,9 +64,9 @@ def run_dbt(
 
     with tempfile.TemporaryDirectory(prefix="dbt-") as folder, profile.ensure_profile() as (profiles, env):
         target = artifacts or Path(folder)
-        kept = _kept_parse(project, profile.target_name)
-        if kept.exists():
-            shutil.copyfile(kept, target / PARSED)
+        cache = _parse_cache(project, profile.target_name)
+        if cache.exists():
+            shutil.copyfile(cache, target / PARSED)
         command = [
             *arguments,
             *("--project-dir", str(project), "--profiles-dir", str(profiles.parent)),
@@ -74,17 +74,17 @@ def run_dbt(
             *("--target-path", str(target), "--log-path", folder, "--log-level-file", "none", "--no-use-colors"),
         ]
         log.info("dbt %s", " ".join(arguments))
-        # dbt prints what its events say already.
+        # dbt prints the texts of its events as well.
         with _environment(env), contextlib.redirect_stdout(io.StringIO()):
             outcome = dbtRunner(callbacks=[on_event]).invoke(command)
         if outcome.exception is not None:
             raise BuildError(f"dbt {arguments[0]} broke off: {outcome.exception}") from outcome.exception
-        _keep_parse(target / PARSED, kept)
-    # The adapter's locks are the machine's. In a worker that was forked warm they would stay behind: what gives them
-    # back belongs to the scheduler there, and does so when that ends.
+        _store_parse(target / PARSED, cache)
+    # The adapter's locks are semaphores of the machine. In a worker that was forked warm they would stay behind: the
+    # process that releases them is the scheduler there, and does so when it ends.
     reset_adapters()
     gc.collect()
-    return ended
+    return results
 
 
 def _result_of(finished: Any, target: Path) -> NodeResult:
@@ -108,27 +108,27 @@ def _result_of(finished: Any, target: Path) -> NodeResult:
 
 
 def _in_utc(moment: str) -> str | None:
-    """dbt's times are UTC and do not say so."""
+    """A time with its zone: dbt writes UTC without one."""
     return datetime.fromisoformat(moment).replace(tzinfo=UTC).isoformat() if moment else None
 
 
-def _kept_parse(project: Path, target: str) -> Path:
-    """One for each target, of this user alone: it holds SQL that will be run."""
-    folder = Path(tempfile.gettempdir()) / f"ecommerce-dbt-{os.getuid()}"
+def _parse_cache(project: Path, target: str) -> Path:
+    """The file of a project and a target, in a folder of this user alone: it contains SQL that will be run."""
+    folder = Path(tempfile.gettempdir()) / f"dbt-triggerer-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise BuildError(f"{folder}, where dbt's parsed project is kept, belongs to someone else; remove it")
+        raise BuildError(f"{folder}, the cache of dbt's parsed project, belongs to another user; remove it")
     key = hashlib.sha256(f"{project} {target}".encode()).hexdigest()
     return folder / f"{key[:16]}.msgpack"
 
 
-def _keep_parse(parsed: Path, kept: Path) -> None:
-    if not parsed.exists() or (kept.exists() and parsed.read_bytes() == kept.read_bytes()):
+def _store_parse(parsed: Path, cache: Path) -> None:
+    if not parsed.exists() or (cache.exists() and parsed.read_bytes() == cache.read_bytes()):
         return
-    # Under its name only when it is whole: another task may be reading.
-    with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as written:
-        written.write(parsed.read_bytes())
-    Path(written.name).replace(kept)
+    # Renamed when it is complete, since another task may be reading.
+    with tempfile.NamedTemporaryFile(dir=cache.parent, delete=False) as copy:
+        copy.write(parsed.read_bytes())
+    Path(copy.name).replace(cache)
 
 
 @contextlib.contextmanager

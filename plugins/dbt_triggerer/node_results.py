@@ -1,4 +1,4 @@
-"""What one `dbt build` says of its nodes, on its way from the task that runs it to the tasks of the nodes."""
+"""Results of a `dbt build` by node, on their way from the task that runs it to the tasks of the nodes (XComs)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-#: XCom of the build task: which attempt this is, since when, how many batches of results there are, whether it ended.
+#: XCom of the build task: which attempt this is, when it began, how many batches of results there are.
 PROGRESS = "dbt_progress"
-#: XCom of a node's task: how its node fared.
+#: XCom of a node's task: the result of its node.
 RESULT = "dbt_result"
 
 
 def batch_key(number: int) -> str:
-    """XCom of the build task: the results that came in since the batch before."""
+    """XCom of the build task with the results since the batch before."""
     return f"dbt_results_{number}"
 
 
 @dataclass(frozen=True)
 class NodeResult:
     """
-    One node's end, as dbt reported it.
+    How one node ended, as dbt reported it.
 
-    :param status: dbt's own word: success, pass, warn, no-op; error, fail, runtime error, partial success; skipped
+    :param status: dbt's own: success, pass, warn, no-op; error, fail, runtime error, partial success; skipped
     :param started_at: ISO 8601, UTC; None for a node that dbt did not begin
     :param finished_at: likewise
     :param seconds: dbt's execution time
-    :param rows: rows affected, where the database says so
+    :param rows: rows affected, where the database counts them
     :param failures: rows a test returned
     :param sql: the compiled statement of a node that failed
     """
@@ -44,17 +44,17 @@ class NodeResult:
 
     @property
     def is_good(self) -> bool:
-        """Whether what depends on it may be built."""
+        """Whether the nodes downstream of it may be built."""
         return self.status in ("success", "pass", "warn", "no-op")
 
     @property
     def is_bad(self) -> bool:
         """Whether it ran and failed."""
-        return not self.is_good and not self.is_not_run
+        return not self.is_good and not self.is_skipped
 
     @property
-    def is_not_run(self) -> bool:
-        """Whether dbt left it out, because something before it failed."""
+    def is_skipped(self) -> bool:
+        """Whether dbt skipped it, because something upstream of it failed."""
         return self.status == "skipped"
 
     def __str__(self) -> str:
@@ -68,20 +68,20 @@ class NodeResult:
 
 
 def result_xcom(state: str, reason: str, results: Iterable[NodeResult]) -> dict[str, Any]:
-    """`RESULT`: how the task ended and why, and its nodes without their SQL, which is in the log."""
+    """The XCom of a task that waited for a build: its state and why, and its nodes without their SQL (see the log)."""
     nodes = [{name: value for name, value in vars(result).items() if name != "sql"} for result in results]
     return {"state": state, "reason": reason, "nodes": nodes}
 
 
 def is_result_xcom(value: object) -> bool:
-    """Whether an XCom says how a task that waited for a build ended, whatever its key."""
+    """Whether an XCom is one of `result_xcom`, whatever its key."""
     return isinstance(value, dict) and value.keys() == {"state", "reason", "nodes"}
 
 
 @dataclass(frozen=True)
 class Progress:
     """
-    How far an attempt of the build is.
+    How far an attempt of the build has come.
 
     :param attempt: try number of the build task
     :param started_at: ISO 8601, UTC
@@ -93,17 +93,17 @@ class Progress:
     batches: int = 0
 
     def as_xcom(self) -> dict[str, Any]:
-        """As JSON."""
+        """The value of the XCom `PROGRESS`."""
         return asdict(self)
 
 
 @dataclass
 class Build:
     """
-    What is known of a build from outside.
+    The state of a build as far as other tasks can read it.
 
-    :param task_state: of the build task, None while it is not scheduled
-    :param task_states: of the run's other tasks by task id, once the build task has ended
+    :param task_state: state of the build task, None while it is not scheduled
+    :param task_states: states of the run's other tasks by task id, once the build task has ended
     """
 
     progress: Progress | None = None

@@ -1,4 +1,4 @@
-"""The dbt project as a task group, in one of three ways."""
+"""Make the task group of a dbt project, in one of three execution modes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dbt_triggerer import task_api
 
 if TYPE_CHECKING:
     from airflow.sdk import TaskGroup
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 #: The task of a group that runs `dbt build`.
 BUILD_TASK = "dbt_build"
 
-#: How dbt runs: `triggerer` (one `dbt build`, its nodes are tasks in the triggerer), `watcher` (Cosmos' own way of
-#: one build, its nodes are tasks in workers), `local` (a dbt command a task, also Cosmos' own).
+#: How dbt runs: `triggerer` (one `dbt build`, its nodes are tasks in the triggerer), `watcher` (Cosmos's mode with one
+#: build, its nodes are tasks in workers), `local` (Cosmos's mode with one dbt command a task).
 EXECUTION_MODES = ("triggerer", "watcher", "local")
 
 _COSMOS_ARGS: dict[str, dict[str, Any]] = {
@@ -44,16 +46,17 @@ def dbt_task_group(
     exclude: str = "",
 ) -> TaskGroup:
     """
-    A dbt project as a task group: one task a node, grouped by folder, from a manifest that dbt has written before.
+    Make the task group of a dbt project: one task a node, grouped by folder, from the manifest of `dbt parse`.
 
     :param group_id: id of the task group; in mode `triggerer` its task `dbt_build` runs dbt
     :param project: the project's folder
     :param manifest: its `manifest.json`
     :param profile: how dbt reaches the warehouse
     :param mode: one of `EXECUTION_MODES`
-    :param exclude: names of models that the one `dbt build` leaves out, separated by blanks (templated); who fills it
-        in skips their tasks (`nodes_of`), which is all that is to be done in mode `local`
+    :param exclude: names of models that the one `dbt build` excludes, separated by blanks (templated). Their tasks are
+        to be skipped by the caller (`nodes_of`); in mode `local` that is all that is needed
     :raises ValueError: there is no such mode
+    :raises ImportError: mode `triggerer` needs names that the installed Airflow does not have
     """
     from cosmos import DbtTaskGroup, ExecutionConfig, ProjectConfig, RenderConfig
     from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
@@ -62,6 +65,7 @@ def dbt_task_group(
         raise ValueError(f"the execution mode of dbt is {mode!r}; it may be {', '.join(EXECUTION_MODES)}")
     tasks = None
     if mode == "triggerer":
+        task_api.check_airflow()
         tasks = NodeTasks(group_id, project, profile, json.loads(manifest.read_text())["nodes"])
     group = DbtTaskGroup(
         group_id=group_id,
@@ -76,11 +80,11 @@ def dbt_task_group(
             group_nodes_by_folder=True,
             test_behavior=TestBehavior.AFTER_EACH,
             emit_datasets=False,
-            # A test between several models has a task of its own, after all of them. Cosmos' watcher counts it to
+            # A test between several models has a task of its own, after all of them. Cosmos's watcher shows it with
             # each of its models, since there `dbt build` keeps the order.
             should_detach_multiple_parents_tests=mode != "watcher",
             node_conversion_by_task_group=False,
-            # Exposures are documentation: nothing to run.
+            # Exposures are documentation: there is nothing to run.
             node_converters={DbtResourceType("exposure"): _no_task, **(tasks.converters if tasks else {})},
         ),
         operator_args=_COSMOS_ARGS.get(mode, {}),
@@ -90,8 +94,8 @@ def dbt_task_group(
     elif mode == "watcher":
         from cosmos.constants import PRODUCER_WATCHER_TASK_ID
 
-        # Cosmos gives its producer what the graph is rendered with, and the graph has all nodes. A test that looks at a
-        # model besides one that is left out is run: its sensor would wait for its word for ever.
+        # Cosmos gives its producer the arguments of the graph, which has all nodes. A test of several models of which
+        # one is excluded has to run: its sensor would wait for its result for ever.
         producer = group.dag.get_task(f"{group_id}.{PRODUCER_WATCHER_TASK_ID}")
         producer.exclude = exclude
         producer.dbt_cmd_flags = ["--indirect-selection", "cautious"]
@@ -99,16 +103,16 @@ def dbt_task_group(
 
 
 def nodes_of(task: object) -> set[str]:
-    """Unique ids of the dbt nodes that a task stands for, in each mode; Cosmos' test of a model names the model."""
-    if found := getattr(task, "unique_ids", None):
-        return set(found)
+    """Unique ids of the dbt nodes that a task stands for, in each mode; Cosmos's test task has that of its model."""
+    if unique_ids := getattr(task, "unique_ids", None):
+        return set(unique_ids)
     config = getattr(task, "extra_context", {}).get("dbt_node_config", {})
     return {config["unique_id"]} if config else set()
 
 
 class NodeTasks:
     """
-    Makes the tasks of a project's nodes, as Cosmos asks for one after the other, and then the one that builds them.
+    Makes the tasks of a project's nodes, called by Cosmos for one after the other, and then the task that builds them.
 
     :param nodes: of dbt's manifest, by unique id
     """
@@ -132,28 +136,28 @@ class NodeTasks:
         self._tasks: dict[str, DbtNode] = {}
         # Functions, since Cosmos makes a deep copy of its settings: of a method it would copy the object as well.
         self.converters = {
-            **dict.fromkeys(self._commands, lambda **asked: self._node(**asked)),
-            DbtResourceType.TEST: lambda **asked: self._test(**asked),
+            **dict.fromkeys(self._commands, lambda **arguments: self._node(**arguments)),
+            DbtResourceType.TEST: lambda **arguments: self._test(**arguments),
         }
 
     def finish(self, group: TaskGroup, exclude: str) -> None:
-        """Once Cosmos has drawn its arrows: those that it leaves out, and the task that runs dbt."""
+        """Add the edges that Cosmos does not draw, and the task that runs dbt; called when Cosmos is done."""
         from dbt_triggerer.tasks import DbtBuild
 
-        for test, held_back in held_back_by_test(self._nodes).items():
-            self._tasks[test].set_downstream([self._tasks[unique_id] for unique_id in held_back])
+        for test, blocked in nodes_blocked_by_test(self._nodes).items():
+            self._tasks[test].set_downstream([self._tasks[unique_id] for unique_id in blocked])
         DbtBuild(
             task_id=BUILD_TASK,
             task_group=group,
             project=self._project,
             profile=self._profile,
-            told={unique_id: task.task_id for unique_id, task in self._tasks.items()},
+            task_ids={unique_id: task.task_id for unique_id, task in self._tasks.items()},
             exclude=exclude,
         )
 
     def _node(self, *, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:
         command = self._commands[node.resource_type]
-        # With tests of its own a node has a group, where its task is called by the command.
+        # A node with tests has a group of its own, in which its task has the name of the command.
         self._folders[node.unique_id] = task_group.parent_group if task_id == command else task_group
         return self._task(command, [node.unique_id], task_id, task_group)
 
@@ -168,7 +172,7 @@ class NodeTasks:
     ) -> DbtNode:
         if task_id == "test":
             return self._task("test", self._tests[node.unique_id], task_id, task_group)
-        # A test between several models: neither the node nor the group that Cosmos gives here are its own.
+        # A test between several models: Cosmos passes the node and the group of one of the models.
         test = next(
             test
             for detached in detached_from_parent.values()
@@ -195,7 +199,7 @@ class NodeTasks:
 
 
 def tests_by_node(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The tests of each node that look at no other one, by unique ids."""
+    """Node → its tests that test no other node, by unique ids."""
     tests: dict[str, list[str]] = {}
     for unique_id, node in nodes.items():
         parents = node["depends_on"]["nodes"]
@@ -204,12 +208,12 @@ def tests_by_node(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]
     return tests
 
 
-def held_back_by_test(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+def nodes_blocked_by_test(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """
-    Each test between several nodes → the first nodes that `dbt build` does not begin before it has passed.
+    Each test between several nodes → the first nodes that `dbt build` does not start before it has passed.
 
-    dbt's rule: a node waits for a test if all that the test looks at is upstream of the node. Cosmos draws no such
-    edge, and without it a task would not know why its node was left out.
+    dbt's rule: a node waits for a test if all nodes that it tests are upstream of the node. Cosmos draws no such edge,
+    and without it a task could not tell why its node was skipped.
     """
     upstream: dict[str, set[str]] = {}
 
@@ -219,13 +223,13 @@ def held_back_by_test(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[
             upstream[unique_id] = set(parents).union(*map(ancestors, parents))
         return upstream[unique_id]
 
-    held_back: dict[str, list[str]] = {}
+    blocked: dict[str, list[str]] = {}
     for test, node in nodes.items():
-        looks_at = set(node["depends_on"]["nodes"])
-        if node["resource_type"] == "test" and len(looks_at) > 1:
-            waiting = {other for other in nodes if not other.startswith("test.") and looks_at <= ancestors(other)}
-            held_back[test] = sorted(other for other in waiting if not waiting & ancestors(other))
-    return held_back
+        parents = set(node["depends_on"]["nodes"])
+        if node["resource_type"] == "test" and len(parents) > 1:
+            waiting = {other for other in nodes if not other.startswith("test.") and parents <= ancestors(other)}
+            blocked[test] = sorted(other for other in waiting if not waiting & ancestors(other))
+    return blocked
 
 
 def _no_task(**_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The two kinds of task of a build: the one that runs dbt, and those that stand for its nodes."""
+"""The operators of a build: the one that runs dbt, and the one of each node."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
     from cosmos import ProfileConfig
 
-#: Unit tests compare models with fixtures: they judge the code, not the day's data, and belong to `make test`.
+#: Unit tests compare models with fixtures: they test the code, not the data of a run, and belong to the test suite.
 _NOT_IN_A_RUN = ("--exclude-resource-type", "unit_test")
 
 
 class DbtBuild(BaseOperator):
     """
-    Run one `dbt build` of the whole project, and tell the tasks of its nodes how each of them ended.
+    Run one `dbt build` of the whole project, and pass the results of its nodes on to their tasks.
 
-    Succeeds when dbt came to its end, whatever became of single nodes: each node's own task says that. A second try,
-    after a broken one, builds everything again.
+    Succeeds when dbt has finished, also if nodes failed: their own tasks fail. A second try builds everything again.
 
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
-    :param told: the task of each node that has one; the failure of any other is this task's
-    :param exclude: names of models that are left as they are with their tests, separated by blanks (templated)
-    :raises BuildError: dbt could not begin, or broke off
-    :raises AirflowFailException: a node failed that has no task, or whose task an earlier try has ended well
+    :param task_ids: unique id of a node → its task. If a node without a task fails, this task fails
+    :param exclude: names of models that are not built, nor tested, separated by blanks (templated)
+    :raises BuildError: dbt could not start or did not finish
+    :raises AirflowFailException: a node failed that has no task, or whose task has succeeded in an earlier try
     """
 
     template_fields: Sequence[str] = ("exclude",)
@@ -50,39 +49,39 @@ class DbtBuild(BaseOperator):
         *,
         project: Path,
         profile: ProfileConfig,
-        told: Mapping[str, str],
+        task_ids: Mapping[str, str],
         exclude: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project = project
         self.profile = profile
-        self.told = dict(told)
+        self.task_ids = dict(task_ids)
         self.exclude = exclude
 
     def execute(self, context: Context) -> str:
-        """Build; how many nodes ended how."""
+        """Build; the number of nodes by status."""
         excluded = self.exclude.split()
-        with _Teller(context["ti"]) as teller:
+        with _ResultWriter(context["ti"]) as writer:
             ended = run_dbt(
                 ["build", *_NOT_IN_A_RUN, *(["--exclude", *excluded] if excluded else [])],
                 project=self.project,
                 profile=self.profile,
-                on_result=teller.add,
+                on_result=writer.add,
             )
         bad = [result for result in ended if result.is_bad]
-        if orphans := [str(result) for result in bad if result.unique_id not in self.told]:
+        if orphans := [str(result) for result in bad if result.unique_id not in self.task_ids]:
             raise AirflowFailException(
                 f"failed, and without a task of their own in this DAG: {'; '.join(orphans)}. If they are new, the "
-                "manifest that the DAG is made from is older than the project: `make up` renews it"
+                "manifest that the DAG is made from is older than the project: `dbt parse` renews it"
             )
         ti = context["ti"]
         if bad and ti.try_number > 1:
             states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-            if hidden := [str(result) for result in bad if states.get(self.told[result.unique_id]) == "success"]:
+            if hidden := [str(result) for result in bad if states.get(self.task_ids[result.unique_id]) == "success"]:
                 raise AirflowFailException(
-                    f"failed in this try, while their tasks hold the success of an earlier one: {'; '.join(hidden)}. "
-                    "Clear the run from its task `claim` on"
+                    f"failed in this try, while their tasks succeeded in an earlier one: {'; '.join(hidden)}. "
+                    "Clear the run from the task before the build on"
                 )
         counts: dict[str, int] = {}
         for result in ended:
@@ -92,9 +91,9 @@ class DbtBuild(BaseOperator):
 
 class DbtNode(BaseOperator):
     """
-    A node of the dbt project as a task: it starts and ends in the triggerer, with the build's word on its node.
+    A node of the dbt project as a task: it starts and ends in the triggerer, with its node's result of the build.
 
-    Where the build has no word on this try, because the task was retried or cleared, it runs its node in a worker.
+    Where the build has no result for this try, because the task was retried or cleared, it runs its node in a worker.
 
     :param command: dbt's command for the node alone: ``run``, ``seed``, ``snapshot`` or ``test``
     :param unique_ids: the nodes that the task stands for: a model, or the tests of one
@@ -114,10 +113,10 @@ class DbtNode(BaseOperator):
         profile: ProfileConfig,
         **kwargs: Any,
     ) -> None:
-        # It waits from the start of the run on, also while others build; the build has a time limit of its own.
+        # It waits from the start of the run on, also while other runs build; the build has a time limit of its own.
         kwargs["execution_timeout"] = timedelta(days=1)
-        # dbt decides the order: the task is there to be told from the beginning. Of a node that dbt left out, the
-        # trigger decides by the tasks before it, as Airflow would.
+        # dbt decides the order, so the task waits from the beginning. If dbt skips the node, the trigger decides by the
+        # upstream tasks, as Airflow would.
         kwargs["trigger_rule"] = "always"
         super().__init__(**kwargs)
         self.command = command
@@ -129,7 +128,7 @@ class DbtNode(BaseOperator):
 
     @property
     def start_trigger_args(self) -> StartTriggerArgs:  # type: ignore[override]
-        """What the triggerer needs; asked for when the DAG is whole, so that the parents are known."""
+        """The trigger of the task; read when the DAG is complete, so that its upstream tasks are known."""
         trigger = NodeTrigger(
             build_task_id=self.build_task_id,
             unique_ids=self.unique_ids,
@@ -144,12 +143,12 @@ class DbtNode(BaseOperator):
         )
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
-        """Sent to a worker by the trigger."""
+        """Run the node in a worker, where the trigger has sent the task."""
         self.log.info("%s", event["reason"])
         self.execute(context)
 
     def execute(self, context: Context) -> None:
-        """Run the node alone."""
+        """Run the node on its own."""
         names = [unique_id.split(".")[2] for unique_id in self.unique_ids]
         # Its tests are tasks of their own.
         alone = ["--indirect-selection", "empty"] if self.command == "test" else []
@@ -169,55 +168,57 @@ class DbtNode(BaseOperator):
         if bad:
             raise BuildError("; ".join(bad))
         if missing:
-            raise BuildError(f"dbt {self.command} left out {', '.join(sorted(missing))}; was it renamed or disabled?")
+            raise BuildError(
+                f"dbt {self.command} did not run {', '.join(sorted(missing))}; was it renamed or disabled?"
+            )
 
 
-class _Teller:
+class _ResultWriter:
     """Writes results to XCom as they come, a few times a second and not for each node."""
 
     def __init__(self, ti: RuntimeTaskInstanceProtocol) -> None:
         self._ti = ti
         self._progress = Progress(attempt=ti.try_number, started_at=datetime.now(UTC).isoformat())
-        self._news: list[NodeResult] = []
+        self._pending: list[NodeResult] = []
         self._lock = threading.Lock()
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._tell_regularly, name="dbt results", daemon=True)
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._write_regularly, name="dbt results", daemon=True)
         self._error: Exception | None = None
 
-    def __enter__(self) -> _Teller:
-        self._tell()
+    def __enter__(self) -> _ResultWriter:
+        self._write()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_over.set()
+        self._has_ended.set()
         self._thread.join()
         if self._error is not None:
-            raise BuildError(f"results could not be told to the tasks of the nodes: {self._error}") from self._error
-        if self._news:
-            self._tell()
+            raise BuildError(f"the results of the nodes could not be written to XCom: {self._error}") from self._error
+        if self._pending:
+            self._write()
 
     def add(self, result: NodeResult) -> None:
-        """Called by dbt's threads."""
+        """Take a result; called by dbt's threads."""
         with self._lock:
-            self._news.append(result)
+            self._pending.append(result)
 
-    def _tell_regularly(self) -> None:
-        while not self._is_over.wait(0.3):
+    def _write_regularly(self) -> None:
+        while not self._has_ended.wait(0.3):
             try:
-                if self._news:
-                    self._tell()
+                if self._pending:
+                    self._write()
             except Exception as error:
                 self._error = error
                 return
 
-    def _tell(self) -> None:
+    def _write(self) -> None:
         with self._lock:
-            batch, self._news = self._news, []
+            batch, self._pending = self._pending, []
         number = self._progress.batches
         if batch:
             self._ti.xcom_push(key=batch_key(number), value=[asdict(result) for result in batch])
             number += 1
-        # Last: whoever sees the number finds the batch.
+        # Last: a reader that sees the number must find the batch.
         self._progress = Progress(self._progress.attempt, self._progress.started_at, number)
         self._ti.xcom_push(key=PROGRESS, value=self._progress.as_xcom())

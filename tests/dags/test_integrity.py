@@ -12,7 +12,7 @@ import pytest
 from dbt.cli.main import dbtRunner
 from dbt.compilation import Linker
 
-from dbt_triggerer.task_group import nodes_of
+from dbt_triggerer import nodes_of
 from ecommerce.audit.checks_file import read_checks
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
 from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
@@ -186,8 +186,8 @@ def test_each_dbt_node_has_one_task(dags, manifest) -> None:
     wanted = [unique_id for unique_id, node in nodes.items() if node["resource_type"] in ("model", "test")]
     assert sorted(unique_ids) == sorted(wanted)
     build = dags["ecommerce_warehouse"].get_task("warehouse.dbt_build")
-    assert set(build.told) == set(wanted)
-    assert all(dags["ecommerce_warehouse"].has_task(task_id) for task_id in build.told.values())
+    assert set(build.task_ids) == set(wanted)
+    assert all(dags["ecommerce_warehouse"].has_task(task_id) for task_id in build.task_ids.values())
 
 
 def test_task_waits_for_every_test_that_dbt_waits_for(dags) -> None:
@@ -207,7 +207,7 @@ def test_task_waits_for_every_test_that_dbt_waits_for(dags) -> None:
     assert any(len(nodes[test].depends_on_nodes) > 1 for test, _ in edges)
 
     dag = dags["ecommerce_warehouse"]
-    task_of = dag.get_task("warehouse.dbt_build").told
+    task_of = dag.get_task("warehouse.dbt_build").task_ids
     for test, waiting in edges:
         upstream = {task.task_id for task in dag.get_task(task_of[waiting]).get_flat_relatives(upstream=True)}
         assert task_of[test] in upstream, f"{waiting} does not wait for {test}"

@@ -14,9 +14,7 @@ from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from dbt_triggerer.build_watcher import BuildWatcher
-from dbt_triggerer.node_results import Build
-from dbt_triggerer.task_outcome import TaskEnd, outcome_of_audit
+from dbt_triggerer import Build, BuildWatcher, TaskEnd, outcome_of_audit
 from ecommerce.audit.check import CheckContext
 from ecommerce.audit.check_results import BlockingFailure, CheckResult
 from ecommerce.audit.checks_file import check_of, read_checks

@@ -11,7 +11,7 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.state import State, TaskInstanceState
 
-from dbt_triggerer.task_group import nodes_of
+from dbt_triggerer import nodes_of
 from ecommerce.build import lease
 from ecommerce.build.dbt_project import project_digest
 from ecommerce.build.excluded_models import exclusions_for, nodes_of_models

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dbt_triggerer.task_group import BUILD_TASK, EXECUTION_MODES, dbt_task_group
+from dbt_triggerer import BUILD_TASK, EXECUTION_MODES, dbt_task_group
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
 from ecommerce.common.connections import TRANSFORMER
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Id of the task group that builds.
 BUILD_GROUP = "warehouse"
 
-#: How dbt runs, see `dbt_triggerer.task_group.EXECUTION_MODES`.
+#: How dbt runs, see `dbt_triggerer.EXECUTION_MODES`.
 EXECUTION_MODE = os.environ.get("ECOMMERCE_DBT_EXECUTION_MODE", "triggerer")
 
 #: Id of the task that reports on the build while it runs; None in a mode without such a task.

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection, sql
 
-from dbt_triggerer.errors import BuildError
-from dbt_triggerer.invocation import run_dbt
+from dbt_triggerer import BuildError, run_dbt
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.build.dbt_project import DBT_PROJECT
 from ecommerce.build.lease import NOT_PUBLISHED

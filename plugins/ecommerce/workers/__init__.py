@@ -1,1 +1,1 @@
-"""What a worker process imports before it forks, so that tasks start fast."""
+"""Workers that start with everything imported, so that tasks start fast."""

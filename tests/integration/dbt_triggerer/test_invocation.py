@@ -1,4 +1,4 @@
-"""One dbt command, on a tiny project: how its nodes ended, and never what the project was before it changed."""
+"""`run_dbt` on a small project and a real Postgres: the results of its nodes, and the cache of the parsed project."""
 
 import logging
 import os
@@ -11,8 +11,7 @@ import pytest
 from cosmos import ProfileConfig
 from cosmos.profiles import PostgresUserPasswordProfileMapping
 
-from dbt_triggerer.errors import BuildError
-from dbt_triggerer.invocation import run_dbt
+from dbt_triggerer import BuildError, run_dbt
 from dbt_triggerer.node_results import NodeResult
 
 PROJECT = {
@@ -35,7 +34,7 @@ PROJECT = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of two good models; what is kept of its parsing stays in the test's own folder."""
+    """A project of two good models; the cache of its parsing is in the test's own folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = tmp_path / "project"
     write(folder, PROJECT)
@@ -69,9 +68,9 @@ def statuses(ended: dict[str, NodeResult]) -> dict[str, str]:
     return {name: result.status for name, result in ended.items()}
 
 
-def kept(project: Path) -> tuple[str, bytes]:
-    """What is kept of the last parsing."""
-    (file,) = project.parent.glob("ecommerce-dbt-*/*.msgpack")
+def cached_parse(project: Path) -> tuple[str, bytes]:
+    """Name and content of the cached parse."""
+    (file,) = project.parent.glob("dbt-triggerer-*/*.msgpack")
     return file.name, file.read_bytes()
 
 
@@ -80,11 +79,11 @@ def rows(dsn: str, table: str = "good") -> list[tuple]:
         return connection.execute(f"select * from tiny.{table} order by number".encode()).fetchall()
 
 
-def test_good_nodes_tell_what_they_did_as_they_end(project: Path, warehouse_dsn: str) -> None:
-    told: list[NodeResult] = []
+def test_results_of_good_nodes_are_reported_as_they_end(project: Path, warehouse_dsn: str) -> None:
+    reported: list[NodeResult] = []
     environment = dict(os.environ)
-    ended = run_dbt(["build"], project=project, profile=profile(), on_result=told.append)
-    assert told == ended
+    ended = run_dbt(["build"], project=project, profile=profile(), on_result=reported.append)
+    assert reported == ended
     assert [result.unique_id for result in ended] == ["model.tiny.good", "model.tiny.after"]
     good = ended[0]
     assert good.is_good
@@ -97,9 +96,7 @@ def test_good_nodes_tell_what_they_did_as_they_end(project: Path, warehouse_dsn:
     assert dict(os.environ) == environment
 
 
-def test_a_failing_node_tells_why_and_its_statement_and_what_follows_is_not_run(
-    project: Path, warehouse_dsn: str
-) -> None:
+def test_failed_node_has_message_and_sql_and_the_next_is_skipped(project: Path, warehouse_dsn: str) -> None:
     write(project, {"models/good.sql": "select 1 / 0 as number"})
     write(project, {"models/apart.sql": "select 1 as number"})
     ended = build(project)
@@ -107,11 +104,11 @@ def test_a_failing_node_tells_why_and_its_statement_and_what_follows_is_not_run(
     assert ended["good"].is_bad
     assert "division by zero" in (ended["good"].message or "")
     assert "select 1 / 0 as number" in (ended["good"].sql or "")
-    assert ended["after"].is_not_run
+    assert ended["after"].is_skipped
     assert ended["after"].sql is None
 
 
-def test_a_failing_test_counts_its_rows_and_what_follows_is_not_run(project: Path, warehouse_dsn: str) -> None:
+def test_failed_test_counts_its_rows_and_the_next_node_is_skipped(project: Path, warehouse_dsn: str) -> None:
     write(
         project,
         {
@@ -128,11 +125,11 @@ def test_a_failing_test_counts_its_rows_and_what_follows_is_not_run(project: Pat
     bad = [result for result in ended.values() if result.is_bad]
     assert [(result.status, result.failures) for result in bad] == [("fail", 2)]
     assert "select" in (bad[0].sql or "")
-    assert ended["after"].is_not_run
+    assert ended["after"].is_skipped
     assert sorted(statuses(ended).values()) == ["fail", "pass", "skipped", "success"]
 
 
-def test_a_warehouse_that_is_not_there(project: Path, set_connection: Callable[[str, str], None]) -> None:
+def test_unreachable_warehouse_raises_build_error(project: Path, set_connection: Callable[[str, str], None]) -> None:
     set_connection("nowhere", "postgresql://nobody:secret@127.0.0.1:9/nowhere")
     with pytest.raises(BuildError, match="dbt build broke off"):
         run_dbt(["build"], project=project, profile=profile("nowhere"))
@@ -146,20 +143,20 @@ def test_a_warehouse_that_is_not_there(project: Path, set_connection: Callable[[
         ("dbt_project.yml", "name: [\n"),
     ],
 )
-def test_a_project_that_cannot_be_parsed(project: Path, warehouse_dsn: str, file: str, text: str) -> None:
+def test_unparsable_project_raises_build_error(project: Path, warehouse_dsn: str, file: str, text: str) -> None:
     write(project, {file: text})
     with pytest.raises(BuildError, match="dbt build broke off"):
         build(project)
 
 
-# -- what is kept of the last parsing ----------------------------------------------------------------------------------
+# -- the cache of the parsed project -----------------------------------------------------------------------------------
 
 
-def test_with_nothing_changed_dbt_does_not_parse_again(project: Path, warehouse_dsn: str) -> None:
+def test_unchanged_project_is_not_parsed_again(project: Path, warehouse_dsn: str) -> None:
     build(project)
-    parsed = kept(project)
+    parsed = cached_parse(project)
     build(project)
-    assert kept(project) == parsed, "dbt writes it anew, with another invocation id, whenever it parses anything"
+    assert cached_parse(project) == parsed, "dbt rewrites it, with another invocation id, whenever it parses anything"
 
 
 @pytest.mark.parametrize(
@@ -171,21 +168,21 @@ def test_with_nothing_changed_dbt_does_not_parse_again(project: Path, warehouse_
         pytest.param({"macros/size.sql": "{% macro size() %}1{% endmacro %}"}, [(1, "one", "green")], id="macro"),
     ],
 )
-def test_a_changed_file_changes_the_next_run(
+def test_changed_file_changes_the_next_run(
     project: Path, warehouse_dsn: str, change: dict[str, str], expected: list[tuple]
 ) -> None:
     build(project)
-    parsed = kept(project)
+    parsed = cached_parse(project)
     write(project, change)
     build(project)
     assert rows(warehouse_dsn) == expected
-    assert kept(project) != parsed
+    assert cached_parse(project) != parsed
 
 
 @pytest.mark.parametrize(
     ("variable", "expected"), [("TINY_WORD", (1, "set", "green")), ("TINY_COLOUR", (1, "one", "set"))]
 )
-def test_a_changed_environment_variable_changes_the_next_run(
+def test_changed_environment_variable_changes_the_next_run(
     project: Path,
     warehouse_dsn: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -198,22 +195,18 @@ def test_a_changed_environment_variable_changes_the_next_run(
     assert rows(warehouse_dsn)[0] == expected
 
 
-def test_what_is_kept_of_one_project_is_not_taken_for_another(
-    project: Path, warehouse_dsn: str, tmp_path: Path
-) -> None:
+def test_cache_of_one_project_is_not_used_for_another(project: Path, warehouse_dsn: str, tmp_path: Path) -> None:
     build(project)
     another = tmp_path / "another"
     write(another, {**PROJECT, "models/good.sql": "select 5 as number"})
     build(another)
     assert rows(warehouse_dsn) == [(5,)]
-    assert len(list(tmp_path.glob("ecommerce-dbt-*/*.msgpack"))) == 2
+    assert len(list(tmp_path.glob("dbt-triggerer-*/*.msgpack"))) == 2
 
 
-def test_a_kept_parsing_that_is_damaged_is_parsed_anew(
-    project: Path, warehouse_dsn: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_cache_is_replaced(project: Path, warehouse_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
     build(project)
-    (file,) = project.parent.glob("ecommerce-dbt-*/*.msgpack")
+    (file,) = project.parent.glob("dbt-triggerer-*/*.msgpack")
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with caplog.at_level(logging.INFO):
         assert statuses(build(project)) == {"good": "success", "after": "success"}

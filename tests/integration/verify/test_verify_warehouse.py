@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from dbt_triggerer.errors import BuildError
+from dbt_triggerer import BuildError
 from ecommerce.build import lease
 from ecommerce.verify import comparison, verify_warehouse
 from ecommerce.verify.verify_warehouse import VerifyWarehouse

@@ -1,19 +1,17 @@
-"""The private names of Airflow that the project leans on are there, as they were when it was written."""
+"""The patches of Airflow's triggerer and workers: what each one changes, and that the installed Airflow fits them."""
 
 import asyncio
 import inspect
 import logging
 import re
-import tomllib
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import singledispatch
-from pathlib import Path
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-import airflow
 import pytest
 from airflow.jobs.triggerer_job_runner import TriggerRunner, TriggerRunnerSupervisor
 from airflow.models import import_all_models
@@ -33,32 +31,54 @@ from airflow.triggers.base import (
     TriggerEvent,
 )
 from airflow.utils.state import DagRunState, TaskInstanceState
-from packaging.requirements import Requirement
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 from uuid6 import uuid7
 
-from dbt_triggerer import airflow_internals
-from dbt_triggerer.airflow_internals import WRITTEN_FOR, end_node, refine_triggerer, refine_workers
+from dbt_triggerer import BuildWatcher, airflow_internals
+from dbt_triggerer.airflow_internals import (
+    PATCHES,
+    end_node,
+    end_node_as_dbt_did,
+    free_worker_at_once,
+    limit_triggerer_rounds,
+    patch_triggerer,
+    patch_workers,
+    send_last_event_at_once,
+    start_node_without_dag,
+)
 from dbt_triggerer.build_watcher import NodeTrigger
 from dbt_triggerer.node_results import RESULT
-from ecommerce.audit.quality_trigger import CHECKED, QualityTrigger
+from dbt_triggerer.patch_gate import PATCHES_OFF, find
+
+#: The result of a task that watches a build and is no node, under a key of its own.
+OTHER_RESULT = "counted"
 
 ADVICE = (
-    f"plugins/dbt_triggerer/airflow_internals.py was written for Airflow {WRITTEN_FOR}. Compare what it replaces in "
-    "airflow/models/trigger.py (the handler of BaseTaskEndEvent), airflow/jobs/triggerer_job_runner.py "
-    "(_create_workload, run_trigger, what arun and run_once do in a round) and "
-    "airflow/sdk/execution_time/supervisor.py (_monitor_subprocess) with the version you want, set WRITTEN_FOR, and "
-    "run tests/dags. Until then it stays off, and a run works without it."
+    "Airflow has changed where plugins/dbt_triggerer/airflow_internals.py relies on it. Compare the functions that the "
+    "patch names with the new ones, run `python -m dbt_triggerer.airflow_internals --digests` for the new digests, and "
+    "run tests/dags. Until then the patch stays off, and a run works without it."
 )
+
+
+class CountTrigger(BuildWatcher):
+    """A trigger of another package that ends its task as a build does, or at once without a build."""
+
+    def own_arguments(self) -> dict[str, Any]:
+        return {}
+
+    def shared_stream_key(self) -> Any:
+        return super().shared_stream_key() if self.build_task_id else None
+
+    async def event_of(self, build: Any, *, try_number: int, since: datetime) -> TriggerEvent | None:
+        return None
 
 
 @pytest.fixture
 def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow as it is without us, and again after the test."""
-    registry = dict(handle_event_submit.registry)
+    """Airflow without patches, and again after the test."""
     ours = {TaskSuccessEvent, TaskFailedEvent, TaskSkippedEvent}
-    assert not ours & set(registry), ADVICE
+    assert not ours & set(handle_event_submit.registry), ADVICE
     monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", TriggerRunnerSupervisor._create_workload)
     monkeypatch.setattr(TriggerRunner, "run_trigger", TriggerRunner.run_trigger)
     monkeypatch.setattr(WatchedSubprocess, "_service_subprocess", WatchedSubprocess._service_subprocess)
@@ -66,6 +86,8 @@ def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(TriggerRunnerSupervisor, step, getattr(TriggerRunnerSupervisor, step))
     original = triggers.handle_event_submit
     monkeypatch.setattr(triggers, "handle_event_submit", _copy_of(original))
+    monkeypatch.setattr(airflow_internals, "triggers_without_dag", set(airflow_internals.triggers_without_dag))
+    monkeypatch.delenv(PATCHES_OFF, raising=False)
 
 
 def _copy_of(dispatcher: Any) -> Any:
@@ -75,40 +97,81 @@ def _copy_of(dispatcher: Any) -> Any:
     return copied
 
 
-# -- the version -------------------------------------------------------------------------------------------------------
+# -- the gate ----------------------------------------------------------------------------------------------------------
+
+BY_PROCESS = {
+    "triggerer": [
+        "end_node_as_dbt_did", "start_node_without_dag", "send_last_event_at_once", "limit_triggerer_rounds"
+    ],
+    "worker": ["free_worker_at_once"],
+}  # fmt: skip
 
 
-def test_it_was_written_for_the_airflow_that_is_pinned_and_installed() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    (pinned,) = (
-        requirement for requirement in map(Requirement, project["dependencies"]) if requirement.name == "apache-airflow"
-    )
-    assert str(pinned.specifier) == f"=={WRITTEN_FOR}", ADVICE
-    assert airflow.__version__ == WRITTEN_FOR, ADVICE
+@pytest.mark.parametrize("name", [patch.name for patch in PATCHES])
+def test_patch_fits_installed_airflow(name: str) -> None:
+    assert PATCHES[name].differences() == [], ADVICE
 
 
 @pytest.mark.usefixtures("pristine")
-def test_with_another_version_it_stays_off_and_says_so(
+def test_all_patches_are_applied_in_their_process() -> None:
+    assert patch_triggerer() == BY_PROCESS["triggerer"]
+    assert patch_workers() == BY_PROCESS["worker"]
+    assert [patch.name for patch in PATCHES] == [*BY_PROCESS["triggerer"], *BY_PROCESS["worker"]]
+    assert [patch.name for patch in PATCHES if patch.differences()] == [], "a patched function is known by its original"
+
+
+def _changed(self: Any, *args: Any, **kwargs: Any) -> None:
+    """A function of another Airflow."""
+
+
+FUNCTIONS = [
+    pytest.param(patch.name, path, id=f"{patch.name}-{path.rpartition('.')[2]}")
+    for patch in PATCHES
+    for path in (*patch.sources, *patch.signatures)
+]
+
+
+@pytest.mark.usefixtures("pristine")
+@pytest.mark.parametrize(("name", "path"), FUNCTIONS)
+def test_changed_function_turns_off_its_patch_alone(
+    name: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, _, qualified = path.partition(":")
+    owner, _, function = qualified.rpartition(".")
+    monkeypatch.setattr(find(f"{module}:{owner}") if owner else import_module(module), function, _changed)
+    with caplog.at_level(logging.WARNING):
+        applied = [*patch_triggerer(), *patch_workers()]
+    assert applied == [patch.name for patch in PATCHES if patch.name != name]
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert f"the patch {name} of Airflow's {PATCHES[name].process} stays off: {path} has changed" in warning
+
+
+@pytest.mark.usefixtures("pristine")
+def test_patches_named_in_the_environment_stay_off(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = TriggerRunnerSupervisor._create_workload
-    worker = WatchedSubprocess._service_subprocess
-    monkeypatch.setattr(airflow, "__version__", "3.4.0")
-    with caplog.at_level(logging.WARNING):
-        assert not refine_triggerer()
-        assert not refine_workers()
-    assert "Airflow is 3.4.0" in caplog.text
-    assert f"written for {WRITTEN_FOR}" in caplog.text
-    assert "airflow_internals.py" in caplog.text
-    assert TriggerRunnerSupervisor._create_workload is before
-    assert WatchedSubprocess._service_subprocess is worker
-    assert TaskSuccessEvent not in triggers.handle_event_submit.registry
+    monkeypatch.setenv(PATCHES_OFF, "start_node_without_dag, free_worker_at_once,no_such_patch")
+    create, service = TriggerRunnerSupervisor._create_workload, WatchedSubprocess._service_subprocess
+    assert patch_triggerer() == [name for name in BY_PROCESS["triggerer"] if name != "start_node_without_dag"]
+    assert patch_workers() == []
+    assert TriggerRunnerSupervisor._create_workload is create
+    assert WatchedSubprocess._service_subprocess is service
+    assert "patches that do not exist: no_such_patch" in caplog.text
+
+
+def test_command_lists_patches_of_installed_airflow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert airflow_internals.main(["--digests"]) == 0
+    printed = capsys.readouterr().out
+    for patch in PATCHES:
+        assert re.search(rf"^on +{patch.process} +{patch.name}$", printed, re.MULTILINE)
+        for path, value in {**patch.sources, **patch.signatures}.items():
+            assert f"{path}: {value}\n" in printed
 
 
 # -- the names ---------------------------------------------------------------------------------------------------------
 
 
-def test_events_are_dispatched_by_class_with_these_arguments() -> None:
+def test_airflow_dispatches_events_by_class() -> None:
     assert list(inspect.signature(handle_event_submit).parameters) == ["event", "task_instance", "session"], ADVICE
     default = handle_event_submit.dispatch(BaseTaskEndEvent)
     assert default is not handle_event_submit.dispatch(TriggerEvent), ADVICE
@@ -116,47 +179,50 @@ def test_events_are_dispatched_by_class_with_these_arguments() -> None:
         assert handle_event_submit.dispatch(event_class) is default, ADVICE
 
 
-def test_a_workload_is_made_with_these_arguments() -> None:
+def test_airflow_reads_dag_from_the_bag_that_it_is_given() -> None:
     parameters = inspect.signature(TriggerRunnerSupervisor._create_workload).parameters
-    assert list(parameters) == ["self", "trigger", "dag_bag", "render_log_fname", "session"], ADVICE
+    assert {"trigger", "dag_bag"} <= parameters.keys(), ADVICE
     source = inspect.getsource(TriggerRunnerSupervisor._create_workload)
-    asked = {name for name in vars(airflow_internals._NoDags) if not name.startswith("__")}
+    methods = {name for name in vars(airflow_internals._NoDags) if not name.startswith("__")}
     assert {
         name for name in ("get_serialized_dag_model_for_run", "get_serialized_dag_model") if name in source
-    } == asked
-    assert source.count("dag_bag.") == len(asked), ADVICE
-    # Called by keyword, so that ours sees the trigger.
-    callers = inspect.getsource(TriggerRunnerSupervisor)
-    assert re.search(r"self\._create_workload\(\s*trigger=\w+,\s*dag_bag=", callers), ADVICE
+    } == methods
+    assert source.count("dag_bag.") == len(methods), ADVICE
 
 
-def test_the_trigger_is_known_by_its_class_path() -> None:
+def test_node_trigger_is_started_without_dag() -> None:
     node = NodeTrigger(build_task_id="build", unique_ids=[], parents=[])
-    assert (node.serialize()[0],) == airflow_internals._TRIGGERS
+    assert {node.serialize()[0]} == airflow_internals.triggers_without_dag
 
 
 @pytest.mark.usefixtures("pristine")
-def test_nodes_are_started_without_their_dag_and_all_others_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    bags: list[object] = []
+@pytest.mark.parametrize("is_by_keyword", [True, False])
+def test_only_named_triggers_are_started_without_dag(is_by_keyword: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bags: dict[str, object] = {}
 
-    def create_workload(self: object, *, trigger: Any, dag_bag: object, **kwargs: Any) -> None:
-        bags.append(dag_bag)
+    def create_workload(self: object, trigger: Any, dag_bag: object, session: Any) -> None:
+        bags[trigger.classpath] = dag_bag
 
+    patch_triggerer("of.another.Package")
     monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", create_workload)
-    assert refine_triggerer()
-    assert refine_triggerer(), "once more changes nothing"
+    start_node_without_dag()
+    start_node_without_dag()
     create: Any = TriggerRunnerSupervisor._create_workload
-    for classpath in (*airflow_internals._TRIGGERS, "some.other.Trigger"):
-        create(object(), trigger=SimpleNamespace(classpath=classpath), dag_bag="the bag", session=None)
-    *ours, other = bags
-    assert all(isinstance(bag, airflow_internals._NoDags) for bag in ours)
-    assert other == "the bag"
+    for classpath in (*airflow_internals.triggers_without_dag, "some.other.Trigger"):
+        trigger = SimpleNamespace(classpath=classpath)
+        if is_by_keyword:
+            create(object(), trigger=trigger, dag_bag="the bag", session=None)
+        else:
+            create(object(), trigger, "the bag", None)
+    assert bags.pop("some.other.Trigger") == "the bag"
+    assert bags.keys() == {"dbt_triggerer.build_watcher.NodeTrigger", "of.another.Package"}
+    assert all(isinstance(bag, airflow_internals._NoDags) for bag in bags.values())
 
 
-# -- the last one that waits for a build is told of at once ------------------------------------------------------------
+# -- the last event of a build is sent at once ------------------------------------------------------------------------
 
 
-def test_a_round_of_the_triggerer_is_made_of_these() -> None:
+def test_airflow_round_of_the_runner_has_these_steps() -> None:
     parameters = list(inspect.signature(TriggerRunner.run_trigger).parameters)
     assert parameters == ["self", "trigger_id", "trigger", "timeout_after", "context"], ADVICE
     assert list(inspect.signature(TriggerRunner.sync_state_to_supervisor).parameters) == ["self", "finished_ids"], (
@@ -166,23 +232,23 @@ def test_a_round_of_the_triggerer_is_made_of_these() -> None:
     assert steps[1:] == [
         "cleanup_finished_triggers", "sync_state_to_supervisor", "create_triggers", "cancel_triggers"
     ], ADVICE  # fmt: skip
-    told = inspect.getsource(TriggerRunner.sync_state_to_supervisor)
-    assert "process_trigger_events(finished_ids=finished_ids)" in told, ADVICE
-    assert "self.to_cancel.extend(resp.to_cancel)" in told, ADVICE
+    sync = inspect.getsource(TriggerRunner.sync_state_to_supervisor)
+    assert "process_trigger_events(finished_ids=finished_ids)" in sync, ADVICE
+    assert "self.to_cancel.extend(resp.to_cancel)" in sync, ADVICE
 
 
 class Runner:
-    """What tells of a round."""
+    """The process that runs triggers, as far as it sends their events."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.told: list[tuple[list[int], set[int]]] = []
+        self.sent: list[tuple[list[int], set[int]]] = []
         self.ended: set[int] = set()
         self.to_cancel: deque[int] = deque([3])
         self.stop = False
 
     async def sync_state_to_supervisor(self, finished_ids: list[int]) -> None:
-        self.told.append((finished_ids, set(self.ended)))
+        self.sent.append((finished_ids, set(self.ended)))
         self.to_cancel.extend([3, 4])
         if self.error:
             raise self.error
@@ -206,8 +272,8 @@ def run_triggers(monkeypatch: pytest.MonkeyPatch, pristine: None) -> Callable[..
         self.ended.add(trigger_id)
 
     monkeypatch.setattr(TriggerRunner, "run_trigger", run_trigger)
-    assert refine_triggerer()
-    assert refine_triggerer(), "once more changes nothing"
+    send_last_event_at_once()
+    send_last_event_at_once()
     run: Any = TriggerRunner.run_trigger
 
     def run_all(runner: Any, *triggers: tuple[Any, float, bool]) -> None:
@@ -225,23 +291,23 @@ def run_triggers(monkeypatch: pytest.MonkeyPatch, pristine: None) -> Callable[..
     return run_all
 
 
-def test_the_last_of_a_build_is_told_with_all_that_came_before(run_triggers: Callable[..., None]) -> None:
+def test_last_event_of_a_build_is_sent_with_all_before_it(run_triggers: Callable[..., None]) -> None:
     runner = Runner()
     one, other = waits_for("one"), waits_for("other")
     run_triggers(runner, (one, 0, False), (one, 0.02, False), (other, 0.04, False), (other, 0.01, True))
-    assert runner.told == [([], {0, 1}), ([], {0, 1, 2})]
+    assert runner.sent == [([], {0, 1}), ([], {0, 1, 2})]
     assert list(runner.to_cancel) == [3, 4], "each is cancelled once"
     assert not runner.stop
 
 
-def test_other_triggers_are_told_with_the_next_round(run_triggers: Callable[..., None]) -> None:
+def test_other_triggers_wait_for_the_next_round(run_triggers: Callable[..., None]) -> None:
     runner = Runner()
-    alone = QualityTrigger(check_name="freshness", warehouse_conn_id="warehouse_publisher", window_task_id="window")
+    alone = CountTrigger(build_task_id=None, parents=[])
     run_triggers(runner, (object(), 0, False), (alone, 0, False), (waits_for("one"), 0, True))
-    assert runner.told == []
+    assert runner.sent == []
 
 
-def test_what_cannot_be_told_ends_the_triggerer(run_triggers: Callable[..., None]) -> None:
+def test_failed_send_ends_the_triggerer(run_triggers: Callable[..., None]) -> None:
     """Another one, or the next, finds the triggers as they were."""
     runner = Runner(error=OSError("gone"))
     with pytest.raises(OSError, match="gone"):
@@ -252,7 +318,7 @@ def test_what_cannot_be_told_ends_the_triggerer(run_triggers: Callable[..., None
 # -- rounds of the process that writes to the database -----------------------------------------------------------------
 
 
-def test_a_round_of_the_supervisor_is_made_of_these() -> None:
+def test_airflow_round_of_the_supervisor_has_these_steps() -> None:
     steps = re.findall(r"self\.(\w+)\(", inspect.getsource(TriggerRunnerSupervisor.run_once))
     assert steps == [
         "load_triggers", "_service_subprocess", "handle_events", "handle_failed_triggers", "clean_unused", "heartbeat",
@@ -262,38 +328,38 @@ def test_a_round_of_the_supervisor_is_made_of_these() -> None:
 
 @pytest.mark.usefixtures("pristine")
 @pytest.mark.parametrize("step", ["load_triggers", "clean_unused"])
-def test_a_step_that_came_a_moment_ago_is_left_out(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, taken = [100.0], []
+def test_step_of_a_moment_ago_is_not_repeated(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, times = [100.0], []
     original = getattr(TriggerRunnerSupervisor, step)
 
     def counted(self: object) -> None:
-        taken.append(clock[0])
+        times.append(clock[0])
 
     counted.__name__ = original.__name__
     monkeypatch.setattr(TriggerRunnerSupervisor, step, counted)
     monkeypatch.setattr(airflow_internals, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    assert refine_triggerer()
-    rested = getattr(TriggerRunnerSupervisor, step)
+    limit_triggerer_rounds()
+    limited = getattr(TriggerRunnerSupervisor, step)
     for moment in (100.0, 100.1, 100.2, 100.3, 100.5, 100.6):
         clock[0] = moment
-        rested(object())
-    assert taken == [100.0, 100.3, 100.6]
+        limited(object())
+    assert times == [100.0, 100.3, 100.6]
 
 
 # -- workers are free when their task is -----------------------------------------------------------------------------
 
 
-def test_a_worker_looks_after_its_task_by_these() -> None:
+def test_airflow_worker_waits_for_its_task_like_this() -> None:
     parameters = list(inspect.signature(WatchedSubprocess._service_subprocess).parameters)
     assert parameters == ["self", "max_wait_time", "raise_on_timeout", "expect_signal"], ADVICE
-    looks = inspect.getsource(ActivitySubprocess._monitor_subprocess)
-    assert "while self._exit_code is None or self._open_sockets:" in looks, ADVICE
-    assert "self._service_subprocess(max_wait_time=max_wait_time)" in looks, ADVICE
+    loop = inspect.getsource(ActivitySubprocess._monitor_subprocess)
+    assert "while self._exit_code is None or self._open_sockets:" in loop, ADVICE
+    assert "self._service_subprocess(max_wait_time=max_wait_time)" in loop, ADVICE
     assert ActivitySubprocess._service_subprocess is WatchedSubprocess._service_subprocess, ADVICE
 
 
 @pytest.mark.usefixtures("pristine")
-def test_a_process_that_has_closed_all_is_looked_at_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_without_sockets_is_checked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
     def service(self: object, max_wait_time: float, raise_on_timeout: bool = False) -> int:
@@ -301,8 +367,8 @@ def test_a_process_that_has_closed_all_is_looked_at_again_at_once(monkeypatch: p
         return 7
 
     monkeypatch.setattr(WatchedSubprocess, "_service_subprocess", service)
-    assert refine_workers()
-    assert refine_workers(), "once more changes nothing"
+    free_worker_at_once()
+    free_worker_at_once()
     serviced: Any = WatchedSubprocess._service_subprocess
     for sockets in ({"a socket": "stdout"}, {}):
         assert serviced(SimpleNamespace(_open_sockets=sockets), max_wait_time=5, raise_on_timeout=False) == 7
@@ -353,41 +419,43 @@ def no_default(*_: Any, **__: Any) -> None:
 
 
 @pytest.mark.parametrize(("event", "state"), [(TaskSuccessEvent, "success"), (TaskFailedEvent, "upstream_failed")])
-def test_a_node_ends_in_its_own_state_with_its_own_times(
+def test_node_ends_with_its_own_state_and_times(
     metadata: Session, deferred: TaskInstance, event: Any, state: str
 ) -> None:
-    told = result(
+    outcome = result(
         state,
         ("2024-05-01T12:00:05+00:00", "2024-05-01T12:00:07+00:00"),
         ("2024-05-01T12:00:03+00:00", "2024-05-01T12:00:06+00:00"),
     )
-    end_node(event(xcoms={RESULT: told}), told, no_default, task_instance=deferred, session=metadata)
+    end_node(event(xcoms={RESULT: outcome}), outcome, no_default, task_instance=deferred, session=metadata)
     metadata.expire(deferred)
     assert (deferred.state, deferred.trigger_id) == (state, None)
     assert deferred.start_date == datetime(2024, 5, 1, 12, 0, 3, tzinfo=UTC)
     assert deferred.end_date == datetime(2024, 5, 1, 12, 0, 7, tzinfo=UTC)
     assert deferred.duration == 4
-    kept = metadata.scalar(select(XComModel).where(XComModel.task_id == deferred.task_id, XComModel.key == RESULT))
-    assert kept is not None
-    assert XComModel.deserialize_value(kept) == told
+    stored = metadata.scalar(select(XComModel).where(XComModel.task_id == deferred.task_id, XComModel.key == RESULT))
+    assert stored is not None
+    assert XComModel.deserialize_value(stored) == outcome
 
 
 @pytest.mark.usefixtures("pristine")
-def test_a_check_that_passed_ends_here_with_what_it_said(metadata: Session, deferred: TaskInstance) -> None:
-    assert refine_triggerer()
-    told = result("success")
-    triggers.handle_event_submit(TaskSuccessEvent(xcoms={CHECKED: told}), task_instance=deferred, session=metadata)
+def test_result_under_another_key_ends_the_task_and_is_stored(metadata: Session, deferred: TaskInstance) -> None:
+    end_node_as_dbt_did()
+    outcome = result("success")
+    triggers.handle_event_submit(
+        TaskSuccessEvent(xcoms={OTHER_RESULT: outcome}), task_instance=deferred, session=metadata
+    )
     assert (deferred.state, deferred.trigger_id) == ("success", None)
-    kept = metadata.scalar(select(XComModel).where(XComModel.task_id == deferred.task_id, XComModel.key == CHECKED))
-    assert kept is not None
-    assert XComModel.deserialize_value(kept) == told
+    stored = metadata.scalar(
+        select(XComModel).where(XComModel.task_id == deferred.task_id, XComModel.key == OTHER_RESULT)
+    )
+    assert stored is not None
+    assert XComModel.deserialize_value(stored) == outcome
 
 
-def test_a_node_that_was_not_built_ends_now_and_not_when_an_earlier_try_did(
-    metadata: Session, deferred: TaskInstance
-) -> None:
-    told = result("upstream_failed")
-    end_node(TaskFailedEvent(xcoms={RESULT: told}), told, no_default, task_instance=deferred, session=metadata)
+def test_node_without_times_ends_now(metadata: Session, deferred: TaskInstance) -> None:
+    outcome = result("upstream_failed")
+    end_node(TaskFailedEvent(xcoms={RESULT: outcome}), outcome, no_default, task_instance=deferred, session=metadata)
     assert deferred.state == "upstream_failed"
     assert deferred.end_date is not None
     assert deferred.end_date > DEFERRED_AT
@@ -396,18 +464,22 @@ def test_a_node_that_was_not_built_ends_now_and_not_when_an_earlier_try_did(
 
 
 @pytest.mark.parametrize("time", ["2024-05-01T12:00:05", None], ids=["without a zone", "none"])
-def test_times_that_cannot_be_used_are_left_out(metadata: Session, deferred: TaskInstance, time: str | None) -> None:
-    told = result("success", (time, time))
-    end_node(TaskSuccessEvent(xcoms={RESULT: told}), told, no_default, task_instance=deferred, session=metadata)
+def test_unusable_times_are_ignored(metadata: Session, deferred: TaskInstance, time: str | None) -> None:
+    outcome = result("success", (time, time))
+    end_node(TaskSuccessEvent(xcoms={RESULT: outcome}), outcome, no_default, task_instance=deferred, session=metadata)
     assert deferred.state == "success"
     assert deferred.start_date == DEFERRED_AT
 
 
-def test_a_failure_goes_airflows_own_way(metadata: Session, deferred: TaskInstance) -> None:
-    """It knows of retries and callbacks."""
-    told = result("failed", ("2024-05-01T12:00:05+00:00", "2024-05-01T12:00:07+00:00"))
-    event = TaskFailedEvent(xcoms={RESULT: told})
-    seen: list[Any] = []
-    end_node(event, told, lambda event, **given: seen.append((event, given)), task_instance=deferred, session=metadata)
-    assert seen == [(event, {"task_instance": deferred, "session": metadata})]
+def test_failure_goes_airflows_own_way(metadata: Session, deferred: TaskInstance) -> None:
+    """Which handles retries and callbacks."""
+    outcome = result("failed", ("2024-05-01T12:00:05+00:00", "2024-05-01T12:00:07+00:00"))
+    event = TaskFailedEvent(xcoms={RESULT: outcome})
+    calls: list[Any] = []
+
+    def default(event: Any, **arguments: Any) -> None:
+        calls.append((event, arguments))
+
+    end_node(event, outcome, default, task_instance=deferred, session=metadata)
+    assert calls == [(event, {"task_instance": deferred, "session": metadata})]
     assert deferred.end_date == datetime(2024, 5, 1, 12, 0, 7, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What becomes of a node's task: every state that a build and the tasks before it can be in has one answer."""
+"""How a node's task ends, for every state of a build and of the upstream tasks; and when a check may begin."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dbt_triggerer.node_results import Build, NodeResult, Progress
 from dbt_triggerer.task_outcome import TaskEnd, TaskOutcome, outcome_of_audit, outcome_of_nodes
 
-#: When the try that is judged was made ready.
+#: When the try of the task was created.
 SINCE = datetime(2024, 5, 1, 12, tzinfo=UTC)
 BEFORE, AFTER = SINCE - timedelta(minutes=1), SINCE + timedelta(minutes=1)
 
@@ -28,7 +28,7 @@ def node(unique_id: str, status: str) -> NodeResult:
 def build(
     *results: NodeResult, state: str | None = "running", began: datetime | None = BEFORE, **parents: str | None
 ) -> Build:
-    """A build as its watch sees it; without `began` nothing has been heard of it."""
+    """A build as a trigger reads it; without `began` it has written nothing."""
     return Build(
         progress=Progress(attempt=1, started_at=began.isoformat()) if began else None,
         results={result.unique_id: result for result in results},
@@ -51,50 +51,48 @@ def state(
     [
         pytest.param(build(began=None, state=None), None, id="not scheduled yet"),
         pytest.param(build(began=None, state="queued"), None, id="not begun"),
-        pytest.param(build(), None, id="running, nothing said yet"),
+        pytest.param(build(), None, id="running, no result yet"),
         pytest.param(build(node("other", "success")), None, id="running, another is built"),
         *[pytest.param(build(node("it", status)), TaskEnd.SUCCESS, id=f"dbt: {status}") for status in GOOD],
         *[pytest.param(build(node("it", status)), TaskEnd.FAILED, id=f"dbt: {status}") for status in BAD],
-        pytest.param(build(node("it", "skipped")), None, id="left out, the build goes on"),
+        pytest.param(build(node("it", "skipped")), None, id="skipped, the build goes on"),
         pytest.param(
-            build(node("it", "skipped"), state="success", before="failed"), TaskEnd.UPSTREAM_FAILED, id="left out"
+            build(node("it", "skipped"), state="success", before="failed"), TaskEnd.UPSTREAM_FAILED, id="skipped"
         ),
         pytest.param(
             build(node("it", "skipped"), state="success", before="upstream_failed"),
             TaskEnd.UPSTREAM_FAILED,
-            id="left out, further down",
+            id="skipped, further down",
         ),
         pytest.param(
-            build(node("it", "skipped"), state="success", before="up_for_retry"), None, id="left out, parent retried"
+            build(node("it", "skipped"), state="success", before="up_for_retry"), None, id="skipped, parent retried"
         ),
         pytest.param(
-            build(node("it", "skipped"), state="success", before="deferred"), None, id="left out, parent about to end"
+            build(node("it", "skipped"), state="success", before="deferred"), None, id="skipped, parent about to end"
         ),
         pytest.param(
             build(node("it", "skipped"), state="success", before="success"),
             TaskEnd.RUN_ALONE,
-            id="left out, parent mended",
+            id="skipped, parent built on its own",
         ),
         pytest.param(
             build(node("it", "skipped"), state="success", before="skipped"),
             TaskEnd.SKIPPED,
-            id="left out, parent skipped",
+            id="skipped, parent skipped",
         ),
         pytest.param(build(state="skipped", began=None), TaskEnd.SKIPPED, id="nothing to build"),
         pytest.param(
             build(state="upstream_failed", began=None), TaskEnd.UPSTREAM_FAILED, id="no build: failed before it"
         ),
         pytest.param(build(state="removed", began=None), TaskEnd.UPSTREAM_FAILED, id="no build: not in the DAG"),
-        pytest.param(build(state="failed"), TaskEnd.UPSTREAM_FAILED, id="broke off"),
-        pytest.param(
-            build(node("it", "success"), state="failed"), TaskEnd.SUCCESS, id="built, then the build broke off"
-        ),
-        pytest.param(build(state="up_for_retry"), None, id="broke off, will be tried again"),
-        pytest.param(build(state="success", before="success"), TaskEnd.RUN_ALONE, id="the build never heard of it"),
-        pytest.param(build(state="success", before=None), None, id="never heard of it, parent not scheduled"),
+        pytest.param(build(state="failed"), TaskEnd.UPSTREAM_FAILED, id="the build failed"),
+        pytest.param(build(node("it", "success"), state="failed"), TaskEnd.SUCCESS, id="built, then the build failed"),
+        pytest.param(build(state="up_for_retry"), None, id="failed, will be retried"),
+        pytest.param(build(state="success", before="success"), TaskEnd.RUN_ALONE, id="no result in the build"),
+        pytest.param(build(state="success", before=None), None, id="no result, parent not scheduled"),
     ],
 )
-def test_first_try(known: Build, expected: TaskEnd | None) -> None:
+def test_first_try_ends_by_the_build(known: Build, expected: TaskEnd | None) -> None:
     assert state(known) is expected
 
 
@@ -111,13 +109,13 @@ def test_first_try(known: Build, expected: TaskEnd | None) -> None:
             id="parent failed again",
         ),
         pytest.param(
-            build(node("it", "error"), state="failed", before="success"), TaskEnd.RUN_ALONE, id="build broke off"
+            build(node("it", "error"), state="failed", before="success"), TaskEnd.RUN_ALONE, id="build failed"
         ),
         pytest.param(build(node("it", "success"), state=None), None, id="build cleared too, not scheduled"),
         pytest.param(
             build(node("it", "success"), state="queued"), None, id="build cleared too, old results still there"
         ),
-        pytest.param(build(node("it", "success"), began=AFTER), TaskEnd.SUCCESS, id="build cleared too, and it spoke"),
+        pytest.param(build(node("it", "success"), began=AFTER), TaskEnd.SUCCESS, id="build cleared too, and built"),
         pytest.param(build(node("it", "error"), began=AFTER), TaskEnd.FAILED, id="build cleared too, and it failed"),
         pytest.param(build(node("it", "success"), began=SINCE), None, id="a build that began in that instant is stale"),
         pytest.param(build(state="skipped", began=None), TaskEnd.SKIPPED, id="run cleared, nothing to build"),
@@ -126,21 +124,21 @@ def test_first_try(known: Build, expected: TaskEnd | None) -> None:
         ),
     ],
 )
-def test_later_try(known: Build, expected: TaskEnd | None) -> None:
+def test_later_try_ends_by_a_newer_build(known: Build, expected: TaskEnd | None) -> None:
     assert state(known, try_number=2) is expected
 
 
-def test_tests_of_a_model_wait_for_each_other() -> None:
+def test_task_of_several_tests_waits_for_all() -> None:
     passed, failed = node("one", "pass"), node("two", "fail")
     assert state(build(passed), "one", "two") is None
-    assert state(build(failed), "one", "two") is None, "the other may fail as well, and be named"
+    assert state(build(failed), "one", "two") is None, "the other may fail as well"
     assert state(build(passed, failed), "one", "two") is TaskEnd.FAILED
-    assert state(build(failed, state="failed"), "one", "two") is TaskEnd.FAILED, "of the other nothing more will come"
+    assert state(build(failed, state="failed"), "one", "two") is TaskEnd.FAILED, "the other has no result"
     assert state(build(passed, state="failed"), "one", "two") is TaskEnd.UPSTREAM_FAILED
     assert state(build(passed, node("two", "warn")), "one", "two") is TaskEnd.SUCCESS
 
 
-def test_a_failure_says_what_dbt_said() -> None:
+def test_failure_contains_messages_of_dbt() -> None:
     failed = [replace(node("model.shop.one", "error"), message="no such column"), node("model.shop.two", "fail")]
     outcome = outcome_of_nodes(
         build(*failed), unique_ids=[n.unique_id for n in failed], parents=(), try_number=1, since=SINCE
@@ -151,7 +149,7 @@ def test_a_failure_says_what_dbt_said() -> None:
     assert outcome.results == failed
 
 
-def test_upstream_failed_names_who_failed() -> None:
+def test_upstream_failed_names_the_failed_tasks() -> None:
     known = build(node("it", "skipped"), state="success", good="success", bad="failed")
     outcome = outcome_of_nodes(known, unique_ids=["it"], parents=["good", "bad"], try_number=1, since=SINCE)
     assert outcome is not None
@@ -160,7 +158,7 @@ def test_upstream_failed_names_who_failed() -> None:
 
 @st.composite
 def situations(draw: st.DrawFn, states: tuple[str | None, ...] = ENDED + OPEN) -> dict[str, Any]:
-    """Anything that a watch can see."""
+    """Any state that a trigger can read."""
     unique_ids = draw(st.lists(st.sampled_from("abc"), min_size=1, unique=True))
     parents = draw(st.lists(st.sampled_from("xyz"), unique=True))
     results = [
@@ -182,14 +180,14 @@ def situations(draw: st.DrawFn, states: tuple[str | None, ...] = ENDED + OPEN) -
     }
 
 
-def judged(situation: dict[str, Any]) -> TaskOutcome | None:
+def outcome_in(situation: dict[str, Any]) -> TaskOutcome | None:
     known, rest = situation["build"], {name: value for name, value in situation.items() if name != "build"}
     return outcome_of_nodes(known, **rest)
 
 
 @given(situations())
-def test_success_only_by_fresh_good_results_of_every_node(situation: dict[str, Any]) -> None:
-    outcome = judged(situation)
+def test_success_needs_fresh_good_results_of_every_node(situation: dict[str, Any]) -> None:
+    outcome = outcome_in(situation)
     if outcome is None or outcome.state is not TaskEnd.SUCCESS:
         return
     known = situation["build"]
@@ -199,13 +197,13 @@ def test_success_only_by_fresh_good_results_of_every_node(situation: dict[str, A
 
 
 @given(situations(ENDED))
-def test_once_all_has_ended_no_task_waits(situation: dict[str, Any]) -> None:
-    assert judged(situation) is not None
+def test_no_task_waits_when_all_others_have_ended(situation: dict[str, Any]) -> None:
+    assert outcome_in(situation) is not None
 
 
 @given(situations())
-def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: dict[str, Any]) -> None:
-    outcome = judged(situation)
+def test_node_runs_on_its_own_only_after_build_and_parents(situation: dict[str, Any]) -> None:
+    outcome = outcome_in(situation)
     if outcome is not None and outcome.state is TaskEnd.RUN_ALONE:
         known = situation["build"]
         assert known.task_state in ("success", "failed")
@@ -220,7 +218,7 @@ def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: di
         pytest.param(
             build(node("it", "success"), began=AFTER, state="success", before="deferred"),
             TaskEnd.SUCCESS,
-            id="all is built, its tasks have not heard of it",
+            id="all is built, its tasks have not ended",
         ),
         pytest.param(
             build(node("it", "error"), began=AFTER, state="success", before="up_for_retry"),
@@ -245,7 +243,7 @@ def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: di
         pytest.param(
             build(node("it", "error"), began=AFTER, state="success", before="success"),
             TaskEnd.SUCCESS,
-            id="mended alone",
+            id="built on its own",
         ),
         pytest.param(
             build(node("it", "success"), state="success", before="running"), None, id="cleared with a node that runs"
@@ -260,6 +258,6 @@ def test_no_task_runs_alone_beside_the_build_or_before_its_parents(situation: di
         ],
     ],
 )
-def test_an_audit_begins_when_all_is_built(known: Build, expected: TaskEnd | None) -> None:
+def test_audit_begins_when_all_is_built(known: Build, expected: TaskEnd | None) -> None:
     outcome = outcome_of_audit(known, parents=("before",), since=SINCE)
     assert (outcome.state if outcome else None) is expected

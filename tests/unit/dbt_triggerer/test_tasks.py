@@ -1,4 +1,4 @@
-"""The task that builds: what it tells the tasks of the nodes, and which failure is its own."""
+"""The operators of a build: the results that DbtBuild writes, which failures are its own, and a node on its own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from dbt_triggerer.tasks import DbtBuild, DbtNode
 
 GOOD, BAD = NodeResult("model.shop.good", "success"), NodeResult("model.shop.bad", "error", message="no room")
 PROFILE: Any = None
-LEFT_OUT = NodeResult("model.shop.after", "skipped")
+SKIPPED = NodeResult("model.shop.after", "skipped")
 
 
 class TaskInstance:
@@ -42,7 +42,7 @@ def of(ti: TaskInstance) -> Any:
 
 @pytest.fixture
 def dbt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
-    """Make dbt end with these results; the command lines that it was given."""
+    """Make dbt end with these results; the list collects its command lines."""
 
     def ends_with(*results: NodeResult) -> list[list[str]]:
         commands: list[list[str]] = []
@@ -61,8 +61,8 @@ def dbt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
 
 
 def build(**given: Any) -> DbtBuild:
-    told = {"model.shop.good": "good.run", "model.shop.bad": "bad.run", "model.shop.after": "after.run"}
-    return DbtBuild(task_id="dbt_build", project=Path(), profile=PROFILE, told=told, **given)
+    task_ids = {"model.shop.good": "good.run", "model.shop.bad": "bad.run", "model.shop.after": "after.run"}
+    return DbtBuild(task_id="dbt_build", project=Path(), profile=PROFILE, task_ids=task_ids, **given)
 
 
 def alone(command: str, *unique_ids: str, **given: Any) -> DbtNode:
@@ -77,35 +77,35 @@ def alone(command: str, *unique_ids: str, **given: Any) -> DbtNode:
     )
 
 
-def test_every_result_is_told_and_a_failed_node_is_no_failure_of_the_build(dbt: Callable) -> None:
-    dbt(GOOD, BAD, LEFT_OUT)
+def test_build_writes_every_result_and_succeeds_with_a_failed_node(dbt: Callable) -> None:
+    dbt(GOOD, BAD, SKIPPED)
     ti = TaskInstance()
     assert build().execute(of(ti)) == "1 error, 1 skipped, 1 success"
     progress = ti.xcoms[PROGRESS]
-    told = [entry["unique_id"] for n in range(progress["batches"]) for entry in ti.xcoms[batch_key(n)]]
-    assert told == ["model.shop.good", "model.shop.bad", "model.shop.after"]
+    written = [entry["unique_id"] for n in range(progress["batches"]) for entry in ti.xcoms[batch_key(n)]]
+    assert written == ["model.shop.good", "model.shop.bad", "model.shop.after"]
     assert progress["attempt"] == 1
 
 
-def test_a_failed_node_without_a_task_fails_the_build(dbt: Callable) -> None:
+def test_failed_node_without_a_task_fails_the_build(dbt: Callable) -> None:
     dbt(GOOD, NodeResult("model.shop.new", "error"))
     with pytest.raises(AirflowFailException, match=r"without a task of their own.*new: error"):
         build().execute(of(TaskInstance()))
 
 
-def test_a_node_that_an_earlier_try_had_built_may_not_fail_unseen(dbt: Callable) -> None:
-    dbt(GOOD, BAD, LEFT_OUT)
+def test_failed_node_whose_task_has_succeeded_before_fails_the_build(dbt: Callable) -> None:
+    dbt(GOOD, BAD, SKIPPED)
     with pytest.raises(AirflowFailException, match=r"bad: error .* no room"):
         build().execute(of(TaskInstance(2, **{"bad.run": "success"})))
 
 
-def test_a_node_whose_task_waits_may_fail_in_a_later_try(dbt: Callable) -> None:
-    dbt(GOOD, BAD, LEFT_OUT)
+def test_failed_node_whose_task_waits_does_not_fail_a_later_try(dbt: Callable) -> None:
+    dbt(GOOD, BAD, SKIPPED)
     build().execute(of(TaskInstance(2, **{"good.run": "success", "bad.run": "deferred"})))
 
 
-def test_results_that_cannot_be_told_fail_the_build(dbt: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the tasks of the nodes would wait for a word that never comes."""
+def test_results_that_cannot_be_written_fail_the_build(dbt: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the tasks of the nodes would wait for ever."""
     dbt(GOOD)
     ti = TaskInstance()
 
@@ -118,14 +118,13 @@ def test_results_that_cannot_be_told_fail_the_build(dbt: Callable, monkeypatch: 
         build().execute(of(ti))
 
 
-def test_a_build_leaves_unit_tests_out_and_what_is_claimed_to_the_claim(dbt: Callable) -> None:
-    """Whether it is a full refresh, the models ask of `ops.build`."""
+def test_build_runs_everything_but_unit_tests(dbt: Callable) -> None:
     commands = dbt(GOOD)
     build().execute(of(TaskInstance()))
     assert commands == [["build", "--exclude-resource-type", "unit_test"]]
 
 
-def test_a_build_leaves_out_what_it_is_told_to(dbt: Callable) -> None:
+def test_build_excludes_named_models(dbt: Callable) -> None:
     commands = dbt(GOOD)
     build(exclude="bad after").execute(of(TaskInstance()))
     assert commands[0][-3:] == ["--exclude", "bad", "after"]
@@ -140,7 +139,7 @@ def test_a_build_leaves_out_what_it_is_told_to(dbt: Callable) -> None:
         ("test", ["test", "--select", "good", "--indirect-selection", "empty"]),
     ],
 )
-def test_a_node_alone_runs_itself_and_nothing_else(dbt: Callable, command: str, expected: list[str]) -> None:
+def test_node_on_its_own_runs_nothing_else(dbt: Callable, command: str, expected: list[str]) -> None:
     commands = dbt(GOOD)
     ti = TaskInstance(2)
     alone(command, "model.shop.good").execute(of(ti))
@@ -149,7 +148,7 @@ def test_a_node_alone_runs_itself_and_nothing_else(dbt: Callable, command: str, 
     assert [result["unique_id"] for result in ti.xcoms[RESULT]["nodes"]] == ["model.shop.good"]
 
 
-def test_a_node_alone_that_fails_says_why(dbt: Callable) -> None:
+def test_failed_node_on_its_own_raises_its_message(dbt: Callable) -> None:
     dbt(BAD)
     ti = TaskInstance(2)
     with pytest.raises(BuildError, match="no room"):
@@ -158,7 +157,7 @@ def test_a_node_alone_that_fails_says_why(dbt: Callable) -> None:
     assert "no room" in ti.xcoms[RESULT]["reason"]
 
 
-def test_a_node_that_dbt_does_not_know_is_no_success(dbt: Callable) -> None:
+def test_node_that_dbt_does_not_run_is_no_success(dbt: Callable) -> None:
     dbt()
-    with pytest.raises(BuildError, match=r"left out model\.shop\.good"):
+    with pytest.raises(BuildError, match=r"did not run model\.shop\.good"):
         alone("run", "model.shop.good").execute(of(TaskInstance(2)))

@@ -1,20 +1,18 @@
-"""Which of Airflow's processes is prepared for what, by the plugin that all of them load."""
+"""The plugin that all of Airflow's processes load: what it prepares in the scheduler and in the triggerer."""
 
 import importlib.util
 from types import ModuleType
 from typing import Any
 
 import pytest
+from airflow._shared.listeners.spec import lifecycle
+from airflow.listeners.listener import ListenerManager
 
 from include.demo.state import ROOT
 
 
 class Job:
-    """What a service announces itself with, before it knows its own type."""
-
-
-class TaskRunnerMarker:
-    """What a task announces itself with."""
+    """What a service passes to listeners before it knows its own type."""
 
 
 @pytest.fixture
@@ -28,43 +26,43 @@ def plugin() -> ModuleType:
 
 
 @pytest.fixture
-def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    done: list[str] = []
-    monkeypatch.setattr("ecommerce.workers.warm_up.warm_up", lambda: done.append("workers"))
-    monkeypatch.setattr("dbt_triggerer.airflow_internals.refine_triggerer", lambda *_: done.append("triggerer"))
-    monkeypatch.setattr("gc.freeze", lambda: done.append("shared"))
-    return done
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    calls: list[Any] = []
+    monkeypatch.setattr("ecommerce.workers.warm_up.warm_up", lambda: calls.append("warm up"))
+    monkeypatch.setattr("dbt_triggerer.airflow_internals.patch_triggerer", lambda *triggers: calls.append(triggers))
+    monkeypatch.setattr("gc.freeze", lambda: calls.append("freeze"))
+    return calls
+
+
+def start(plugin: ModuleType) -> None:
+    """Call the plugin's listener as a service of Airflow does when it starts."""
+    manager = ListenerManager()
+    manager.add_hookspecs(lifecycle)
+    (listener,) = plugin.WarehousePlugin.listeners
+    manager.add_listener(listener)
+    manager.hook.on_starting(component=Job())
 
 
 @pytest.mark.parametrize(
-    ("command", "component", "expected"),
+    ("service", "expected"),
     [
-        (["/venv/bin/airflow", "scheduler", "--skip-serve-logs"], Job(), ["workers"]),
-        (["/venv/bin/airflow", "triggerer"], Job(), ["triggerer", "shared"]),
-        (["/venv/bin/airflow", "dag-processor"], Job(), []),
-        # A task is a fork of the scheduler, and has its command line.
-        (["/venv/bin/airflow", "scheduler"], TaskRunnerMarker(), []),
-        (["/venv/bin/pytest", "scheduler"], Job(), []),
+        ("scheduler", ["warm up"]),
+        ("triggerer", [("ecommerce.audit.quality_trigger.QualityTrigger",), "freeze"]),
+        ("dag-processor", []),
     ],
 )
-def test_each_process_is_prepared_for_its_work(
-    plugin: ModuleType,
-    prepared: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    command: list[str],
-    component: Any,
-    expected: list[str],
+def test_plugin_prepares_each_service_for_its_work(
+    plugin: ModuleType, calls: list[Any], monkeypatch: pytest.MonkeyPatch, service: str, expected: list[Any]
 ) -> None:
-    monkeypatch.setattr("sys.argv", command)
-    (listener,) = plugin.WarehousePlugin.listeners
-    listener.on_starting(component)
-    assert prepared == expected
+    monkeypatch.setattr("sys.argv", ["/venv/bin/airflow", service])
+    start(plugin)
+    assert calls == expected
 
 
-def test_workers_start_empty_where_the_setting_says_so(
-    plugin: ModuleType, prepared: list[str], monkeypatch: pytest.MonkeyPatch
+def test_workers_start_cold_if_the_setting_is_off(
+    plugin: ModuleType, calls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["airflow", "scheduler"])
     monkeypatch.setenv("ECOMMERCE_WARM_WORKERS", "off")
-    plugin.Lifecycle().on_starting(Job())
-    assert prepared == []
+    start(plugin)
+    assert calls == []
