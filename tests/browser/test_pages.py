@@ -124,19 +124,19 @@ def test_filters_narrow_charts_and_tables(page: Page) -> None:
 def test_a_figure_leads_down_to_the_raw_row_its_batch_its_run_and_its_offset(page: Page) -> None:
     page.goto("/shop/revenue?first=2024-01-10&last=2024-01-10")
     page.locator("#trend summary").click()
-    page.locator("#trend a[data-behind]").click()
+    page.locator("#trend a[data-drill]").click()
     assert "order_date=2024-01-10" in page.url
     expect(page.locator(".badge.good").first).to_contain_text("= daily_orders")
     page.locator("tbody a").first.click()
-    expect(page.get_by_role("heading", name="As it came: raw.sales_fact")).to_be_visible()
+    expect(page.get_by_role("heading", name="Raw rows: raw.sales_fact")).to_be_visible()
     page.locator("section:has(#raw-title) tbody a").first.click()
     assert "/batches/" in page.url
-    run = page.get_by_role("link", name="The run in Airflow").get_attribute("href")
+    run = page.get_by_role("link", name="Run in Airflow").get_attribute("href")
     assert run is not None
     assert "/dags/ecommerce_warehouse/runs/" in run
     page.goto("/shop/customers?first=2024-01-10&last=2024-01-10")
     page.locator("#funnel summary").click()
-    page.locator("#funnel a[data-behind]").click()
+    page.locator("#funnel a[data-drill]").click()
     page.locator("tbody a").first.click()
     page.locator("section:has(#raw-title) tbody a").first.click()
     expect(page.locator("section:has(#offsets-title)")).to_contain_text("customer_interactions")

@@ -28,13 +28,15 @@ from psycopg.rows import dict_row
 
 from include.demo import airflow_services
 from shop_pages import limits, status
-from shop_pages.access import may_read, refuse_other_sites
-from shop_pages.app import SECURITY_HEADERS, WITH_CHARTS, create_app
-from shop_pages.cached_response import KeptPages
-from shop_pages.drill import DRILLS
-from shop_pages.figures import way_to
+from shop_pages.access import require_read_access, require_same_site
+from shop_pages.app import create_app
+from shop_pages.cached_response import ResponseCache
+from shop_pages.drill import DRILL_PATHS
+from shop_pages.figures import drill_path
 from shop_pages.pages import PAGES
-from shop_pages.queries import Answers, Connections, Rows, Warehouse, WarehouseAway
+from shop_pages.pool import ConnectionPool, LastAnswers, WarehouseUnavailable
+from shop_pages.queries import Rows, Warehouse
+from shop_pages.security import CHART_HEADERS, SECURITY_HEADERS
 from shop_pages.today import year_before
 from tests.integration.shop_pages.conftest import AS_OF, FORMULA_NAME, HOSTILE_NAME, YEAR_BEFORE, client_of
 
@@ -51,8 +53,8 @@ PARTS = {
 def client(filled: Callable[[str], str], tokens: dict[str, str]) -> Iterator[TestClient]:
     # Steps and DAGs are read from Airflow's own database, which is empty here.
     with pytest.MonkeyPatch.context() as patch, client_of(tokens["viewer"]) as client:
-        patch.setattr(status, "steps_of", lambda runs, dag_id: {})
-        patch.setattr("shop_pages.trigger_form.is_known", lambda dag_id: dag_id == "rollback_publication")
+        patch.setattr(status, "run_steps", lambda dag_id, run_ids: {})
+        patch.setattr("shop_pages.airflow_access.dag_exists", lambda dag_id: dag_id == "rollback_publication")
         yield client
 
 
@@ -97,9 +99,9 @@ def test_every_route_depends_on_the_users_right_by_itself() -> None:
     for route in create_app().routes:
         assert isinstance(route, APIRoute)
         calls = [dependency.call for dependency in route.dependant.dependencies]
-        assert may_read in calls, route.path
+        assert require_read_access in calls, route.path
         if route.methods - {"GET", "HEAD"} and route.path != "/{path:path}":
-            assert refuse_other_sites in calls, route.path
+            assert require_same_site in calls, route.path
             assert route.methods == {"POST"}, route.path
 
 
@@ -148,15 +150,15 @@ def test_every_answer_forbids_inline_script_and_other_sites(client: TestClient) 
         answer = client.get(path)
         for name, value in SECURITY_HEADERS.items():
             assert answer.headers[name] == value, path
-    for policy in (SECURITY_HEADERS["Content-Security-Policy"], WITH_CHARTS["Content-Security-Policy"]):
+    for policy in (SECURITY_HEADERS["Content-Security-Policy"], CHART_HEADERS["Content-Security-Policy"]):
         assert "script-src 'self';" in policy
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'self'" in policy
     # A style of one's own is for charts alone, and there for attributes alone.
     assert "unsafe-inline" not in SECURITY_HEADERS["Content-Security-Policy"]
-    assert client.get("/revenue").headers["Content-Security-Policy"] == WITH_CHARTS["Content-Security-Policy"]
-    assert WITH_CHARTS["Content-Security-Policy"].count("'unsafe-inline'") == 1
-    assert "style-src-attr 'unsafe-inline'" in WITH_CHARTS["Content-Security-Policy"]
+    assert client.get("/revenue").headers["Content-Security-Policy"] == CHART_HEADERS["Content-Security-Policy"]
+    assert CHART_HEADERS["Content-Security-Policy"].count("'unsafe-inline'") == 1
+    assert "style-src-attr 'unsafe-inline'" in CHART_HEADERS["Content-Security-Policy"]
     with client_of(None) as nobody:
         login = nobody.get("/today")
         style = re.search(r"<style>(.*?)</style>", login.text)
@@ -255,7 +257,7 @@ def test_today_says_how_well_checked_each_figure_is_and_what_needs_someone(clien
     for text, link in (
         ("1 product sold out", "/operations#reorder"), ("1 product to order again", "/operations#reorder"),
         ("3 orders of 30 days to review", "/operations#reviews"), ("Check volume warns", "/status#checks"),
-        ("1 row refused in the last loads", "/status#quarantine"),
+        ("1 row rejected in the last loads", "/status#quarantine"),
     ):  # fmt: skip
         assert f'<a href="{link}">{text}</a>' in html, text
 
@@ -333,17 +335,17 @@ def test_names_are_texts_whatever_they_say(client: TestClient) -> None:
 # -- where it comes from -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mart", list(DRILLS))
+@pytest.mark.parametrize("mart", list(DRILL_PATHS))
 def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batch(
     client: TestClient, filled: Callable[[str], str], mart: str
 ) -> None:
-    keys = DRILLS[mart].keys
+    keys = DRILL_PATHS[mart].keys
     with psycopg.connect(filled("reader"), autocommit=True) as reader:
         rows = reader.execute(f"select {', '.join(keys)} from marts.{mart}".encode()).fetchall()
     assert rows
     followed = 0
     for row in rows:
-        page = client.get(way_to(mart, dict(zip(keys, row, strict=True))))
+        page = client.get(drill_path(mart, dict(zip(keys, row, strict=True))))
         assert page.status_code == 200, page.text
         assert "≠" not in page.text, page.text
         for link in re.findall(r'href="(/facts/[^"]+)"', page.text)[:1]:
@@ -354,7 +356,7 @@ def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batc
             load = client.get(batch[1])
             assert load.status_code == 200
             assert "a_run" in load.text
-            if DRILLS[mart].fact == "fact_customer_events":
+            if DRILL_PATHS[mart].fact == "fact_customer_events":
                 assert re.search(
                     r"<td>customer_interactions</td>.*?<td[^>]*>0</td>.*?<td[^>]*>0</td>.*?7", load.text, re.S
                 )
@@ -378,11 +380,11 @@ def test_a_key_that_is_none_and_a_row_that_is_not_there_are_told(client: TestCli
 
 def test_the_calendar_tells_loaded_late_missing_refused_dirty_and_published() -> None:
     def row(day: int, **other: Any) -> dict[str, Any]:
-        plain = {"batch_id": 1, "is_loaded": True, "is_published": False, "refused": None, "is_dirty": False}
+        plain = {"batch_id": 1, "is_loaded": True, "is_published": False, "rejected": None, "is_dirty": False}
         return {"source": "sales_fact", "day": date(2024, 1, day), **plain, **other}
 
     rows = [
-        row(2, is_published=True), row(3), row(5, is_dirty=True), row(6, refused=2, is_published=True),
+        row(2, is_published=True), row(3), row(5, is_dirty=True), row(6, rejected=2, is_published=True),
         row(7, is_loaded=False),
     ]  # fmt: skip
     reach = [
@@ -393,13 +395,13 @@ def test_the_calendar_tells_loaded_late_missing_refused_dirty_and_published() ->
     assert [cell.state for cell in cells] == [
         "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "missing", "late", "none",
     ]  # fmt: skip
-    assert cells[5].title == "sales_fact, 2024-01-06: loaded, some rows were refused, 2 rows refused"
+    assert cells[5].title == "sales_fact, 2024-01-06: loaded, some rows rejected (2 rejected)"
 
 
 def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load_a_day(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         owner.execute(
             "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
@@ -418,7 +420,7 @@ def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load
     assert "hidden@example.org" not in html
     assert "order_amount is negative · 2 rows" in html
     assert f"/trigger/ecommerce_warehouse?start_date={AS_OF}&amp;end_date={AS_OF}&amp;sources=sales_fact" in html
-    assert f"sales_fact, {AS_OF}: loaded, some rows were refused" in html
+    assert f"sales_fact, {AS_OF}: loaded, some rows rejected (" in html
     assert "10 orders of about 20" in html
     assert "/trigger/rollback_publication?publication_id=1" in html
     assert client.get("/status?first=2023-01-01&last=2024-01-01").status_code == 400
@@ -427,13 +429,13 @@ def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load
 def test_data_status_shows_incidents_and_how_well_the_checks_went(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
 
     def section(name: str) -> str:
         (found,) = re.findall(rf'<section class="section" id="{name}".*?</section>', client.get("/status").text, re.S)
         return found
 
-    assert "Nothing is open." in section("incidents")
+    assert "No open incidents." in section("incidents")
     assert "<table>" not in section("incidents")
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         for check, subject, severity, closed in (
@@ -458,7 +460,7 @@ def test_data_status_shows_incidents_and_how_well_the_checks_went(
             " (now() - interval '59 days', 'a', 'drift', 'marts.daily_revenue', 'pass', '')"
         )
     shown = section("incidents")
-    assert "Nothing is open." not in shown
+    assert "No open incidents." not in shown
     for text in ("volume, raw.sales_fact", "deadline of ecommerce_warehouse", "freshness, weather_data", "it answered"):
         assert text in shown, text
     assert "freshness, customer" not in shown, "closed too long ago"
@@ -474,8 +476,8 @@ def test_data_status_shows_incidents_and_how_well_the_checks_went(
 def test_data_status_shows_incidents_before_anything_was_loaded(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
-    monkeypatch.setattr(status, "REACH", f"{status.REACH} limit 0")
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
+    monkeypatch.setattr(status, "SOURCE_RANGES", f"{status.SOURCE_RANGES} limit 0")
     html = client.get("/status").text
     assert "No source has been loaded yet." in html
     assert "freshness, weather_data" in html
@@ -486,17 +488,17 @@ def test_data_status_shows_incidents_before_anything_was_loaded(
 def test_data_status_without_a_build_has_no_history_and_says_so(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
     monkeypatch.setattr(status, "QUALITY", "select * from quality.nothing_yet")
     html = client.get("/status")
     assert html.status_code == 200
-    assert "Nothing has been judged and built yet." in html.text
+    assert "No checks and no build yet." in html.text
 
 
 def test_the_dbt_docs_have_every_model_with_its_owner_tests_and_lineage(client: TestClient) -> None:
     airflow_services.build_manifest()
     every = client.get("/models").text
-    for mart in DRILLS:
+    for mart in DRILL_PATHS:
         assert f'href="/models/{mart}"' in every
     page = client.get("/models/daily_revenue").text
     assert "data-platform" in page
@@ -555,18 +557,18 @@ def test_without_a_warehouse_each_page_says_so_within_a_second(
 def test_a_warehouse_that_went_away_or_hangs_leaves_the_last_figures_marked_as_such(
     filled: Callable[[str], str], tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
     with client_of(tokens["viewer"]) as client, psycopg.connect(filled("warehouse")) as owner:
         good = client.get("/today")
-        assert "Figures of" not in good.text
-        assert "Figures of" not in client.get("/revenue").text
+        assert "Earlier figures, read" not in good.text
+        assert "Earlier figures, read" not in client.get("/revenue").text
         # Slow: another transaction holds the table.
         owner.execute("lock table marts.daily_revenue in access exclusive mode")
         started = time.monotonic()
         stale = client.get("/today")
         assert time.monotonic() - started < 1
         assert stale.status_code == 200
-        assert "Figures of" in stale.text
+        assert "Earlier figures, read" in stale.text
         assert 'title="1,000.00"' in stale.text
         owner.rollback()
         # Away: its connections end, and no new one is to be had.
@@ -577,7 +579,7 @@ def test_a_warehouse_that_went_away_or_hangs_leaves_the_last_figures_marked_as_s
         terminate_sessions_of("reader", filled)
         gone = client.get("/revenue")
         assert gone.status_code == 200
-        assert "Figures of" in gone.text
+        assert "Earlier figures, read" in gone.text
         download = client.get("/revenue/trend.csv")
         assert datetime.fromisoformat(download.headers["X-Read-At"]) < datetime.now(UTC)
 
@@ -592,7 +594,7 @@ def terminate_sessions_of(role: str, dsn_of: Callable[[str], str]) -> None:
 
 
 async def _fetch(conn_id: str, query: str, cap: int = 10) -> Any:
-    warehouse = Warehouse(Connections(conn_id))
+    warehouse = Warehouse(ConnectionPool(conn_id))
     try:
         return await warehouse.rows(query, cap=cap)
     finally:
@@ -607,18 +609,18 @@ def test_queries_cannot_write_are_stopped_and_bring_no_more_rows_than_the_cap(
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         asyncio.run(_fetch("warehouse_owner", "select nextval('ops.publication_id_seq')"))
     rows = asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 100) as n"))
-    assert (len(rows.rows), rows.is_cut) == (10, True)
-    assert not asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 10) as n")).is_cut
-    with pytest.raises(WarehouseAway, match="did not answer within"):
+    assert (len(rows.rows), rows.is_truncated) == (10, True)
+    assert not asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 10) as n")).is_truncated
+    with pytest.raises(WarehouseUnavailable, match="did not answer within"):
         asyncio.run(_fetch("warehouse_reader", "select pg_sleep(30)"))
-    with pytest.raises(WarehouseAway, match="no connection 'warehouse_nowhere'"):
+    with pytest.raises(WarehouseUnavailable, match="no connection 'warehouse_nowhere'"):
         asyncio.run(_fetch("warehouse_nowhere", "select 1"))
 
 
 def test_a_statement_ends_in_the_server_too(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop_pages.queries.PATIENCE", 10)
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 10)
     started = time.monotonic()
-    with pytest.raises(WarehouseAway, match="did not answer within 2 s"):
+    with pytest.raises(WarehouseUnavailable, match="did not answer within 2 s"):
         asyncio.run(_fetch("warehouse_reader", "select pg_sleep(30)"))
     assert time.monotonic() - started < limits.STATEMENT_TIMEOUT + 2
 
@@ -627,13 +629,13 @@ def test_a_statement_ends_in_the_server_too(filled: object, monkeypatch: pytest.
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the warehouse is asked, in that order."""
     found: list[str] = []
-    original = Connections.fetch
+    original = ConnectionPool.fetch
 
-    async def counted(self: Connections, query: str, parameters: Any) -> Any:
+    async def counted(self: ConnectionPool, query: str, parameters: Any) -> Any:
         found.append(query)
         return await original(self, query, parameters)
 
-    monkeypatch.setattr(Connections, "fetch", counted)
+    monkeypatch.setattr(ConnectionPool, "fetch", counted)
     return found
 
 
@@ -642,7 +644,7 @@ ANY_MART = "select count(*) as n from marts.daily_revenue"
 
 def test_many_who_ask_the_same_ask_once(filled: object, asked: list[str]) -> None:
     async def crowd() -> set[int]:
-        warehouse = Warehouse(Connections("warehouse_reader"))
+        warehouse = Warehouse(ConnectionPool("warehouse_reader"))
         found = await asyncio.gather(*(warehouse.rows(ANY_MART) for _ in range(50)))
         await warehouse.close()
         return {rows.rows[0]["n"] for rows in found}
@@ -665,10 +667,10 @@ def another_publication(owner: psycopg.Connection) -> Iterator[None]:
 def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
     filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 2.0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 2.0)
 
     async def ask(owner: psycopg.Connection) -> list[Rows]:
-        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        warehouse = Warehouse(ConnectionPool("warehouse_reader"), reads_marts_only=True)
         found = [await warehouse.rows(ANY_MART)]
         for _ in range(2):
             await asyncio.sleep(2.2)
@@ -682,19 +684,19 @@ def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
 
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         found = asyncio.run(ask(owner))
-    assert [rows.reading for rows in found] == [found[0].reading] * 4 + [found[4].reading]
-    assert found[4].reading != found[0].reading
+    assert [rows.version for rows in found] == [found[0].version] * 4 + [found[4].version]
+    assert found[4].version != found[0].version
     assert [query for query in asked if ANY_MART in query] == [asked[1], asked[1]]
 
 
 def test_without_its_publications_a_mart_is_asked_every_few_seconds(
     filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 2.0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 2.0)
     monkeypatch.setattr("shop_pages.queries._PUBLICATION", "select 1 from marts.not_there_before_a_first_run")
 
     async def ask() -> None:
-        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        warehouse = Warehouse(ConnectionPool("warehouse_reader"), reads_marts_only=True)
         await warehouse.rows(ANY_MART)
         await warehouse.rows(ANY_MART)
         await asyncio.sleep(2.2)
@@ -708,10 +710,10 @@ def test_without_its_publications_a_mart_is_asked_every_few_seconds(
 def test_a_busy_warehouse_is_waited_for_by_those_who_have_nothing_else(
     filled: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.PATIENCE", 2.0)
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 2.0)
 
     async def crowd() -> list[Rows]:
-        warehouse = Warehouse(Connections("warehouse_reader", size=1))
+        warehouse = Warehouse(ConnectionPool("warehouse_reader", size=1))
         questions = [warehouse.rows(f"select {n} as n, pg_sleep(0.35)") for n in range(8)]
         found = await asyncio.gather(*questions)
         await warehouse.close()
@@ -723,9 +725,9 @@ def test_a_busy_warehouse_is_waited_for_by_those_who_have_nothing_else(
 def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
     filled: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ask(answers: list[Answers]) -> Rows:
+    async def ask(answers: list[LastAnswers]) -> Rows:
         reader, inspector = (
-            Warehouse(Connections(conn_id, answers=shared))
+            Warehouse(ConnectionPool(conn_id, last_answers=shared))
             for conn_id, shared in zip(("warehouse_reader", "warehouse_inspector"), answers, strict=True)
         )
 
@@ -737,28 +739,28 @@ def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
 
         # To connect may take longer than the patience of the rest.
         with monkeypatch.context() as patch:
-            patch.setattr("shop_pages.queries.PATIENCE", 10.0)
+            patch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 10.0)
             await asyncio.gather(reader.rows("select 1"), inspector.rows("select 1"))
         others = asyncio.create_task(read())
         # Nobody asks as the inspector for longer than a silent server is waited for.
-        await asyncio.sleep(2 * limits.PATIENCE + 0.4)
+        await asyncio.sleep(2 * limits.RESPONSE_TIMEOUT + 0.4)
         try:
-            return await inspector.rows(f"select pg_sleep({limits.PATIENCE + 0.4})")
+            return await inspector.rows(f"select pg_sleep({limits.RESPONSE_TIMEOUT + 0.4})")
         finally:
             others.cancel()
             await asyncio.gather(others, return_exceptions=True)
             await reader.close()
             await inspector.close()
 
-    together: Answers = {}
+    together: LastAnswers = {}
     assert asyncio.run(ask([together, together])).problem is None
-    with pytest.raises(WarehouseAway, match="did not answer within"):
+    with pytest.raises(WarehouseUnavailable, match="did not answer within"):
         asyncio.run(ask([{}, {}]))
 
 
 def test_silence_is_told_from_the_answers_to_both_roles(client: TestClient) -> None:
     state = cast("Any", client.app).state
-    assert state.reader._connections._answers is state.inspector._connections._answers
+    assert state.reader.pool.last_answers is state.inspector.pool.last_answers
 
 
 def test_each_dot_of_a_check_is_one_of_its_judgements(client: TestClient) -> None:
@@ -771,11 +773,11 @@ def test_each_dot_of_a_check_is_one_of_its_judgements(client: TestClient) -> Non
 def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_show(
     filled: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.PATIENCE", 1.0)
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 1.0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
 
     async def ask() -> list[tuple[bool, float]]:
-        warehouse = Warehouse(Connections("warehouse_reader", size=1))
+        warehouse = Warehouse(ConnectionPool("warehouse_reader", size=1))
         await warehouse.rows(ANY_MART)
         await asyncio.sleep(1.5)
         # The only connection says nothing.
@@ -804,7 +806,7 @@ def test_a_page_is_written_once_and_a_browser_that_has_it_is_told_so(
         asked_for_page = len(asked)
         known = {"If-None-Match": first.headers["ETag"]}
         written = []
-        monkeypatch.setattr("shop_pages.rendering.page_of", lambda *parts, **values: written.append(parts))
+        monkeypatch.setattr("shop_pages.rendering.render_html", lambda *parts, **values: written.append(parts))
         assert client.get("/revenue").text == first.text
         assert client.get("/revenue", headers={"Accept-Encoding": "identity"}).text == first.text
         again = client.get("/revenue", headers=known)
@@ -818,12 +820,11 @@ def test_a_page_is_written_once_and_a_browser_that_has_it_is_told_so(
 
 
 def test_a_kept_page_holds_while_its_rows_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop_pages.cached_response.KEPT_BYTES", 100)
-    pages, read_at = KeptPages(), datetime.now(UTC)
+    pages, read_at = ResponseCache(max_bytes=100), datetime.now(UTC)
     rows, newer = Rows([], read_at), Rows([], read_at)
 
     def written(key: str, part: Rows, text: str) -> str:
-        return gzip.decompress(pages.of(key, [part], lambda: text, "text/plain").compressed).decode()
+        return gzip.decompress(pages.get_or_render(key, [part], lambda: text, "text/plain").compressed).decode()
 
     assert written("a", rows, "one") == "one"
     assert written("a", rows, "two") == "one"
@@ -863,7 +864,7 @@ def test_orders_to_review_begin_with_the_urgent_ones_and_go_on_with_the_others(
                     assert ids == [row["order_id"] for row in expected]
                 assert ids[2:5] == ["M3", "M2", "M1"]
                 # How many there are is known by the chart, since the page reads no more than it shows.
-                drawn = reader.execute(str(figure.chart).encode(), given).fetchall()
+                drawn = reader.execute(str(figure.chart_query).encode(), given).fetchall()
                 assert {row["table_rows"] for row in drawn} == {len(ids)}
         finally:
             owner.execute("delete from marts.order_for_reviews where order_id in ('M1', 'M2', 'M3')")

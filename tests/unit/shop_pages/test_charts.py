@@ -1,7 +1,7 @@
 """Charts draw every row that they are given."""
 
-from shop_pages.figures import heat, split
-from shop_pages.queries import Row
+from shop_pages.charts import grouped_chart, heatmap
+from shop_pages.pool import Row
 
 ROWS: list[Row] = [
     {"category": "Toys", "status": "In Stock", "n": 3},
@@ -11,7 +11,7 @@ ROWS: list[Row] = [
 
 
 def test_bars_have_a_place_for_what_has_no_category() -> None:
-    drawn = split(ROWS, "status", x="category", y="n")["data"]
+    drawn = grouped_chart(ROWS, "status", x="category", y="n")["data"]
     assert [(series["name"], series["x"], series["y"]) for series in drawn] == [
         ("In Stock", ["Toys", "(none)"], [3, 7]),
         ("(none)", ["(none)"], [1]),
@@ -19,5 +19,5 @@ def test_bars_have_a_place_for_what_has_no_category() -> None:
 
 
 def test_a_field_has_a_row_for_what_has_no_category() -> None:
-    (field,) = heat(ROWS[:2], x="status", y="category", z="n")["data"]
+    (field,) = heatmap(ROWS[:2], x="status", y="category", z="n")["data"]
     assert (field["x"], field["y"], field["z"]) == (["In Stock"], ["Toys", "(none)"], [[3], [7]])
