@@ -231,7 +231,7 @@ class CalendarCell:
 def calendar(
     rows: Sequence[Row], source_ranges: Sequence[Row], first: date, last: date
 ) -> dict[str, list[CalendarCell]]:
-    """Each source → a cell for each day, first to last. A source is late on days that only other sources have loaded."""
+    """Each source → a cell for each day, first to last. A source is late on days that other sources have loaded."""
     row_by_day = {(row["source"], row["day"]): row for row in rows}
     ranges = {row["source"]: (row["first_day"], row["last_day"]) for row in source_ranges}
     as_of = max((last_day for _, last_day in ranges.values()), default=last)

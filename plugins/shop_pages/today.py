@@ -397,17 +397,25 @@ def _badge(measure: _Measure, checks: list[Row], publication: Row | None, now: d
     if publication is None:
         return "not published yet", "unknown", "No publication of this figure is recorded."
     age = ago((now - publication["published_at"]).total_seconds())
-    subjects = set(measure.subjects)
-    own_checks = [row for row in checks if subjects & set(re.split(r"[^a-z_]+", row["subject"]))]
+    own_checks = [row for row in checks if _is_about(row["subject"], measure)]
     if not own_checks:
         return f"published {age}, unchecked", "unknown", "The run that published this figure has not checked it."
     not_passed = [row for row in own_checks if row["status"] != "pass"]
     passed = count(len(own_checks), "check") + " passed"
     if not_passed:
         passed = f"{len(own_checks) - len(not_passed)} of {passed}"
-    state = "bad" if any(row["status"] == "fail" for row in not_passed) else "warn" if not_passed else "good"
     title = "; ".join(f"{row['check_name']}, {row['subject']}: {row['message']}" for row in not_passed or own_checks)
-    return f"{passed} · {age}", state, title
+    return f"{passed} · {age}", _badge_state(not_passed), title
+
+
+def _is_about(subject: str, measure: _Measure) -> bool:
+    return not set(measure.subjects).isdisjoint(re.split(r"[^a-z_]+", subject))
+
+
+def _badge_state(not_passed: list[Row]) -> str:
+    if not not_passed:
+        return "good"
+    return "bad" if any(row["status"] == "fail" for row in not_passed) else "warn"
 
 
 def _attention_items(
