@@ -32,7 +32,7 @@ LAST_CHECKS = """
 
 
 @dataclass(frozen=True)
-class TestDocs:
+class DbtTest:
     """A test of a model, with the column it tests."""
 
     name: str
@@ -55,7 +55,7 @@ class ModelDocs:
     columns: list[dict[str, str]]
     parents: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
-    tests: list[TestDocs] = field(default_factory=list)
+    tests: list[DbtTest] = field(default_factory=list)
     exposures: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -150,11 +150,11 @@ def _add_tests(models: Mapping[str, ModelDocs], manifest: Mapping[str, Any]) -> 
             model = models.get(node.get("attached_node") or next(iter(node["depends_on"]["nodes"]), ""))
             if model is not None:
                 severity = str(node["config"].get("severity", "error"))
-                model.tests.append(TestDocs(node["name"], node.get("column_name") or "", severity))
+                model.tests.append(DbtTest(node["name"], node.get("column_name") or "", severity))
     for unit_test in manifest.get("unit_tests", {}).values():
         for model in _parents(models, unit_test):
             if model.name == unit_test["model"]:
-                model.tests.append(TestDocs(unit_test["name"], "", "unit test"))
+                model.tests.append(DbtTest(unit_test["name"], "", "unit test"))
     for model in models.values():
         model.tests.sort(key=lambda test: (test.column, test.name))
 

@@ -1,4 +1,4 @@
-"""Charts draw every row that they are given."""
+"""Charts from rows: rows without a category are drawn, too."""
 
 from shop_pages.charts import grouped_chart, heatmap
 from shop_pages.pool import Row
@@ -10,14 +10,14 @@ ROWS: list[Row] = [
 ]
 
 
-def test_bars_have_a_place_for_what_has_no_category() -> None:
-    drawn = grouped_chart(ROWS, "status", x="category", y="n")["data"]
-    assert [(series["name"], series["x"], series["y"]) for series in drawn] == [
+def test_grouped_chart_draws_rows_without_category() -> None:
+    series = grouped_chart(ROWS, "status", x="category", y="n")["data"]
+    assert [(trace["name"], trace["x"], trace["y"]) for trace in series] == [
         ("In Stock", ["Toys", "(none)"], [3, 7]),
         ("(none)", ["(none)"], [1]),
     ]
 
 
-def test_a_field_has_a_row_for_what_has_no_category() -> None:
-    (field,) = heatmap(ROWS[:2], x="status", y="category", z="n")["data"]
-    assert (field["x"], field["y"], field["z"]) == (["In Stock"], ["Toys", "(none)"], [[3], [7]])
+def test_heatmap_draws_rows_without_category() -> None:
+    (trace,) = heatmap(ROWS[:2], x="status", y="category", z="n")["data"]
+    assert (trace["x"], trace["y"], trace["z"]) == (["In Stock"], ["Toys", "(none)"], [[3], [7]])
