@@ -1,16 +1,16 @@
 """
-The pages of the running stack: `python -m benchmarks.pages [--readers 50] [--runs 3] [--plans]`.
+The speed of the pages on the running stack: `python -m benchmarks.pages [--readers 50] [--runs 3] [--plans]`.
 
-First each page by itself, as the server's milliseconds (its `Server-Timing`): right after a publication that changes
-nothing, when nothing that was kept holds and every query is asked of the warehouse, and then once more, as the next
-reader gets it. The median and the worst of all times; the program fails where the worst is 300 ms or more.
+First each page alone, in milliseconds of the server (its `Server-Timing`): once right after a publication, when no
+cache is valid and all queries are executed, and once more, as the next reader gets it. Prints the median and the worst
+of all times; the program fails if the worst is 300 ms or more.
 
-Then daily runs, each correcting one order of the last day, in turn without readers and with so many, each of whom opens
-one page after the other and thinks for two to six seconds between two. Three pages of four are opened as they come,
-from the navigation or a bookmark; one of four by days or a category of the reader's own, each time another. No reader's
-browser remembers anything. Prints p50, p95 and worst of both kinds, how many were of an earlier time and marked so,
-every answer that was an error or had a figure that could not be shown, and the runs' medians with and without readers
-as a ratio. `--plans` prints the plan of each page's slowest query, by `explain analyze` as the role that asks it.
+Then daily runs, each with one corrected order of the last day, in turn without and with readers. A reader opens one
+page after the other and pauses two to six seconds in between. Three of four pages are opened with their default
+filters, one of four with filters of the reader's own that nobody has used before. Browsers cache nothing. Prints p50,
+p95 and worst of both kinds, the number of pages with earlier figures, all errors and figures that were not available,
+and the median run with readers as a ratio to the median run without. `--plans` prints the plan of each page's slowest
+query, by `explain analyze` as the role that executes it.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ import psycopg
 from benchmarks.main_job import run_over
 from include.demo import stack
 from include.demo.state import State
-from shop_pages.limits import FRESH_FOR, PAGE_ROWS
+from shop_pages.limits import FRESH_SECONDS, PAGE_ROWS
 from shop_pages.pages import CATEGORIES, PAGES
 
 #: Seconds between two pages of a reader: as long as people look at one, or less.
-THINKING = (2.0, 6.0)
+PAUSE = (2.0, 6.0)
 
 
-#: Of so many pages one is not opened as it comes, but by what its reader chooses.
-CHOSEN_ONE_OF = 4
-#: What a page has to keep below, milliseconds of the server, in the worst of its times.
+#: One of so many pages is opened with filters of the reader's own.
+FILTERED_ONE_OF = 4
+#: Milliseconds of the server that no page may reach, in the worst of its times.
 LIMIT = 300
 
 
 @dataclass
-class Seen:
-    """What readers got: milliseconds of pages as they come and of those chosen, and what was wrong."""
+class Observations:
+    """What readers got: milliseconds of pages with default and with own filters, and all problems."""
 
-    as_they_come: list[float] = field(default_factory=list)
-    chosen: list[float] = field(default_factory=list)
+    default: list[float] = field(default_factory=list)
+    filtered: list[float] = field(default_factory=list)
     stale: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -73,17 +73,17 @@ def main() -> int:
         categories = [name for (name,) in connection.execute(CATEGORIES.encode())]
     if span is None or span[1] is None:
         sys.exit("the warehouse is empty; run: make demo")
-    as_they_come, chosen = _as_they_come(span[1]), _chosen(span[0], span[1], categories)
-    worst = asyncio.run(_each_page(state, as_they_come, chosen, arguments.times))
+    default, filtered = _default_addresses(span[1]), _filtered_addresses(span[0], span[1], categories)
+    worst = asyncio.run(_each_page(state, default, filtered, arguments.times))
     if arguments.plans:
         _print_plans(state, *span)
     if arguments.runs:
-        asyncio.run(_under_load(state, as_they_come, chosen, span[1], arguments.readers, arguments.runs))
+        asyncio.run(_under_load(state, default, filtered, span[1], arguments.readers, arguments.runs))
     return 0 if worst < LIMIT else 1
 
 
-def _as_they_come(last: date) -> dict[str, str]:
-    """Each page → its address without a choice."""
+def _default_addresses(last: date) -> dict[str, str]:
+    """Each page → its address with default filters."""
     return {
         "today": "/shop/today",
         **{page: f"/shop/{page}" for page in PAGES},
@@ -94,8 +94,8 @@ def _as_they_come(last: date) -> dict[str, str]:
     }
 
 
-def _chosen(first: date, last: date, categories: list[str]) -> dict[str, Iterator[str]]:
-    """Each page that takes a choice → its address again and again, each time with one that was not made before."""
+def _filtered_addresses(first: date, last: date, categories: list[str]) -> dict[str, Iterator[str]]:
+    """Each page with filters → its addresses, each with filters that were not used before."""
 
     def fresh(template: str, *, takes_category: bool = False) -> Iterator[str]:
         span = max((last - first).days - 1, 1)
@@ -103,17 +103,17 @@ def _chosen(first: date, last: date, categories: list[str]) -> dict[str, Iterato
         while True:
             n += 1
             address = template.format(first=first + timedelta(days=n % span), last=last, day=last - timedelta(n % span))
-            narrowed = takes_category and categories and n % 2
-            yield address + (f"&category={quote(random.choice(categories))}" if narrowed else "")
+            has_category = takes_category and categories and n % 2
+            yield address + (f"&category={quote(random.choice(categories))}" if has_category else "")
 
-    found = {
+    addresses = {
         page.name: fresh(f"/shop/{page.name}?first={{first}}&last={{last}}", takes_category=page.takes_category)
         for page in PAGES.values()
     }
-    found["status"] = fresh("/shop/status?last={day}")
-    found["rows"] = fresh("/shop/rows/daily_revenue?order_date={day}")
-    found["csv"] = fresh("/shop/revenue/categories.csv?first={first}&last={last}")
-    return found
+    addresses["status"] = fresh("/shop/status?last={day}")
+    addresses["rows"] = fresh("/shop/rows/daily_revenue?order_date={day}")
+    addresses["csv"] = fresh("/shop/revenue/categories.csv?first={first}&last={last}")
+    return addresses
 
 
 def _client(state: State) -> httpx.AsyncClient:
@@ -124,18 +124,20 @@ def _client(state: State) -> httpx.AsyncClient:
 
 
 async def _each_page(
-    state: State, as_they_come: Mapping[str, str], chosen: Mapping[str, Iterator[str]], times: int
+    state: State, default: Mapping[str, str], filtered: Mapping[str, Iterator[str]], times: int
 ) -> float:
-    opened = [(name, lambda address=address: address) for name, address in as_they_come.items()]
-    opened += [(f"{name}, chosen", lambda addresses=addresses: next(addresses)) for name, addresses in chosen.items()]
+    opened = [(name, lambda address=address: address) for name, address in default.items()]
+    opened += [
+        (f"{name}, own filters", lambda addresses=addresses: next(addresses)) for name, addresses in filtered.items()
+    ]
     first: dict[str, list[float]] = {name: [] for name, _ in opened}
     again: dict[str, list[float]] = {name: [] for name, _ in opened}
     sizes: dict[str, int] = {}
     async with _client(state) as client:
         await _open(client, "/shop/today")  # opens connections
         for _ in range(times):
-            with _nothing_kept(state):
-                await asyncio.sleep(FRESH_FOR + 0.5)
+            with _invalid_caches(state):
+                await asyncio.sleep(FRESH_SECONDS + 0.5)
                 for name, address in opened:
                     at = address()
                     for took in (first, again):
@@ -158,8 +160,8 @@ async def _open(client: httpx.AsyncClient, address: str) -> httpx.Response:
 
 
 @contextmanager
-def _nothing_kept(state: State) -> Iterator[None]:
-    """Within it there is another publication, which changed nothing; afterwards it is gone again."""
+def _invalid_caches(state: State) -> Iterator[None]:
+    """Add a publication without changes, which invalidates all caches, and remove it at the end."""
     with psycopg.connect(state.dsn(), autocommit=True) as owner:
         owner.execute(
             "insert into ops.publication"
@@ -174,39 +176,43 @@ def _nothing_kept(state: State) -> Iterator[None]:
 
 async def _under_load(
     state: State,
-    as_they_come: Mapping[str, str],
-    chosen: Mapping[str, Iterator[str]],
+    default: Mapping[str, str],
+    filtered: Mapping[str, Iterator[str]],
     day: date,
     readers: int,
     runs: int,
 ) -> None:
     api = stack.api_of(state)
     alone: list[float] = []
-    accompanied: list[float] = []
-    seen = Seen()
-    await asyncio.to_thread(run_over, state, api, day)  # not counted: what is cold gets warm
+    with_readers: list[float] = []
+    observations = Observations()
+    await asyncio.to_thread(run_over, state, api, day)  # not counted: it warms up
     async with _client(state) as client:
         for n in range(runs):
             alone.append((await asyncio.to_thread(run_over, state, api, day))[1])
             done = asyncio.Event()
-            crowd = [asyncio.create_task(_read(client, as_they_come, chosen, done, seen)) for _ in range(readers)]
+            crowd = [asyncio.create_task(_read(client, default, filtered, done, observations)) for _ in range(readers)]
             await asyncio.sleep(5)
-            accompanied.append((await asyncio.to_thread(run_over, state, api, day))[1])
+            with_readers.append((await asyncio.to_thread(run_over, state, api, day))[1])
             done.set()
             await asyncio.gather(*crowd)
-            print(f"run {n + 1}: {alone[-1]:.1f} s alone, {accompanied[-1]:.1f} s with {readers} readers", flush=True)
-    print(f"\n{readers} readers, {THINKING[0]:g} to {THINKING[1]:g} s between two pages, one of {CHOSEN_ONE_OF} chosen")
+            print(f"run {n + 1}: {alone[-1]:.1f} s alone, {with_readers[-1]:.1f} s with {readers} readers", flush=True)
+    pause = f"{PAUSE[0]:g} to {PAUSE[1]:g} s"
+    print(f"\n{readers} readers, {pause} between two pages, one of {FILTERED_ONE_OF} with own filters")
     for kind, took in (
-        ("all", seen.as_they_come + seen.chosen),
-        ("as they come", seen.as_they_come),
-        ("chosen", seen.chosen),
+        ("all", observations.default + observations.filtered),
+        ("default", observations.default),
+        ("own filters", observations.filtered),
     ):
         took.sort()
         p50, p95 = (took[int(len(took) * share)] for share in (0.5, 0.95))
         print(f"  {kind:<13} {len(took):5} pages: p50 {p50:.0f} ms, p95 {p95:.0f} ms, worst {took[-1]:.0f} ms")
-    print(f"of an earlier time, and marked so: {seen.stale}")
-    print(f"errors: {len(seen.problems)}" + (f", the first: {seen.problems[0]}" if seen.problems else ""))
-    without, beside = statistics.median(alone), statistics.median(accompanied)
+    print(f"pages with earlier figures: {observations.stale}")
+    print(
+        f"errors: {len(observations.problems)}"
+        + (f", the first: {observations.problems[0]}" if observations.problems else "")
+    )
+    without, beside = statistics.median(alone), statistics.median(with_readers)
     print(
         f"daily run, medians of {runs}: {beside:.1f} s with readers = {beside / without:.2f} x {without:.1f} s without"
     )
@@ -214,40 +220,40 @@ async def _under_load(
 
 async def _read(
     client: httpx.AsyncClient,
-    as_they_come: Mapping[str, str],
-    chosen: Mapping[str, Iterator[str]],
+    default: Mapping[str, str],
+    filtered: Mapping[str, Iterator[str]],
     done: asyncio.Event,
-    seen: Seen,
+    observations: Observations,
 ) -> None:
-    """One reader, until the run is through: the browser's milliseconds of each page."""
-    await asyncio.sleep(random.uniform(0, THINKING[1]))
+    """One reader until the run has ended: the browser's milliseconds of each page."""
+    await asyncio.sleep(random.uniform(0, PAUSE[1]))
     while not done.is_set():
-        if random.randrange(CHOSEN_ONE_OF):
-            address, took = random.choice(list(as_they_come.values())), seen.as_they_come
+        if random.randrange(FILTERED_ONE_OF):
+            address, took = random.choice(list(default.values())), observations.default
         else:
-            address, took = next(random.choice(list(chosen.values()))), seen.chosen
+            address, took = next(random.choice(list(filtered.values()))), observations.filtered
         started = time.monotonic()
         try:
             answer = await client.get(address)
             if answer.status_code != 200:
-                seen.problems.append(f"{address}: {answer.status_code}")
+                observations.problems.append(f"{address}: {answer.status_code}")
             elif 'class="state error"' in answer.text:
-                seen.problems.append(f"{address}: a part of it cannot be shown")
-            seen.stale += 'class="banner stale"' in answer.text or "x-read-at" in answer.headers
+                observations.problems.append(f"{address}: a figure is not available")
+            observations.stale += 'class="banner stale"' in answer.text or "x-read-at" in answer.headers
         except httpx.HTTPError as error:
-            seen.problems.append(f"{address}: {error!r}")
+            observations.problems.append(f"{address}: {error!r}")
         took.append((time.monotonic() - started) * 1000)
-        await asyncio.sleep(random.uniform(*THINKING))
+        await asyncio.sleep(random.uniform(*PAUSE))
 
 
 def _print_plans(state: State, first: date, last: date) -> None:
-    given = {"first": first, "last": last, "category": None, "row_cap": PAGE_ROWS}
+    parameters = {"first": first, "last": last, "category": None, "row_cap": PAGE_ROWS}
     with psycopg.connect(state.dsn(role="reader"), autocommit=True) as connection:
         for page in PAGES.values():
             plans = []
             for figure in page.figures:
-                for query in filter(None, (figure.query, figure.chart)):
-                    rows = connection.execute(f"explain (analyze, buffers) {query}".encode(), given).fetchall()
+                for query in filter(None, (figure.query, figure.chart_query)):
+                    rows = connection.execute(f"explain (analyze, buffers) {query}".encode(), parameters).fetchall()
                     plan = [row[0] for row in rows]
                     plans.append((float(plan[-1].split()[-2]), figure.name, plan))
             spent, name, plan = max(plans)

@@ -1,4 +1,4 @@
-"""The pages in the Airflow UI, as a plugin: an application in the API server, and an entry in the navigation."""
+"""The plugin that mounts the shop's pages in Airflow's API server and adds them to its navigation."""
 
 from functools import cached_property
 from typing import Any
@@ -10,34 +10,34 @@ from airflow.plugins_manager import AirflowPlugin
 from ecommerce.common.pages_url import PAGES_PREFIX
 
 
-class OnlyOurDocs:
+class CosmosDocsBlocker:
     """
-    Leaves Cosmos's pages off.
+    Middleware that answers all of Cosmos's own pages with 404.
 
-    Cosmos mounts an application under `/cosmos` whose routes ask no one who they are, FastAPI's own documentation among
-    them. The pages of this plugin show the dbt project to those who may see it.
+    Cosmos mounts an application under `/cosmos` that needs no login, FastAPI's own documentation pages included. The
+    shop's pages show the dbt project to users who may see it.
     """
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass on whatever is not Cosmos's."""
+        """Answer requests for `/cosmos`; pass on all others."""
         root = scope.get("root_path", "")
         path = scope.get("path", "").removeprefix(root)
         if scope["type"] in ("http", "websocket") and (path == "/cosmos" or path.startswith("/cosmos/")):
             from starlette.responses import PlainTextResponse
 
-            await PlainTextResponse("The dbt docs are among the pages of the shop.", 404)(scope, receive, send)
+            await PlainTextResponse("The dbt docs are among the shop's pages.", 404)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
 
 class ShopPages(AirflowPlugin):
-    """The plugin. Every process of Airflow loads it; the application is made in the one that asks for it."""
+    """Loaded by every Airflow process; only the API server asks for the application, which is built then."""
 
     name = "ecommerce_pages"
-    fastapi_root_middlewares = [{"name": "only our docs", "middleware": OnlyOurDocs}]  # noqa: RUF012 – as Airflow has it
+    fastapi_root_middlewares = [{"name": "block cosmos docs", "middleware": CosmosDocsBlocker}]  # noqa: RUF012 – as Airflow has it
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -48,7 +48,7 @@ class ShopPages(AirflowPlugin):
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The entry in the navigation; it opens the pages in a frame of Airflow's UI."""
+        """The entry in the navigation, which opens the pages in a frame of Airflow's UI."""
         root = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
         return [
             {

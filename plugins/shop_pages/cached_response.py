@@ -1,96 +1,95 @@
-"""What was written of rows, kept compressed until any of them is read again; and how a browser is spared it."""
+"""Rendered pages and files, compressed once and kept while the rows they show are the same."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cachetools import LRUCache
 from fastapi import Request
 from fastapi.responses import Response
+from starlette.datastructures import Headers
+from starlette.staticfiles import NotModifiedResponse
 
-from shop_pages.limits import KEPT_BYTES
+from shop_pages.limits import CACHED_BYTES
 from shop_pages.queries import Rows
 
 
 @dataclass(frozen=True)
-class Written:
-    """A page or a file, compressed; the digest changes when it does."""
+class CachedResponse:
+    """A compressed page or file; the digest is that of its content."""
 
     compressed: bytes
     digest: str
     media_type: str
 
     @classmethod
-    def of(cls, content: bytes, media_type: str, *, level: int = 3) -> Written:
-        """Compress it; level 6 takes twice the time of 3 for a tenth less, which pays for what hardly changes."""
+    def compress(cls, content: bytes, media_type: str, *, level: int = 3) -> CachedResponse:
+        """Level 6 takes twice the time of 3 for a tenth less: it pays for files that hardly change."""
         return cls(gzip.compress(content, level), hashlib.sha256(content).hexdigest()[:16], media_type)
 
 
-class KeptPages:
+#: Versions of the rows that a page shows.
+_Versions = tuple[int, ...]
+
+
+class ResponseCache:
     """
-    The pages and files that were asked for last.
+    The pages and files that were requested last, by what they depend on: an address, and the versions of their rows.
 
-    A page is known by its address, and holds as long as the rows that it is made of are those it was made of.
+    A page that shows an earlier result with a problem is neither taken from here nor kept.
     """
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, tuple[tuple[int, ...], Written]] = OrderedDict()
-        self._bytes = 0
+    def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
+        self._cache: LRUCache[Hashable, tuple[_Versions, CachedResponse]] = LRUCache(
+            max_bytes, getsizeof=lambda entry: len(entry[1].compressed)
+        )
 
-    def find(self, key: Hashable, parts: Sequence[Rows]) -> Written | None:
-        """The page as it was made of these very rows."""
-        readings, written = self._kept.get(key, ((), None))
-        # What is stale says so on the page, and is the same reading.
-        if written is None or readings != _readings(parts) or any(part.problem for part in parts):
+    def get(self, key: Hashable, parts: Sequence[Rows]) -> CachedResponse | None:
+        """The cached page, if it shows exactly these rows."""
+        versions, response = self._cache.get(key) or ((), None)
+        if versions != _versions(parts) or any(part.problem for part in parts):
             return None
-        self._kept.move_to_end(key)
-        return written
+        return response
 
-    def keep(self, key: Hashable, parts: Sequence[Rows], written: Written) -> Written:
-        """Keep a page for those who ask for it next."""
-        if any(part.problem for part in parts):
-            return written
-        self._drop(key)
-        self._kept[key] = (_readings(parts), written)
-        self._bytes += len(written.compressed)
-        while self._bytes > KEPT_BYTES:
-            self._drop(next(iter(self._kept)))
-        return written
+    def put(self, key: Hashable, parts: Sequence[Rows], response: CachedResponse) -> CachedResponse:
+        """Keep a page for the next readers; returns it."""
+        is_current = not any(part.problem for part in parts)
+        if is_current and len(response.compressed) <= self._cache.maxsize:
+            self._cache[key] = (_versions(parts), response)
+        return response
 
-    def of(self, key: Hashable, parts: Sequence[Rows], write: Callable[[], str], media_type: str) -> Written:
-        """The page, written now if it is not kept."""
-        return self.find(key, parts) or self.keep(key, parts, Written.of(write().encode(), media_type))
-
-    def _drop(self, key: Hashable) -> None:
-        _, dropped = self._kept.pop(key, ((), None))
-        self._bytes -= len(dropped.compressed) if dropped else 0
+    def get_or_render(
+        self, key: Hashable, parts: Sequence[Rows], render: Callable[[], str], media_type: str
+    ) -> CachedResponse:
+        """The cached page, or a new one."""
+        cached = self.get(key, parts)
+        return cached or self.put(key, parts, CachedResponse.compress(render().encode(), media_type))
 
 
-def _readings(parts: Sequence[Rows]) -> tuple[int, ...]:
-    return tuple(part.reading for part in parts)
+def _versions(parts: Sequence[Rows]) -> _Versions:
+    return tuple(part.version for part in parts)
 
 
-def answer(request: Request, written: Written, headers: Mapping[str, str] | None = None) -> Response:
+def respond(request: Request, cached: CachedResponse, headers: Mapping[str, str] | None = None) -> Response:
     """
-    It, or that it is still what the browser has.
+    The page or file, or 304 if the browser already has it.
 
-    A browser may keep it and asks each time: who may no longer see it, or what has changed, is told at once.
+    Browsers keep it and ask each time, so that lost rights and new rows take effect at once.
     """
     headers = {
         "Cache-Control": "private, no-cache",
         "Vary": "Accept-Encoding, Cookie",
-        # Weak, since compressed or not it is the same.
-        "ETag": f'W/"{written.digest}"',
+        # Weak: compressed and uncompressed content have the same tag.
+        "ETag": f'W/"{cached.digest}"',
         **(headers or {}),
     }
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if f'"{written.digest}"' in known:
-        return Response(status_code=304, headers=headers)
+    browser_tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if f'"{cached.digest}"' in browser_tags:
+        return NotModifiedResponse(Headers(headers))
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(
-            written.compressed, media_type=written.media_type, headers={**headers, "Content-Encoding": "gzip"}
-        )
-    return Response(gzip.decompress(written.compressed), media_type=written.media_type, headers=headers)
+        headers["Content-Encoding"] = "gzip"
+        return Response(cached.compressed, media_type=cached.media_type, headers=headers)
+    return Response(gzip.decompress(cached.compressed), media_type=cached.media_type, headers=headers)

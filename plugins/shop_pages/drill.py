@@ -1,8 +1,8 @@
 """
-From a figure to where it comes from: mart row → fact rows → raw rows → batch, run and Kafka offset.
+The way from a figure back to its source: mart row → fact rows → raw rows → batch, run and Kafka offset.
 
-Keys come from addresses: their values are bound as texts and cast by Postgres to what the mart has, and which columns
-there are is said here, never there.
+Keys come from addresses: their values are bound as texts, and Postgres casts them to the column's type. Which columns
+exist is defined here, never by an address.
 """
 
 from __future__ import annotations
@@ -11,51 +11,51 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shop_pages.figures import Column
-from shop_pages.formats import Kind
+from shop_pages.figures import FigureColumn
+from shop_pages.formats import Format
 
-#: Fact rows that a page shows of a mart row; the sums beside them are of all.
+#: Fact rows that a page shows for a mart row; the totals are those of all rows.
 FACT_ROWS = 200
 
 _SALES = (
-    Column("order_id", "Order"),
-    Column("date_key", "Day", Kind.DAY),
-    Column("customer_id", "Customer"),
-    Column("product_id", "Product"),
-    Column("product_name", "Name"),
-    Column("category_name", "Category"),
-    Column("payment_method", "Paid by"),
-    Column("order_quantity", "Quantity", Kind.COUNT),
-    Column("order_amount", "Amount", Kind.MONEY),
-    Column("discount_rate", "Discount", Kind.NUMBER),
-    Column("shipping_cost", "Shipping", Kind.MONEY),
-    Column("gross_profit", "Gross profit", Kind.MONEY),
+    FigureColumn("order_id", "Order"),
+    FigureColumn("date_key", "Day", Format.DAY),
+    FigureColumn("customer_id", "Customer"),
+    FigureColumn("product_id", "Product"),
+    FigureColumn("product_name", "Name"),
+    FigureColumn("category_name", "Category"),
+    FigureColumn("payment_method", "Paid by"),
+    FigureColumn("order_quantity", "Quantity", Format.COUNT),
+    FigureColumn("order_amount", "Amount", Format.MONEY),
+    FigureColumn("discount_rate", "Discount", Format.NUMBER),
+    FigureColumn("shipping_cost", "Shipping", Format.MONEY),
+    FigureColumn("gross_profit", "Gross profit", Format.MONEY),
 )
 _EVENTS = (
-    Column("event_id", "Event"),
-    Column("event_at", "At", Kind.MOMENT),
-    Column("customer_id", "Customer"),
-    Column("product_id", "Product"),
-    Column("interaction_type", "Type"),
-    Column("event_category", "Category"),
+    FigureColumn("event_id", "Event"),
+    FigureColumn("event_at", "At", Format.TIMESTAMP),
+    FigureColumn("customer_id", "Customer"),
+    FigureColumn("product_id", "Product"),
+    FigureColumn("interaction_type", "Type"),
+    FigureColumn("event_category", "Category"),
 )
 _SUBSCRIPTIONS = (
-    Column("subscription_id", "Subscription"),
-    Column("customer_id", "Customer"),
-    Column("plan_type", "Plan"),
-    Column("start_date", "Start", Kind.DAY),
-    Column("end_date", "End", Kind.DAY),
-    Column("monthly_fee", "Fee", Kind.MONEY),
-    Column("subscription_status", "Status"),
+    FigureColumn("subscription_id", "Subscription"),
+    FigureColumn("customer_id", "Customer"),
+    FigureColumn("plan_type", "Plan"),
+    FigureColumn("start_date", "Start", Format.DAY),
+    FigureColumn("end_date", "End", Format.DAY),
+    FigureColumn("monthly_fee", "Fee", Format.MONEY),
+    FigureColumn("subscription_status", "Status"),
 )
 _WEATHER = (
-    Column("city_day", "City and day"),
-    Column("date_key", "Day", Kind.DAY),
-    Column("temperature_c", "°C", Kind.NUMBER),
-    Column("precipitation_mm", "mm", Kind.NUMBER),
-    Column("temperature_category", "Temperature"),
-    Column("precipitation_category", "Rain"),
-    Column("revenue", "Revenue of the day", Kind.MONEY),
+    FigureColumn("city_day", "City and day"),
+    FigureColumn("date_key", "Day", Format.DAY),
+    FigureColumn("temperature_c", "°C", Format.NUMBER),
+    FigureColumn("precipitation_mm", "mm", Format.NUMBER),
+    FigureColumn("temperature_category", "Temperature"),
+    FigureColumn("precipitation_category", "Rain"),
+    FigureColumn("revenue", "Revenue of the day", Format.MONEY),
 )
 
 
@@ -64,16 +64,16 @@ class Fact:
     """
     A fact table as a page shows it.
 
-    :param key: the column that finds one row, and its raw row
+    :param key: the column that identifies one row, and its raw rows
     :param source: the raw table
-    :param raw: the raw rows of one fact row, by `%(key)s`
+    :param raw_query: the raw rows of one fact row, by `%(key)s`
     """
 
     name: str
     key: str
-    columns: Sequence[Column]
+    columns: Sequence[FigureColumn]
     source: str
-    raw: str
+    raw_query: str
 
 
 FACTS = {
@@ -84,15 +84,15 @@ FACTS = {
             key="order_id",
             columns=_SALES,
             source="sales_fact",
-            raw="select * from raw.sales_fact where order_id = %(key)s",
+            raw_query="select * from raw.sales_fact where order_id = %(key)s",
         ),
         Fact(
             name="fact_customer_events",
             key="event_id",
             columns=_EVENTS,
             source="kafka_stream",
-            # The event, and the messages that told it again.
-            raw=r"""
+            # The event, and the messages that repeat it.
+            raw_query=r"""
                 with event as (
                     select * from raw.kafka_stream
                     where
@@ -116,14 +116,14 @@ FACTS = {
             key="subscription_id",
             columns=_SUBSCRIPTIONS,
             source="subscription_data",
-            raw="select * from raw.subscription_data where subscription_id = %(key)s order by _batch_id desc",
+            raw_query="select * from raw.subscription_data where subscription_id = %(key)s order by _batch_id desc",
         ),
         Fact(
             name="fact_weather",
             key="city_day",
             columns=_WEATHER,
             source="weather_data",
-            raw="""
+            raw_query="""
                 select * from raw.weather_data
                 where
                     city = regexp_replace(%(key)s, ' [0-9-]+$', '')
@@ -132,8 +132,8 @@ FACTS = {
     )
 }
 
-#: The versions of what a sale refers to, as they were read, newest first.
-VERSIONS = {
+#: The raw versions of the customer and the product of a row, newest first.
+VERSION_QUERIES = {
     "customer": """
         select customer_id, customer_name, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
         from raw.customer where customer_id = %(key)s order by _batch_id desc""",
@@ -156,24 +156,27 @@ _SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drill:
+class DrillPath:
     """
-    How a row of a mart is found, and the fact rows it was made of.
+    From a row of a mart to the fact rows it was computed from.
 
-    :param keys: column of the mart's key → its type
-    :param facts: the fact rows, by the keys as parameters
-    :param adds_up: the mart's columns that the rows must add up to: their number, and their amount
+    :param fact: the fact table
+    :param keys: key column of the mart → its type
+    :param facts_query: the fact rows, with the keys as parameters
+    :param totals: columns of the mart that must equal the number of the fact rows, and their amount
     """
 
     fact: str
     keys: Mapping[str, str]
-    facts: str
-    adds_up: tuple[str | None, str | None] = (None, None)
+    facts_query: str
+    totals: tuple[str | None, str | None] = (None, None)
     note: str = ""
 
-    def mart_row(self, mart: str) -> str:
+    def mart_row_query(self, mart: str) -> str:
         """The query for the row of the mart."""
-        conditions = " and ".join(f"{name} is not distinct from %({name})s::{kind}" for name, kind in self.keys.items())
+        conditions = " and ".join(
+            f"{name} is not distinct from %({name})s::{type_}" for name, type_ in self.keys.items()
+        )
         return f"select * from marts.{mart} where {conditions}"
 
 
@@ -181,63 +184,65 @@ def _sales(condition: str, order: str = "fact_sales.order_amount desc, fact_sale
     return _SALES_FROM.format(condition=condition, order=order)
 
 
-DRILLS: dict[str, Drill] = {
-    "daily_revenue": Drill(
+DRILL_PATHS: dict[str, DrillPath] = {
+    "daily_revenue": DrillPath(
         fact="fact_sales",
         keys={"order_date": "date"},
-        facts=_sales("fact_sales.date_key = %(order_date)s::date"),
-        adds_up=("daily_orders", "daily_revenue"),
+        facts_query=_sales("fact_sales.date_key = %(order_date)s::date"),
+        totals=("daily_orders", "daily_revenue"),
     ),
-    "product_category_revenue_monthly": Drill(
+    "product_category_revenue_monthly": DrillPath(
         fact="fact_sales",
         keys={"revenue_month": "date", "category_name": "text", "subcategory": "text"},
-        facts=_sales(
+        facts_query=_sales(
             f"{_MONTH.format(key='revenue_month')} and {_SAME_CATEGORY}"
             " and products.subcategory is not distinct from %(subcategory)s::text"
         ),
-        adds_up=("order_count", "total_revenue"),
+        totals=("order_count", "total_revenue"),
     ),
-    "product_revenue_payment_analysis": Drill(
+    "product_revenue_payment_analysis": DrillPath(
         fact="fact_sales",
         keys={"revenue_month": "date", "category_name": "text", "payment_method": "text"},
-        facts=_sales(
+        facts_query=_sales(
             f"{_MONTH.format(key='revenue_month')} and {_SAME_CATEGORY}"
             " and fact_sales.payment_method = %(payment_method)s::text"
         ),
-        adds_up=("order_count", "revenue"),
+        totals=("order_count", "revenue"),
     ),
-    "payment_method_preference": Drill(
+    "payment_method_preference": DrillPath(
         fact="fact_sales",
         keys={"payment_method": "text"},
-        facts=_sales("fact_sales.payment_method = %(payment_method)s::text"),
-        adds_up=("total_orders", "total_revenue"),
+        facts_query=_sales("fact_sales.payment_method = %(payment_method)s::text"),
+        totals=("total_orders", "total_revenue"),
     ),
-    "product_performance_monthly": Drill(
+    "product_performance_monthly": DrillPath(
         fact="fact_sales",
         keys={"revenue_month": "date", "product_id": "text"},
-        facts=_sales(f"{_MONTH.format(key='revenue_month')} and fact_sales.product_id = %(product_id)s::text"),
-        adds_up=("order_count", "revenue"),
+        facts_query=_sales(f"{_MONTH.format(key='revenue_month')} and fact_sales.product_id = %(product_id)s::text"),
+        totals=("order_count", "revenue"),
     ),
-    "customer_segments": Drill(
+    "customer_segments": DrillPath(
         fact="fact_sales",
         keys={"customer_id": "text"},
-        facts=_sales("fact_sales.customer_id = %(customer_id)s::text", "fact_sales.date_key desc, fact_sales.order_id"),
-        adds_up=("total_orders", "lifetime_value"),
+        facts_query=_sales(
+            "fact_sales.customer_id = %(customer_id)s::text", "fact_sales.date_key desc, fact_sales.order_id"
+        ),
+        totals=("total_orders", "lifetime_value"),
     ),
-    "customer_cohorts_monthly": Drill(
+    "customer_cohorts_monthly": DrillPath(
         fact="fact_sales",
         keys={"cohort_month": "date", "order_month": "date"},
-        facts=_sales(
+        facts_query=_sales(
             f"{_MONTH.format(key='order_month')} and fact_sales.customer_id in ("
             "select customer_id from core.int_customer_monthly_sales"
             " group by customer_id having min(order_month) = %(cohort_month)s::date)"
         ),
-        adds_up=(None, "revenue"),
+        totals=(None, "revenue"),
     ),
-    "subscription_performance_monthly": Drill(
+    "subscription_performance_monthly": DrillPath(
         fact="fact_subscriptions",
         keys={"revenue_month": "date", "plan_type": "text"},
-        facts="""
+        facts_query="""
             select
                 subscription_id, customer_id, plan_type, start_date, end_date, monthly_fee, subscription_status,
                 count(*) over () as all_rows, sum(monthly_fee) over () as all_amount
@@ -256,13 +261,13 @@ DRILLS: dict[str, Drill] = {
                     )
                 )
             order by monthly_fee desc, subscription_id""",
-        adds_up=("active_subscriptions", "closing_mrr"),
-        note="those that were active when the month, or what there is of it, ended",
+        totals=("active_subscriptions", "closing_mrr"),
+        note="subscriptions that were active at the end of the month, or at the last published day in it",
     ),
-    "conversion_funnel_daily": Drill(
+    "conversion_funnel_daily": DrillPath(
         fact="fact_customer_events",
         keys={"event_date": "date"},
-        facts="""
+        facts_query="""
             select
                 event_id, event_at, customer_id, product_id, interaction_type, event_category,
                 count(*) over () as all_rows, null::numeric as all_amount
@@ -270,33 +275,33 @@ DRILLS: dict[str, Drill] = {
             where date_key = %(event_date)s::date
             order by interaction_type = 'purchase' desc, event_at, event_id""",
     ),
-    "order_for_reviews": Drill(
+    "order_for_reviews": DrillPath(
         fact="fact_sales",
         keys={"order_id": "text"},
-        facts=_sales("fact_sales.order_id = %(order_id)s::text"),
-        adds_up=(None, "order_amount"),
+        facts_query=_sales("fact_sales.order_id = %(order_id)s::text"),
+        totals=(None, "order_amount"),
     ),
-    "inventory_status": Drill(
+    "inventory_status": DrillPath(
         fact="fact_sales",
         keys={"product_id": "text"},
-        facts=_sales(
+        facts_query=_sales(
             "fact_sales.product_id = %(product_id)s::text"
             " and fact_sales.date_key > (select max(order_date) from marts.daily_revenue) - 30"
             " and fact_sales.date_key <= (select max(order_date) from marts.daily_revenue)",
             "fact_sales.date_key desc, fact_sales.order_id",
         ),
-        note="its orders of the last 30 days, by which its stock lasts",
+        note="the product's orders of the last 30 days, from which the days of stock are computed",
     ),
-    "seasonal_sales_analysis": Drill(
+    "seasonal_sales_analysis": DrillPath(
         fact="fact_sales",
         keys={"sales_month": "date", "category_name": "text"},
-        facts=_sales(f"{_MONTH.format(key='sales_month')} and {_SAME_CATEGORY}"),
-        adds_up=("monthly_orders", "monthly_revenue"),
+        facts_query=_sales(f"{_MONTH.format(key='sales_month')} and {_SAME_CATEGORY}"),
+        totals=("monthly_orders", "monthly_revenue"),
     ),
-    "weather_sales_impact": Drill(
+    "weather_sales_impact": DrillPath(
         fact="fact_weather",
         keys={"city": "text", "temperature_category": "text", "precipitation_category": "text"},
-        facts="""
+        facts_query="""
             select
                 fact_weather.city || ' ' || fact_weather.date_key as city_day, fact_weather.date_key,
                 fact_weather.temperature_c, fact_weather.precipitation_mm, fact_weather.temperature_category,
@@ -309,14 +314,14 @@ DRILLS: dict[str, Drill] = {
                 and fact_weather.temperature_category = %(temperature_category)s::text
                 and fact_weather.precipitation_category = %(precipitation_category)s::text
             order by fact_weather.date_key desc""",
-        adds_up=("days", None),
+        totals=("days", None),
     ),
 }
 
-BATCH = "select * from ops.load_batch where batch_id = %(batch_id)s"
+BATCH_QUERY = "select * from ops.load_batch where batch_id = %(batch_id)s"
 
-#: Which messages a batch took; read by the index of the days that its window has.
-BATCH_OFFSETS = """
+#: The Kafka offsets of a batch.
+OFFSETS_QUERY = """
     select _topic as topic, _partition as partition, min(_offset) as first_offset, max(_offset) as last_offset,
         count(*) as messages
     from raw.kafka_stream
@@ -324,12 +329,12 @@ BATCH_OFFSETS = """
     group by _topic, _partition
     order by _topic, _partition"""
 
-BATCH_REFUSALS = """
+REJECTED_ROWS_QUERY = """
     select quarantine_id, reason, payload::text as payload, quarantined_at, replayed_at
     from ops.quarantine_shown where batch_id = %(batch_id)s order by quarantine_id"""
 
 
-def fact_row(fact: Fact) -> str:
+def fact_row_query(fact: Fact) -> str:
     """The query for one row of a fact table, by `%(key)s`."""
     if fact.name == "fact_weather":
         return """
@@ -340,6 +345,6 @@ def fact_row(fact: Fact) -> str:
     return f"select * from core.{fact.name} where {fact.key} = %(key)s"
 
 
-def given(drill: Drill, query: Mapping[str, str]) -> dict[str, Any]:
-    """The keys of a mart row from an address; one that is left out is null."""
-    return {name: query.get(name) for name in drill.keys}
+def keys_of(path: DrillPath, query: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of a mart row from an address; a key that is left out is null."""
+    return {name: query.get(name) for name in path.keys}

@@ -1,4 +1,4 @@
-"""Figures for people, and cells for spreadsheets."""
+"""How values are written: for people on the pages, and for spreadsheets in CSV files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from enum import Enum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-#: What stands where there is no figure.
-NOTHING = "–"
+#: Stands where there is no value.
+NO_VALUE = "–"
 
 _UNITS = ((Decimal(1_000_000_000), "bn"), (Decimal(1_000_000), "m"), (Decimal(10_000), "k"))
 
 
-class Kind(Enum):
-    """What a column holds, and so how it is written."""
+class Format(Enum):
+    """How the values of a column are written."""
 
     TEXT = "text"
     COUNT = "count"
@@ -27,36 +27,45 @@ class Kind(Enum):
     NUMBER = "number"
     DAY = "day"
     MONTH = "month"
-    MOMENT = "moment"
-    FLAG = "flag"
+    TIMESTAMP = "timestamp"
+    BOOLEAN = "boolean"
 
 
-#: Written to the right.
-FIGURES = frozenset({Kind.COUNT, Kind.MONEY, Kind.PERCENT, Kind.NUMBER})
+#: Aligned to the right.
+NUMERIC_FORMATS = frozenset({Format.COUNT, Format.MONEY, Format.PERCENT, Format.NUMBER})
 
 
-def written(value: Any, kind: Kind = Kind.TEXT) -> str:
+def format_value(value: Any, value_format: Format = Format.TEXT) -> str:
     """A value as people write it: `12,345.67`, `3.4 %`, `28 Jun 2024`, `Jun 2024`, `yes`."""
     if value is None:
-        return NOTHING
-    match kind:
-        case Kind.COUNT:
+        return NO_VALUE
+    match value_format:
+        case Format.COUNT:
             return f"{value:,.0f}"
-        case Kind.MONEY:
+        case Format.MONEY:
             return f"{Decimal(value):,.2f}"
-        case Kind.PERCENT:
+        case Format.PERCENT:
             return f"{Decimal(value):,.2f} %"
-        case Kind.NUMBER:
+        case Format.NUMBER:
             return f"{value:,}"
-        case Kind.DAY:
+        case Format.DAY:
             return day(value)
-        case Kind.MONTH:
+        case Format.MONTH:
             return f"{value:%b %Y}"
-        case Kind.MOMENT:
+        case Format.TIMESTAMP:
             return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        case Kind.FLAG:
+        case Format.BOOLEAN:
             return "yes" if value else "no"
     return str(value)
+
+
+def auto_format(value: Any, value_format: Format = Format.TEXT) -> str:
+    """A value by the format of its column; in a column without one, timestamps and booleans by their type."""
+    if value_format is Format.TEXT and isinstance(value, datetime):
+        return format_value(value, Format.TIMESTAMP)
+    if value_format is Format.TEXT and isinstance(value, bool):
+        return format_value(value, Format.BOOLEAN)
+    return format_value(value, value_format)
 
 
 def day(value: date) -> str:
@@ -65,27 +74,27 @@ def day(value: date) -> str:
 
 
 def short_money(value: Decimal | None) -> str:
-    """An amount for a headline: two places while it is small, `84.3k` or `1.24m` when it is not."""
+    """An amount for a headline: `843.20`, `84.3k` or `1.24m`."""
     if value is None:
-        return NOTHING
+        return NO_VALUE
     for unit, name in _UNITS:
         if abs(value) >= unit:
             divisor = Decimal(1000) if name == "k" else unit
-            shown = (value / divisor).quantize(Decimal("0.1" if name == "k" else "0.01"), ROUND_HALF_UP)
-            return f"{shown:,}{name}"
+            amount = (value / divisor).quantize(Decimal("0.1" if name == "k" else "0.01"), ROUND_HALF_UP)
+            return f"{amount:,}{name}"
     return f"{value:,.2f}"
 
 
-def moment(value: datetime | None, zone: ZoneInfo) -> str:
-    """A moment in UTC, and in the shop's own time zone: `2024-06-29 05:12 UTC (07:12 Europe/Berlin)`."""
+def timestamp(value: datetime | None, zone: ZoneInfo) -> str:
+    """A timestamp in UTC, and in the shop's own time zone: `2024-06-29 05:12 UTC (07:12 Europe/Berlin)`."""
     if value is None:
-        return NOTHING
+        return NO_VALUE
     text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    there = value.astimezone(zone)
-    if there.utcoffset() == value.astimezone(UTC).utcoffset():
+    local = value.astimezone(zone)
+    if local.utcoffset() == value.astimezone(UTC).utcoffset():
         return text
-    days = (there.date() - value.astimezone(UTC).date()).days
-    return f"{text} ({there:%H:%M}{f', {there:%a}' if days else ''} {zone.key})"
+    days = (local.date() - value.astimezone(UTC).date()).days
+    return f"{text} ({local:%H:%M}{f', {local:%a}' if days else ''} {zone.key})"
 
 
 def ago(seconds: float) -> str:
@@ -100,7 +109,7 @@ def ago(seconds: float) -> str:
 def seconds(value: float | None) -> str:
     """`0.8 s`, `42 s`, `3 min 12 s`, `1 h 05 min`."""
     if value is None:
-        return NOTHING
+        return NO_VALUE
     if value < 10:
         return f"{value:.1f} s"
     whole = round(value)
@@ -118,10 +127,10 @@ def count(n: int, one: str, many: str | None = None) -> str:
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """
-    Comma-separated values by RFC 4180, opened by a byte order mark, which spreadsheets take for UTF-8.
+    Comma-separated values (RFC 4180) with a byte order mark, by which spreadsheets recognise UTF-8.
 
     A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection). Numbers and
-    dates are left as they are: a negative amount is no formula.
+    dates stay as they are: a negative amount is no formula.
     """
     out = io.StringIO()
     out.write("\ufeff")

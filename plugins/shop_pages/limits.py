@@ -1,50 +1,42 @@
-"""What the pages call things and what they stop at; one place for each number."""
+"""Limits and names of the pages: each timeout, size and role in one place."""
 
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from airflow.configuration import conf
-
-#: The DAG whose readers may see the pages, and whose trigger form they fill in.
+#: The DAG of the warehouse: whoever may see its runs may see the pages, and the pages fill in its trigger form.
 WAREHOUSE_DAG = "ecommerce_warehouse"
 
-#: Reads `marts` and nothing else; and the one that also reads ops, raw and core, for where a figure comes from.
+#: Airflow connections: the reader reads `marts` only; the inspector also reads `ops`, `raw` and `core`.
 READER = "warehouse_reader"
 INSPECTOR = "warehouse_inspector"
 
-#: Seconds after which a page is answered without what the warehouse has not answered.
-PATIENCE = 0.8
-#: Seconds after which a reader who has nothing else to look at is told so, while the warehouse answers others.
-BUSY_PATIENCE = 5.0
-#: Seconds after which the warehouse gives up a statement; what comes after `PATIENCE` is there for the next reader.
+#: Seconds that a page waits for the warehouse before it shows cached rows or an error.
+RESPONSE_TIMEOUT = 0.8
+#: Seconds that a page without cached rows waits while the warehouse still answers other queries.
+BUSY_TIMEOUT = 5.0
+#: Seconds after which Postgres cancels a statement. Results that come after `RESPONSE_TIMEOUT` serve the next reader.
 STATEMENT_TIMEOUT = 2.0
-#: Seconds for which a result is shown again without asking; of marts, without asking for a new publication.
-FRESH_FOR = 10.0
-#: Seconds after a failed connection in which none is tried.
+#: Seconds for which a result is reused without a query. Results of marts are then checked for a new publication.
+FRESH_SECONDS = 10.0
+#: Seconds after a failed connection during which no new one is tried.
 RETRY_AFTER = 3.0
-#: Connections of each role, in each process of the API server.
-CONNECTIONS = 4
-#: Rows that one query may bring, and that a page shows of them; a CSV has all that the query brought.
+#: Connections of each role in each process of the API server.
+MAX_CONNECTIONS = 4
+#: Rows that one query may return, and rows of them that a page shows; a CSV file has all that the query returned.
 ROW_CAP = 5_000
 PAGE_ROWS = 100
-#: Rows that all kept results may hold together, and compressed bytes of all kept pages and files, a process.
-KEPT_ROWS = 50_000
-KEPT_BYTES = 16_000_000
-
-
-def base_path() -> str:
-    """The path under which Airflow itself is served: empty, or as in `/airflow`."""
-    return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+#: Rows of all cached results, and compressed bytes of all cached pages and files, in each process.
+CACHED_ROWS = 50_000
+CACHED_BYTES = 16_000_000
 
 
 def shop_time_zone() -> ZoneInfo:
     """
-    The time zone of the shop's people, by `ECOMMERCE_SHOP_TIME_ZONE`; days are UTC everywhere.
+    The shop's time zone, set by `ECOMMERCE_SHOP_TIME_ZONE`; days are UTC on every page.
 
-    :raises ValueError: there is no such time zone
+    :raises ValueError: the setting names no time zone
     """
     name = os.environ.get("ECOMMERCE_SHOP_TIME_ZONE") or "UTC"
     try:

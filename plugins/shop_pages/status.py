@@ -1,28 +1,28 @@
-"""How the data is doing: source × day, runs, checks, refusals, publications."""
+"""The page Data status: sources by day, incidents, runs, checks, rejected rows and publications."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
 
 from ecommerce.common.sources import SOURCES
-from shop_pages.queries import Row
+from shop_pages.airflow_access import task_times
+from shop_pages.pool import Row
 
-#: What a day of a source can be; the first that applies, in words for the legend, with its letter.
+#: States of a source on a day: letter, and text of the legend. The first that applies is shown.
 STATES = {
-    "missing": ("✕", "missing: days before and after it are loaded, and it is not"),
-    "late": ("L", "late: other sources are further"),
-    "failed": ("!", "its last load failed, and nothing earlier is there"),
-    "dirty": ("D", "loaded, its marts are to be rebuilt"),
-    "quarantined": ("Q", "loaded, some rows were refused"),
-    "loaded": ("●", "loaded, not yet published"),
+    "missing": ("✕", "missing (gap)"),
+    "late": ("L", "late (other sources are further)"),
+    "failed": ("!", "load failed, no data"),
+    "dirty": ("D", "loaded, marts not rebuilt yet"),
+    "quarantined": ("Q", "loaded, some rows rejected"),
+    "loaded": ("●", "loaded, not published yet"),
     "published": ("✓", "published"),
     "none": ("·", "before the first load"),
 }
 
-#: One row a source and day that any load was about. A load of many days counts for each; of several, the last counts.
+#: One row for each source and day of any load. A load of several days counts for each of them.
 CALENDAR = """
     with batches as (
         select
@@ -40,20 +40,20 @@ CALENDAR = """
         select distinct source, dirty_date from ops.dirty_date
         where dirty_date between %(first)s::date and %(last)s::date
     ),
-    -- A refused row belongs to the day it names, where it names one, and else to the last day that was asked for.
-    refused as (
-        select quarantine.source, day.day, count(*) as refused
+    -- A rejected row belongs to the day of its own timestamp, or, without one, to the last day of its load.
+    rejected as (
+        select quarantine.source, day.day, count(*) as rejected
         from ops.quarantine_shown as quarantine
         inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
         cross join lateral (
             select coalesce(
                 quarantine.payload ->> 'created_at', quarantine.payload ->> 'timestamp', quarantine.payload ->> 'date'
-            ) as named
+            ) as value
         ) as text
         cross join lateral (
             select case
-                when pg_input_is_valid(text.named, 'timestamptz')
-                    then (text.named::timestamptz at time zone 'UTC')::date
+                when pg_input_is_valid(text.value, 'timestamptz')
+                    then (text.value::timestamptz at time zone 'UTC')::date
                 else load_batch.window_end - 1
             end as day
         ) as day
@@ -70,16 +70,16 @@ CALENDAR = """
         max(days.batch_id) filter (where days.status = 'loaded') as batch_id,
         bool_or(days.status = 'loaded') as is_loaded,
         bool_or(days.is_published) as is_published,
-        max(refused.refused) as refused,
+        max(rejected.rejected) as rejected,
         bool_or(dirty.source is not null) as is_dirty
     from days
     left join dirty on days.source = dirty.source and days.day = dirty.dirty_date
-    left join refused on days.source = refused.source and days.day = refused.day
+    left join rejected on days.source = rejected.source and days.day = rejected.day
     group by days.source, days.day
     order by days.source, days.day"""
 
-#: How far each source is, all of its history.
-REACH = """
+#: First and last day of each source, over all loads.
+SOURCE_RANGES = """
     select source, min(window_start) as first_day, max(window_end) - 1 as last_day
     from ops.load_batch where status = 'loaded' group by source order by source"""
 
@@ -110,7 +110,7 @@ RUNS = """
     limit 30"""
 
 CHECKS = """
-    with judged as (
+    with results as (
         select
             check_name, subject, status, observed, expected, message, checked_at, run_id,
             row_number() over (partition by check_name, subject order by check_result_id desc) as n
@@ -127,12 +127,12 @@ CHECKS = """
         max(run_id) filter (where n = 1) as run_id,
         count(*) filter (where status = 'pass') as passed,
         array_agg(status || ' ' || to_char(checked_at, 'YYYY-MM-DD HH24:MI') order by n desc) as history
-    from judged
+    from results
     where n <= 20
     group by check_name, subject
     order by max(status) filter (where n = 1) = 'pass', check_name, subject"""
 
-#: Incidents that are open, the longest first, and those that were closed in the last 30 days.
+#: Open incidents, the oldest first, and those closed in the last 30 days.
 INCIDENTS = """
     select
         incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
@@ -143,10 +143,10 @@ INCIDENTS = """
     order by closed_at desc nulls first, opened_at
     limit 200"""
 
-#: How well each source and mart did in the 30 days to the last judgement, the worst first.
+#: Check results of each source and mart in the 30 days before the last check, the worst first.
 QUALITY = """
     with last as (select (max(checked_at) at time zone 'UTC')::date - 30 as day from ops.check_result),
-    judged as (
+    results as (
         select
             subject_kind, subject_name, count(*) as checks, count(*) filter (where status = 'warn') as warned,
             count(*) filter (where status = 'fail') as failed,
@@ -163,31 +163,31 @@ QUALITY = """
         where failed_on > (select day from last)
         group by subject_kind, subject_name
     )
-    select judged.*, coalesce(failures, 0) as failures, coalesce(failing, 0) as failing, round(hours, 1) as hours
-    from judged
+    select results.*, coalesce(failures, 0) as failures, coalesce(failing, 0) as failing, round(hours, 1) as hours
+    from results
     left join repaired using (subject_kind, subject_name)
     order by subject_kind desc, pass_percent, subject_name
     limit 200"""
 
 QUARANTINE = """
-    with broken as (
+    with reasons as (
         select
-            -- The rules that were broken, without the values that broke them: these stand in the examples.
+            -- The rule without the value that broke it; the values are in the examples.
             source, regexp_replace(reason, ': [^;]*', '', 'g') as reason, payload, quarantined_at, replayed_at,
             batch_id, quarantine_id
         from ops.quarantine_shown
     ),
-    refused as (
+    rejected as (
         select *, row_number() over (partition by source, reason order by quarantine_id desc) as n
-        from broken
+        from reasons
     )
     select
-        source, reason, count(*) as refused, count(replayed_at) as replayed, min(quarantined_at) as first_at,
+        source, reason, count(*) as rejected, count(replayed_at) as replayed, min(quarantined_at) as first_at,
         max(quarantined_at) as last_at, max(batch_id) as batch_id,
         array_agg(jsonb_pretty(payload) order by n) filter (where n <= 3) as examples
-    from refused
+    from rejected
     group by source, reason
-    order by refused desc, source, reason
+    order by rejected desc, source, reason
     limit 100"""
 
 PUBLICATIONS = """
@@ -207,92 +207,108 @@ PUBLICATIONS = """
 
 
 @dataclass(frozen=True)
-class Cell:
+class CalendarCell:
     """A source on a day."""
 
     source: str
     day: date
     state: str
-    refused: int
+    rejected: int
     batch_id: int | None
 
     @property
     def letter(self) -> str:
-        """What stands in the cell, so that colour is not all that tells."""
+        """The text of the cell, so that colour is not the only sign."""
         return STATES[self.state][0]
 
     @property
     def title(self) -> str:
-        """For a screen reader and a pointer."""
-        refused = f", {self.refused:,} rows refused" if self.refused else ""
-        return f"{self.source}, {self.day}: {STATES[self.state][1].split(':')[0]}{refused}"
+        """For screen readers, and shown at the pointer."""
+        rejected = f" ({self.rejected:,} rejected)" if self.rejected else ""
+        return f"{self.source}, {self.day}: {STATES[self.state][1]}{rejected}"
 
 
-def calendar(rows: Sequence[Row], reach: Sequence[Row], first: date, last: date) -> dict[str, list[Cell]]:
-    """Each source → a cell a day, both ends included. A source is late on the days that another has and it has not."""
-    known = {(row["source"], row["day"]): row for row in rows}
-    span = {row["source"]: (row["first_day"], row["last_day"]) for row in reach}
-    as_of = max((until for _, until in span.values()), default=last)
-    names = [*SOURCES, *sorted(set(span) - set(SOURCES))]
+def calendar(
+    rows: Sequence[Row], source_ranges: Sequence[Row], first: date, last: date
+) -> dict[str, list[CalendarCell]]:
+    """Each source → a cell for each day, first to last. A source is late on days that other sources have loaded."""
+    row_by_day = {(row["source"], row["day"]): row for row in rows}
+    ranges = {row["source"]: (row["first_day"], row["last_day"]) for row in source_ranges}
+    as_of = max((last_day for _, last_day in ranges.values()), default=last)
+    names = [*SOURCES, *sorted(set(ranges) - set(SOURCES))]
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    return {name: [_cell(name, day, known.get((name, day)), span.get(name), as_of) for day in days] for name in names}
+    return {
+        name: [_cell(name, day, row_by_day.get((name, day)), ranges.get(name), as_of) for day in days] for name in names
+    }
 
 
-def _cell(source: str, day: date, row: Row | None, span: tuple[date, date] | None, as_of: date) -> Cell:
-    refused = int(row["refused"] or 0) if row else 0
+def _cell(source: str, day: date, row: Row | None, source_range: tuple[date, date] | None, as_of: date) -> CalendarCell:
+    rejected = int(row["rejected"] or 0) if row else 0
     batch_id = row["batch_id"] if row else None
-    return Cell(source, day, _state(day, row, span, as_of), refused, batch_id)
+    return CalendarCell(source, day, _state(day, row, source_range, as_of), rejected, batch_id)
 
 
-def _state(day: date, row: Row | None, span: tuple[date, date] | None, as_of: date) -> str:
-    if row is not None and row["is_loaded"]:
-        if row["is_dirty"]:
-            return "dirty"
-        if row["refused"]:
-            return "quarantined"
-        return "published" if row["is_published"] else "loaded"
+def _state(day: date, row: Row | None, source_range: tuple[date, date] | None, as_of: date) -> str:
     if row is not None:
-        return "failed"
-    if span is None or day < span[0]:
+        return _loaded_state(row) if row["is_loaded"] else "failed"
+    if source_range is None or day < source_range[0]:
         return "none"
-    if day > span[1]:
+    if day > source_range[1]:
         return "late" if day <= as_of else "none"
     return "missing"
 
 
-def steps_of(run_ids: Sequence[str], dag_id: str) -> dict[str, list[dict[str, Any]]]:
-    """
-    Each run → its steps in order, with the seconds from a step's start to its end and those its tasks took together.
+def _loaded_state(row: Row) -> str:
+    if row["is_dirty"]:
+        return "dirty"
+    if row["rejected"]:
+        return "quarantined"
+    return "published" if row["is_published"] else "loaded"
 
-    Read from Airflow's own database; a step is a task group, or a task that is in none.
-    """
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
 
-    if not run_ids:
-        return {}
-    query = select(
-        TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state, TaskInstance.start_date, TaskInstance.end_date
-    ).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_(run_ids))
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    with create_session(scoped=False) as session:
-        for run_id, task_id, state, started, ended in session.execute(query):
-            name = task_id.split(".")[0]
-            step = found.setdefault(run_id, {}).setdefault(
-                name, {"name": name, "tasks": 0, "failed": 0, "started": None, "ended": None, "work": 0.0}
-            )
-            step["tasks"] += 1
-            step["failed"] += str(state) in ("failed", "upstream_failed")
-            if started is None or ended is None:
-                continue
-            step["started"] = min(step["started"] or started, started)
-            step["ended"] = max(step["ended"] or ended, ended)
-            step["work"] += (ended - started).total_seconds()
-    for steps in found.values():
-        for step in steps.values():
-            step["seconds"] = (step["ended"] - step["started"]).total_seconds() if step["started"] else None
-    return {
-        run_id: sorted((s for s in steps.values() if s["started"]), key=lambda step: step["started"])
-        for run_id, steps in found.items()
-    }
+@dataclass
+class RunStep:
+    """
+    A step of a run: a task group, or a task outside of any group.
+
+    :param task_seconds: the seconds of its tasks, added up
+    """
+
+    name: str
+    tasks: int = 0
+    failed: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    task_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds from the start of its first task to the end of its last."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+    def add(self, state: str, started_at: datetime | None, ended_at: datetime | None) -> None:
+        """Count one of its tasks."""
+        self.tasks += 1
+        self.failed += state in ("failed", "upstream_failed")
+        if started_at is None or ended_at is None:
+            return
+        self.started_at = min(self.started_at or started_at, started_at)
+        self.ended_at = max(self.ended_at or ended_at, ended_at)
+        self.task_seconds += (ended_at - started_at).total_seconds()
+
+
+def run_steps(dag_id: str, run_ids: Sequence[str]) -> dict[str, list[RunStep]]:
+    """Each run → its steps in the order of their start."""
+    steps: dict[str, dict[str, RunStep]] = {}
+    for task in task_times(dag_id, run_ids):
+        name = task.task_id.split(".")[0]
+        step = steps.setdefault(task.run_id, {}).setdefault(name, RunStep(name))
+        step.add(task.state, task.started_at, task.ended_at)
+    return {run_id: _by_start(of_run.values()) for run_id, of_run in steps.items()}
+
+
+def _by_start(steps: Iterable[RunStep]) -> list[RunStep]:
+    started = [(step.started_at, step.name, step) for step in steps if step.started_at is not None]
+    return [step for _, _, step in sorted(started, key=lambda entry: entry[:2])]

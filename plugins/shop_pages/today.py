@@ -1,23 +1,22 @@
-"""The first page: how yesterday went, how far the figures can be trusted, and what needs someone's attention."""
+"""The page Today: key figures of the last day, how well they are checked, and what needs attention."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from shop_pages.formats import NOTHING, ago, count, short_money, written
-from shop_pages.formats import Kind as Written
-from shop_pages.queries import Row, Rows, Warehouse, WarehouseAway
+from shop_pages.formats import NO_VALUE, Format, ago, count, format_value, short_money
+from shop_pages.pool import Row, WarehouseUnavailable
+from shop_pages.queries import Rows, Warehouse
 
-#: Days that a sparkline shows.
-SPARK = 30
-#: Rows back from the as-of date: a year, a leap day and a few days.
-_BACK = 370
+SPARKLINE_DAYS = 30
+#: Days back from the as-of date that are read: a year, a leap day and a few more.
+_DAYS_BACK = 370
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 _SALES = """
@@ -32,25 +31,29 @@ _CONVERSION = """
     where event_date > (select max(order_date) from marts.daily_revenue) - 370
     order by event_date"""
 
-#: What the last month closed with; it ends on the as-of date.
+#: The closing values of the last month, which ends on the as-of date.
 _SUBSCRIPTIONS = """
     select revenue_month, sum(active_subscriptions) as active_subscriptions, sum(closing_mrr) as mrr
     from marts.subscription_performance_monthly
     where revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
     group by revenue_month"""
 
-#: By day, since the mart has months: a subscription is there from its start to the day before its end.
+#: By day, since the mart has months only: a subscription is active from its start to the day before its end.
 _SUBSCRIPTIONS_BY_DAY = """
-    with kept as (
+    with subscriptions as (
         select start_date, end_date, monthly_fee from core.fact_subscriptions
         where end_date is null or end_date > start_date
     ),
-    moves as (
-        select start_date as day, 1 as subscriptions, monthly_fee as fee from kept
+    changes as (
+        select start_date as day, 1 as subscriptions, monthly_fee as fee from subscriptions
         union all
-        select end_date, -1, -monthly_fee from kept where end_date is not null
+        select end_date, -1, -monthly_fee from subscriptions where end_date is not null
     ),
-    days as (select day, sum(subscriptions) as subscriptions, sum(fee) as fee from moves group by day)
+    days as (
+        select day, sum(subscriptions) as subscriptions, sum(fee) as fee
+        from changes
+        group by day
+    )
     select
         day, sum(subscriptions) over (order by day) as active_subscriptions, sum(fee) over (order by day) as mrr
     from days
@@ -72,14 +75,14 @@ _PUBLISHED = """
     where publication_id = (select max(publication_id) from ops.publication)
     group by publication_id, run_id"""
 
-#: Of the run that published; a check that was judged more than once counts as it was judged last.
+#: Checks of the run that published; of several results of a check, the last.
 CHECKS_OF_RUN = """
     select distinct on (check_name, subject) check_name, subject, status, message, checked_at
     from ops.check_result
     where run_id = %(run_id)s
     order by check_name, subject, check_result_id desc"""
 
-#: Failed since the last publication: what keeps the next one from coming.
+#: Checks that failed after the last publication and prevent the next one.
 _FAILED_SINCE = """
     select distinct on (check_name, subject) check_name, subject, status, message, checked_at, run_id
     from ops.check_result
@@ -100,7 +103,7 @@ _LOADS = """
 
 @dataclass(frozen=True)
 class Change:
-    """To an earlier day: what it was then, and by how much it changed."""
+    """A comparison with an earlier day: the value of that day, and the difference."""
 
     label: str
     day: date
@@ -111,15 +114,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Kpi:
-    """One figure of the page."""
+    """One key figure, ready to be shown."""
 
     name: str
     title: str
     value: str
     exact: str
     changes: Sequence[Change]
-    spark: Sequence[float | None]
-    spark_text: str
+    sparkline: Sequence[float | None]
+    sparkline_text: str
     link: str
     badge: str
     badge_state: str  # good, warn, bad, unknown
@@ -127,8 +130,8 @@ class Kpi:
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something that needs attention, with the way to it."""
+class AttentionItem:
+    """Something that needs attention, with a link to it."""
 
     state: str
     text: str
@@ -138,28 +141,28 @@ class Note:
 
 @dataclass(frozen=True)
 class Today:
-    """All of the page."""
+    """All values of the page."""
 
     as_of: date | None
-    behind: str
+    age: str
     published_at: datetime | None
     run_id: str | None
     kpis: Sequence[Kpi]
-    notes: Sequence[Note]
+    items: Sequence[AttentionItem]
     checks: Mapping[str, int]
-    gaps: Sequence[str]
+    problems: Sequence[str]
 
 
 @dataclass(frozen=True)
 class _Measure:
-    """How a KPI is computed from a day's row, written, and compared."""
+    """How a key figure is computed from the row of a day, formatted and compared."""
 
     name: str
     title: str
-    of: Callable[[Row], Decimal | None]
+    value_of: Callable[[Row], Decimal | None]
     link: str
     subjects: tuple[str, ...]
-    kind: Written = Written.COUNT
+    format: Format = Format.COUNT
     is_share: bool = False
 
 
@@ -171,72 +174,73 @@ def _ratio(part: Any, whole: Any, factor: int = 1) -> Decimal | None:
 
 _SALES_MEASURES = (
     _Measure("revenue", "Revenue", lambda row: row["daily_revenue"], "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue"), Written.MONEY),
+             ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY),
     _Measure("orders", "Orders", lambda row: row["daily_orders"], "/revenue#trend",
              ("sales_fact", "fact_sales", "daily_revenue")),
     _Measure("average_order_value", "Average order value",
              lambda row: _ratio(row["daily_revenue"], row["daily_orders"]), "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue"), Written.MONEY),
+             ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY),
     _Measure("gross_margin", "Gross margin",
              lambda row: _ratio(row["daily_gross_profit"], row["daily_revenue"], 100), "/revenue#categories",
-             ("sales_fact", "fact_sales", "daily_revenue", "product_category"), Written.PERCENT, is_share=True),
+             ("sales_fact", "fact_sales", "daily_revenue", "product_category"), Format.PERCENT, is_share=True),
 )  # fmt: skip
 _SUBSCRIPTION_MEASURES = (
     _Measure("subscriptions", "Active subscriptions", lambda row: row["active_subscriptions"],
              "/customers#subscriptions",
              ("subscription_data", "fact_subscriptions", "subscription_performance_monthly")),
     _Measure("mrr", "Monthly recurring revenue", lambda row: row["mrr"], "/customers#subscriptions",
-             ("subscription_data", "fact_subscriptions", "subscription_performance_monthly"), Written.MONEY),
+             ("subscription_data", "fact_subscriptions", "subscription_performance_monthly"), Format.MONEY),
 )  # fmt: skip
 _CONVERSION_MEASURE = _Measure(
     "conversion", "Conversion", lambda row: _ratio(row["buyers"], row["viewers"], 100), "/customers#conversion",
-    ("kafka_stream", "fact_customer_events", "conversion_funnel_daily"), Written.PERCENT, is_share=True,
+    ("kafka_stream", "fact_customer_events", "conversion_funnel_daily"), Format.PERCENT, is_share=True,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Reading:
+class TodayRows:
     """
-    What the page is made of.
+    The rows that the page shows.
 
-    :param gaps: why something of it could not be read
+    :param problems: why some of them could not be read
     """
 
     sales: Rows
     conversion: Rows
     closing: Rows
-    by_day: Rows
-    published: Rows
+    subscriptions: Rows
+    publication: Rows
     loads: Rows
     attention: Rows
     checks: Rows
-    failed: Rows
-    gaps: Sequence[str]
+    failed_checks: Rows
+    problems: Sequence[str]
 
     @property
     def parts(self) -> Sequence[Rows]:
-        """All rows of it."""
+        """All results that the page depends on."""
         return [part for part in vars(self).values() if isinstance(part, Rows)]
 
 
-async def read(reader: Warehouse, inspector: Warehouse) -> Reading:
+async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
     """
-    Read what the page is made of.
+    Read the rows of the page.
 
-    :raises WarehouseAway: the marts cannot be read; what only `inspector` knows may be missing, and is named in `gaps`
+    :raises WarehouseUnavailable: the marts cannot be read. Rows that only `inspector` can read are optional: if they
+        are missing, `problems` says why
     """
-    gaps: list[str] = []
-    nothing = Rows([], datetime.now(UTC))
+    problems: list[str] = []
+    no_rows = Rows([], datetime.now(UTC))
 
-    async def optional(rows: Any) -> Rows:
+    async def optional(rows: Awaitable[Rows]) -> Rows:
         try:
             return await rows
-        except WarehouseAway as error:
-            if str(error) not in gaps:
-                gaps.append(str(error))
-            return nothing
+        except WarehouseUnavailable as error:
+            if str(error) not in problems:
+                problems.append(str(error))
+            return no_rows
 
-    sales, conversion, closing, by_day, published, loads = await asyncio.gather(
+    sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
         reader.rows(_SALES),
         reader.rows(_CONVERSION),
         reader.rows(_SUBSCRIPTIONS),
@@ -244,50 +248,58 @@ async def read(reader: Warehouse, inspector: Warehouse) -> Reading:
         optional(inspector.rows(_PUBLISHED)),
         optional(inspector.rows(_LOADS)),
     )
-    attention = checks = failed = nothing
+    attention = checks = failed_checks = no_rows
     if sales.rows:
-        last = published.rows[0] if published.rows else None
-        attention, checks, failed = await asyncio.gather(
+        latest = _first(publication)
+        attention, checks, failed_checks = await asyncio.gather(
             reader.rows(_ATTENTION, as_of=sales.rows[-1]["day"]),
-            optional(inspector.rows(CHECKS_OF_RUN, run_id=last["run_id"] if last else "")),
-            optional(inspector.rows(_FAILED_SINCE, published_at=last["published_at"] if last else _LONG_AGO)),
+            optional(inspector.rows(CHECKS_OF_RUN, run_id=latest["run_id"] if latest else "")),
+            optional(inspector.rows(_FAILED_SINCE, published_at=latest["published_at"] if latest else _LONG_AGO)),
         )
-    return Reading(sales, conversion, closing, by_day, published, loads, attention, checks, failed, gaps)
+    return TodayRows(
+        sales, conversion, closing, subscriptions, publication, loads, attention, checks, failed_checks, problems
+    )
 
 
-def shown_at(now: datetime, reading: Reading) -> Today:
-    """The page as it is at a moment, made of what was read."""
-    if not reading.sales.rows:
-        return Today(None, "", None, None, (), (), {}, reading.gaps)
-    as_of: date = reading.sales.rows[-1]["day"]
-    last = reading.published.rows[0] if reading.published.rows else None
-    checks = reading.checks.rows
-    by_date = {row["day"]: row for row in reading.sales.rows}
-    funnel = {row["day"]: row for row in reading.conversion.rows}
-    subscriptions = _carried(reading.by_day.rows, as_of)
-    if reading.closing.rows:
-        # What was published is what is shown; what is computed by day only tells the change.
-        subscriptions[as_of] = reading.closing.rows[0]
-    kpis = [
-        _kpi(measure, rows, as_of, checks, last, now)
-        for measures, rows in (
-            (_SALES_MEASURES, by_date),
-            (_SUBSCRIPTION_MEASURES, subscriptions),
-            ((_CONVERSION_MEASURE,), funnel),
-        )
-        for measure in measures
-    ]
-    loads = reading.loads.rows[0] if reading.loads.rows else None
+def build_today(data: TodayRows, now: datetime) -> Today:
+    """The page as it is at ``now``."""
+    if not data.sales.rows:
+        return Today(None, "", None, None, (), (), {}, data.problems)
+    as_of: date = data.sales.rows[-1]["day"]
+    publication = _first(data.publication)
+    checks = data.checks.rows
     return Today(
         as_of=as_of,
-        behind=_behind(as_of, now),
-        published_at=last["published_at"] if last else None,
-        run_id=last["run_id"] if last else None,
-        kpis=kpis,
-        notes=_notes(reading.attention.rows[0], reading.failed.rows, checks, loads),
+        age=_age(as_of, now),
+        published_at=publication["published_at"] if publication else None,
+        run_id=publication["run_id"] if publication else None,
+        kpis=[
+            _kpi(measure, rows_by_day, as_of, checks, publication, now)
+            for measure, rows_by_day in _measures(data, as_of)
+        ],
+        items=_attention_items(data.attention.rows[0], data.failed_checks.rows, checks, _first(data.loads)),
         checks={status: sum(row["status"] == status for row in checks) for status in ("pass", "warn", "fail")},
-        gaps=reading.gaps,
+        problems=data.problems,
     )
+
+
+def _first(rows: Rows) -> Row | None:
+    return rows.rows[0] if rows.rows else None
+
+
+def _measures(data: TodayRows, as_of: date) -> Iterator[tuple[_Measure, Mapping[date, Row]]]:
+    """Each key figure with its rows by day."""
+    subscriptions = _fill_days(data.subscriptions.rows, as_of)
+    if closing := _first(data.closing):
+        # The published value is shown; the values computed by day only serve the comparison.
+        subscriptions[as_of] = closing
+    for measures, rows_by_day in (
+        (_SALES_MEASURES, {row["day"]: row for row in data.sales.rows}),
+        (_SUBSCRIPTION_MEASURES, subscriptions),
+        ((_CONVERSION_MEASURE,), {row["day"]: row for row in data.conversion.rows}),
+    ):
+        for measure in measures:
+            yield measure, rows_by_day
 
 
 def year_before(day: date) -> date:
@@ -298,136 +310,155 @@ def year_before(day: date) -> date:
         return day.replace(year=day.year - 1, day=28)
 
 
-def _carried(rows: list[Row], as_of: date) -> dict[date, Row]:
-    """Rows of the days on which something moved, newest first → a row for each day back from the as-of date."""
-    found: dict[date, Row] = {}
+def _fill_days(rows: list[Row], as_of: date) -> dict[date, Row]:
+    """Rows of the days with a change, newest first → a row for each day back from the as-of date."""
+    rows_by_day: dict[date, Row] = {}
     newest_first = iter(rows)
     row = next(newest_first, None)
-    for n in range(_BACK):
+    for n in range(_DAYS_BACK):
         day = as_of - timedelta(days=n)
         while row is not None and row["day"] > day:
             row = next(newest_first, None)
         if row is None:
             break
-        found[day] = row
-    return found
+        rows_by_day[day] = row
+    return rows_by_day
 
 
 def _kpi(
-    measure: _Measure, rows: Mapping[date, Row], as_of: date, checks: list[Row], published: Row | None, now: datetime
+    measure: _Measure,
+    rows_by_day: Mapping[date, Row],
+    as_of: date,
+    checks: list[Row],
+    publication: Row | None,
+    now: datetime,
 ) -> Kpi:
-    def on(day: date) -> Decimal | None:
-        row = rows.get(day)
-        value = measure.of(row) if row is not None else None
+    def value_on(day: date) -> Decimal | None:
+        row = rows_by_day.get(day)
+        value = measure.value_of(row) if row is not None else None
         return None if value is None else Decimal(value)
 
-    value = on(as_of)
-    changes = [
-        _change(measure, label, day, value, on(day))
-        for label, day in (
-            ("day before", as_of - timedelta(days=1)),
-            ("week before", as_of - timedelta(days=7)),
-            ("year before", year_before(as_of)),
-        )
-    ]
-    days = [as_of - timedelta(days=n) for n in range(SPARK - 1, -1, -1)]
-    spark = [None if (shown := on(day)) is None else float(shown) for day in days]
-    known = [on(day) for day in days if on(day) is not None]
-    badge, state, title = _badge(measure, checks, published, now)
+    value = value_on(as_of)
+    earlier_days = {
+        "day before": as_of - timedelta(days=1),
+        "week before": as_of - timedelta(days=7),
+        "year before": year_before(as_of),
+    }
+    history = [value_on(as_of - timedelta(days=n)) for n in range(SPARKLINE_DAYS - 1, -1, -1)]
+    badge, badge_state, badge_title = _badge(measure, checks, publication, now)
+    exact = format_value(_rounded(value), measure.format)
     return Kpi(
         name=measure.name,
         title=measure.title,
-        value=short_money(value) if measure.kind is Written.MONEY else written(_rounded(value), measure.kind),
-        exact=written(_rounded(value), measure.kind),
-        changes=changes,
-        spark=spark,
-        spark_text=(
-            f"Last {SPARK} days: from {written(_rounded(min(known)), measure.kind)}"  # type: ignore[type-var]
-            f" to {written(_rounded(max(known)), measure.kind)}"  # type: ignore[type-var]
-            if known
-            else "No earlier days"
-        ),
+        value=short_money(value) if measure.format is Format.MONEY else exact,
+        exact=exact,
+        changes=[_change(measure, label, day, value, value_on(day)) for label, day in earlier_days.items()],
+        sparkline=[None if amount is None else float(amount) for amount in history],
+        sparkline_text=_describe(history, measure.format),
         link=measure.link,
         badge=badge,
-        badge_state=state,
-        badge_title=title,
+        badge_state=badge_state,
+        badge_title=badge_title,
     )
 
 
-def _change(measure: _Measure, label: str, day: date, now: Decimal | None, before: Decimal | None) -> Change:
-    shown = written(_rounded(before), measure.kind)
-    if now is None or before is None:
-        return Change(label, day, shown, NOTHING, "none")
+def _describe(history: Sequence[Decimal | None], value_format: Format) -> str:
+    """The sparkline as a text, for a screen reader."""
+    known = [value for value in history if value is not None]
+    if not known:
+        return "No earlier days"
+    low, high = (format_value(_rounded(value), value_format) for value in (min(known), max(known)))
+    return f"Last {SPARKLINE_DAYS} days: from {low} to {high}"
+
+
+def _change(measure: _Measure, label: str, day: date, value: Decimal | None, before: Decimal | None) -> Change:
+    before_text = format_value(_rounded(before), measure.format)
+    if value is None or before is None:
+        return Change(label, day, before_text, NO_VALUE, "none")
     if measure.is_share:
-        difference = now - before
-        text = _signed(f"{difference:+.2f} pp")
-    else:
-        if before == 0:
-            return Change(label, day, shown, NOTHING if now else "±0.0 %", "none" if now else "same")
-        difference = (now - before) * 100 / abs(before)
-        text = _signed(f"{difference:+,.1f} %")
-    rounded = round(difference, 2 if measure.is_share else 1)
-    direction = "up" if rounded > 0 else "down" if rounded < 0 else "same"
-    return Change(label, day, shown, text if rounded else text.replace("+", "±").replace("−", "±"), direction)
+        difference, text = _difference(value - before, 2, "pp")
+    elif before or not value:
+        difference, text = _difference((value - before) * 100 / (abs(before) or 1), 1, "%")
+    else:  # from nothing to something: no percentage
+        return Change(label, day, before_text, NO_VALUE, "none")
+    direction = "up" if difference > 0 else "down" if difference < 0 else "same"
+    return Change(label, day, before_text, text, direction)
 
 
-def _badge(measure: _Measure, checks: list[Row], published: Row | None, now: datetime) -> tuple[str, str, str]:
-    if published is None:
-        return "not published yet", "unknown", "No publication is recorded for these figures."
-    words = set(measure.subjects)
-    mine = [row for row in checks if words & set(re.split(r"[^a-z_]+", row["subject"]))]
-    age = ago((now - published["published_at"]).total_seconds())
-    if not mine:
-        return f"published {age}, unchecked", "unknown", "The run that published it judged nothing of this figure."
-    bad = [row for row in mine if row["status"] != "pass"]
-    passed = (f"{len(mine) - len(bad)} of " if bad else "") + f"{count(len(mine), 'check')} passed"
-    state = "bad" if any(row["status"] == "fail" for row in bad) else "warn" if bad else "good"
-    title = "; ".join(f"{row['check_name']}, {row['subject']}: {row['message']}" for row in bad or mine)
-    return f"{passed} · {age}", state, title
+def _difference(value: Decimal, decimals: int, unit: str) -> tuple[Decimal, str]:
+    """A difference, rounded, and its text: `+1.2 %`, `−0.50 pp`, `±0.0 %`."""
+    rounded = round(value, decimals)
+    sign = "+" if rounded > 0 else "−" if rounded < 0 else "±"
+    return rounded, f"{sign}{abs(rounded):,.{decimals}f} {unit}"
 
 
-def _notes(attention: Row, failed: list[Row], checks: list[Row], loads: Row | None) -> list[Note]:
-    notes = []
-    for row in failed:
-        notes.append(
-            Note("bad", f"Check {row['check_name']} failed", f"{row['subject']}: {row['message']}", "/status#checks")
-        )
-    for row in checks:
-        if row["status"] == "warn":
-            notes.append(
-                Note(
-                    "warn", f"Check {row['check_name']} warns", f"{row['subject']}: {row['message']}", "/status#checks"
-                )
-            )
+def _badge(measure: _Measure, checks: list[Row], publication: Row | None, now: datetime) -> tuple[str, str, str]:
+    """Text, state and title of the badge: how many checks of this figure have passed, and when it was published."""
+    if publication is None:
+        return "not published yet", "unknown", "No publication of this figure is recorded."
+    age = ago((now - publication["published_at"]).total_seconds())
+    own_checks = [row for row in checks if _is_about(row["subject"], measure)]
+    if not own_checks:
+        return f"published {age}, unchecked", "unknown", "The run that published this figure has not checked it."
+    not_passed = [row for row in own_checks if row["status"] != "pass"]
+    passed = count(len(own_checks), "check") + " passed"
+    if not_passed:
+        passed = f"{len(own_checks) - len(not_passed)} of {passed}"
+    title = "; ".join(f"{row['check_name']}, {row['subject']}: {row['message']}" for row in not_passed or own_checks)
+    return f"{passed} · {age}", _badge_state(not_passed), title
+
+
+def _is_about(subject: str, measure: _Measure) -> bool:
+    return not set(measure.subjects).isdisjoint(re.split(r"[^a-z_]+", subject))
+
+
+def _badge_state(not_passed: list[Row]) -> str:
+    if not not_passed:
+        return "good"
+    return "bad" if any(row["status"] == "fail" for row in not_passed) else "warn"
+
+
+def _attention_items(
+    attention: Row, failed_checks: list[Row], checks: list[Row], loads: Row | None
+) -> list[AttentionItem]:
+    items = [_check_item("bad", "failed", row) for row in failed_checks]
+    items += [_check_item("warn", "warns", row) for row in checks if row["status"] == "warn"]
     if loads and loads["failed"]:
         text = f"The last load of {count(loads['failed'], 'source')} failed"
-        notes.append(Note("bad", text, "Readers keep what was published before.", "/status#calendar"))
+        items.append(AttentionItem("bad", text, "The marts still have the last good data.", "/status#calendar"))
+    items += _shop_items(attention)
+    if loads and loads["quarantined"]:
+        text = f"{count(int(loads['quarantined']), 'row')} rejected in the last loads"
+        items.append(AttentionItem("info", text, "They are in quarantine, with the reasons.", "/status#quarantine"))
+    return items
+
+
+def _check_item(state: str, verb: str, row: Row) -> AttentionItem:
+    return AttentionItem(
+        state, f"Check {row['check_name']} {verb}", f"{row['subject']}: {row['message']}", "/status#checks"
+    )
+
+
+def _shop_items(attention: Row) -> Iterator[AttentionItem]:
+    """Products to order again, and orders to review."""
     if attention["sold_out"]:
         text = f"{count(attention['sold_out'], 'product')} sold out"
-        notes.append(Note("bad", text, "Nothing is on the shelf.", "/operations#reorder"))
+        yield AttentionItem("bad", text, "Nothing is in stock.", "/operations#reorder")
     if attention["reorders"]:
         text = f"{count(attention['reorders'], 'product')} to order again"
-        notes.append(Note("warn", text, "Stock is at or below the reorder point.", "/operations#reorder"))
+        yield AttentionItem("warn", text, "Stock is at or below the reorder point.", "/operations#reorder")
     if attention["reviews"]:
         text = f"{count(attention['reviews'], 'order')} of 30 days to review"
         detail = f"{attention['urgent_reviews']:,} of them with both a high discount and high shipping."
-        notes.append(Note("warn" if attention["urgent_reviews"] else "info", text, detail, "/operations#reviews"))
-    if loads and loads["quarantined"]:
-        text = f"{count(int(loads['quarantined']), 'row')} refused in the last loads"
-        notes.append(Note("info", text, "They are kept with their reasons.", "/status#quarantine"))
-    return notes
+        state = "warn" if attention["urgent_reviews"] else "info"
+        yield AttentionItem(state, text, detail, "/operations#reviews")
 
 
-def _behind(as_of: date, now: datetime) -> str:
+def _age(as_of: date, now: datetime) -> str:
     days = (now.astimezone(UTC).date() - as_of).days
     if days <= 0:
-        return "the day under way"
+        return "today, not complete yet"
     return "yesterday" if days == 1 else f"{days:,} days ago"
-
-
-def _signed(text: str) -> str:
-    """With a minus that is as wide as a plus."""
-    return text.replace("-", "−")
 
 
 def _rounded(value: Decimal | None) -> Decimal | None:

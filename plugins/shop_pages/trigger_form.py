@@ -1,8 +1,8 @@
 """
-A DAG's trigger form, filled in, and the run that it starts.
+The trigger form of a DAG, filled in by an address.
 
-Airflow's own form cannot be filled in by an address (3.3 only repeats the values of an earlier run), so this is one of
-the same fields, made from the DAG's params. Airflow judges the values, as it does for its own.
+Airflow's own form cannot be filled in by an address (3.3 can only repeat the values of an earlier run). So this form
+has the same fields, built from the DAG's params, and Airflow validates the values as it does for its own form.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shop_pages.airflow_access import DagParam, InvalidParams, dag_params
+from shop_pages.limits import WAREHOUSE_DAG
 
-class NoSuchDag(Exception):
-    """Airflow does not know the DAG, or it is gone."""
+ROLLBACK_DAG = "rollback_publication"
+REPLAY_DAG = "replay_quarantine"
 
-
-class ValuesRefused(Exception):
-    """Airflow does not take the values; the message says why."""
+#: DAGs whose trigger form the pages fill in.
+FORM_DAGS = (WAREHOUSE_DAG, ROLLBACK_DAG, REPLAY_DAG)
 
 
 @dataclass(frozen=True)
-class Field:
+class FormField:
     """One param of a DAG as a field of a form."""
 
     name: str
@@ -30,13 +31,12 @@ class Field:
     widget: str  # date, check, checks, choice, number, text
     choices: tuple[Any, ...]
     value: Any
-    default: Any
 
-    def given(self, form: Any) -> Any:
+    def parse(self, form: Any) -> Any:
         """
-        What someone filled in, as the DAG wants it; an empty field is null.
+        The value that the user has entered, in the type of the param; null for an empty field.
 
-        :raises ValuesRefused: a number that is none
+        :raises InvalidParams: text where the param is a number
         """
         if self.widget == "check":
             return form.get(self.name) is not None
@@ -47,111 +47,63 @@ class Field:
             try:
                 return int(text) if text.lstrip("-").isdigit() else float(text)
             except ValueError:
-                raise ValuesRefused(f"{self.title}: {text!r} is not a number") from None
+                raise InvalidParams(f"{self.title}: {text!r} is not a number") from None
         return text or None
 
 
 @dataclass(frozen=True)
-class Form:
-    """A DAG's trigger form."""
+class TriggerForm:
+    """The trigger form of a DAG."""
 
     dag_id: str
-    fields: tuple[Field, ...]
+    fields: tuple[FormField, ...]
     is_paused: bool
 
 
-def is_known(dag_id: str) -> bool:
-    """Whether Airflow has the DAG."""
-    from airflow.models.dag import DagModel
-    from airflow.utils.session import create_session
-
-    with create_session(scoped=False) as session:
-        model = session.get(DagModel, dag_id)
-        return model is not None and not model.is_stale
-
-
-def form_of(dag_id: str, values: Mapping[str, Any]) -> Form:
+def build_form(dag_id: str, values: Mapping[str, Any]) -> TriggerForm:
     """
-    The form, its fields holding ``values`` where there is one, and the DAG's own defaults elsewhere.
+    The form of a DAG; a field without an entry in ``values`` has the param's default.
 
-    :raises NoSuchDag: Airflow does not know it
+    :raises UnknownDag: Airflow has no such DAG
     """
-    from airflow.models.dag import DagModel
-    from airflow.models.serialized_dag import SerializedDagModel
-    from airflow.utils.session import create_session
-
-    with create_session(scoped=False) as session:
-        model = session.get(DagModel, dag_id)
-        dag = SerializedDagModel.get_dag(dag_id, session=session) if model and not model.is_stale else None
-        if model is None or dag is None:
-            raise NoSuchDag(f"Airflow does not know the DAG {dag_id!r}.")
-        fields = tuple(_field(name, dag.params.get_param(name), values) for name in dag.params)
-        return Form(dag_id, fields, bool(model.is_paused))
+    params, is_paused = dag_params(dag_id)
+    return TriggerForm(dag_id, tuple(_field(param, values) for param in params), is_paused)
 
 
-def _field(name: str, param: Any, values: Mapping[str, Any]) -> Field:
-    schema = param.schema or {}
-    kinds = schema.get("type", "string")
-    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+def _field(param: DagParam, values: Mapping[str, Any]) -> FormField:
+    schema = param.schema
     choices = tuple(schema.get("enum") or (schema.get("items") or {}).get("enum") or ())
-    if "boolean" in kinds:
-        widget = "check"
-    elif "array" in kinds:
-        widget = "checks"
+    widget = _widget(schema, has_choices=bool(choices))
+    if widget == "checks":
         choices = choices or tuple(schema.get("examples") or ())
-    elif choices:
-        widget = "choice"
-    elif schema.get("format") == "date":
-        widget = "date"
-    else:
-        widget = "number" if kinds & {"integer", "number"} else "text"
-    default = param.value
-    value = values.get(name, default)
-    if widget == "check" and isinstance(value, str):
-        value = value.lower() in ("1", "true", "on", "yes")
-    if widget == "checks" and isinstance(value, str):
-        value = [part for part in value.split(",") if part]
-    return Field(
-        name=name,
-        title=schema.get("title") or name.replace("_", " ").capitalize(),
+    return FormField(
+        name=param.name,
+        title=schema.get("title") or param.name.replace("_", " ").capitalize(),
         description=param.description or schema.get("description") or "",
         widget=widget,
         choices=choices,
-        value=value,
-        default=default,
+        value=_field_value(widget, values.get(param.name, param.default)),
     )
 
 
-def start(dag_id: str, values: Mapping[str, Any], *, user: str, unpause: bool) -> str:
-    """
-    Start a run as its own trigger form would; its run_id.
+def _widget(schema: Mapping[str, Any], *, has_choices: bool) -> str:
+    types = schema.get("type", "string")
+    types = {types} if isinstance(types, str) else set(types)
+    if "boolean" in types:
+        return "check"
+    if "array" in types:
+        return "checks"
+    if has_choices:
+        return "choice"
+    if schema.get("format") == "date":
+        return "date"
+    return "number" if types & {"integer", "number"} else "text"
 
-    :raises NoSuchDag: Airflow does not know the DAG
-    :raises ValuesRefused: Airflow does not take the values
-    """
-    from airflow.api.common.trigger_dag import trigger_dag
-    from airflow.exceptions import DagNotFound
-    from airflow.models.dag import DagModel
-    from airflow.utils.session import create_session
-    from airflow.utils.types import DagRunTriggeredByType
 
-    try:
-        run = trigger_dag(
-            dag_id,
-            conf=dict(values),
-            triggered_by=DagRunTriggeredByType.UI,
-            triggering_user_name=user,
-        )
-    except DagNotFound as error:
-        raise NoSuchDag(f"Airflow does not know the DAG {dag_id!r}.") from error
-    except ValueError as error:  # ParamValidationError is one
-        raise ValuesRefused(str(error)) from error
-    if run is None:
-        raise NoSuchDag(f"Airflow does not know the DAG {dag_id!r}.")
-    run_id = str(run.run_id)
-    if unpause:
-        with create_session(scoped=False) as session:
-            model = session.get(DagModel, dag_id)
-            if model is not None:
-                model.is_paused = False
-    return run_id
+def _field_value(widget: str, value: Any) -> Any:
+    """A value from an address, which is a text, in the type of the widget."""
+    if widget == "check" and isinstance(value, str):
+        return value.lower() in ("1", "true", "on", "yes")
+    if widget == "checks" and isinstance(value, str):
+        return [part for part in value.split(",") if part]
+    return value

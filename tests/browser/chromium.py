@@ -1,4 +1,4 @@
-"""The system's Chromium, and someone who is logged in to Airflow."""
+"""The system's Chromium, with a user who is logged in to Airflow."""
 
 import os
 import shutil
@@ -9,10 +9,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from include.demo.state import State
 
-#: Where Debian, others, or the environment have it; Playwright's own download is never used.
+#: The system's Chromium, or `CHROMIUM` of the environment; Playwright's own download is never used.
 PROGRAM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
-#: Nothing but what a page asks for: no update, no sync, no look at Google's hosts.
+#: No requests beside those of the pages: no updates, no sync, none to Google.
 _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -21,7 +21,7 @@ _ARGUMENTS = [
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A headless one."""
+    """A headless browser."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=PROGRAM, args=_ARGUMENTS)
         yield started
@@ -29,9 +29,9 @@ def browser() -> Iterator[Browser]:
 
 
 def log_in(context: BrowserContext, state: State) -> None:
-    """As the stack's admin, by the token that Airflow keeps in a cookie."""
-    who = {"username": "admin", "password": state.passwords["admin"]}
-    token = context.request.post(f"{state.airflow_url}/auth/token", data=who).json()["access_token"]
+    """Log in as the stack's admin, with the token that Airflow keeps in a cookie."""
+    credentials = {"username": "admin", "password": state.passwords["admin"]}
+    token = context.request.post(f"{state.airflow_url}/auth/token", data=credentials).json()["access_token"]
     context.add_cookies([{"name": "_token", "value": token, "url": state.airflow_url}])
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the README, of the running demo: `make screenshots`."""
+"""Take the screenshots of the README from the running demo: `make screenshots`."""
 
 from include.demo import stack
 from include.demo.state import ROOT
@@ -8,7 +8,7 @@ PICTURES = {"today": "/shop/today", "revenue": "/shop/revenue"}
 
 
 def main() -> None:
-    """Write docs/screenshots, each page as it opens, 1280 wide."""
+    """Write a screenshot of each page to docs/screenshots, 1280 pixels wide."""
     state = stack.running()
     folder = ROOT / "docs" / "screenshots"
     folder.mkdir(exist_ok=True)

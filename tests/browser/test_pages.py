@@ -1,4 +1,4 @@
-"""The pages as people meet them: in a real browser, on a real Airflow, over a shop that was really loaded."""
+"""The pages in a real browser, on a running Airflow with a loaded shop."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ from shop_pages.pages import PAGES
 from tests.browser.chromium import draw_all
 from tests.running_stack import Demo
 
-EVERY = ["today", *PAGES, "status", "models", "models/daily_revenue", "trigger/ecommerce_warehouse"]
+EVERY_PAGE = ["today", *PAGES, "status", "models", "models/daily_revenue", "trigger/ecommerce_warehouse"]
 
 
-def test_who_is_not_logged_in_is_shown_the_way_and_then_the_page(context: BrowserContext, whole_range: Demo) -> None:
+def test_login_page_leads_back_to_requested_page(context: BrowserContext, whole_range: Demo) -> None:
     page = context.new_page()
-    refused = page.goto("/shop/today")
-    assert refused is not None
-    assert refused.status == 401
+    answer = page.goto("/shop/today")
+    assert answer is not None
+    assert answer.status == 401
     page.get_by_role("link", name="Log in").click()
     page.locator("input[name=username]").fill("admin")
     page.locator("input[name=password]").fill(whole_range.state.passwords["admin"])
@@ -32,40 +32,40 @@ def test_who_is_not_logged_in_is_shown_the_way_and_then_the_page(context: Browse
     expect(page.get_by_role("heading", level=1)).to_contain_text("As of 2 Feb 2024")
 
 
-def test_airflow_leads_to_the_pages_and_they_lead_back(page: Page) -> None:
+def test_airflow_navigation_opens_pages_and_pages_open_runs(page: Page) -> None:
     page.goto("/")
     page.get_by_role("link", name="Shop", exact=True).click()
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", level=1)).to_contain_text("As of 2 Feb 2024")
     frame.get_by_role("link", name="Data status").click()
-    # The frame's page is in the address, so it can be sent to someone.
+    # The address contains the page in the frame, so that it can be shared.
     page.wait_for_url("**/plugin/shop/shop/status")
     frame.locator("#runs a[data-airflow]").first.click()
     page.wait_for_url("**/dags/ecommerce_warehouse/runs/**")
 
 
-# What only colours can change is judged on those pages that have all of them.
+# The dark theme is checked on the pages that together have all its colours.
 @pytest.mark.parametrize(
-    ("theme", "pages"), [("light", EVERY), ("dark", ["today", "revenue", "status", "models/daily_revenue"])]
+    ("theme", "pages"), [("light", EVERY_PAGE), ("dark", ["today", "revenue", "status", "models/daily_revenue"])]
 )
-def test_every_page_is_usable_in_both_themes_and_widths(
+def test_every_page_is_accessible_and_fits_both_themes_and_widths(
     page: Page, whole_range: Demo, screenshots: Path, theme: str, pages: list[str]
 ) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto("/shop/today")
-    # As Airflow keeps it.
+    # Where Airflow stores it.
     page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
     for path in pages:
         page.set_viewport_size({"width": 1280, "height": 900})
         page.goto(f"/shop/{path}")
         assert page.locator("html").get_attribute("data-theme") == theme
         draw_all(page)
-        found = Axe().run(page)
+        result = Axe().run(page)
         serious = [
-            (one["id"], one["help"], [node["html"][:200] for node in one["nodes"][:3]])
-            for one in found.response["violations"]
-            if one["impact"] in ("serious", "critical")
+            (rule["id"], rule["help"], [node["html"][:200] for node in rule["nodes"][:3]])
+            for rule in result.response["violations"]
+            if rule["impact"] in ("serious", "critical")
         ]
         assert serious == [], path
         name = path.replace("/", "-")
@@ -73,14 +73,14 @@ def test_every_page_is_usable_in_both_themes_and_widths(
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         for chart in page.locator(".plot .main-svg").all():
-            # Drawn again for the width, a moment later.
+            # Redrawn for the new width, a moment later.
             expect(chart).to_have_attribute("width", re.compile(r"^([12]?\d?\d|3[0-8]\d)(\.\d+)?$"))
         page.screenshot(path=screenshots / f"{name}-{theme}-390.png", full_page=True)
-    assert len(asked) > len(pages)
-    assert [url for url in asked if not url.startswith((whole_range.state.airflow_url, "blob:", "data:"))] == []
+    assert len(requested) > len(pages)
+    assert [url for url in requested if not url.startswith((whole_range.state.airflow_url, "blob:", "data:"))] == []
 
 
-def test_the_theme_of_airflow_around_a_page_is_its_own(page: Page) -> None:
+def test_page_in_frame_follows_theme_of_airflow(page: Page) -> None:
     page.goto("/plugin/shop")
     frame = page.frame_locator("iframe")
     frame.get_by_role("heading", level=1).wait_for()
@@ -89,10 +89,10 @@ def test_the_theme_of_airflow_around_a_page_is_its_own(page: Page) -> None:
         expect(frame.locator("html")).to_have_attribute("data-theme", theme)
 
 
-def test_a_page_is_painted_within_a_second(page: Page) -> None:
+def test_first_paint_is_within_a_second(page: Page) -> None:
     for path in ("today", "revenue"):
         painted = []
-        # The quickest of three, as someone who opens it every morning: the machine does other things as well.
+        # The fastest of three, since the machine has other work as well.
         for _ in range(3):
             page.goto(f"/shop/{path}")
             painted.append(
@@ -121,28 +121,28 @@ def test_filters_narrow_charts_and_tables(page: Page) -> None:
     expect(page.locator("#trend summary")).to_contain_text("7 rows")
 
 
-def test_a_figure_leads_down_to_the_raw_row_its_batch_its_run_and_its_offset(page: Page) -> None:
+def test_figure_links_to_raw_row_batch_run_and_kafka_offset(page: Page) -> None:
     page.goto("/shop/revenue?first=2024-01-10&last=2024-01-10")
     page.locator("#trend summary").click()
-    page.locator("#trend a[data-behind]").click()
+    page.locator("#trend a[data-drill]").click()
     assert "order_date=2024-01-10" in page.url
     expect(page.locator(".badge.good").first).to_contain_text("= daily_orders")
     page.locator("tbody a").first.click()
-    expect(page.get_by_role("heading", name="As it came: raw.sales_fact")).to_be_visible()
+    expect(page.get_by_role("heading", name="Raw rows: raw.sales_fact")).to_be_visible()
     page.locator("section:has(#raw-title) tbody a").first.click()
     assert "/batches/" in page.url
-    run = page.get_by_role("link", name="The run in Airflow").get_attribute("href")
+    run = page.get_by_role("link", name="Run in Airflow").get_attribute("href")
     assert run is not None
     assert "/dags/ecommerce_warehouse/runs/" in run
     page.goto("/shop/customers?first=2024-01-10&last=2024-01-10")
     page.locator("#funnel summary").click()
-    page.locator("#funnel a[data-behind]").click()
+    page.locator("#funnel a[data-drill]").click()
     page.locator("tbody a").first.click()
     page.locator("section:has(#raw-title) tbody a").first.click()
     expect(page.locator("section:has(#offsets-title)")).to_contain_text("customer_interactions")
 
 
-def test_a_figure_can_be_taken_along(page: Page, whole_range: Demo) -> None:
+def test_figure_downloads_as_csv_png_and_svg(page: Page, whole_range: Demo) -> None:
     page.goto("/shop/revenue?first=2024-01-01&last=2024-01-31")
     figure = page.locator("#trend")
     with page.expect_download() as download:
@@ -161,7 +161,7 @@ def test_a_figure_can_be_taken_along(page: Page, whole_range: Demo) -> None:
         assert download.value.path().read_bytes().startswith(start)
 
 
-def test_a_day_of_the_calendar_opens_the_form_and_the_form_starts_a_run(page: Page, whole_range: Demo) -> None:
+def test_calendar_day_fills_in_form_and_form_starts_run(page: Page, whole_range: Demo) -> None:
     page.goto("/shop/status")
     page.locator('[data-calendar] tr:has(th:text-is("sales_fact")) a[data-day="2024-01-30"]').click(modifiers=["Shift"])
     page.locator('[data-calendar] tr:has(th:text-is("sales_fact")) a[data-day="2024-01-28"]').click(modifiers=["Shift"])
@@ -187,16 +187,16 @@ def test_a_day_of_the_calendar_opens_the_form_and_the_form_starts_a_run(page: Pa
     assert state == "success"
 
 
-def test_values_that_airflow_refuses_are_told(page: Page) -> None:
+def test_form_shows_params_that_airflow_rejects(page: Page) -> None:
     page.goto("/shop/trigger/ecommerce_warehouse")
     page.locator("input[name=start_date]").evaluate("field => { field.type = 'text'; field.value = 'soon' }")
     page.get_by_role("button", name="Start the run").click()
     expect(page.get_by_role("alert")).to_contain_text("start_date")
 
 
-def test_a_name_that_is_a_script_is_a_name(page: Page, whole_range: Demo) -> None:
+def test_name_with_script_is_shown_as_text(page: Page, whole_range: Demo) -> None:
     name = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
-    product, kept, category = whole_range.query(
+    product, original, category = whole_range.query(
         "select product_id, product_name, category_name from marts.inventory_status"
         " where inventory_status = 'Needs Reorder' and product_status <> 'Discontinued' and category_name is not null"
         " order by units_sold_30d desc limit 1"
@@ -206,23 +206,23 @@ def test_a_name_that_is_a_script_is_a_name(page: Page, whole_range: Demo) -> Non
     try:
         page.goto(f"/shop/rows/inventory_status?product_id={product}")
         expect(page.locator("dl.facts")).to_contain_text(name)
-        # Of a category that no one has asked for: what was asked holds until a publication, and this is none.
+        # A category that no test has requested: cached rows are valid until a publication, and this change is none.
         page.goto(f"/shop/operations?{urlencode({'category': category})}")
         draw_all(page)
         page.locator("#reorder summary").click()
         expect(page.locator("#reorder tbody")).to_contain_text(name)
         expect(page.locator("#plot-reorder .ytick").filter(has_text="script").first).to_be_attached()
         assert page.evaluate("window.hacked") is None
-        # Even where something slipped through, the policy would not run it.
+        # Even if a script got into the page, the policy would block it.
         page.evaluate(
             "document.body.append(Object.assign(document.createElement('script'), {text: 'window.hacked = 2'}))"
         )
         assert page.evaluate("window.hacked") is None
     finally:
-        whole_range.query(change, kept, product)
+        whole_range.query(change, original, product)
 
 
-def test_a_keyboard_reaches_the_content(page: Page) -> None:
+def test_keyboard_reaches_content(page: Page) -> None:
     page.goto("/shop/revenue")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -231,8 +231,8 @@ def test_a_keyboard_reaches_the_content(page: Page) -> None:
     assert page.evaluate("document.activeElement.closest('main') !== null")
 
 
-def test_the_pages_of_cosmos_are_off(whole_range: Demo) -> None:
+def test_cosmos_pages_are_blocked(whole_range: Demo) -> None:
     for path in ("/cosmos", "/cosmos/", "/cosmos/docs", "/cosmos/openapi.json", "/cosmos/redoc"):
         assert httpx.get(whole_range.state.airflow_url + path).status_code == 404
-    # All that Airflow mounts beside itself asks for a user.
+    # The shop's own pages require a login.
     assert httpx.get(whole_range.state.airflow_url + "/shop/static/latest/pages.css").status_code == 401

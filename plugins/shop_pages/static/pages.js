@@ -1,39 +1,39 @@
-// Draws the charts of a page, saves them, and takes links to Airflow's own pages out of its frame.
+// Draws and saves the charts of a page, and opens links to Airflow outside the frame of the page.
 (function () {
   "use strict";
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const palette = () => ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"].map(css);
 
-  function themed(plot, height) {
+  function applyTheme(plot, height) {
     const text = css("--text");
     const grid = css("--line");
-    const axis = (own) => ({
+    const axis = (options) => ({
       gridcolor: grid, linecolor: grid, zerolinecolor: grid, automargin: true, tickfont: { color: css("--quiet") },
-      separatethousands: true, ...own,
+      separatethousands: true, ...options,
     });
     const data = plot.data.map((trace) => {
-      const drawn = { ...trace };
+      const styled = { ...trace };
       if (trace.type === "heatmap") {
-        drawn.colorscale = trace.zmid === undefined
+        styled.colorscale = trace.zmid === undefined
           ? [[0, css("--heat-0")], [1, css("--heat-1")]]
           : [[0, css("--cold")], [0.5, css("--heat-0")], [1, css("--heat-1")]];
-        drawn.hoverongaps = false;
-        drawn.colorbar = { thickness: 10, outlinewidth: 0, tickfont: { color: css("--quiet") } };
+        styled.hoverongaps = false;
+        styled.colorbar = { thickness: 10, outlinewidth: 0, tickfont: { color: css("--quiet") } };
       } else if (trace.type === "waterfall") {
-        drawn.increasing = { marker: { color: css("--good") } };
-        drawn.decreasing = { marker: { color: css("--bad") } };
-        drawn.totals = { marker: { color: css("--c1") } };
-        drawn.connector = { line: { color: grid, width: 1 } };
+        styled.increasing = { marker: { color: css("--good") } };
+        styled.decreasing = { marker: { color: css("--bad") } };
+        styled.totals = { marker: { color: css("--c1") } };
+        styled.connector = { line: { color: grid, width: 1 } };
       } else if (trace.type === "pie") {
-        drawn.marker = { colors: palette(), line: { color: css("--card"), width: 2 } };
-        drawn.textinfo = "percent";
-        drawn.title = { ...trace.title, font: { color: text, size: 13 } };
+        styled.marker = { colors: palette(), line: { color: css("--card"), width: 2 } };
+        styled.textinfo = "percent";
+        styled.title = { ...trace.title, font: { color: text, size: 13 } };
       } else if (trace.type === "funnel") {
-        drawn.marker = { color: palette().slice(0, 3) };
-        drawn.textfont = { color: "#fff" };
-        drawn.connector = { fillcolor: css("--hover") };
+        styled.marker = { color: palette().slice(0, 3) };
+        styled.textfont = { color: "#fff" };
+        styled.connector = { fillcolor: css("--hover") };
       }
-      return drawn;
+      return styled;
     });
     const layout = {
       autosize: true, height,
@@ -43,7 +43,7 @@
       colorway: palette(),
       hovermode: plot.data.some((t) => t.type === "scatter" || t.type === "bar" && t.orientation !== "h") ? "x unified" : "closest",
       hoverlabel: { bgcolor: css("--card"), bordercolor: grid, font: { color: text, family: css("--font") } },
-      // Below the names of categories, which are long and stand aslant.
+      // Lower where the axis has category names, which are long and slanted.
       legend: { orientation: "h", y: ((plot.layout || {}).xaxis || {}).type === "category" ? -0.35 : -0.15, x: 0 },
       separators: ".,",
       ...plot.layout,
@@ -52,53 +52,53 @@
     return { data, layout };
   }
 
-  const plots = new Map();
+  const charts = new Map();
 
   async function draw(name) {
-    const plot = plots.get(name);
-    const at = document.getElementById("plot-" + name);
-    if (!plot || !at) return;
-    const tall = plot.data.some((t) => t.type === "heatmap") ? Math.max(260, 60 + 24 * (plot.data[0].y || []).length) : 320;
-    const { data, layout } = themed(plot, Math.min(tall, 640));
+    const chart = charts.get(name);
+    const box = document.getElementById("plot-" + name);
+    if (!chart || !box) return;
+    const wanted = chart.data.some((t) => t.type === "heatmap") ? Math.max(260, 60 + 24 * (chart.data[0].y || []).length) : 320;
+    const { data, layout } = applyTheme(chart, Math.min(wanted, 640));
     try {
-      await Plotly.react(at, data, layout, { displayModeBar: false, responsive: true, doubleClick: "reset" });
-      at.classList.remove("loading");
-      at.dataset.drawn = document.documentElement.dataset.theme;
-      at.removeAllListeners && at.removeAllListeners("plotly_click");
-      at.on("plotly_click", (event) => follow(name, event.points[0]));
+      await Plotly.react(box, data, layout, { displayModeBar: false, responsive: true, doubleClick: "reset" });
+      box.classList.remove("loading");
+      box.dataset.drawn = document.documentElement.dataset.theme;
+      box.removeAllListeners && box.removeAllListeners("plotly_click");
+      box.on("plotly_click", (event) => openFacts(name, event.points[0]));
     } catch (error) {
-      at.classList.remove("loading");
-      at.classList.add("state", "error");
-      at.textContent = "The chart could not be drawn; the table below has its figures.";
+      box.classList.remove("loading");
+      box.classList.add("state", "error");
+      box.textContent = "The chart could not be drawn. The table below has the same figures.";
       console.error(error);
     }
   }
 
-  // A point leads where its row leads, where its row is the only one of that day, month or name.
-  function follow(name, point) {
+  // A click on a point opens the facts of its row, if only one row has this day, month or name.
+  function openFacts(name, point) {
     const label = point.data.orientation === "h" ? point.y : point.x;
-    const rows = [...document.querySelectorAll(`#${CSS.escape(name)} tr[data-at]`)].filter((row) => row.dataset.at === String(label));
-    const link = rows.length === 1 && rows[0].querySelector("a[data-behind]");
+    const rows = [...document.querySelectorAll(`#${CSS.escape(name)} tr[data-label]`)].filter((row) => row.dataset.label === String(label));
+    const link = rows.length === 1 && rows[0].querySelector("a[data-drill]");
     if (link) link.click();
   }
 
   function start() {
     for (const block of document.querySelectorAll("script[data-plot]")) {
-      plots.set(block.dataset.plot, JSON.parse(block.textContent));
+      charts.set(block.dataset.plot, JSON.parse(block.textContent));
     }
-    if (!plots.size) return;
-    // Those in sight first; the others when they come near, so that a long page is usable at once.
-    const near = new IntersectionObserver((seen) => {
-      for (const one of seen) {
-        if (one.isIntersecting) {
-          near.unobserve(one.target);
-          draw(one.target.id.slice("plot-".length));
+    if (!charts.size) return;
+    // Draw charts when they come into view, so that a long page can be used at once.
+    const observer = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (entry.isIntersecting) {
+          observer.unobserve(entry.target);
+          draw(entry.target.id.slice("plot-".length));
         }
       }
     }, { rootMargin: "400px" });
-    document.querySelectorAll(".plot").forEach((at) => near.observe(at));
+    document.querySelectorAll(".plot").forEach((box) => observer.observe(box));
     document.addEventListener("themechange", () => {
-      document.querySelectorAll(".plot[data-drawn]").forEach((at) => draw(at.id.slice("plot-".length)));
+      document.querySelectorAll(".plot[data-drawn]").forEach((box) => draw(box.id.slice("plot-".length)));
     });
     document.addEventListener("click", save);
   }
@@ -107,11 +107,11 @@
     const button = event.target.closest("button[data-save]");
     if (!button) return;
     const name = button.dataset.figure;
-    const at = document.getElementById("plot-" + name);
+    const box = document.getElementById("plot-" + name);
     button.disabled = true;
     try {
-      if (!at.dataset.drawn) await draw(name);
-      const { data, layout } = themed(plots.get(name), 500);
+      if (!box.dataset.drawn) await draw(name);
+      const { data, layout } = applyTheme(charts.get(name), 500);
       layout.title = { text: document.getElementById(name + "-title").textContent, font: { color: css("--text") } };
       layout.margin = { l: 60, r: 30, t: 60, b: 60 };
       layout.paper_bgcolor = layout.plot_bgcolor = css("--card");
@@ -123,19 +123,19 @@
     }
   }
 
-  // Airflow's frame may not steer the window it is in; a link that stands in that window may.
+  // A page in a frame must not navigate Airflow's window; a link that is added to that window may.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-airflow]");
     if (!link || window.parent === window || event.defaultPrevented) return;
     event.preventDefault();
-    const outside = window.parent.document.createElement("a");
-    outside.href = link.href;
-    window.parent.document.body.append(outside);
-    outside.click();
-    outside.remove();
+    const topLink = window.parent.document.createElement("a");
+    topLink.href = link.href;
+    window.parent.document.body.append(topLink);
+    topLink.click();
+    topLink.remove();
   });
 
-  // In the calendar, two days chosen with Shift are the range of the form below it.
+  // Shift-click on two days of the calendar fills in the range of the form below.
   let anchor = null;
   document.addEventListener("click", (event) => {
     const cell = event.target.closest("[data-calendar] a[data-day]");
@@ -146,11 +146,11 @@
     if (anchor !== cell.dataset.day) anchor = null;
     document.querySelector("[data-range=first]").value = first;
     document.querySelector("[data-range=last]").value = last;
-    document.querySelectorAll("[data-calendar] a[data-day]").forEach((one) => {
-      one.classList.toggle("in-range", one.dataset.day >= first && one.dataset.day <= last);
+    document.querySelectorAll("[data-calendar] a[data-day]").forEach((day) => {
+      day.classList.toggle("in-range", day.dataset.day >= first && day.dataset.day <= last);
     });
   });
 
-  // After every deferred script, of which the chart library is one.
+  // After all deferred scripts, so that the chart library is there.
   document.addEventListener("DOMContentLoaded", start);
 })();

@@ -1,37 +1,37 @@
-// Light or dark as Airflow is, before anything is painted: its frame says so, or what it keeps in the browser.
+// The theme of Airflow, light or dark, before anything is painted: from the frame around, or from the browser's storage.
 (function () {
   "use strict";
-  function frame() {
+  function airflowRoot() {
     try {
       return window.parent === window ? null : window.parent.document.documentElement;
     } catch {
       return null;
     }
   }
-  function chosen() {
-    const around = frame();
-    if (around && /(^|\s)(dark|light)(\s|$)/.test(around.className)) {
-      return /(^|\s)dark(\s|$)/.test(around.className) ? "dark" : "light";
+  function currentTheme() {
+    const root = airflowRoot();
+    if (root && /(^|\s)(dark|light)(\s|$)/.test(root.className)) {
+      return /(^|\s)dark(\s|$)/.test(root.className) ? "dark" : "light";
     }
     try {
-      const kept = localStorage.getItem("theme");
-      if (kept === "dark" || kept === "light") return kept;
+      const stored = localStorage.getItem("theme");
+      if (stored === "dark" || stored === "light") return stored;
     } catch {
-      // No storage: the system's choice.
+      // No storage: use the theme of the system.
     }
     return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   }
   function apply() {
-    const theme = chosen();
+    const theme = currentTheme();
     if (document.documentElement.dataset.theme === theme) return;
     document.documentElement.dataset.theme = theme;
     document.dispatchEvent(new CustomEvent("themechange"));
   }
   apply();
-  const around = frame();
-  if (around) {
+  const root = airflowRoot();
+  if (root) {
     document.documentElement.dataset.framed = "yes";
-    new MutationObserver(apply).observe(around, { attributes: true, attributeFilter: ["class", "data-theme"] });
+    new MutationObserver(apply).observe(root, { attributes: true, attributeFilter: ["class", "data-theme"] });
   }
   addEventListener("storage", apply);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", apply);

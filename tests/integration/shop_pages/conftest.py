@@ -1,4 +1,4 @@
-"""The pages over a small warehouse whose figures are known, asked by users with tokens of Airflow's own."""
+"""A small warehouse with known figures, and users of the pages with tokens of Airflow."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,9 +29,9 @@ FORMULA_NAME = '=HYPERLINK("http://example.org","x")'
 
 @pytest.fixture(scope="session")
 def tokens() -> dict[str, str]:
-    """Role → a token that Airflow made; `nobody` is a user without a role."""
+    """Role → a token from Airflow; `nobody` is a user without a role."""
     init_auth_manager()
-    # Airflow looks up whether a token was taken back.
+    # Airflow looks up whether a token was revoked.
     RevokedToken.metadata.create_all(airflow_settings.engine, tables=[RevokedToken.__table__])
     roles = {"viewer": "VIEWER", "user": "USER", "admin": "ADMIN", "nobody": None}
     return {
@@ -42,7 +42,7 @@ def tokens() -> dict[str, str]:
 
 @contextmanager
 def client_of(token: str | None) -> Iterator[TestClient]:
-    """A client of an application of its own, with the lifespan that Airflow gives it."""
+    """A client of a new application, started and stopped as by Airflow."""
     with TestClient(create_app(), follow_redirects=False) as client:
         if token:
             client.headers["Authorization"] = f"Bearer {token}"
@@ -97,8 +97,8 @@ def orders() -> list[Row]:
 
 def events() -> list[Row]:
     """Four viewers on the as-of date of whom one buys; two of whom one buys the day before."""
-    happened = [(AS_OF, f"CUST00{n}", "view") for n in (1, 2, 3, 4)] + [(AS_OF, "CUST001", "purchase")]
-    happened += [(DAY_BEFORE, "CUST001", "view"), (DAY_BEFORE, "CUST002", "view"), (DAY_BEFORE, "CUST002", "purchase")]
+    actions = [(AS_OF, f"CUST00{n}", "view") for n in (1, 2, 3, 4)] + [(AS_OF, "CUST001", "purchase")]
+    actions += [(DAY_BEFORE, "CUST001", "view"), (DAY_BEFORE, "CUST002", "view"), (DAY_BEFORE, "CUST002", "purchase")]
     return [
         {
             "customer_id": customer,
@@ -110,7 +110,7 @@ def events() -> list[Row]:
             "_offset": str(n),
             "_published_at": f"{day}T10:00:{n:02d}Z",
         }
-        for n, (day, customer, kind) in enumerate(happened)
+        for n, (day, customer, kind) in enumerate(actions)
     ]
 
 
@@ -133,7 +133,7 @@ def subscriptions() -> list[Row]:
 
 
 def products() -> list[Row]:
-    """A hostile name, and one that a spreadsheet would run."""
+    """A hostile name, and one that a spreadsheet would run as a formula."""
     return [
         {"product_id": "P1", "product_name": HOSTILE_NAME, "product_category_id": "C1"},
         {"product_id": "P2", "product_name": FORMULA_NAME, "product_category_id": "C2"},
@@ -141,7 +141,7 @@ def products() -> list[Row]:
 
 
 def categories() -> list[Row]:
-    """Costs, and stock of which one is below its reorder point and the other sold out."""
+    """Costs and stock: one product is below its reorder point, the other is sold out."""
     return [
         {"product_id": "P1", "category_id": "C1", "category_name": "Toys & <b>Games</b>", "subcategory": "Board",
          "cost_price": "60", "retail_price": "100", "stock_level": "5", "reorder_point": "10", "discontinued": "false",
@@ -155,7 +155,7 @@ def categories() -> list[Row]:
 def filled(
     warehouse_dsn: str, dsn_of: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], str]:
-    """Loaded, built by dbt and published as a run does it, with a run's records in `ops`; DSNs by role."""
+    """A warehouse that is loaded, built by dbt and published as by a run; returns the DSN of a role."""
     with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
         loader = Loader(connection)
         loader.load("product", AS_OF, rows=products())
@@ -167,8 +167,8 @@ def filled(
         ]  # fmt: skip
         loader.load("customer", AS_OF, rows=people)
         loader.load("subscription_data", AS_OF, rows=subscriptions())
-        refused: list[Row] = [{**orders()[0], "order_id": "BAD", "order_amount": "-1"}]
-        loader.load("sales_fact", YEAR_BEFORE, AS_OF, rows=orders() + refused)
+        rejected: list[Row] = [{**orders()[0], "order_id": "BAD", "order_amount": "-1"}]
+        loader.load("sales_fact", YEAR_BEFORE, AS_OF, rows=orders() + rejected)
         loader.load("kafka_stream", DAY_BEFORE, AS_OF, rows=events(), columns=_event_columns(), lineage=())
         weather = [
             {"date": day, "temperature": "15", "precipitation": "1", "city": "Berlin"} for day in (AS_OF, DAY_BEFORE)

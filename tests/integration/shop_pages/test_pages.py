@@ -1,9 +1,8 @@
-"""What the pages say of a warehouse whose figures are known, to whom they say it, and what they do when it is away."""
+"""All pages over a warehouse with known figures: access, content, caching, and an unavailable warehouse."""
 
 import asyncio
 import base64
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -13,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,14 +26,14 @@ from psycopg.rows import dict_row
 
 from include.demo import airflow_services
 from shop_pages import limits, status
-from shop_pages.access import may_read, refuse_other_sites
-from shop_pages.app import SECURITY_HEADERS, WITH_CHARTS, create_app
-from shop_pages.cached_response import KeptPages
-from shop_pages.drill import DRILLS
-from shop_pages.figures import way_to
+from shop_pages.access import require_read_access, require_same_site
+from shop_pages.app import create_app
+from shop_pages.drill import DRILL_PATHS
+from shop_pages.figures import drill_path
 from shop_pages.pages import PAGES
-from shop_pages.queries import Answers, Connections, Rows, Warehouse, WarehouseAway
-from shop_pages.today import year_before
+from shop_pages.pool import ConnectionPool, LastAnswers, WarehouseUnavailable
+from shop_pages.queries import Rows, Warehouse
+from shop_pages.security import CHART_HEADERS, SECURITY_HEADERS
 from tests.integration.shop_pages.conftest import AS_OF, FORMULA_NAME, HOSTILE_NAME, YEAR_BEFORE, client_of
 
 BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
@@ -49,10 +47,10 @@ PARTS = {
 
 @pytest.fixture(scope="module")
 def client(filled: Callable[[str], str], tokens: dict[str, str]) -> Iterator[TestClient]:
-    # Steps and DAGs are read from Airflow's own database, which is empty here.
+    # Run steps and DAGs come from Airflow's own database, which is empty here.
     with pytest.MonkeyPatch.context() as patch, client_of(tokens["viewer"]) as client:
-        patch.setattr(status, "steps_of", lambda runs, dag_id: {})
-        patch.setattr("shop_pages.trigger_form.is_known", lambda dag_id: dag_id == "rollback_publication")
+        patch.setattr(status, "run_steps", lambda dag_id, run_ids: {})
+        patch.setattr("shop_pages.airflow_access.dag_exists", lambda dag_id: dag_id == "rollback_publication")
         yield client
 
 
@@ -60,7 +58,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def routes(app: FastAPI) -> list[str]:
-    """Every address of the application; what is no route of FastAPI's own would be asked for no user."""
+    """Every address of the application; only FastAPI's own routes require a user."""
     found = []
     for route in app.routes:
         assert isinstance(route, APIRoute), f"{route} is not protected by the application's dependencies"
@@ -69,10 +67,10 @@ def routes(app: FastAPI) -> list[str]:
     return found
 
 
-# -- who may -----------------------------------------------------------------------------------------------------------
+# -- access ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_address_asks_for_a_user_who_may_see_the_dag(tokens: dict[str, str]) -> None:
+def test_every_address_requires_user_with_access_to_dag(tokens: dict[str, str]) -> None:
     app = create_app()
     known = [*routes(app), "/static/x/plotly.min.js"]
     unknown = [
@@ -93,13 +91,13 @@ def test_every_address_asks_for_a_user_who_may_see_the_dag(tokens: dict[str, str
             assert "Log in" in client.get(path).text
 
 
-def test_every_route_depends_on_the_users_right_by_itself() -> None:
+def test_every_route_depends_on_access_check() -> None:
     for route in create_app().routes:
         assert isinstance(route, APIRoute)
         calls = [dependency.call for dependency in route.dependant.dependencies]
-        assert may_read in calls, route.path
+        assert require_read_access in calls, route.path
         if route.methods - {"GET", "HEAD"} and route.path != "/{path:path}":
-            assert refuse_other_sites in calls, route.path
+            assert require_same_site in calls, route.path
             assert route.methods == {"POST"}, route.path
 
 
@@ -107,10 +105,10 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_who_may_only_look_starts_no_run(client: TestClient) -> None:
-    refused = client.post("/trigger/ecommerce_warehouse", data={"start_date": AS_OF})
-    assert refused.status_code == 403
-    assert "may not start" in refused.text
+def test_viewer_cannot_start_run(client: TestClient) -> None:
+    answer = client.post("/trigger/ecommerce_warehouse", data={"start_date": AS_OF})
+    assert answer.status_code == 403
+    assert "may not start" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -126,18 +124,18 @@ def test_who_may_only_look_starts_no_run(client: TestClient) -> None:
         ({"Origin": "http://testserver"}, True),
     ],
 )
-def test_another_site_starts_nothing_with_the_users_cookie(
+def test_request_from_another_site_cannot_start_run(
     tokens: dict[str, str], headers: dict[str, str], is_own: bool
 ) -> None:
     with client_of(None) as client:
         client.cookies.set("_token", tokens["viewer"])
         answer = client.post("/trigger/ecommerce_warehouse", headers=headers)
         assert answer.status_code == 403
-        # A viewer is refused either way, but a page of this site for another reason.
+        # A viewer is rejected in both cases, but from a page of this site for the missing right.
         assert ("may not start" in answer.text) is is_own
 
 
-def test_every_answer_forbids_inline_script_and_other_sites(client: TestClient) -> None:
+def test_every_answer_has_security_headers(client: TestClient) -> None:
     for path in (
         "/today",
         "/nothing",
@@ -148,15 +146,15 @@ def test_every_answer_forbids_inline_script_and_other_sites(client: TestClient) 
         answer = client.get(path)
         for name, value in SECURITY_HEADERS.items():
             assert answer.headers[name] == value, path
-    for policy in (SECURITY_HEADERS["Content-Security-Policy"], WITH_CHARTS["Content-Security-Policy"]):
+    for policy in (SECURITY_HEADERS["Content-Security-Policy"], CHART_HEADERS["Content-Security-Policy"]):
         assert "script-src 'self';" in policy
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'self'" in policy
-    # A style of one's own is for charts alone, and there for attributes alone.
+    # Inline styles are for charts only, and there for attributes only.
     assert "unsafe-inline" not in SECURITY_HEADERS["Content-Security-Policy"]
-    assert client.get("/revenue").headers["Content-Security-Policy"] == WITH_CHARTS["Content-Security-Policy"]
-    assert WITH_CHARTS["Content-Security-Policy"].count("'unsafe-inline'") == 1
-    assert "style-src-attr 'unsafe-inline'" in WITH_CHARTS["Content-Security-Policy"]
+    assert client.get("/revenue").headers["Content-Security-Policy"] == CHART_HEADERS["Content-Security-Policy"]
+    assert CHART_HEADERS["Content-Security-Policy"].count("'unsafe-inline'") == 1
+    assert "style-src-attr 'unsafe-inline'" in CHART_HEADERS["Content-Security-Policy"]
     with client_of(None) as nobody:
         login = nobody.get("/today")
         style = re.search(r"<style>(.*?)</style>", login.text)
@@ -182,7 +180,7 @@ class Attributes(HTMLParser):
         self.names |= {name for name, _ in attributes}
 
 
-def test_no_page_has_a_script_or_a_handler_of_its_own(client: TestClient) -> None:
+def test_pages_have_no_inline_script_or_handler(client: TestClient) -> None:
     for path in [*every_page(), "/status", "/models/daily_revenue", f"/rows/daily_revenue?order_date={AS_OF}"]:
         html = client.get(path).text
         for attributes, content in re.findall(r"<script([^>]*)>(.*?)</script>", html, re.S):
@@ -193,7 +191,7 @@ def test_no_page_has_a_script_or_a_handler_of_its_own(client: TestClient) -> Non
         assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html), path
 
 
-def test_the_reader_reads_marts_and_nothing_else_and_the_inspector_no_address(filled: Callable[[str], str]) -> None:
+def test_roles_cannot_read_more_than_granted(filled: Callable[[str], str]) -> None:
     with psycopg.connect(filled("reader"), autocommit=True) as reader:
         for relation in ("ops.load_batch", "raw.sales_fact", "core.fact_sales", "ops.quarantine_shown"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -210,14 +208,14 @@ def test_the_reader_reads_marts_and_nothing_else_and_the_inspector_no_address(fi
         assert inspector.execute("select count(*) from core.fact_sales").fetchone() == (27,)
 
 
-# -- what they say -----------------------------------------------------------------------------------------------------
+# -- content -----------------------------------------------------------------------------------------------------------
 
 
 def every_page() -> list[str]:
     return ["/today", *(f"/{name}?first={YEAR_BEFORE}&last={AS_OF}" for name in PAGES)]
 
 
-def test_today_is_what_a_hand_computes(client: TestClient) -> None:
+def test_today_shows_hand_computed_figures(client: TestClient) -> None:
     html = client.get("/today").text
     assert f'<time datetime="{AS_OF}">1 Mar 2024</time>' in html
     figures = {}
@@ -240,7 +238,7 @@ def test_today_is_what_a_hand_computes(client: TestClient) -> None:
     }
 
 
-def test_today_says_how_well_checked_each_figure_is_and_what_needs_someone(client: TestClient) -> None:
+def test_today_shows_checks_of_each_figure_and_attention_items(client: TestClient) -> None:
     html = client.get("/today").text
     revenue = re.search(r'id="revenue">.*?<p class="badge (\w+)" title="([^"]*)">([^<]*)<', html, re.S)
     conversion = re.search(r'id="conversion">.*?<p class="badge (\w+)" title="([^"]*)">([^<]*)<', html, re.S)
@@ -255,18 +253,13 @@ def test_today_says_how_well_checked_each_figure_is_and_what_needs_someone(clien
     for text, link in (
         ("1 product sold out", "/operations#reorder"), ("1 product to order again", "/operations#reorder"),
         ("3 orders of 30 days to review", "/operations#reviews"), ("Check volume warns", "/status#checks"),
-        ("1 row refused in the last loads", "/status#quarantine"),
+        ("1 row rejected in the last loads", "/status#quarantine"),
     ):  # fmt: skip
         assert f'<a href="{link}">{text}</a>' in html, text
 
 
-def test_a_leap_day_is_compared_with_the_28th() -> None:
-    assert year_before(date(2024, 2, 29)) == date(2023, 2, 28)
-    assert year_before(date(2024, 3, 1)) == date(2023, 3, 1)
-
-
 @pytest.mark.parametrize("page", list(PAGES))
-def test_every_figure_has_its_chart_its_table_its_file_and_its_model(client: TestClient, page: str) -> None:
+def test_every_figure_has_chart_table_csv_and_model_link(client: TestClient, page: str) -> None:
     filters = f"first={YEAR_BEFORE}&last={AS_OF}"
     html = client.get(f"/{page}?{filters}").text
     assert 'class="state error"' not in html
@@ -293,7 +286,7 @@ def test_every_figure_has_its_chart_its_table_its_file_and_its_model(client: Tes
             assert 'data-save="svg"' in section
 
 
-def test_filters_narrow_what_is_shown_and_what_is_downloaded(client: TestClient) -> None:
+def test_filters_apply_to_page_and_csv(client: TestClient) -> None:
     days = client.get(f"/revenue/trend.csv?first=2024-02-29&last={AS_OF}").text.splitlines()
     assert [line.split(",")[0] for line in days[1:]] == ["2024-02-29", AS_OF]
     books = client.get(f"/revenue/categories.csv?first={YEAR_BEFORE}&last={AS_OF}&category=Books").text.splitlines()
@@ -304,7 +297,7 @@ def test_filters_narrow_what_is_shown_and_what_is_downloaded(client: TestClient)
     assert "is not a day such as" in client.get("/revenue?first=yesterday").text
 
 
-def test_the_waterfall_begins_with_the_opening_and_ends_with_the_closing(client: TestClient) -> None:
+def test_waterfall_starts_with_opening_and_ends_with_closing_value(client: TestClient) -> None:
     html = client.get(f"/customers?first=2024-01-01&last={AS_OF}").text
     found = re.search(r'data-plot="subscriptions">(.*?)</script>', html, re.S)
     assert found is not None
@@ -313,7 +306,7 @@ def test_the_waterfall_begins_with_the_opening_and_ends_with_the_closing(client:
     assert sum(trace["y"]) == 30
 
 
-def test_names_are_texts_whatever_they_say(client: TestClient) -> None:
+def test_hostile_names_are_escaped_everywhere(client: TestClient) -> None:
     for path in (*every_page(), "/rows/inventory_status?product_id=P1", f"/rows/daily_revenue?order_date={AS_OF}"):
         html = client.get(path).text
         assert "<script>alert" not in html, path
@@ -323,27 +316,27 @@ def test_names_are_texts_whatever_they_say(client: TestClient) -> None:
     assert "&lt;script&gt;alert(" in operations
     plot = re.search(r'data-plot="reorder">(.*?)</script>', operations, re.S)
     assert plot is not None
-    # Plotly reads tags in its labels: they are texts to it as well.
+    # Plotly reads tags in labels, so they are escaped for it, too.
     assert HOSTILE_NAME.replace("&", "&amp;").replace("<", "&lt;") in json.loads(plot[1])["data"][0]["y"]
     rows = list(csv.reader(io.StringIO(client.get("/operations/reorder.csv").text)))
     names = [row[1] for row in rows[1:]]
     assert sorted(names) == sorted([f"'{FORMULA_NAME}", HOSTILE_NAME])
 
 
-# -- where it comes from -----------------------------------------------------------------------------------------------
+# -- from a figure to its source ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mart", list(DRILLS))
-def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batch(
+@pytest.mark.parametrize("mart", list(DRILL_PATHS))
+def test_mart_row_equals_its_facts_and_links_to_raw_row_and_batch(
     client: TestClient, filled: Callable[[str], str], mart: str
 ) -> None:
-    keys = DRILLS[mart].keys
+    keys = DRILL_PATHS[mart].keys
     with psycopg.connect(filled("reader"), autocommit=True) as reader:
         rows = reader.execute(f"select {', '.join(keys)} from marts.{mart}".encode()).fetchall()
     assert rows
     followed = 0
     for row in rows:
-        page = client.get(way_to(mart, dict(zip(keys, row, strict=True))))
+        page = client.get(drill_path(mart, dict(zip(keys, row, strict=True))))
         assert page.status_code == 200, page.text
         assert "≠" not in page.text, page.text
         for link in re.findall(r'href="(/facts/[^"]+)"', page.text)[:1]:
@@ -354,7 +347,7 @@ def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batc
             load = client.get(batch[1])
             assert load.status_code == 200
             assert "a_run" in load.text
-            if DRILLS[mart].fact == "fact_customer_events":
+            if DRILL_PATHS[mart].fact == "fact_customer_events":
                 assert re.search(
                     r"<td>customer_interactions</td>.*?<td[^>]*>0</td>.*?<td[^>]*>0</td>.*?7", load.text, re.S
                 )
@@ -364,7 +357,7 @@ def test_each_row_of_a_mart_adds_up_from_its_facts_and_leads_to_raw_and_its_batc
     assert followed
 
 
-def test_a_key_that_is_none_and_a_row_that_is_not_there_are_told(client: TestClient) -> None:
+def test_invalid_key_is_400_and_unknown_row_is_404(client: TestClient) -> None:
     assert client.get("/rows/daily_revenue?order_date=2024-99-01").status_code == 400
     assert client.get("/rows/daily_revenue?order_date=1999-01-01").status_code == 404
     assert client.get("/rows/pg_authid?x=1").status_code == 404
@@ -373,33 +366,13 @@ def test_a_key_that_is_none_and_a_row_that_is_not_there_are_told(client: TestCli
     assert client.get("/batches/x").status_code == 400
 
 
-# -- how the data is doing ---------------------------------------------------------------------------------------------
+# -- data status and dbt docs ------------------------------------------------------------------------------------------
 
 
-def test_the_calendar_tells_loaded_late_missing_refused_dirty_and_published() -> None:
-    def row(day: int, **other: Any) -> dict[str, Any]:
-        plain = {"batch_id": 1, "is_loaded": True, "is_published": False, "refused": None, "is_dirty": False}
-        return {"source": "sales_fact", "day": date(2024, 1, day), **plain, **other}
-
-    rows = [
-        row(2, is_published=True), row(3), row(5, is_dirty=True), row(6, refused=2, is_published=True),
-        row(7, is_loaded=False),
-    ]  # fmt: skip
-    reach = [
-        {"source": "sales_fact", "first_day": date(2024, 1, 2), "last_day": date(2024, 1, 8)},
-        {"source": "customer", "first_day": date(2024, 1, 1), "last_day": date(2024, 1, 9)},
-    ]
-    cells = status.calendar(rows, reach, date(2024, 1, 1), date(2024, 1, 10))["sales_fact"]
-    assert [cell.state for cell in cells] == [
-        "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "missing", "late", "none",
-    ]  # fmt: skip
-    assert cells[5].title == "sales_fact, 2024-01-06: loaded, some rows were refused, 2 rows refused"
-
-
-def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load_a_day(
+def test_status_shows_rejected_rows_without_email_checks_and_load_links(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         owner.execute(
             "insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)"
@@ -418,22 +391,22 @@ def test_data_status_shows_refusals_without_addresses_checks_and_the_way_to_load
     assert "hidden@example.org" not in html
     assert "order_amount is negative · 2 rows" in html
     assert f"/trigger/ecommerce_warehouse?start_date={AS_OF}&amp;end_date={AS_OF}&amp;sources=sales_fact" in html
-    assert f"sales_fact, {AS_OF}: loaded, some rows were refused" in html
+    assert f"sales_fact, {AS_OF}: loaded, some rows rejected (" in html
     assert "10 orders of about 20" in html
     assert "/trigger/rollback_publication?publication_id=1" in html
     assert client.get("/status?first=2023-01-01&last=2024-01-01").status_code == 400
 
 
-def test_data_status_shows_incidents_and_how_well_the_checks_went(
+def test_status_shows_incidents_and_quality_of_last_30_days(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
 
     def section(name: str) -> str:
         (found,) = re.findall(rf'<section class="section" id="{name}".*?</section>', client.get("/status").text, re.S)
         return found
 
-    assert "Nothing is open." in section("incidents")
+    assert "No open incidents." in section("incidents")
     assert "<table>" not in section("incidents")
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         for check, subject, severity, closed in (
@@ -458,7 +431,7 @@ def test_data_status_shows_incidents_and_how_well_the_checks_went(
             " (now() - interval '59 days', 'a', 'drift', 'marts.daily_revenue', 'pass', '')"
         )
     shown = section("incidents")
-    assert "Nothing is open." not in shown
+    assert "No open incidents." not in shown
     for text in ("volume, raw.sales_fact", "deadline of ecommerce_warehouse", "freshness, weather_data", "it answered"):
         assert text in shown, text
     assert "freshness, customer" not in shown, "closed too long ago"
@@ -467,15 +440,15 @@ def test_data_status_shows_incidents_and_how_well_the_checks_went(
     assert "/dags/ecommerce_warehouse/runs/r%2B1" in shown
     row = re.search(r'<th scope="row">daily_revenue</th>(.*?)</tr>', section("quality"), re.S)
     assert row
-    # Of the last 30 days: two judgements, one failure, repaired in an hour and a half.
+    # In the last 30 days: two results, one failure, repaired in an hour and a half.
     assert re.findall(r"<td[^>]*>([^<]*)</td>", row[1]) == ["mart", "50.00 %", "2", "0", "1", "1", "0", "1.5"]
 
 
-def test_data_status_shows_incidents_before_anything_was_loaded(
+def test_status_shows_incidents_before_first_load(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
-    monkeypatch.setattr(status, "REACH", f"{status.REACH} limit 0")
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
+    monkeypatch.setattr(status, "SOURCE_RANGES", f"{status.SOURCE_RANGES} limit 0")
     html = client.get("/status").text
     assert "No source has been loaded yet." in html
     assert "freshness, weather_data" in html
@@ -483,20 +456,20 @@ def test_data_status_shows_incidents_before_anything_was_loaded(
     assert 'id="incidents"' not in client.get("/status").text
 
 
-def test_data_status_without_a_build_has_no_history_and_says_so(
+def test_status_without_build_shows_no_quality(
     client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
     monkeypatch.setattr(status, "QUALITY", "select * from quality.nothing_yet")
     html = client.get("/status")
     assert html.status_code == 200
-    assert "Nothing has been judged and built yet." in html.text
+    assert "No checks and no build yet." in html.text
 
 
-def test_the_dbt_docs_have_every_model_with_its_owner_tests_and_lineage(client: TestClient) -> None:
+def test_dbt_docs_show_every_model_with_owner_tests_and_lineage(client: TestClient) -> None:
     airflow_services.build_manifest()
     every = client.get("/models").text
-    for mart in DRILLS:
+    for mart in DRILL_PATHS:
         assert f'href="/models/{mart}"' in every
     page = client.get("/models/daily_revenue").text
     assert "data-platform" in page
@@ -507,23 +480,23 @@ def test_the_dbt_docs_have_every_model_with_its_owner_tests_and_lineage(client: 
     assert client.get("/models/nothing").status_code == 404
 
 
-# -- when the warehouse is away ----------------------------------------------------------------------------------------
+# -- an unavailable warehouse ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A server that takes connections and never says a word."""
+def unresponsive_port() -> Iterator[int]:
+    """A server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
-        held = []
+        accepted = []
 
-        def take() -> None:
+        def accept() -> None:
             while True:
                 try:
-                    held.append(server.accept()[0])
+                    accepted.append(server.accept()[0])
                 except OSError:
                     return
 
-        threading.Thread(target=take, daemon=True).start()
+        threading.Thread(target=accept, daemon=True).start()
         yield server.getsockname()[1]
 
 
@@ -536,11 +509,15 @@ def closed_port() -> int:
         return server.getsockname()[1]
 
 
-@pytest.mark.parametrize("is_silent", [True, False])
-def test_without_a_warehouse_each_page_says_so_within_a_second(
-    filled: object, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch, silent_port: int, is_silent: bool
+@pytest.mark.parametrize("is_unresponsive", [True, False])
+def test_every_page_reports_unavailable_warehouse_within_a_second(
+    filled: object,
+    tokens: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    unresponsive_port: int,
+    is_unresponsive: bool,
 ) -> None:
-    port = silent_port if is_silent else closed_port()
+    port = unresponsive_port if is_unresponsive else closed_port()
     for role in ("READER", "INSPECTOR"):
         monkeypatch.setenv(f"AIRFLOW_CONN_WAREHOUSE_{role}", address(port))
     with client_of(tokens["viewer"]) as client:
@@ -552,38 +529,38 @@ def test_without_a_warehouse_each_page_says_so_within_a_second(
             assert "did not answer within" in answer.text or "timeout" in answer.text or "refused" in answer.text
 
 
-def test_a_warehouse_that_went_away_or_hangs_leaves_the_last_figures_marked_as_such(
+def test_pages_show_marked_earlier_figures_while_warehouse_is_unavailable(
     filled: Callable[[str], str], tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
     with client_of(tokens["viewer"]) as client, psycopg.connect(filled("warehouse")) as owner:
         good = client.get("/today")
-        assert "Figures of" not in good.text
-        assert "Figures of" not in client.get("/revenue").text
+        assert "Earlier figures, read" not in good.text
+        assert "Earlier figures, read" not in client.get("/revenue").text
         # Slow: another transaction holds the table.
         owner.execute("lock table marts.daily_revenue in access exclusive mode")
         started = time.monotonic()
         stale = client.get("/today")
         assert time.monotonic() - started < 1
         assert stale.status_code == 200
-        assert "Figures of" in stale.text
+        assert "Earlier figures, read" in stale.text
         assert 'title="1,000.00"' in stale.text
         owner.rollback()
-        # Away: its connections end, and no new one is to be had.
+        # Unavailable: its connections end, and no new one can be opened.
         monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_READER", address(closed_port()))
         with psycopg.connect(filled("warehouse"), autocommit=True) as other:
-            time.sleep(2)  # until the statement that was stopped has let go
+            time.sleep(2)  # until the cancelled statement has released its lock
             other.execute("select 1")
         terminate_sessions_of("reader", filled)
         gone = client.get("/revenue")
         assert gone.status_code == 200
-        assert "Figures of" in gone.text
+        assert "Earlier figures, read" in gone.text
         download = client.get("/revenue/trend.csv")
         assert datetime.fromisoformat(download.headers["X-Read-At"]) < datetime.now(UTC)
 
 
 def terminate_sessions_of(role: str, dsn_of: Callable[[str], str]) -> None:
-    """By the role itself: it may end its own sessions."""
+    """As the role itself, which may end its own sessions."""
     with psycopg.connect(dsn_of(role), autocommit=True) as own:
         own.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -592,63 +569,63 @@ def terminate_sessions_of(role: str, dsn_of: Callable[[str], str]) -> None:
 
 
 async def _fetch(conn_id: str, query: str, cap: int = 10) -> Any:
-    warehouse = Warehouse(Connections(conn_id))
+    warehouse = Warehouse(ConnectionPool(conn_id))
     try:
         return await warehouse.rows(query, cap=cap)
     finally:
         await warehouse.close()
 
 
-def test_queries_cannot_write_are_stopped_and_bring_no_more_rows_than_the_cap(
+def test_queries_are_read_only_timed_out_and_capped(
     filled: object, set_connection: Callable[[str, str], None], warehouse_dsn: str
 ) -> None:
     set_connection("warehouse_owner", warehouse_dsn)
-    # Even as the owner: the session itself is read-only.
+    # Even as the owner: the session is read-only.
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         asyncio.run(_fetch("warehouse_owner", "select nextval('ops.publication_id_seq')"))
     rows = asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 100) as n"))
-    assert (len(rows.rows), rows.is_cut) == (10, True)
-    assert not asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 10) as n")).is_cut
-    with pytest.raises(WarehouseAway, match="did not answer within"):
+    assert (len(rows.rows), rows.is_truncated) == (10, True)
+    assert not asyncio.run(_fetch("warehouse_reader", "select n from generate_series(1, 10) as n")).is_truncated
+    with pytest.raises(WarehouseUnavailable, match="did not answer within"):
         asyncio.run(_fetch("warehouse_reader", "select pg_sleep(30)"))
-    with pytest.raises(WarehouseAway, match="no connection 'warehouse_nowhere'"):
+    with pytest.raises(WarehouseUnavailable, match="no connection 'warehouse_nowhere'"):
         asyncio.run(_fetch("warehouse_nowhere", "select 1"))
 
 
-def test_a_statement_ends_in_the_server_too(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop_pages.queries.PATIENCE", 10)
+def test_slow_statement_is_cancelled_by_server(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 10)
     started = time.monotonic()
-    with pytest.raises(WarehouseAway, match="did not answer within 2 s"):
+    with pytest.raises(WarehouseUnavailable, match="did not answer within 2 s"):
         asyncio.run(_fetch("warehouse_reader", "select pg_sleep(30)"))
     assert time.monotonic() - started < limits.STATEMENT_TIMEOUT + 2
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the warehouse is asked, in that order."""
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The queries that the warehouse executes, in their order."""
     found: list[str] = []
-    original = Connections.fetch
+    original = ConnectionPool.fetch
 
-    async def counted(self: Connections, query: str, parameters: Any) -> Any:
+    async def counted(self: ConnectionPool, query: str, parameters: Any) -> Any:
         found.append(query)
         return await original(self, query, parameters)
 
-    monkeypatch.setattr(Connections, "fetch", counted)
+    monkeypatch.setattr(ConnectionPool, "fetch", counted)
     return found
 
 
 ANY_MART = "select count(*) as n from marts.daily_revenue"
 
 
-def test_many_who_ask_the_same_ask_once(filled: object, asked: list[str]) -> None:
+def test_equal_queries_at_once_are_executed_once(filled: object, executed: list[str]) -> None:
     async def crowd() -> set[int]:
-        warehouse = Warehouse(Connections("warehouse_reader"))
+        warehouse = Warehouse(ConnectionPool("warehouse_reader"))
         found = await asyncio.gather(*(warehouse.rows(ANY_MART) for _ in range(50)))
         await warehouse.close()
         return {rows.rows[0]["n"] for rows in found}
 
     assert len(asyncio.run(crowd())) == 1
-    assert len(asked) == 1
+    assert len(executed) == 1
 
 
 @contextmanager
@@ -662,19 +639,19 @@ def another_publication(owner: psycopg.Connection) -> Iterator[None]:
     owner.execute("delete from ops.publication where run_id = 'another'")
 
 
-def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
-    filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+def test_mart_rows_are_cached_until_next_publication(
+    filled: Callable[[str], str], executed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 2.0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 2.0)
 
     async def ask(owner: psycopg.Connection) -> list[Rows]:
-        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        warehouse = Warehouse(ConnectionPool("warehouse_reader"), reads_marts_only=True)
         found = [await warehouse.rows(ANY_MART)]
         for _ in range(2):
             await asyncio.sleep(2.2)
             found.append(await warehouse.rows(ANY_MART))
         with another_publication(owner):
-            found.append(await warehouse.rows(ANY_MART))  # not looked for yet
+            found.append(await warehouse.rows(ANY_MART))  # the publication is not read again yet
             await asyncio.sleep(2.2)
             found.append(await warehouse.rows(ANY_MART))
         await warehouse.close()
@@ -682,19 +659,19 @@ def test_a_mart_is_asked_again_when_there_is_another_publication_and_not_before(
 
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         found = asyncio.run(ask(owner))
-    assert [rows.reading for rows in found] == [found[0].reading] * 4 + [found[4].reading]
-    assert found[4].reading != found[0].reading
-    assert [query for query in asked if ANY_MART in query] == [asked[1], asked[1]]
+    assert [rows.version for rows in found] == [found[0].version] * 4 + [found[4].version]
+    assert found[4].version != found[0].version
+    assert [query for query in executed if ANY_MART in query] == [executed[1], executed[1]]
 
 
-def test_without_its_publications_a_mart_is_asked_every_few_seconds(
-    filled: Callable[[str], str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+def test_mart_rows_expire_when_publication_cannot_be_read(
+    filled: Callable[[str], str], executed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 2.0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 2.0)
     monkeypatch.setattr("shop_pages.queries._PUBLICATION", "select 1 from marts.not_there_before_a_first_run")
 
     async def ask() -> None:
-        warehouse = Warehouse(Connections("warehouse_reader"), is_of_marts=True)
+        warehouse = Warehouse(ConnectionPool("warehouse_reader"), reads_marts_only=True)
         await warehouse.rows(ANY_MART)
         await warehouse.rows(ANY_MART)
         await asyncio.sleep(2.2)
@@ -702,30 +679,26 @@ def test_without_its_publications_a_mart_is_asked_every_few_seconds(
         await warehouse.close()
 
     asyncio.run(ask())
-    assert len([query for query in asked if ANY_MART in query]) == 2
+    assert len([query for query in executed if ANY_MART in query]) == 2
 
 
-def test_a_busy_warehouse_is_waited_for_by_those_who_have_nothing_else(
-    filled: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shop_pages.queries.PATIENCE", 2.0)
+def test_query_without_cached_rows_waits_for_busy_warehouse(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 2.0)
 
     async def crowd() -> list[Rows]:
-        warehouse = Warehouse(Connections("warehouse_reader", size=1))
-        questions = [warehouse.rows(f"select {n} as n, pg_sleep(0.35)") for n in range(8)]
-        found = await asyncio.gather(*questions)
+        warehouse = Warehouse(ConnectionPool("warehouse_reader", size=1))
+        queries = [warehouse.rows(f"select {n} as n, pg_sleep(0.35)") for n in range(8)]
+        found = await asyncio.gather(*queries)
         await warehouse.close()
         return found
 
     assert [rows.rows[0]["n"] for rows in asyncio.run(crowd())] == list(range(8))
 
 
-def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
-    filled: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def ask(answers: list[Answers]) -> Rows:
+def test_answers_to_another_role_show_that_warehouse_is_busy(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(answers: list[LastAnswers]) -> Rows:
         reader, inspector = (
-            Warehouse(Connections(conn_id, answers=shared))
+            Warehouse(ConnectionPool(conn_id, last_answers=shared))
             for conn_id, shared in zip(("warehouse_reader", "warehouse_inspector"), answers, strict=True)
         )
 
@@ -735,51 +708,49 @@ def test_a_warehouse_that_answers_another_role_is_busy_and_not_silent(
                 n += 1
                 await asyncio.sleep(0.15)
 
-        # To connect may take longer than the patience of the rest.
+        # Connecting may take longer than the timeout of the other queries.
         with monkeypatch.context() as patch:
-            patch.setattr("shop_pages.queries.PATIENCE", 10.0)
+            patch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 10.0)
             await asyncio.gather(reader.rows("select 1"), inspector.rows("select 1"))
         others = asyncio.create_task(read())
-        # Nobody asks as the inspector for longer than a silent server is waited for.
-        await asyncio.sleep(2 * limits.PATIENCE + 0.4)
+        # No query of the inspector for longer than an unresponsive server is waited for.
+        await asyncio.sleep(2 * limits.RESPONSE_TIMEOUT + 0.4)
         try:
-            return await inspector.rows(f"select pg_sleep({limits.PATIENCE + 0.4})")
+            return await inspector.rows(f"select pg_sleep({limits.RESPONSE_TIMEOUT + 0.4})")
         finally:
             others.cancel()
             await asyncio.gather(others, return_exceptions=True)
             await reader.close()
             await inspector.close()
 
-    together: Answers = {}
+    together: LastAnswers = {}
     assert asyncio.run(ask([together, together])).problem is None
-    with pytest.raises(WarehouseAway, match="did not answer within"):
+    with pytest.raises(WarehouseUnavailable, match="did not answer within"):
         asyncio.run(ask([{}, {}]))
 
 
-def test_silence_is_told_from_the_answers_to_both_roles(client: TestClient) -> None:
+def test_pools_of_both_roles_share_last_answers(client: TestClient) -> None:
     state = cast("Any", client.app).state
-    assert state.reader._connections._answers is state.inspector._connections._answers
+    assert state.reader.pool.last_answers is state.inspector.pool.last_answers
 
 
-def test_each_dot_of_a_check_is_one_of_its_judgements(client: TestClient) -> None:
+def test_bars_of_check_are_its_results(client: TestClient) -> None:
     dots = re.findall(r'<i class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC">', client.get("/status").text)
     assert dots
     assert {colour for colour, _ in dots} <= {"pass", "warn", "fail"}
     assert all(colour == status for colour, status in dots)
 
 
-def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_show(
-    filled: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shop_pages.queries.PATIENCE", 1.0)
-    monkeypatch.setattr("shop_pages.queries.FRESH_FOR", 0)
+def test_unresponsive_warehouse_delays_cached_rows_only_once(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 1.0)
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
 
     async def ask() -> list[tuple[bool, float]]:
-        warehouse = Warehouse(Connections("warehouse_reader", size=1))
+        warehouse = Warehouse(ConnectionPool("warehouse_reader", size=1))
         await warehouse.rows(ANY_MART)
         await asyncio.sleep(1.5)
-        # The only connection says nothing.
-        silence = asyncio.create_task(warehouse.rows("select pg_sleep(3)"))
+        # The only connection does not answer.
+        blocker = asyncio.create_task(warehouse.rows("select pg_sleep(3)"))
         await asyncio.sleep(0)
         found = []
         for pause in (0, 0, 3):
@@ -787,7 +758,7 @@ def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_sh
             started = time.monotonic()
             rows = await warehouse.rows(ANY_MART)
             found.append((rows.problem is not None, time.monotonic() - started))
-        await asyncio.gather(silence, return_exceptions=True)
+        await asyncio.gather(blocker, return_exceptions=True)
         await warehouse.close()
         return found
 
@@ -796,49 +767,28 @@ def test_a_silent_warehouse_is_waited_for_once_by_those_who_have_something_to_sh
     assert waited_again < 0.5 < waited < 2.8
 
 
-def test_a_page_is_written_once_and_a_browser_that_has_it_is_told_so(
-    filled: object, tokens: dict[str, str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+def test_page_is_rendered_once_and_revalidated_with_304(
+    filled: object, tokens: dict[str, str], executed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with client_of(tokens["viewer"]) as client:
         first = client.get("/revenue")
-        asked_for_page = len(asked)
+        executed_for_page = len(executed)
         known = {"If-None-Match": first.headers["ETag"]}
-        written = []
-        monkeypatch.setattr("shop_pages.rendering.page_of", lambda *parts, **values: written.append(parts))
+        renderings = []
+        monkeypatch.setattr("shop_pages.rendering.render_html", lambda *parts, **values: renderings.append(parts))
         assert client.get("/revenue").text == first.text
         assert client.get("/revenue", headers={"Accept-Encoding": "identity"}).text == first.text
         again = client.get("/revenue", headers=known)
         assert (again.status_code, again.content) == (304, b"")
         assert first.headers["Cache-Control"] == "private, no-cache"
-        # The file is of the rows that the page has read.
+        # The CSV file has the rows that the page has read.
         assert client.get("/revenue/categories.csv").status_code == 200
-        assert (written, len(asked)) == ([], asked_for_page)
-        # Who may no longer see it is told that first.
+        assert (renderings, len(executed)) == ([], executed_for_page)
+        # Access is checked first.
         assert client.get("/revenue", headers={**known, "Authorization": "Bearer not.a.token"}).status_code == 403
 
 
-def test_a_kept_page_holds_while_its_rows_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop_pages.cached_response.KEPT_BYTES", 100)
-    pages, read_at = KeptPages(), datetime.now(UTC)
-    rows, newer = Rows([], read_at), Rows([], read_at)
-
-    def written(key: str, part: Rows, text: str) -> str:
-        return gzip.decompress(pages.of(key, [part], lambda: text, "text/plain").compressed).decode()
-
-    assert written("a", rows, "one") == "one"
-    assert written("a", rows, "two") == "one"
-    assert written("a", newer, "two") == "two"
-    # What is stale says so, whatever was kept, and is not kept itself.
-    assert written("a", replace(newer, problem="away"), "stale") == "stale"
-    assert written("a", newer, "three") == "two"
-    # Those that were not asked for longest give way.
-    for key in "bcde":
-        written(key, rows, key)
-    assert written("e", rows, "again") == "e"
-    assert written("a", newer, "three") == "three"
-
-
-def test_orders_to_review_begin_with_the_urgent_ones_and_go_on_with_the_others(
+def test_reviews_list_urgent_orders_first_at_every_cap(
     filled: Callable[[str], str],
 ) -> None:
     figure = PAGES["operations"].figure("reviews")
@@ -862,17 +812,17 @@ def test_orders_to_review_begin_with_the_urgent_ones_and_go_on_with_the_others(
                     ids = [row["order_id"] for row in found]
                     assert ids == [row["order_id"] for row in expected]
                 assert ids[2:5] == ["M3", "M2", "M1"]
-                # How many there are is known by the chart, since the page reads no more than it shows.
-                drawn = reader.execute(str(figure.chart).encode(), given).fetchall()
+                # The chart's query returns their number, since the page reads only the rows that it shows.
+                drawn = reader.execute(str(figure.chart_query).encode(), given).fetchall()
                 assert {row["table_rows"] for row in drawn} == {len(ids)}
         finally:
             owner.execute("delete from marts.order_for_reviews where order_id in ('M1', 'M2', 'M3')")
 
 
-# -- other tools ------------------------------------------------------------------------------------------------------
+# -- other tools -----------------------------------------------------------------------------------------------------
 
 
-def test_each_documented_query_answers_to_the_reader(filled: Callable[[str], str]) -> None:
+def test_documented_bi_queries_run_as_reader(filled: Callable[[str], str]) -> None:
     queries = re.findall(r"^```sql\n(.*?)^```", BI, re.S | re.M)
     assert len(queries) == 5
     with psycopg.connect(filled("reader"), autocommit=True) as reader:

@@ -1,0 +1,203 @@
+"""
+All that the pages take from inside Airflow, in one place.
+
+None of it is in Airflow's public interface (`airflow.sdk`): a plugin in the API server has no other way to ask who is
+logged in, to read DAG params, or to start a run. A change of Airflow that breaks the pages breaks this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.configuration import conf
+
+__all__ = [
+    "BaseUser",
+    "CurrentUser",
+    "DagAccessEntity",
+    "DagParam",
+    "InvalidParams",
+    "TaskTimes",
+    "UnknownDag",
+    "base_path",
+    "connection_by_id",
+    "dag_exists",
+    "dag_params",
+    "is_allowed",
+    "login_url",
+    "server_host",
+    "start_dag_run",
+    "task_times",
+]
+
+#: FastAPI dependency: the user who is logged in; the request is answered with 401 where nobody is.
+CurrentUser = GetUserDep
+
+
+class UnknownDag(Exception):
+    """Airflow has no such DAG, or it was deleted."""
+
+
+class InvalidParams(Exception):
+    """Airflow rejects the params of a run; the message says why."""
+
+
+# -- users -------------------------------------------------------------------------------------------------------------
+
+
+def is_allowed(
+    user: BaseUser, method: Literal["GET", "POST", "PUT"], dag_id: str, entity: DagAccessEntity | None = None
+) -> bool:
+    """Whether Airflow's auth manager allows a user an action on a DAG, or on its runs."""
+    return get_auth_manager().is_authorized_dag(
+        method=method, access_entity=entity, details=DagDetails(id=dag_id), user=user
+    )
+
+
+def login_url(next_url: str) -> str:
+    """The address of Airflow's login page, which then leads on to ``next_url``."""
+    return get_auth_manager().get_url_login(next_url=next_url)
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+
+def base_path() -> str:
+    """The path under which Airflow itself is served: empty, or for example `/airflow`."""
+    return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+
+
+def server_host() -> str:
+    """Host and port at which browsers reach Airflow, as its configuration has them; empty where it has none."""
+    return urlsplit(conf.get("api", "base_url", fallback="")).netloc
+
+
+def connection_by_id(conn_id: str) -> Any:
+    """
+    An Airflow connection, from the secrets backends, the environment or the database.
+
+    :raises LookupError: there is no such connection
+    """
+    from airflow.exceptions import AirflowNotFoundException
+    from airflow.models.connection import Connection
+
+    try:
+        return Connection.get_connection_from_secrets(conn_id)
+    except AirflowNotFoundException as error:
+        raise LookupError(conn_id) from error
+
+
+# -- DAGs and runs -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DagParam:
+    """One param of a DAG: its default and its JSON schema."""
+
+    name: str
+    default: Any
+    description: str | None
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskTimes:
+    """When one task of a run started and ended, and how."""
+
+    run_id: str
+    task_id: str
+    state: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def dag_exists(dag_id: str) -> bool:
+    """Whether Airflow has the DAG."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+
+    with create_session(scoped=False) as session:
+        model = session.get(DagModel, dag_id)
+        return model is not None and not model.is_stale
+
+
+def dag_params(dag_id: str) -> tuple[list[DagParam], bool]:
+    """
+    The params of a DAG, and whether it is paused.
+
+    :raises UnknownDag: Airflow has no such DAG
+    """
+    from airflow.models.dag import DagModel
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.utils.session import create_session
+
+    with create_session(scoped=False) as session:
+        model = session.get(DagModel, dag_id)
+        dag = SerializedDagModel.get_dag(dag_id, session=session) if model and not model.is_stale else None
+        if model is None or dag is None:
+            raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.")
+        params = [(name, dag.params.get_param(name)) for name in dag.params]
+        return [DagParam(name, param.value, param.description, param.schema or {}) for name, param in params], bool(
+            model.is_paused
+        )
+
+
+def start_dag_run(dag_id: str, params: Mapping[str, Any], *, user_name: str, unpause: bool) -> str:
+    """
+    Start a run as Airflow's own trigger form does; returns its run_id.
+
+    :raises UnknownDag: Airflow has no such DAG
+    :raises InvalidParams: Airflow rejects the params
+    """
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.exceptions import DagNotFound
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunTriggeredByType
+
+    try:
+        run = trigger_dag(
+            dag_id,
+            conf=dict(params),
+            triggered_by=DagRunTriggeredByType.UI,
+            triggering_user_name=user_name,
+        )
+    except DagNotFound as error:
+        raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.") from error
+    except ValueError as error:  # Airflow's ParamValidationError is one
+        raise InvalidParams(str(error)) from error
+    if run is None:
+        raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.")
+    run_id = str(run.run_id)
+    if unpause:
+        with create_session(scoped=False) as session:
+            model = session.get(DagModel, dag_id)
+            if model is not None:
+                model.is_paused = False
+    return run_id
+
+
+def task_times(dag_id: str, run_ids: Sequence[str]) -> list[TaskTimes]:
+    """The tasks of some runs of a DAG, from Airflow's own database."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    if not run_ids:
+        return []
+    query = select(
+        TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state, TaskInstance.start_date, TaskInstance.end_date
+    ).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_(run_ids))
+    with create_session(scoped=False) as session:
+        return [
+            TaskTimes(run_id, task_id, str(state), started_at, ended_at)
+            for run_id, task_id, state, started_at, ended_at in session.execute(query)
+        ]

@@ -1,0 +1,22 @@
+"""The pages of figures, one module each. Their queries read `marts` only."""
+
+from __future__ import annotations
+
+from shop_pages.pages.customers import CUSTOMERS
+from shop_pages.pages.operations import OPERATIONS
+from shop_pages.pages.revenue import REVENUE
+from shop_pages.pages.seasons import SEASONS
+
+#: By name, in the order of the navigation.
+PAGES = {page.name: page for page in (REVENUE, CUSTOMERS, OPERATIONS, SEASONS)}
+
+#: First and last day of the marts.
+DAY_RANGE = """
+    select min(order_date) as first, max(order_date) as last
+    from marts.daily_revenue"""
+
+CATEGORIES = """
+    select distinct category_name
+    from marts.seasonal_sales_analysis
+    where category_name is not null
+    order by category_name"""

@@ -1,0 +1,141 @@
+"""The page Operations: products to reorder, stock, and orders to review."""
+
+from __future__ import annotations
+
+from shop_pages.charts import grouped_chart, ranking_chart
+from shop_pages.figures import TABLE_ROWS, Figure, FigureColumn, FigurePage, Plot
+from shop_pages.formats import Format
+from shop_pages.pages.shared import CATEGORY, DAY, IN_CATEGORY
+from shop_pages.pool import Row
+
+
+def _draw_stock(rows: list[Row]) -> Plot:
+    plot = grouped_chart(rows, "inventory_status", x="category_name", y="products")
+    plot["layout"]["xaxis"] = {"type": "category"}
+    return plot
+
+
+_STOCK = (
+    FigureColumn("product_id", "Product"),
+    FigureColumn("product_name", "Name"),
+    CATEGORY,
+    FigureColumn("stock_level", "In stock", Format.COUNT),
+    FigureColumn("reorder_point", "Reorder at", Format.COUNT),
+    FigureColumn("inventory_status", "Stock"),
+    FigureColumn("product_status", "Status"),
+    FigureColumn("units_sold_30d", "Sold in 30 days", Format.COUNT),
+    FigureColumn("days_of_stock", "Lasts, days", Format.NUMBER),
+)
+_STOCK_SELECT = ", ".join(column.name for column in _STOCK)
+
+#: Products that run out or have run out and are still sold.
+_REORDER_CONDITION = f"""
+                    inventory_status in ('Needs Reorder', 'Out of Stock') and product_status <> 'Discontinued'
+                    and {IN_CATEGORY}"""
+
+_REVIEWS = (
+    FigureColumn("order_id", "Order"),
+    FigureColumn("customer_id", "Customer"),
+    FigureColumn("customer_name", "Name"),
+    DAY,
+    FigureColumn("order_amount", "Amount", Format.MONEY),
+    FigureColumn("discount_percent", "Discount", Format.PERCENT),
+    FigureColumn("shipping_percent", "Shipping", Format.PERCENT),
+    FigureColumn("is_high_discount", "High discount", Format.BOOLEAN),
+    FigureColumn("is_high_shipping", "High shipping", Format.BOOLEAN),
+    FigureColumn("review_priority", "Priority"),
+)
+_REVIEW_SELECT = ", ".join(column.name for column in _REVIEWS)
+
+OPERATIONS = FigurePage(
+    name="operations",
+    title="Operations",
+    lead="Products to order again, and orders that someone should review.",
+    figures=(
+        Figure(
+            name="reorder",
+            title="To order again",
+            question="What runs out first?",
+            mart="inventory_status",
+            query=f"""
+                select {_STOCK_SELECT}
+                from marts.inventory_status
+                where {_REORDER_CONDITION}
+                order by days_of_stock nulls last, units_sold_30d desc, product_id""",
+            columns=_STOCK,
+            chart_query=f"""
+                select product_name, units_sold_30d, count(*) over () as {TABLE_ROWS}
+                from marts.inventory_status
+                where {_REORDER_CONDITION}
+                order by units_sold_30d desc nulls last, days_of_stock nulls last, product_id
+                limit 15""",
+            draw=lambda rows: ranking_chart(
+                rows,
+                label="product_name",
+                y="units_sold_30d",
+                xaxis={"title": {"text": "sold in the last 30 days"}},
+            ),
+            keys={"product_id": "product_id"},
+        ),
+        Figure(
+            name="stock",
+            title="Stock by category",
+            question="Where is the shelf empty?",
+            mart="inventory_status",
+            query=f"""
+                select {_STOCK_SELECT}
+                from marts.inventory_status
+                where {IN_CATEGORY}
+                order by category_name, product_id""",
+            columns=_STOCK,
+            chart_query=f"""
+                select
+                    category_name, inventory_status,
+                    count(*) filter (where product_status <> 'Discontinued') as products,
+                    sum(count(*)) over () as {TABLE_ROWS}
+                from marts.inventory_status
+                where {IN_CATEGORY}
+                group by category_name, inventory_status
+                order by category_name, inventory_status""",
+            draw=_draw_stock,
+            keys={"product_id": "product_id"},
+        ),
+        Figure(
+            name="reviews",
+            title="Orders to review",
+            question="Which orders have a discount above 30 % or shipping above 10 % of their amount?",
+            mart="order_for_reviews",
+            query=f"""
+                with high as materialized (
+                    select {_REVIEW_SELECT}
+                    from marts.order_for_reviews
+                    where order_date between %(first)s and %(last)s and review_priority = 'High'
+                    order by order_amount desc, order_id
+                    limit %(row_cap)s
+                ),
+                -- Skipped if the urgent orders alone reach the row cap: to read these takes longer.
+                others as (
+                    select {_REVIEW_SELECT}
+                    from marts.order_for_reviews
+                    where
+                        order_date between %(first)s and %(last)s and review_priority <> 'High'
+                        and (select count(*) from high) < %(row_cap)s
+                    order by order_amount desc, order_id
+                    limit %(row_cap)s
+                )
+                select {_REVIEW_SELECT}
+                from (select * from high union all select * from others) as reviews
+                order by review_priority = 'High' desc, order_amount desc, order_id""",
+            columns=_REVIEWS,
+            chart_query=f"""
+                select order_date, review_priority, count(*) as orders, sum(count(*)) over () as {TABLE_ROWS}
+                from marts.order_for_reviews
+                where order_date between %(first)s and %(last)s
+                group by order_date, review_priority
+                order by order_date, review_priority""",
+            draw=lambda rows: grouped_chart(rows, "review_priority", x="order_date", y="orders"),
+            keys={"order_id": "order_id"},
+        ),
+    ),
+    days=30,
+)

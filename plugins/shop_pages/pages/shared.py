@@ -1,0 +1,16 @@
+"""Columns and conditions that several pages share."""
+
+from __future__ import annotations
+
+from shop_pages.figures import FigureColumn
+from shop_pages.formats import Format
+
+DAY = FigureColumn("order_date", "Day", Format.DAY)
+MONTH = FigureColumn("month", "Month", Format.MONTH)
+CATEGORY = FigureColumn("category_name", "Category")
+ORDERS = FigureColumn("orders", "Orders", Format.COUNT)
+REVENUE_AMOUNT = FigureColumn("revenue", "Revenue", Format.MONEY)
+
+#: A month is in the range if any of its days is.
+MONTH_IN_RANGE = "between date_trunc('month', %(first)s::timestamp)::date and %(last)s"
+IN_CATEGORY = "(%(category)s::text is null or category_name = %(category)s)"

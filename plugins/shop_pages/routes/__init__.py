@@ -1,0 +1,27 @@
+"""The addresses of the pages: one module for each page or group of pages."""
+
+from __future__ import annotations
+
+from shop_pages.routes import (
+    asset_files,
+    dbt_pages,
+    drill_pages,
+    figure_pages,
+    home,
+    status_page,
+    today_page,
+    trigger_pages,
+)
+
+#: Which module serves which address.
+ROUTERS = (
+    home.router,  # /
+    asset_files.router,  # /static/{digest}/{name}
+    today_page.router,  # /today
+    figure_pages.router,  # /revenue, /customers, /operations, /seasons, and /{page}/{figure}.csv of each
+    status_page.router,  # /status
+    drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
+    dbt_pages.router,  # /models, /models/{name}
+    trigger_pages.router,  # /trigger/{dag_id}, /started/{dag_id}
+    home.not_found_router,  # every other address; must be the last
+)

@@ -1,0 +1,83 @@
+"""The trigger form of a DAG, and the start of a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response
+
+from shop_pages.access import may_trigger, may_unpause, require_same_site
+from shop_pages.airflow_access import BaseUser, CurrentUser, InvalidParams, UnknownDag, start_dag_run
+from shop_pages.rendering import render
+from shop_pages.trigger_form import FORM_DAGS, TriggerForm, build_form
+
+router = APIRouter()
+
+
+@router.get("/trigger/{dag_id}", name="trigger")
+async def get_trigger_form(request: Request, dag_id: str, user: CurrentUser) -> Response:
+    """The trigger form of a DAG, filled in by the address."""
+    return await _render_form(request, dag_id, dict(request.query_params), user)
+
+
+@router.post("/trigger/{dag_id}", name="start", dependencies=[Depends(require_same_site)])
+async def start_run(request: Request, dag_id: str, user: CurrentUser) -> Response:
+    """Start a run with the values of the form, if Airflow allows it to this user."""
+    _require_form_dag(dag_id)
+    if not await asyncio.to_thread(may_trigger, dag_id, user):
+        raise HTTPException(403, f"You may not start runs of the DAG {dag_id}.")
+    form = await _read_form(dag_id, {})
+    entries = await request.form()
+    params: dict[str, Any] = {}
+    try:
+        for field in form.fields:
+            params[field.name] = field.parse(entries)
+        unpause = "unpause" in entries and await asyncio.to_thread(may_unpause, dag_id, user)
+        run_id = await asyncio.to_thread(start_dag_run, dag_id, params, user_name=user.get_name(), unpause=unpause)
+    except UnknownDag as error:
+        raise HTTPException(404, str(error)) from error
+    except InvalidParams as error:
+        values = {name: ",".join(value) if isinstance(value, list) else value for name, value in params.items()}
+        return await _render_form(request, dag_id, values, user, problem=str(error))
+    # A redirect, so that reloading the page does not start another run.
+    return RedirectResponse(f"{request.scope['root_path']}/started/{dag_id}?run_id={quote(run_id, safe='')}", 303)
+
+
+@router.get("/started/{dag_id}", name="started")
+async def get_started(request: Request, dag_id: str, run_id: str) -> Response:
+    """Links to a run that was started."""
+    _require_form_dag(dag_id)
+    return render(request, "started.html", page="", title="Run started", dag_id=dag_id, run_id=run_id)
+
+
+def _require_form_dag(dag_id: str) -> None:
+    if dag_id not in FORM_DAGS:
+        raise HTTPException(404, f"The pages have no form for a DAG {dag_id!r}.")
+
+
+async def _read_form(dag_id: str, values: Mapping[str, Any]) -> TriggerForm:
+    _require_form_dag(dag_id)
+    try:
+        return await asyncio.to_thread(build_form, dag_id, values)
+    except UnknownDag as error:
+        raise HTTPException(404, str(error)) from error
+
+
+async def _render_form(
+    request: Request, dag_id: str, values: Mapping[str, Any], user: BaseUser, problem: str | None = None
+) -> Response:
+    return render(
+        request,
+        "trigger.html",
+        400 if problem else 200,
+        page="",
+        title=f"Run {dag_id}",
+        form=await _read_form(dag_id, values),
+        problem=problem,
+        may_trigger=await asyncio.to_thread(may_trigger, dag_id, user),
+        may_unpause=await asyncio.to_thread(may_unpause, dag_id, user),
+    )

@@ -1,0 +1,47 @@
+"""The calendar of the page Data status, and the steps of a run."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from shop_pages import status
+from shop_pages.airflow_access import TaskTimes
+
+
+def test_calendar_shows_state_of_each_day() -> None:
+    def row(day: int, **other: Any) -> dict[str, Any]:
+        plain = {"batch_id": 1, "is_loaded": True, "is_published": False, "rejected": None, "is_dirty": False}
+        return {"source": "sales_fact", "day": date(2024, 1, day), **plain, **other}
+
+    rows = [
+        row(2, is_published=True), row(3), row(5, is_dirty=True), row(6, rejected=2, is_published=True),
+        row(7, is_loaded=False),
+    ]  # fmt: skip
+    reach = [
+        {"source": "sales_fact", "first_day": date(2024, 1, 2), "last_day": date(2024, 1, 8)},
+        {"source": "customer", "first_day": date(2024, 1, 1), "last_day": date(2024, 1, 9)},
+    ]
+    cells = status.calendar(rows, reach, date(2024, 1, 1), date(2024, 1, 10))["sales_fact"]
+    assert [cell.state for cell in cells] == [
+        "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "missing", "late", "none",
+    ]  # fmt: skip
+    assert cells[5].title == "sales_fact, 2024-01-06: loaded, some rows rejected (2 rejected)"
+
+
+def test_run_steps_add_up_tasks_of_each_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(minute: int) -> datetime:
+        return datetime(2024, 1, 1, 0, minute, tzinfo=UTC)
+
+    tasks = [
+        TaskTimes("run", "marts.daily_revenue", "failed", at(4), at(6)),
+        TaskTimes("run", "extract.sales_fact", "success", at(0), at(2)),
+        TaskTimes("run", "extract.customer", "success", at(1), at(3)),
+        TaskTimes("run", "refresh_marts", "upstream_failed", None, None),
+    ]
+    monkeypatch.setattr(status, "task_times", lambda dag_id, run_ids: tasks)
+    steps = status.run_steps("a_dag", ["run"])["run"]
+    assert [(step.name, step.tasks, step.failed, step.seconds, step.task_seconds) for step in steps] == [
+        ("extract", 2, 0, 180.0, 240.0),
+        ("marts", 1, 1, 120.0, 120.0),
+    ]
