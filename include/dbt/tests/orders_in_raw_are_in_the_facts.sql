@@ -33,7 +33,7 @@ batches as (
 -- the windows the planner would read all of raw.
 written as (
 
-    select order_date from {{ source('raw', 'sales_fact') }}
+    select order_date from {{ source('shop', 'sales_fact') }}
     where
         created_at >= (select min(batches.window_start) from batches)
         and created_at < (select max(batches.window_end) from batches)
@@ -56,7 +56,7 @@ accepted as (
         count(*) as orders,
         sum(round(order_amount, 2)) as order_amount,
         sum(round(shipping_cost, 2)) as shipping_cost
-    from {{ source('raw', 'sales_fact') }}
+    from {{ source('shop', 'sales_fact') }}
     where {{ is_all }} or order_date = any(array(select looked_at.order_date from looked_at))
     group by order_date
 

@@ -1,7 +1,6 @@
 -- Grain: one row per version of a customer.
 {{ config(
     meta={'also_without': ['subscription_data']},
-    indexes=[{'columns': ['customer_key'], 'unique': true}],
     post_hook="{{ hide_from_inspector(['customer_email']) }}",
 ) }}
 

@@ -1,6 +1,4 @@
 -- Grain: one row per version of a product.
-{{ config(indexes=[{'columns': ['product_key'], 'unique': true}]) }}
-
 {% set tracked = [
     'product_name', 'category_id', 'category_name', 'subcategory', 'brand', 'supplier_id',
     'cost_price', 'retail_price', 'margin_percent', 'is_discontinued',

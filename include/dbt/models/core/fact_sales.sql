@@ -5,10 +5,7 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
-    indexes=[
-        {'columns': ['order_id'], 'unique': true},
-        {'columns': ['date_key']},
-    ],
+    indexes=[{'columns': ['date_key']}],
 ) }}
 
 with orders as (

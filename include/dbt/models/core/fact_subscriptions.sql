@@ -1,6 +1,4 @@
 -- Grain: one row per subscription. Additive over the subscriptions of one day: monthly_fee.
-{{ config(indexes=[{'columns': ['subscription_id'], 'unique': true}]) }}
-
 with subscriptions as (
 
     select * from {{ ref('stg_subscriptions') }}

@@ -5,7 +5,6 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
-    indexes=[{'columns': ['order_month']}],
 ) }}
 
 with orders as (

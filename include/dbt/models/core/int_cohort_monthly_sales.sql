@@ -7,7 +7,6 @@
     meta={
         'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month', 'onward': true
     },
-    indexes=[{'columns': ['order_month', 'cohort_month'], 'unique': true}],
 ) }}
 
 -- Whose first order comes, goes or moves in a month has none before it: earlier months stay.

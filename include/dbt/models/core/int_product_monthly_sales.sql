@@ -5,10 +5,7 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
-    indexes=[
-        {'columns': ['product_id', 'order_month'], 'unique': true},
-        {'columns': ['order_month']},
-    ],
+    indexes=[{'columns': ['order_month']}],
 ) }}
 
 with orders as (

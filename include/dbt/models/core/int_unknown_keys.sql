@@ -9,7 +9,6 @@
         'period_column': 'date_key',
         'also_without': claimed_from,
     },
-    indexes=[{'columns': ['date_key']}],
 ) }}
 
 with orders as (

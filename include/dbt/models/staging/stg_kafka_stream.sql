@@ -1,6 +1,6 @@
 with messages as (
 
-    select * from {{ source('raw', 'kafka_stream') }}
+    select * from {{ source('kafka', 'kafka_stream') }}
 
 ),
 

@@ -1,6 +1,6 @@
 with versions as (
 
-    select * from {{ source('raw', 'subscription_data') }}
+    select * from {{ source('shop', 'subscription_data') }}
 
 ),
 
