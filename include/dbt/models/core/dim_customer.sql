@@ -27,8 +27,8 @@ subscriptions as (
 
 ),
 
--- A tombstone carries only its key: the deleted customer keeps what was last known of it.
-carried as (
+-- A tombstone has only its key: the deleted customer keeps its last attributes.
+with_attributes as (
 
     select
         customer_id,
@@ -45,7 +45,7 @@ carried as (
 
 history as (
 
-    {{ history_of('carried', 'customer_id') }}
+    {{ history_of('with_attributes', 'customer_id') }}
 
 ),
 

@@ -26,7 +26,8 @@ products as (
 
 ),
 
--- As in fact_sales: an event newer than the dimensions comes with the next build.
+-- As in fact_sales: an event that arrives after the dimensions were built is added by the next
+-- build.
 final as (
 
     select

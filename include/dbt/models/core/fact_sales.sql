@@ -27,8 +27,8 @@ products as (
 
 ),
 
--- The dimensions hold a member for every key that was in raw when they were built. An order that
--- arrives later has marked its day, and comes with the next build.
+-- The dimensions have a member for every key that was in raw when they were built. An order that
+-- arrives later made its day a dirty date, so the next build adds it.
 joined as (
 
     select

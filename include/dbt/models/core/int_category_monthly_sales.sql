@@ -20,7 +20,7 @@ products as (
 
 ),
 
--- By product first: a product's name of a category is looked up once a month, not once an order.
+-- By product first, so that the category is looked up once per product and month, not per order.
 by_product as (
 
     select

@@ -9,7 +9,8 @@
     },
 ) }}
 
--- Whose first order comes, goes or moves in a month has none before it: earlier months stay.
+-- A first order that is new, gone or moved in a month has no order before it: earlier months do not
+-- change.
 with customer_months as (
 
     select * from {{ ref('int_customer_monthly_sales') }}

@@ -1,4 +1,4 @@
--- Grain: one row per product and month with orders that marts count. Additive: revenue,
+-- Grain: one row per product and month that has orders with an amount. Additive: revenue,
 -- gross_profit, order_count, units_sold.
 {% set claimed_from = var('sources_of_sales') %}
 
@@ -37,7 +37,7 @@ by_version as (
 
 ),
 
--- A product that changes its category within a month is in that of its last order there.
+-- A product that changes its category within a month has the category of its last order there.
 final as (
 
     select
