@@ -1,4 +1,4 @@
-"""dbt on a test's warehouse, in this process: parsed once, then under a second a run."""
+"""Runs dbt in the process of the tests: it parses the project once, then a command takes under a second."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from ecommerce.build.dbt_project import DBT_PROJECT
 
 @dataclass(frozen=True)
 class Model:
-    """A table that dbt makes."""
+    """A table of the dbt project."""
 
     name: str
     schema: str
@@ -29,7 +29,7 @@ class Model:
 
 
 class Dbt:
-    """The project, parsed for one warehouse."""
+    """The parsed project on one warehouse."""
 
     def __init__(self, manifest: Manifest, options: list[str]) -> None:
         self._manifest = manifest
@@ -37,7 +37,7 @@ class Dbt:
 
     @property
     def tables(self) -> list[Model]:
-        """Every model that is a table, whether or not it is built incrementally."""
+        """All models that are tables, incremental ones included."""
         return [
             Model(node.alias, node.schema)
             for node in self._manifest.nodes.values()
@@ -45,16 +45,16 @@ class Dbt:
         ]
 
     def run(self, *arguments: str) -> None:
-        """`dbt run`; a model that fails is the test's failure."""
+        """`dbt run`; fails the test if a model fails."""
         failed = {node: result for node, result in self._invoke("run", *arguments).items() if result != "success"}
         assert not failed, failed
 
     def test(self, *arguments: str) -> dict[str, str]:
-        """`dbt test`: status by test."""
+        """`dbt test`; status by name of the test."""
         return self._invoke("test", *arguments)
 
     def compiled(self, *names: str) -> dict[str, str]:
-        """The SQL of these models and tests, as dbt would run it."""
+        """The compiled SQL of models and tests, by name."""
         outcome = self._outcome("compile", "--full-refresh", "--select", *names)
         assert outcome.success, outcome.exception
         return {result.node.name: result.node.compiled_code for result in outcome.result}  # type: ignore[union-attr]
@@ -64,12 +64,12 @@ class Dbt:
         assert outcome.exception is None, outcome.exception
         results: Any = outcome.result
         assert not [result.message for result in results if result.status == NodeStatus.Error]
-        # Hooks have results of their own.
+        # Hooks have results, too.
         return {result.node.name: str(result.status) for result in results if result.node.resource_type != "operation"}
 
     def _outcome(self, *arguments: str) -> dbtRunnerResult:
         runner = dbtRunner(manifest=self._manifest)
-        # In a thread: dbt looks through its caller's whole stack, source files and all, and pytest's is deep.
+        # In a thread, since dbt inspects the whole call stack with its source files, and pytest's stack is deep.
         with ThreadPoolExecutor(max_workers=1) as thread:
             return thread.submit(
                 runner.invoke, ["--quiet", "--no-write-json", *arguments, "--log-level-file", "none", *self._options]
@@ -78,7 +78,7 @@ class Dbt:
 
 @contextmanager
 def dbt_on(dsn: str, folder: Path) -> Iterator[Dbt]:
-    """The project on the warehouse of ``dsn``; what dbt writes goes into ``folder``."""
+    """The project on the warehouse of ``dsn``; dbt writes its files to ``folder``."""
     parts = psycopg.conninfo.conninfo_to_dict(dsn)
     names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DBNAME": "dbname"}
     options = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(folder)]

@@ -1,4 +1,4 @@
-{# Keys of which the build under way has claimed a new version. #}
+{# The keys with a new version that the build under way has claimed. #}
 {% macro claimed_keys(versions, key) %}
 
 with builds as (

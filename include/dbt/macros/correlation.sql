@@ -1,4 +1,4 @@
-{# Not `corr()`: it adds up floats, so its last digits depend on the order of the rows. #}
+{# Not corr(), which adds up floats: its last digits depend on the order of the rows. #}
 {% macro correlation(x, y) -%}
 round(
             (count(*) * sum({{ x }} * {{ y }}) - sum({{ x }}) * sum({{ y }}))

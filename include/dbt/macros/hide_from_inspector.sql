@@ -1,16 +1,17 @@
-{# After a build: `inspector`, who may read core, may not read these columns of this model. The right on a whole table comes
-   with every new table (include/sql/roles.sql), so it is taken back and given for the other columns. #}
+{# A post-hook that keeps columns of a model from the role `inspector`, which may read core. Default
+   privileges (include/sql/roles.sql) let it read every new table, so that right is revoked and granted
+   again on the other columns only. #}
 {% macro hide_from_inspector(columns) -%}
 {%- if execute -%}
-{%- set shown = [] -%}
+{%- set visible = [] -%}
 {%- for column in adapter.get_columns_in_relation(this) if column.name not in columns -%}
-{%- do shown.append(column.quoted) -%}
+{%- do visible.append(column.quoted) -%}
 {%- endfor -%}
 do $$
 begin
     if exists (select from pg_roles where rolname = 'inspector') then
         revoke select on {{ this }} from inspector;
-        grant select ({{ shown | join(', ') }}) on {{ this }} to inspector;
+        grant select ({{ visible | join(', ') }}) on {{ this }} to inspector;
     end if;
 end
 $$

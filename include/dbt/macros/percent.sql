@@ -1,4 +1,4 @@
-{# The product comes first: one division, so one rounding before the last. #}
+{# Multiplies before it divides, so that only the result is rounded. #}
 {% macro percent_of(part, whole) -%}
 round(100.0 * ({{ part }}) / nullif({{ whole }}, 0), 2)
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{# rank() and not ntile(): that would part equal values by the order of the rows. #}
+{# rank() and not ntile(), which would put equal values into different fifths. #}
 {% macro quintile_of(value) -%}
 (5 * (rank() over (order by {{ value }}) - 1) / count(*) over () + 1)::integer
 {%- endmacro %}

@@ -1,15 +1,17 @@
-{# The incremental strategy `rebuild_periods`: what the dirty-date ledger has claimed is computed again,
-   and what came out differently is written. A model names the sources whose marks it follows, how long
-   its periods are, and the column that holds a period's first day:
+{# The incremental strategy `rebuild_periods`: computes the claimed periods of a model again and writes
+   only the rows that differ. A claimed period is a day, month or year with a dirty date that the build
+   under way has claimed. The model's `meta` names the sources whose dirty dates it follows, the length
+   of its periods, and the column with the first day of a period:
 
        meta={'claimed_from': ['sales_fact', 'product'], 'period': 'month', 'period_column': 'order_month'}
 
-   A day of one of those sources that is marked claims the whole period it lies in. With
-   `'onward': true` it claims all that follow as well: for a model whose rows look back. #}
+   With `'onward': true` all periods after the first claimed one are rebuilt as well: for a model whose
+   rows look back at earlier ones. #}
 
-{# The first days of the claimed periods, as an array that is computed once, before the query starts: a
-   join would not reach through the views of staging to raw's index. And a list, not a range, when they
-   go onward: of a range whose beginning it does not know the planner thinks it is a third of the table. #}
+{# The first days of the claimed periods, as an array: Postgres computes it once, before the query
+   starts, and can use it with raw's index, which a join through the views of staging could not. With
+   `onward` it is a list and not a range too, since Postgres expects a range with an unknown beginning to
+   be a third of the table. #}
 {% macro claimed_periods(sources, period, onward=false) -%}
 array(
         {% if onward -%}
@@ -28,7 +30,7 @@ array(
 {%- endmacro %}
 
 {# Limits an import to the claimed periods in an incremental run. `day` may be finer than the period:
-   then every day of a claimed period is in. Of one that goes onward it is a period's first day. #}
+   then all days of a claimed period are read. With `onward`, `day` is the first day of a period. #}
 {% macro only_claimed(sources, period, day, onward=false) -%}
 {%- set claimed = claimed_periods(sources, period, onward) -%}
 {%- if is_incremental() -%}
@@ -47,12 +49,13 @@ where {{ day }} = any(
 {%- endif -%}
 {%- endmacro %}
 
-{# Rows outside the claimed periods that the model computed as well replace those of the same
-   `unique_key`. A row that came out as it was is not written: its day was claimed for another one.
-   Rows are matched by hash, since a nullable column cannot be joined by equality, and byte for byte:
-   0.10 equals 0.1 and is another row. `is true` keeps the planner from sorting them by all their bytes.
-   The rows to delete are named by their places, as an array: a join would read the whole table. The
-   insertion waits for the count of what was deleted, so that a key is free when its new row comes. #}
+{# A model may also compute rows outside the claimed periods: they replace the rows with the same
+   `unique_key`. Rows that are the same as before are not written.
+
+   Rows are matched by a hash, since nullable columns cannot be joined by equality, and then compared byte
+   for byte, since 0.10 equals 0.1 but is another value; `is true` keeps the planner from sorting all
+   their bytes. The rows to delete are named by an array of their ctids, since a join would read the whole
+   table. The insert waits for the number of deleted rows, so that a key is free when its new row comes. #}
 {% macro get_incremental_rebuild_periods_sql(arg_dict) -%}
 {%- set target = arg_dict['target_relation'] -%}
 {%- set built = arg_dict['temp_relation'] -%}
@@ -63,23 +66,23 @@ where {{ day }} = any(
 {%- set period_column = config.meta_require('period_column') -%}
 {%- set sources = config.meta_require('claimed_from') -%}
 {%- set claimed = claimed_periods(sources, period, config.meta_get('onward', false)) -%}
-with held as (
+with current_rows as (
 
     select
-        ctid as place,
+        ctid as row_id,
         row({{ columns }}) as content
     from {{ target }}
     where {{ period_column }} = any({{ claimed }})
     {%- if key %}
     union all
     select
-        same_key.place,
+        same_key.row_id,
         same_key.content
     from {{ built }} as built
-    -- Not to be made a join, for which the planner would read the whole table.
+    -- As a join the planner would read the whole table.
     cross join lateral (
         select
-            ctid as place,
+            ctid as row_id,
             row({{ columns }}) as content
         from {{ target }} as target
         where
@@ -94,10 +97,10 @@ with held as (
 
 ),
 
-made as (
+new_rows as (
 
     select
-        ctid as place,
+        ctid as row_id,
         row({{ columns }}) as content
     from {{ built }}
 
@@ -106,36 +109,36 @@ made as (
 unchanged as (
 
     select
-        held.place as held_place,
-        made.place as made_place
-    from held
-    inner join made
-        on hash_record_extended(held.content, 0) = hash_record_extended(made.content, 0)
-    where (held.content *= made.content) is true
+        current_rows.row_id as current_row_id,
+        new_rows.row_id as new_row_id
+    from current_rows
+    inner join new_rows
+        on hash_record_extended(current_rows.content, 0) = hash_record_extended(new_rows.content, 0)
+    where (current_rows.content *= new_rows.content) is true
 
 ),
 
-removed as (
+deleted as (
 
     delete from {{ target }}
     where ctid = any(array(
-        select place from held
-        where not exists (select from unchanged where unchanged.held_place = held.place)
+        select row_id from current_rows
+        where not exists (select from unchanged where unchanged.current_row_id = current_rows.row_id)
     ))
     returning 1
 
 ),
 
-added as (
+inserted as (
 
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ built }} as built
     where
-        not exists (select from unchanged where unchanged.made_place = built.ctid)
-        and (select count(*) from removed) >= 0
+        not exists (select from unchanged where unchanged.new_row_id = built.ctid)
+        and (select count(*) from deleted) >= 0
     returning 1
 
 )
 
-{{ record_rebuild(period, sources, '(select count(*) from added)', '(select count(*) from removed)') }}
+{{ record_rebuild(period, sources, '(select count(*) from inserted)', '(select count(*) from deleted)') }}
 {%- endmacro %}

@@ -1,6 +1,5 @@
-{# What a build did to a model, in `ops.rebuild`: one row a run and model, written in the model's own
-   transaction. Without a build under way (dbt by hand) nothing is recorded, nor of tables that are only
-   to be compared with. #}
+{# Writes what a build did to a model to `ops.rebuild`: one row per run and model, in the transaction of
+   the model. Without a build under way (dbt by hand) and in the target `verify` nothing is written. #}
 {% macro record_rebuild(period, sources, inserted, deleted) -%}
 insert into ops.rebuild (run_id, model, period, sources, rows_inserted, rows_deleted, rebuilt_at)
 select
@@ -21,15 +20,15 @@ on conflict (run_id, model) do update set
     rebuilt_at = excluded.rebuilt_at
 {%- endmacro %}
 
-{# After a model that was built whole: the strategy of an incremental build has recorded it itself. #}
+{# A post-hook of models that were built whole; the incremental strategy records the others itself. #}
 {% macro record_whole_build() -%}
 {%- if execute and not is_incremental() -%}
 {{ record_rebuild('all', [], load_result('main')['response'].rows_affected, 'null') }}
 {%- endif -%}
 {%- endmacro %}
 
-{# A table that was just made has no statistics, and the next model plans its joins by them. One that
-   grew by some days keeps what it has: autovacuum looks after it. #}
+{# A post-hook: a new table has no statistics, and the next model plans its joins by them. After an
+   incremental run autovacuum keeps them current. #}
 {% macro analyze_new_table() -%}
 {%- if not is_incremental() -%}
 analyze {{ this }}

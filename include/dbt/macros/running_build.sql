@@ -1,25 +1,24 @@
-{# What the build that is under way was claimed as (`ops.build`), not what a command line says: each
-   task may be a dbt process of its own, and a test has no --full-refresh. #}
-
-{# `full`, `incremental`, or none where no build is under way. #}
+{# How the build under way was claimed (`ops.build`): `full`, `incremental`, or none without a build. The
+   command line does not tell it, since each task may be a dbt process of its own, and `dbt test` has no
+   --full-refresh. #}
 {% macro running_build() -%}
 {%- if execute -%}
-{%- set found = run_query('select is_full_refresh from ops.build where finished_at is null') -%}
-{%- if found.rows -%}
-{%- do return('full' if found.rows[0][0] else 'incremental') -%}
+{%- set build = run_query('select is_full_refresh from ops.build where finished_at is null') -%}
+{%- if build.rows -%}
+{%- do return('full' if build.rows[0][0] else 'incremental') -%}
 {%- endif -%}
 {%- endif -%}
 {%- do return(none) -%}
 {%- endmacro %}
 
-{# dbt's own, which asks for the flag alone. #}
+{# Replaces dbt's own macro, which looks only at the flag. #}
 {% macro should_full_refresh() -%}
 {%- do return(flags.FULL_REFRESH or running_build() == 'full') -%}
 {%- endmacro %}
 
-{# dbt's own, which asks for `where` alone. While an incremental build is under way, the tests of an
-   incremental model look at the periods it has claimed: the others are as they were tested before, and
-   testing them again would cost more every day. A full refresh, and dbt by hand, tests all of it. #}
+{# Replaces dbt's own macro, which looks only at `where`. In an incremental build, the tests of an
+   incremental model read only the claimed periods: the others were tested when they were built, and
+   testing them again would cost more every day. A full refresh, and dbt by hand, test the whole table. #}
 {% macro get_where_subquery(relation) -%}
 {%- if execute and graph.nodes[model.attached_node].config.materialized == 'incremental' -%}
 {%- set meta = graph.nodes[model.attached_node].config.meta -%}

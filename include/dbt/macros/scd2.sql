@@ -1,5 +1,6 @@
-{# A key of these two survives rebuilds, and an inferred member has the key its real first version
-   will have. Seconds since the epoch, unlike a timestamp's text, do not depend on the session. #}
+{# The key of a version is a hash, so it is the same in every rebuild, and an inferred member has the key
+   that its real first version will have. Seconds since the epoch do not depend on the session's time
+   zone; the text of a timestamp does. #}
 {% macro surrogate_key(natural_key, valid_from) -%}
 md5({{ natural_key }} || '|' || extract(epoch from {{ valid_from }}))::uuid
 {%- endmacro %}
@@ -14,7 +15,7 @@ select distinct on ({{ key }}, valid_from) *
                 else changed_at
             end as valid_from
         from {{ log }}
-    ) as opened
+    ) as log_with_opening
     order by {{ key }}, valid_from, batch_id desc
 {%- endmacro %}
 

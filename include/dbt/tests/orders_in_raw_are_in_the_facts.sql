@@ -1,15 +1,14 @@
--- To the cent, day by day: what raw accepted of the source's orders is in fact_sales. What was
--- refused is in ops.quarantine and in neither. A day that was loaded after this build had claimed
--- its days is marked but not built, and comes with the next.
+-- Day by day and to the cent: the orders of raw are in fact_sales. Rejected rows are in
+-- ops.quarantine, not in raw. A day that was loaded after this build claimed its days is a dirty
+-- date without a claim, and is left to the next build.
 --
--- While an incremental build is under way: the days that it has claimed, since it writes no others,
--- and the days of the orders that its loads wrote, since a mark that got lost would be one of them.
--- The rest is as it was when its own build tested it. A full refresh tests all of it, and so does
--- dbt by hand.
+-- An incremental build compares only the days that it has claimed, since it writes no others, and
+-- the days of the orders that its loads wrote, since a lost dirty date would be one of them. Other
+-- days were compared when they were built. A full refresh and dbt by hand compare all days.
 {%- set claimed = claimed_periods(var('sources_of_sales'), 'day') %}
 {%- set is_all = running_build() != 'incremental' %}
 
-with not_built as (
+with unclaimed as (
 
     select dirty_date from {{ source('ops', 'dirty_date') }}
     where claimed_by is null
@@ -29,11 +28,11 @@ batches as (
 
 ),
 
--- By the time of recording, which raw has an index on. Between two bounds, since for a join with
--- the windows the planner would read all of raw.
-written as (
+-- By created_at, which has an index in raw. Between two bounds, since Postgres would read all of
+-- raw to join the windows.
+loaded as (
 
-    select order_date from {{ source('raw', 'sales_fact') }}
+    select order_date from {{ source('shop', 'sales_fact') }}
     where
         created_at >= (select min(batches.window_start) from batches)
         and created_at < (select max(batches.window_end) from batches)
@@ -41,28 +40,28 @@ written as (
 
 ),
 
-looked_at as (
+compared as (
 
     select unnest({{ claimed }}) as order_date
     union
-    select order_date from written
+    select order_date from loaded
 
 ),
 
-accepted as (
+in_raw as (
 
     select
         order_date,
         count(*) as orders,
         sum(round(order_amount, 2)) as order_amount,
         sum(round(shipping_cost, 2)) as shipping_cost
-    from {{ source('raw', 'sales_fact') }}
-    where {{ is_all }} or order_date = any(array(select looked_at.order_date from looked_at))
+    from {{ source('shop', 'sales_fact') }}
+    where {{ is_all }} or order_date = any(array(select compared.order_date from compared))
     group by order_date
 
 ),
 
-built as (
+in_facts as (
 
     select
         date_key,
@@ -70,28 +69,28 @@ built as (
         sum(order_amount) as order_amount,
         sum(shipping_cost) as shipping_cost
     from {{ ref('fact_sales') }}
-    where {{ is_all }} or date_key = any(array(select looked_at.order_date from looked_at))
+    where {{ is_all }} or date_key = any(array(select compared.order_date from compared))
     group by date_key
 
 )
 
 select
-    coalesce(accepted.order_date, built.date_key) as order_date,
-    accepted.orders as orders_accepted,
-    built.orders as orders_built,
-    accepted.order_amount as amount_accepted,
-    built.order_amount as amount_built,
-    accepted.shipping_cost as shipping_accepted,
-    built.shipping_cost as shipping_built
-from accepted
-full join built
-    on accepted.order_date = built.date_key
+    coalesce(in_raw.order_date, in_facts.date_key) as order_date,
+    in_raw.orders as orders_in_raw,
+    in_facts.orders as orders_in_facts,
+    in_raw.order_amount as amount_in_raw,
+    in_facts.order_amount as amount_in_facts,
+    in_raw.shipping_cost as shipping_in_raw,
+    in_facts.shipping_cost as shipping_in_facts
+from in_raw
+full join in_facts
+    on in_raw.order_date = in_facts.date_key
 where
     (
-        accepted.orders is distinct from built.orders
-        or accepted.order_amount is distinct from built.order_amount
-        or coalesce(accepted.shipping_cost, 0) is distinct from built.shipping_cost
+        in_raw.orders is distinct from in_facts.orders
+        or in_raw.order_amount is distinct from in_facts.order_amount
+        or coalesce(in_raw.shipping_cost, 0) is distinct from in_facts.shipping_cost
     )
-    and coalesce(accepted.order_date, built.date_key) not in (
-        select not_built.dirty_date from not_built
+    and coalesce(in_raw.order_date, in_facts.date_key) not in (
+        select unclaimed.dirty_date from unclaimed
     )

@@ -1,12 +1,11 @@
--- To the cent, in two steps. Day by day, int_daily_sales holds what the orders with an amount add
--- up to. And each mart that adds up revenue holds what these days add up to, month by month where
--- it has months; daily_revenue ends with the as-of date.
+-- To the cent, in two steps. First, int_daily_sales has the sum of the orders with an amount, day
+-- by day. Second, each mart with revenue has the sum of these days, month by month if it has
+-- months; daily_revenue ends with the as-of date.
 --
--- While an incremental build is under way, the first step looks at the days that it has claimed,
--- since it writes no others of the facts and of int_daily_sales; the rest is as it was when its
--- own build tested it. The second looks at all there is, a row a day, but for the mart that has a
--- row a product: there from the first claimed month on. A full refresh tests all, and so does dbt
--- by hand.
+-- In an incremental build, the first step compares only the claimed days, since the build writes no
+-- other days of the facts and of int_daily_sales; other days were compared when they were built.
+-- The second step compares all days, but product_performance_monthly, which has a row per product,
+-- only from the first claimed month on. A full refresh and dbt by hand compare everything.
 {%- set claimed_days = claimed_periods(var('sources_of_sales'), 'day') %}
 {%- set claimed_months = claimed_periods(var('sources_of_sales'), 'month', onward=true) %}
 {%- set is_all = running_build() != 'incremental' %}
@@ -95,7 +94,7 @@ expected as (
 
 ),
 
-found as (
+actual as (
 
     select
         'int_daily_sales' as mart,
@@ -179,27 +178,29 @@ found as (
 
 )
 
--- A month of zero-filled days has no revenue to expect; a month without a known cost no profit; and
--- customers of a month do not say how many orders they were.
+-- A month of zero-filled days has no expected revenue, a month without a known cost no profit, and
+-- customer_cohorts_monthly has no number of orders.
 select
-    coalesce(expected.mart, found.mart) as mart,
-    coalesce(expected.period, found.period) as period,
+    coalesce(expected.mart, actual.mart) as mart,
+    coalesce(expected.period, actual.period) as period,
     expected.orders as orders_expected,
-    found.orders as orders_found,
+    actual.orders as orders_actual,
     expected.revenue as revenue_expected,
-    found.revenue as revenue_found,
+    actual.revenue as revenue_actual,
     expected.gross_profit as gross_profit_expected,
-    found.gross_profit as gross_profit_found
+    actual.gross_profit as gross_profit_actual
 from expected
-full join found
+full join actual
     on
-        expected.mart = found.mart
-        and coalesce(expected.period, '-infinity') = coalesce(found.period, '-infinity')
+        expected.mart = actual.mart
+        and coalesce(expected.period, '-infinity') = coalesce(actual.period, '-infinity')
 where
     coalesce(expected.orders, 0) <> coalesce(
-        found.orders, case when found.mart = 'customer_cohorts_monthly' then expected.orders end, 0
+        actual.orders,
+        case when actual.mart = 'customer_cohorts_monthly' then expected.orders end,
+        0
     )
-    or coalesce(expected.revenue, 0) <> coalesce(found.revenue, 0)
+    or coalesce(expected.revenue, 0) <> coalesce(actual.revenue, 0)
     or (
         expected.mart in (
             'int_daily_sales',
@@ -207,5 +208,5 @@ where
             'product_performance_monthly',
             'daily_revenue'
         )
-        and coalesce(expected.gross_profit, 0) <> coalesce(found.gross_profit, 0)
+        and coalesce(expected.gross_profit, 0) <> coalesce(actual.gross_profit, 0)
     )

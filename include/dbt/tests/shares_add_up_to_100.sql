@@ -1,4 +1,4 @@
--- Shares of one whole add up to 100, but for half a hundredth that each of them may be rounded by.
+-- The shares of a whole add up to 100, give or take the rounding: half a hundredth per share.
 with sums as (
 
     select

@@ -1,5 +1,5 @@
--- To the cent: the facts hold every fee of the subscriptions that the source has, and what the last
--- month closes with are the fees of those that have begun and not ended by the as-of date.
+-- To the cent: the facts have the fees of all subscriptions, and the closing fees of the last month
+-- are those of the subscriptions that have begun and not ended by the as-of date.
 with as_of as (
 
     select date_key from {{ ref('dim_date') }}

@@ -1,4 +1,4 @@
-"""What a change touches is built again and nothing else, `ops` says why, and the result is that of a full refresh."""
+"""An incremental build rebuilds only what changed, records why, and gives the result of a full refresh."""
 
 import json
 import os
@@ -41,15 +41,18 @@ def category(product: str, cost: str, updated: str) -> Row:
 
 
 def tables(loader: Loader) -> dict[str, set[tuple[str, str]]]:
-    """Every row of core and `marts_build`, with the transaction that wrote it."""
+    """Every row of core and `marts_build`, with the id of the transaction that wrote it."""
     names = loader.rows(
         "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname in ('core', 'marts_build')"
     )
-    return {name: set(loader.rows(f"select to_jsonb(held)::text, xmin::text from {name} as held")) for (name,) in names}
+    return {
+        name: set(loader.rows(f"select to_jsonb(content)::text, xmin::text from {name} as content"))
+        for (name,) in names
+    }
 
 
 class Warehouse:
-    """Loads, and builds of them as the DAG makes them."""
+    """A warehouse that is loaded and built in the same steps as by the DAG."""
 
     def __init__(self, loader: Loader, dsn: str, folder: Path) -> None:
         self.loader = loader
@@ -64,25 +67,25 @@ class Warehouse:
         self.compiled = folder / "compiled" / "ecommerce" / "models"
 
     def build(self, run_id: str, *, full_refresh: bool = False) -> None:
-        """Claim, build, test and publish. The claim alone says whether the build is a full refresh."""
+        """Claim, build, test and publish. Whether it is a full refresh is decided by the claim alone."""
         connection = self.loader.connection
         claim = lease.take(connection, "a_dag", run_id, project="p", full_refresh=full_refresh)
         assert claim is not None
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 Path(sys.executable).with_name("dbt"), "--quiet", "build", "--project-dir", DBT_PROJECT,
                 "--profiles-dir", DBT_PROJECT, "--exclude-resource-type", "unit_test",
-                # Of the tests only those of one incremental model.
+                # Only the tests of one incremental model.
                 "--select", "resource_type:model", "fact_sales",
             ],
             env=self.env, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+        assert process.returncode == 0, process.stdout
         publish(connection, run_id)
 
-    def test_of_facts(self) -> str:
-        """The SQL by which the last build tested `fact_sales` for nulls."""
-        (path,) = self.compiled.glob("core/_core__models.yml/never_null_fact_sales_*.sql")
+    def compiled_test(self) -> str:
+        """The SQL of a test of `fact_sales`, as the last build ran it."""
+        (path,) = self.compiled.glob("core/fact_sales.yml/expression_is_true_fact_sales_*.sql")
         return path.read_text()
 
 
@@ -93,7 +96,7 @@ def after(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 class After:
-    """A history that is built, then a day's changes that are built, then a full refresh of both; read only."""
+    """The tables after building a history, then the changes of a day, then a full refresh; tests only read it."""
 
     def __init__(self, place: Warehouse) -> None:
         load, self.loader = place.loader.load, place.loader
@@ -110,7 +113,7 @@ class After:
             rows=[category("P1", "5", "2023-01-01"), category("P2", "5", "2023-01-01")],
         )
         place.build("history")
-        self.first_test = place.test_of_facts()
+        self.first_test = place.compiled_test()
         self.before = tables(self.loader)
 
         # A new day with a late order in it, a price that reaches back to 8 February, a new name.
@@ -124,10 +127,10 @@ class After:
         )
         load("customer", "2024-02-11", rows=[{"customer_id": "C1", "customer_name": "Renamed"}, self.customers[1]])
         place.build("day")
-        self.day_test = place.test_of_facts()
+        self.day_test = place.compiled_test()
         self.incremental = tables(self.loader)
 
-        # The inferred customer turns out to be one.
+        # The source now delivers the inferred customer.
         load("customer", "2024-02-12", rows=[
             {"customer_id": "C1", "customer_name": "Renamed"}, self.customers[1],
             {"customer_id": "C3", "customer_name": "Name 3"},
@@ -135,11 +138,11 @@ class After:
         place.build("arrival")
         self.arrived = tables(self.loader)
         place.build("whole", full_refresh=True)
-        self.whole_test = place.test_of_facts()
+        self.whole_test = place.compiled_test()
         self.whole = tables(self.loader)
 
     def written(self, table: str, key: Callable[[str], str] = str) -> set[str]:
-        """Rows of a table that the day's build wrote, by a key."""
+        """The rows of a table that the build of the day wrote: their keys."""
         return {key(row) for row, _ in self.incremental[table] - self.before[table]}
 
     def rebuilt(self, run_id: str) -> dict[str, tuple]:
@@ -152,18 +155,18 @@ class After:
 
 
 def column(*names: str) -> Callable[[str], str]:
-    """The values of some columns of a row, as one text."""
+    """A function from a row to the values of some columns, as one text."""
     return lambda row: " ".join(str(json.loads(row)[name]) for name in names)
 
 
-def test_incremental_builds_leave_what_a_full_refresh_leaves(after: After) -> None:
+def test_incremental_builds_equal_a_full_refresh(after: After) -> None:
     rows = {name: {row for row, _ in content} for name, content in after.arrived.items()}
     assert rows == {name: {row for row, _ in content} for name, content in after.whole.items()}
     assert all(rows[f"core.{name}"] for name in ("fact_sales", "int_daily_sales", "int_customer_yearly_sales"))
 
 
-def test_only_rows_that_came_out_differently_are_written(after: After) -> None:
-    # O5 has another cost; O6 and the other orders of the claimed days are as they were.
+def test_incremental_build_writes_only_changed_rows(after: After) -> None:
+    # O5 has another cost; O6 and the other orders of the claimed days are unchanged.
     assert after.written("core.fact_sales", column("order_id")) == {"O5", "O7", "O8"}
     assert after.written("core.int_daily_sales", column("date_key")) == {"2023-11-05", "2024-02-09", "2024-02-11"}
     months = after.written("core.int_customer_monthly_sales", column("order_month", "customer_id"))
@@ -172,18 +175,18 @@ def test_only_rows_that_came_out_differently_are_written(after: After) -> None:
     assert years == {"2023-01-01 C2", "2024-01-01 C2"}
 
 
-def test_a_new_name_reaches_orders_of_days_that_are_not_rebuilt(after: After) -> None:
+def test_new_customer_name_reaches_orders_of_unclaimed_days(after: After) -> None:
     names = {column("order_id", "customer_name")(row) for row, _ in after.incremental["marts_build.order_for_reviews"]}
     assert {"O1 Renamed", "O2 Renamed", "O4 Renamed", "O6 Renamed", "O3 Name 2"} < names
     assert after.written("marts_build.order_for_reviews", column("order_id")) == {"O1", "O2", "O4", "O6", "O7", "O8"}
 
 
-def test_an_inferred_customer_that_arrives_changes_no_key(after: After) -> None:
+def test_inferred_customer_keeps_its_key_when_it_arrives(after: After) -> None:
     assert after.arrived["core.fact_sales"] == after.incremental["core.fact_sales"]
     assert "C3 Name 3" in {column("customer_id", "customer_name")(row) for row, _ in after.arrived["core.dim_customer"]}
 
 
-def test_a_run_records_what_it_did_to_each_model(after: After) -> None:
+def test_build_records_rows_written_per_model(after: After) -> None:
     day = after.rebuilt("day")
     assert day["fact_sales"] == ("day", 3, 1)
     assert day["int_category_monthly_sales"] == ("month", 3, 3)
@@ -195,11 +198,11 @@ def test_a_run_records_what_it_did_to_each_model(after: After) -> None:
     assert after.rebuilt("whole")["fact_sales"] == ("all", 8, None)
 
 
-def test_why_was_a_period_rebuilt(after: After) -> None:
-    """The question a person asks, after the marks themselves are gone."""
+def test_rebuild_reason_names_the_dirty_dates_of_a_period(after: After) -> None:
+    """Also after the publication, which deletes the dirty dates."""
     assert after.loader.value("select count(*) from ops.dirty_date") == 0
 
-    def why(model: str, start: str) -> set[tuple[str, str]]:
+    def reasons(model: str, start: str) -> set[tuple[str, str]]:
         return set(
             after.loader.rows(
                 "select source, changed_date::text from ops.rebuild_reason"
@@ -208,16 +211,16 @@ def test_why_was_a_period_rebuilt(after: After) -> None:
             )
         )
 
-    assert why("fact_sales", "2023-11-05") == {("sales_fact", "2023-11-05")}
-    assert why("fact_sales", "2024-02-09") == {("product_category", "2024-02-09")}
-    assert why("int_customer_monthly_sales", "2024-02-01") == {
+    assert reasons("fact_sales", "2023-11-05") == {("sales_fact", "2023-11-05")}
+    assert reasons("fact_sales", "2024-02-09") == {("product_category", "2024-02-09")}
+    assert reasons("int_customer_monthly_sales", "2024-02-01") == {
         ("product_category", "2024-02-09"), ("sales_fact", "2024-02-11"),
     }  # fmt: skip
-    assert why("int_customer_yearly_sales", "2023-01-01") == {("sales_fact", "2023-11-05")}
-    assert why("fact_sales", "2024-01-05") == set()
+    assert reasons("int_customer_yearly_sales", "2023-01-01") == {("sales_fact", "2023-11-05")}
+    assert reasons("fact_sales", "2024-01-05") == set()
 
 
-def test_tests_look_at_what_was_claimed_until_a_full_refresh(after: After) -> None:
+def test_data_tests_read_only_claimed_periods_except_in_a_full_refresh(after: After) -> None:
     assert "claimed_by is not null" in after.first_test
     assert "claimed_by is not null" in after.day_test
     assert "claimed_by" not in after.whole_test

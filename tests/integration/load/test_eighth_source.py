@@ -113,17 +113,12 @@ def dbt_project(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "include" / "dbt", project, ignore=shutil.ignore_patterns("target", "logs"))
     staging = project / "models" / "staging"
     (staging / "stg_supplier.sql").write_text(MODEL)
-    for name, collect, entry in (
-        (
-            "_raw__sources.yml",
-            lambda file: next(s for s in file["sources"] if s["name"] == "raw")["tables"],
-            RAW_SOURCE,
-        ),
-        ("_staging__models.yml", lambda file: file["models"], MODEL_ENTRY),
-    ):
-        file = yaml.safe_load((staging / name).read_text())
-        collect(file).extend(yaml.safe_load(entry))
-        (staging / name).write_text(yaml.safe_dump(file, sort_keys=False))
+    models = {"version": 2, "models": yaml.safe_load(MODEL_ENTRY)}
+    (staging / "stg_supplier.yml").write_text(yaml.safe_dump(models, sort_keys=False))
+    sources_yml = staging / "_shop__sources.yml"
+    file = yaml.safe_load(sources_yml.read_text())
+    file["sources"][0]["tables"].extend(yaml.safe_load(RAW_SOURCE))
+    sources_yml.write_text(yaml.safe_dump(file, sort_keys=False))
     return project
 
 

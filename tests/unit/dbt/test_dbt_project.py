@@ -1,4 +1,4 @@
-"""The dbt project by its manifest: everything that dbt lets one describe is, and the house rules hold."""
+"""The rules of `include/dbt/models/README.md`, checked against the manifest of the dbt project."""
 
 import fnmatch
 import json
@@ -16,13 +16,13 @@ from ecommerce.verify.scratch import AGGREGATES
 
 Node = dict[str, Any]
 
-#: Sections of the manifest that hold what people wrote; `nodes` are models and data tests.
+#: Sections of the manifest with entries that have a description; `nodes` are models and data tests.
 DESCRIBED = ("nodes", "sources", "macros", "exposures", "unit_tests")
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Node]]:
-    """What dbt makes of the project, warnings being errors: it warns of arguments that a macro does not take."""
+    """The parsed project. Warnings are errors: dbt warns, for example, of arguments that a macro does not take."""
     target = tmp_path_factory.mktemp("target")
     parsed = subprocess.run(
         [Path(sys.executable).with_name("dbt"), "--quiet", "--warn-error", "parse",
@@ -34,20 +34,20 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, No
 
 
 def own(manifest: dict[str, dict[str, Node]], section: str, kind: str | None = None) -> dict[str, Node]:
-    """The project's own entries of a section, dbt's and hooks left out: unique id → entry."""
-    found = {
+    """The entries of a section by unique id, without those of dbt itself and without hooks."""
+    entries = {
         name: entry
         for name, entry in manifest[section].items()
         if entry["package_name"] == "ecommerce"
         and entry["resource_type"] != "operation"
         and kind in (None, entry["resource_type"])
     }
-    assert found, f"no {kind or section}"
-    return found
+    assert entries, f"no {kind or section}"
+    return entries
 
 
-def texts(name: str, entry: Node) -> Iterator[tuple[str, str]]:
-    """Everything of an entry that can be described, with its description."""
+def descriptions(name: str, entry: Node) -> Iterator[tuple[str, str]]:
+    """The descriptions of an entry and of its parts: (name, description)."""
     yield name, entry["description"] or ""
     if "source_description" in entry:
         yield f"source {entry['source_name']}", entry["source_description"]
@@ -59,29 +59,29 @@ def texts(name: str, entry: Node) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("section", DESCRIBED)
 def test_everything_is_described(manifest, section: str) -> None:
-    silent = {
-        what
+    undescribed = {
+        part
         for name, entry in own(manifest, section).items()
-        for what, description in texts(name, entry)
+        for part, description in descriptions(name, entry)
         if not description.strip()
     }
-    assert silent == set()
+    assert undescribed == set()
 
 
 def test_models_and_sources_name_their_columns(manifest) -> None:
-    """Which columns these must be, the catalog says: tests/integration/dbt."""
+    """That they name all columns of the tables is tested in tests/integration/dbt."""
     tables = own(manifest, "nodes", "model") | own(manifest, "sources")
     assert {name for name, entry in tables.items() if not entry["columns"]} == set()
 
 
 def test_every_doc_block_is_used(manifest) -> None:
-    written = "".join(path.read_text() for path in (DBT_PROJECT / "models").rglob("_*.yml"))
-    used = set(re.findall(r"doc\(\"(\w+)\"\)", written))
+    texts = "".join(path.read_text() for path in (DBT_PROJECT / "models").rglob("*.yml"))
+    used = set(re.findall(r"doc\(\"(\w+)\"\)", texts))
     assert {entry["name"] for entry in own(manifest, "docs").values()} - {"__overview__"} == used
 
 
-#: Layer → what its models may read.
-BELOW = {
+#: Layer → the layers that its models may read.
+MAY_READ = {
     "staging": {"source", "staging"},
     "core": {"staging", "core"},
     "marts": {"core"},
@@ -94,11 +94,11 @@ def layer(model: Node) -> str:
 
 
 def is_claim(model: Node) -> bool:
-    """What a build is to rebuild: no data, so every incremental model may read it."""
+    """Whether a model lists what a build must rebuild. It holds no data, so every incremental model may read it."""
     return str(model["name"]).startswith("stg_claimed_")
 
 
-def test_layers_read_the_one_below(manifest) -> None:
+def test_models_read_the_layer_below(manifest) -> None:
     models = own(manifest, "nodes", "model")
     for name, model in models.items():
         for parent in model["depends_on"]["nodes"]:
@@ -106,11 +106,11 @@ def test_layers_read_the_one_below(manifest) -> None:
                 assert model["config"]["materialized"] == "incremental", f"{name} reads {parent}"
                 continue
             below = layer(models[parent]) if parent in models else "source"
-            assert below in BELOW[layer(model)], f"{name} reads {parent}"
+            assert below in MAY_READ[layer(model)], f"{name} reads {parent}"
 
 
-def test_aggregates_are_named_as_the_verification_finds_them(manifest) -> None:
-    """It builds what is made of core alone from the core that is there, and the rest of core from raw."""
+def test_aggregates_match_the_name_pattern_of_the_verification(manifest) -> None:
+    """The verification computes aggregates from the current core tables, and all other core tables from raw."""
     models = own(manifest, "nodes", "model")
     made_of_core = {
         model["name"]
@@ -128,24 +128,124 @@ def test_aggregates_are_named_as_the_verification_finds_them(manifest) -> None:
     assert len(made_of_core) > 3
 
 
-def test_a_core_or_mart_model_opens_with_its_grain(manifest) -> None:
+def test_core_and_mart_models_begin_with_their_grain(manifest) -> None:
     for name, model in own(manifest, "nodes", "model").items():
         if layer(model) != "staging":
             assert model["raw_code"].startswith("-- Grain: one row per "), name
 
 
-def test_a_mart_has_a_contract_a_key_a_unit_test_and_someone_who_looks_at_it(manifest) -> None:
+def keys(model: Node) -> list[list[str]]:
+    """The keys that a model declares as constraints: their columns."""
+    kinds = ("primary_key", "unique")
+    return [rule["columns"] for rule in model["constraints"] if rule["type"] in kinds] + [
+        [column["name"]]
+        for column in model["columns"].values()
+        for rule in column["constraints"]
+        if rule["type"] in kinds
+    ]
+
+
+#: Models without a primary key that dbt recognises: see the exceptions in models/README.md.
+WITHOUT_PRIMARY_KEY = {
+    "stg_claimed_days",
+    "product_category_revenue_monthly",
+    "product_revenue_payment_analysis",
+}
+
+
+def test_models_have_a_primary_key(manifest) -> None:
+    """dbt derives `primary_key` from constraints and tests, as catalogues and BI tools do."""
+    models = own(manifest, "nodes", "model").values()
+    assert {model["name"] for model in models if not model["primary_key"]} == WITHOUT_PRIMARY_KEY
+
+
+def test_tables_declare_one_key(manifest) -> None:
+    """Postgres enforces it; the publication matches the rows of a mart by it."""
+    for name, model in own(manifest, "nodes", "model").items():
+        if model["config"]["materialized"] == "view":
+            continue
+        (key,) = keys(model)
+        assert set(key) <= set(model["columns"]), name
+        if model["primary_key"]:
+            assert set(model["primary_key"]) == set(key), name
+        if layer(model) == "core":
+            assert "{{ add_declared_constraints() }}" in [hook["sql"] for hook in model["config"]["post-hook"]], name
+            required = [
+                column["name"]
+                for column in model["columns"].values()
+                if any(rule["type"] == "not_null" for rule in column["constraints"])
+            ]
+            assert set(key) <= set(required) or "nulls not distinct" in str(model["constraints"]), name
+
+
+def test_core_keys_have_a_uniqueness_test(manifest) -> None:
+    """By dbt's own test or the one of dbt_utils' name. fact_weather has its constraint alone."""
+    tested = {
+        test["attached_node"]
+        for test in own(manifest, "nodes", "test").values()
+        if (test.get("test_metadata") or {}).get("name") in ("unique", "unique_combination_of_columns")
+    }
+    core = {name for name, model in own(manifest, "nodes", "model").items() if layer(model) == "core"}
+    assert {name.rpartition(".")[2] for name in core - tested} == {"fact_weather"}
+
+
+def test_marts_have_a_contract_an_exposure_and_a_unit_test(manifest) -> None:
     exposed = {node for exposure in own(manifest, "exposures").values() for node in exposure["depends_on"]["nodes"]}
     tested = {node for test in own(manifest, "unit_tests").values() for node in test["depends_on"]["nodes"]}
     for name, model in own(manifest, "nodes", "model").items():
         if layer(model) != "marts":
             continue
         assert model["config"]["contract"]["enforced"], name
-        (key,) = (rule["columns"] for rule in model["constraints"] if rule["type"] == "unique")
-        assert set(key) <= set(model["columns"]), name
+        (key,) = keys(model)
         assert list(model["columns"])[: len(key)] == key, f"the key comes first in {name}"
         assert name in exposed
         assert name in tested
+
+
+def test_exposures_read_public_models(manifest) -> None:
+    models = own(manifest, "nodes", "model")
+    public = {name for name, model in models.items() if model["access"] == "public"}
+    assert public == {name for name, model in models.items() if layer(model) == "marts"}
+    for name, exposure in own(manifest, "exposures").items():
+        assert set(exposure["depends_on"]["nodes"]) <= public, name
+
+
+#: Staging models that read another one: see the exceptions in models/README.md.
+STAGING_ON_STAGING = {
+    ("stg_products", "stg_product_versions"),
+    ("stg_product_categories", "stg_product_category_versions"),
+    ("stg_customer", "stg_customer_versions"),
+    ("stg_subscriptions", "stg_as_of"),
+    ("stg_claimed_customers", "stg_customer_versions"),
+    ("stg_claimed_products", "stg_product_versions"),
+}
+
+
+def test_staging_reads_sources_except_where_listed(manifest) -> None:
+    models = own(manifest, "nodes", "model")
+    pairs = {
+        (model["name"], models[parent]["name"])
+        for model in models.values()
+        for parent in model["depends_on"]["nodes"]
+        if layer(model) == "staging" and parent in models
+    }
+    assert pairs == STAGING_ON_STAGING
+
+
+def test_models_have_their_yaml_beside_them(manifest) -> None:
+    for model in own(manifest, "nodes", "model").values():
+        beside = Path(model["original_file_path"]).with_suffix(".yml")
+        assert model["patch_path"] == f"ecommerce://{beside.as_posix()}"
+
+
+def test_sources_have_a_file_per_system(manifest) -> None:
+    for source in own(manifest, "sources").values():
+        assert Path(source["original_file_path"]).name == f"_{source['source_name']}__sources.yml"
+
+
+def test_unit_tests_are_named_after_their_model(manifest) -> None:
+    for test in own(manifest, "unit_tests").values():
+        assert test["name"].startswith(f"test_{test['model']}_")
 
 
 def test_no_model_reads_the_wall_clock(manifest) -> None:

@@ -1,7 +1,6 @@
 -- Grain: one row per version of a customer.
 {{ config(
     meta={'also_without': ['subscription_data']},
-    indexes=[{'columns': ['customer_key'], 'unique': true}],
     post_hook="{{ hide_from_inspector(['customer_email']) }}",
 ) }}
 
@@ -28,8 +27,8 @@ subscriptions as (
 
 ),
 
--- A tombstone carries only its key: the deleted customer keeps what was last known of it.
-carried as (
+-- A tombstone has only its key: the deleted customer keeps its last attributes.
+with_attributes as (
 
     select
         customer_id,
@@ -46,7 +45,7 @@ carried as (
 
 history as (
 
-    {{ history_of('carried', 'customer_id') }}
+    {{ history_of('with_attributes', 'customer_id') }}
 
 ),
 

@@ -1,6 +1,4 @@
 -- Grain: one row per day, 2010-01-01 to 2039-12-31.
-{{ config(indexes=[{'columns': ['date_key'], 'unique': true}]) }}
-
 with as_of as (
 
     select * from {{ ref('stg_as_of') }}

@@ -1,6 +1,4 @@
 -- Grain: one row per version of a product.
-{{ config(indexes=[{'columns': ['product_key'], 'unique': true}]) }}
-
 {% set tracked = [
     'product_name', 'category_id', 'category_name', 'subcategory', 'brand', 'supplier_id',
     'cost_price', 'retail_price', 'margin_percent', 'is_discontinued',
@@ -56,7 +54,7 @@ category_history as (
 
 ),
 
--- A version of the product begins wherever one of its two logs has one.
+-- A version of a product begins where a version of one of its two logs begins.
 boundaries as (
 
     select
@@ -165,7 +163,7 @@ members as (
 
 ),
 
--- Inventory is of today: every version shows what the latest one says.
+-- Inventory is type 1: every version has the latest values.
 inventory as (
 
     select

@@ -4,10 +4,7 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
-    indexes=[
-        {'columns': ['event_id'], 'unique': true},
-        {'columns': ['date_key']},
-    ],
+    indexes=[{'columns': ['date_key']}],
 ) }}
 
 with events as (
@@ -29,7 +26,8 @@ products as (
 
 ),
 
--- As in fact_sales: an event newer than the dimensions comes with the next build.
+-- As in fact_sales: an event that arrives after the dimensions were built is added by the next
+-- build.
 final as (
 
     select

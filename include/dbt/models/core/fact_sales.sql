@@ -5,10 +5,7 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
-    indexes=[
-        {'columns': ['order_id'], 'unique': true},
-        {'columns': ['date_key']},
-    ],
+    indexes=[{'columns': ['date_key']}],
 ) }}
 
 with orders as (
@@ -30,8 +27,8 @@ products as (
 
 ),
 
--- The dimensions hold a member for every key that was in raw when they were built. An order that
--- arrives later has marked its day, and comes with the next build.
+-- The dimensions have a member for every key that was in raw when they were built. An order that
+-- arrives later made its day a dirty date, so the next build adds it.
 joined as (
 
     select

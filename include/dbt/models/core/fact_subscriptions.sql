@@ -1,6 +1,4 @@
 -- Grain: one row per subscription. Additive over the subscriptions of one day: monthly_fee.
-{{ config(indexes=[{'columns': ['subscription_id'], 'unique': true}]) }}
-
 with subscriptions as (
 
     select * from {{ ref('stg_subscriptions') }}
@@ -28,7 +26,7 @@ final as (
         subscriptions.plan_type,
         subscriptions.subscription_status,
         subscriptions.monthly_fee,
-        -- least() skips a null: an open end counts to the as-of date.
+        -- least() ignores null: without an end, the duration is up to the as-of date.
         greatest(
             least(subscriptions.end_date, as_of.as_of_date) - subscriptions.start_date, 0
         ) as duration_days,

@@ -4,7 +4,6 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
-    indexes=[{'columns': ['date_key', 'city'], 'unique': true}],
 ) }}
 
 with weather as (

@@ -5,7 +5,6 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
-    indexes=[{'columns': ['order_month']}],
 ) }}
 
 with orders as (
@@ -21,7 +20,7 @@ products as (
 
 ),
 
--- By product first: a product's name of a category is looked up once a month, not once an order.
+-- By product first, so that the category is looked up once per product and month, not per order.
 by_product as (
 
     select

@@ -7,10 +7,10 @@
     meta={
         'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month', 'onward': true
     },
-    indexes=[{'columns': ['order_month', 'cohort_month'], 'unique': true}],
 ) }}
 
--- Whose first order comes, goes or moves in a month has none before it: earlier months stay.
+-- A first order that is new, gone or moved in a month has no order before it: earlier months do not
+-- change.
 with customer_months as (
 
     select * from {{ ref('int_customer_monthly_sales') }}

@@ -4,7 +4,6 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
-    indexes=[{'columns': ['order_month', 'customer_id'], 'unique': true}],
 ) }}
 
 with orders as (

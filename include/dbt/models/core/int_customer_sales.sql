@@ -1,6 +1,4 @@
 -- Grain: one row per customer who has orders with an amount.
-{{ config(indexes=[{'columns': ['customer_id'], 'unique': true}]) }}
-
 with years as (
 
     select * from {{ ref('int_customer_yearly_sales') }}

@@ -4,7 +4,6 @@
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'year', 'period_column': 'order_year'},
-    indexes=[{'columns': ['order_year', 'customer_id'], 'unique': true}],
 ) }}
 
 with months as (

@@ -1,14 +1,11 @@
--- Grain: one row per product and month with orders that marts count. Additive: revenue,
+-- Grain: one row per product and month that has orders with an amount. Additive: revenue,
 -- gross_profit, order_count, units_sold.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
     materialized='incremental',
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
-    indexes=[
-        {'columns': ['product_id', 'order_month'], 'unique': true},
-        {'columns': ['order_month']},
-    ],
+    indexes=[{'columns': ['order_month']}],
 ) }}
 
 with orders as (
@@ -40,7 +37,7 @@ by_version as (
 
 ),
 
--- A product that changes its category within a month is in that of its last order there.
+-- A product that changes its category within a month has the category of its last order there.
 final as (
 
     select

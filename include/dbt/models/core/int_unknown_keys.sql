@@ -1,4 +1,4 @@
--- Grain: one row per day and key that an order or event of that day names and no version log holds.
+-- Grain: one row per day and key that an order or event of that day has and no version log.
 {% set claimed_from = (var('sources_of_sales') + var('sources_of_events')) | unique | list %}
 
 {{ config(
@@ -9,7 +9,6 @@
         'period_column': 'date_key',
         'also_without': claimed_from,
     },
-    indexes=[{'columns': ['date_key']}],
 ) }}
 
 with orders as (
@@ -44,7 +43,7 @@ category_versions as (
 
 ),
 
-named as (
+referenced as (
 
     select
         order_date as date_key,
@@ -66,10 +65,10 @@ unknown_customers as (
         date_key,
         customer_id,
         null as product_id
-    from named
+    from referenced
     where not exists (
         select from customer_versions
-        where customer_versions.customer_id = named.customer_id
+        where customer_versions.customer_id = referenced.customer_id
     )
 
 ),
@@ -80,15 +79,15 @@ unknown_products as (
         date_key,
         null as customer_id,
         product_id
-    from named
+    from referenced
     where
         not exists (
             select from product_versions
-            where product_versions.product_id = named.product_id
+            where product_versions.product_id = referenced.product_id
         )
         and not exists (
             select from category_versions
-            where category_versions.product_id = named.product_id
+            where category_versions.product_id = referenced.product_id
         )
 
 ),

@@ -1,5 +1,5 @@
--- Grain: one row per day (UTC) and subject that a check judged on it.
-with judgements as (
+-- Grain: one row per day (UTC) and subject that was checked on it.
+with check_results as (
 
     select * from {{ ref('quality_judgements') }}
 
@@ -21,7 +21,7 @@ days as (
         count(*) filter (where status = 'pass') as passed,
         count(*) filter (where status = 'warn') as warned,
         count(*) filter (where status = 'fail') as failed
-    from judgements
+    from check_results
     group by checked_on, subject_kind, subject_name
 
 ),

@@ -1,4 +1,4 @@
--- Grain: one row per judgement of a check, the tests of dbt included.
+-- Grain: one row per result of a check or dbt test.
 with results as (
 
     select * from {{ source('ops', 'check_result') }}
@@ -17,8 +17,8 @@ known_sources as (
 
 ),
 
--- A subject begins with the table that it is about, with or without a schema.
-named as (
+-- A subject begins with the name of its table, with or without the schema.
+with_table as (
 
     select
         results.*,
@@ -28,23 +28,23 @@ named as (
 
 ),
 
-kinds as (
+with_kind as (
 
     select
-        named.*,
+        with_table.*,
         case
             when
-                named.table_name like 'raw.%' or known_sources.source is not null
+                with_table.table_name like 'raw.%' or known_sources.source is not null
                 then 'source'
-            when named.table_name like 'staging.%' then 'staging'
-            when named.table_name like 'core.%' then 'core'
+            when with_table.table_name like 'staging.%' then 'staging'
+            when with_table.table_name like 'core.%' then 'core'
             when
-                named.table_name like 'marts.%' or named.table_name like 'marts_build.%'
+                with_table.table_name like 'marts.%' or with_table.table_name like 'marts_build.%'
                 then 'mart'
             else 'other'
         end as subject_kind
-    from named
-    left join known_sources on named.table_name = known_sources.source
+    from with_table
+    left join known_sources on with_table.table_name = known_sources.source
 
 ),
 
@@ -59,7 +59,7 @@ final as (
         status,
         (checked_at at time zone 'UTC')::date as checked_on,
         checked_at
-    from kinds
+    from with_kind
 
 )
 

@@ -1,12 +1,12 @@
--- Grain: one row per check, subject and time that it failed, until it passed again.
-with judgements as (
+-- Grain: one row per check, subject and failure, until it passed again.
+with check_results as (
 
     select * from {{ ref('quality_judgements') }}
 
 ),
 
--- Most checks never fail, and their history is not looked at. Named a second time, so that Postgres
--- finds the failures by their index and does not keep all judgements for both.
+-- Most checks never fail, and their results are not needed. The model is referenced a second time
+-- so that Postgres finds the failures by an index and does not store all results for both uses.
 ever_failed as (
 
     select distinct
@@ -17,21 +17,22 @@ ever_failed as (
 
 ),
 
--- Judgements with as many passes before them lie between two passes: the later one ends them.
+-- Results with the same number of passes before them lie between the same two passes; the later
+-- pass ends the failure.
 stretches as (
 
     select
-        judgements.*,
-        count(*) filter (where judgements.status = 'pass') over (
-            partition by judgements.check_name, judgements.subject
-            order by judgements.checked_at, judgements.check_result_id
+        check_results.*,
+        count(*) filter (where check_results.status = 'pass') over (
+            partition by check_results.check_name, check_results.subject
+            order by check_results.checked_at, check_results.check_result_id
             rows between unbounded preceding and 1 preceding
         ) as passes_before
-    from judgements
+    from check_results
     inner join ever_failed
         on
-            judgements.check_name = ever_failed.check_name
-            and judgements.subject = ever_failed.subject
+            check_results.check_name = ever_failed.check_name
+            and check_results.subject = ever_failed.subject
 
 ),
 

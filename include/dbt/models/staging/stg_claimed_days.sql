@@ -1,4 +1,4 @@
-with marks as (
+with dirty_dates as (
 
     select * from {{ source('ops', 'dirty_date') }}
 
@@ -9,7 +9,7 @@ final as (
     select
         source as source_name,
         dirty_date as claimed_day
-    from marks
+    from dirty_dates
     where claimed_by is not null
 
 )

@@ -1,6 +1,6 @@
 with versions as (
 
-    select * from {{ source('raw', 'customer') }}
+    select * from {{ source('shop', 'customer') }}
 
 ),
 

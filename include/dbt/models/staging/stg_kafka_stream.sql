@@ -1,6 +1,6 @@
 with messages as (
 
-    select * from {{ source('raw', 'kafka_stream') }}
+    select * from {{ source('kafka', 'kafka_stream') }}
 
 ),
 
@@ -19,8 +19,8 @@ renamed as (
 
 ),
 
--- The same interaction sent twice is one event: the first offset wins. A day is computed above this
--- step, from a column of its key, so that a filter on days still reaches the messages.
+-- An interaction that was sent twice is one event: the first offset wins. The day is computed after
+-- this step, from a column of the key, so that Postgres can apply a filter on days to the messages.
 deduplicated as (
 
     select distinct on (customer_id, product_id, interaction_type, event_at) *

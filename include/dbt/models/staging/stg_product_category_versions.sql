@@ -1,6 +1,6 @@
 with versions as (
 
-    select * from {{ source('raw', 'product_category') }}
+    select * from {{ source('shop', 'product_category') }}
 
 ),
 

@@ -1,6 +1,6 @@
 with versions as (
 
-    select * from {{ source('raw', 'product') }}
+    select * from {{ source('shop', 'product') }}
 
 ),
 

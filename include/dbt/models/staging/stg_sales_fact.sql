@@ -1,6 +1,6 @@
 with orders as (
 
-    select * from {{ source('raw', 'sales_fact') }}
+    select * from {{ source('shop', 'sales_fact') }}
 
 ),
 

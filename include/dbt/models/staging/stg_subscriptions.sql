@@ -1,6 +1,6 @@
 with versions as (
 
-    select * from {{ source('raw', 'subscription_data') }}
+    select * from {{ source('shop', 'subscription_data') }}
 
 ),
 
@@ -22,7 +22,7 @@ final as (
 
     select
         {{ clean_text('latest.subscription_id') }} as subscription_id,
-        -- lpad also cuts: a number of four digits must keep them all.
+        -- lpad() also truncates, so the length is at least that of the number.
         'CUST' || lpad(
             latest.customer_id::text, greatest(3, length(latest.customer_id::text)), '0'
         ) as customer_id,

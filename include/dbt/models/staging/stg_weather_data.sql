@@ -1,6 +1,6 @@
 with days as (
 
-    select * from {{ source('raw', 'weather_data') }}
+    select * from {{ source('weather', 'weather_data') }}
 
 ),
 

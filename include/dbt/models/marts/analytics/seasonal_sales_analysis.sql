@@ -24,7 +24,8 @@ monthly as (
 
 ),
 
--- Frames by calendar, not by row: the previous month is the one before, with or without sales.
+-- Frames by calendar, not by row: the previous month is the calendar month before, with or without
+-- sales.
 compared as (
 
     select
@@ -66,8 +67,8 @@ measured as (
 
 ),
 
--- A comparison with the mean is one with the sum, times the number of months: nothing is rounded
--- before the last division.
+-- To compare with the mean, revenue times the number of months is compared with the sum: nothing is
+-- rounded before the last division.
 final as (
 
     select

@@ -18,7 +18,7 @@ as_of as (
 
 ),
 
--- Everyone is active in the first month.
+-- All customers of a cohort are active in its first month.
 cohorts as (
 
     select
@@ -29,8 +29,8 @@ cohorts as (
 
 ),
 
--- A month without orders is there, with zeros, once it has come; one after the as-of month only if
--- it has orders that are dated ahead.
+-- Months without orders are included, with zeros, up to the as-of month; later months only if they
+-- have orders with a future date.
 months as (
 
     select

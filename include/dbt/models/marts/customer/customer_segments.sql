@@ -25,8 +25,8 @@ as_of as (
 
 ),
 
--- A score is by how many customers are worse, so equal ones have equal scores.
-scored as (
+-- A score counts the customers with smaller values, so equal customers have equal scores.
+scores as (
 
     select
         customer_id,
@@ -47,16 +47,16 @@ measured as (
         sales.first_order_date,
         sales.last_order_date,
         sales.last_order_date - sales.first_order_date as customer_lifetime_days,
-        scored.recency_score,
-        scored.frequency_score,
-        scored.monetary_score,
+        scores.recency_score,
+        scores.frequency_score,
+        scores.monetary_score,
         -- The mean of the two scores, halves rounded up.
-        (scored.frequency_score + scored.monetary_score + 1) / 2 as value_score
+        (scores.frequency_score + scores.monetary_score + 1) / 2 as value_score
     from customers
     left join sales
         on customers.customer_id = sales.customer_id
-    left join scored
-        on customers.customer_id = scored.customer_id
+    left join scores
+        on customers.customer_id = scores.customer_id
 
 ),
 

@@ -18,7 +18,7 @@ as_of as (
 
 ),
 
--- What would come after the as-of date has not happened yet.
+-- Starts and ends after the as-of date have not happened yet.
 starts as (
 
     select
@@ -31,8 +31,8 @@ starts as (
 
 ),
 
--- A subscription whose end precedes its start never was active: it leaves when it comes, so that
--- every churned fee has been a new one.
+-- A subscription that ends before it starts was never active: it ends on its start date, so that
+-- every churned fee was a new fee before.
 ends as (
 
     select
@@ -108,7 +108,7 @@ monthly as (
 
 ),
 
--- Whoever came up to a month and has not left by then is active at its end.
+-- A subscription that started by the end of a month and has not ended is active at its end.
 balances as (
 
     select

@@ -17,7 +17,7 @@ customers as (
 
 ),
 
--- A customer's orders of the day of the first one are those of a new customer.
+-- All orders of a customer on the day of its first order count as a new customer's.
 new_customer_days as (
 
     select
@@ -46,7 +46,7 @@ days as (
 
 ),
 
--- A day without orders has no profit; a day whose orders have no known cost has an unknown one.
+-- Profit is 0 on a day without orders, and null on a day whose orders have no known cost.
 filled as (
 
     select

@@ -11,7 +11,7 @@
     indexes=[{'columns': ['product_id']}],
 ) }}
 
--- The first month that is rebuilt looks back at the one before it.
+-- The first month to rebuild needs the month before it.
 with monthly as (
 
     select * from {{ ref('int_product_monthly_sales') }}
@@ -58,7 +58,8 @@ products as (
 
 ),
 
--- Frames by calendar, not by row: the previous month is the one before, with or without sales.
+-- Frames by calendar, not by row: the previous month is the calendar month before, with or without
+-- sales.
 compared as (
 
     select
@@ -112,27 +113,27 @@ final as (
     from measured
     {%- if is_incremental() %}
     union all
-    -- A name is of today: the other months of a changed product follow it.
+    -- The name is the current one: it changes in the other months of a renamed product, too.
     select
-        held.revenue_month,
-        held.product_id,
+        current_rows.revenue_month,
+        current_rows.product_id,
         current_products.product_name,
-        held.category_name,
-        held.revenue,
-        held.gross_profit,
-        held.order_count,
-        held.units_sold,
-        held.category_revenue,
-        held.category_rank,
-        held.category_revenue_percent,
-        held.previous_month_revenue,
-        held.mom_growth_percent
-    from {{ this }} as held
+        current_rows.category_name,
+        current_rows.revenue,
+        current_rows.gross_profit,
+        current_rows.order_count,
+        current_rows.units_sold,
+        current_rows.category_revenue,
+        current_rows.category_rank,
+        current_rows.category_revenue_percent,
+        current_rows.previous_month_revenue,
+        current_rows.mom_growth_percent
+    from {{ this }} as current_rows
     inner join current_products
-        on held.product_id = current_products.product_id
+        on current_rows.product_id = current_products.product_id
     where
-        held.product_id = any(array(select renamed.product_id from renamed))
-        and held.revenue_month <> all({{ rebuilt }})
+        current_rows.product_id = any(array(select renamed.product_id from renamed))
+        and current_rows.revenue_month <> all({{ rebuilt }})
     {%- endif %}
 
 )

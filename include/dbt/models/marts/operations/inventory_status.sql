@@ -1,4 +1,4 @@
--- Grain: one row per product, as it is today.
+-- Grain: one row per product, with its current stock.
 with products as (
 
     select * from {{ ref('dim_products') }}

@@ -61,24 +61,24 @@ final as (
     where flagged.is_high_discount or flagged.is_high_shipping
     {%- if is_incremental() %}
     union all
-    -- A name is of today: a changed customer's orders of other days follow it.
+    -- The name is the current one: it changes on the other orders of a renamed customer, too.
     select
-        held.order_id,
-        held.customer_id,
+        current_rows.order_id,
+        current_rows.customer_id,
         customers.customer_name,
-        held.order_date,
-        held.order_amount,
-        held.discount_percent,
-        held.shipping_percent,
-        held.is_high_discount,
-        held.is_high_shipping,
-        held.review_priority
-    from {{ this }} as held
+        current_rows.order_date,
+        current_rows.order_amount,
+        current_rows.discount_percent,
+        current_rows.shipping_percent,
+        current_rows.is_high_discount,
+        current_rows.is_high_shipping,
+        current_rows.review_priority
+    from {{ this }} as current_rows
     inner join customers
-        on held.customer_id = customers.customer_id
+        on current_rows.customer_id = customers.customer_id
     where
-        held.customer_id = any(array(select renamed.customer_id from renamed))
-        and held.order_date <> all({{ claimed_periods(claimed_from, 'day') }})
+        current_rows.customer_id = any(array(select renamed.customer_id from renamed))
+        and current_rows.order_date <> all({{ claimed_periods(claimed_from, 'day') }})
     {%- endif %}
 
 )

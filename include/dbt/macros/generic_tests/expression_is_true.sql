@@ -1,0 +1,6 @@
+{% test expression_is_true(model, expression) %}
+
+select * from {{ model }}
+where not ({{ expression }})
+
+{% endtest %}

@@ -1,6 +1,0 @@
-{% test holds(model, condition) %}
-
-select * from {{ model }}
-where not ({{ condition }})
-
-{% endtest %}
