@@ -1,8 +1,8 @@
 """
 Run every shell command of the pages below, in their order, on a stack of its own.
 
-`make test` is left out, since it is CI's own next step, and so are commands that need `psql` on a machine without it. Blocks of
-`text` are not run: they need Docker, another Airflow or much time, and the pages say so.
+`make test` is not run here, since it is CI's next step. Commands that need `psql` are skipped on a machine without it.
+Blocks of `text` are not run: they need Docker, another Airflow or much time, and the pages say so.
 """
 
 import os
@@ -17,13 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 #: README.md first: it starts the stack that the others use.
 PAGES = ("README.md", "docs/operations.md", "docs/quality.md", "docs/alerts.md")
-LEFT_OUT = {"make test"}
+NOT_HERE = {"make test"}
 
 
 def shell_commands(page: str) -> list[str]:
     """The lines of a page's `sh` blocks, each a whole command."""
     blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), flags=re.S | re.M)
-    return [line for block in blocks for line in block.splitlines() if line and line not in LEFT_OUT]
+    return [line for block in blocks for line in block.splitlines() if line and line not in NOT_HERE]
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     try:
         for command in commands:
             if command.startswith("psql") and shutil.which("psql") is None:
-                print(f"left out, no psql on this machine: {command}", flush=True)
+                print(f"skipped, no psql on this machine: {command}", flush=True)
                 continue
             started = time.monotonic()
             outcome = subprocess.run(

@@ -1,4 +1,4 @@
-"""README.md and the pages under docs: what they name exists (commands, files, tables, checks), and they follow their form."""
+"""README.md and the pages under docs: what they name exists (commands, files, checks), and they follow their form."""
 
 import importlib.util
 import itertools
