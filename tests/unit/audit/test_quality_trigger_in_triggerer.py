@@ -10,7 +10,7 @@ from ecommerce.audit.quality_trigger import CHECKED, QualityTrigger
 
 def trigger(build_task_id: str | None = None) -> QualityTrigger:
     made = QualityTrigger(
-        check="freshness", warehouse_conn_id="warehouse", window_task_id="window", build_task_id=build_task_id
+        check_name="freshness", warehouse_conn_id="warehouse", window_task_id="window", build_task_id=build_task_id
     )
     made.task_instance = SimpleNamespace(dag_id="a_dag", run_id="a_run", task_id="check")  # type: ignore[assignment]
     return made

@@ -1,4 +1,4 @@
-"""The files that install and deploy the project agree with each other; they are read here, not built or started."""
+"""Dockerfile, compose file, .env.example, requirements and settings agree with each other; nothing is started."""
 
 import json
 import re
@@ -18,19 +18,19 @@ from include.demo.settings import read_settings
 from include.demo.state import WAREHOUSE_ROLES
 
 ROOT = Path(__file__).parents[3]
-#: The services of the Astro CLI's own compose file, which the override may add to.
+#: The services of the Astro CLI's own compose file, which the override may extend.
 ASTRO_SERVICES = {"postgres", "scheduler", "dag-processor", "api-server", "triggerer", "db-migration"}
 ENV_LINE = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile: (instruction, arguments), comments out, continued lines joined."""
+    """The Dockerfile: (instruction, arguments), without comments, continued lines joined."""
     text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [(line.split()[0].upper(), line.split(maxsplit=1)[1].strip()) for line in text.splitlines() if line.strip()]
 
 
 def pins(name: str) -> dict[str, Version]:
-    """A requirements file: distribution → the one version it may have."""
+    """A requirements file: distribution → its pinned version."""
     found = {}
     for line in (ROOT / name).read_text().splitlines():
         if not line.strip() or line.startswith("#"):
@@ -53,27 +53,27 @@ def override() -> dict[str, Any]:
 
 
 def env_example() -> dict[str, str]:
-    """`.env.example` as written: nothing filled in."""
+    """The variables of `.env.example`, without filling in `${...}`."""
     lines = (ROOT / ".env.example").read_text().splitlines()
     return {match[1]: match[2].strip("'") for line in lines if (match := ENV_LINE.match(line))}
 
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, list[dict[str, Any]]]:
-    """airflow_settings.yaml as it is written."""
+    """airflow_settings.yaml, without filling in `${...}`."""
     return yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
 
 
 # -- the image ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_image_stands_on_one_pinned_runtime():
+def test_image_has_one_pinned_base():
     bases = [arguments for instruction, arguments in instructions() if instruction == "FROM"]
     assert len(bases) == 1
     assert re.fullmatch(r"astrocrpublic\.azurecr\.io/runtime:\d+\.\d+-\d+-python-\d\.\d+-base", bases[0])
 
 
-def test_the_runtime_has_a_python_that_the_project_takes_and_the_airflow_that_it_pins():
+def test_runtime_has_a_supported_python_and_the_pinned_airflow():
     base = instructions()[0][1]
     python = re.search(r"python-([\d.]+)", base)
     assert python is not None
@@ -85,12 +85,12 @@ def test_the_runtime_has_a_python_that_the_project_takes_and_the_airflow_that_it
     assert series is not None
     airflow = pins("requirements.txt")["apache-airflow"]
     assert airflow in SpecifierSet(f"=={series[1]}.*")
-    # The one line that is left to the image is the very version it carries.
-    taken_out = re.findall(r"sed -i '/\^apache-airflow==(.+?)\$/d'", (ROOT / "Dockerfile").read_text())
-    assert [text.replace("\\", "") for text in taken_out] == [str(airflow)]
+    # The Dockerfile removes exactly the line of the version that the image has already.
+    removed = re.findall(r"sed -i '/\^apache-airflow==(.+?)\$/d'", (ROOT / "Dockerfile").read_text())
+    assert [text.replace("\\", "") for text in removed] == [str(airflow)]
 
 
-def test_the_image_has_no_second_list_of_packages():
+def test_image_installs_from_the_lists_of_packages_only():
     for instruction, arguments in instructions():
         assert not (instruction == "RUN" and re.search(r"\b(pip3?|uv|apt-get|apt|poetry|conda)\b", arguments)), (
             arguments
@@ -100,7 +100,7 @@ def test_the_image_has_no_second_list_of_packages():
     assert text.index("COPY requirements.txt") < text.index("install-python-dependencies")
 
 
-def test_the_manifest_is_built_last_from_the_project_and_not_as_root():
+def test_manifest_is_built_last_and_not_as_root():
     lines = [f"{instruction} {arguments}" for instruction, arguments in instructions()]
     assert lines[-1] == "RUN dbt parse --project-dir include/dbt --profiles-dir include/dbt"
     assert lines.index("COPY --chown=astro:0 . .") < len(lines) - 1
@@ -112,27 +112,29 @@ def test_system_packages_are_names_or_comments():
         assert re.fullmatch(r"#.*|[a-z0-9][a-z0-9.+-]*", line)
 
 
-def test_the_build_context_has_what_the_image_needs_and_no_secret():
+def test_build_context_has_what_the_image_needs_and_no_secret():
     ignored = {line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"}
     assert {".env", ".git", ".stack", ".venv", "include/dbt/target"} <= ignored
     needed = ("dags", "plugins", "include", "include/dbt", "include/sql", "requirements.txt", "packages.txt")
     assert not ignored & set(needed)
-    # What make has made stays out of git, and so it stays out of the image.
-    made = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("include/")]
-    assert set(made) <= ignored
+    # What make generates is not in git, so it does not go into the image either.
+    generated = [
+        line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("include/")
+    ]
+    assert set(generated) <= ignored
 
 
 # -- the compose file of the Astro CLI ---------------------------------------------------------------------------------
 
 
-def test_the_override_adds_to_the_services_of_the_astro_cli():
+def test_compose_override_adds_to_the_services_of_the_astro_cli():
     services = override()["services"]
     assert {"scheduler", "dag-processor", "api-server", "triggerer"} <= set(services)
     for name, service in services.items():
-        assert (name in ASTRO_SERVICES) != ("image" in service), f"{name}: its own image, or one of Astro's services"
+        assert (name in ASTRO_SERVICES) != ("image" in service), f"{name}: needs an image, unless it is Astro's"
 
 
-def test_every_service_of_ours_is_pinned_and_says_when_it_is_ready():
+def test_added_services_are_pinned_and_have_health_checks():
     for name, service in override()["services"].items():
         if name in ASTRO_SERVICES:
             continue
@@ -143,12 +145,12 @@ def test_every_service_of_ours_is_pinned_and_says_when_it_is_ready():
             assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
 
 
-def test_the_warehouse_is_a_postgres_that_is_new_enough():
+def test_warehouse_image_is_postgres_17_or_later():
     image = override()["services"]["warehouse"]["image"]
     assert int(image.removeprefix("postgres:").split(".")[0]) >= 17
 
 
-def test_every_volume_is_declared_or_is_a_file_of_the_project():
+def test_volumes_are_declared_or_are_files_of_the_project():
     declared = set(override()["volumes"])
     used = set()
     for service in override()["services"].values():
@@ -168,18 +170,18 @@ def test_ports_are_open_to_this_machine_only():
             assert port.startswith("127.0.0.1:")
 
 
-def test_nothing_is_filled_in_from_a_shell_that_the_example_does_not_explain():
+def test_env_example_has_every_variable_that_compose_reads():
     text = (ROOT / "docker-compose.override.yml").read_text().replace("$$", "")
     script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
-    asked = set(re.findall(r"\$\{?([A-Z_]+)", text)) | set(re.findall(r"\$\{?([A-Z_]+)", script))
-    assert asked <= set(env_example())
-    assert {"WAREHOUSE_PASSWORD", "SHOP_PASSWORD", "READER_PASSWORD"} <= asked
+    read = set(re.findall(r"\$\{?([A-Z_]+)", text)) | set(re.findall(r"\$\{?([A-Z_]+)", script))
+    assert read <= set(env_example())
+    assert {"WAREHOUSE_PASSWORD", "SHOP_PASSWORD", "READER_PASSWORD"} <= read
 
 
 # -- .env.example ------------------------------------------------------------------------------------------------------
 
 
-def test_the_example_explains_every_variable_and_holds_no_secret():
+def test_env_example_explains_every_variable_and_has_no_secret():
     explained = False
     for line in (ROOT / ".env.example").read_text().splitlines():
         if not line:
@@ -188,26 +190,28 @@ def test_the_example_explains_every_variable_and_holds_no_secret():
             explained = True
         else:
             assert ENV_LINE.match(line), line
-            assert explained, f"{line} stands under no comment"
+            assert explained, f"{line} has no comment above it"
     for name, value in env_example().items():
         if name.endswith("PASSWORD"):
             assert value == "", f"{name} has a value"
 
 
-def test_a_variable_uses_only_those_above_it():
+def test_env_example_variables_use_only_those_above():
     above: set[str] = set()
     for name, value in env_example().items():
         assert set(re.findall(r"\$\{(\w+)", value)) <= above, name
         above.add(name)
 
 
-def test_the_example_has_every_connection_and_each_leads_to_a_service(settings: dict[str, list[dict[str, Any]]]):
+def test_env_example_has_every_connection_with_a_known_host(settings: dict[str, list[dict[str, Any]]]):
     variables = env_example()
-    given = {name.removeprefix("AIRFLOW_CONN_").lower(): value for name, value in variables.items() if "_CONN_" in name}
-    assert set(given) == {entry["conn_id"] for entry in settings["connections"]}
+    connections = {
+        name.removeprefix("AIRFLOW_CONN_").lower(): value for name, value in variables.items() if "_CONN_" in name
+    }
+    assert set(connections) == {entry["conn_id"] for entry in settings["connections"]}
     aliases = override()["services"]["warehouse"]["networks"]["airflow"]["aliases"]
     known = {*override()["services"], *aliases}
-    for name, value in given.items():
+    for name, value in connections.items():
         if value.startswith("{"):
             connection = json.loads(value)
             hosts = {connection.get("host"), connection.get("extra", {}).get("bootstrap.servers", "").split(":")[0]}
@@ -219,14 +223,14 @@ def test_the_example_has_every_connection_and_each_leads_to_a_service(settings: 
         assert inside <= known, f"{name} leads to {inside - known}"
 
 
-def test_the_shop_connection_names_the_database_that_the_init_script_makes():
+def test_shop_connection_names_the_database_of_the_init_script():
     script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
     made = re.findall(r"create database (\w+) owner (\w+)", script)
     uri = urlsplit(env_example()["AIRFLOW_CONN_SHOP_POSTGRES"].replace("${", "").replace("}", ""))
     assert (uri.path.lstrip("/"), uri.username) in made
 
 
-def test_the_warehouse_connections_name_the_roles_that_the_init_script_makes():
+def test_warehouse_connections_name_the_roles_of_the_init_script():
     script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
     for role in WAREHOUSE_ROLES:
         uri = urlsplit(env_example()[f"AIRFLOW_CONN_WAREHOUSE_{role.upper()}"].replace("${", "").replace("}", ""))
@@ -241,7 +245,7 @@ def test_the_warehouse_connections_name_the_roles_that_the_init_script_makes():
 # -- requirements ------------------------------------------------------------------------------------------------------
 
 
-def test_every_dependency_is_pinned_within_its_range():
+def test_dependencies_are_pinned_within_their_ranges():
     pinned = pins("requirements.txt")
     for dependency in dependencies():
         assert dependency.name in pinned, f"{dependency.name} is not in requirements.txt; run: make lock"
@@ -258,7 +262,7 @@ def test_every_dependency_is_pinned_within_its_range():
     assert pinned["dbt-core"] < Version("1.12")
 
 
-def test_development_has_the_same_versions_and_more():
+def test_development_requirements_extend_those_of_the_image():
     pinned, development = pins("requirements.txt"), pins("requirements-dev.txt")
     assert {name: development.get(name) for name in pinned} == pinned
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
@@ -272,11 +276,11 @@ def test_development_has_the_same_versions_and_more():
 # -- airflow_settings.yaml ---------------------------------------------------------------------------------------------
 
 
-def test_the_settings_have_the_form_that_the_astro_cli_reads(settings: dict[str, list[dict[str, Any]]]):
+def test_airflow_settings_have_the_form_of_the_astro_cli(settings: dict[str, list[dict[str, Any]]]):
     assert set(settings) == {"connections", "variables", "pools"}
     for connection in settings["connections"]:
         assert set(connection) <= {"conn_id", "conn_type", "conn_uri", "conn_extra", "conn_description"}
-        # The CLI takes conn_uri only where nothing else says what the connection is.
+        # The CLI uses conn_uri only if there is no conn_type.
         assert ("conn_uri" in connection) != ("conn_type" in connection), connection["conn_id"]
     for variable in settings["variables"]:
         assert set(variable) == {"variable_name", "variable_value", "variable_description"}
@@ -286,7 +290,7 @@ def test_the_settings_have_the_form_that_the_astro_cli_reads(settings: dict[str,
         assert isinstance(pool["pool_slot"], int)
 
 
-def test_the_settings_fill_in_to_connections_without_a_secret_of_their_own():
+def test_airflow_settings_have_no_secret_of_their_own():
     text = (ROOT / "airflow_settings.yaml").read_text()
     without_default = re.findall(r"\$\{(\w+)\}", text)
     assert without_default
@@ -306,7 +310,7 @@ def test_the_settings_fill_in_to_connections_without_a_secret_of_their_own():
 # -- the repository ----------------------------------------------------------------------------------------------------
 
 
-def test_no_tracked_file_names_a_place_of_one_machine():
+def test_tracked_files_name_no_path_of_one_machine():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")

@@ -1,4 +1,4 @@
-"""Each promise about loading names tests, and they are there."""
+"""docs/guarantees.md: each promise about loading names tests that exist."""
 
 import re
 from pathlib import Path
@@ -16,12 +16,12 @@ TESTS = {
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda line: line[2:50])
-def test_a_promise_names_tests_that_are_there(promise: str) -> None:
+def test_promise_names_existing_tests(promise: str) -> None:
     named = set(re.findall(r"`(test_\w+)`", promise))
     assert named
     assert named <= TESTS
 
 
-def test_the_page_makes_promises_and_names_what_it_does_not_promise() -> None:
+def test_page_has_promises_and_says_what_is_not_promised() -> None:
     assert len(PROMISES) > 15
     assert "## What is not promised" in PAGE
