@@ -52,7 +52,7 @@ from ecommerce.common.windows import Window  # noqa: E402
 from ecommerce.extract.readers import reader_of  # noqa: E402
 from ecommerce.load import RunIdentity, load  # noqa: E402
 from include.demo import database  # noqa: E402
-from include.demo.shop.feed import fill_shop  # noqa: E402
+from include.demo.shop.fill_sources import fill_shop  # noqa: E402
 from include.demo.state import State  # noqa: E402
 
 SALES = SOURCES["sales_fact"]

@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from include.demo.shop.feed import SHOP_TABLES, ShopDataError, fill_shop
+from include.demo.shop.fill_sources import SHOP_TABLES, fill_shop
 from include.demo.shop.generate import SMALLEST, generate
+from include.demo.shop.shop_folder import ShopDataError
 
 
 @pytest.fixture(scope="module")

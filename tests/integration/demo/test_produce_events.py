@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from include.demo.shop.feed import ShopDataError, produce_events
+from include.demo.shop.fill_sources import produce_events
 from include.demo.shop.generate import SMALLEST, generate
+from include.demo.shop.shop_folder import ShopDataError
 
 HEADER = "customer_id,product_id,interaction_type,timestamp\n"
 TIMEOUT = 20

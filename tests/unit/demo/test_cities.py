@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.demo.shop.cities import APART, KNOWN, cities, is_free, located
-from include.demo.shop.form import ShopDataError
+from include.demo.shop.cities import KNOWN_PLACES, MIN_DISTANCE, cities, coordinates_of, is_apart
+from include.demo.shop.shop_folder import ShopDataError
 
 
 def test_cities_of_a_folder(tmp_path: Path) -> None:
@@ -24,19 +24,19 @@ def test_a_folder_without_weather(tmp_path: Path) -> None:
 
 
 def test_known_cities_are_apart() -> None:
-    assert all(is_free(one, [other]) for one, other in combinations(KNOWN.values(), 2))
+    assert all(is_apart(one, [other]) for one, other in combinations(KNOWN_PLACES.values(), 2))
 
 
 def test_two_spellings_of_a_city_are_two_places() -> None:
-    places = located(["Berlin", "berlin"])
-    assert places["Berlin"] == KNOWN["berlin"] != places["berlin"]
+    places = coordinates_of(["Berlin", "berlin"])
+    assert places["Berlin"] == KNOWN_PLACES["berlin"] != places["berlin"]
 
 
 @given(st.lists(st.text(max_size=12), max_size=40))
 def test_places_are_valid_apart_and_stable(names: list[str]) -> None:
-    places = located(names)
+    places = coordinates_of(names)
     assert set(places) == {name.strip() for name in names} - {""}
-    assert places == located(reversed(names))
+    assert places == coordinates_of(reversed(names))
     assert all(-90 <= latitude <= 90 and -180 <= longitude <= 180 for latitude, longitude in places.values())
     for one, other in combinations(places.values(), 2):
-        assert max(abs(one[0] - other[0]), abs(one[1] - other[1])) >= APART
+        assert max(abs(one[0] - other[0]), abs(one[1] - other[1])) >= MIN_DISTANCE

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from include.demo.shop.form import COLUMNS
 from include.demo.shop.generate import SMALLEST, generate
+from include.demo.shop.shop_folder import COLUMNS
 
 Row = dict[str, str]
 SMALL: dict[str, Any] = {**SMALLEST}

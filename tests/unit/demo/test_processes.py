@@ -27,7 +27,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(processes, "PIDS", tmp_path / "pids")
     yield tmp_path
     for pid_file in (tmp_path / "pids").glob("*"):
-        processes.stop(pid_file.name, patience=1)
+        processes.stop(pid_file.name, timeout=1)
 
 
 def test_a_process_is_found_again_and_stopped() -> None:
@@ -79,7 +79,7 @@ def start_family(folders: Path) -> tuple[psutil.Process, psutil.Process]:
 
 def test_children_end_with_it(folders: Path) -> None:
     _, child = start_family(folders)
-    processes.stop("it", patience=0.2)
+    processes.stop("it", timeout=0.2)
     assert not child.is_running()
 
 
@@ -109,7 +109,7 @@ def test_one_that_does_not_listen_is_ended_all_the_same(folders: Path) -> None:
     processes.wait_until(lambda: (folders / "logs" / "it.log").read_text() != "", "it", seconds=20)
     found = processes.find("it")
     assert found is not None
-    processes.stop("it", patience=0.2)
+    processes.stop("it", timeout=0.2)
     assert not found.is_running()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from include.demo.shop.form import ShopDataError
+from include.demo.shop.shop_folder import ShopDataError
 from include.demo.shop.weather_api import create_app
 
 HEADER = "date,temperature,precipitation,city\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from include.demo.shop.form import ShopDataError, header, rows
+from include.demo.shop.shop_folder import ShopDataError, header, rows
 
 HEADER = "product_id,product_name,product_category_id\n"
 

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.demo.shop.invent.chance import Weighted, apportion, between_months, fates
+from include.demo.shop.generator.random_draws import Weighted, apportion, assign_changes, between_months
 
 YEAR = [float(month) for month in (0, 2, 5, 10, 14, 18, 20, 19, 15, 10, 5, 2)]
 
@@ -35,7 +35,7 @@ def test_what_weighs_nothing_is_not_drawn(seed: int, draws: int) -> None:
 
 @given(st.integers(0, 2**32), st.integers(10, 500))
 def test_every_fate_occurs(seed: int, count: int) -> None:
-    dealt = fates(Random(seed), count, {"rare": 0.001, "common": 0.2})
+    dealt = assign_changes(Random(seed), count, {"rare": 0.001, "common": 0.2})
     assert len(dealt) == count
     assert dealt.count("rare") == 1
     assert dealt.count("common") == max(1, int(count * 0.2))
