@@ -3,8 +3,8 @@ Choose the ports of the stack's services, so that two stacks that start at the s
 
 A port that is free now may be taken before the service opens it. Two measures against that:
 
-- A port is reserved for one service of one stack by a locked file, from the choice until the process that chose it ends. Stacks of the
-  same user on the same machine share the folder of these files.
+- A port is reserved for one service of one stack by a locked file, from the choice until the process that chose it
+  ends. Stacks of the same user on the same machine share the folder of these files.
 - Other programs do not know the reservations. If one of them takes the port first, the service starts again on another.
 """
 

@@ -1,4 +1,4 @@
-"""A shop database a test, so that each starts empty."""
+"""A new shop database for each test."""
 
 from collections.abc import Callable
 

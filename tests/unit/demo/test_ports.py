@@ -165,7 +165,8 @@ def test_reserved_port_is_refused_to_another_service_of_the_stack(free: int, tmp
 def test_reservation_ends_with_its_process(free: int, tmp_path: Path, reservations: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from include.demo import ports;"
-        " ports.RESERVATIONS = Path(sys.argv[1]); ports.reserve(int(sys.argv[2]), 'KAFKA_PORT', Path('/theirs')); os._exit(1)"
+        " ports.RESERVATIONS = Path(sys.argv[1]);"
+        " ports.reserve(int(sys.argv[2]), 'KAFKA_PORT', Path('/theirs')); os._exit(1)"
     )
     start_python(script, reservations, free).communicate()
     assert (reservations / str(free)).read_text() == "/theirs KAFKA_PORT"
