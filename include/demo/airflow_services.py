@@ -148,11 +148,8 @@ def _start_services(state: State) -> None:
         name = f"airflow-{service}"
         if processes.find(name) is None:
             processes.start(name, [command("airflow"), service, *options], env=env)
-
-    def is_ready() -> bool:
-        return processes.listens("airflow-api-server", state.ports["AIRFLOW_PORT"]) and is_healthy(state)
-
-    processes.wait_until(is_ready, "airflow-api-server", seconds=120)
+    processes.wait_for_port("airflow-api-server", state.ports["AIRFLOW_PORT"], seconds=120)
+    processes.wait_until(lambda: is_healthy(state), "airflow-api-server", seconds=120)
 
 
 def is_healthy(state: State) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -118,7 +119,31 @@ def _has_listener(process: psutil.Process, port: int) -> bool:
         sockets = process.net_connections(kind="tcp")
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
-    return any(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port for socket in sockets)
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets)
+
+
+def wait_for_port(name: str, port: int, *, seconds: float) -> None:
+    """
+    Wait until a service listens on its port.
+
+    :raises StackError: another program has the port, or as :func:`wait_until`
+    """
+
+    def is_ready() -> bool:
+        is_open = _is_open(port)
+        if listens(name, port):
+            return True
+        if is_open:
+            raise StackError(f"{name} cannot use port {port}: another program listens on it\n{tail(name)}")
+        return False
+
+    wait_until(is_ready, name, seconds=seconds)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(ready: Callable[[], bool], name: str, *, seconds: float) -> None:

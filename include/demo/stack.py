@@ -222,7 +222,7 @@ def _start_server(name: str, port: str, state: State, command: Sequence[str | Pa
     def start() -> None:
         if processes.find(name) is None:
             processes.start(name, [*command, str(state.ports[port])])
-        processes.wait_until(lambda: processes.listens(name, state.ports[port]), name, seconds=30)
+        processes.wait_for_port(name, state.ports[port], seconds=30)
 
     start_on_free_port(port, state, start, lambda: processes.stop(name))
 

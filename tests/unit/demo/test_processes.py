@@ -156,3 +156,11 @@ def test_listens_is_false_for_a_port_of_another_process() -> None:
     processes.start("it", SLEEP)
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert not processes.listens("it", other.getsockname()[1])
+
+
+def test_wait_for_port_fails_at_once_if_another_program_listens() -> None:
+    processes.start("it", SLEEP)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(StackError, match=rf"^it cannot use port {port}: another program listens on it\n"):
+            processes.wait_for_port("it", port, seconds=20)
