@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint screenshots lock
+.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint bench screenshots lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,10 +68,13 @@ lint: setup ## ruff, import-linter, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@PYTHONPATH=plugins $(BIN)/lint-imports --no-logo
-	@$(BIN)/mypy dags plugins include tests
+	@$(BIN)/mypy benchmarks dags plugins include tests
 	@$(BIN)/sqlfluff lint --quiet include/dbt/models include/dbt/tests
 	@$(BIN)/dbt --quiet --warn-error parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt
 	@$(BIN)/dbt-score lint --manifest $(VENV)/dbt/manifest.json --show failing-items
+
+bench: setup ## run a benchmark: NAME=main_job [ARGS="--runs 5"]; without NAME, list all of them
+	@PYTHONPATH=plugins $(BIN)/python -m benchmarks $(NAME) $(ARGS)
 
 screenshots: setup ## pictures of the running demo's pages, for docs/screenshots; needs chromium
 	@PYTHONPATH=plugins $(BIN)/python -m tests.browser.screenshots

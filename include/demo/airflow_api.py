@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -31,6 +31,20 @@ class AirflowApi:
         response = self._request("PATCH", f"/api/v2/{kind}", json={"actions": [action]})
         if errors := response["create"]["errors"]:
             raise StackError(f"Airflow refused {kind}: {errors}")
+
+    def create_postgres_connection(self, conn_id: str, dsn: str) -> None:
+        """Create a connection to a Postgres database by its libpq URI, or replace it."""
+        parts = urlsplit(dsn)
+        connection = {
+            "connection_id": conn_id,
+            "conn_type": "postgres",
+            "host": parts.hostname,
+            "port": parts.port,
+            "login": parts.username,
+            "password": parts.password,
+            "schema": parts.path.lstrip("/"),
+        }
+        self.overwrite("connections", [connection])
 
     def dag_is_known(self, dag_id: str) -> bool:
         """Whether the DAG processor has read this DAG."""
