@@ -1,4 +1,4 @@
-"""Run all shell commands of README.md in their order, on a stack of its own; without `make test`, which CI runs next."""
+"""Run the shell commands of README.md in their order, on a stack of its own; without `make test`, CI's next step."""
 
 import os
 import re
