@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 #: Below STACK_DIR if that is set: for a disk that is large or fast enough.
-FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-benchmark-", dir=os.environ.get("STACK_DIR")))
+FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-benchmark-", dir=os.environ.get("STACK_DIR") or None)).resolve()
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 # Postgres may run as another user.
 FOLDER.chmod(0o755)

@@ -30,7 +30,7 @@ class AirflowApi:
         action = {"action": "create", "action_on_existence": "overwrite", "entities": entities}
         response = self._request("PATCH", f"/api/v2/{kind}", json={"actions": [action]})
         if errors := response["create"]["errors"]:
-            raise StackError(f"Airflow refused {kind}: {errors}")
+            raise StackError(f"Airflow rejected {kind}: {errors}")
 
     def create_postgres_connection(self, conn_id: str, dsn: str) -> None:
         """Create a connection to a Postgres database by its libpq URI, or replace it."""

@@ -5,22 +5,12 @@ import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from include.demo.shop.fill_sources import SHOP_TABLES, fill_shop
-from include.demo.shop.generate import SMALLEST, generate
 from include.demo.shop.shop_folder import ShopDataError
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    sizes: dict[str, Any] = {**SMALLEST}
-    generate(folder, **sizes)
-    return folder
 
 
 @pytest.fixture

@@ -6,25 +6,15 @@ import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from include.demo.shop.fill_sources import produce_events
-from include.demo.shop.generate import SMALLEST, generate
 from include.demo.shop.shop_folder import ShopDataError
 
 HEADER = "customer_id,product_id,interaction_type,timestamp\n"
 TIMEOUT = 20
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    sizes: dict[str, Any] = {**SMALLEST}
-    generate(folder, **sizes)
-    return folder
 
 
 @pytest.fixture

@@ -36,7 +36,8 @@ def help_texts() -> dict[str, str]:
     shown = subprocess.run(
         [sys.executable, "-c", SHOW_HELP, *benchmarks()],
         cwd=ROOT,
-        env={"PYTHONPATH": f"plugins:{ROOT}", "PATH": ""},
+        # As `make` starts it: variables that are not set are exported empty.
+        env={"PYTHONPATH": f"plugins:{ROOT}", "PATH": "", "STACK_DIR": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -405,7 +405,7 @@ def test_messages_have_each_kind_that_a_csv_cannot_hold(shop: Shop) -> None:
         elif not all(isinstance(field, str) for field in value.values()):
             kinds["bad type"] += 1
         elif "\0" in value["customer_id"] or "\ud800" in value["product_id"]:
-            kinds["text Postgres refuses"] += 1
+            kinds["text Postgres rejects"] += 1
         else:
             kinds["late"] += 1
     assert kinds == {
@@ -416,6 +416,6 @@ def test_messages_have_each_kind_that_a_csv_cannot_hold(shop: Shop) -> None:
         "missing key": 4,
         "bad time": 3,
         "bad type": 2,
-        "text Postgres refuses": 2,
+        "text Postgres rejects": 2,
         "late": 3,
     }

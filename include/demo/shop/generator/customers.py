@@ -195,32 +195,35 @@ def _subscriptions_of(rng: Random, customer: Customer, last_day: date) -> Iterat
     plan = rng.choice(list(PLANS))
     subscribes = rng.random() < 0.42
     while subscribes and start <= last_day:
-        row: Row = {
-            "customer_id": customer.number,
-            "subscription_id": "",
-            "plan_type": plan,
-            "subscription_start_date": start,
-            "subscription_end_date": None,
-            "monthly_fee": PLANS[plan],
-            "status": "active",
-        }
-        cancelled_on: date | None = None
-        draw = rng.random()
-        if draw < 0.35:
-            cancelled_on = start + timedelta(days=rng.randint(20, 420))
-        elif draw < 0.55:
-            row["subscription_end_date"] = start + timedelta(days=365)
-        if cancelled_on is not None and cancelled_on > last_day:
-            cancelled_on = None
-        if cancelled_on is not None:
-            spelling = rng.choice(("cancelled", "cancelled", "Cancelled", "CANCELLED"))
-            row |= {"subscription_end_date": cancelled_on, "status": spelling}
-        yield _Subscription(row, cancelled_on)
-        end = row["subscription_end_date"]
+        subscription = _subscription(rng, customer, plan, start, last_day)
+        yield subscription
+        end = subscription.row["subscription_end_date"]
         if end is None or end > last_day or rng.random() > 0.3:
             return
         start = end + timedelta(days=rng.randint(1, 40))
         plan = rng.choice([other for other in PLANS if other != plan])
+
+
+def _subscription(rng: Random, customer: Customer, plan: str, start: date, last_day: date) -> _Subscription:
+    row: Row = {
+        "customer_id": customer.number,
+        "subscription_id": "",
+        "plan_type": plan,
+        "subscription_start_date": start,
+        "subscription_end_date": None,
+        "monthly_fee": PLANS[plan],
+        "status": "active",
+    }
+    cancelled_on: date | None = None
+    draw = rng.random()
+    if draw < 0.35:
+        cancelled_on = start + timedelta(days=rng.randint(20, 420))
+    elif draw < 0.55:
+        row["subscription_end_date"] = start + timedelta(days=365)
+    if cancelled_on is None or cancelled_on > last_day:
+        return _Subscription(row, None)
+    spelling = rng.choice(("cancelled", "cancelled", "Cancelled", "CANCELLED"))
+    return _Subscription(row | {"subscription_end_date": cancelled_on, "status": spelling}, cancelled_on)
 
 
 def _opening_row(draft: _Subscription, first_day: date) -> Row:
