@@ -1,15 +1,15 @@
-# `make` alone lists what there is. Everything runs in .venv, made from requirements-dev.txt.
+# `make` lists the commands. All of them run in .venv, created from requirements-dev.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STACK := PYTHONPATH=plugins $(BIN)/python -m include.demo
 export UV_PYTHON_DOWNLOADS := never
-# Given on the command line (`make up AIRFLOW_PORT=8090`) or in the environment; unset, a free port is found.
+# From the command line (`make up AIRFLOW_PORT=8090`) or the environment; without a port, a free one is chosen.
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint screenshots lock
+.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint bench screenshots lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,16 +18,16 @@ setup: $(VENV)/.complete ## create the environment (.venv) from the lock
 
 $(VENV)/.complete: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "error: Python 3.11 or later is needed ($(PYTHON) is older); say which: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+		|| { echo "error: Python 3.11 or later is needed ($(PYTHON) is older); choose one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
-		|| { echo "error: python3 cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+		|| { echo "error: python3 cannot create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@# uv brings its own certificates; behind a proxy that has one of its own, those of the system are the right ones.
+	@# uv has its own certificates; behind a proxy with a certificate of its own, those of the system are needed.
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt 2>$(VENV)/uv.log \
 		|| $(BIN)/python -m uv pip install --quiet --system-certs --python $(BIN)/python -r requirements-dev.txt
 	@touch $@
 
-demo: setup ## the whole thing: stack, shop, one run over its range [DATA=folder] [FROM= TO=]
+demo: setup ## start the stack, fill the shop, run the warehouse over its range [DATA=folder] [FROM= TO=]
 	@$(STACK) demo $(if $(DATA),--data "$(DATA)") $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
 
 up: setup ## start the stack (ports: AIRFLOW_PORT= POSTGRES_PORT= KAFKA_PORT= WEATHER_PORT=)
@@ -39,41 +39,44 @@ down: setup ## stop the stack; its data stays
 reset: setup ## stop the stack and delete its data
 	@$(STACK) reset
 
-status: setup ## what is running, and where
+status: setup ## show what is running, and the addresses
 	@$(STACK) status
 
 run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL_REFRESH=1] [ALLOW_COLUMN_CHANGES=1] [DRY_RUN=1]
 	@$(STACK) run $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SOURCES),--sources $(SOURCES)) \
 		$(if $(FULL_REFRESH),--full-refresh) $(if $(ALLOW_COLUMN_CHANGES),--allow-column-changes) $(if $(DRY_RUN),--dry-run)
 
-backfill: setup ## Airflow's own backfill, a run a day, followed to its end: FROM= TO=
+backfill: setup ## run Airflow's backfill, one run per day, and follow it: FROM= TO=
 	@$(STACK) backfill --from "$(FROM)" --to "$(TO)"
 
 dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader]
 	@$(STACK) dsn $(if $(DB),--db $(DB)) $(if $(ROLE),--role $(ROLE))
 
-airflow: setup ## Airflow's command line on the stack: make airflow ARGS="dags list"
+airflow: setup ## run Airflow's command line on the stack: make airflow ARGS="dags list"
 	@$(STACK) airflow $(ARGS)
 
-dbt: setup ## dbt's command line on the stack's warehouse: make dbt ARGS="build --select marts"
+dbt: setup ## run dbt's command line on the stack's warehouse: make dbt ARGS="build --select marts"
 	@$(STACK) dbt $(ARGS)
 
-test: setup ## all tests, two processes side by side; some of them in one: make test ARGS="tests/unit -k windows"
+test: setup ## run all tests in two processes; some tests in one process: make test ARGS="tests/unit -k windows"
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 tests)
 
-check-real: setup ## marts against an independent computation: DATA=folder FROM= TO=
+check-real: setup ## compare the marts with an independent computation: DATA=folder FROM= TO=
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"
 
-lint: setup ## ruff, import-linter, mypy, sqlfluff, dbt-score
+lint: setup ## run ruff, import-linter, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@PYTHONPATH=plugins $(BIN)/lint-imports --no-logo
-	@$(BIN)/mypy dags plugins include tests
+	@$(BIN)/mypy benchmarks dags plugins include tests
 	@$(BIN)/sqlfluff lint --quiet include/dbt/models include/dbt/tests
 	@$(BIN)/dbt --quiet --warn-error parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt
 	@$(BIN)/dbt-score lint --manifest $(VENV)/dbt/manifest.json --show failing-items
 
-screenshots: setup ## pictures of the running demo's pages, for docs/screenshots; needs chromium
+bench: setup ## run a benchmark: NAME=main_job [ARGS="--runs 5"]; without NAME, list all of them
+	@PYTHONPATH=plugins $(BIN)/python -m benchmarks $(NAME) $(ARGS)
+
+screenshots: setup ## take screenshots of the running demo's pages for docs/screenshots; needs chromium
 	@PYTHONPATH=plugins $(BIN)/python -m tests.browser.screenshots
 
 lock: ## compile pyproject.toml into requirements.txt and requirements-dev.txt

@@ -1,1 +1,1 @@
-"""Figures that the documentation quotes; each prints a ratio against a yardstick measured in the same run."""
+"""Measure the figures that the documentation quotes; each is a ratio to a reference measured in the same run."""

@@ -1,7 +1,5 @@
 """
-Postgres → `raw`, compared with other ways to move rows:
-
-    PYTHONPATH=plugins:. .venv/bin/python -m benchmarks.extract [--data FOLDER] [--runs 5]
+Load orders from Postgres into raw, beside psql, dlt and GenericTransfer: on a stack of its own.
 
 Fills `sales_fact` in a Postgres of its own (from a shop folder, or with --rows of made-up orders) and, in turn:
 
@@ -35,28 +33,26 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-extract-", dir=os.environ.get("STACK_DIR")))
-os.environ["STACK_DIR"] = str(FOLDER / "stack")
+import psycopg
+
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 
-import psycopg  # noqa: E402
-
-from ecommerce.common.connections import LOADER, warehouse  # noqa: E402
-from ecommerce.common.sources import SOURCES  # noqa: E402
-from ecommerce.common.windows import Window  # noqa: E402
-from ecommerce.extract.readers import reader_of  # noqa: E402
-from ecommerce.load.batches import RunIdentity  # noqa: E402
-from ecommerce.load.loader import load  # noqa: E402
-from include.demo import database  # noqa: E402
-from include.demo.shop.feed import fill_shop  # noqa: E402
-from include.demo.state import State  # noqa: E402
+from benchmarks.own_stack import FOLDER, own_stack
+from ecommerce.common.connections import LOADER, warehouse
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.windows import Window
+from ecommerce.extract.readers import reader_of
+from ecommerce.load.batches import RunIdentity
+from ecommerce.load.loader import load
+from include.demo import database
+from include.demo.shop.fill_sources import fill_shop
+from include.demo.state import State
 
 SALES = SOURCES["sales_fact"]
 COLUMNS = ", ".join(column.name for column in SALES.columns)
@@ -97,9 +93,7 @@ def main() -> int:
     parser.add_argument("--indexes", action="store_true", help="raw's index of blocks beside B-trees instead")
     arguments = parser.parse_args()
     logging.getLogger("ecommerce").setLevel(logging.WARNING)
-    state = State.create_beside()
-    try:
-        database.start(state)
+    with own_stack() as state:
         os.environ["AIRFLOW_CONN_WAREHOUSE_LOADER"] = state.dsn(role="loader")
         os.environ["AIRFLOW_CONN_SHOP_POSTGRES"] = state.dsn("shop")
         with warehouse(LOADER) as connection:
@@ -110,10 +104,6 @@ def main() -> int:
             _indexes(state, arguments)
         else:
             _speed(state, arguments)
-    finally:
-        database.stop()
-        database.remove()
-        shutil.rmtree(FOLDER, ignore_errors=True)
     return 0
 
 
@@ -151,7 +141,7 @@ def _psql(state: State, name: str, statement: str) -> list[str]:
 
 
 def _psql_path() -> str:
-    return shutil.which("psql") or str(database._wheel() / "pginstall" / "bin" / "psql")
+    return shutil.which("psql") or str(database.client("psql"))
 
 
 def _pipe(state: State) -> None:

@@ -1,7 +1,7 @@
--- A shop's past, straight into raw: years (setting history.years) of orders (history.orders a day) up to a day
--- (history.last_day).
+-- Insert the history of a shop into raw: orders of history.years years, history.orders a day, until
+-- history.last_day (all three are settings).
 -- Few products and customers have most of the orders; one order in a hundred was recorded late; prices and
--- customers change a little every day. One batch a source and day, all of them published.
+-- customers change a little every day. One batch per source and day, all of them published.
 select setseed(0.42);
 
 create schema history;
@@ -14,7 +14,7 @@ select
     5000 as products,
     50000 as customers;
 
--- Skewed to small numbers: of 1000, the first 100 are drawn in 3 of 10 cases.
+-- Small numbers are drawn more often: of 1000, the first 100 in 3 of 10 cases.
 create function history.skewed(n integer) returns integer language sql volatile
 return 1 + floor(n * power(random(), 2))::integer;
 

@@ -1,13 +1,14 @@
 """
-The daily run on the running stack, compared with its bare parts: `python -m benchmarks.main_job [--runs 5]`.
+Run the daily job, beside its bare parts without Airflow: on the running demo.
 
-Each run corrects one order of the shop's last day, so that there is one day to rebuild. The yardstick is the work that
-no run can avoid, one part after the other: a COPY of each table's window from the shop, `dbt build` of the same nodes,
-and a MERGE of each mart. Prints medians of seconds, the ratio, the share of the audit and the publication, when each
-step ended, the peak memory of each task, and memory and CPU of the idle stack.
+Before each run one order of the shop's last day is corrected, so that there is one day to rebuild. The bare parts are
+what no run can do without: a COPY of each table's window from the shop, `dbt build`, and a MERGE of each mart. Prints
+medians of seconds, the ratio, the share of the audit and the publication, when each step ended, the peak memory of each
+task, and memory and CPU of the idle stack.
 
-`--range 90` instead compares a run over as many days, an order of each corrected, with a run of one day, in turn.
-`--backfill 30` instead runs Airflow's own backfill over as many days, an order of each corrected, and prints its rate.
+`--range 90` instead compares a run over 90 days with a run over one day, in turns; one order per day is corrected.
+`--backfill 30` instead runs Airflow's backfill over 30 days and prints its runs per minute; one order per day is
+corrected.
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import psutil
 import psycopg
 from psycopg import sql
 
-from benchmarks.usage import cpu_seconds, memory
-from ecommerce.common.sources import SOURCES
+from benchmarks.usage import airflow_processes, cpu_seconds, memory
+from ecommerce.common.sources import SOURCES, Source
 from ecommerce.publish.marts import Mart, built_marts, column_list
-from include.demo import airflow_services, dbt, processes, stack
+from include.demo import dbt, processes, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.runs import backfill, trigger
 from include.demo.state import State
 
 
 class PeakMemory:
-    """Samples the resident memory of task processes, which carry their task instance's id in their title."""
+    """Measures the peak resident memory of tasks; the title of a task's process has the id of its task instance."""
 
     def __init__(self) -> None:
         self.peaks: dict[str, int] = {}
@@ -60,10 +63,10 @@ class PeakMemory:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="measured runs (default 5)")
-    parser.add_argument("--range", type=int, metavar="DAYS", help="a run over the shop's last days instead")
-    parser.add_argument("--backfill", type=int, metavar="DAYS", help="a backfill of the shop's last days instead")
+    parser.add_argument("--range", type=int, metavar="DAYS", help="run over the shop's last days instead")
+    parser.add_argument("--backfill", type=int, metavar="DAYS", help="run a backfill of the shop's last days instead")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -79,42 +82,56 @@ def main() -> int:
         return _range(state, api, day[0], arguments.range, arguments.runs)
     if arguments.backfill:
         return _backfill(state, api, day[0], arguments.backfill)
-    walls: list[float] = []
-    parts: list[dict[str, float]] = []
-    steps: list[dict[str, float]] = []
-    tails: list[float] = []
+    return _daily(state, api, day[0], arguments.runs)
+
+
+@dataclass
+class Measurement:
+    """One daily run, and its bare parts after it; all in seconds."""
+
+    run: float
+    bare_parts: dict[str, float]
+    #: step of the run → its end after the run was queued
+    step_ends: dict[str, float]
+    #: from the end of dbt's last node to the end of the publication
+    after_dbt: float
+
+
+def _daily(state: State, api: AirflowApi, day: date, runs: int) -> int:
+    measurements: list[Measurement] = []
     with PeakMemory() as peaks:
-        for n in range(arguments.runs + 1):
-            run_id, seconds = run_over(state, api, day[0])
-            by_hand = _bare_parts(state, day[0])
-            seconds_by_part = ", ".join(f"{part} {spent:.1f} s" for part, spent in by_hand.items())
-            print(
-                f"run {n}{' (not counted)' if n == 0 else ''}: {seconds:.1f} s; by hand: {seconds_by_part}", flush=True
-            )
+        for n in range(runs + 1):
+            run_id, seconds = run_over(state, api, day)
+            bare_parts = _bare_parts(state, day)
+            listing = ", ".join(f"{part} {spent:.1f} s" for part, spent in bare_parts.items())
+            print(f"run {n}{' (not counted)' if n == 0 else ''}: {seconds:.1f} s; bare parts: {listing}", flush=True)
             if n:
-                walls.append(seconds)
-                parts.append(by_hand)
-                steps.append(_steps(state, run_id))
-                tails.append(_after_dbt(state, run_id))
-    run, bare = statistics.median(walls), statistics.median(sum(by_hand.values()) for by_hand in parts)
-    print(f"\ndaily run, median of {len(walls)}: {run:.1f} s = {run / bare:.2f} x its bare parts ({bare:.1f} s)")
-    for part in parts[0]:
-        print(f"  {part:<40} {statistics.median(by_hand[part] for by_hand in parts):6.1f} s by hand")
-    share = statistics.median(tail / wall for tail, wall in zip(tails, walls, strict=True))
-    print(
-        f"\nfrom the end of dbt's last node to the publication: {statistics.median(tails):.1f} s = {share:.0%} of a run"
-    )
-    print("\nwhen each step of the run ended, seconds after it was queued")
-    for step in steps[0]:
-        print(f"  {step:<40} {statistics.median(ended[step] for ended in steps):6.1f}")
+                steps, after_dbt = _step_ends(state, run_id), _after_dbt(state, run_id)
+                measurements.append(Measurement(seconds, bare_parts, steps, after_dbt))
+    _print_medians(measurements)
     _print_peaks(state, peaks.peaks)
     time.sleep(20)
     _print_idle()
     return 0
 
 
+def _print_medians(measurements: Sequence[Measurement]) -> None:
+    def median(value: Callable[[Measurement], float]) -> float:
+        return statistics.median(map(value, measurements))
+
+    run, bare = median(lambda one: one.run), median(lambda one: sum(one.bare_parts.values()))
+    print(f"\ndaily run, median of {len(measurements)}: {run:.1f} s = {run / bare:.2f} x its bare parts ({bare:.1f} s)")
+    for part in measurements[0].bare_parts:
+        print(f"  {part:<40} {median(lambda one, part=part: one.bare_parts[part]):6.1f} s")  # type: ignore[misc]
+    seconds, share = median(lambda one: one.after_dbt), median(lambda one: one.after_dbt / one.run)
+    print(f"\nfrom the end of dbt's last node to the publication: {seconds:.1f} s = {share:.0%} of a run")
+    print("\nwhen each step of the run ended, seconds after it was queued")
+    for step in measurements[0].step_ends:
+        print(f"  {step:<40} {median(lambda one, step=step: one.step_ends[step]):6.1f}")  # type: ignore[misc]
+
+
 def run_over(state: State, api: AirflowApi, last: date, days: int = 1) -> tuple[str, float]:
-    """Correct an order of each of the days up to the last, and run over them: the run's id and its seconds."""
+    """Correct one order of each of the days that end with ``last``, and run over these days; run id and seconds."""
     first = last - timedelta(days=days - 1)
     for n in range(days):
         _correct_an_order(state, first + timedelta(days=n))
@@ -127,8 +144,15 @@ def run_over(state: State, api: AirflowApi, last: date, days: int = 1) -> tuple[
 def _correct_an_order(state: State, day: date) -> None:
     with psycopg.connect(state.dsn("shop")) as connection:
         connection.execute(
-            "update sales_fact set shipping_cost = coalesce(shipping_cost, 0) + 0.01 where order_id ="
-            " (select min(order_id) from sales_fact where created_at::date = %s and shipping_cost >= 0)",
+            """
+            update sales_fact
+            set shipping_cost = coalesce(shipping_cost, 0) + 0.01
+            where order_id = (
+                select min(order_id)
+                from sales_fact
+                where created_at::date = %s and shipping_cost >= 0
+            )
+            """,
             [day],
         )
 
@@ -136,33 +160,55 @@ def _correct_an_order(state: State, day: date) -> None:
 def _seconds(state: State, run_id: str) -> float:
     with psycopg.connect(state.dsn("airflow")) as connection:
         row = connection.execute(
-            "select state, extract(epoch from end_date - queued_at) from dag_run where run_id = %s", [run_id]
+            """
+            select state, extract(epoch from end_date - queued_at)
+            from dag_run
+            where run_id = %s
+            """,
+            [run_id],
         ).fetchone()
     if row is None or row[0] != "success":
         sys.exit(f"run {run_id} did not succeed: {row}")
     return float(row[1])
 
 
-def _steps(state: State, run_id: str) -> dict[str, float]:
-    """When the last task of each group ended, in seconds after the run was queued."""
+def _step_ends(state: State, run_id: str) -> dict[str, float]:
+    """Seconds from the queueing of the run to the end of the last task of each task group."""
     with psycopg.connect(state.dsn("airflow")) as connection:
         rows = connection.execute(
-            "select split_part(task_id, '.', 1), extract(epoch from max(greatest(task.end_date, case"
-            "   when task.operator = 'DbtNode' then task.updated_at end)) - max(run.queued_at))"
-            " from task_instance as task inner join dag_run as run on run.run_id = task.run_id"
-            " where task.run_id = %s group by 1 order by 2",
+            """
+            select
+                split_part(task_id, '.', 1) as step,
+                extract(
+                    epoch from max(
+                        greatest(task.end_date, case when task.operator = 'DbtNode' then task.updated_at end)
+                    ) - max(run.queued_at)
+                ) as seconds
+            from task_instance as task
+            inner join dag_run as run
+                on task.run_id = run.run_id
+            where task.run_id = %s
+            group by step
+            order by seconds
+            """,
             [run_id],
         ).fetchall()
     return {step: float(ended) for step, ended in rows}
 
 
 def _after_dbt(state: State, run_id: str) -> float:
-    """Seconds from the end of dbt's last node, which is its task's in each mode, to that of the publication."""
+    """Seconds from the end of dbt's last node (in each mode the end of its task) to the end of the publication."""
     with psycopg.connect(state.dsn("airflow")) as connection:
         row = connection.execute(
-            "select extract(epoch from max(end_date) filter (where task_id = 'refresh_marts')"
-            "   - max(end_date) filter (where task_id like 'warehouse.models.%%'))"
-            " from task_instance where run_id = %s",
+            """
+            select
+                extract(
+                    epoch from max(end_date) filter (where task_id = 'refresh_marts')
+                    - max(end_date) filter (where task_id like 'warehouse.models.%%')
+                )
+            from task_instance
+            where run_id = %s
+            """,
             [run_id],
         ).fetchone()
     if row is None or row[0] is None:
@@ -171,48 +217,57 @@ def _after_dbt(state: State, run_id: str) -> float:
 
 
 def _bare_parts(state: State, day: date) -> dict[str, float]:
-    """Seconds of each part that the run cannot avoid."""
+    """Seconds of what no run can do without: copy, build, publish, one after the other."""
     started = time.monotonic()
     with psycopg.connect(state.dsn("shop")) as shop, psycopg.connect(state.dsn()) as warehouse:
         for source in SOURCES.values():
-            if source.connection != "shop_postgres":
-                continue
-            table, where = sql.Identifier(source.name), sql.Composed([])
-            if source.window_column:
-                where = sql.SQL(" where {} >= {} and {} < {}").format(
-                    sql.Identifier(source.window_column), sql.Literal(day),
-                    sql.Identifier(source.window_column), sql.Literal(day + timedelta(days=1)),
-                )  # fmt: skip
-            names = sql.SQL(", ").join(sql.Identifier(column.name) for column in source.columns)
-            into = sql.Identifier(f"copy_of_{source.name}")
-            warehouse.execute(
-                sql.SQL("create temporary table {} as select {} from raw.{} limit 0").format(into, names, table)
-            )
-            read = sql.SQL("copy (select {} from {}{}) to stdout").format(names, table, where)
-            with (
-                shop.cursor().copy(read) as out,
-                warehouse.cursor().copy(sql.SQL("copy {} from stdin").format(into)) as back,
-            ):
-                for block in out:
-                    back.write(block)
+            if source.connection == "shop_postgres":
+                _copy(shop, warehouse, source, day)
         warehouse.rollback()
     copied = time.monotonic()
     _dbt_build(state)
     built = time.monotonic()
     with psycopg.connect(state.dsn()) as connection:
         for mart in built_marts(connection):
-            connection.execute(_merge_by_hand(mart))
+            connection.execute(_bare_merge(mart))
         connection.rollback()
     return {"COPY": copied - started, "dbt build": built - copied, "MERGE": time.monotonic() - built}
 
 
-def _merge_by_hand(mart: Mart) -> sql.Composed:
+def _copy(shop: psycopg.Connection, warehouse: psycopg.Connection, source: Source, day: date) -> None:
+    """Copy a table's rows of a day, or all of them if it has no window, into a temporary table."""
+    table, where = sql.Identifier(source.name), sql.Composed([])
+    if source.window_column:
+        where = sql.SQL(" where {} >= {} and {} < {}").format(
+            sql.Identifier(source.window_column), sql.Literal(day),
+            sql.Identifier(source.window_column), sql.Literal(day + timedelta(days=1)),
+        )  # fmt: skip
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in source.columns)
+    into = sql.Identifier(f"copy_of_{source.name}")
+    warehouse.execute(sql.SQL("create temporary table {} as select {} from raw.{} limit 0").format(into, names, table))
+    read = sql.SQL("copy (select {} from {}{}) to stdout").format(names, table, where)
+    with (
+        shop.cursor().copy(read) as out,
+        warehouse.cursor().copy(sql.SQL("copy {} from stdin").format(into)) as back,
+    ):
+        for block in out:
+            back.write(block)
+
+
+def _bare_merge(mart: Mart) -> sql.Composed:
     names = [sql.Identifier(name) for name in mart.columns]
     return sql.SQL(
-        "merge into {target} as old using {built} as new on {key_condition}"
-        " when matched and ({old}) is distinct from ({new}) then update set ({names}) = row({new})"
-        " when not matched then insert ({names}) values ({new})"
-        " when not matched by source then delete"
+        """
+        merge into {target} as old
+        using {built} as new
+            on {same_key}
+        when matched and ({old}) is distinct from ({new}) then
+            update set ({names}) = row({new})
+        when not matched then
+            insert ({names}) values ({new})
+        when not matched by source then
+            delete
+        """
     ).format(
         target=mart.published_table,
         built=mart.built_table,
@@ -224,15 +279,15 @@ def _merge_by_hand(mart: Mart) -> sql.Composed:
 
 
 def _range(state: State, api: AirflowApi, last: date, days: int, runs: int) -> int:
-    of_one: list[float] = []
-    of_all: list[float] = []
+    one_day: list[float] = []
+    all_days: list[float] = []
     for n in range(runs + 1):
         one, every = (run_over(state, api, last, length)[1] for length in (1, days))
         print(f"{n}{' (not counted)' if n == 0 else ''}: one day {one:.1f} s, {days} days {every:.1f} s", flush=True)
         if n:
-            of_one.append(one)
-            of_all.append(every)
-    one, every = statistics.median(of_one), statistics.median(of_all)
+            one_day.append(one)
+            all_days.append(every)
+    one, every = statistics.median(one_day), statistics.median(all_days)
     print(f"\nmedians of {runs}: {days} days in one run {every:.1f} s = {every / one:.2f} x a run of one ({one:.1f} s)")
     return 0
 
@@ -242,26 +297,32 @@ def _backfill(state: State, api: AirflowApi, last: date, days: int) -> int:
     for n in range(days):
         _correct_an_order(state, first + timedelta(days=n))
     with psycopg.connect(state.dsn()) as connection:
-        before = connection.execute("select now()").fetchone()
+        started_at = connection.execute("select now()").fetchone()
     started = time.monotonic()
-    is_good = backfill(api, str(first), str(last))
+    is_successful = backfill(api, str(first), str(last))
     seconds = time.monotonic() - started
     with psycopg.connect(state.dsn()) as connection:
         row = connection.execute(
-            "select count(distinct run_id) from ops.build inner join ops.rebuild using (run_id) where claimed_at > %s",
-            before,
+            """
+            select count(distinct run_id)
+            from ops.build
+            inner join ops.rebuild
+                using (run_id)
+            where claimed_at > %s
+            """,
+            started_at,
         ).fetchone()
     builds = row[0] if row else 0
     rate = 60 * days / seconds
-    print(f"{days} runs, 4 at a time: {seconds:.0f} s, {rate:.1f} runs a minute; {builds} of them built a model")
-    return 0 if is_good else 1
+    print(f"{days} runs, 4 at a time: {seconds:.0f} s, {rate:.1f} runs a minute; {builds} of them built models")
+    return 0 if is_successful else 1
 
 
 def _dbt_build(state: State) -> float:
-    """Seconds of the same build, by dbt's own command line."""
+    """Run the same build by dbt's own command line; its seconds."""
     started = time.monotonic()
     if dbt.run(state.dsn(role="transformer"), ["--quiet", "build", "--exclude-resource-type", "unit_test"]) != 0:
-        sys.exit("dbt build by hand failed")
+        sys.exit("dbt build without Airflow failed")
     return time.monotonic() - started
 
 
@@ -279,16 +340,17 @@ def _print_peaks(state: State, peaks: dict[str, int]) -> None:
 
 
 def _print_idle(seconds: float = 60.0) -> None:
-    """Memory as proportional set size, where pages that processes share are counted once; CPU in % of one core."""
-    names = ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]
-    roots = {name: [process] for name in names if (process := processes.find(name)) is not None}
-    roots["Airflow, all four"] = [process for name in roots if name.startswith("airflow") for process in roots[name]]
-    used = {name: cpu_seconds(tops) for name, tops in roots.items()}
+    """Print memory (proportional set size: shared pages count once) and CPU (in % of one core) of the idle services."""
+    airflow = airflow_processes()
+    roots = {name: [process] for name in ("kafka", "weather") if (process := processes.find(name)) is not None}
+    roots |= {name: [process] for name, process in airflow.items()}
+    roots["Airflow, all four"] = list(airflow.values())
+    used = {name: cpu_seconds(processes_of) for name, processes_of in roots.items()}
     time.sleep(seconds)
     print(f"\nidle, over {seconds:.0f} s: proportional set size, CPU in % of one core")
-    for name, tops in roots.items():
-        percent = 100 * (cpu_seconds(tops) - used[name]) / seconds
-        print(f"  {name:<40} {memory(tops) / 2**20:6.0f} MiB {percent:6.1f} %")
+    for name, processes_of in roots.items():
+        percent = 100 * (cpu_seconds(processes_of) - used[name]) / seconds
+        print(f"  {name:<40} {memory(processes_of) / 2**20:6.0f} MiB {percent:6.1f} %")
 
 
 if __name__ == "__main__":

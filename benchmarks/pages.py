@@ -1,16 +1,16 @@
 """
-The speed of the pages on the running stack: `python -m benchmarks.pages [--readers 50] [--runs 3] [--plans]`.
+Open the pages, alone and by 50 readers beside daily runs: on the running demo.
 
-First each page alone, in milliseconds of the server (its `Server-Timing`): once right after a publication, when no
-cache is valid and all queries are executed, and once more, as the next reader gets it. Prints the median and the worst
-of all times; the program fails if the worst is 300 ms or more.
+First each page alone, in milliseconds of the server (its `Server-Timing`): right after a publication that changed
+nothing, when no cached response is valid and each query goes to the warehouse, and then a second time, from the cache.
+Prints median and maximum; fails if a maximum is 300 ms or more.
 
-Then daily runs, each with one corrected order of the last day, in turn without and with readers. A reader opens one
-page after the other and pauses two to six seconds in between. Three of four pages are opened with their default
-filters, one of four with filters of the reader's own that nobody has used before. Browsers cache nothing. Prints p50,
-p95 and worst of both kinds, the number of pages with earlier figures, all errors and figures that were not available,
-and the median run with readers as a ratio to the median run without. `--plans` prints the plan of each page's slowest
-query, by `explain analyze` as the role that executes it.
+Then daily runs, each after one order of the last day was corrected, in turns without and with readers. Each reader
+opens a page, waits two to six seconds, and opens the next. Three of four pages are opened with their default choices,
+one of four with days or a category of the reader's choice, each time others. No browser cache. Prints p50, p95 and
+maximum of both kinds, the number of responses marked as out of date, the responses with an error, and the ratio of the
+runs' medians with and without readers. `--plans` prints the plan of each page's slowest query, by `explain analyze` as
+the role that runs it.
 """
 
 from __future__ import annotations
@@ -37,32 +37,30 @@ from include.demo.state import State
 from shop_pages.limits import FRESH_SECONDS, PAGE_ROWS
 from shop_pages.pages import CATEGORIES, PAGES
 
-#: Seconds between two pages of a reader: as long as people look at one, or less.
-PAUSE = (2.0, 6.0)
-
-
-#: One of so many pages is opened with filters of the reader's own.
-FILTERED_ONE_OF = 4
-#: Milliseconds of the server that no page may reach, in the worst of its times.
+#: Seconds that a reader looks at a page: from and to.
+VIEWING = (2.0, 6.0)
+#: One of so many pages is opened with a choice of the reader, the others with the default.
+CHOSEN_ONE_OF = 4
+#: Milliseconds of the server that no page may reach.
 LIMIT = 300
 
 
 @dataclass
-class Observations:
-    """What readers got: milliseconds of pages with default and with own filters, and all problems."""
+class Responses:
+    """The responses that readers got: milliseconds of pages with default and with chosen days, and errors."""
 
     default: list[float] = field(default_factory=list)
-    filtered: list[float] = field(default_factory=list)
+    chosen: list[float] = field(default_factory=list)
     stale: int = 0
-    problems: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--readers", type=int, default=50, help="readers at once (default 50)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readers", type=int, default=50, help="readers at the same time (default 50)")
     parser.add_argument("--runs", type=int, default=3, help="runs with, and as many without readers (default 3)")
-    parser.add_argument("--times", type=int, default=5, help="times that each page is opened by itself (default 5)")
+    parser.add_argument("--times", type=int, default=5, help="how often each page is opened alone (default 5)")
     parser.add_argument("--plans", action="store_true", help="print the plan of each page's slowest query")
     arguments = parser.parse_args()
     for name in ("httpx", "include.demo.runs"):
@@ -73,17 +71,17 @@ def main() -> int:
         categories = [name for (name,) in connection.execute(CATEGORIES.encode())]
     if span is None or span[1] is None:
         sys.exit("the warehouse is empty; run: make demo")
-    default, filtered = _default_addresses(span[1]), _filtered_addresses(span[0], span[1], categories)
-    worst = asyncio.run(_each_page(state, default, filtered, arguments.times))
+    default, chosen = _default_addresses(span[1]), _chosen_addresses(span[0], span[1], categories)
+    worst = asyncio.run(_each_page(state, default, chosen, arguments.times))
     if arguments.plans:
         _print_plans(state, *span)
     if arguments.runs:
-        asyncio.run(_under_load(state, default, filtered, span[1], arguments.readers, arguments.runs))
+        asyncio.run(_under_load(state, default, chosen, span[1], arguments.readers, arguments.runs))
     return 0 if worst < LIMIT else 1
 
 
 def _default_addresses(last: date) -> dict[str, str]:
-    """Each page → its address with default filters."""
+    """Map each page to its address without a choice."""
     return {
         "today": "/shop/today",
         **{page: f"/shop/{page}" for page in PAGES},
@@ -94,25 +92,25 @@ def _default_addresses(last: date) -> dict[str, str]:
     }
 
 
-def _filtered_addresses(first: date, last: date, categories: list[str]) -> dict[str, Iterator[str]]:
-    """Each page with filters → its addresses, each with filters that were not used before."""
+def _chosen_addresses(first: date, last: date, categories: list[str]) -> dict[str, Iterator[str]]:
+    """Map each page with a choice to addresses, each with another choice."""
 
-    def fresh(template: str, *, takes_category: bool = False) -> Iterator[str]:
+    def addresses_of(template: str, *, takes_category: bool = False) -> Iterator[str]:
         span = max((last - first).days - 1, 1)
         n = random.randrange(10_000)
         while True:
             n += 1
             address = template.format(first=first + timedelta(days=n % span), last=last, day=last - timedelta(n % span))
-            has_category = takes_category and categories and n % 2
-            yield address + (f"&category={quote(random.choice(categories))}" if has_category else "")
+            with_category = takes_category and categories and n % 2
+            yield address + (f"&category={quote(random.choice(categories))}" if with_category else "")
 
     addresses = {
-        page.name: fresh(f"/shop/{page.name}?first={{first}}&last={{last}}", takes_category=page.takes_category)
+        page.name: addresses_of(f"/shop/{page.name}?first={{first}}&last={{last}}", takes_category=page.takes_category)
         for page in PAGES.values()
     }
-    addresses["status"] = fresh("/shop/status?last={day}")
-    addresses["rows"] = fresh("/shop/rows/daily_revenue?order_date={day}")
-    addresses["csv"] = fresh("/shop/revenue/categories.csv?first={first}&last={last}")
+    addresses["status"] = addresses_of("/shop/status?last={day}")
+    addresses["rows"] = addresses_of("/shop/rows/daily_revenue?order_date={day}")
+    addresses["csv"] = addresses_of("/shop/revenue/categories.csv?first={first}&last={last}")
     return addresses
 
 
@@ -124,27 +122,25 @@ def _client(state: State) -> httpx.AsyncClient:
 
 
 async def _each_page(
-    state: State, default: Mapping[str, str], filtered: Mapping[str, Iterator[str]], times: int
+    state: State, default: Mapping[str, str], chosen: Mapping[str, Iterator[str]], times: int
 ) -> float:
-    opened = [(name, lambda address=address: address) for name, address in default.items()]
-    opened += [
-        (f"{name}, own filters", lambda addresses=addresses: next(addresses)) for name, addresses in filtered.items()
-    ]
-    first: dict[str, list[float]] = {name: [] for name, _ in opened}
-    again: dict[str, list[float]] = {name: [] for name, _ in opened}
+    pages = [(name, lambda address=address: address) for name, address in default.items()]
+    pages += [(f"{name}, chosen", lambda addresses=addresses: next(addresses)) for name, addresses in chosen.items()]
+    first: dict[str, list[float]] = {name: [] for name, _ in pages}
+    again: dict[str, list[float]] = {name: [] for name, _ in pages}
     sizes: dict[str, int] = {}
     async with _client(state) as client:
-        await _open(client, "/shop/today")  # opens connections
+        await _open(client, "/shop/today")  # opens the connections
         for _ in range(times):
-            with _invalid_caches(state):
+            with _empty_cache(state):
                 await asyncio.sleep(FRESH_SECONDS + 0.5)
-                for name, address in opened:
+                for name, address in pages:
                     at = address()
                     for took in (first, again):
                         answer = await _open(client, at)
                         took[name].append(float(answer.headers["server-timing"].split("dur=")[1]))
                     sizes[name] = answer.num_bytes_downloaded
-    print(f"one page at a time, server milliseconds of {times}; kB as the browser gets it")
+    print(f"one page at a time, server milliseconds of {times} times; kB as the browser gets it")
     print(f"  {'':<20} {'first':>7} {'worst':>7} {'again':>7} {'worst':>7} {'kB':>7}")
     for name in first:
         medians = [statistics.median(first[name]), max(first[name]), statistics.median(again[name]), max(again[name])]
@@ -160,13 +156,15 @@ async def _open(client: httpx.AsyncClient, address: str) -> httpx.Response:
 
 
 @contextmanager
-def _invalid_caches(state: State) -> Iterator[None]:
-    """Add a publication without changes, which invalidates all caches, and remove it at the end."""
+def _empty_cache(state: State) -> Iterator[None]:
+    """Insert a publication that changed nothing, so that no cached response is valid; delete it afterwards."""
     with psycopg.connect(state.dsn(), autocommit=True) as owner:
         owner.execute(
-            "insert into ops.publication"
-            " (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at)"
-            " select nextval('ops.publication_id_seq'), 'benchmark', 'daily_revenue', 0, 0, 0, now()"
+            """
+            insert into ops.publication
+                (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at)
+            select nextval('ops.publication_id_seq'), 'benchmark', 'daily_revenue', 0, 0, 0, now()
+            """
         )
         try:
             yield
@@ -177,7 +175,7 @@ def _invalid_caches(state: State) -> Iterator[None]:
 async def _under_load(
     state: State,
     default: Mapping[str, str],
-    filtered: Mapping[str, Iterator[str]],
+    chosen: Mapping[str, Iterator[str]],
     day: date,
     readers: int,
     runs: int,
@@ -185,33 +183,29 @@ async def _under_load(
     api = stack.api_of(state)
     alone: list[float] = []
     with_readers: list[float] = []
-    observations = Observations()
-    await asyncio.to_thread(run_over, state, api, day)  # not counted: it warms up
+    responses = Responses()
+    await asyncio.to_thread(run_over, state, api, day)  # not counted: fills the caches
     async with _client(state) as client:
         for n in range(runs):
             alone.append((await asyncio.to_thread(run_over, state, api, day))[1])
             done = asyncio.Event()
-            crowd = [asyncio.create_task(_read(client, default, filtered, done, observations)) for _ in range(readers)]
+            reading = [asyncio.create_task(_read(client, default, chosen, done, responses)) for _ in range(readers)]
             await asyncio.sleep(5)
             with_readers.append((await asyncio.to_thread(run_over, state, api, day))[1])
             done.set()
-            await asyncio.gather(*crowd)
+            await asyncio.gather(*reading)
             print(f"run {n + 1}: {alone[-1]:.1f} s alone, {with_readers[-1]:.1f} s with {readers} readers", flush=True)
-    pause = f"{PAUSE[0]:g} to {PAUSE[1]:g} s"
-    print(f"\n{readers} readers, {pause} between two pages, one of {FILTERED_ONE_OF} with own filters")
+    print(f"\n{readers} readers, {VIEWING[0]:g} to {VIEWING[1]:g} s per page, one of {CHOSEN_ONE_OF} chosen")
     for kind, took in (
-        ("all", observations.default + observations.filtered),
-        ("default", observations.default),
-        ("own filters", observations.filtered),
+        ("all", responses.default + responses.chosen),
+        ("default", responses.default),
+        ("chosen", responses.chosen),
     ):
         took.sort()
         p50, p95 = (took[int(len(took) * share)] for share in (0.5, 0.95))
         print(f"  {kind:<13} {len(took):5} pages: p50 {p50:.0f} ms, p95 {p95:.0f} ms, worst {took[-1]:.0f} ms")
-    print(f"pages with earlier figures: {observations.stale}")
-    print(
-        f"errors: {len(observations.problems)}"
-        + (f", the first: {observations.problems[0]}" if observations.problems else "")
-    )
+    print(f"marked as out of date: {responses.stale}")
+    print(f"errors: {len(responses.errors)}" + (f", the first: {responses.errors[0]}" if responses.errors else ""))
     without, beside = statistics.median(alone), statistics.median(with_readers)
     print(
         f"daily run, medians of {runs}: {beside:.1f} s with readers = {beside / without:.2f} x {without:.1f} s without"
@@ -221,39 +215,39 @@ async def _under_load(
 async def _read(
     client: httpx.AsyncClient,
     default: Mapping[str, str],
-    filtered: Mapping[str, Iterator[str]],
+    chosen: Mapping[str, Iterator[str]],
     done: asyncio.Event,
-    observations: Observations,
+    responses: Responses,
 ) -> None:
-    """One reader until the run has ended: the browser's milliseconds of each page."""
-    await asyncio.sleep(random.uniform(0, PAUSE[1]))
+    """Open pages as one reader until the run has ended; adds the milliseconds until each response."""
+    await asyncio.sleep(random.uniform(0, VIEWING[1]))
     while not done.is_set():
-        if random.randrange(FILTERED_ONE_OF):
-            address, took = random.choice(list(default.values())), observations.default
+        if random.randrange(CHOSEN_ONE_OF):
+            address, took = random.choice(list(default.values())), responses.default
         else:
-            address, took = next(random.choice(list(filtered.values()))), observations.filtered
+            address, took = next(random.choice(list(chosen.values()))), responses.chosen
         started = time.monotonic()
         try:
             answer = await client.get(address)
             if answer.status_code != 200:
-                observations.problems.append(f"{address}: {answer.status_code}")
+                responses.errors.append(f"{address}: {answer.status_code}")
             elif 'class="state error"' in answer.text:
-                observations.problems.append(f"{address}: a figure is not available")
-            observations.stale += 'class="banner stale"' in answer.text or "x-read-at" in answer.headers
+                responses.errors.append(f"{address}: a figure of it has an error")
+            responses.stale += 'class="banner stale"' in answer.text or "x-read-at" in answer.headers
         except httpx.HTTPError as error:
-            observations.problems.append(f"{address}: {error!r}")
+            responses.errors.append(f"{address}: {error!r}")
         took.append((time.monotonic() - started) * 1000)
-        await asyncio.sleep(random.uniform(*PAUSE))
+        await asyncio.sleep(random.uniform(*VIEWING))
 
 
 def _print_plans(state: State, first: date, last: date) -> None:
-    parameters = {"first": first, "last": last, "category": None, "row_cap": PAGE_ROWS}
+    values = {"first": first, "last": last, "category": None, "row_cap": PAGE_ROWS}
     with psycopg.connect(state.dsn(role="reader"), autocommit=True) as connection:
         for page in PAGES.values():
             plans = []
             for figure in page.figures:
                 for query in filter(None, (figure.query, figure.chart_query)):
-                    rows = connection.execute(f"explain (analyze, buffers) {query}".encode(), parameters).fetchall()
+                    rows = connection.execute(f"explain (analyze, buffers) {query}".encode(), values).fetchall()
                     plan = [row[0] for row in rows]
                     plans.append((float(plan[-1].split()[-2]), figure.name, plan))
             spent, name, plan = max(plans)

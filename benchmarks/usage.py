@@ -1,4 +1,4 @@
-"""What processes cost, with all their descendants: seconds of CPU, and memory at its peak."""
+"""Measure what processes and their descendants use: seconds of CPU, and memory."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import psutil
+import psycopg
 
-#: Looking at memory may itself take this share of one core.
+from include.demo import airflow_services, processes
+
+#: Reading the memory of processes may itself take this share of one core.
 _SHARE = 0.05
-_SHORTEST = 0.5
+_MIN_PAUSE = 0.5
 
 
 def family(roots: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
-    """Processes and their descendants."""
+    """Iterate over processes and their descendants."""
     for root in roots:
         try:
             yield from (root, *root.children(recursive=True))
@@ -24,7 +27,7 @@ def family(roots: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
 
 
 def cpu_seconds(roots: Iterable[psutil.Process]) -> float:
-    """CPU seconds of processes and descendants so far, with those that have ended: their parents have their times."""
+    """Sum the CPU seconds of processes and descendants until now, including descendants that have ended."""
     total = 0.0
     for process in family(roots):
         try:
@@ -36,7 +39,7 @@ def cpu_seconds(roots: Iterable[psutil.Process]) -> float:
 
 
 def memory(roots: Iterable[psutil.Process]) -> int:
-    """Bytes of processes and descendants; what several share is counted once (proportional set size)."""
+    """Sum the bytes of processes and descendants; shared pages are counted once (proportional set size)."""
     total = 0
     for process in family(roots):
         try:
@@ -46,12 +49,24 @@ def memory(roots: Iterable[psutil.Process]) -> int:
     return total
 
 
+def airflow_processes() -> dict[str, psutil.Process]:
+    """Map the names of the stack's Airflow services to their processes, for those that run."""
+    services = {f"airflow-{name}": processes.find(f"airflow-{name}") for name in airflow_services.SERVICES}
+    return {name: process for name, process in services.items() if process is not None}
+
+
+def postgres_process(connection: psycopg.Connection) -> psutil.Process:
+    """Find the main process of the server on this machine that a connection belongs to."""
+    # The process that serves a connection is a child of it.
+    return psutil.Process(psutil.Process(connection.info.backend_pid).ppid())
+
+
 class Usage:
     """
-    What process trees cost while the block runs.
+    CPU seconds and peak memory of process trees while a block runs.
 
-    :param roots: the processes at the tops of the trees; may grow while the block runs. Children of this process that
-        begin and end in the block are added to the CPU seconds
+    :param roots: returns the processes at the tops of the trees; more may be added while the block runs. Children of
+        this process that start and end in the block are added to the CPU seconds
     """
 
     def __init__(self, roots: Callable[[], list[psutil.Process]]) -> None:
@@ -76,7 +91,7 @@ class Usage:
         while not self._stop.wait(pause):
             began = time.thread_time()
             self.peak = max(self.peak, memory(self._roots()))
-            pause = max(_SHORTEST, (time.thread_time() - began) / _SHARE)
+            pause = max(_MIN_PAUSE, (time.thread_time() - began) / _SHARE)
 
 
 def _ended_children() -> float:

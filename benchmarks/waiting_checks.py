@@ -1,10 +1,10 @@
 """
-Measure what waiting checks cost: `PYTHONPATH=plugins python -m benchmarks.waiting_checks [--checks 20] [--seconds 60]`.
+Run 20 checks that wait for a load, beside the same services idle: on a stack of its own.
 
-Starts a stack of Postgres and Airflow alone, with a DAG of `freshness` checks of a day whose load is under way, so that
-each check is evaluated again every 20 seconds. Prints the share of one core that Airflow's services and Postgres take
-while the checks wait, beside the same services idle, and the worker slots that are taken. Then the load ends, and with
-it the checks. Fails if waiting costs 5 % of a core more than idling, or a slot.
+The stack has only Postgres and Airflow. A DAG runs `freshness` checks of a day whose load has not ended, so each of
+them queries the warehouse every 20 seconds. Prints the share of one core that Airflow's services and Postgres use while
+the checks wait and while they are idle, and the worker slots that the checks take. Then the load ends, and the checks
+with it. Fails if waiting costs more than 5 % of a core, or a slot.
 """
 
 from __future__ import annotations
@@ -12,29 +12,22 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
-from urllib.parse import urlsplit
 
-# Set before the modules of the demo are imported, which read it.
-FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-waiting-"))
-os.environ["STACK_DIR"] = str(FOLDER)
+import psutil
+import psycopg
 
-import psutil  # noqa: E402
-import psycopg  # noqa: E402
-
-from benchmarks.usage import cpu_seconds  # noqa: E402
-from ecommerce.common.connections import PUBLISHER  # noqa: E402
-from ecommerce.common.sources import SOURCES  # noqa: E402
-from include.demo import airflow_services, database, processes, stack  # noqa: E402
-from include.demo.airflow_api import AirflowApi  # noqa: E402
-from include.demo.state import ROOT, State  # noqa: E402
+from benchmarks.own_stack import FOLDER, own_stack
+from benchmarks.usage import airflow_processes, cpu_seconds, postgres_process
+from ecommerce.common.connections import PUBLISHER
+from ecommerce.common.sources import SOURCES
+from include.demo import airflow_services, database, stack
+from include.demo.airflow_api import AirflowApi
+from include.demo.state import ROOT, State
 
 DAG_ID, DAY = "waiting_checks", "2024-03-01"
-#: The share of one core that waiting may cost more than idling.
+#: The share of one core that waiting may cost.
 LIMIT = 0.05
 
 _DAG_FILE = """\
@@ -57,20 +50,12 @@ def main() -> int:
     """Start the stack, measure, print; the exit code is 1 above the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checks", type=int, default=20, help="checks that wait at the same time (default 20)")
-    parser.add_argument("--seconds", type=int, default=60, help="how long each state is measured (default 60)")
+    parser.add_argument("--seconds", type=int, default=60, help="length of each of the two measurements (default 60)")
     arguments = parser.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # Postgres may run as another user, who must be able to enter the folder.
-    FOLDER.chmod(0o755)
-    state = State.create_beside()
-    try:
+    with own_stack() as state:
         api = _start(state, arguments.checks)
         return _measure(state, api, arguments.checks, arguments.seconds)
-    finally:
-        airflow_services.stop()
-        database.stop()
-        database.remove()
-        shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def _start(state: State, checks: int) -> AirflowApi:
@@ -79,7 +64,6 @@ def _start(state: State, checks: int) -> AirflowApi:
     (dags / f"{DAG_ID}.py").write_text(_DAG_FILE.format(dag_id=DAG_ID, checks=checks))
     os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(dags)
     os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
-    database.start(state)
     airflow_services.migrate(state)
     database.make_tables(state.dsn("warehouse", "postgres"))
     with psycopg.connect(state.dsn()) as connection:
@@ -93,11 +77,7 @@ def _start(state: State, checks: int) -> AirflowApi:
         )
     airflow_services.start(state)
     api = stack.api_of(state)
-    parts = urlsplit(state.dsn(role="publisher"))
-    account = {"host": parts.hostname, "port": parts.port, "login": parts.username, "password": parts.password}
-    api.overwrite(
-        "connections", [{"connection_id": PUBLISHER, "conn_type": "postgres", "schema": "warehouse", **account}]
-    )
+    api.create_postgres_connection(PUBLISHER, state.dsn(role="publisher"))
     stack.wait_for_dag(api, DAG_ID, seconds=240)
     api.unpause(DAG_ID)
     return api
@@ -105,11 +85,8 @@ def _start(state: State, checks: int) -> AirflowApi:
 
 def _measure(state: State, api: AirflowApi, checks: int, seconds: int) -> int:
     with psycopg.connect(state.dsn(), autocommit=True) as warehouse:
-        found = {name: processes.find(f"airflow-{name}") for name in airflow_services.SERVICES}
-        services = {name: process for name, process in found.items() if process is not None}
-        # Whoever serves a connection is a child of the server.
-        services["postgres"] = psutil.Process(psutil.Process(warehouse.info.backend_pid).ppid())
-        time.sleep(30)  # until the services have started up
+        services = {**airflow_processes(), "postgres": postgres_process(warehouse)}
+        time.sleep(30)  # until the work of the start is done
         idle = _shares(services, seconds)
         run_id = api.trigger(DAG_ID, {"start_date": DAY, "end_date": DAY})
         _wait_for(api, run_id, "deferred", checks, 120)
@@ -120,7 +97,7 @@ def _measure(state: State, api: AirflowApi, checks: int, seconds: int) -> int:
         warehouse.execute("update ops.load_batch set status = 'loaded', finished_at = now()")
         ended = time.monotonic()
         _wait_for(api, run_id, "success", checks + 1, 120)
-    print(f"per cent of a core over {seconds} s      idle  {deferred} checks waiting")
+    print(f"percent of a core over {seconds} s      idle  {deferred} checks waiting")
     for name in services:
         print(f"  {name:<30} {idle[name]:8.1%} {waiting[name]:8.1%}")
     more = sum(waiting.values()) - sum(idle.values())

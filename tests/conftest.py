@@ -1,8 +1,8 @@
 """
-Real services for every test that needs them: the demo stack's own Postgres and broker, in a folder of the tests'.
+Start real services for the tests that need them: Postgres and Kafka of the demo stack, in a temporary folder.
 
-`make test` runs two processes side by side (pytest-xdist), each with services of its own. The tests of one module stay
-together and in their order, and so do all that need the one running stack.
+`make test` runs two test processes (pytest-xdist), each with its own services. All tests of one module run in the same
+process and in their order, and so do all tests that need the running stack.
 """
 
 import json
@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Before anything imports Airflow or the stack: both read these once. The folder of a process that runs side by side
-# with another lies in that of the process that started both, which looks after what a killed one has left running.
+# Before anything imports Airflow or the stack: both read these variables once. The folder of a worker process lies in
+# the folder of the process that started it, which stops the services of workers that were killed.
 if _is_worker := "PYTEST_XDIST_WORKER" in os.environ:
     _FOLDER = Path(os.environ["ECOMMERCE_TESTS_FOLDER"]) / os.environ["PYTEST_XDIST_WORKER"]
 else:
@@ -48,14 +48,14 @@ from include.demo.state import ROOT, State  # noqa: E402
 
 pytest_plugins = ["tests.running_stack"]
 
-#: Where the tests are that need the running stack. They take longest, so they begin first where two processes run side
-#: by side; where one runs alone, what is quick comes first.
+#: Folders of the tests that need the running stack. They take longest, so with two processes they start first; in a
+#: single process the quick tests come first.
 _ON_THE_STACK = ("tests/dags/", "tests/browser/")
 _ORDER = ("tests/unit/", "tests/integration/")
 
 
 class _SideBySide(LoadScopeScheduling):
-    """Which tests go together to one process, in their order."""
+    """Decides which tests run in the same process, in their order."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "the running stack" if nodeid.startswith(_ON_THE_STACK) else nodeid.split("::")[0]
@@ -69,15 +69,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
-    # Once, before there are two that would write it.
+    # Once, before two processes would write it.
     airflow_services.build_manifest()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not os.environ.get("ECOMMERCE_TEST_LONG"):
-        left_out = [item for item in items if item.get_closest_marker("long_form")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        deselected = [item for item in items if item.get_closest_marker("long_form")]
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
 
     def place(item: pytest.Item) -> int:
         if item.nodeid.startswith(_ON_THE_STACK):
@@ -87,27 +87,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=place)
 
 
-# Last, also where `-x` ends the session early: the fixtures find what they have to stop by files of this folder.
+# Last, also if `-x` ends the session early: fixtures need the files of this folder to stop their services.
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    for left_running in _FOLDER.glob("gw*/stack"):
-        env = {**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(left_running)}
+    for running_stack in _FOLDER.glob("gw*/stack"):
+        env = {**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(running_stack)}
         subprocess.run([sys.executable, "-m", "include.demo", "reset"], cwd=ROOT, env=env, check=False)
     shutil.rmtree(_FOLDER, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def state() -> State:
-    """Ports and passwords of the tests' services."""
+    """The ports and passwords of the services of the tests."""
     return State.create_beside()
 
 
 @pytest.fixture(scope="session")
 def postgres(state: State) -> Iterator[State]:
-    """A running Postgres 18 with the stack's roles."""
+    """The state of the stack, with a running Postgres 18 and the roles of the stack."""
     database.start(state)
     with psycopg.connect(state.dsn("postgres"), autocommit=True) as connection:
-        # What the tests write need not survive a power cut, and dropping a database waits for the disk otherwise.
+        # The data of tests need not survive a power cut, and with fsync, dropping a database waits for the disk.
         connection.execute("alter system set fsync = off")
         connection.execute("select pg_reload_conf()")
     yield state
@@ -117,7 +117,7 @@ def postgres(state: State) -> Iterator[State]:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(state: State) -> Iterator[str]:
-    """A running broker."""
+    """The address of a running Kafka broker."""
     stack.start_kafka(state)
     yield state.bootstrap
     processes.stop("kafka")
@@ -125,23 +125,23 @@ def kafka_bootstrap(state: State) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def new_database(postgres: State) -> Iterator[Callable[[str], str]]:
-    """Make an empty database owned by a role (`warehouse`, `shop`); its DSN. Dropped after the module."""
-    made: list[str] = []
+    """Create an empty database owned by a role (`warehouse`, `shop`); its DSN. Dropped after the module."""
+    created: list[str] = []
 
-    def make(role: str) -> str:
-        name = f"{role}_{len(made)}_{os.urandom(3).hex()}"
+    def create(role: str) -> str:
+        name = f"{role}_{len(created)}_{os.urandom(3).hex()}"
         with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(role))
             )
-        made.append(name)
+        created.append(name)
         if role == "warehouse":
             database.make_tables(postgres.dsn(name, "postgres"))
         return postgres.dsn(name, role)
 
-    yield make
+    yield create
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        for name in made:
+        for name in created:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
@@ -157,9 +157,10 @@ def warehouse_dsn(
     postgres: State, new_database: Callable[[str], str], set_connection: Callable[[str, str], None]
 ) -> str:
     """
-    A fresh warehouse with its tables, behind the Airflow connections of its roles.
+    The DSN of a new warehouse with its tables.
 
-    And behind `warehouse`, by which a test sees and changes all of it: the DSN.
+    The Airflow connections of the warehouse's roles lead to it, and the connection `warehouse`, which may read and
+    change all of it.
     """
     dsn = new_database("warehouse")
     name = conninfo_to_dict(dsn)["dbname"]
@@ -171,7 +172,7 @@ def warehouse_dsn(
 
 @pytest.fixture(scope="module")
 def shop_dsn(new_database: Callable[[str], str], set_connection: Callable[[str, str], None]) -> str:
-    """A fresh, empty shop database, behind the Airflow connection `shop_postgres`."""
+    """The DSN of a new, empty shop database; the Airflow connection `shop_postgres` leads to it."""
     dsn = new_database("shop")
     set_connection("shop_postgres", dsn)
     return dsn
@@ -179,7 +180,7 @@ def shop_dsn(new_database: Callable[[str], str], set_connection: Callable[[str, 
 
 @pytest.fixture(scope="module")
 def shop_kafka(kafka_bootstrap: str, set_connection: Callable[[str, str], None]) -> str:
-    """The broker, behind the Airflow connection `shop_kafka`."""
+    """The address of the broker; the Airflow connection `shop_kafka` leads to it."""
     extra = {"bootstrap.servers": kafka_bootstrap, "group.id": "tests"}
     set_connection("shop_kafka", json.dumps({"conn_type": "kafka", "extra": extra}))
     return kafka_bootstrap

@@ -1,4 +1,4 @@
-"""The one stack of the tests that need all of it: Airflow to run the DAGs, over a small nasty shop."""
+"""Fixtures for tests that need the whole stack: Airflow runs the DAGs on a small shop with all edge cases."""
 
 import os
 import subprocess
@@ -14,14 +14,14 @@ from psycopg import sql
 
 from include.demo import airflow_services, database, processes, stack
 from include.demo.state import ROOT, State
-from tests.oracle.slice import write_slice
+from tests.oracle.edge_case_shop import write_edge_case_shop
 
 SCHEMAS = ("ops", "raw", "staging", "core", "quality", "marts_build", "marts")
 
 
 @dataclass
 class Demo:
-    """A running stack with the slice in its sources."""
+    """A running stack whose sources are filled with the edge-case shop."""
 
     state: State
     folder: Path
@@ -30,11 +30,11 @@ class Demo:
 
     @property
     def warehouse(self) -> str:
-        """DSN of the warehouse."""
+        """The DSN of the warehouse."""
         return self.state.dsn()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """One command of the demo's command line, as `make` gives it."""
+        """Run a command of the demo's command line, as `make` does."""
         return subprocess.run(
             [sys.executable, "-m", "include.demo", *arguments],
             cwd=ROOT,
@@ -46,27 +46,34 @@ class Demo:
         )
 
     def query(self, query: str, *values: object, database: str = "warehouse") -> list[tuple]:
-        """Rows of a query on one of the stack's databases."""
+        """Run a query on one of the stack's databases; its rows."""
         with psycopg.connect(self.state.dsn(database), autocommit=True) as connection:
             cursor = connection.execute(query.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
     def empty_warehouse(self) -> None:
-        """As if nothing had ever been read."""
+        """Delete all data of the warehouse."""
         with psycopg.connect(self.warehouse, autocommit=True) as connection:
             for schema in SCHEMAS:
                 connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
         database.make_schemas(self.state.dsn("warehouse", "postgres"))
 
     def marts(self) -> dict[str, tuple[int, str]]:
-        """Each published mart → its rows and their hash."""
+        """Map each published mart to the number of its rows and their hash."""
         names = self.query(
-            "select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind = 'r' order by 1"
+            """
+            select relname
+            from pg_class
+            where relnamespace = to_regnamespace('marts') and relkind = 'r'
+            order by relname
+            """
         )
         return {
             name: self.query(
-                "select count(*), md5(coalesce(string_agg(mart::text, E'\\n' order by mart::text), ''))"
-                f" from marts.{name} as mart"
+                f"""
+                select count(*), md5(coalesce(string_agg(mart::text, E'\\n' order by mart::text), ''))
+                from marts.{name} as mart
+                """
             )[0]
             for (name,) in names
         }
@@ -74,15 +81,15 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def manifest() -> None:
-    """The dbt manifest that the DAG is rendered from."""
+    """The dbt manifest, from which the DAG is rendered."""
     airflow_services.build_manifest()
 
 
 @pytest.fixture(scope="session")
 def demo(state: State, postgres: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The stack with all four Airflow services, its sources filled with the slice."""
-    folder = tmp_path_factory.mktemp("slice")
-    first, last = write_slice(folder)
+    """The stack with all four Airflow services, its sources filled with the edge-case shop."""
+    folder = tmp_path_factory.mktemp("edge_case_shop")
+    first, last = write_edge_case_shop(folder)
     try:
         stack.up()
         running = stack.running()
@@ -97,7 +104,7 @@ def demo(state: State, postgres: State, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def whole_range(demo: Demo) -> Demo:
-    """The slice, read over its whole range in one run."""
+    """The stack after one run over the whole range of the edge-case shop."""
     outcome = demo.command("demo", "--data", str(demo.folder), "--from", str(demo.first), "--to", str(demo.last))
     assert outcome.returncode == 0, outcome.stderr
     assert "daily_revenue" in outcome.stderr

@@ -1,5 +1,5 @@
 """
-What a DAG run costs over `dbt build` by hand: `PYTHONPATH=plugins python -m benchmarks.run_overhead [--runs 5]`.
+Run `dbt build` as a DAG in each execution mode, beside dbt without Airflow: on a stack of its own.
 
 Starts a stack of its own (Postgres and Airflow, free ports, a temporary folder), and removes it at the end. Airflow is
 started anew for each project and each way of running dbt: the run after that is the first run, those that follow are

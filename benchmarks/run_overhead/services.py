@@ -7,14 +7,14 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 
 from benchmarks.run_overhead.projects import Project
+from benchmarks.usage import airflow_processes, postgres_process
 from ecommerce.common.connections import TRANSFORMER
-from include.demo import airflow_services, database, dbt, processes, stack
+from include.demo import airflow_services, database, dbt, stack
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
 from include.demo.state import ROOT, STACK, State
@@ -44,8 +44,7 @@ class Services:
         airflow_services.migrate(self.state)
         database.make_tables(self.state.dsn("warehouse", "postgres"))
         with psycopg.connect(self.state.dsn(), autocommit=True) as connection:
-            # Whoever serves a connection is a child of the server.
-            self._postgres = psutil.Process(psutil.Process(connection.info.backend_pid).ppid())
+            self._postgres = postgres_process(connection)
         self.api: AirflowApi
 
     def start(self, project: Project, mode: str) -> str:
@@ -88,7 +87,7 @@ class Services:
             (began,) = connection.execute("select clock_timestamp()").fetchone() or ()
         airflow_services.start(self.state)
         self.api = stack.api_of(self.state)
-        self._connect_warehouse()
+        self.api.create_postgres_connection(TRANSFORMER, self.state.dsn(role="transformer"))
         stack.wait_for_dag(self.api, dag_id, seconds=_START_SECONDS)
         self._wait_for_jobs(began)
         self.api.unpause(dag_id)
@@ -100,15 +99,11 @@ class Services:
 
     def processes(self) -> list[psutil.Process]:
         """Airflow's four services, and Postgres."""
-        return [*self._airflow(), self._postgres]
+        return [*airflow_processes().values(), self._postgres]
 
     def by_hand(self) -> list[psutil.Process]:
         """Commands that this process is waiting for, and Postgres."""
-        return [*set(psutil.Process().children()).difference(self._airflow()), self._postgres]
-
-    def _airflow(self) -> list[psutil.Process]:
-        found = [processes.find(f"airflow-{service}") for service in airflow_services.SERVICES]
-        return [process for process in found if process is not None]
+        return [*set(psutil.Process().children()).difference(airflow_processes().values()), self._postgres]
 
     def environment(self) -> dict[str, str]:
         """For dbt by hand: where its profile finds the warehouse."""
@@ -133,23 +128,6 @@ class Services:
             raise StackError(
                 f"dbt {arguments[0]} of {project.label} failed:\n" + "\n".join(done.stdout.splitlines()[-20:])
             )
-
-    def _connect_warehouse(self) -> None:
-        dsn = urlsplit(self.state.dsn(role="transformer"))
-        self.api.overwrite(
-            "connections",
-            [
-                {
-                    "connection_id": TRANSFORMER,
-                    "conn_type": "postgres",
-                    "host": dsn.hostname,
-                    "port": dsn.port,
-                    "login": dsn.username,
-                    "password": dsn.password,
-                    "schema": dsn.path.lstrip("/"),
-                }
-            ],
-        )
 
     def _wait_for_jobs(self, began: object) -> None:
         """Until each service has sent a heartbeat after its first, which it does once its loop turns."""

@@ -1,1 +1,1 @@
-"""The demo stack: a stand-in for what a user has, with the same connections as production."""
+"""The demo stack: Postgres, Kafka, a weather API and Airflow on this machine, behind the connections of production."""

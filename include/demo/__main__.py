@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: the demo stack, and runs of the warehouse on it."""
+"""Start and stop the demo stack, and run the warehouse on it: the commands behind the Makefile."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from psycopg import sql
 from include.demo import airflow_services, dbt, processes, stack
 from include.demo.errors import StackError
 from include.demo.runs import backfill, follow, run_dag, trigger
-from include.demo.shop.form import ShopDataError
+from include.demo.shop.shop_folder import ShopDataError
 from include.demo.state import ROOT, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Parse the arguments, do it; the process's exit code."""
+    """Run the command of the arguments; the process's exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for chatty in ("httpx", "include.demo.shop"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("httpx", "include.demo.shop"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     arguments = _parser().parse_args()
     try:
         return int(arguments.work(arguments))
@@ -39,7 +39,8 @@ def main() -> int:
         log.error("error: %s: %s", error.filename or "system", error.strerror or error)
     except KeyboardInterrupt:
         log.error(
-            "\ninterrupted; whatever was started goes on. Look: make status, stop: make down, again: the same command"
+            "\ninterrupted; what was started keeps running. See what runs: make status; stop: make down; "
+            "continue: the same command"
         )
         return 130
     return 1
@@ -50,18 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(name: str, work: object, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(work=work)
-        return added
+        subparser = commands.add_parser(name, help=text, description=text)
+        subparser.set_defaults(work=work)
+        return subparser
 
-    def window(added: argparse.ArgumentParser, *, required: bool) -> None:
-        added.add_argument("--from", dest="first", type=_day, required=required, help="first day, inclusive (UTC)")
-        added.add_argument("--to", dest="last", type=_day, required=required, help="last day, inclusive (UTC)")
+    def window(subparser: argparse.ArgumentParser, *, required: bool) -> None:
+        subparser.add_argument("--from", dest="first", type=_day, required=required, help="first day, inclusive (UTC)")
+        subparser.add_argument("--to", dest="last", type=_day, required=required, help="last day, inclusive (UTC)")
 
     command("up", _up, "start the stack")
     command("down", _down, "stop the stack; its data stays")
     command("reset", _reset, "stop the stack and delete its data")
-    command("status", _status, "say what is running, and where")
+    command("status", _status, "show what is running, and the addresses")
     demo = command("demo", _demo, "start the stack, fill its shop, run the warehouse over the whole range")
     demo.add_argument("--data", type=Path, help="a folder of seven CSV files; default: a generated shop")
     window(demo, required=False)
@@ -71,16 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--full-refresh", action="store_true", help="rebuild every model from raw")
     run.add_argument("--allow-column-changes", action="store_true", help="let marts lose or retype columns")
     run.add_argument("--dry-run", action="store_true", help="report what would change, change nothing")
-    filled = command("backfill", _backfill, "Airflow's own backfill, one run a day, followed to its end")
-    window(filled, required=True)
-    filled.add_argument("--max-active-runs", type=int, default=4, help="runs side by side (default 4)")
+    backfill_command = command("backfill", _backfill, "run Airflow's backfill, one run per day, and follow it")
+    window(backfill_command, required=True)
+    backfill_command.add_argument("--max-active-runs", type=int, default=4, help="runs at the same time (default 4)")
     dsn = command("dsn", _dsn, "print a libpq URI")
     dsn.add_argument("--db", choices=["warehouse", "shop", "airflow"], default="warehouse")
     dsn.add_argument("--role", choices=["owner", *WAREHOUSE_ROLES], default="owner")
     airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
-    by_hand = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
-    by_hand.add_argument("arguments", nargs=argparse.REMAINDER)
+    dbt_command = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
+    dbt_command.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -93,7 +94,7 @@ def _day(text: str) -> date:
 
 def _up(arguments: argparse.Namespace) -> int:
     log.info("Starting the stack")
-    _say_where(stack.up())
+    _show_addresses(stack.up())
     return 0
 
 
@@ -105,7 +106,7 @@ def _down(arguments: argparse.Namespace) -> int:
 
 def _reset(arguments: argparse.Namespace) -> int:
     stack.reset()
-    log.info("the stack and all its data are gone")
+    log.info("the stack and its data are deleted")
     return 0
 
 
@@ -114,7 +115,7 @@ def _status(arguments: argparse.Namespace) -> int:
     for name in names:
         process = processes.find(name)
         log.info("%-22s %s", name, f"pid {process.pid}" if process else "not running")
-    _say_where(stack.running())
+    _show_addresses(stack.running())
     return 0
 
 
@@ -128,40 +129,43 @@ def _demo(arguments: argparse.Namespace) -> int:
     api = stack.api_of(state)
     stack.fill(state, folder, opening=lambda: _read_opening(state, folder))
     first, last = _range(folder, arguments.first, arguments.last)
-    done = {"fingerprint": state.shop["fingerprint"], "first": str(first), "last": str(last)}
-    if state.demo == done:
-        log.info("The warehouse holds %s to %s already; once more: make run FROM=%s TO=%s", first, last, first, last)
+    demo_run = {"fingerprint": state.shop["fingerprint"], "first": str(first), "last": str(last)}
+    if state.demo == demo_run:
+        log.info("The warehouse has %s to %s already; to run again: make run FROM=%s TO=%s", first, last, first, last)
     else:
         log.info("Running the warehouse for %s to %s", first, last)
         if not run_dag(api, stack.WAREHOUSE_DAG, {"start_date": str(first), "end_date": str(last)}):
-            log.error("the run failed; the published marts are as they were. %s", state.airflow_url)
+            log.error("the run failed; the published marts are unchanged. %s", state.airflow_url)
             return 1
-        state.demo = done
+        state.demo = demo_run
         state.save()
     _show_marts(state)
-    _say_where(state)
+    _show_addresses(state)
     return 0
 
 
 def _read_opening(state: State, folder: Path) -> None:
-    """Read the shop's opening state by the extract DAGs, side by side, so that later changes become versions."""
+    """Load the shop's opening state by the extract DAGs, so that its later changes become versions of the rows."""
     api = stack.api_of(state)
     first, _ = _range(folder, None, None)
-    opened = str(first - timedelta(days=1))
-    log.info("Reading the opening state of the shop")
+    day_before = str(first - timedelta(days=1))
+    log.info("Loading the opening state of the shop")
     sources = [path.stem for path in sorted((folder / "opening").glob("*.csv"))]
-    runs = {source: trigger(api, f"extract_{source}", {"start_date": opened, "end_date": opened}) for source in sources}
+    runs = {
+        source: trigger(api, f"extract_{source}", {"start_date": day_before, "end_date": day_before})
+        for source in sources
+    }
     if not all([follow(api, f"extract_{source}", run_id) for source, run_id in runs.items()]):
-        raise StackError("the opening state of the shop could not be read")
+        raise StackError("the opening state of the shop could not be loaded")
 
 
 def _range(folder: Path, first: date | None, last: date | None) -> tuple[date, date]:
-    """The days asked for; where not, those on which the shop recorded orders."""
+    """The range that the user asked for; its default is from the first to the last day with a recorded order."""
     if first is None or last is None:
         with (folder / "sales_fact.csv").open(newline="", encoding="utf-8") as file:
             recorded = [row["created_at"][:10] for row in csv.DictReader(file) if row["created_at"]]
         if not recorded:
-            raise StackError(f"{folder.name}/sales_fact.csv holds no order; say FROM= and TO=")
+            raise StackError(f"{folder.name}/sales_fact.csv has no order; set FROM= and TO=")
         first, last = first or _day(min(recorded)), last or _day(max(recorded))
     if first > last:
         raise StackError(f"FROM={first} is after TO={last}; both are inclusive")
@@ -170,7 +174,7 @@ def _range(folder: Path, first: date | None, last: date | None) -> tuple[date, d
 
 def _run(arguments: argparse.Namespace) -> int:
     if (arguments.first is None) != (arguments.last is None):
-        raise StackError("give both FROM= and TO= (inclusive), or neither for yesterday")
+        raise StackError("set both FROM= and TO= (inclusive), or neither for yesterday")
     conf: dict[str, object] = {
         "full_refresh": arguments.full_refresh,
         "allow_column_changes": arguments.allow_column_changes,
@@ -188,16 +192,16 @@ def _backfill(arguments: argparse.Namespace) -> int:
     if arguments.first > arguments.last:
         raise StackError(f"FROM={arguments.first} is after TO={arguments.last}; both are inclusive")
     api = stack.api_of(stack.running())
-    ended_well = backfill(api, str(arguments.first), str(arguments.last), max_active_runs=arguments.max_active_runs)
-    return 0 if ended_well else 1
+    is_successful = backfill(api, str(arguments.first), str(arguments.last), max_active_runs=arguments.max_active_runs)
+    return 0 if is_successful else 1
 
 
 def _dsn(arguments: argparse.Namespace) -> int:
-    print(_known().dsn(arguments.db, None if arguments.role == "owner" else arguments.role))
+    print(_existing_state().dsn(arguments.db, None if arguments.role == "owner" else arguments.role))
     return 0
 
 
-def _known() -> State:
+def _existing_state() -> State:
     state = State.load()
     if state is None or "POSTGRES_PORT" not in state.ports:
         raise StackError("there is no stack yet; start it with: make up (or make demo)")
@@ -211,7 +215,7 @@ def _airflow(arguments: argparse.Namespace) -> int:
 
 
 def _dbt(arguments: argparse.Namespace) -> int:
-    return dbt.run(_known().dsn(role="transformer"), arguments.arguments)
+    return dbt.run(_existing_state().dsn(role="transformer"), arguments.arguments)
 
 
 def _show_marts(state: State) -> None:
@@ -219,8 +223,12 @@ def _show_marts(state: State) -> None:
         marts = [
             name
             for (name,) in connection.execute(
-                "select relname from pg_class"
-                " where relnamespace = to_regnamespace('marts') and relkind = 'r' order by 1"
+                """
+                select relname
+                from pg_class
+                where relnamespace = to_regnamespace('marts') and relkind = 'r'
+                order by relname
+                """
             )
         ]
         counts = {
@@ -232,10 +240,10 @@ def _show_marts(state: State) -> None:
         log.info("  %-36s %10s", mart, f"{row[0]:,}" if row else "?")
 
 
-def _say_where(state: State) -> None:
+def _show_addresses(state: State) -> None:
     log.info("\n  Airflow    %s   login: admin   password: %s", state.airflow_url, state.passwords["admin"])
     log.info("  Warehouse  %s", state.dsn())
-    log.info('  (psql of it: psql "$(make -s dsn)";  stop: make down)')
+    log.info('  (connect: psql "$(make -s dsn)";  stop: make down)')
 
 
 if __name__ == "__main__":

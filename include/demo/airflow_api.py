@@ -1,9 +1,9 @@
-"""Airflow's public REST API, as far as the demo needs it."""
+"""Call the parts of Airflow's public REST API that the demo uses."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -12,10 +12,10 @@ from include.demo.errors import StackError
 
 class AirflowApi:
     """
-    A logged-in client.
+    A client that has logged in.
 
     :param url: of the API server, e.g. ``http://localhost:8080``
-    :raises StackError: Airflow cannot be reached or refuses; with what it said
+    :raises StackError: Airflow cannot be reached, or responses with an error; with the text of the error
     """
 
     def __init__(self, url: str, login: str, password: str) -> None:
@@ -28,56 +28,63 @@ class AirflowApi:
         if not entities:
             return
         action = {"action": "create", "action_on_existence": "overwrite", "entities": entities}
-        answer = self._request("PATCH", f"/api/v2/{kind}", json={"actions": [action]})
-        if errors := answer["create"]["errors"]:
-            raise StackError(f"Airflow refused {kind}: {errors}")
+        response = self._request("PATCH", f"/api/v2/{kind}", json={"actions": [action]})
+        if errors := response["create"]["errors"]:
+            raise StackError(f"Airflow rejected {kind}: {errors}")
+
+    def create_postgres_connection(self, conn_id: str, dsn: str) -> None:
+        """Create a connection to a Postgres database by its libpq URI, or replace it."""
+        parts = urlsplit(dsn)
+        connection = {
+            "connection_id": conn_id,
+            "conn_type": "postgres",
+            "host": parts.hostname,
+            "port": parts.port,
+            "login": parts.username,
+            "password": parts.password,
+            "schema": parts.path.lstrip("/"),
+        }
+        self.overwrite("connections", [connection])
 
     def dag_is_known(self, dag_id: str) -> bool:
         """Whether the DAG processor has read this DAG."""
-        answer = self._client.get(f"/api/v2/dags/{dag_id}")
-        return answer.status_code == 200 and not answer.json().get("is_stale")
+        response = self._client.get(f"/api/v2/dags/{dag_id}")
+        return response.status_code == 200 and not response.json().get("is_stale")
 
     def import_errors(self) -> list[str]:
-        """What the DAG processor could not read."""
+        """The errors of the DAG files that the DAG processor could not import."""
         return [error["stack_trace"] for error in self._request("GET", "/api/v2/importErrors")["import_errors"]]
 
     def unpause(self, dag_id: str) -> None:
-        """Let runs of this DAG start."""
+        """Unpause a DAG, so that its runs start."""
         self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Trigger a run with these params; its run_id."""
-        answer = self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
-        return str(answer["dag_run_id"])
+        """Trigger a run with params; its run id."""
+        response = self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        return str(response["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """The DAG run as it is now."""
+        """The current state of a DAG run."""
         return self._request("GET", _run_path(dag_id, run_id))
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Every task instance of a run, as it is now."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self._request(
-                "GET", f"{_run_path(dag_id, run_id)}/taskInstances", params={"limit": 100, "offset": len(found)}
-            )
-            found += page["task_instances"]
-            if len(found) >= page["total_entries"] or not page["task_instances"]:
-                return found
+        """The current state of all task instances of a run."""
+        return self._all_pages(f"{_run_path(dag_id, run_id)}/taskInstances", "task_instances", {})
 
     def downstream(self, dag_id: str) -> dict[str, list[str]]:
-        """Each task of a DAG → the tasks directly after it."""
+        """Map each task of a DAG to the tasks directly after it."""
         tasks = self._request("GET", f"/api/v2/dags/{dag_id}/tasks")["tasks"]
         return {task["task_id"]: task["downstream_task_ids"] or [] for task in tasks}
 
     def task_errors(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
-        """The error lines of a task's log, for where no note tells the reason."""
-        answer = self._request(
+        """The errors in the log of a task's try."""
+        response = self._request(
             "GET",
             f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}",
             params={"full_content": "true"},
         )
-        lines = [line for line in answer["content"] if isinstance(line, dict)]
+        lines = [line for line in response["content"] if isinstance(line, dict)]
         errors = [line for line in lines if str(line.get("level")).lower() in ("error", "critical")]
         return [
             line["error_detail"][-1]["exc_value"] if line.get("error_detail") else str(line.get("event"))
@@ -85,7 +92,7 @@ class AirflowApi:
         ]
 
     def backfill(self, dag_id: str, first: str, last: str, max_active_runs: int) -> int:
-        """Airflow's own backfill over days, both included, past runs done again; its id."""
+        """Start Airflow's backfill of the days from first to last, also of days that already have a run; its id."""
         body = {
             "dag_id": dag_id,
             "from_date": f"{first}T00:00:00Z",
@@ -98,42 +105,45 @@ class AirflowApi:
         return int(self._request("POST", "/api/v2/backfills", json=body)["id"])
 
     def backfill_is_complete(self, backfill_id: int) -> bool:
-        """Whether every run of a backfill has ended."""
+        """Whether all runs of a backfill have ended."""
         return self._request("GET", f"/api/v2/backfills/{backfill_id}")["completed_at"] is not None
 
     def backfill_runs(self, dag_id: str, first: str, last: str) -> list[dict[str, Any]]:
-        """The backfill runs of these days, as they are now."""
+        """The current state of the backfill runs of the days from first to last."""
         query: dict[str, Any] = {
             "logical_date_gte": f"{first}T00:00:00Z",
             "logical_date_lte": f"{last}T00:00:00Z",
             "run_type": "backfill",
-            "limit": 100,
         }
-        found: list[dict[str, Any]] = []
+        return self._all_pages(f"/api/v2/dags/{dag_id}/dagRuns", "dag_runs", query)
+
+    def _all_pages(self, path: str, name: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """Fetch a list that the API gives in pages of 100."""
+        entries: list[dict[str, Any]] = []
         while True:
-            page = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={**query, "offset": len(found)})
-            found += page["dag_runs"]
-            if len(found) >= page["total_entries"] or not page["dag_runs"]:
-                return found
+            page = self._request("GET", path, params={**query, "limit": 100, "offset": len(entries)})
+            entries += page[name]
+            if len(entries) >= page["total_entries"] or not page[name]:
+                return entries
 
     def _request(self, method: str, path: str, **kwargs: Any) -> Any:
         try:
-            answer = self._client.request(method, path, **kwargs)
+            response = self._client.request(method, path, **kwargs)
         except httpx.HTTPError as error:
             raise StackError(
                 f"Airflow at {self._client.base_url} does not answer: {error}; is it up? (make up)"
             ) from error
-        if answer.is_error:
-            raise StackError(f"Airflow answered {answer.status_code} to {method} {path}: {_detail(answer)}")
-        return answer.json() if answer.content else None
+        if response.is_error:
+            raise StackError(f"Airflow answered {response.status_code} to {method} {path}: {_detail(response)}")
+        return response.json() if response.content else None
 
 
 def _run_path(dag_id: str, run_id: str) -> str:
     return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
 
 
-def _detail(answer: httpx.Response) -> str:
+def _detail(response: httpx.Response) -> str:
     try:
-        return str(answer.json()["detail"])
+        return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return answer.text[:500]
+        return response.text[:500]

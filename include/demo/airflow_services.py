@@ -1,4 +1,4 @@
-"""The stack's Airflow: its environment, its metadata database, and its four services."""
+"""Run the stack's Airflow: its settings, its metadata database and its four services."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ import httpx
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST, project_files
 from include.demo import processes
 from include.demo.errors import StackError
+from include.demo.ports import start_on_free_port
 from include.demo.state import ROOT, STACK, State
 
-#: In the order of their start: tasks talk to the API server, so it comes first. The API server reads the logs from the
-#: same disk, so nothing has to serve them: two processes of 80 MB less.
+#: Service → options, in the order in which they start: tasks need the API server, so it is the first. It reads the logs
+#: from the same disk, so no service has to serve logs: two processes of 80 MB less.
 SERVICES = {
     "api-server": (),
     "scheduler": ("--skip-serve-logs",),
@@ -31,7 +32,7 @@ SERVICES = {
 
 
 def environment(state: State) -> dict[str, str]:
-    """Airflow's configuration for this stack; what the caller's environment sets wins."""
+    """Airflow's settings for this stack, as environment variables; those of the caller's environment win."""
     home = STACK / "airflow"
     fernet = base64.urlsafe_b64encode(hashlib.sha256(state.keys["session"].encode()).digest()).decode()
     ours = {
@@ -40,8 +41,8 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        # Tasks at once. The nodes of dbt wait in the triggerer and take none of these. On two cores a fourth worker
-        # saves a daily run 0.4 s, and each one holds some 35 MB.
+        # Tasks that run at the same time. dbt's nodes wait in the triggerer and do not count. On two cores a fourth
+        # worker makes a daily run 0.4 s shorter, and each worker takes about 35 MB.
         "AIRFLOW__CORE__PARALLELISM": "3",
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
         "AIRFLOW__CORE__FERNET_KEY": fernet,
@@ -56,18 +57,18 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": state.keys["jwt"],
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": state.dsn("airflow").replace("postgresql:", "postgresql+psycopg2:", 1),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
-        # The shop of the demo ended in the past: a scheduled run for yesterday would move "today" years past it.
+        # The demo shop's last day is in the past: after a scheduled run for yesterday, "today" would be years later.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True" if os.environ.get("SCHEDULE") == "on" else "False",
-        # How long the scheduler sleeps when it had nothing to do: half of it is what each step of a run waits on
-        # average. Twice as often as Airflow's default; the idle scheduler takes 3 % of a core so.
+        # Seconds that the scheduler sleeps when it has nothing to do; each step of a run waits half of it on average.
+        # Half of Airflow's default; the idle scheduler then takes 3 % of a core.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         # All nodes of a large project start in one round of the triggerer instead of in rounds of 50.
         "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "1000",
-        # A DAG file is read when it changed; unchanged, every ten minutes: each time costs 3 s of imports.
+        # A changed DAG file is read within 30 s, an unchanged one every ten minutes: a read costs 3 s of imports.
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # One heap a process instead of one a thread: 30 MB less.
+        # One heap per process instead of one per thread: 30 MB less.
         "MALLOC_ARENA_MAX": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
@@ -87,7 +88,7 @@ def command(name: str) -> str:
 
 def build_manifest() -> None:
     """
-    Parse the dbt project into the manifest that the DAG is rendered from, if a file of the project is newer.
+    Write the dbt manifest, from which the DAG is rendered, if a file of the project is newer.
 
     :raises StackError: dbt cannot parse the project
     """
@@ -104,15 +105,15 @@ def build_manifest() -> None:
     )
     if parsed.returncode != 0:
         raise StackError(f"dbt cannot parse include/dbt:\n{parsed.stdout}{parsed.stderr}")
-    # The DAG is made from the manifest, and a DAG file is read again when it is younger than its last reading.
+    # The DAG is rendered from the manifest, and Airflow reads a DAG file again only if the file itself has changed.
     (ROOT / "dags" / "ecommerce_warehouse.py").touch()
 
 
 def migrate(state: State) -> None:
     """
-    Bring the metadata database to this Airflow's version, if it is not, and write the passwords file.
+    Migrate the metadata database to the installed version of Airflow, and write the passwords file.
 
-    :raises StackError: the migration failed, with its last lines
+    :raises StackError: the migration failed; with the last lines of its output
     """
     home = STACK / "airflow"
     home.mkdir(parents=True, exist_ok=True)
@@ -132,26 +133,36 @@ def migrate(state: State) -> None:
 
 
 def start(state: State) -> None:
-    """Start whatever of the four services is not running, and wait for the UI."""
+    """
+    Start those of the four services that are not running, and wait for the UI.
+
+    :raises StackError: the API server ended, or did not answer in time
+    """
+    # After a failed start all four are stopped: each of them knows the API server by its port.
+    start_on_free_port("AIRFLOW_PORT", state, lambda: _start_services(state), stop)
+
+
+def _start_services(state: State) -> None:
     env = environment(state)
     for service, options in SERVICES.items():
         name = f"airflow-{service}"
         if processes.find(name) is None:
             processes.start(name, [command("airflow"), service, *options], env=env)
+    processes.wait_for_port("airflow-api-server", state.ports["AIRFLOW_PORT"], seconds=120)
     processes.wait_until(lambda: is_healthy(state), "airflow-api-server", seconds=120)
 
 
 def is_healthy(state: State) -> bool:
     """Whether the API server answers."""
     try:
-        # One that is down refuses at once; one that is busy, as after its start, takes its time.
+        # A server that is down refuses at once; a busy one, as after its start, may take long to answer.
         return httpx.get(f"{state.airflow_url}/api/v2/version", timeout=30).status_code == 200
     except httpx.HTTPError:
         return False
 
 
 def stop() -> bool:
-    """Stop all four; whether any was running."""
+    """Stop all four services; False if none was running."""
     with ThreadPoolExecutor() as pool:
         return any(list(pool.map(processes.stop, [f"airflow-{service}" for service in SERVICES])))
 

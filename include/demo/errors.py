@@ -1,5 +1,5 @@
-"""What can go wrong with the demo stack."""
+"""The error of the demo stack."""
 
 
 class StackError(Exception):
-    """The stack cannot do what was asked; the sentence says what, where, and what to do next."""
+    """The stack cannot do what the user asked for; the message names the problem, the place and the next step."""

@@ -1,10 +1,12 @@
-"""Trigger runs of the warehouse and follow them to their end."""
+"""Trigger runs of the warehouse, show their progress and report how they ended."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from include.demo.airflow_api import AirflowApi
@@ -12,20 +14,21 @@ from include.demo.stack import WAREHOUSE_DAG, wait_for_dag
 
 log = logging.getLogger(__name__)
 
-_ENDED = ("success", "failed")
-_DONE = {"success", "failed", "skipped", "upstream_failed", "removed"}
-#: Seconds between two questions to Airflow, and between two progress lines where nobody watches a terminal.
+#: States in which a run, and a task, has ended.
+_ENDED_RUN = ("success", "failed")
+_ENDED_TASK = {"success", "failed", "skipped", "upstream_failed", "removed"}
+#: Seconds between two requests to Airflow, and between two progress lines where the output is no terminal.
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 5.0
 
 
 def run_dag(api: AirflowApi, dag_id: str, conf: dict[str, Any]) -> bool:
-    """Trigger a run with these params and follow it; whether it ended well."""
+    """Trigger a run with params and follow it; whether it succeeded."""
     return follow(api, dag_id, trigger(api, dag_id, conf))
 
 
 def trigger(api: AirflowApi, dag_id: str, conf: dict[str, Any]) -> str:
-    """Trigger a run with these params, once Airflow knows the DAG; its run_id."""
+    """Trigger a run with params as soon as Airflow has read the DAG; its run id."""
     wait_for_dag(api, dag_id)
     api.unpause(dag_id)
     run_id = api.trigger(dag_id, conf)
@@ -34,32 +37,34 @@ def trigger(api: AirflowApi, dag_id: str, conf: dict[str, Any]) -> str:
 
 
 def follow(api: AirflowApi, dag_id: str, run_id: str) -> bool:
-    """Show progress until a run has ended, and the reasons if it failed; whether it ended well."""
+    """Show the progress of a run until it has ended, and the errors if it failed; whether it succeeded."""
     started = time.monotonic()
     progress = _Progress()
     while True:
         state = api.run(dag_id, run_id)["state"]
         tasks = api.task_instances(dag_id, run_id)
-        done = sum(task["state"] in _DONE for task in tasks)
-        active = [task["task_id"] for task in tasks if task["state"] == "running"]
-        failed = sum(task["state"] == "failed" for task in tasks)
-        progress.show(
-            f"{done} of {len(tasks)} tasks done"
-            + (f", {failed} failed" if failed else "")
-            + f", {time.monotonic() - started:.0f} s"
-            + (f"; now {', '.join(active[:3])}{' …' if len(active) > 3 else ''}" if active else ""),
-            last=state in _ENDED,
-        )
-        if state in _ENDED:
+        progress.show(_tasks_line(tasks, time.monotonic() - started), last=state in _ENDED_RUN)
+        if state in _ENDED_RUN:
             break
         time.sleep(POLL_SECONDS)
     if state == "failed":
-        _explain(api, dag_id, run_id)
+        _log_errors(api, dag_id, run_id)
     return bool(state == "success")
 
 
+def _tasks_line(tasks: Sequence[Mapping[str, Any]], seconds: float) -> str:
+    states = Counter(task["state"] for task in tasks)
+    line = f"{sum(states[state] for state in _ENDED_TASK)} of {len(tasks)} tasks done"
+    if states["failed"]:
+        line += f", {states['failed']} failed"
+    line += f", {seconds:.0f} s"
+    if active := [task["task_id"] for task in tasks if task["state"] == "running"]:
+        line += f"; now {', '.join(active[:3])}{' …' if len(active) > 3 else ''}"
+    return line
+
+
 def backfill(api: AirflowApi, first: str, last: str, *, max_active_runs: int = 4) -> bool:
-    """Airflow's own backfill over days, both included, followed to its end; whether every run ended well."""
+    """Run Airflow's backfill over the days from first to last, and follow it; whether all runs succeeded."""
     wait_for_dag(api, WAREHOUSE_DAG)
     api.unpause(WAREHOUSE_DAG)
     started = time.monotonic()
@@ -67,44 +72,44 @@ def backfill(api: AirflowApi, first: str, last: str, *, max_active_runs: int = 4
     log.info("backfill %s of %s, %s to %s", backfill_id, WAREHOUSE_DAG, first, last)
     progress = _Progress()
     while True:
-        # Asked before the runs: a backfill is complete only after its last run has ended.
+        # Before the request for the runs: if the backfill is complete by now, their states are final.
         is_complete = api.backfill_is_complete(backfill_id)
         runs = api.backfill_runs(WAREHOUSE_DAG, first, last)
-        states = [run["state"] for run in runs]
-        progress.show(
-            f"{sum(state in _ENDED for state in states)} of {len(runs)} runs done"
-            + (f", {states.count('failed')} failed" if "failed" in states else "")
-            + f", {time.monotonic() - started:.0f} s",
-            last=is_complete,
-        )
+        progress.show(_runs_line(runs, time.monotonic() - started), last=is_complete)
         if is_complete:
             break
         time.sleep(POLL_SECONDS)
     for run in runs:
         if run["state"] == "failed":
             log.error("failed: %s", run["dag_run_id"])
-            _explain(api, WAREHOUSE_DAG, run["dag_run_id"])
+            _log_errors(api, WAREHOUSE_DAG, run["dag_run_id"])
     return bool(runs) and all(run["state"] == "success" for run in runs)
 
 
+def _runs_line(runs: Sequence[Mapping[str, Any]], seconds: float) -> str:
+    states = Counter(run["state"] for run in runs)
+    failed = f", {states['failed']} failed" if states["failed"] else ""
+    return f"{sum(states[state] for state in _ENDED_RUN)} of {len(runs)} runs done{failed}, {seconds:.0f} s"
+
+
 class _Progress:
-    """One line that rewrites itself on a terminal; elsewhere a line every few seconds."""
+    """Shows progress in one line of a terminal; in other outputs, one line every few seconds."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
-        self._shown = 0.0
+        self._last_shown = 0.0
 
     def show(self, line: str, *, last: bool) -> None:
         if self._is_terminal:
             sys.stderr.write(f"\r\033[K  {line}" + ("\n" if last else ""))
             sys.stderr.flush()
-        elif last or time.monotonic() - self._shown > PROGRESS_SECONDS:
-            self._shown = time.monotonic()
+        elif last or time.monotonic() - self._last_shown > PROGRESS_SECONDS:
+            self._last_shown = time.monotonic()
             log.info("  %s", line)
 
 
-def _explain(api: AirflowApi, dag_id: str, run_id: str) -> None:
-    """Each failed task with its reason: from the run's note, otherwise from the task's log."""
+def _log_errors(api: AirflowApi, dag_id: str, run_id: str) -> None:
+    """Log each failed task with its error: from the run's note, otherwise from the task's log."""
     note = api.run(dag_id, run_id).get("note") or ""
     for task in api.task_instances(dag_id, run_id):
         if task["state"] != "failed":

@@ -1,4 +1,4 @@
-"""`airflow_settings.yaml` → connections, variables and pools of a running Airflow, through its API."""
+"""Create the connections, variables and pools of `airflow_settings.yaml` in a running Airflow, through its API."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PLACEHOLDER = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 def read_settings(path: Path, values: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
     """
-    The file's three lists, `${NAME}` and `${NAME:-default}` replaced from ``values``, then the environment.
+    Read the file's three lists; fill in `${NAME}` and `${NAME:-default}` from ``values`` or the environment.
 
-    :raises StackError: the file is not of the form, or names a value that nobody gives
+    :raises StackError: the file does not have this form, or a value for a name is missing
     """
     known = {**os.environ, **values}
 
@@ -33,7 +33,7 @@ def read_settings(path: Path, values: Mapping[str, str]) -> dict[str, list[dict[
             raise StackError(f"{path.name} needs a value for {name}; set it in the environment")
         return value
 
-    def filled(entry: Mapping[str, Any]) -> dict[str, Any]:
+    def fill_in(entry: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: _PLACEHOLDER.sub(value_of, value) if isinstance(value, str) else value
             for name, value in entry.items()
@@ -42,14 +42,15 @@ def read_settings(path: Path, values: Mapping[str, str]) -> dict[str, list[dict[
     try:
         airflow = yaml.safe_load(path.read_text())["airflow"]
         return {
-            name: [filled(entry) for entry in airflow.get(name) or []] for name in ("connections", "variables", "pools")
+            name: [fill_in(entry) for entry in airflow.get(name) or []]
+            for name in ("connections", "variables", "pools")
         }
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise StackError(f"{path.name} is not of the form `airflow: connections, variables, pools`: {error}") from error
 
 
 def apply_settings(api: AirflowApi, settings: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Make every connection, variable and pool as the settings have it; others stay."""
+    """Create or replace the connections, variables and pools of the settings; others stay as they are."""
     api.overwrite("connections", [_connection(entry) for entry in settings["connections"]])
     api.overwrite(
         "variables",

@@ -1,4 +1,4 @@
-"""The embedded stack as a whole: up, down, reset, and what its shop holds."""
+"""Start, stop and reset the whole demo stack, and fill the systems that the warehouse reads."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import hashlib
 import json
 import logging
 import shutil
-import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import Any
 from include.demo import airflow_services, database, processes
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
+from include.demo.ports import PORTS, start_on_free_port
 from include.demo.settings import apply_settings, read_settings
 from include.demo.shop.cities import cities
-from include.demo.shop.feed import fill_shop, produce_events
+from include.demo.shop.fill_sources import fill_shop, produce_events
 from include.demo.shop.generate import generate
-from include.demo.state import PORTS, ROOT, STACK, WAREHOUSE_ROLES, State, choose_port
+from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +35,15 @@ _SERVICE_OF_PORT = {"AIRFLOW_PORT": "airflow-api-server", "KAFKA_PORT": "kafka",
 
 def up() -> State:
     """
-    Start whatever is not running; wait until all of it answers.
+    Start the services that are not running, and wait until all of them answer.
 
-    :raises StackError: a port is taken, a service does not start
+    :raises StackError: a port that the user asked for is taken, or a service does not start
     """
     state = State.load() or State.create()
     for name in PORTS:
         running = database.is_running() if name == "POSTGRES_PORT" else processes.find(_SERVICE_OF_PORT[name])
         if not running:
-            state.ports[name] = choose_port(name, state.ports.get(name))
+            state.choose_port(name)
     state.save()
     with ThreadPoolExecutor() as pool:
         manifest = pool.submit(airflow_services.build_manifest)
@@ -60,9 +60,9 @@ def up() -> State:
 
 def running() -> State:
     """
-    The state of a stack that is up.
+    Read the state of a stack that is up.
 
-    :raises StackError: there is none, or its Airflow does not answer
+    :raises StackError: there is no stack, or its Airflow does not answer
     """
     state = State.load()
     if state is None or not airflow_services.is_healthy(state):
@@ -71,7 +71,7 @@ def running() -> State:
 
 
 def down() -> list[str]:
-    """Stop everything; the names of what was running."""
+    """Stop all services; the names of those that were running."""
     stopped = []
     if airflow_services.stop():
         stopped.append("Airflow")
@@ -84,14 +84,14 @@ def down() -> list[str]:
 
 
 def reset() -> None:
-    """Stop everything and delete all that the stack holds."""
+    """Stop all services and delete the stack's data."""
     down()
     database.remove()
     shutil.rmtree(STACK, ignore_errors=True)
 
 
 def api_of(state: State) -> AirflowApi:
-    """A client of the stack's Airflow, as its admin."""
+    """Log in to the stack's Airflow as its admin."""
     return AirflowApi(state.airflow_url, "admin", state.passwords["admin"])
 
 
@@ -99,7 +99,7 @@ def wait_for_dag(api: AirflowApi, dag_id: str, *, seconds: float = 120) -> None:
     """
     Wait until the DAG processor has read a DAG.
 
-    :raises StackError: a DAG file cannot be imported, or nothing came of it in time
+    :raises StackError: a DAG file cannot be imported, or the DAG was not read in time
     """
     deadline = time.monotonic() + seconds
     while not api.dag_is_known(dag_id):
@@ -113,7 +113,7 @@ def wait_for_dag(api: AirflowApi, dag_id: str, *, seconds: float = 120) -> None:
 
 
 def generated_shop() -> Path:
-    """The folder of the generated shop, made if it is not there."""
+    """Generate the shop, unless it is there already; its folder."""
     if not (GENERATED / "complete").exists():
         shutil.rmtree(GENERATED, ignore_errors=True)
         GENERATED.mkdir(parents=True)
@@ -124,49 +124,48 @@ def generated_shop() -> Path:
 
 def fill(state: State, folder: Path, *, opening: Callable[[], None]) -> None:
     """
-    Fill the sources with a data folder, unless they hold it already.
+    Fill the shop's Postgres, the Kafka topic and the weather API from a shop folder, unless that was done already.
 
-    ``opening`` is called between the shop's opening state and its present one, where the folder has both: it is
-    the moment to read the former, so that the warehouse sees what changed.
-
-    :raises StackError: the stack holds another shop
+    :param opening: called after the shop's opening state was filled in and before its present state replaces it, if the
+        folder has both; a run at this moment makes the warehouse see the later changes as changes
+    :raises StackError: the stack was filled from another shop
     :raises ShopDataError: a file is missing or malformed
     """
     fingerprint = _fingerprint(folder)
-    held = state.shop
-    # Until something of it was read, a folder that was refused may be mended or exchanged.
-    if held.get("is_read") and held["fingerprint"] != fingerprint:
+    current = state.shop
+    # As long as the warehouse has read nothing of the shop, its files may be corrected, or another folder chosen.
+    if current.get("is_read") and current["fingerprint"] != fingerprint:
         raise StackError(
-            f"the stack holds another shop ({held['folder']}); the two cannot share one warehouse. "
+            f"the stack holds another shop ({current['folder']}); the two cannot share one warehouse. "
             "Stop and empty it first: make reset"
         )
-    if held.get("is_filled"):
+    if current.get("is_filled"):
         return
-    if held.get("started"):
-        # An earlier attempt was interrupted: the topic may hold half of the messages.
+    if current.get("started"):
+        # An earlier attempt was interrupted: the topic may hold some of the messages already.
         empty_broker(state)
     state.shop = {"folder": str(folder), "fingerprint": fingerprint, "started": "yes"}
     state.save()
     dsn = state.dsn("shop")
     if (folder / "opening").is_dir():
-        # The present state once already, for its files to be judged before anything of the opening one is read.
+        # Fill in the present state first: its files are checked before the warehouse reads the opening state.
         fill_shop(dsn, folder)
         tables = [path.stem for path in (folder / "opening").glob("*.csv")]
         fill_shop(dsn, folder / "opening", tables)
-        _point_weather_at(state, folder)
+        _serve_weather_of(state, folder)
         state.shop |= {"is_read": "yes"}
         state.save()
         opening()
     counts = timed("shop filled", lambda: fill_shop(dsn, folder))
     events = timed("events produced", lambda: produce_events(state.bootstrap, folder))
-    _point_weather_at(state, folder)
+    _serve_weather_of(state, folder)
     state.shop |= {"is_filled": "yes", "is_read": "yes"}
     state.save()
     log.info("  %s", ", ".join(f"{name} {n:,}" for name, n in {**counts, "events": events}.items()))
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
-    """Do it, and say how long it took."""
+    """Do the work and log how long it took; its result."""
     started = time.monotonic()
     result = work()
     log.info("  %-22s %5.1f s", what, time.monotonic() - started)
@@ -177,13 +176,13 @@ def _apply_settings(state: State) -> None:
     settings = read_settings(SETTINGS, _values(state))
     for variable in settings["variables"]:
         if variable["variable_name"] == "weather_cities" and "cities" in state.shop:
-            # The cities of the shop that is held, not those of the file.
+            # The cities of the shop that the stack was filled from, not those of the file.
             variable["variable_value"] = state.shop["cities"]
     apply_settings(api_of(state), settings)
 
 
 def _values(state: State) -> dict[str, str]:
-    """What airflow_settings.yaml leaves open: addresses and secrets of this stack."""
+    """Values for the placeholders of airflow_settings.yaml: addresses and secrets of this stack."""
     return {
         "WAREHOUSE_HOST": "127.0.0.1",
         "WAREHOUSE_PORT": str(state.ports["POSTGRES_PORT"]),
@@ -201,54 +200,59 @@ def _values(state: State) -> dict[str, str]:
 
 def start_kafka(state: State) -> None:
     """Start the broker if it is not running, and wait until it listens."""
-    if processes.find("kafka") is None:
-        (STACK / "kafka").mkdir(parents=True, exist_ok=True)
-        processes.start(
-            "kafka",
-            [
-                # The binary itself: the command of that name is a wrapper that leaves it behind when it is stopped.
-                Path(str(files("noida_db"))) / "noida-db", "start", "--only", "kafka", "--host", "127.0.0.1",
-                "--kafka-port", str(state.ports["KAFKA_PORT"]), "--data-dir", STACK / "kafka",
-            ],
-        )  # fmt: skip
-    processes.wait_until(lambda: _answers(state.ports["KAFKA_PORT"]), "kafka", seconds=30)
+    (STACK / "kafka").mkdir(parents=True, exist_ok=True)
+    # The binary itself: the command of that name is a wrapper, and the broker goes on when the wrapper is stopped.
+    program = Path(str(files("noida_db"))) / "noida-db"
+    options: list[str | Path] = [
+        "start",
+        "--only",
+        "kafka",
+        "--host",
+        "127.0.0.1",
+        "--data-dir",
+        STACK / "kafka",
+        "--kafka-port",
+    ]
+    _start_server("kafka", "KAFKA_PORT", state, [program, *options])
+
+
+def _start_server(name: str, port: str, state: State, command: Sequence[str | Path]) -> None:
+    """Start a server if it is not running, and wait until it listens; the command ends with the option for the port."""
+
+    def start() -> None:
+        if processes.find(name) is None:
+            processes.start(name, [*command, str(state.ports[port])])
+        processes.wait_for_port(name, state.ports[port], seconds=30)
+
+    start_on_free_port(port, state, start, lambda: processes.stop(name))
 
 
 def empty_broker(state: State) -> None:
-    """Throw away every topic, and start the broker anew."""
+    """Delete all topics, and restart the broker."""
     processes.stop("kafka")
     shutil.rmtree(STACK / "kafka", ignore_errors=True)
     start_kafka(state)
 
 
 def start_weather(state: State) -> None:
-    """Serve the shop's weather, once there is a shop."""
-    if processes.find("weather") is None and state.shop:
-        port = str(state.ports["WEATHER_PORT"])
-        module = "include.demo.shop.weather_api"
-        processes.start(
-            "weather",
-            [sys.executable, "-m", module, "--folder", state.shop["folder"], "--host", "127.0.0.1", "--port", port],
+    """Start the weather API if it is not running and the stack has a shop."""
+    if state.shop:
+        options = ["--folder", state.shop["folder"], "--host", "127.0.0.1", "--port"]
+        _start_server(
+            "weather", "WEATHER_PORT", state, [sys.executable, "-m", "include.demo.shop.weather_api", *options]
         )
-        processes.wait_until(lambda: _answers(int(port)), "weather", seconds=30)
 
 
-def _point_weather_at(state: State, folder: Path) -> None:
-    """Serve this folder's weather, and tell Airflow of its cities."""
+def _serve_weather_of(state: State, folder: Path) -> None:
+    """Restart the weather API with a shop folder, and set its cities in Airflow."""
     state.shop["cities"] = json.dumps({city: list(place) for city, place in cities(folder).items()})
     processes.stop("weather")
     start_weather(state)
     _apply_settings(state)
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def _fingerprint(folder: Path) -> str:
-    """Changes when a file of the folder does: names, sizes and times, which is quick on gigabytes."""
+    """Hash the names, sizes and times of the folder's files: quick also for gigabytes."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".csv", ".jsonl"))
     facts = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """
-An independent answer to "what should the marts hold?".
+Compute the expected marts independently of the warehouse, to compare them with the published ones (a test oracle).
 
-The marts, computed from the seven files a shop consists of by plain DuckDB SQL that is written from
-the data contract alone: it shares no code with the warehouse it judges.
+The marts are computed from the seven files of a shop by DuckDB SQL that follows the data contract alone and shares no
+code with the warehouse.
 """

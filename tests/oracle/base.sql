@@ -1,8 +1,8 @@
--- The shop as the warehouse knows it: valid rows only, typed, trimmed, defaults filled in.
--- Reads `source.*`: each file as text; a version log's rows carry read_number, 1 for the opening
--- state and 2 for the final one. Variables: first_day and as_of_date, both inclusive.
+-- The shop's data as the warehouse loads it: only valid rows, typed, trimmed, defaults filled in.
+-- Reads `source.*`: each file as text; rows of sources with versions have read_number, 1 for the
+-- opening state and 2 for the final one. Variables: first_day and as_of_date, both inclusive.
 
--- Orders recorded in the window. Grain: order; of several with one id the last recorded counts.
+-- Orders recorded in the window. Grain: order; of several with the same id, the last recorded.
 create table shop.loaded_order as
 with typed as (
 
@@ -23,9 +23,9 @@ with typed as (
     from source.sales_fact
     where
         to_number(order_amount) >= 0
-        and not is_refused(order_quantity, to_whole(order_quantity))
-        and not is_refused(discount_applied, to_number(discount_applied))
-        and not is_refused(shipping_cost, to_number(shipping_cost))
+        and not is_invalid(order_quantity, to_whole(order_quantity))
+        and not is_invalid(discount_applied, to_number(discount_applied))
+        and not is_invalid(shipping_cost, to_number(shipping_cost))
         and coalesce(to_whole(order_quantity) >= 0, true)
         and coalesce(to_number(discount_applied) between 0 and 1, true)
         and coalesce(to_number(shipping_cost) >= 0, true)
@@ -42,7 +42,7 @@ where
     and created_at < getvariable('as_of_date') + 1
 qualify row_number() over (partition by order_id order by created_at desc) = 1;
 
--- Events of the window. Grain: customer, product, type and instant: a repeated message is one.
+-- Events of the window. Grain: customer, product, type and time: a repeated message counts once.
 create table shop.event as
 select distinct
     clean(customer_id) as customer_id,
@@ -71,8 +71,8 @@ from source.weather_data
 where
     clean(city) is not null
     and to_date(date) between getvariable('first_day') and getvariable('as_of_date')
-    and not is_refused(temperature, to_number(temperature))
-    and not is_refused(precipitation, to_number(precipitation))
+    and not is_invalid(temperature, to_number(temperature))
+    and not is_invalid(precipitation, to_number(precipitation))
     and coalesce(to_number(precipitation) >= 0, true);
 
 -- Grain: read and product.
@@ -102,20 +102,20 @@ where
     clean(product_id) is not null
     and clean(category_id) is not null
     and clean(category_name) is not null
-    and not is_refused(cost_price, to_number(cost_price))
-    and not is_refused(retail_price, to_number(retail_price))
-    and not is_refused(margin_percent, to_number(margin_percent))
-    and not is_refused(stock_level, to_whole(stock_level))
-    and not is_refused(reorder_point, to_whole(reorder_point))
-    and not is_refused(discontinued, to_boolean(discontinued))
-    and not is_refused(launch_date, to_date(launch_date))
-    and not is_refused(last_updated, to_date(last_updated))
+    and not is_invalid(cost_price, to_number(cost_price))
+    and not is_invalid(retail_price, to_number(retail_price))
+    and not is_invalid(margin_percent, to_number(margin_percent))
+    and not is_invalid(stock_level, to_whole(stock_level))
+    and not is_invalid(reorder_point, to_whole(reorder_point))
+    and not is_invalid(discontinued, to_boolean(discontinued))
+    and not is_invalid(launch_date, to_date(launch_date))
+    and not is_invalid(last_updated, to_date(last_updated))
     and coalesce(to_number(cost_price) >= 0, true)
     and coalesce(to_number(retail_price) >= 0, true);
 
--- What an order's category and cost depend on. Grain: product version, [valid_from, valid_to).
--- The first version reaches back for ever; a change counts from its last_updated, never before the
--- version it follows, and without a date from when it was read, which is after every order.
+-- Category and cost of an order's product. Grain: product version, [valid_from, valid_to).
+-- The first version has no start; a change is valid from its last_updated, but never before the
+-- version that it follows; without that date, from when it was read, which is after every order.
 create table shop.product_version as
 with dated as (
 
@@ -144,7 +144,7 @@ select
 from dated
 window versions as (partition by product_id order by read_number);
 
--- Grain: product; the latest version of each, and an inferred one for each that only a fact names.
+-- Grain: product; the latest version of each, and an inferred row for each that only facts have.
 create table shop.current_product as
 with known as (
 
@@ -184,7 +184,8 @@ from known
 left join latest_name on known.product_id = latest_name.product_id
 left join latest_category on known.product_id = latest_category.product_id;
 
--- Grain: subscription as last read; what vanished from the source is gone, what is refused is not.
+-- Grain: subscription as last read; without those that vanished from the source, with the last
+-- valid row of those whose latest row is invalid.
 create table shop.subscription as
 select
     clean(subscription_id) as subscription_id,
@@ -202,13 +203,13 @@ where
     )
     and to_whole(customer_id) is not null
     and to_date(subscription_start_date) is not null
-    and not is_refused(subscription_end_date, to_date(subscription_end_date))
-    and not is_refused(monthly_fee, to_number(monthly_fee))
+    and not is_invalid(subscription_end_date, to_date(subscription_end_date))
+    and not is_invalid(monthly_fee, to_number(monthly_fee))
     and coalesce(to_number(monthly_fee) >= 0, true)
 qualify row_number() over (partition by clean(subscription_id) order by read_number desc) = 1;
 
--- Grain: customer; the latest version of each, deleted or not, and an inferred one for each that
--- only a fact names.
+-- Grain: customer; the latest version of each, also if deleted, and an inferred row for each that
+-- only facts have.
 create table shop.current_customer as
 with latest as (
 
@@ -218,8 +219,8 @@ with latest as (
     from source.customer
     where
         clean(customer_id) is not null
-        and not is_refused(start_date, to_date(start_date))
-        and not is_refused(end_date, to_date(end_date))
+        and not is_invalid(start_date, to_date(start_date))
+        and not is_invalid(end_date, to_date(end_date))
     qualify row_number() over (partition by clean(customer_id) order by read_number desc) = 1
 
 ),
@@ -259,8 +260,8 @@ left join shop.product_version
         and loaded_order.order_date < product_version.valid_to
 where loaded_order.order_amount > 0;
 
--- Grain: every day from the first order to the as-of date. A day without orders has made 0; the
--- profit of a day whose orders all lack a cost is unknown, so null.
+-- Grain: every day from the first order to the as-of date. A day without orders has revenue 0; the
+-- profit of a day whose orders all have no cost is unknown: null.
 create table shop.sales_day as
 with every_day as (
 

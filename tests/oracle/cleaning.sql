@@ -1,10 +1,10 @@
--- What a source's text means: null where it is blank, and where its type refuses it, which
--- `is_refused` tells apart.
+-- Convert the text of a source to a value: null if it is blank, and also if it is no value of the
+-- type; `is_invalid` is true for the second case only.
 
 create macro clean(source_text) as
     nullif(trim(source_text, e' \t\r\n'), '');
 
--- Within numeric(18, 2), but with the source's own digits; `try_cast` refuses NaN and infinity.
+-- In the range of numeric(18, 2), with all digits of the source; null for NaN and infinity.
 create macro to_number(source_text) as
     case
         when abs(try_cast(clean(source_text) as decimal(38, 12))) < 10000000000000000
@@ -32,5 +32,5 @@ create macro to_timestamp_utc(source_text) as
         ) then try_cast(replace(clean(source_text), ',', '.') as timestamptz)
     end;
 
-create macro is_refused(source_text, typed_value) as
+create macro is_invalid(source_text, typed_value) as
     clean(source_text) is not null and typed_value is null;

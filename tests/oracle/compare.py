@@ -1,4 +1,4 @@
-"""Judge the published marts of a warehouse, row for row and column for column, against the expected ones."""
+"""Compare the published marts of a warehouse with the expected ones, row by row and column by column."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tests.oracle.compute import MARTS, Mart, compute
 
 EXAMPLES = 5
 
-# A decimal's text has ten places on both sides, so 5, 5.0 and 5.00 are one value and an unrounded one is not.
+# Both sides write decimals with ten places: 5, 5.0 and 5.00 are equal, and a value that was not rounded differs.
 DECIMAL = "decimal(38, 10)"
 
 Row = Mapping[str, str | None]
@@ -24,10 +24,10 @@ Row = Mapping[str, str | None]
 @dataclass(frozen=True)
 class Difference:
     """
-    One row that is not as expected, as text; a row that is on one side only is ``None`` on the other.
+    A row that differs, as text; a row that only one side has is ``None`` on the other.
 
-    :param columns: the columns that differ; empty where one side lacks the row
-    :param note: why there is no row to show, e.g. the mart does not exist
+    :param columns: the columns that differ; empty if only one side has the row
+    :param note: the reason if there is no row to show, e.g. the mart does not exist
     """
 
     mart: str
@@ -48,8 +48,8 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One mart: rows counted on both sides, rows that differ, and the first of those in key order."""
+class MartComparison:
+    """The comparison of one mart: row counts of both sides, rows that differ, and the first of them by key."""
 
     mart: str
     rows_expected: int
@@ -64,43 +64,43 @@ class Verdict:
 
 def compare(folder: Path, first: date, last: date, dsn: str) -> list[Difference]:
     """
-    Compare the marts of a warehouse that has loaded the window with those the files say there must be.
+    Compare the marts of a warehouse that has loaded a window with those expected from the source files.
 
     :param folder: see :func:`tests.oracle.compute.compute`, as for ``first`` and ``last`` (inclusive)
     :param dsn: libpq connection string of the warehouse, a role that can read ``marts``
     :return: the first differences of each mart; empty if all marts are equal
     """
-    return [difference for verdict in judge(folder, first, last, dsn) for difference in verdict.differences]
+    return [difference for mart in compare_marts(folder, first, last, dsn) for difference in mart.differences]
 
 
-def judge(folder: Path, first: date, last: date, dsn: str) -> list[Verdict]:
-    """One verdict a mart, all from one snapshot of the warehouse. Parameters as for :func:`compare`."""
+def compare_marts(folder: Path, first: date, last: date, dsn: str) -> list[MartComparison]:
+    """Compare each mart, all in one snapshot of the warehouse. Parameters as for :func:`compare`."""
     with compute(folder, first, last) as oracle, psycopg.connect(dsn) as warehouse:
         warehouse.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         warehouse.execute("set datestyle = 'ISO'")
-        return [judge_mart(oracle, warehouse, name) for name in MARTS]
+        return [compare_mart(oracle, warehouse, name) for name in MARTS]
 
 
-def judge_mart(oracle: duckdb.DuckDBPyConnection, warehouse: psycopg.Connection, name: str) -> Verdict:
+def compare_mart(oracle: duckdb.DuckDBPyConnection, warehouse: psycopg.Connection, name: str) -> MartComparison:
     """
     Compare one mart; columns that the contract does not name are ignored.
 
     :param oracle: holds the expected ``marts.<name>``; temporary tables for the comparison are left in it
-    :param warehouse: holds ``marts.<name>`` to be judged
+    :param warehouse: holds the published ``marts.<name>``
     """
     kinds = {column: kind for column, kind, *_ in oracle.execute(f"describe marts.{name}").fetchall()}
     rows_expected = _count(oracle, f"marts.{name}")
     columns_found = _columns_found(warehouse, name)
     if absent := [column for column in kinds if column not in columns_found]:
         note = f"has no column {', '.join(absent)}" if columns_found else "does not exist"
-        return Verdict(name, rows_expected, 0, rows_expected, (Difference(name, note=note),))
+        return MartComparison(name, rows_expected, 0, rows_expected, (Difference(name, note=note),))
 
     _fetch(oracle, warehouse, name, list(kinds))
     oracle.execute(f"create or replace temp table different as {_differences(name, MARTS[name], kinds)}")
     examples = oracle.execute(
         f"select expected, found, columns from different order by {', '.join(MARTS[name].key)} limit {EXAMPLES}"
     ).fetchall()
-    return Verdict(
+    return MartComparison(
         mart=name,
         rows_expected=rows_expected,
         rows_found=_count(oracle, "found"),
@@ -142,7 +142,7 @@ def _fetch(oracle: duckdb.DuckDBPyConnection, warehouse: psycopg.Connection, mar
 
 
 def _differences(name: str, mart: Mart, kinds: Mapping[str, str]) -> str:
-    """The query for the rows that differ: both versions (null where a side has none) and which columns."""
+    """Compose the query for the rows that differ: both versions (null if a side has none) and the columns."""
     versions = ", ".join(f"{column} := {column}" for column in kinds)
     expected = ", ".join(f"{_expected_text(column, kind)} as {column}" for column, kind in kinds.items())
     found = ", ".join(f"{_found_text(column, kind)} as {column}" for column, kind in kinds.items())
@@ -156,7 +156,7 @@ def _differences(name: str, mart: Mart, kinds: Mapping[str, str]) -> str:
     differing = ", ".join(
         f"case when {_differs(column, mart.tolerances.get(column))} then '{column}' end" for column in kinds
     )
-    # A key found twice is a row too many: its second occurrence has nothing to match.
+    # If a key occurs twice in the warehouse, the second row has no match and so differs.
     return f"""
         with expected as (
             select struct_pack({versions}) as version, 1 as occurrence
@@ -196,7 +196,7 @@ def _expected_text(column: str, kind: str) -> str:
 
 
 def _found_text(column: str, kind: str) -> str:
-    """As :func:`_expected_text`, but a text that is no value of the kind (`NaN`) stays as it is, and differs."""
+    """As :func:`_expected_text`, but a text that is no value of the type (`NaN`) stays as it is, and so differs."""
     if _is_number(kind):
         return f"coalesce({_number_text(f'try_cast({column} as {DECIMAL})')}, {column})"
     return f"coalesce(try_cast({column} as boolean)::varchar, {column})" if kind == "BOOLEAN" else column

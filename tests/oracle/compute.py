@@ -1,5 +1,5 @@
 """
-The expected marts of one window: source files → ``source`` (text) → ``shop`` (valid, typed) → ``marts``.
+Compute the expected marts of one window: source files → ``source`` (text) → ``shop`` (valid, typed) → ``marts``.
 
 Reading order: ``exact.sql`` (rounding), ``cleaning.sql`` (text to values), ``base.sql`` (the shop), ``marts/``.
 """
@@ -27,11 +27,11 @@ CSV = "header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\
 @dataclass(frozen=True)
 class Mart:
     """
-    What identifies a row of a mart, and which columns cannot be exact.
+    The key of a mart, and the columns that cannot be compared exactly.
 
-    :param key: the columns that are one per row; they may be null
-    :param tolerances: column → the greatest difference that still counts as equal: one unit in the last
-        rounded place of a figure that takes a square root
+    :param key: the columns that identify a row; they may be null
+    :param tolerances: column → the largest difference that counts as equal: one unit in the last place of a value
+        that is computed with a square root
     """
 
     key: tuple[str, ...]
@@ -65,7 +65,7 @@ MARTS: Mapping[str, Mart] = {
 
 def compute(folder: Path, first: date, last: date) -> duckdb.DuckDBPyConnection:
     """
-    Compute every mart as it must be once the window has been loaded and nothing before it.
+    Compute all marts as expected after the window was loaded into an empty warehouse.
 
     :param folder: the seven CSV files, named as the raw tables; ``opening/`` (an earlier state of the
         versioned ones, read first) and ``messages.jsonl`` (further Kafka messages) are optional
@@ -87,7 +87,7 @@ def compute(folder: Path, first: date, last: date) -> duckdb.DuckDBPyConnection:
 
 
 def open_oracle() -> duckdb.DuckDBPyConnection:
-    """Open an empty in-memory database in UTC that knows the oracle's macros; it stays under 4 GiB."""
+    """Open an empty in-memory database in UTC with the oracle's macros; it uses less than 4 GiB."""
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'; set memory_limit = '3GiB'; set threads = 2")
     for script in ("exact.sql", "cleaning.sql"):
@@ -116,7 +116,7 @@ def _read_sources(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def _events(messages: Path) -> Iterator[tuple[str, ...]]:
-    """The messages that are events: JSON objects in UTF-8 whose four fields are texts. Others are refused."""
+    """Read the messages that are events: JSON objects in UTF-8 whose four fields are texts. Skip all others."""
     with messages.open(encoding="utf-8") as lines:
         for message in map(json.loads, lines):
             try:
@@ -126,14 +126,14 @@ def _events(messages: Path) -> Iterator[tuple[str, ...]]:
                     value = json.loads(message["value"] or "null")
             except ValueError:
                 continue
-            found = value if isinstance(value, dict) else {}
-            fields = [text for name in EVENT_FIELDS if _is_text(text := found.get(name))]
+            event = value if isinstance(value, dict) else {}
+            fields = [text for name in EVENT_FIELDS if _is_text(text := event.get(name))]
             if len(fields) == len(EVENT_FIELDS):
                 yield (*fields, message["published_at"])
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    """A string that Postgres can hold: neither NUL nor half of a surrogate pair, which JSON can escape."""
+    """Whether a value is a string that Postgres can store: without NUL and halves of surrogate pairs."""
     return isinstance(value, str) and not any(
         character == "\0" or "\ud800" <= character <= "\udfff" for character in value
     )

@@ -1,5 +1,5 @@
--- Exact arithmetic. DuckDB's `/` on decimals yields DOUBLE, so quotients are taken on whole numbers
--- and rounded half away from zero, as Postgres rounds `numeric`. Zero denominators yield null.
+-- Exact arithmetic. DuckDB's `/` of decimals returns a DOUBLE, so whole numbers are divided here, and
+-- rounded half away from zero as Postgres rounds `numeric`. A zero denominator gives null.
 -- Arguments of `ratio` and `percent` are whole numbers or decimals of at most two places.
 
 create macro in_cents(amount) as (amount * 100)::hugeint;

@@ -1,1 +1,1 @@
-"""A stand-in for the shop behind the warehouse: a folder of seven CSV files, and what serves it."""
+"""The shop behind the demo's warehouse: a folder of seven CSV files, its generator, and the servers filled from it."""

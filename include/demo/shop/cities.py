@@ -1,14 +1,14 @@
-"""Where the shop's weather is: the Open-Meteo protocol asks by coordinates, the shop's file by city."""
+"""Give each city of the shop's weather file coordinates, by which the Open-Meteo protocol asks for weather."""
 
 import hashlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from include.demo.shop.form import rows
+from include.demo.shop.shop_folder import rows
 
 Coordinates = tuple[float, float]  # latitude, longitude in degrees, WGS 84
 
-KNOWN: dict[str, Coordinates] = {
+KNOWN_PLACES: dict[str, Coordinates] = {
     "amsterdam": (52.37, 4.89),
     "berlin": (52.52, 13.41),
     "chicago": (41.85, -87.65),
@@ -31,42 +31,42 @@ KNOWN: dict[str, Coordinates] = {
     "warsaw": (52.23, 21.01),
     "zurich": (47.37, 8.55),
 }
-NEAR = 0.1  # degrees: a request this close to a city means that city
-APART = 5 * NEAR
+CITY_RADIUS = 0.1  # degrees: a request for coordinates this close to a city gets the city's weather
+MIN_DISTANCE = 5 * CITY_RADIUS
 
 
 def cities(folder: Path) -> dict[str, Coordinates]:
     """
-    The cities of a shop folder's ``weather_data.csv`` and their coordinates, by name.
+    Read the cities of a shop folder's ``weather_data.csv``.
 
-    :return: the real coordinates of some well-known cities, made-up ones (the same each time) for the others
+    :return: city → coordinates: the real ones of some well-known cities, computed ones (always the same) of all others
     :raises ShopDataError: the file is missing or malformed
     """
-    return located(row["city"] or "" for _, row in rows(folder, "weather_data"))
+    return coordinates_of(row["city"] or "" for _, row in rows(folder, "weather_data"))
 
 
-def located(names: Iterable[str]) -> dict[str, Coordinates]:
-    """Coordinates of each name that is not blank, none within ``APART`` of another."""
+def coordinates_of(names: Iterable[str]) -> dict[str, Coordinates]:
+    """Give each name that is not blank coordinates, no two of them closer than ``MIN_DISTANCE``."""
     result: dict[str, Coordinates] = {}
     for name in sorted({name.strip() for name in names} - {""}):
-        known = KNOWN.get(name.casefold())
-        result[name] = known if known and is_free(known, result.values()) else _made_up(name, result.values())
+        known = KNOWN_PLACES.get(name.casefold())
+        result[name] = known if known and is_apart(known, result.values()) else _computed_place(name, result.values())
     return result
 
 
-def is_free(place: Coordinates, taken: Collection[Coordinates]) -> bool:
-    """Whether no taken place is within ``APART``."""
-    return all(max(abs(place[0] - other[0]), abs(place[1] - other[1])) >= APART for other in taken)
+def is_apart(place: Coordinates, others: Collection[Coordinates]) -> bool:
+    """Whether a place is at least ``MIN_DISTANCE`` from all others."""
+    return all(max(abs(place[0] - other[0]), abs(place[1] - other[1])) >= MIN_DISTANCE for other in others)
 
 
-def _made_up(name: str, taken: Collection[Coordinates]) -> Coordinates:
-    """A place between 60° south and 70° north; never near one taken or known."""
+def _computed_place(name: str, others: Collection[Coordinates]) -> Coordinates:
+    """Hash a name to a place between 60° south and 70° north, apart from the others and from all known places."""
     attempt = 0
     while True:
         digest = hashlib.sha256(f"{name}/{attempt}".encode()).digest()
         latitude = int.from_bytes(digest[:4]) % 13_000 - 6_000  # hundredths of a degree
         longitude = int.from_bytes(digest[4:8]) % 36_000 - 18_000
         place = (latitude / 100, longitude / 100)
-        if is_free(place, [*taken, *KNOWN.values()]):
+        if is_apart(place, [*others, *KNOWN_PLACES.values()]):
             return place
         attempt += 1

@@ -1,7 +1,7 @@
 """
-Invent a shop and write it as a shop folder: ``python -m include.demo.shop.generate FOLDER``.
+Generate a shop and write it as a shop folder: ``python -m include.demo.shop.generate FOLDER``.
 
-The same arguments give the same bytes on every Python and platform. Sizes, shape and dirt: see ``invent``.
+The same arguments give the same bytes on every Python and platform. The tables: see ``generator``.
 """
 
 import argparse
@@ -12,10 +12,14 @@ from datetime import date, datetime
 from pathlib import Path
 from random import Random
 
-from include.demo.shop.form import COLUMNS
-from include.demo.shop.invent import catalogue, climate, dirt, people, trade
-from include.demo.shop.invent.chance import Calendar
-from include.demo.shop.invent.states import Row
+from include.demo.shop.generator import dirty_rows
+from include.demo.shop.generator.catalogue import catalogue
+from include.demo.shop.generator.customers import customer_base, subscriptions
+from include.demo.shop.generator.orders_and_events import daily_activity, events_of_sessions, orders_by_time
+from include.demo.shop.generator.random_draws import Calendar
+from include.demo.shop.generator.table_states import Row
+from include.demo.shop.generator.weather import daily_weather, wet_days
+from include.demo.shop.shop_folder import COLUMNS
 
 SMALLEST = {"days": 14, "orders": 200, "customers": 60, "products": 48, "events": 1000}
 
@@ -35,52 +39,52 @@ def generate(
     Write the seven CSV files, ``messages.jsonl`` and ``opening/``; files of the same names are replaced.
 
     :param first: the first day of orders, events and weather; the last is ``days`` - 1 days later
-    :param orders: rows of ``sales_fact``; a few orders sent twice come on top
-    :param customers: all there ever were; some join within the days, a few are gone by the end
+    :param orders: rows of ``sales_fact``; two corrected ones are added
+    :param customers: all customers of all days; some join within the days, a few are gone by the end
     :param products: likewise
-    :param events: rows of ``kafka_stream``; a few dirty and doubled ones come on top
-    :raises ValueError: a size too small to hold each kind of change and dirt
+    :param events: rows of ``kafka_stream``; a few dirty ones and duplicates are added
+    :raises ValueError: a size is too small for each kind of change and dirty value
     """
     sizes = {"days": days, "orders": orders, "customers": customers, "products": products, "events": events}
     for name, smallest in SMALLEST.items():
         if sizes[name] < smallest:
-            raise ValueError(f"{name} = {sizes[name]}: each kind of dirt needs at least {smallest}")
+            raise ValueError(f"{name} = {sizes[name]}: each kind of dirty value needs at least {smallest}")
 
-    def chance(subject: str) -> Random:
-        """A stream of chance of its own a subject: more events leave the orders as they are."""
+    def rng(subject: str) -> Random:
+        """Random numbers of one subject alone: more events leave the orders as they are."""
         return Random(f"{seed} {subject}")  # noqa: S311 -- reproducible is the point
 
     calendar = Calendar(first, days)
-    weather = climate.weather(chance("weather"), calendar)
-    goods, product, product_category = catalogue.catalogue(chance("products"), products, calendar)
-    clients, customer = people.customer_base(chance("customers"), customers, calendar)
-    subscription = people.subscriptions(chance("subscriptions"), clients, calendar)
-    busy = trade.busyness(chance("days"), calendar, climate.wet_days(weather))
-    placed = trade.orders(chance("orders"), orders, calendar, busy, clients, goods)
-    clicks = trade.events(chance("events"), events, calendar, busy, clients, goods, placed)
+    weather = daily_weather(rng("weather"), calendar)
+    all_products, product, product_category = catalogue(rng("products"), products, calendar)
+    all_customers, customer = customer_base(rng("customers"), customers, calendar)
+    subscription = subscriptions(rng("subscriptions"), all_customers, calendar)
+    activity = daily_activity(rng("days"), calendar, wet_days(weather))
+    all_orders = orders_by_time(rng("orders"), orders, calendar, activity, all_customers, all_products)
+    all_events = events_of_sessions(rng("events"), events, calendar, activity, all_customers, all_products, all_orders)
 
-    spoiler = chance("dirt")
-    dirt.soil(spoiler, product, dirt.PRODUCT_KINDS)
-    dirt.soil(spoiler, product_category, dirt.DETAIL_KINDS)
-    dirt.soil(spoiler, customer, dirt.CUSTOMER_KINDS)
-    dirt.soil(spoiler, subscription, dirt.SUBSCRIPTION_KINDS)
-    keyless_product = {"product_id": None, "product_name": "Sample", "product_category_id": "CAT01"}
-    keyless_customer = {"customer_id": None, "customer_name": "Nobody", "status": "active"}
+    dirt = rng("dirt")
+    dirty_rows.add_dirty_values(dirt, product, dirty_rows.PRODUCT_KINDS)
+    dirty_rows.add_dirty_values(dirt, product_category, dirty_rows.CATEGORY_KINDS)
+    dirty_rows.add_dirty_values(dirt, customer, dirty_rows.CUSTOMER_KINDS)
+    dirty_rows.add_dirty_values(dirt, subscription, dirty_rows.SUBSCRIPTION_KINDS)
+    product_without_key = {"product_id": None, "product_name": "Sample", "product_category_id": "CAT01"}
+    customer_without_key = {"customer_id": None, "customer_name": "Nobody", "status": "active"}
 
     (folder / "opening").mkdir(parents=True, exist_ok=True)
-    for name, states, stray in (
-        ("product", product, [keyless_product]),
+    for name, states, dirty in (
+        ("product", product, [product_without_key]),
         ("product_category", product_category, []),
-        ("customer", customer, [keyless_customer]),
-        ("subscription_data", subscription, [dirt.stray_subscription(customers, calendar)]),
+        ("customer", customer, [customer_without_key]),
+        ("subscription_data", subscription, [dirty_rows.subscription_of_unknown_customer(customers, calendar)]),
     ):
         _write(folder / "opening", name, states.opening.values())
-        _write(folder, name, [*states.final.values(), *stray])
-    sales = dirt.order_rows(chance("dirty orders"), placed, customers, products, calendar)
+        _write(folder, name, [*states.final.values(), *dirty])
+    sales = dirty_rows.order_rows(rng("dirty orders"), all_orders, customers, products, calendar)
     _write(folder, "sales_fact", sales)
-    _write(folder, "kafka_stream", dirt.event_rows(chance("dirty events"), clicks, customers, products))
-    _write(folder, "weather_data", dirt.soil_weather(chance("dirty weather"), weather, calendar))
-    messages = dirt.messages(chance("messages"), customers, products, calendar)
+    _write(folder, "kafka_stream", dirty_rows.event_rows(rng("dirty events"), all_events, customers, products))
+    _write(folder, "weather_data", dirty_rows.weather_rows(rng("dirty weather"), weather, calendar))
+    messages = dirty_rows.messages(rng("messages"), customers, products, calendar)
     lines = "".join(f"{json.dumps(message)}\n" for message in messages)
     (folder / "messages.jsonl").write_text(lines, encoding="utf-8", newline="\n")
 
@@ -104,8 +108,8 @@ def _text(value: object) -> str:
 
 
 def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="Write a made-up shop as a shop folder.")
+    """Generate a shop as the command line's arguments say."""
+    parser = argparse.ArgumentParser(description="Generate a shop and write it as a shop folder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--first", type=date.fromisoformat, default=date(2024, 1, 1), metavar="YYYY-MM-DD")

@@ -1,10 +1,10 @@
 """
-The weather of a shop folder over the Open-Meteo archive protocol.
+Serve the weather of a shop folder by the protocol of the Open-Meteo archive.
 
-``GET /v1/archive?latitude=&longitude=&start_date=&end_date=&daily=`` answers as https://open-meteo.com does:
-every day of the range, null where nothing was measured; several coordinates, separated by commas, give a
-list; a bad request gives 400 and ``{"error": true, "reason": …}``. Unlike there, only the folder's cities
-have weather (a coordinate within 0.1° means the city), only two daily variables exist, and times are GMT.
+``GET /v1/archive?latitude=&longitude=&start_date=&end_date=&daily=`` answers like https://open-meteo.com: all days of
+the range, null where there is no value; a list for several coordinates, separated by commas; 400 and
+``{"error": true, "reason": …}`` for a bad request. Unlike there, only the folder's cities have weather (coordinates
+within 0.1° of a city get the city's), there are two daily variables, and times are GMT.
 """
 
 import argparse
@@ -17,28 +17,30 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from include.demo.shop.cities import NEAR, Coordinates, located
-from include.demo.shop.form import ShopDataError, csv_file, rows
+from include.demo.shop.cities import CITY_RADIUS, Coordinates, coordinates_of
+from include.demo.shop.shop_folder import ShopDataError, csv_file, rows
 
 VARIABLES = {"temperature_2m_mean": ("temperature", "°C"), "precipitation_sum": ("precipitation", "mm")}
 Daily = dict[date, dict[str, float | None]]
 
 
 class BadRequest(ValueError):
-    """A request the protocol refuses; the message is the reason given."""
+    """A request that is answered with status 400; the message is the reason in the response."""
 
 
 def create_app(folder: Path) -> FastAPI:
     """
-    :param folder: a shop folder; its ``weather_data.csv`` is read once, now
+    Create the app.
+
+    :param folder: a shop folder; its ``weather_data.csv`` is read here, once
     :raises ShopDataError: the file is missing, malformed or holds a bad date or number
     """
     weather = read_weather(folder)
-    places = located(weather)
+    places = coordinates_of(weather)
     app = FastAPI(title="Shop weather", docs_url=None, redoc_url=None)
 
     @app.exception_handler(BadRequest)
-    def refuse(request: Request, error: BadRequest) -> JSONResponse:
+    def reject(request: Request, error: BadRequest) -> JSONResponse:
         return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
 
     @app.get("/health")
@@ -55,20 +57,22 @@ def create_app(folder: Path) -> FastAPI:
             if name not in VARIABLES:
                 raise BadRequest(f"Cannot initialize '{name}': only {', '.join(VARIABLES)} are served here")
         days = _days(query.get("start_date"), query.get("end_date"))
-        answers = [
-            _answer(place, weather[_city_at(place, places)], days, variables)
+        locations = [
+            _location(place, weather[_city_at(place, places)], days, variables)
             for place in _coordinates(query.get("latitude"), query.get("longitude"))
         ]
-        for number, answer in enumerate(answers[1:], start=1):
-            answer["location_id"] = number
-        return answers if len(answers) > 1 else answers[0]
+        for number, location in enumerate(locations[1:], start=1):
+            location["location_id"] = number
+        return locations if len(locations) > 1 else locations[0]
 
     return app
 
 
 def read_weather(folder: Path) -> dict[str, Daily]:
     """
-    :return: by city and day, ``temperature`` in °C and ``precipitation`` in mm; the last row of a day counts
+    Read the weather of a shop folder.
+
+    :return: city → day → ``temperature`` in °C and ``precipitation`` in mm; the last row of a day counts
     :raises ShopDataError: the file is missing, malformed or holds a bad date or number
     """
     path = csv_file(folder, "weather_data")
@@ -128,14 +132,14 @@ def _days(start: str | None, end: str | None) -> list[date]:
 def _city_at(place: Coordinates, places: dict[str, Coordinates]) -> str:
     distances = {name: max(abs(place[0] - at[0]), abs(place[1] - at[1])) for name, at in places.items()}
     nearest = min(distances, key=distances.__getitem__, default=None)
-    # A little slack: 52.62 - 52.52 is slightly more than 0.1 in floating point.
-    if nearest is None or distances[nearest] > NEAR + 1e-9:
+    # Rounding tolerance: 52.62 - 52.52 is slightly more than 0.1 in floating point.
+    if nearest is None or distances[nearest] > CITY_RADIUS + 1e-9:
         raise BadRequest("No data is available for this location")
     return nearest
 
 
-def _answer(place: Coordinates, weather: Daily, days: list[date], variables: list[str]) -> dict[str, Any]:
-    answer: dict[str, Any] = {
+def _location(place: Coordinates, weather: Daily, days: list[date], variables: list[str]) -> dict[str, Any]:
+    location: dict[str, Any] = {
         "latitude": place[0],
         "longitude": place[1],
         "generationtime_ms": 0.0,
@@ -146,15 +150,15 @@ def _answer(place: Coordinates, weather: Daily, days: list[date], variables: lis
     }
     if variables:
         columns = {name: VARIABLES[name] for name in variables}
-        answer["daily_units"] = {"time": "iso8601"} | {name: unit for name, (_, unit) in columns.items()}
-        answer["daily"] = {"time": [day.isoformat() for day in days]} | {
+        location["daily_units"] = {"time": "iso8601"} | {name: unit for name, (_, unit) in columns.items()}
+        location["daily"] = {"time": [day.isoformat() for day in days]} | {
             name: [weather.get(day, {}).get(column) for day in days] for name, (column, _) in columns.items()
         }
-    return answer
+    return location
 
 
 def main() -> None:
-    """Run the command line."""
+    """Serve a shop folder on the host and port of the command line."""
     parser = argparse.ArgumentParser(description="Serve the weather of a shop folder.")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")

@@ -1,31 +1,22 @@
-"""The shop's Postgres is filled from a folder completely, or not at all."""
+"""Fill the shop's Postgres from a shop folder: all tables, or none if a file is wrong."""
 
 import csv
 import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from include.demo.shop.feed import SHOP_TABLES, ShopDataError, fill_shop
-from include.demo.shop.generate import SMALLEST, generate
-
-
-@pytest.fixture(scope="module")
-def invented(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    sizes: dict[str, Any] = {**SMALLEST}
-    generate(folder, **sizes)
-    return folder
+from include.demo.shop.fill_sources import SHOP_TABLES, fill_shop
+from include.demo.shop.shop_folder import ShopDataError
 
 
 @pytest.fixture
-def folder(invented: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copytree(invented, tmp_path / "shop"))
+def folder(generated: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(generated, tmp_path / "shop"))
 
 
 def fetch(dsn: str, query: str) -> list[tuple]:
@@ -44,32 +35,32 @@ def replace_line(path: Path, number: int, change: Callable[[str], str]) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def test_holds_what_the_files_hold(shop_dsn: str, invented: Path) -> None:
-    counts = fill_shop(shop_dsn, invented)
-    assert counts == {table: len(csv_rows(invented / f"{table}.csv")) for table in SHOP_TABLES}
+def test_tables_have_the_rows_of_the_files(shop_dsn: str, generated: Path) -> None:
+    counts = fill_shop(shop_dsn, generated)
+    assert counts == {table: len(csv_rows(generated / f"{table}.csv")) for table in SHOP_TABLES}
     for table in SHOP_TABLES:
         assert fetch(shop_dsn, f"select count(*) from {table}") == [(counts[table],)]
     quantities = fetch(shop_dsn, "select count(*) from sales_fact where order_quantity is null")
-    assert quantities == [(sum(row["order_quantity"] == "" for row in csv_rows(invented / "sales_fact.csv")),)]
+    assert quantities == [(sum(row["order_quantity"] == "" for row in csv_rows(generated / "sales_fact.csv")),)]
     assert fetch(shop_dsn, "select 1 from pg_indexes where indexname = 'sales_fact_created_at'") == [(1,)]
 
 
-def test_filled_again_is_the_same(shop_dsn: str, invented: Path) -> None:
-    assert fill_shop(shop_dsn, invented) == fill_shop(shop_dsn, invented)
-    assert fetch(shop_dsn, "select count(*) from customer") == [(len(csv_rows(invented / "customer.csv")),)]
+def test_filling_twice_gives_the_same_rows(shop_dsn: str, generated: Path) -> None:
+    assert fill_shop(shop_dsn, generated) == fill_shop(shop_dsn, generated)
+    assert fetch(shop_dsn, "select count(*) from customer") == [(len(csv_rows(generated / "customer.csv")),)]
 
 
-def test_opening_state_leaves_other_tables_alone(shop_dsn: str, invented: Path) -> None:
-    fill_shop(shop_dsn, invented)
+def test_opening_state_leaves_other_tables_alone(shop_dsn: str, generated: Path) -> None:
+    fill_shop(shop_dsn, generated)
     orders = fetch(shop_dsn, "select count(*) from sales_fact")
     changing = [table for table in SHOP_TABLES if table != "sales_fact"]
-    fill_shop(shop_dsn, invented / "opening", changing)
-    opened = len(csv_rows(invented / "opening" / "customer.csv"))
+    fill_shop(shop_dsn, generated / "opening", changing)
+    opened = len(csv_rows(generated / "opening" / "customer.csv"))
     assert fetch(shop_dsn, "select count(*) from customer") == [(opened,)]
     assert fetch(shop_dsn, "select count(*) from sales_fact") == orders
 
 
-def test_header_decides_the_order(shop_dsn: str, folder: Path) -> None:
+def test_columns_follow_the_header(shop_dsn: str, folder: Path) -> None:
     path = folder / "product.csv"
     path.write_text('\ufeffproduct_category_id,product_id,product_name\r\nCAT01,P1,""\r\n', encoding="utf-8")
     fill_shop(shop_dsn, folder, ["product"])
@@ -84,7 +75,7 @@ def test_header_decides_the_order(shop_dsn: str, folder: Path) -> None:
         ("2024-01-31T01:30:00+02:00", datetime(2024, 1, 30, 23, 30)),
     ],
 )
-def test_times_become_utc(shop_dsn: str, folder: Path, text: str, utc: datetime) -> None:
+def test_times_are_converted_to_utc(shop_dsn: str, folder: Path, text: str, utc: datetime) -> None:
     path = folder / "sales_fact.csv"
     replace_line(path, 2, lambda line: ",".join([*line.split(",")[:-1], text]))
     path.write_text("\n".join(path.read_text(encoding="utf-8").split("\n")[:2]), encoding="utf-8")
@@ -93,7 +84,7 @@ def test_times_become_utc(shop_dsn: str, folder: Path, text: str, utc: datetime)
 
 
 def set_field(table: str, line: int, column: str, value: str) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         path = folder / f"{table}.csv"
         place = path.read_text(encoding="utf-8").split("\n")[0].split(",").index(column)
 
@@ -103,11 +94,11 @@ def set_field(table: str, line: int, column: str, value: str) -> Callable[[Path]
 
         replace_line(path, line, change)
 
-    return spoil
+    return change_file
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("change", "parts"),
     [
         (lambda folder: (folder / "customer.csv").unlink(), ["customer.csv is missing"]),
         (
@@ -170,26 +161,29 @@ def set_field(table: str, line: int, column: str, value: str) -> Callable[[Path]
         ),
     ],
 )
-def test_a_fault_names_its_place_and_changes_nothing(
-    shop_dsn: str, invented: Path, folder: Path, spoil: Callable[[Path], None], says: list[str]
+def test_wrong_file_is_an_error_with_its_place_and_changes_nothing(
+    shop_dsn: str, generated: Path, folder: Path, change: Callable[[Path], None], parts: list[str]
 ) -> None:
-    before = fill_shop(shop_dsn, invented)
-    spoil(folder)
+    before = fill_shop(shop_dsn, generated)
+    change(folder)
     with pytest.raises(ShopDataError) as raised:
         fill_shop(shop_dsn, folder)
-    for words in says:
-        assert words in str(raised.value)
+    for part in parts:
+        assert part in str(raised.value)
     for table, count in before.items():
         assert fetch(shop_dsn, f"select count(*) from {table}") == [(count,)]
     kinds = fetch(
         shop_dsn,
-        "select data_type from information_schema.columns"
-        " where table_name = 'sales_fact' and column_name = 'created_at'",
+        """
+        select data_type
+        from information_schema.columns
+        where table_name = 'sales_fact' and column_name = 'created_at'
+        """,
     )
     assert kinds == [("timestamp without time zone",)]
 
 
-def test_a_fault_in_an_empty_database_leaves_it_empty(shop_dsn: str, folder: Path) -> None:
+def test_wrong_file_leaves_an_empty_database_empty(shop_dsn: str, folder: Path) -> None:
     set_field("sales_fact", 7, "order_quantity", "many")(folder)
     with pytest.raises(ShopDataError):
         fill_shop(shop_dsn, folder)

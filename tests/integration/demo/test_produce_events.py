@@ -1,4 +1,4 @@
-"""Events reach Kafka complete, in order of time, each at the time it happened."""
+"""Produce the events of a shop folder: all of them, in order of time, each with the timestamp of its event."""
 
 import json
 import shutil
@@ -6,35 +6,26 @@ import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from include.demo.shop.feed import ShopDataError, produce_events
-from include.demo.shop.generate import SMALLEST, generate
+from include.demo.shop.fill_sources import produce_events
+from include.demo.shop.shop_folder import ShopDataError
 
 HEADER = "customer_id,product_id,interaction_type,timestamp\n"
 TIMEOUT = 20
 
 
-@pytest.fixture(scope="module")
-def invented(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    sizes: dict[str, Any] = {**SMALLEST}
-    generate(folder, **sizes)
-    return folder
-
-
 @pytest.fixture
 def topic(request: pytest.FixtureRequest) -> str:
-    """A topic of the test's own."""
+    """The name of a topic for this test alone."""
     return f"t{zlib.crc32(request.node.nodeid.encode())}"
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Write a folder that has events alone."""
+    """Write a folder that has only events."""
 
     def write(events: str, messages: str | None = None) -> Path:
         (tmp_path / "kafka_stream.csv").write_text(HEADER + events, encoding="utf-8")
@@ -46,7 +37,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def consume(bootstrap: str, topic: str, partitions: int = 3) -> list[list[Message]]:
-    """Everything in a topic, by partition."""
+    """Read all messages of a topic, per partition."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "test", "enable.auto.commit": False})
     result: list[list[Message]] = [[] for _ in range(partitions)]
     left = 0
@@ -68,11 +59,11 @@ def moment(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def test_everything_arrives_in_order_of_time(kafka_bootstrap: str, topic: str, invented: Path) -> None:
-    count = produce_events(kafka_bootstrap, invented, topic=topic)
+def test_all_events_are_produced_in_order_of_time(kafka_bootstrap: str, topic: str, generated: Path) -> None:
+    count = produce_events(kafka_bootstrap, generated, topic=topic)
     partitions = consume(kafka_bootstrap, topic)
-    events = (invented / "kafka_stream.csv").read_text(encoding="utf-8").count("\n") - 1
-    others = (invented / "messages.jsonl").read_text(encoding="utf-8").count("\n")
+    events = (generated / "kafka_stream.csv").read_text(encoding="utf-8").count("\n") - 1
+    others = (generated / "messages.jsonl").read_text(encoding="utf-8").count("\n")
     assert count == events + others == sum(map(len, partitions))
     assert all(partitions)
     for messages in partitions:
@@ -80,8 +71,8 @@ def test_everything_arrives_in_order_of_time(kafka_bootstrap: str, topic: str, i
         assert times == sorted(times)
 
 
-def test_offsets_for_times_finds_the_first_of_a_day(kafka_bootstrap: str, topic: str, invented: Path) -> None:
-    produce_events(kafka_bootstrap, invented, topic=topic)
+def test_offsets_for_times_finds_the_first_event_of_a_day(kafka_bootstrap: str, topic: str, generated: Path) -> None:
+    produce_events(kafka_bootstrap, generated, topic=topic)
     day = moment("2024-01-08T00:00:00")
     consumer = Consumer({"bootstrap.servers": kafka_bootstrap, "group.id": "test"})
     found = consumer.offsets_for_times([TopicPartition(topic, n, day) for n in range(3)], timeout=TIMEOUT)
@@ -91,9 +82,9 @@ def test_offsets_for_times_finds_the_first_of_a_day(kafka_bootstrap: str, topic:
         assert place.offset == expected
 
 
-def test_the_same_folder_gives_the_same_offsets(kafka_bootstrap: str, topic: str, invented: Path) -> None:
+def test_same_folder_gives_the_same_offsets(kafka_bootstrap: str, topic: str, generated: Path) -> None:
     def contents(name: str) -> list[list[tuple]]:
-        produce_events(kafka_bootstrap, invented, topic=name)
+        produce_events(kafka_bootstrap, generated, topic=name)
         return [
             [(message.offset(), message.key(), message.value(), message.timestamp()) for message in messages]
             for messages in consume(kafka_bootstrap, name)
@@ -102,7 +93,7 @@ def test_the_same_folder_gives_the_same_offsets(kafka_bootstrap: str, topic: str
     assert contents(topic) == contents(f"{topic}-again")
 
 
-def test_rows_in_any_order_and_in_any_notation(kafka_bootstrap: str, topic: str, write: Callable[..., Path]) -> None:
+def test_rows_are_sorted_by_time_in_any_notation(kafka_bootstrap: str, topic: str, write: Callable[..., Path]) -> None:
     folder = write(
         "CUST001,PROD001,purchase,2024-03-01T10:00:00Z\n"
         "CUST001,PROD001,add_to_cart,2024-03-01T11:30:00+02:00\n"
@@ -138,7 +129,7 @@ def test_rows_in_any_order_and_in_any_notation(kafka_bootstrap: str, topic: str,
     assert {message.key() for message in messages} == {b"CUST001"}
 
 
-def test_a_time_that_cannot_be_read_is_that_of_the_row_before(
+def test_row_with_unreadable_time_gets_the_time_of_the_row_before(
     kafka_bootstrap: str, topic: str, write: Callable[..., Path]
 ) -> None:
     folder = write(
@@ -162,7 +153,7 @@ def test_a_time_that_cannot_be_read_is_that_of_the_row_before(
     ]
 
 
-def test_messages_that_a_csv_cannot_express(kafka_bootstrap: str, topic: str, write: Callable[..., Path]) -> None:
+def test_messages_file_is_produced_unchanged(kafka_bootstrap: str, topic: str, write: Callable[..., Path]) -> None:
     folder = write(
         "C1,P1,view,2024-03-01T10:00:00\n",
         '{"published_at": "2024-03-01T11:00:00Z", "key": "C2", "value": null}\n'
@@ -178,7 +169,7 @@ def test_messages_that_a_csv_cannot_express(kafka_bootstrap: str, topic: str, wr
     ]
 
 
-def test_a_topic_that_holds_messages_is_refused(kafka_bootstrap: str, topic: str, write: Callable[..., Path]) -> None:
+def test_topic_that_has_messages_is_an_error(kafka_bootstrap: str, topic: str, write: Callable[..., Path]) -> None:
     folder = write("C1,P1,view,2024-03-01T10:00:00\n")
     produce_events(kafka_bootstrap, folder, topic=topic, partitions=2)
     with pytest.raises(ShopDataError, match="already holds 1 messages"):
@@ -188,7 +179,7 @@ def test_a_topic_that_holds_messages_is_refused(kafka_bootstrap: str, topic: str
 
 
 @pytest.mark.parametrize(
-    ("events", "messages", "says"),
+    ("events", "messages", "message"),
     [
         ("C1,P1,view\n", None, r"kafka_stream.csv, line 2: 3 fields, expected 4"),
         ("C1,P1,view,soon\n", None, r"kafka_stream.csv, column timestamp: no row has a time"),
@@ -199,24 +190,24 @@ def test_a_topic_that_holds_messages_is_refused(kafka_bootstrap: str, topic: str
         ("", '{"published_at": "2024-03-01", "value_base64": "?"}\n', r"messages.jsonl, line 1: "),
     ],
 )
-def test_a_faulty_folder_makes_no_topic(
+def test_wrong_folder_creates_no_topic(
     kafka_bootstrap: str,
     topic: str,
     write: Callable[..., Path],
     events: str,
     messages: str | None,
-    says: str,
+    message: str,
 ) -> None:
-    with pytest.raises(ShopDataError, match=says):
+    with pytest.raises(ShopDataError, match=message):
         produce_events(kafka_bootstrap, write(events, messages), topic=topic)
     consumer = Consumer({"bootstrap.servers": kafka_bootstrap, "group.id": "test"})
     assert topic not in consumer.list_topics(timeout=TIMEOUT).topics
     consumer.close()
 
 
-def test_a_copy_without_messages_is_a_whole_folder(
-    kafka_bootstrap: str, topic: str, invented: Path, tmp_path: Path
+def test_folder_without_messages_file_is_complete(
+    kafka_bootstrap: str, topic: str, generated: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(invented / "kafka_stream.csv", tmp_path)
-    events = (invented / "kafka_stream.csv").read_text(encoding="utf-8").count("\n") - 1
+    shutil.copy(generated / "kafka_stream.csv", tmp_path)
+    events = (generated / "kafka_stream.csv").read_text(encoding="utf-8").count("\n") - 1
     assert produce_events(kafka_bootstrap, tmp_path, topic=topic) == events

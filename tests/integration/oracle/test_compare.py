@@ -1,4 +1,4 @@
-"""The comparison on a real Postgres: silent about right marts, and it names each thing that is wrong."""
+"""Compare marts on a real Postgres: no difference for right marts, and each wrong row or column by name."""
 
 import subprocess
 import sys
@@ -10,15 +10,15 @@ import duckdb
 import psycopg
 import pytest
 
-from tests.oracle.compare import Verdict, compare, judge_mart
+from tests.oracle.compare import MartComparison, compare, compare_mart
 from tests.oracle.compute import MARTS, compute
-from tests.oracle.slice import FIRST, LAST, write_slice
+from tests.oracle.edge_case_shop import FIRST, LAST, write_edge_case_shop
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("slice")
-    write_slice(path)
+    path = tmp_path_factory.mktemp("edge_case_shop")
+    write_edge_case_shop(path)
     return path
 
 
@@ -30,7 +30,7 @@ def oracle(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @pytest.fixture(scope="module")
 def warehouse_dsn(oracle: duckdb.DuckDBPyConnection, new_database: Callable[[str], str], tmp_path_factory) -> str:
-    """A warehouse whose marts are right, in types like those of a warehouse."""
+    """A warehouse with the expected marts, in the column types of a warehouse."""
     types = {"VARCHAR": "text", "HUGEINT": "bigint"}
     folder = tmp_path_factory.mktemp("marts")
     dsn = new_database("warehouse")
@@ -45,16 +45,16 @@ def warehouse_dsn(oracle: duckdb.DuckDBPyConnection, new_database: Callable[[str
     return dsn
 
 
-def judged(oracle: duckdb.DuckDBPyConnection, dsn: str, mart: str, change: str) -> Verdict:
-    """The verdict on a mart after a change that is then undone."""
+def comparison_after(oracle: duckdb.DuckDBPyConnection, dsn: str, mart: str, change: str) -> MartComparison:
+    """Compare a mart after a change, and undo the change."""
     with psycopg.connect(dsn) as warehouse:
         warehouse.execute(change)
-        verdict = judge_mart(oracle, warehouse, mart)
+        comparison = compare_mart(oracle, warehouse, mart)
         warehouse.rollback()
-    return verdict
+    return comparison
 
 
-def test_right_marts_do_not_differ(folder: Path, warehouse_dsn: str) -> None:
+def test_right_marts_have_no_differences(folder: Path, warehouse_dsn: str) -> None:
     assert compare(folder, FIRST, LAST, warehouse_dsn) == []
 
 
@@ -91,28 +91,28 @@ def test_right_marts_do_not_differ(folder: Path, warehouse_dsn: str) -> None:
         ),
     ],
 )
-def test_a_changed_value_is_named(
+def test_changed_value_is_reported_with_its_column(
     oracle, warehouse_dsn: str, mart: str, change: str, rows: int, columns: tuple[str, ...]
 ) -> None:
     nan_fits = f"alter table marts.{mart} alter correlation_precipitation_revenue type numeric; "
     prepare = nan_fits if "NaN" in change else ""
-    verdict = judged(oracle, warehouse_dsn, mart, f"{prepare}update marts.{mart} set {change}")
-    assert verdict.rows_different == rows
-    assert len(verdict.differences) == min(rows, 5)
-    for difference in verdict.differences:
+    comparison = comparison_after(oracle, warehouse_dsn, mart, f"{prepare}update marts.{mart} set {change}")
+    assert comparison.rows_different == rows
+    assert len(comparison.differences) == min(rows, 5)
+    for difference in comparison.differences:
         assert difference.columns == columns
         assert difference.expected is not None
         assert difference.found is not None
         assert f"{columns[0]} {difference.expected[columns[0]]} → {difference.found[columns[0]]}" in str(difference)
 
 
-def test_a_value_that_is_not_rounded_differs(oracle, warehouse_dsn: str) -> None:
+def test_value_that_is_not_rounded_differs(oracle, warehouse_dsn: str) -> None:
     change = """
         alter table marts.conversion_funnel_daily alter view_to_cart_percent type numeric;
         update marts.conversion_funnel_daily set view_to_cart_percent = 3.125 where view_to_cart_percent = 3.13
     """
-    verdict = judged(oracle, warehouse_dsn, "conversion_funnel_daily", change)
-    assert [difference.columns for difference in verdict.differences] == [("view_to_cart_percent",)]
+    comparison = comparison_after(oracle, warehouse_dsn, "conversion_funnel_daily", change)
+    assert [difference.columns for difference in comparison.differences] == [("view_to_cart_percent",)]
 
 
 @pytest.mark.parametrize(
@@ -125,25 +125,23 @@ def test_a_value_that_is_not_rounded_differs(oracle, warehouse_dsn: str) -> None
         "alter table marts.seasonal_sales_analysis alter monthly_revenue type numeric(20, 6), alter year type integer",
     ],
 )
-def test_the_last_place_of_a_root_and_the_scale_of_a_number_do_not_matter(
-    oracle, warehouse_dsn: str, change: str
-) -> None:
-    verdict = judged(oracle, warehouse_dsn, "seasonal_sales_analysis", change)
-    assert verdict.is_equal
-    assert verdict.rows_found == verdict.rows_expected > 0
+def test_last_place_of_a_root_and_scale_of_a_number_are_ignored(oracle, warehouse_dsn: str, change: str) -> None:
+    comparison = comparison_after(oracle, warehouse_dsn, "seasonal_sales_analysis", change)
+    assert comparison.is_equal
+    assert comparison.rows_found == comparison.rows_expected > 0
 
 
-def test_rows_too_few_and_too_many_are_named(oracle, warehouse_dsn: str) -> None:
+def test_missing_and_unexpected_rows_are_reported(oracle, warehouse_dsn: str) -> None:
     change = """
         delete from marts.payment_method_preference where payment_method = 'debit_card';
         insert into marts.payment_method_preference (payment_method) values ('barter'), (null);
         insert into marts.payment_method_preference
             select * from marts.payment_method_preference where payment_method = 'paypal'
     """
-    verdict = judged(oracle, warehouse_dsn, "payment_method_preference", change)
-    assert (verdict.rows_expected, verdict.rows_found, verdict.rows_different) == (5, 7, 4)
-    missing = {row["payment_method"] for each in verdict.differences if (row := each.expected)}
-    unexpected = {row["payment_method"] for each in verdict.differences if (row := each.found)}
+    comparison = comparison_after(oracle, warehouse_dsn, "payment_method_preference", change)
+    assert (comparison.rows_expected, comparison.rows_found, comparison.rows_different) == (5, 7, 4)
+    missing = {row["payment_method"] for each in comparison.differences if (row := each.expected)}
+    unexpected = {row["payment_method"] for each in comparison.differences if (row := each.found)}
     assert missing == {"debit_card"}
     assert unexpected == {"barter", None, "paypal"}
 
@@ -158,13 +156,13 @@ def test_rows_too_few_and_too_many_are_named(oracle, warehouse_dsn: str) -> None
         ),
     ],
 )
-def test_an_absent_mart_or_column_is_named(oracle, warehouse_dsn: str, change: str, note: str) -> None:
-    verdict = judged(oracle, warehouse_dsn, "inventory_status", change)
-    assert not verdict.is_equal
-    assert [str(difference) for difference in verdict.differences] == [f"inventory_status: {note}"]
+def test_missing_mart_or_column_is_reported(oracle, warehouse_dsn: str, change: str, note: str) -> None:
+    comparison = comparison_after(oracle, warehouse_dsn, "inventory_status", change)
+    assert not comparison.is_equal
+    assert [str(difference) for difference in comparison.differences] == [f"inventory_status: {note}"]
 
 
-def test_the_command_prints_a_table_and_fails_on_a_difference(folder: Path, warehouse_dsn: str) -> None:
+def test_command_prints_a_table_and_fails_on_a_difference(folder: Path, warehouse_dsn: str) -> None:
     def run(last: date) -> subprocess.CompletedProcess[str]:
         window = ("--from", f"{FIRST}", "--to", f"{last}")
         return subprocess.run(

@@ -1,4 +1,4 @@
--- A row for each day that has an event of any type.
+-- One row per day that has an event of any type.
 with days as (
 
     select

@@ -1,4 +1,4 @@
--- Every month that a cohort has lived through has a row; one to come only if it has orders.
+-- Every past month of a cohort has a row; a future month only if it has orders.
 with member as (
 
     select

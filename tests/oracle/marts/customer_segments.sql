@@ -13,7 +13,7 @@ with totals as (
 
 ),
 
--- Grain: value of one of the three; its score is by the customers below it.
+-- Grain: value of one of the three measures; its score depends on the number of customers below it.
 score as (
 
     select

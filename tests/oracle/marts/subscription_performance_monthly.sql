@@ -1,5 +1,5 @@
--- A month opens on the evening before it and closes on that of its last day, or of the as-of date.
--- Every plan has a row a month from the first start of any plan.
+-- A month opens at the end of the day before it and closes at the end of its last day, or of the
+-- as-of date. Every plan has a row per month from the first start of any plan.
 with months as (
 
     select

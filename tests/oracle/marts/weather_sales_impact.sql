@@ -24,7 +24,7 @@ with days as (
 
 ),
 
--- A value that never varies correlates with nothing: null.
+-- A value that is the same on all days has no correlation: null.
 cities as (
 
     select

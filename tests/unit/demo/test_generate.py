@@ -1,4 +1,4 @@
-"""The invented shop: the same each time, as large as asked, consistent, and dirty in every known way."""
+"""The generated shop: always the same, of the requested size, consistent, with each kind of change and dirty data."""
 
 import csv
 import hashlib
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from include.demo.shop.form import COLUMNS
 from include.demo.shop.generate import SMALLEST, generate
+from include.demo.shop.shop_folder import COLUMNS
 
 Row = dict[str, str]
 SMALL: dict[str, Any] = {**SMALLEST}
@@ -23,7 +23,7 @@ SIZES: dict[str, Any] = {"days": DAYS, "orders": 2000, "customers": 300, "produc
 
 
 class Shop:
-    """A shop folder, read."""
+    """The rows of a shop folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Shop:
         return self.tables[table]
 
     def changed(self, table: str, key: str) -> list[tuple[Row, Row]]:
-        """The rows that were there at the opening and are there at the end, but differ: before, after."""
+        """The rows whose key is in the opening and the final state, but whose values differ: (before, after)."""
         after = {row[key]: row for row in self[table]}
         return [(row, after[row[key]]) for row in self.opening[table] if row[key] in after and after[row[key]] != row]
 
@@ -51,7 +51,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 def digest(folder: Path) -> str:
-    """Of every file, by name."""
+    """Hash the names and contents of all files."""
     result = hashlib.sha256()
     for path in sorted(folder.rglob("*.*")):
         result.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
@@ -59,7 +59,7 @@ def digest(folder: Path) -> str:
 
 
 def instant(text: str) -> datetime | None:
-    """Naive UTC, or none if it cannot be read."""
+    """Convert to naive UTC; None if the text is no time."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -67,21 +67,21 @@ def instant(text: str) -> datetime | None:
     return at.replace(tzinfo=None) - (at.utcoffset() or timedelta())
 
 
-# Sameness and size
+# Determinism and size
 
 
-def test_a_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     for name, seed in (("one", 7), ("two", 7), ("other", 8)):
         generate(tmp_path / name, seed=seed, **SMALL)
     assert digest(tmp_path / "one") == digest(tmp_path / "two") != digest(tmp_path / "other")
 
 
-def test_the_bytes_are_those_of_every_python_and_platform(tmp_path: Path) -> None:
+def test_bytes_are_the_same_on_all_pythons_and_platforms(tmp_path: Path) -> None:
     generate(tmp_path, seed=7, **SMALL)
     assert digest(tmp_path) == "40866b6de18f87a07eb3e7f126b4c6d5c79094d39093cc93d2c0292673044fd3"
 
 
-def test_the_default_shop_is_of_full_size(tmp_path: Path) -> None:
+def test_default_shop_has_full_size(tmp_path: Path) -> None:
     generate(tmp_path)
     shop = Shop(tmp_path)
     counts = {table: len(rows) for table, rows in shop.tables.items()}
@@ -107,19 +107,19 @@ def test_the_default_shop_is_of_full_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", SMALLEST)
-def test_a_shop_too_small_for_its_dirt_is_refused(tmp_path: Path, size: str) -> None:
+def test_shop_too_small_for_its_dirty_rows_is_an_error(tmp_path: Path, size: str) -> None:
     with pytest.raises(ValueError, match=f"{size} = {SMALLEST[size] - 1}"):
         generate(tmp_path, **SMALL | {size: SMALLEST[size] - 1})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_smallest_shop_can_be_invented_from_any_seed(tmp_path: Path, seed: int) -> None:
+def test_smallest_shop_can_be_generated_from_any_seed(tmp_path: Path, seed: int) -> None:
     generate(tmp_path, seed=seed, first=date(2023, 7, 13), **SMALL)
     assert len(Shop(tmp_path)["sales_fact"]) == SMALLEST["orders"] + 2
 
 
-def test_sizes_and_columns(shop: Shop) -> None:
+def test_tables_have_requested_sizes_and_columns(shop: Shop) -> None:
     for table, columns in COLUMNS.items():
         assert list(shop[table][0]) == list(columns)
     assert len(shop["sales_fact"]) == SIZES["orders"] + 2
@@ -142,7 +142,7 @@ def test_orders_are_within_the_days(shop: Shop) -> None:
     assert lags[0] > 0.9 * len(recorded)
 
 
-def test_an_amount_is_quantity_times_the_price_of_the_day_less_discount(shop: Shop) -> None:
+def test_order_amount_is_quantity_times_price_of_the_day_less_discount(shop: Shop) -> None:
     before = {row["product_id"]: row for row in shop.opening["product_category"]}
     after = {row["product_id"]: row for row in shop["product_category"]}
     checked = Counter[str]()
@@ -164,7 +164,7 @@ def test_an_amount_is_quantity_times_the_price_of_the_day_less_discount(shop: Sh
     assert min(checked["steady price"], checked["old price"], checked["new price"]) > 50
 
 
-def test_nothing_sells_before_its_launch_or_after_its_end(shop: Shop) -> None:
+def test_products_are_not_sold_before_launch_or_after_their_end(shop: Shop) -> None:
     final = {row["product_id"]: row for row in shop["product_category"]}
     for row in shop["sales_fact"]:
         product = final.get(row["product_id"])
@@ -175,7 +175,7 @@ def test_nothing_sells_before_its_launch_or_after_its_end(shop: Shop) -> None:
             assert row["order_date"] < product["last_updated"]
 
 
-def test_a_purchase_follows_a_cart_follows_a_view_and_is_an_order(shop: Shop) -> None:
+def test_purchase_follows_cart_and_view_and_belongs_to_an_order(shop: Shop) -> None:
     orders = {(row["customer_id"], row["product_id"], row["order_date"]) for row in shop["sales_fact"]}
     seen: dict[str, set[tuple[str, str, date]]] = {"view": set(), "add_to_cart": set(), "purchase": set()}
     before = {"add_to_cart": "view", "purchase": "add_to_cart"}
@@ -193,7 +193,7 @@ def test_a_purchase_follows_a_cart_follows_a_view_and_is_an_order(shop: Shop) ->
     assert len(seen["view"]) > 2 * len(seen["add_to_cart"]) > 2 * len(seen["purchase"]) > 500
 
 
-def test_events_are_written_by_time_in_several_notations(shop: Shop) -> None:
+def test_events_are_sorted_by_time_in_several_notations(shop: Shop) -> None:
     times = [instant(row["timestamp"]) for row in shop["kafka_stream"]]
     readable = [at for at in times if at is not None]
     assert readable == sorted(readable)
@@ -202,14 +202,14 @@ def test_events_are_written_by_time_in_several_notations(shop: Shop) -> None:
     assert sum(text.endswith("+02:00") for text in texts) > 300
 
 
-def test_more_events_leave_the_orders_as_they_are(tmp_path: Path) -> None:
+def test_number_of_events_does_not_change_other_tables(tmp_path: Path) -> None:
     generate(tmp_path / "few", **SMALL)
     generate(tmp_path / "many", **SMALL | {"events": 2000})
     for table in set(COLUMNS) - {"kafka_stream"}:
         assert (tmp_path / f"few/{table}.csv").read_bytes() == (tmp_path / f"many/{table}.csv").read_bytes()
 
 
-# Change over time
+# Changes over time
 
 
 def test_prices_change_within_the_days(shop: Shop) -> None:
@@ -223,7 +223,7 @@ def test_prices_change_within_the_days(shop: Shop) -> None:
         assert before["last_updated"] < FIRST.isoformat() <= after["last_updated"] < END.isoformat()
 
 
-def test_some_products_change_in_stock_alone(shop: Shop) -> None:
+def test_some_products_change_only_their_stock(shop: Shop) -> None:
     differences = [
         {column for column in before if before[column] != after[column]}
         for before, after in shop.changed("product_category", "product_id")
@@ -233,7 +233,7 @@ def test_some_products_change_in_stock_alone(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("column", ["customer_email", "customer_name", "status", "end_date"])
-def test_customers_change(shop: Shop, column: str) -> None:
+def test_customers_change_each_column(shop: Shop, column: str) -> None:
     assert any(before[column] != after[column] for before, after in shop.changed("customer", "customer_id"))
 
 
@@ -241,7 +241,7 @@ def test_customers_change(shop: Shop, column: str) -> None:
     ("table", "key"),
     [("customer", "customer_id"), ("product", "product_id"), ("product_category", "product_id")],
 )
-def test_some_come_and_some_go(shop: Shop, table: str, key: str) -> None:
+def test_some_keys_appear_and_some_vanish(shop: Shop, table: str, key: str) -> None:
     before, after = ({row[key] for row in rows} for rows in (shop.opening[table], shop[table]))
     assert before - after
     assert after - before - {""}
@@ -266,8 +266,7 @@ def test_subscriptions_start_end_and_are_cancelled(shop: Shop) -> None:
         assert not row["subscription_end_date"] or row["subscription_start_date"] < row["subscription_end_date"]
 
 
-def test_dirt_is_no_change(shop: Shop) -> None:
-    """A value that is wrong was wrong at the opening."""
+def test_dirty_values_are_already_in_the_opening_state(shop: Shop) -> None:
     for table, key in (("product_category", "product_id"), ("customer", "customer_id")):
         for before, after in shop.changed(table, key):
             assert {column for column in before if not before[column]} >= {
@@ -275,7 +274,7 @@ def test_dirt_is_no_change(shop: Shop) -> None:
             }
 
 
-# Dirt
+# Dirty data
 
 
 @pytest.mark.parametrize(
@@ -335,12 +334,12 @@ def test_dirt_is_no_change(shop: Shop) -> None:
         ("kafka_stream", lambda row: row["product_id"] == f"PROD{SIZES['products'] + 7000}"),
     ],
 )
-def test_each_kind_of_dirt_occurs_but_rarely(shop: Shop, table: str, kind: Callable[[Row], bool]) -> None:
+def test_each_kind_of_dirty_value_occurs_rarely(shop: Shop, table: str, kind: Callable[[Row], bool]) -> None:
     found = sum(1 for row in shop[table] if kind(row))
     assert 0 < found <= max(3, 0.15 * len(shop[table]))
 
 
-def test_an_order_comes_twice(shop: Shop) -> None:
+def test_two_orders_are_sent_twice(shop: Shop) -> None:
     times: dict[str, list[str]] = {}
     for row in shop["sales_fact"]:
         if row["order_id"]:
@@ -350,7 +349,7 @@ def test_an_order_comes_twice(shop: Shop) -> None:
     assert any(later - earlier == timedelta(days=1) for earlier, later in doubles)
 
 
-def test_an_event_comes_twice_also_in_another_notation(shop: Shop) -> None:
+def test_some_events_are_duplicated_in_same_and_other_notation(shop: Shop) -> None:
     texts: dict[tuple[object, ...], list[str]] = {}
     for row in shop["kafka_stream"]:
         at = instant(row["timestamp"])
@@ -362,7 +361,7 @@ def test_an_event_comes_twice_also_in_another_notation(shop: Shop) -> None:
     assert any(len(set(notations)) == 2 for notations in doubles)
 
 
-def test_weather_has_two_cities_and_a_missing_day_each(shop: Shop) -> None:
+def test_weather_has_two_cities_with_one_missing_day_each(shop: Shop) -> None:
     days = Counter(row["city"] for row in shop["weather_data"])
     assert days == {"Berlin": DAYS - 1, "Hamburg": DAYS - 1}
     dates = {row["date"] for row in shop["weather_data"]}
@@ -379,7 +378,7 @@ def test_summer_is_warmer_than_winter(tmp_path: Path) -> None:
     assert january < 6 < 14 < july
 
 
-def test_messages_hold_what_a_csv_cannot(shop: Shop) -> None:
+def test_messages_have_each_kind_that_a_csv_cannot_hold(shop: Shop) -> None:
     lines = (shop.folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
     published = [message["published_at"] for message in messages]
@@ -406,7 +405,7 @@ def test_messages_hold_what_a_csv_cannot(shop: Shop) -> None:
         elif not all(isinstance(field, str) for field in value.values()):
             kinds["bad type"] += 1
         elif "\0" in value["customer_id"] or "\ud800" in value["product_id"]:
-            kinds["text Postgres refuses"] += 1
+            kinds["text Postgres rejects"] += 1
         else:
             kinds["late"] += 1
     assert kinds == {
@@ -417,6 +416,6 @@ def test_messages_hold_what_a_csv_cannot(shop: Shop) -> None:
         "missing key": 4,
         "bad time": 3,
         "bad type": 2,
-        "text Postgres refuses": 2,
+        "text Postgres rejects": 2,
         "late": 3,
     }

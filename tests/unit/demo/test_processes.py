@@ -1,6 +1,7 @@
-"""Background processes: found again by their pid files, stopped with their children, and they say why they ended."""
+"""Background processes: found by their pid files, stopped with their children, with the reason if they end early."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from include.demo import processes
 from include.demo.errors import StackError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
-#: A parent that says so once its child runs, and does not look after it.
+#: A parent that prints the pid of its child, and does not wait for it.
 FAMILY = [
     sys.executable,
     "-c",
@@ -22,45 +23,45 @@ FAMILY = [
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Logs and pid files of the test's own; whatever it started ends with it."""
+    """Logs and pid files of the test's own; its processes end with it."""
     monkeypatch.setattr(processes, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(processes, "PIDS", tmp_path / "pids")
     yield tmp_path
     for pid_file in (tmp_path / "pids").glob("*"):
-        processes.stop(pid_file.name, patience=1)
+        processes.stop(pid_file.name, timeout=1)
 
 
-def test_a_process_is_found_again_and_stopped() -> None:
+def test_process_is_found_and_stopped() -> None:
     processes.start("it", SLEEP)
-    found = processes.find("it")
-    assert found is not None
-    assert found.pid != os.getpid()
+    process = processes.find("it")
+    assert process is not None
+    assert process.pid != os.getpid()
     # In a session of its own, so that a Ctrl-C in the terminal does not reach it.
-    assert os.getsid(found.pid) == found.pid
+    assert os.getsid(process.pid) == process.pid
     assert processes.stop("it")
     assert processes.find("it") is None
-    assert not found.is_running()
+    assert not process.is_running()
     assert not processes.stop("it")
 
 
-def test_what_was_never_started() -> None:
+def test_process_that_was_never_started_is_not_found() -> None:
     assert processes.find("it") is None
     assert not processes.stop("it")
 
 
-def test_a_pid_that_belongs_to_another_process_now(folders: Path) -> None:
+def test_pid_that_belongs_to_another_process_is_not_found(folders: Path) -> None:
     processes.start("it", SLEEP)
-    ours = processes.find("it")
-    assert ours is not None
+    started = processes.find("it")
+    assert started is not None
     (folders / "pids" / "it").write_text(f"{os.getpid()} {psutil.Process().create_time() - 1000}")
     assert processes.find("it") is None
     assert not processes.stop("it")
     assert psutil.pid_exists(os.getpid())
-    ours.kill()
-    ours.wait(5)
+    started.kill()
+    started.wait(5)
 
 
-def test_a_process_that_ended(folders: Path) -> None:
+def test_process_that_ended_is_not_found(folders: Path) -> None:
     processes.start("it", [sys.executable, "-c", ""])
     with pytest.raises(StackError, match="it ended while starting"):
         processes.wait_until(lambda: False, "it", seconds=20)
@@ -77,14 +78,14 @@ def start_family(folders: Path) -> tuple[psutil.Process, psutil.Process]:
     return parent, psutil.Process(int(log.read_text().split()[1]))
 
 
-def test_children_end_with_it(folders: Path) -> None:
+def test_stop_ends_children(folders: Path) -> None:
     _, child = start_family(folders)
-    processes.stop("it", patience=0.2)
+    processes.stop("it", timeout=0.2)
     assert not child.is_running()
 
 
 @pytest.mark.parametrize("again", [lambda: processes.stop("it"), lambda: processes.start("it", SLEEP)])
-def test_children_of_one_that_was_killed_end_with_the_next_command(folders: Path, again: Callable[[], None]) -> None:
+def test_children_of_killed_process_end_with_the_next_command(folders: Path, again: Callable[[], None]) -> None:
     parent, child = start_family(folders)
     parent.kill()
     parent.wait(5)
@@ -93,7 +94,7 @@ def test_children_of_one_that_was_killed_end_with_the_next_command(folders: Path
     assert not child.is_running()
 
 
-def test_numbers_of_before_a_reboot_end_nobody(folders: Path) -> None:
+def test_pids_from_before_a_reboot_are_not_stopped(folders: Path) -> None:
     parent, child = start_family(folders)
     (folders / "pids" / "it").write_text(f"{parent.pid} {psutil.boot_time() - 60}")
     parent.kill()
@@ -103,29 +104,29 @@ def test_numbers_of_before_a_reboot_end_nobody(folders: Path) -> None:
     child.kill()
 
 
-def test_one_that_does_not_listen_is_ended_all_the_same(folders: Path) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
-    processes.start("it", [sys.executable, "-c", deaf])
+def test_process_that_ignores_sigterm_is_killed(folders: Path) -> None:
+    ignores = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    processes.start("it", [sys.executable, "-c", ignores])
     processes.wait_until(lambda: (folders / "logs" / "it.log").read_text() != "", "it", seconds=20)
-    found = processes.find("it")
-    assert found is not None
-    processes.stop("it", patience=0.2)
-    assert not found.is_running()
+    process = processes.find("it")
+    assert process is not None
+    processes.stop("it", timeout=0.2)
+    assert not process.is_running()
 
 
-def test_one_that_ends_while_starting_says_why() -> None:
+def test_process_that_ends_while_starting_is_an_error_with_its_log() -> None:
     processes.start("it", [sys.executable, "-c", "import sys; sys.exit('the disk is full')"])
     with pytest.raises(StackError, match=r"^it ended while starting; the end of its log:\n  the disk is full\n  \("):
         processes.wait_until(lambda: False, "it", seconds=20)
 
 
-def test_one_that_never_answers() -> None:
+def test_process_that_is_never_ready_is_an_error() -> None:
     processes.start("it", SLEEP)
     with pytest.raises(StackError, match=r"^it did not answer within 0 s; the end of its log:"):
         processes.wait_until(lambda: False, "it", seconds=0.1)
 
 
-def test_its_environment_and_its_log() -> None:
+def test_environment_is_passed_and_log_is_appended() -> None:
     command = [sys.executable, "-c", "import os; print(os.environ['NAME'])"]
     for name in ("one", "two"):
         processes.start("it", command, env={"NAME": name})
@@ -133,3 +134,33 @@ def test_its_environment_and_its_log() -> None:
             processes.wait_until(lambda: False, "it", seconds=20)
     assert processes.tail("it").splitlines()[:2] == ["  one", "  two"]
     assert processes.tail("it", lines=1).splitlines()[0] == "  two"
+
+
+def test_listens_is_true_for_a_port_of_the_process_or_a_child() -> None:
+    server = (
+        "import socket, time; server = socket.create_server(('127.0.0.1', 0));"
+        " print(server.getsockname()[1], flush=True); time.sleep(60)"
+    )
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {server!r}]); time.sleep(60)"
+    for command in (server, parent):
+        processes.start("it", [sys.executable, "-c", command])
+        processes.wait_until(lambda: (processes.LOGS / "it.log").read_text().endswith("\n"), "it", seconds=20)
+        port = int((processes.LOGS / "it.log").read_text().splitlines()[-1])
+        assert processes.listens("it", port)
+        processes.stop("it", timeout=1)
+        assert not processes.listens("it", port)
+        (processes.LOGS / "it.log").unlink()
+
+
+def test_listens_is_false_for_a_port_of_another_process() -> None:
+    processes.start("it", SLEEP)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert not processes.listens("it", other.getsockname()[1])
+
+
+def test_wait_for_port_fails_at_once_if_another_program_listens() -> None:
+    processes.start("it", SLEEP)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(StackError, match=rf"^it cannot use port {port}: another program listens on it\n"):
+            processes.wait_for_port("it", port, seconds=20)

@@ -1,4 +1,4 @@
-"""`airflow_settings.yaml`: placeholders filled in, and connections as Airflow's API wants them."""
+"""`airflow_settings.yaml`: placeholders are filled in, and entries converted to those of Airflow's API."""
 
 import json
 from collections.abc import Callable
@@ -30,49 +30,49 @@ def write(tmp_path: Path) -> Write:
 
 
 class Api:
-    """What the API was asked to make."""
+    """Keeps the entities that are sent to the API."""
 
     def __init__(self) -> None:
-        self.made: dict[str, list[dict[str, Any]]] = {}
+        self.entities: dict[str, list[dict[str, Any]]] = {}
 
     def overwrite(self, kind: str, entities: list[dict[str, Any]]) -> None:
-        self.made[kind] = entities
+        self.entities[kind] = entities
 
 
 def applied(settings: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     api = Api()
     apply_settings(api, settings)  # type: ignore[arg-type]
-    return api.made
+    return api.entities
 
 
 def connection(write: Write, *lines: str, **values: str) -> dict[str, Any]:
-    """One connection of these lines, as the API is given it."""
+    """The connection of these lines, as it is sent to the API."""
     text = "airflow:\n  connections:\n    - conn_id: it\n" + "".join(f"      {line}\n" for line in lines)
     (made,) = applied(read_settings(write(text), values))["connections"]
     return {name: value for name, value in made.items() if value is not None}
 
 
-def test_placeholders(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placeholders_are_filled_from_values_then_environment(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROM_ENVIRONMENT", "environment")
-    monkeypatch.setenv("GIVEN", "not this one")
+    monkeypatch.setenv("PASSED", "not this one")
     path = write(
         "airflow:\n  variables:\n    - variable_name: v\n"
-        "      variable_value: '${GIVEN} ${FROM_ENVIRONMENT} ${NOT_SET:-default} ${EMPTY:-} $PLAIN {a} ${GIVEN:-x}'\n"
+        "      variable_value: '${PASSED} ${FROM_ENVIRONMENT} ${UNSET:-default} ${EMPTY:-} $PLAIN {a} ${PASSED:-x}'\n"
     )
-    (variable,) = read_settings(path, {"GIVEN": "given"})["variables"]
-    assert variable["variable_value"] == "given environment default  $PLAIN {a} given"
+    (variable,) = read_settings(path, {"PASSED": "passed"})["variables"]
+    assert variable["variable_value"] == "passed environment default  $PLAIN {a} passed"
 
 
-def test_a_value_that_nobody_gives(write: Write) -> None:
-    path = write("airflow:\n  connections:\n    - conn_id: it\n      conn_uri: http://${NOBODY_GIVES_THIS}\n")
-    with pytest.raises(StackError, match=r"airflow_settings\.yaml needs a value for NOBODY_GIVES_THIS"):
+def test_missing_value_is_an_error(write: Write) -> None:
+    path = write("airflow:\n  connections:\n    - conn_id: it\n      conn_uri: http://${NOT_SET}\n")
+    with pytest.raises(StackError, match=r"airflow_settings\.yaml needs a value for NOT_SET"):
         read_settings(path, {})
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "airflow", "air: {}", "airflow: [1]", "airflow: {connections: [x]}", "a: ["]
 )
-def test_a_file_of_another_form(write: Write, text: str) -> None:
+def test_malformed_file_is_an_error(write: Write, text: str) -> None:
     with pytest.raises(StackError, match=r"airflow_settings\.yaml is not of the form"):
         read_settings(write(text), {})
 
@@ -125,17 +125,17 @@ def test_lists_may_be_missing_or_empty(write: Write) -> None:
         ),
     ],
 )
-def test_a_connection_by_its_uri(write: Write, uri: str, expected: dict[str, Any]) -> None:
+def test_connection_uri_is_split_into_fields(write: Write, uri: str, expected: dict[str, Any]) -> None:
     assert connection(write, f"conn_uri: {uri}") == {"connection_id": "it", **expected}
 
 
 @pytest.mark.parametrize("extra", ["""'{"bootstrap.servers": "${BROKER}"}'""", '{bootstrap.servers: "b:9092"}'])
-def test_a_connection_by_its_extra(write: Write, extra: str) -> None:
+def test_connection_extra_is_sent_as_json(write: Write, extra: str) -> None:
     made = connection(write, "conn_type: kafka", f"conn_extra: {extra}", BROKER="b:9092")
     assert made == {"connection_id": "it", "conn_type": "kafka", "extra": '{"bootstrap.servers": "b:9092"}'}
 
 
-def test_variables_and_pools(write: Write) -> None:
+def test_variables_and_pools_are_converted(write: Write) -> None:
     made = applied(
         read_settings(
             write(
@@ -149,7 +149,7 @@ def test_variables_and_pools(write: Write) -> None:
     assert made["pools"] == [{"name": "one", "slots": 1, "description": "a pool", "include_deferred": False}]
 
 
-def test_the_projects_own_file_defines_all_that_the_dags_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project_settings_define_all_entries_used_by_the_dags(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"LOADER_PASSWORD": "l", "TRANSFORMER_PASSWORD": "t", "PUBLISHER_PASSWORD": "p", "SHOP_PASSWORD": "s"}
     secrets |= {"READER_PASSWORD": "r", "INSPECTOR_PASSWORD": "i", "AIRFLOW_PASSWORD": "a"}
     made = applied(read_settings(SETTINGS, secrets))
@@ -169,6 +169,6 @@ def test_the_projects_own_file_defines_all_that_the_dags_use(monkeypatch: pytest
     assert [pool["slots"] for pool in made["pools"] if pool["name"] == CLAIM_POOL] == [1]
 
 
-def test_a_password_is_asked_for() -> None:
+def test_project_settings_without_password_are_an_error() -> None:
     with pytest.raises(StackError, match="needs a value for LOADER_PASSWORD"):
         read_settings(SETTINGS, {"SHOP_PASSWORD": "s", "AIRFLOW_PASSWORD": "a"})

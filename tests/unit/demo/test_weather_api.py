@@ -1,4 +1,4 @@
-"""The weather server speaks the Open-Meteo archive protocol."""
+"""The weather API answers like the Open-Meteo archive."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from include.demo.shop.form import ShopDataError
+from include.demo.shop.shop_folder import ShopDataError
 from include.demo.shop.weather_api import create_app
 
 HEADER = "date,temperature,precipitation,city\n"
@@ -40,12 +40,12 @@ def get(client: TestClient, **changes: str | None) -> Any:
     return client.get("/v1/archive", params=query)
 
 
-def test_every_day_of_the_range_is_there(client: TestClient) -> None:
+def test_archive_returns_each_day_of_the_range(client: TestClient) -> None:
     response = get(client)
     assert response.status_code == 200
-    answer = response.json()
-    assert answer.pop("generationtime_ms") >= 0
-    assert answer == {
+    location = response.json()
+    assert location.pop("generationtime_ms") >= 0
+    assert location == {
         "latitude": 52.52,
         "longitude": 13.41,
         "utc_offset_seconds": 0,
@@ -61,26 +61,26 @@ def test_every_day_of_the_range_is_there(client: TestClient) -> None:
     }
 
 
-def test_only_what_is_asked_for(client: TestClient) -> None:
+def test_archive_returns_only_requested_variables(client: TestClient) -> None:
     daily = get(client, daily="precipitation_sum").json()["daily"]
     assert set(daily) == {"time", "precipitation_sum"}
     assert "daily" not in get(client, daily=None).json()
 
 
-def test_days_without_any_row_are_null(client: TestClient) -> None:
+def test_archive_returns_null_for_days_without_row(client: TestClient) -> None:
     daily = get(client, start_date="2030-02-28", end_date="2030-03-01").json()["daily"]
     assert daily["time"] == ["2030-02-28", "2030-03-01"]
     assert daily["temperature_2m_mean"] == [None, None]
 
 
-def test_several_places_give_a_list(client: TestClient) -> None:
-    answers = get(client, latitude="52.52,53.55", longitude="13.41,9.99", end_date="2024-01-01").json()
-    assert [answer["daily"]["temperature_2m_mean"] for answer in answers] == [[1.5], [2.5]]
-    assert [answer.get("location_id") for answer in answers] == [None, 1]
+def test_archive_returns_a_list_for_several_places(client: TestClient) -> None:
+    locations = get(client, latitude="52.52,53.55", longitude="13.41,9.99", end_date="2024-01-01").json()
+    assert [location["daily"]["temperature_2m_mean"] for location in locations] == [[1.5], [2.5]]
+    assert [location.get("location_id") for location in locations] == [None, 1]
 
 
 @pytest.mark.parametrize(("latitude", "longitude"), [("52.62", "13.31"), ("52.42", "13.51"), ("52.5", "13.4")])
-def test_a_place_nearby_is_the_city(client: TestClient, latitude: str, longitude: str) -> None:
+def test_archive_returns_weather_of_a_city_nearby(client: TestClient, latitude: str, longitude: str) -> None:
     assert get(client, latitude=latitude, longitude=longitude).json()["daily"]["temperature_2m_mean"][0] == 1.5
 
 
@@ -101,7 +101,7 @@ def test_a_place_nearby_is_the_city(client: TestClient, latitude: str, longitude
         ({"timezone": "Europe/Berlin"}, "Invalid timezone"),
     ],
 )
-def test_a_bad_request_is_refused_with_its_reason(
+def test_bad_request_is_answered_with_its_reason(
     client: TestClient, changes: dict[str, str | None], reason: str
 ) -> None:
     response = get(client, **changes)
@@ -110,11 +110,11 @@ def test_a_bad_request_is_refused_with_its_reason(
     assert reason in response.json()["reason"]
 
 
-def test_health(client: TestClient) -> None:
+def test_health_lists_cities(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "cities": ["Berlin", "Hamburg"]}
 
 
-def test_the_last_row_of_a_day_counts(tmp_path: Path) -> None:
+def test_last_row_of_a_day_counts(tmp_path: Path) -> None:
     client = TestClient(create_app(write(tmp_path, ROWS + "2024-01-01,9.9,9.9,Berlin\n")))
     assert get(client).json()["daily"]["temperature_2m_mean"][0] == 9.9
 
@@ -122,11 +122,11 @@ def test_the_last_row_of_a_day_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "row", ["2024-01-32,1,1,Berlin", "2024-01-01,warm,1,Berlin", "2024-01-01,nan,1,Berlin", ",1,1,X"]
 )
-def test_a_bad_value_is_refused_at_the_start(tmp_path: Path, row: str) -> None:
+def test_bad_value_is_an_error_at_start(tmp_path: Path, row: str) -> None:
     with pytest.raises(ShopDataError, match=r"weather_data\.csv, line 6: .*expected a date and numbers"):
         create_app(write(tmp_path, f"{ROWS}{row}\n"))
 
 
-def test_a_row_without_a_city_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_row_without_city_is_an_error_at_start(tmp_path: Path) -> None:
     with pytest.raises(ShopDataError, match=r"weather_data\.csv, line 6, column city: empty"):
         create_app(write(tmp_path, f"{ROWS}2024-01-01,1,1, \n"))

@@ -1,4 +1,4 @@
-"""A shop of a few rows, written as the seven files: what a test does not name has an unremarkable value."""
+"""Write a shop of a few rows as the seven files; columns that a test does not set have ordinary values."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.oracle.compute import compute
-from tests.oracle.slice import COLUMNS
+from tests.oracle.edge_case_shop import COLUMNS
 
 Row = dict[str, Any]
 Query = Callable[[str], list[tuple[Any, ...]]]
@@ -40,12 +40,12 @@ DEFAULTS: Mapping[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-NAMED_BY = {"product": "product_id", "product_category": "product_id", "customer": "customer_id",
+KEY_COLUMNS = {"product": "product_id", "product_category": "product_id", "customer": "customer_id",
             "sales_fact": "order_id", "subscription_data": "subscription_id"}  # fmt: skip
 
 
 def write_files(folder: Path, files: Mapping[str, Sequence[Row]], names: Sequence[str]) -> None:
-    """Write each file; keys count up (O1, O2 …), and an order was recorded on the day it was made."""
+    """Write the files; keys count up (O1, O2 …), and an order is recorded on its order date."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         columns = COLUMNS[name].split(",")
@@ -54,7 +54,7 @@ def write_files(folder: Path, files: Mapping[str, Sequence[Row]], names: Sequenc
             writer.writeheader()
             for number, row in enumerate(files.get(name, ()), start=1):
                 defaults = dict(DEFAULTS[name])
-                if key := NAMED_BY.get(name):
+                if key := KEY_COLUMNS.get(name):
                     defaults[key] = f"{defaults[key].rstrip('1')}{number}"
                 if name == "sales_fact":
                     defaults["created_at"] = row.get("order_date", defaults["order_date"])
@@ -63,19 +63,19 @@ def write_files(folder: Path, files: Mapping[str, Sequence[Row]], names: Sequenc
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Callable[..., Query]:
-    """Compute the marts of the rows given by file name; the first product and customer are there anyway."""
+    """Compute the marts of the rows of each file; the first product and customer are always there."""
 
     def build(
         *, opening: Mapping[str, Sequence[Row]] | None = None, last: date = LAST, **files: Sequence[Row]
     ) -> Query:
-        known: dict[str, Sequence[Row]] = {"product": [{}], "product_category": [{}], "customer": [{}]}
-        write_files(tmp_path, known | files, list(COLUMNS))
+        minimum: dict[str, Sequence[Row]] = {"product": [{}], "product_category": [{}], "customer": [{}]}
+        write_files(tmp_path, minimum | files, list(COLUMNS))
         if opening is not None:
             write_files(tmp_path / "opening", opening, list(opening))
         oracle = compute(tmp_path, FIRST, last)
 
         def query(select: str) -> list[tuple[Any, ...]]:
-            """The rows; all but nulls and booleans as text, so that `5.00` is not `5.0`."""
+            """Fetch the rows; values except nulls and booleans as text, so that `5.00` is not `5.0`."""
             return [
                 tuple(value if value is None or isinstance(value, bool) else str(value) for value in row)
                 for row in oracle.execute(select).fetchall()

@@ -1,4 +1,4 @@
-"""What a source's text means: a value, nothing, or a refusal."""
+"""Convert the text of a source: to a value, to null, or to an error."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -37,12 +37,12 @@ def oracle() -> Iterator[duckdb.DuckDBPyConnection]:
         ("to_timestamp_utc", "1704067200", None),
     ],
 )
-def test_text_to_value(oracle: duckdb.DuckDBPyConnection, macro: str, text: str, expected: object) -> None:
+def test_text_is_converted_to_value(oracle: duckdb.DuckDBPyConnection, macro: str, text: str, expected: object) -> None:
     assert oracle.execute(f"select {macro}(?)", [text]).fetchall() == [(expected,)]
 
 
-@pytest.mark.parametrize(("text", "is_refused"), [("1.5", True), ("1", False), ("  ", False), (None, False)])
-def test_only_a_text_that_is_no_value_is_refused(
-    oracle: duckdb.DuckDBPyConnection, text: str | None, is_refused: bool
+@pytest.mark.parametrize(("text", "is_invalid"), [("1.5", True), ("1", False), ("  ", False), (None, False)])
+def test_only_text_that_is_no_value_is_invalid(
+    oracle: duckdb.DuckDBPyConnection, text: str | None, is_invalid: bool
 ) -> None:
-    assert oracle.execute("select is_refused($1, to_whole($1))", [text]).fetchall() == [(is_refused,)]
+    assert oracle.execute("select is_invalid($1, to_whole($1))", [text]).fetchall() == [(is_invalid,)]

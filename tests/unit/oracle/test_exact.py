@@ -1,4 +1,4 @@
-"""The oracle's arithmetic against Python's Decimal and Fraction."""
+"""The oracle's exact arithmetic, compared with Python's Decimal and Fraction."""
 
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -27,7 +27,7 @@ def value(oracle: duckdb.DuckDBPyConnection, expression: str) -> object:
 
 
 def rounded(exact: Fraction, places: int) -> Decimal:
-    """Half away from zero, decided on integers."""
+    """Round half away from zero, computed with integers."""
     steps = abs(exact) * 10**places
     whole = Decimal(int(steps + Fraction(1, 2))).scaleb(-places, WIDE)
     return -whole if exact < 0 else whole
@@ -71,7 +71,7 @@ def test_to_cents_rounds_half_away_from_zero(oracle: duckdb.DuckDBPyConnection, 
         ("ratio(30 * 7, 48)", Decimal("4.38")),
     ],
 )
-def test_quotients_that_have_no_value_or_end_in_a_half(
+def test_quotients_without_value_are_null_and_halves_are_rounded_up(
     oracle: duckdb.DuckDBPyConnection, expression: str, expected: Decimal | None
 ) -> None:
     assert value(oracle, expression) == expected

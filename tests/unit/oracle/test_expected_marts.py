@@ -1,7 +1,7 @@
 """
-Each mart on a handful of rows, with the answer worked out by hand.
+The expected marts of a few rows, with results computed by hand.
 
-The window is 2024-01-01 … 2024-03-31; a row is what `conftest.DEFAULTS` says except for what it names.
+The window is 2024-01-01 … 2024-03-31; columns that a row does not set have the values of `conftest.DEFAULTS`.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 from tests.oracle.compute import compute
 
 
-def test_orders_count_by_when_they_were_recorded_once_and_if_they_are_worth_something(shop) -> None:
+def test_orders_count_once_if_recorded_in_window_with_positive_amount(shop) -> None:
     query = shop(
         sales_fact=[
             {"created_at": "2024-01-01 00:00:00", "order_date": "2023-06-30", "order_amount": "1"},
@@ -34,7 +34,7 @@ def test_orders_count_by_when_they_were_recorded_once_and_if_they_are_worth_some
 
 
 @pytest.mark.parametrize(
-    "refused",
+    "invalid",
     [
         {"order_amount": ""}, {"order_amount": "-0.01"}, {"order_amount": "NaN"}, {"order_amount": "1e16"},
         {"order_quantity": "-1"}, {"order_quantity": "1.5"}, {"discount_applied": "1.01"},
@@ -43,14 +43,14 @@ def test_orders_count_by_when_they_were_recorded_once_and_if_they_are_worth_some
         {"order_date": "2024-02-30", "created_at": "2024-01-10"},
     ],
 )  # fmt: skip
-def test_refused_orders_do_not_count_nor_name_a_customer(shop, refused: dict[str, str]) -> None:
-    query = shop(sales_fact=[{"customer_id": "CUST999"} | refused])
+def test_invalid_orders_do_not_count_and_infer_no_customer(shop, invalid: dict[str, str]) -> None:
+    query = shop(sales_fact=[{"customer_id": "CUST999"} | invalid])
     assert query("select count(*) from shop.loaded_order") == [("0",)]
     assert query("select customer_id from marts.customer_segments") == [("CUST001",)]
 
 
 @pytest.mark.parametrize(
-    ("file", "table", "refused"),
+    ("file", "table", "invalid"),
     [
         ("kafka_stream", "event", {"customer_id": ""}),
         ("kafka_stream", "event", {"product_id": " "}),
@@ -67,8 +67,8 @@ def test_refused_orders_do_not_count_nor_name_a_customer(shop, refused: dict[str
         ("product", "product_name", {"product_id": ""}),
         ("product", "product_name", {"product_name": "  "}),
         *(
-            ("product_category", "product_category", refused)
-            for refused in (
+            ("product_category", "product_category", invalid)
+            for invalid in (
                 {"product_id": ""}, {"category_id": ""}, {"category_name": " "}, {"cost_price": "-0.01"},
                 {"cost_price": "1e16"}, {"retail_price": "-1"}, {"retail_price": "NaN"}, {"margin_percent": "x"},
                 {"stock_level": "1.5"}, {"reorder_point": "x"}, {"discontinued": "perhaps"},
@@ -76,8 +76,8 @@ def test_refused_orders_do_not_count_nor_name_a_customer(shop, refused: dict[str
             )
         ),
         *(
-            ("subscription_data", "subscription", refused)
-            for refused in (
+            ("subscription_data", "subscription", invalid)
+            for invalid in (
                 {"customer_id": ""}, {"customer_id": "CUST001"}, {"subscription_id": ""},
                 {"subscription_start_date": ""}, {"subscription_end_date": "2024-02-30"}, {"monthly_fee": "-0.01"},
                 {"monthly_fee": "x"},
@@ -85,14 +85,14 @@ def test_refused_orders_do_not_count_nor_name_a_customer(shop, refused: dict[str
         ),
     ],
 )  # fmt: skip
-def test_refused_rows_of_the_other_sources_do_not_count(shop, file: str, table: str, refused: dict[str, str]) -> None:
-    # Keys count up, so the refused row is not the first.
-    query = shop(**{file: [{}, refused]})
+def test_invalid_rows_of_other_sources_do_not_count(shop, file: str, table: str, invalid: dict[str, str]) -> None:
+    # Keys count up, so the invalid row has another key than the first.
+    query = shop(**{file: [{}, invalid]})
     assert query(f"select count(*) from shop.{table}") == [("1",)]
 
 
 @pytest.mark.parametrize(
-    ("file", "table", "taken"),
+    ("file", "table", "row"),
     [
         ("kafka_stream", "event", {"timestamp": "2024-01-01T00:00:00"}),
         ("kafka_stream", "event", {"timestamp": "2024-03-31T23:59:59.999999"}),
@@ -103,11 +103,11 @@ def test_refused_rows_of_the_other_sources_do_not_count(shop, file: str, table: 
         ("sales_fact", "loaded_order", {"order_amount": "0", "discount_applied": "1", "order_quantity": "0"}),
     ],
 )
-def test_rows_on_the_edge_are_taken(shop, file: str, table: str, taken: dict[str, str]) -> None:
-    assert shop(**{file: [taken]})(f"select count(*) from shop.{table}") == [("1",)]
+def test_rows_at_the_limit_count(shop, file: str, table: str, row: dict[str, str]) -> None:
+    assert shop(**{file: [row]})(f"select count(*) from shop.{table}") == [("1",)]
 
 
-def test_product_category_revenue_monthly(shop) -> None:
+def test_product_category_revenue_monthly_has_expected_rows(shop) -> None:
     query = shop(
         product_category=[
             {"cost_price": "4.00"},
@@ -130,7 +130,7 @@ def test_product_category_revenue_monthly(shop) -> None:
     ]
 
 
-def test_payment_methods(shop) -> None:
+def test_payment_methods_are_normalised_and_summed(shop) -> None:
     query = shop(
         sales_fact=[
             {"payment_method": " PayPal ", "order_amount": "0.33"},
@@ -154,7 +154,7 @@ def test_payment_methods(shop) -> None:
     ]
 
 
-def test_daily_revenue(shop) -> None:
+def test_daily_revenue_has_expected_rows(shop) -> None:
     query = shop(
         customer=[{}, {}],
         sales_fact=[
@@ -183,7 +183,7 @@ def test_daily_revenue(shop) -> None:
     ]
 
 
-def test_new_and_returning_customers_of_a_day(shop) -> None:
+def test_daily_revenue_splits_new_and_returning_customers(shop) -> None:
     query = shop(
         sales_fact=[
             {"order_date": "2024-01-01", "order_amount": "0"},
@@ -204,7 +204,7 @@ def test_new_and_returning_customers_of_a_day(shop) -> None:
     ]
 
 
-def test_customer_segments(shop) -> None:
+def test_customer_segments_have_expected_rows(shop) -> None:
     query = shop(
         customer=[{}, {"customer_name": "  "}, {}],
         sales_fact=[
@@ -290,8 +290,8 @@ def test_customer_segments(shop) -> None:
     ]
 
 
-def test_rfm_segments(shop) -> None:
-    """A customer in each cell: five last days, and one to five orders on it."""
+def test_customer_segments_cover_each_rfm_cell(shop) -> None:
+    """One customer per cell: the last order on one of five days, and one to five orders on that day."""
     query = shop(
         sales_fact=[
             {"customer_id": f"R{recency}V{value}", "order_date": f"2024-01-0{recency}"}
@@ -318,7 +318,7 @@ def test_rfm_segments(shop) -> None:
     ]
 
 
-def test_customer_cohorts_monthly(shop) -> None:
+def test_customer_cohorts_monthly_have_expected_rows(shop) -> None:
     def order(customer: int, day: str, amount: str) -> dict[str, str]:
         return {
             "customer_id": f"CUST00{customer}",
@@ -350,7 +350,7 @@ def test_customer_cohorts_monthly(shop) -> None:
     ]
 
 
-def test_product_performance_monthly(shop) -> None:
+def test_product_performance_monthly_has_expected_rows(shop) -> None:
     query = shop(
         opening={"product_category": [{"category_name": "Tea", "last_updated": "2023-01-01"}]},
         product=[{}, {"product_name": "Rake"}, {}],
@@ -384,7 +384,7 @@ def test_product_performance_monthly(shop) -> None:
     ]
 
 
-def test_subscription_performance_monthly(shop) -> None:
+def test_subscription_performance_monthly_has_expected_rows(shop) -> None:
     query = shop(
         subscription_data=[
             {"subscription_start_date": "2023-12-31", "subscription_end_date": "2024-01-31"},
@@ -423,7 +423,7 @@ def test_subscription_performance_monthly(shop) -> None:
     ]
 
 
-def test_conversion_funnel_daily(shop) -> None:
+def test_conversion_funnel_daily_has_expected_rows(shop) -> None:
     def event(day: int, kind: str, customer: int = 1, at: str = "T12:00:00", **other: str) -> dict[str, str]:
         names = {
             "customer_id": f"CUST00{customer}",
@@ -459,7 +459,7 @@ def test_conversion_funnel_daily(shop) -> None:
     ]
 
 
-def test_further_messages_are_events_if_they_are_whole(shop, tmp_path: Path) -> None:
+def test_complete_messages_of_messages_file_are_events(shop, tmp_path: Path) -> None:
     shop()
     event = {
         "customer_id": "CUST001",
@@ -491,7 +491,7 @@ def test_further_messages_are_events_if_they_are_whole(shop, tmp_path: Path) -> 
     ]
 
 
-def test_order_for_reviews(shop) -> None:
+def test_order_for_reviews_has_expected_rows(shop) -> None:
     query = shop(
         sales_fact=[
             {"discount_applied": "0.3", "shipping_cost": "1.00"},
@@ -510,7 +510,7 @@ def test_order_for_reviews(shop) -> None:
     ]
 
 
-def test_inventory_status(shop) -> None:
+def test_inventory_status_has_expected_rows(shop) -> None:
     query = shop(
         product=[{} for _ in range(5)],
         product_category=[
@@ -545,7 +545,7 @@ def test_inventory_status(shop) -> None:
     ]
 
 
-def test_seasonal_sales_analysis(shop) -> None:
+def test_seasonal_sales_analysis_has_expected_rows(shop) -> None:
     months = {"2023-03": "10", "2023-05": "40", "2023-06": "10", "2023-12": "20", "2024-02": "40"}
     query = shop(
         product=[{}, {}],
@@ -581,7 +581,7 @@ def test_seasonal_sales_analysis(shop) -> None:
     ) == [("2", "5.01", None, "Best Month", "100.00")]
 
 
-def test_a_month_at_the_mean_is_below_average_and_orders_without_category_are_a_category(shop) -> None:
+def test_seasonal_sales_month_at_the_mean_is_below_average(shop) -> None:
     amounts = {"2023-12": "100", "2024-01": "200", "2024-02": "300"}
     query = shop(
         sales_fact=[
@@ -610,7 +610,9 @@ def test_a_month_at_the_mean_is_below_average_and_orders_without_category_are_a_
         ("30.01", "0", ("Hot", "No Rain")),
     ],
 )
-def test_weather_categories(shop, temperature: str, precipitation: str, categories: tuple[str, str]) -> None:
+def test_weather_categories_have_expected_limits(
+    shop, temperature: str, precipitation: str, categories: tuple[str, str]
+) -> None:
     query = shop(sales_fact=[{}], weather_data=[{"temperature": temperature, "precipitation": precipitation}])
     assert query("select temperature_category, precipitation_category from marts.weather_sales_impact") == [categories]
 
@@ -623,8 +625,10 @@ def test_weather_categories(shop, temperature: str, precipitation: str, categori
         ("654", "012", "111", (None, None)),
     ],
 )
-def test_what_never_varies_has_no_correlation(shop, temperatures, precipitations, amounts, correlations) -> None:
-    """A day a digit."""
+def test_weather_correlation_of_constant_values_is_null(
+    shop, temperatures, precipitations, amounts, correlations
+) -> None:
+    """Each digit of the parameters is the value of one day."""
     days = [f"2024-01-0{number}" for number in (1, 2, 3)]
     query = shop(
         sales_fact=[{"order_date": day, "order_amount": amount} for day, amount in zip(days, amounts, strict=True)],
@@ -637,7 +641,7 @@ def test_what_never_varies_has_no_correlation(shop, temperatures, precipitations
     assert query(f"select distinct {columns} from marts.weather_sales_impact") == [correlations]
 
 
-def test_weather_sales_impact(shop) -> None:
+def test_weather_sales_impact_has_expected_rows(shop) -> None:
     def day(number: int, temperature: str, precipitation: str, city: str = "Berlin") -> dict[str, str]:
         return {
             "date": f"2024-01-0{number}",
@@ -675,7 +679,7 @@ def test_weather_sales_impact(shop) -> None:
     ]
 
 
-def test_a_category_changes_from_its_last_update_and_the_first_version_reaches_back(shop) -> None:
+def test_category_change_is_valid_from_last_update_and_first_version_has_no_start(shop) -> None:
     query = shop(
         product=[{} for _ in range(4)],
         opening={
@@ -718,7 +722,7 @@ def test_a_category_changes_from_its_last_update_and_the_first_version_reaches_b
     ]  # fmt: skip
 
 
-def test_a_change_without_a_date_counts_from_when_it_was_read(shop) -> None:
+def test_category_change_without_date_is_valid_from_its_read(shop) -> None:
     query = shop(
         opening={"product_category": [{"category_name": "Old"}]},
         product_category=[{"category_name": "New", "last_updated": ""}],
@@ -728,7 +732,7 @@ def test_a_change_without_a_date_counts_from_when_it_was_read(shop) -> None:
     assert query("select category_name from marts.inventory_status") == [("New",)]
 
 
-def test_who_vanished_stays_a_customer_and_what_vanished_is_no_subscription(shop) -> None:
+def test_vanished_customers_stay_and_vanished_subscriptions_do_not(shop) -> None:
     query = shop(
         opening={
             "product": [{"product_name": "Old"}, {"product_name": "Gone"}],
@@ -747,7 +751,7 @@ def test_who_vanished_stays_a_customer_and_what_vanished_is_no_subscription(shop
         ("CUST001", "New"),
         ("CUST002", "Gone"),
     ]
-    # S2 is gone; S3 is still there, but its last state is refused.
+    # S2 is gone; S3 is still there, but its last row is invalid.
     assert query("select subscription_id, monthly_fee from shop.subscription order by 1") == [
         ("S1", "10.00"),
         ("S3", "4.00"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shop_pages.dbt_docs import ProjectDocs, DbtTest, parse_manifest
+from shop_pages.dbt_docs import DbtTest, ProjectDocs, parse_manifest
 from shop_pages.lineage import lineage
 
 

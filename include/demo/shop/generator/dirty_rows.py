@@ -1,8 +1,8 @@
 """
-Wrong and odd values, few of each kind, always in rows that are otherwise ordinary.
+Put dirty data into the tables: a few wrong or unusual values of each kind, in rows that are otherwise ordinary.
 
-Each kind is one that the warehouse must repair, flag or refuse. Rows that tell a story elsewhere (changed
-products and customers, orders with clicks) are spared, so that the story stays true.
+Each kind is one that the warehouse must repair, flag or reject. Rows that change (products, customers) and orders with
+events stay clean, so that what they show stays right.
 """
 
 import base64
@@ -13,23 +13,23 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
 
-from include.demo.shop.form import COLUMNS
-from include.demo.shop.invent.catalogue import product_id
-from include.demo.shop.invent.chance import Calendar, at_moment, money
-from include.demo.shop.invent.people import PLANS, customer_id
-from include.demo.shop.invent.states import Row, States
-from include.demo.shop.invent.trade import Event, Order
+from include.demo.shop.generator.catalogue import product_id
+from include.demo.shop.generator.customers import PLANS, customer_id
+from include.demo.shop.generator.orders_and_events import Event, Order
+from include.demo.shop.generator.random_draws import Calendar, at_moment, money
+from include.demo.shop.generator.table_states import Row, States
+from include.demo.shop.shop_folder import COLUMNS
 
 Change = Callable[[Row], Row]
 
-STRANGERS = 7000  # customers and products nobody knows are numbered from this far beyond the known ones
+UNKNOWN_OFFSET = 7000  # ids of unknown customers and products start this far after the known ones
 
 PRODUCT_KINDS: tuple[Change, ...] = (
     lambda row: {"product_name": f"  {row['product_name']} "},
     lambda row: {"product_name": row["product_name"].replace(" ", "   ")},
     lambda row: {"product_category_id": None},
 )
-DETAIL_KINDS: tuple[Change, ...] = (
+CATEGORY_KINDS: tuple[Change, ...] = (
     lambda row: {"stock_level": None},
     lambda row: {"reorder_point": None},
     lambda row: {"cost_price": None, "margin_percent": None},
@@ -78,22 +78,22 @@ ORDER_KINDS: tuple[Change, ...] = (
 )
 
 
-def few(count: int) -> int:
-    """How many rows of each kind a large table gets."""
+def rows_per_kind(count: int) -> int:
+    """Compute how many dirty rows of each kind a table of ``count`` rows gets."""
     return max(1, count // 4000)
 
 
-def soil(rng: Random, states: States, kinds: Sequence[Change]) -> None:
-    """Change one steady row a kind, in both states alike: dirt is no change over time."""
-    for key, change in zip(rng.sample(states.steady_keys(), len(kinds)), kinds, strict=True):
+def add_dirty_values(rng: Random, states: States, kinds: Sequence[Change]) -> None:
+    """Make one unchanged row per kind dirty, in both states: dirty values do not come and go."""
+    for key, change in zip(rng.sample(states.unchanged_keys(), len(kinds)), kinds, strict=True):
         for rows in (states.opening, states.final):
             rows[key] = rows[key] | change(rows[key])
 
 
-def stray_subscription(customers: int, calendar: Calendar) -> Row:
-    """The subscription of a customer nobody knows."""
+def subscription_of_unknown_customer(customers: int, calendar: Calendar) -> Row:
+    """Generate a subscription of a customer that is in no table."""
     return {
-        "customer_id": customers + STRANGERS,
+        "customer_id": customers + UNKNOWN_OFFSET,
         "subscription_id": "SUB99999",
         "plan_type": "Plus",
         "subscription_start_date": calendar.first,
@@ -103,8 +103,8 @@ def stray_subscription(customers: int, calendar: Calendar) -> Row:
     }
 
 
-def soil_weather(rng: Random, rows: list[Row], calendar: Calendar) -> list[Row]:
-    """A city each: a day without a temperature, one without precipitation, one without a row."""
+def weather_rows(rng: Random, rows: list[Row], calendar: Calendar) -> list[Row]:
+    """Take from each city the temperature of one day, the precipitation of another, and the whole row of a third."""
     result = rows
     for city in dict.fromkeys(row["city"] for row in rows):
         no_temperature, no_precipitation, no_row = rng.sample(calendar.days[1:-1], 3)
@@ -118,29 +118,26 @@ def soil_weather(rng: Random, rows: list[Row], calendar: Calendar) -> list[Row]:
     return result
 
 
-def order_rows(rng: Random, placed: list[Order], customers: int, products: int, calendar: Calendar) -> list[Row]:
+def order_rows(rng: Random, orders: list[Order], customers: int, products: int, calendar: Calendar) -> list[Row]:
     """
-    The rows of ``sales_fact`` by the time they were recorded: the orders, some soiled, and two sent twice (a
-    correction of the quantity, minutes later and a day later).
+    Generate the rows of ``sales_fact``, sorted by the time they were recorded: the orders, some of them dirty, and two
+    that come a second time with a corrected quantity, minutes later and a day later.
     """
-    number = few(len(placed))
-    strangers: list[Change] = [
-        *(_put("customer_id", customer_id(customers + STRANGERS + n)) for n in range(number)),
-        *(_put("product_id", product_id(products + STRANGERS + n)) for n in range(number)),
+    number = rows_per_kind(len(orders))
+    unknown: list[Change] = [
+        *(_replace("customer_id", customer_id(customers + UNKNOWN_OFFSET + n)) for n in range(number)),
+        *(_replace("product_id", product_id(products + UNKNOWN_OFFSET + n)) for n in range(number)),
     ]
-    changes = list(ORDER_KINDS) * number + strangers
-    spare = [place for place, order in enumerate(placed) if not order.tracked]
-    places = rng.sample(spare, len(changes))
-    rows = [order.row() for order in placed]
+    changes = list(ORDER_KINDS) * number + unknown
+    untracked = [place for place, order in enumerate(orders) if not order.tracked]
+    places = rng.sample(untracked, len(changes))
+    rows = [order.row() for order in orders]
     for place, change in zip(places, changes, strict=True):
         rows[place] |= change(rows[place])
-    soiled = set(places)
-    early = [
-        placed[place]
-        for place in spare
-        if place not in soiled and placed[place].created_at.date() + timedelta(days=1) < calendar.end
-    ]
-    for order, delay in zip(rng.sample(early, 2), (timedelta(minutes=7), timedelta(days=1)), strict=True):
+    dirty = set(places)
+    clean = [orders[place] for place in untracked if place not in dirty]
+    correctable = [order for order in clean if order.created_at.date() + timedelta(days=1) < calendar.end]
+    for order, delay in zip(rng.sample(correctable, 2), (timedelta(minutes=7), timedelta(days=1)), strict=True):
         corrected = replace(
             order,
             quantity=order.quantity + 1,
@@ -152,38 +149,38 @@ def order_rows(rng: Random, placed: list[Order], customers: int, products: int, 
     return rows
 
 
-def _put(column: str, value: str) -> Change:
+def _replace(column: str, value: str) -> Change:
     return lambda row: {column: value}
 
 
-def event_rows(rng: Random, clicks: list[Event], customers: int, products: int) -> list[Row]:
+def event_rows(rng: Random, events: list[Event], customers: int, products: int) -> list[Row]:
     """
-    The rows of ``kafka_stream`` by time: the events in several notations of time, and dirty ones among them.
+    Generate the rows of ``kafka_stream``, sorted by time: the events in several notations of time, and dirty ones.
 
-    On top of the events come doubles (the same again, and the same instant in another notation), missing
-    values, unreadable times, customers and products nobody knows.
+    In addition to the events: duplicates (the same row, and the same time in another notation), missing values, times
+    that cannot be read, unknown customers and products.
     """
-    rows = [_event_row(event, _notation(rng)) for event in clicks]
-    number = max(1, len(clicks) // 20_000)
+    rows = [_event_row(event, _notation(rng)) for event in events]
+    number = max(1, len(events) // 20_000)
     extra: list[tuple[int, Row]] = []
-    places = iter(rng.sample(range(len(clicks)), 9 * number))
+    places = iter(rng.sample(range(len(events)), 9 * number))
     for n in range(number):
         place = next(places)
         extra.append((place, dict(rows[place])))
         place = next(places)
-        rows[place] = _event_row(clicks[place], "naive")
-        extra.append((place, _event_row(clicks[place], "+02:00")))
+        rows[place] = _event_row(events[place], "naive")
+        extra.append((place, _event_row(events[place], "+02:00")))
         for change in (
             {"customer_id": None},
             {"product_id": None},
             {"interaction_type": None},
             {"timestamp": "yesterday"},
             {"timestamp": "2024-13-45T10:00:00"},
-            {"customer_id": customer_id(customers + STRANGERS + n)},
-            {"product_id": product_id(products + STRANGERS + n)},
+            {"customer_id": customer_id(customers + UNKNOWN_OFFSET + n)},
+            {"product_id": product_id(products + UNKNOWN_OFFSET + n)},
         ):
             place = next(places)
-            extra.append((place, _event_row(clicks[place], "naive") | {"interaction_type": "view"} | change))
+            extra.append((place, _event_row(events[place], "naive") | {"interaction_type": "view"} | change))
     for place, row in sorted(extra, key=lambda pair: pair[0], reverse=True):
         rows.insert(place + 1, row)
     return rows
@@ -207,14 +204,14 @@ def _event_row(event: Event, notation: str) -> Row:
 
 def messages(rng: Random, customers: int, products: int, calendar: Calendar) -> list[Row]:
     """
-    Kafka messages that a CSV cannot express, by time of publication, as the lines of ``messages.jsonl``.
+    Generate the Kafka messages that a CSV file cannot hold, sorted by publication, as lines of ``messages.jsonl``.
 
-    Broken ones, and three good ones that arrive days after they happened.
+    Malformed ones, and three correct ones that arrive days after their event.
     """
     result: list[Row] = []
 
-    def publish(value: object = None, *, key: str | None = "CUST001", **changes: object) -> None:
-        """An event with changes, or a value in its stead: text goes out as it is, anything else as JSON."""
+    def add(value: object = None, *, key: str | None = "CUST001", **changes: object) -> None:
+        """Add a message: an event with changes, or a value; a text is sent as it is, any other value as JSON."""
         at = _some_moment(rng, calendar)
         if changes:
             value = event(at) | changes
@@ -231,20 +228,20 @@ def messages(rng: Random, customers: int, products: int, calendar: Calendar) -> 
 
     for column in COLUMNS["kafka_stream"]:
         complete = event(_some_moment(rng, calendar))
-        publish({name: value for name, value in complete.items() if name != column})
-    publish('{"customer_id": "CUST001", "product_id": ')
-    publish("view PROD001")
-    publish("")
-    publish([1, 2, 3])
-    publish(42, key=None)
-    publish(None)
-    publish(customer_id=17, key="17")
-    publish(product_id={"id": "PROD001"})
-    publish(timestamp="31.12.2024 10:00")
-    publish(timestamp=1704103200)
-    publish(timestamp=None)
-    publish(customer_id="CUST\u0000001")  # JSON allows it, Postgres text does not
-    publish(product_id="\ud800")  # half a surrogate pair: no UTF-8 can hold it
+        add({name: value for name, value in complete.items() if name != column})
+    add('{"customer_id": "CUST001", "product_id": ')
+    add("view PROD001")
+    add("")
+    add([1, 2, 3])
+    add(42, key=None)
+    add(None)
+    add(customer_id=17, key="17")
+    add(product_id={"id": "PROD001"})
+    add(timestamp="31.12.2024 10:00")
+    add(timestamp=1704103200)
+    add(timestamp=None)
+    add(customer_id="CUST\u0000001")  # valid in JSON, not in Postgres's text
+    add(product_id="\ud800")  # half of a surrogate pair, which UTF-8 cannot encode
     latin = base64.b64encode("Größe".encode("latin-1")).decode("ascii")
     result.append({"published_at": _stamp(_some_moment(rng, calendar)), "key": "CUST001", "value_base64": latin})
     for days in (1, 3, 6):

@@ -1,10 +1,10 @@
 """
-A small shop on which every boundary of the data contract is met on purpose.
+Write a small shop with all edge cases of the data contract.
 
-About 1,500 orders of 40 selling products, 60 customers, 3,000 events, 40 subscriptions and two cities, in a
-window of 68 days over a year's end and three month ends. Ordinary rows are drawn from the seed; the others
-are written out below, each with the rule it tries. Refused rows stay under one per cent of each file, so
-that the load as a whole is taken.
+About 1,500 orders of 40 products, 60 customers, 3,000 events, 40 subscriptions and two cities, in a window of 68 days
+with the end of a year and of three months. Ordinary rows are drawn at random from the seed; the edge cases are written
+out below, each with the rule that it tests. Less than one percent of each file's rows is invalid, so that loads do not
+fail.
 """
 
 import csv
@@ -18,7 +18,7 @@ from pathlib import Path
 FIRST = date(2023, 11, 27)
 LAST = date(2024, 2, 2)
 
-# Without any order that counts: around two holidays, and the day the year ends.
+# Days without orders that count: two holidays, and the last day of the year.
 DAYS_WITHOUT_ORDERS = {date(2023, 12, 25), date(2023, 12, 26), date(2023, 12, 31)}
 DAYS_WITHOUT_EVENTS = {date(2023, 12, 25), date(2024, 1, 1)}
 
@@ -27,11 +27,11 @@ DAY = timedelta(days=1)
 TICK = timedelta(microseconds=1)
 
 
-def write_slice(folder: Path, *, seed: int = 1) -> tuple[date, date]:
+def write_edge_case_shop(folder: Path, *, seed: int = 1) -> tuple[date, date]:
     """
     Write the seven CSV files.
 
-    :param folder: made if it does not exist; files of the same names are replaced
+    :param folder: created if it does not exist; files of the same names are replaced
     :param seed: the same seed writes the same bytes
     :return: first and last UTC day of the window to load, both inclusive; the last is the as-of date
     """
@@ -73,8 +73,8 @@ def _write(folder: Path, name: str, rows: Iterable[Sequence[Value]]) -> None:
         writer.writerows(rows)
 
 
-# Products 1-29 are ordinary and sell at random; 30-59 are cases of their own and sell only where it is written;
-# 60-159 never sell, so that one refused row among the categories is under one per cent.
+# Products 1-29 are ordinary and have random orders; 30-59 are edge cases, with only the orders written below; 60-159
+# have no orders: with them, one invalid row of product_category is less than one percent.
 ORDINARY_PRODUCTS = range(1, 30)
 ALL_PRODUCTS = range(1, 160)
 ORDINARY_CATEGORIES = (("CAT1", "Garden", "Tools"), ("CAT1", "Garden", None), ("CAT2", "Kitchen", "Knives"))
@@ -88,7 +88,7 @@ GAPS = "PROD035"  # months and whole quarters without sales
 AT_MEAN = "PROD036"  # a month exactly at the category's mean
 UNCATEGORISED = "PROD037"  # in product only
 UNNAMED = "PROD038"  # in product_category only
-REFUSED_PRICE = "PROD039"  # its category row is refused: a product without category
+INVALID_PRICE = "PROD039"  # its category row is invalid: a product without category
 LAST_30_DAYS = "PROD040"
 HALF_A_TENTH = "PROD041"  # days of stock end in a half
 WHITESPACE = "PROD042"
@@ -149,7 +149,7 @@ def _product_categories() -> Iterable[Sequence[Value]]:
             cost = Decimal("440.50")
         elif product == HALVES:
             cost = Decimal("0.00")
-        elif product == REFUSED_PRICE:
+        elif product == INVALID_PRICE:
             cost = Decimal("-0.01")
         elif product == FINE_PRICE:
             cost = Decimal("2.005")
@@ -162,15 +162,15 @@ def _product_categories() -> Iterable[Sequence[Value]]:
         )  # fmt: skip
 
 
-# Customers 1-30 are ordinary and buy at random; 31-60 are cases of their own.
+# Customers 1-30 are ordinary and have random orders; 31-60 are edge cases.
 ORDINARY_CUSTOMERS = range(1, 31)
 HIGH, MEDIUM, ALMOST_HIGH, ALMOST_MEDIUM, ROUNDED_UP = (f"CUST{number:03d}" for number in range(31, 36))
 ONE_ORDER, SAME_DAY, ONLY_FREE, TWO_ORDERS, LATE_ONLY, ORDERED_AHEAD = (f"CUST{number:03d}" for number in range(36, 42))
 NAMELESS, BLANK_NAME, PADDED_NAME = (f"CUST{number:03d}" for number in range(42, 45))
-REFUSED_ONLY, OUTSIDE_WINDOW, VISITOR = (f"CUST{number:03d}" for number in range(45, 48))
-CASES = "CUST048"  # of the rows whose customer does not matter
+ONLY_INVALID_ROWS, OUTSIDE_WINDOW, VISITOR = (f"CUST{number:03d}" for number in range(45, 48))
+CASES = "CUST048"  # for orders whose customer does not matter
 UNKNOWN_CUSTOMER = "CUST900"
-ONLY_REFUSED_UNKNOWN = "CUST901"  # no row of its own is taken, so no customer is inferred
+UNKNOWN_WITH_INVALID_ROWS = "CUST901"  # all its rows are invalid, so no customer is inferred
 UNKNOWN_VISITOR = "CUST902"
 
 
@@ -185,7 +185,7 @@ def _customers() -> Iterable[Sequence[Value]]:
 
 
 class _Orders:
-    """Collects the orders; ids count up, `created_at` is at noon of the order's day unless said otherwise."""
+    """Collects the orders; ids count up, `created_at` is noon of the order's day by default."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -206,7 +206,7 @@ class _Orders:
         created: datetime | None = None,
         order_id: str | None = None,
     ) -> None:
-        """An order whose day lies before the window was recorded late, on the window's fifth day."""
+        """Add an order; one of a day before the window is recorded late, on the window's fifth day."""
         recorded = max(day, FIRST + 4 * DAY) if day and day < FIRST else min(day or LAST, LAST)
         created = created or datetime.combine(recorded, time(12, 0))
         identity = f"ORD{next(self.numbers):05d}" if order_id is None else order_id
@@ -224,7 +224,7 @@ class _Orders:
         self._halves()
         self._stock()
         self._unknown()
-        self._refused()
+        self._invalid_rows()
         return self.orders
 
     def _ordinary(self, number: int) -> None:
@@ -248,7 +248,7 @@ class _Orders:
             )
 
     def _window(self) -> None:
-        """The window's edges, to the microsecond, and days that lie outside of it."""
+        """The edges of the window, to the microsecond, and order dates outside of it."""
         start, end = datetime.combine(FIRST, time()), datetime.combine(LAST + DAY, time())
         self.add("PROD001", CASES, FIRST, "11.11", created=start)
         self.add("PROD001", CASES, LAST, "22.22", created=end - TICK)
@@ -260,9 +260,9 @@ class _Orders:
         self.add("PROD002", LATE_ONLY, date(2022, 12, 31), "7.07")
         self.add("PROD002", ONLY_FREE, date(2022, 11, 1), "0.00")
         self.add("PROD002", ONLY_FREE, date(2023, 12, 25), "0")
-        # Ordered ahead: its day is after the as-of date.
+        # The order date is in the future: after the as-of date.
         self.add("PROD003", ORDERED_AHEAD, LAST + 3 * DAY, "88.88", created=datetime.combine(LAST, time(9)))
-        # One id twice: what was recorded last counts, as long as it is in the window.
+        # The same id twice: the order that was recorded last counts, if that was in the window.
         twice = datetime.combine(date(2024, 1, 10), time(8))
         self.add("PROD004", CASES, date(2024, 1, 10), "100.00", created=twice, order_id="TWICE")
         self.add("PROD005", CASES, date(2023, 12, 9), "200.00", created=twice + TICK, order_id="TWICE")
@@ -275,12 +275,12 @@ class _Orders:
         self.add("PROD007", MEDIUM, date(2023, 12, 1), "500.00")
         self.add("PROD007", ALMOST_HIGH, LAST, "999.99")
         self.add("PROD007", ALMOST_MEDIUM, date(2023, 12, 30), "499.99")
-        # 499.995 is kept to the cent.
+        # 499.995 is rounded to 500.00.
         self.add("PROD007", ROUNDED_UP, date(2023, 12, 30), "499.995")
         self.add("PROD008", ONE_ORDER, date(2024, 1, 1), "10.00")
         self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.01")
         self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.00")
-        # A tenth of a cent is nothing, half a cent is a cent.
+        # Amounts are rounded to the cent: 0.004 to nothing, 0.005 to a cent.
         self.add("PROD008", ONLY_FREE, date(2023, 12, 2), "0.004")
         self.add("PROD008", TWO_ORDERS, date(2023, 11, 28), "0.005")
         self.add("PROD008", TWO_ORDERS, date(2024, 2, 1), "30.00")
@@ -298,7 +298,7 @@ class _Orders:
         self.add(WHITESPACE, CASES, date(2024, 1, 17), "9.00")
 
     def _reviews(self) -> None:
-        """Both thresholds, on either side and exactly at them."""
+        """Below, at and above both thresholds."""
         for discount in ("0.3", "0.300001", "0.29999", "0.31005", "0.30005", "0.310049", "1", "0"):
             self.add("PROD012", CASES, date(2024, 1, 18), "50.00", discount=discount)
         for amount, shipping in (
@@ -330,18 +330,18 @@ class _Orders:
         # The last day of months, and of a February.
         for day in (date(2023, 11, 30), date(2023, 12, 30), date(2024, 1, 31), date(2023, 2, 28)):
             self.add("PROD013", CASES, day, "31.31")
-        # A day whose only order has no cost, and another order of the kind.
+        # A day whose only order has no cost, and another order without cost.
         self.add(UNPRICED, CASES, UNPRICED_DAY, "10.00")
         self.add(UNPRICED, CASES, date(2024, 1, 5), "10.00", quantity=3)
 
     def _halves(self) -> None:
-        """They round away from zero: 33 of 800 is 4.125 %, to be 4.13."""
+        """Halves are rounded away from zero: 33 of 800 is 4.125 %, rounded to 4.13."""
         self.add(HALVES, CASES, date(2023, 12, 5), "0.33", payment="paypal")
         self.add(HALVES, CASES, date(2023, 12, 6), "7.67", payment="bank_transfer")
         # January grows by 200.125 %.
         self.add(HALVES, CASES, date(2024, 1, 5), "24.01", payment="paypal")
         self.add(HALVES, CASES, date(2024, 2, 1), "0.01")
-        # 7 orders in 48 days are 4.375 in 30; by way of a rounded 7 / 48 it would be 4.37.
+        # 7 orders in 48 days are 4.375 in 30 days; computed from a rounded 7 / 48 it would be 4.37.
         for days in (0, 7, 14, 21, 28, 35, 47):
             self.add("PROD014", "CUST050", date(2023, 12, 1) + days * DAY, "6.00")
         # Averages that end in half a cent.
@@ -349,7 +349,7 @@ class _Orders:
         self.add("PROD014", "CUST049", date(2024, 1, 14), "10.00")
 
     def _stock(self) -> None:
-        """The 30 days to the as-of date have a first and a last one."""
+        """The first and the last of the 30 days until the as-of date."""
         for day, quantity in ((LAST - 30 * DAY, 100), (LAST - 29 * DAY, 10), (LAST, 4), (LAST + DAY, 1_000)):
             self.add(LAST_30_DAYS, CASES, day, "3.00", quantity=quantity)
         self.add(LAST_30_DAYS, CASES, LAST, "0", quantity=500)
@@ -361,24 +361,24 @@ class _Orders:
         self.add(UNKNOWN_PRODUCT, CASES, date(2024, 1, 20), "15.00", discount="0.35")
         self.add("PROD015", UNKNOWN_CUSTOMER, date(2024, 1, 20), "15.00", discount="0.35")
         self.add("PROD903", "CUST904", date(2024, 1, 20), "0")
-        for product in (UNCATEGORISED, UNNAMED, REFUSED_PRICE):
+        for product in (UNCATEGORISED, UNNAMED, INVALID_PRICE):
             self.add(product, CASES, date(2024, 1, 21), "15.00")
 
-    def _refused(self) -> None:
-        """Fourteen of about 1,500: none counts, and what only they name is not inferred."""
+    def _invalid_rows(self) -> None:
+        """Fourteen of about 1,500 orders: none counts, and ids that only they have are not inferred."""
         day = date(2024, 1, 22)
         for amount in (None, "-0.01", "10000000000000000"):
-            self.add("PROD016", REFUSED_ONLY, day, amount)
+            self.add("PROD016", ONLY_INVALID_ROWS, day, amount)
         for discount in ("1.01", "-0.01"):
-            self.add("PROD016", REFUSED_ONLY, day, "10.00", discount=discount)
-        self.add("PROD016", REFUSED_ONLY, day, "10.00", quantity=-1)
-        self.add("PROD016", REFUSED_ONLY, day, "10.00", shipping="-0.01")
-        self.add("PROD016", REFUSED_ONLY, None, "10.00")
-        self.add(None, ONLY_REFUSED_UNKNOWN, day, "10.00")
-        self.add("  ", ONLY_REFUSED_UNKNOWN, day, "10.00")
+            self.add("PROD016", ONLY_INVALID_ROWS, day, "10.00", discount=discount)
+        self.add("PROD016", ONLY_INVALID_ROWS, day, "10.00", quantity=-1)
+        self.add("PROD016", ONLY_INVALID_ROWS, day, "10.00", shipping="-0.01")
+        self.add("PROD016", ONLY_INVALID_ROWS, None, "10.00")
+        self.add(None, UNKNOWN_WITH_INVALID_ROWS, day, "10.00")
+        self.add("  ", UNKNOWN_WITH_INVALID_ROWS, day, "10.00")
         self.add("PROD904", None, day, "10.00")
         self.add("PROD904", "", day, "10.00")
-        self.add("PROD016", REFUSED_ONLY, day, "10.00", order_id="")
+        self.add("PROD016", ONLY_INVALID_ROWS, day, "10.00", order_id="")
 
 
 UNPRICED_DAY = date(2024, 1, 28)
@@ -386,7 +386,7 @@ UNPRICED_DAY = date(2024, 1, 28)
 
 def _subscriptions() -> Iterable[Sequence[Value]]:
     cases: Sequence[tuple[int, str | None, date, date | None, str | None, str]] = (
-        # Across everything; started and ended long before the window.
+        # Active during the whole window; ended long before it.
         (1, "Basic", date(2023, 8, 15), None, "9.99", "Active"),
         (2, "Basic", date(2023, 8, 31), date(2023, 10, 15), "9.99", "Expired"),
         # Month ends as start and as end.
@@ -399,7 +399,7 @@ def _subscriptions() -> Iterable[Sequence[Value]]:
         (8, "Basic", date(2023, 12, 3), date(2023, 12, 20), "7.77", "Active"),
         (9, "Basic", date(2024, 1, 9), date(2024, 1, 9), "7.77", "Active"),
         (10, "Basic", LAST, LAST, "3.33", "Active"),
-        # The as-of date, and the days around it.
+        # Start and end on the as-of date, and on the days around it.
         (11, "Premium", LAST, None, "29.99", "Active"),
         (12, "Premium", LAST + DAY, None, "29.99", "Active"),
         (13, "Premium", date(2023, 12, 15), LAST, "29.99", "Active"),
@@ -407,18 +407,18 @@ def _subscriptions() -> Iterable[Sequence[Value]]:
         (15, "Premium", date(2023, 12, 16), LAST - DAY, "29.99", "Active"),
         (16, "Premium", date(2024, 2, 20), date(2024, 3, 20), "29.99", "Active"),
         (17, "Premium", date(2024, 1, 31), date(2024, 2, 29), "29.99", "Active"),
-        # A status of cancelled does not end it; a fee of nothing, and none at all.
+        # Cancelled without an end date; a fee of zero, and no fee.
         (18, "Enterprise", date(2023, 10, 10), None, "99.99", "Cancelled"),
         (19, "Enterprise", date(2023, 10, 11), None, None, "Active"),
         (20, "Enterprise", date(2023, 10, 12), date(2024, 1, 12), "0", "Active"),
         (21, "Enterprise", date(2023, 10, 12), None, "33.335", "Active"),
-        # A plan without a name, padded names, and a month without any subscription of its plan.
+        # A plan without name, names with blanks around them, and a month without subscriptions of a plan.
         (22, None, date(2023, 11, 5), None, "1.00", "Active"),
         (23, "  ", date(2023, 12, 5), date(2024, 1, 5), "2.00", "Active"),
         (24, " Basic ", date(2024, 1, 2), None, "4.44", "Active"),
         (25, "Trial", date(2023, 10, 5), date(2023, 10, 25), "1.11", "Expired"),
         (26, "Trial", date(2024, 1, 5), None, "1.11", "Active"),
-        # Customers: the second one of a customer, four digits, and two that no file knows.
+        # The second subscription of a customer, an id of four digits, and two unknown customers.
         (1, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
         (1000, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
         (1001, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
@@ -426,14 +426,14 @@ def _subscriptions() -> Iterable[Sequence[Value]]:
     )
     for number, (customer, plan, start, end, fee, status) in enumerate(cases, start=1):
         yield customer, f"SUB{number:03d}", plan, start, end, fee, status
-    # Churn that ends in a half: one of the eight that were active.
+    # A churn rate that ends in a half: one of the eight active ones, 12.5 %.
     for number in range(8):
         end = date(2024, 1, 15) if number == 0 else None
         yield number + 1, f"SUB{number + 101}", "Octet", date(2023, 12, 10), end, "8.88", "Active"
 
 
 def _weather() -> Iterable[Sequence[Value]]:
-    """Berlin walks through the boundaries; in Hamburg it never rains, and a day is missing."""
+    """All limits of the categories in Berlin; no rain and one missing day in Hamburg."""
     temperatures = ("-0.1", "0", "0.1", "10", "10.1", "20", "20.1", "30", "30.1", None, "-12.5")
     precipitations = ("0", "0.1", "2.4", "2.5", "7.4", "7.5", None, "31.4", "0.0")
     for number, day in enumerate(_days(FIRST, LAST)):
@@ -444,7 +444,7 @@ def _weather() -> Iterable[Sequence[Value]]:
 
 
 class _Events:
-    """Collects the events, in the order of the file, which is not that of time."""
+    """Collects the events in the order of the file, which is not the order of time."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -458,12 +458,12 @@ class _Events:
         self._window()
         self._repeated()
         self._funnels()
-        self._refused()
+        self._invalid_rows()
         return self.events
 
     def _ordinary(self, number: int) -> None:
-        quiet = DAYS_WITHOUT_EVENTS | FUNNEL_DAYS
-        days = [day for day in _days(FIRST, LAST) if day not in quiet]
+        without_events = DAYS_WITHOUT_EVENTS | FUNNEL_DAYS
+        days = [day for day in _days(FIRST, LAST) if day not in without_events]
         kinds = ("view",) * 6 + ("add_to_cart",) * 3 + ("purchase", "purchase", "wishlist", "review")
         for _ in range(number):
             day = self.chance.choice(days)
@@ -476,7 +476,7 @@ class _Events:
             )
 
     def _window(self) -> None:
-        """The window's edges, and offsets that move an event into another day and over an edge."""
+        """The edges of the window, and UTC offsets that move an event to another day or out of the window."""
         self.add("view", VISITOR, f"{FIRST}T00:00:00")
         self.add("view", OUTSIDE_WINDOW, f"{FIRST - DAY}T23:59:59.999")
         self.add("view", VISITOR, f"{LAST}T23:59:59.999Z")
@@ -488,7 +488,7 @@ class _Events:
         self.add("purchase", VISITOR, "2023-12-31T23:30:00-05:30")
 
     def _repeated(self) -> None:
-        """One instant, written in several ways, is one event; another type, product or customer is not."""
+        """The same time in several notations is one event; another type, product or customer is another event."""
         for timestamp in ("T12:00:00", "T12:00:00Z", "T14:00:00+02:00", "T12:00:00.000", "T12:00:00"):
             self.add("view", VISITOR, f"2024-01-08{timestamp}")
         self.add("purchase", VISITOR, "2024-01-08T12:00:00")
@@ -504,18 +504,18 @@ class _Events:
         self.add("purchase", VISITOR, f"{no_views}T11:00:00Z")
         self.add("view", UNKNOWN_VISITOR, f"{no_carts}T10:00:00Z", UNKNOWN_TO_ALL_BUT_EVENTS)
         self.add("purchase", UNKNOWN_VISITOR, f"{no_carts}T11:00:00Z", UNKNOWN_TO_ALL_BUT_EVENTS)
-        # One of 32 is 3.125 %; one customer twice is one viewer.
+        # One of 32 is 3.125 %; a customer with two views is one viewer.
         for number in range(32):
             self.add("view", f"CUST{number + 1:03d}", f"{halves}T10:00:{number:02d}Z")
         self.add("view", "CUST001", f"{halves}T12:00:00Z")
         self.add(" add_to_cart ", "CUST001", f"{halves}T13:00:00Z")
         self.add("purchase", " CUST001 ", f"{halves}T14:00:00Z")
 
-    def _refused(self) -> None:
-        self.add("view", ONLY_REFUSED_UNKNOWN, "soon")
-        self.add("view", ONLY_REFUSED_UNKNOWN, "2024-02-30T10:00:00")
+    def _invalid_rows(self) -> None:
+        self.add("view", UNKNOWN_WITH_INVALID_ROWS, "soon")
+        self.add("view", UNKNOWN_WITH_INVALID_ROWS, "2024-02-30T10:00:00")
         self.add("view", None, "2024-01-08T12:00:00", "PROD906")
-        self.add(None, ONLY_REFUSED_UNKNOWN, "2024-01-08T12:00:00")
+        self.add(None, UNKNOWN_WITH_INVALID_ROWS, "2024-01-08T12:00:00")
 
 
 FUNNEL_DAYS = {date(2024, 1, 3), date(2024, 1, 4), date(2024, 1, 11), date(2024, 1, 12)}

@@ -1,15 +1,16 @@
-"""Products: what they are, what they cost before and after their one price change, when one can buy them."""
+"""Generate the products: names, categories, prices before and after one change, and when they are on sale."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
 
-from include.demo.shop.invent.chance import Calendar, Weighted, fates, long_tail, money
-from include.demo.shop.invent.states import Row, States
+from include.demo.shop.generator.random_draws import Calendar, Weighted, assign_changes, long_tail, money
+from include.demo.shop.generator.table_states import Row, States
 
-# Subcategory -> (lowest price, highest price, nouns); seasons are the category's demand, January first.
+# Seasons: the category's demand per month, January first. Subcategory -> (lowest price, highest price, nouns).
 CATEGORIES: dict[str, dict[str, Any]] = {
     "Electronics": {
         "seasons": (1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 1.0, 1.0, 1.1, 1.7, 1.8),
@@ -67,12 +68,13 @@ CATEGORIES: dict[str, dict[str, Any]] = {
     },
 }
 ADJECTIVES = ("Classic", "Compact", "Urban", "Alpine", "Pure", "Smart", "Light", "Royal", "Daily", "Nova")
-FATES = {
+#: Change → the share of products that it happens to.
+CHANGES = {
     "repriced": 0.20,
     "restocked": 0.25,
     "launched": 0.05,
     "retired": 0.02,
-    "long_retired": 0.03,
+    "retired_before": 0.03,
     "renamed": 0.01,
     "vanished": 0.004,
 }
@@ -80,7 +82,7 @@ FATES = {
 
 @dataclass(frozen=True)
 class Product:
-    """What the shop sells: ``price`` until the day ``repriced_on``, ``new_price`` from it on."""
+    """A product and when it is on sale; it costs ``price`` before the day ``repriced_on``, then ``new_price``."""
 
     product_id: str
     popularity: float
@@ -92,88 +94,128 @@ class Product:
     gone_on: date | None
 
     def price_on(self, day: date) -> Decimal:
-        """The retail price of a day."""
+        """The retail price on a day."""
         return self.new_price if self.repriced_on and day >= self.repriced_on else self.price
 
     def is_sold_on(self, day: date) -> bool:
-        """Whether one can buy it on a day."""
+        """Whether the product is on sale on a day."""
         return self.launched_on <= day and (self.gone_on is None or day < self.gone_on)
 
 
 def product_id(number: int) -> str:
-    """As the shop writes it: at least three digits."""
+    """Format a product's number as the shop writes it: with at least three digits."""
     return f"PROD{number:03d}"
 
 
 def shelf(products: list[Product], day: date) -> Weighted[Product]:
-    """The products one can buy on a day, by how much they are wanted then."""
+    """Collect the products that are on sale on a day, weighted by their demand on that day."""
     sold = [product for product in products if product.is_sold_on(day)]
     return Weighted(sold, [product.popularity * product.seasons[day.month - 1] for product in sold])
 
 
 def catalogue(rng: Random, count: int, calendar: Calendar) -> tuple[list[Product], States, States]:
     """
+    Generate the products.
+
     :return: the products, and the two states of the tables ``product`` and ``product_category``
     """
     products: list[Product] = []
     names, details = States(), States()
     popularity = long_tail(rng, count)
     category_names = list(CATEGORIES)
-    for number, fate in enumerate(fates(rng, count, FATES)):
+    for number, change in enumerate(assign_changes(rng, count, CHANGES)):
         category_name = category_names[number % len(category_names)]
         key = product_id(number + 1)
         name, detail = _describe(rng, key, category_name, calendar.first)
-        new_name, new_detail = dict(name), dict(detail)
         changed_on = calendar.some_day(rng, margin=min(5, calendar.length // 3))
-        gone_on: date | None = None
-        if fate == "repriced":
-            factor = Decimal(rng.choice((82, 88, 92, 95, 105, 108, 112, 118))) / 100
-            new_detail |= _priced(_tidy(detail["retail_price"] * factor), detail["cost_price"])
-            new_detail |= {"stock_level": rng.randint(0, 400), "last_updated": changed_on}
-        elif fate == "restocked":
-            new_detail |= {"stock_level": detail["stock_level"] + rng.randint(5, 200)}
-            new_detail |= {"last_updated": changed_on}
-        elif fate == "launched":
-            new_detail |= {"launch_date": changed_on, "last_updated": changed_on}
-        elif fate == "retired":
-            gone_on = changed_on
-            new_detail |= {"discontinued": True, "stock_level": 0, "last_updated": changed_on}
-        elif fate == "long_retired":
-            gone_on = detail["last_updated"]
-            detail |= {"discontinued": True, "stock_level": 0}
-            new_detail |= detail
-        elif fate == "renamed":
-            new_name["product_name"] = f"{name['product_name']} II"
-        elif fate == "vanished":
-            gone_on = changed_on
-        if fate != "launched":
-            names.opening[key], details.opening[key] = name, detail
-        if fate != "vanished":
-            names.final[key], details.final[key] = new_name, new_detail
+        draft = _Draft(name, detail, dict(name), dict(detail), changed_on)
+        if apply := _APPLY.get(change):
+            apply(rng, draft)
+        if change != "launched":
+            names.opening[key], details.opening[key] = draft.name, draft.detail
+        if change != "vanished":
+            names.final[key], details.final[key] = draft.new_name, draft.new_detail
         products.append(
             Product(
                 product_id=key,
                 popularity=popularity[number],
                 seasons=CATEGORIES[category_name]["seasons"],
                 price=detail["retail_price"],
-                new_price=new_detail["retail_price"],
-                repriced_on=changed_on if fate == "repriced" else None,
-                launched_on=new_detail["launch_date"],
-                gone_on=gone_on,
+                new_price=draft.new_detail["retail_price"],
+                repriced_on=changed_on if change == "repriced" else None,
+                launched_on=draft.new_detail["launch_date"],
+                gone_on=draft.gone_on,
             )
         )
     return products, names, details
 
 
+@dataclass
+class _Draft:
+    """A product's rows of ``product`` (name) and ``product_category`` (detail), before and after its change."""
+
+    name: Row
+    detail: Row
+    new_name: Row
+    new_detail: Row
+    changed_on: date
+    gone_on: date | None = None
+
+
+def _reprice(rng: Random, draft: _Draft) -> None:
+    factor = Decimal(rng.choice((82, 88, 92, 95, 105, 108, 112, 118))) / 100
+    draft.new_detail |= _priced(_tidy(draft.detail["retail_price"] * factor), draft.detail["cost_price"])
+    draft.new_detail |= {"stock_level": rng.randint(0, 400), "last_updated": draft.changed_on}
+
+
+def _restock(rng: Random, draft: _Draft) -> None:
+    draft.new_detail |= {"stock_level": draft.detail["stock_level"] + rng.randint(5, 200)}
+    draft.new_detail |= {"last_updated": draft.changed_on}
+
+
+def _launch(rng: Random, draft: _Draft) -> None:
+    draft.new_detail |= {"launch_date": draft.changed_on, "last_updated": draft.changed_on}
+
+
+def _retire(rng: Random, draft: _Draft) -> None:
+    draft.gone_on = draft.changed_on
+    draft.new_detail |= {"discontinued": True, "stock_level": 0, "last_updated": draft.changed_on}
+
+
+def _retire_before(rng: Random, draft: _Draft) -> None:
+    draft.gone_on = draft.detail["last_updated"]
+    draft.detail |= {"discontinued": True, "stock_level": 0}
+    draft.new_detail |= draft.detail
+
+
+def _rename(rng: Random, draft: _Draft) -> None:
+    draft.new_name["product_name"] = f"{draft.name['product_name']} II"
+
+
+def _vanish(rng: Random, draft: _Draft) -> None:
+    draft.gone_on = draft.changed_on
+
+
+_APPLY: dict[str, Callable[[Random, _Draft], None]] = {
+    "repriced": _reprice,
+    "restocked": _restock,
+    "launched": _launch,
+    "retired": _retire,
+    "retired_before": _retire_before,
+    "renamed": _rename,
+    "vanished": _vanish,
+}
+
+
 def _describe(rng: Random, key: str, category_name: str, first: date) -> tuple[Row, Row]:
-    """The columns of ``product`` and ``product_category`` of a product on sale before the first day."""
+    """Generate the rows of ``product`` and ``product_category`` for a product that is on sale before the first day."""
     category = CATEGORIES[category_name]
     category_id = f"CAT{list(CATEGORIES).index(category_name) + 1:02d}"
     subcategory = rng.choice(list(category["subcategories"]))
     lowest, highest, nouns = category["subcategories"][subcategory]
     brand = rng.choice(category["brands"])
-    where = rng.random()  # squared below: most products are near the lower end of the range
-    price = _tidy(Decimal(int(100 * (lowest + (highest - lowest) * where * where))) / 100)
+    position = rng.random()  # squared below: most products are near the lower end of the range
+    price = _tidy(Decimal(int(100 * (lowest + (highest - lowest) * position * position))) / 100)
     launched = first - timedelta(days=rng.randint(60, 1500))
     name = {
         "product_id": key,
@@ -198,7 +240,7 @@ def _describe(rng: Random, key: str, category_name: str, first: date) -> tuple[R
 
 
 def _tidy(price: Decimal) -> Decimal:
-    """A price as shops write them: 12.99."""
+    """Round a price as shops do: 12.99."""
     return max(Decimal(int(price)), Decimal(3)) - Decimal("0.01")
 
 

@@ -1,7 +1,7 @@
 """
-Serve a shop folder from the systems that the warehouse reads: the shop's Postgres and its Kafka topic.
+Fill the systems that the warehouse reads from a shop folder: the shop's Postgres and the Kafka topic.
 
-The weather has a server of its own, ``weather_api``.
+The weather has its own server, ``weather_api``, which reads the folder itself.
 """
 
 import base64
@@ -20,17 +20,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
-from include.demo.shop.cities import cities
-from include.demo.shop.form import COLUMNS, ShopDataError, csv_file, header, rows
-
-__all__ = ["SHOP_TABLES", "TOPIC", "ShopDataError", "cities", "fill_shop", "produce_events"]
+from include.demo.shop.shop_folder import COLUMNS, ShopDataError, csv_file, header, rows
 
 log = logging.getLogger(__name__)
 
 SHOP_TABLES = ("product", "product_category", "sales_fact", "customer", "subscription_data")
 TOPIC = "customer_interactions"
 
-EXPECTED = {
+EXPECTED_VALUES = {
     "text": "UTF-8 text",
     "integer": "a whole number such as 3",
     "numeric": "a number such as 12.50",
@@ -38,7 +35,9 @@ EXPECTED = {
     "date": "a date such as 2024-01-31",
     "timestamp": "a time such as 2024-01-31 09:30:00 (UTC, or with an offset)",
 }
-COPY_PLACE = re.compile(r'COPY \w+, line (?P<line>\d+)(?:, column (?P<column>\w+)(?:: "(?P<value>.*)")?)?', re.DOTALL)
+COPY_ERROR_PLACE = re.compile(
+    r'COPY \w+, line (?P<line>\d+)(?:, column (?P<column>\w+)(?:: "(?P<value>.*)")?)?', re.DOTALL
+)
 CHUNK_BYTES = 1 << 20
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,17 +50,17 @@ def fill_shop(dsn: str, folder: Path, tables: Sequence[str] = SHOP_TABLES) -> di
     """
     Replace tables of the shop's Postgres by the CSV files of a shop folder, all in one transaction.
 
-    Tables that do not exist are created. Times without an offset are UTC; an empty field is null.
+    Creates tables that do not exist. Times without an offset are UTC; an empty field is null.
 
     :param tables: some of ``SHOP_TABLES``, e.g. those of the folder ``opening``
-    :return: rows by table
-    :raises ShopDataError: a file is missing, malformed or holds a value its column refuses; nothing changed
+    :return: table → number of rows
+    :raises ShopDataError: a file is missing, malformed or has a value of the wrong type; nothing is changed
     """
-    # Headers first: what is plainly wrong is said before anything is locked.
+    # First the headers, so that a wrong file is reported before a table is locked.
     columns = {table: header(folder, table) for table in tables}
     ddl = (Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-        # 01/02/2024 is refused rather than guessed at.
+        # An ambiguous date such as 01/02/2024 is an error.
         cursor.execute("set local datestyle to 'ISO, YMD'; set local timezone to 'UTC'")
         cursor.execute(sql.SQL(ddl))
         return {table: _copy_table(cursor, folder, table, columns[table]) for table in tables}
@@ -75,7 +74,7 @@ def _copy_table(cursor: psycopg.Cursor, folder: Path, table: str, columns: list[
         name, sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     cursor.execute(sql.SQL("truncate {}").format(name))
-    # A timestamp without time zone would silently drop the offset of a time that has one.
+    # Postgres drops the offset of a time that it reads into a timestamp without time zone.
     for time in times:
         cursor.execute(sql.SQL("alter table {} alter {} type timestamptz").format(name, time))
     try:
@@ -83,7 +82,7 @@ def _copy_table(cursor: psycopg.Cursor, folder: Path, table: str, columns: list[
             while chunk := file.read(CHUNK_BYTES):
                 sink.write(chunk)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise ShopDataError(_fault(path, table, error)) from error
+        raise ShopDataError(_error_message(path, table, error)) from error
     count = cursor.rowcount
     for time in times:
         cursor.execute(sql.SQL("alter table {} alter {} type timestamp").format(name, time))
@@ -91,9 +90,9 @@ def _copy_table(cursor: psycopg.Cursor, folder: Path, table: str, columns: list[
     return count
 
 
-def _fault(path: Path, table: str, error: psycopg.Error) -> str:
-    """What Postgres says of a COPY, in terms of the file: name, line, column, value and what is expected."""
-    place = COPY_PLACE.match(error.diag.context or "")
+def _error_message(path: Path, table: str, error: psycopg.Error) -> str:
+    """Translate an error of COPY into terms of the file: name, line, column, value and the expected value."""
+    place = COPY_ERROR_PLACE.match(error.diag.context or "")
     if place is None:
         return f"{path}: {error}"
     column = place["column"] or error.diag.column_name
@@ -101,11 +100,11 @@ def _fault(path: Path, table: str, error: psycopg.Error) -> str:
     if column is None:
         return f"{message}: {error.diag.message_primary}; expected {len(COLUMNS[table])} fields in UTF-8"
     value = "nothing" if place["value"] is None else repr(place["value"])
-    return f"{message}, column {column}: found {value}, expected {EXPECTED[COLUMNS[table][column]]}"
+    return f"{message}, column {column}: found {value}, expected {EXPECTED_VALUES[COLUMNS[table][column]]}"
 
 
-class Post(NamedTuple):
-    """One message to be produced; ``published`` in milliseconds since 1970."""
+class KafkaMessage(NamedTuple):
+    """A message to produce; ``published`` in milliseconds since 1970."""
 
     published: int
     key: bytes | None
@@ -114,20 +113,20 @@ class Post(NamedTuple):
 
 def produce_events(bootstrap: str, folder: Path, *, topic: str = TOPIC, partitions: int = 3) -> int:
     """
-    Create the topic and produce into it the events of ``kafka_stream.csv`` and those of ``messages.jsonl``.
+    Create the topic and produce the events of ``kafka_stream.csv`` and ``messages.jsonl``, in order of time.
 
-    All in order of time: a message's timestamp is that of its event, or, where that cannot be read, that of
-    the event before it in the file. The same folder gives the same messages at the same offsets.
+    A message has the timestamp of its event or, if that cannot be read, of the event before it in the file. The same
+    folder gives the same messages at the same offsets.
 
-    :return: messages produced, each confirmed by the broker
-    :raises ShopDataError: a file is malformed, or the topic already holds messages
-    :raises KafkaException: the broker cannot be reached, or refused the topic or a message
+    :return: number of messages, each confirmed by the broker
+    :raises ShopDataError: a file is malformed, or the topic already has messages
+    :raises KafkaException: the broker cannot be reached, or rejected the topic or a message
     """
-    posts = sorted([*_events(folder), *_messages(folder)], key=lambda post: post.published)
+    messages = sorted([*_events(folder), *_messages(folder)], key=lambda message: message.published)
     _empty_topic(bootstrap, topic, partitions)
     failures: list[KafkaError] = []
 
-    def confirmed(error: KafkaError | None, message: Message) -> None:
+    def on_delivery(error: KafkaError | None, message: Message) -> None:
         if error is not None:
             failures.append(error)
 
@@ -138,106 +137,106 @@ def produce_events(bootstrap: str, folder: Path, *, topic: str = TOPIC, partitio
             "compression.type": "zstd",
             "linger.ms": 50,
             "message.timeout.ms": DELIVERY_SECONDS * 1000,
-            # A retry must not overtake: offsets are in order of time.
+            # A message that is sent again must not come after a later one: offsets are in order of time.
             "max.in.flight.requests.per.connection": 1,
         }
     )
-    for number, post in enumerate(posts, start=1):
-        # As librdkafka does it, but for messages without a key, which it would send anywhere.
-        partition = zlib.crc32(post.key or b"") % partitions
+    for number, message in enumerate(messages, start=1):
+        # As librdkafka does for messages with a key; it would spread those without a key at random.
+        partition = zlib.crc32(message.key or b"") % partitions
         while True:
             try:
                 producer.produce(
-                    topic, post.value, post.key, partition, on_delivery=confirmed, timestamp=post.published
+                    topic, message.value, message.key, partition, on_delivery=on_delivery, timestamp=message.published
                 )
                 break
-            except BufferError:  # the queue is full: let it drain
+            except BufferError:  # the queue is full
                 producer.poll(1)
         producer.poll(0)
         if failures:
             break
         if number % REPORT_EVERY == 0:
-            log.info("%s: %d of %d messages", topic, number, len(posts))
+            log.info("%s: %d of %d messages", topic, number, len(messages))
     producer.flush()
     if failures:
         raise KafkaException(failures[0])
-    log.info("%s: %d messages in %d partitions", topic, len(posts), partitions)
-    return len(posts)
+    log.info("%s: %d messages in %d partitions", topic, len(messages), partitions)
+    return len(messages)
 
 
 def _empty_topic(bootstrap: str, topic: str, partitions: int) -> None:
-    """Create the topic; one that is there already must be empty and have the same partitions."""
+    """Create the topic; a topic that exists must be empty and have this number of partitions."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     known = admin.list_topics(timeout=DELIVERY_SECONDS).topics.get(topic)
     if known is None or known.error is not None:
-        # Events keep their old timestamps: with a time limit the broker would drop them at once.
-        wanted = NewTopic(topic, partitions, replication_factor=1, config={"retention.ms": "-1"})
-        admin.create_topics([wanted])[topic].result(timeout=DELIVERY_SECONDS)
+        # The events have old timestamps: with a retention time the broker would delete them at once.
+        new_topic = NewTopic(topic, partitions, replication_factor=1, config={"retention.ms": "-1"})
+        admin.create_topics([new_topic])[topic].result(timeout=DELIVERY_SECONDS)
         return
     if len(known.partitions) != partitions:
         raise ShopDataError(f"topic {topic} has {len(known.partitions)} partitions, expected {partitions}")
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "shop-feed"})
     try:
-        held = 0
+        messages = 0
         for partition in known.partitions:
             place = TopicPartition(topic, partition)
             low, high = reader.get_watermark_offsets(place, timeout=DELIVERY_SECONDS)
-            held += high - low
+            messages += high - low
     finally:
         reader.close()
-    if held:
-        raise ShopDataError(f"topic {topic} already holds {held} messages: delete it, or use another topic")
+    if messages:
+        raise ShopDataError(f"topic {topic} already holds {messages} messages: delete it, or use another topic")
 
 
-def _events(folder: Path) -> Iterator[Post]:
-    """The rows of ``kafka_stream.csv``, in the file's order."""
+def _events(folder: Path) -> Iterator[KafkaMessage]:
+    """Read the rows of ``kafka_stream.csv``, in the file's order."""
     path = csv_file(folder, "kafka_stream")
-    waiting: list[Post] = []  # rows before the first readable time
+    undated: list[KafkaMessage] = []  # rows before the first time that can be read
     published: int | None = None
     for _, row in rows(folder, "kafka_stream"):
         published = _milliseconds(row["timestamp"] or "") or published
         value = json.dumps({column: row[column] for column in COLUMNS["kafka_stream"]}, ensure_ascii=False)
-        post = Post(published or 0, _encoded(row["customer_id"]), value.encode())
+        message = KafkaMessage(published or 0, _encode(row["customer_id"]), value.encode())
         if published is None:
-            waiting.append(post)
+            undated.append(message)
             continue
-        yield from (early._replace(published=published) for early in waiting)
-        waiting.clear()
-        yield post
-    if waiting:
+        yield from (earlier._replace(published=published) for earlier in undated)
+        undated.clear()
+        yield message
+    if undated:
         raise ShopDataError(f"{path}, column timestamp: no row has a time that can be read (ISO 8601)")
 
 
-def _messages(folder: Path) -> Iterator[Post]:
-    """The lines of the optional ``messages.jsonl``."""
+def _messages(folder: Path) -> Iterator[KafkaMessage]:
+    """Read the lines of ``messages.jsonl``, if the folder has one."""
     path = folder / "messages.jsonl"
     if not path.is_file():
         return
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            message = json.loads(line)
-            published = _milliseconds(message["published_at"])
+            fields = json.loads(line)
+            published = _milliseconds(fields["published_at"])
             if published is None:
-                raise ValueError(f"published_at {message['published_at']!r} is no time after 1970 (ISO 8601)")
-            if "value_base64" in message:
-                value: bytes | None = base64.b64decode(message["value_base64"], validate=True)
+                raise ValueError(f"published_at {fields['published_at']!r} is no time after 1970 (ISO 8601)")
+            if "value_base64" in fields:
+                value: bytes | None = base64.b64decode(fields["value_base64"], validate=True)
             else:
-                value = _encoded(message["value"])
-            yield Post(published, _encoded(message.get("key")), value)
+                value = _encode(fields["value"])
+            yield KafkaMessage(published, _encode(fields.get("key")), value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             expected = '{"published_at": time, "key": text or null, "value": text or null} or value_base64'
             raise ShopDataError(f"{path}, line {number}: {error!r}; expected {expected}") from error
 
 
-def _encoded(text: str | None) -> bytes | None:
+def _encode(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
 
 
 def _milliseconds(text: str) -> int | None:
-    """Since 1970, of an ISO 8601 time (naive: UTC); none if it cannot be read or Kafka cannot hold it."""
+    """Convert an ISO 8601 time (naive: UTC) to milliseconds since 1970; None if it is no time, or before 1970."""
     try:
-        at = datetime.fromisoformat(text.strip())
+        time = datetime.fromisoformat(text.strip())
     except ValueError:
         return None
-    milliseconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
+    milliseconds = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
     return milliseconds if milliseconds > 0 else None

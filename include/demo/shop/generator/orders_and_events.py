@@ -1,4 +1,4 @@
-"""Orders, and the clicks that lead to them or to nothing."""
+"""Generate the orders, and the customers' events: sessions that end with an order and sessions that do not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
-from include.demo.shop.invent.catalogue import Product, shelf
-from include.demo.shop.invent.chance import Calendar, Weighted, apportion, at_moment, between_months, money
-from include.demo.shop.invent.people import Customer, visitors
-from include.demo.shop.invent.states import Row
+from include.demo.shop.generator.catalogue import Product, shelf
+from include.demo.shop.generator.customers import Customer, visitors
+from include.demo.shop.generator.random_draws import Calendar, Weighted, apportion, at_moment, between_months, money
+from include.demo.shop.generator.table_states import Row
 
 WEEKDAYS = (1.0, 0.96, 0.97, 1.0, 1.06, 1.22, 1.16)  # Monday first
 MONTHS = (0.92, 0.9, 0.97, 1.0, 1.03, 1.0, 0.95, 0.93, 1.0, 1.05, 1.3, 1.45)
 GROWTH_A_YEAR = 0.35
 RAIN_LIFT = 1.09
 
-# No hour 0: a session reaches back at most an hour, so its steps share the day of its end.
+# No hour 0: a session takes at most an hour, so all its steps are on the day on which it ends.
 HOURS = Weighted(range(1, 24), (1, 1, 1, 1, 2, 4, 7, 9, 10, 11, 12, 12, 11, 11, 12, 13, 14, 16, 18, 17, 13, 8, 4))
 QUANTITIES = Weighted((1, 2, 3, 4, 5, 6), (66, 20, 8, 3, 2, 1))
 DISCOUNTS = Weighted(
@@ -34,7 +34,7 @@ Event = tuple[datetime, str, str, str]  # at (UTC), customer_id, product_id, int
 
 @dataclass(frozen=True)
 class Order:
-    """One order as the shop recorded it; ``tracked`` when its clicks were recorded too."""
+    """An order as the shop recorded it; ``tracked`` if the events that led to it were recorded too."""
 
     order_id: str
     customer_id: str
@@ -49,7 +49,7 @@ class Order:
     tracked: bool
 
     def row(self) -> Row:
-        """As a row of ``sales_fact``."""
+        """Convert the order to a row of ``sales_fact``."""
         return {
             "order_id": self.order_id,
             "product_id": self.product_id,
@@ -64,29 +64,29 @@ class Order:
         }
 
 
-def busyness(rng: Random, calendar: Calendar, wet: set[date]) -> list[float]:
-    """How much happens on each day: growth, season, weekday, rain and a little chance."""
+def daily_activity(rng: Random, calendar: Calendar, wet_days: set[date]) -> list[float]:
+    """Weigh each day by growth, season, weekday, rain and a random part: orders and events follow these weights."""
     return [
         (1 + GROWTH_A_YEAR * number / 365)
         * between_months(day, MONTHS)
         * WEEKDAYS[day.weekday()]
-        * (RAIN_LIFT if day in wet else 1)
+        * (RAIN_LIFT if day in wet_days else 1)
         * (0.93 + 0.14 * rng.random())
         for number, day in enumerate(calendar.days)
     ]
 
 
-def orders(
+def orders_by_time(
     rng: Random,
     count: int,
     calendar: Calendar,
-    busy: list[float],
+    activity: list[float],
     customers: list[Customer],
     products: list[Product],
 ) -> list[Order]:
-    """``count`` orders by time of order; an amount is quantity x that day's price, less the discount."""
+    """Generate ``count`` orders, sorted by time; an amount is quantity x price of the day, less the discount."""
     result: list[Order] = []
-    for day, share in zip(calendar.days, apportion(count, busy), strict=True):
+    for day, share in zip(calendar.days, apportion(count, activity), strict=True):
         buyers, offers = visitors(customers, day), shelf(products, day)
         for ordered_at in sorted(_moment(rng, day) for _ in range(share)):
             customer, product = buyers.draw(rng), offers.draw(rng)
@@ -110,23 +110,23 @@ def orders(
     return result
 
 
-def events(
+def events_of_sessions(
     rng: Random,
     count: int,
     calendar: Calendar,
-    busy: list[float],
+    activity: list[float],
     customers: list[Customer],
     products: list[Product],
-    placed: list[Order],
+    orders: list[Order],
 ) -> list[Event]:
     """
-    ``count`` events by time: the sessions of tracked orders (every n-th, if not all fit) and those that end
-    without a purchase.
+    Generate ``count`` events, sorted by time: the sessions of tracked orders (every n-th if not all fit), and sessions
+    that end without a purchase.
 
-    A purchase is always that of an order. A cart follows a view of the same product, a purchase a cart, by
-    the same customer on the same day.
+    Each purchase belongs to an order. The same customer on the same day views a product, puts it into the cart, and
+    then purchases it.
     """
-    tracked = [order for order in placed if order.tracked]
+    tracked = [order for order in orders if order.tracked]
     tracked = tracked[:: 1 + len(tracked) * 8 // count]
     by_day: dict[date, list[Order]] = {}
     for order in tracked:
@@ -140,40 +140,40 @@ def events(
         reviewed_at = order.ordered_at + timedelta(days=rng.randint(2, 20), seconds=rng.randint(0, 3600))
         if rng.random() < 0.06 and reviewed_at.date() < calendar.end:
             result.append((reviewed_at, order.customer_id, order.product_id, "review"))
-    for day, share in zip(calendar.days, apportion(count - len(result), busy), strict=True):
+    for day, share in zip(calendar.days, apportion(count - len(result), activity), strict=True):
         result += _browsing(rng, share, day, visitors(customers, day), shelves[day])
     result.sort(key=lambda event: event[0])
     return result
 
 
 def _purchase(rng: Random, order: Order, offers: Weighted[Product]) -> Iterator[Event]:
-    looks_around = [("view", offers.draw(rng).product_id) for _ in range(rng.randint(0, 2))]
-    buys = [(kind, order.product_id) for kind in ("view", "add_to_cart", "purchase")]
-    return _session(rng, order.ordered_at, order.customer_id, looks_around + buys)
+    other_views = [("view", offers.draw(rng).product_id) for _ in range(rng.randint(0, 2))]
+    purchase = [(kind, order.product_id) for kind in ("view", "add_to_cart", "purchase")]
+    return _session(rng, order.ordered_at, order.customer_id, other_views + purchase)
 
 
 def _browsing(
-    rng: Random, count: int, day: date, present: Weighted[Customer], offers: Weighted[Product]
+    rng: Random, count: int, day: date, customers: Weighted[Customer], offers: Weighted[Product]
 ) -> list[Event]:
-    """``count`` events of sessions that end without a purchase; the last session is cut to fit."""
+    """Generate ``count`` events of sessions that end without a purchase; the last session is cut to fit."""
     result: list[Event] = []
     while len(result) < count:
         steps: list[tuple[str, str]] = []
         for _ in range(rng.randint(1, 4)):
             product_id = offers.draw(rng).product_id
             steps.append(("view", product_id))
-            mood = rng.random()
-            if mood < 0.13:
+            draw = rng.random()
+            if draw < 0.13:
                 steps.append(("add_to_cart", product_id))
-            elif mood < 0.16:
+            elif draw < 0.16:
                 steps.append(("wishlist", product_id))
         steps = steps[: count - len(result)]
-        result += _session(rng, _moment(rng, day), present.draw(rng).customer_id, steps)
+        result += _session(rng, _moment(rng, day), customers.draw(rng).customer_id, steps)
     return result
 
 
 def _session(rng: Random, ends_at: datetime, customer_id: str, steps: list[tuple[str, str]]) -> Iterator[Event]:
-    """The steps in time, the last one at ``ends_at``; at most eight of them, so within an hour."""
+    """Date the steps of a session, the last one at ``ends_at``: at most eight steps, so they fit into an hour."""
     at = ends_at
     for kind, product_id in reversed(steps):
         yield at, customer_id, product_id, kind
@@ -185,14 +185,14 @@ def _moment(rng: Random, day: date) -> datetime:
 
 
 def _recorded_at(rng: Random, ordered_at: datetime, calendar: Calendar) -> datetime:
-    """Most orders are recorded at once, some 1 to 9 days later, none after the last day."""
+    """Draw when an order is recorded: most at once, some 1 to 9 days later, none after the last day."""
     late_at = ordered_at + timedelta(days=rng.randint(1, 9))
     is_late = rng.random() < LATE_SHARE
     return late_at if is_late and late_at.date() < calendar.end else ordered_at
 
 
 def _shipping(rng: Random, amount: Decimal) -> Decimal:
-    """By value, free from 60 on; some have it sent express."""
+    """Draw the shipping cost: by the order's amount, free from 60 on, a fixed price for some express orders."""
     if rng.random() < 0.07 and amount >= 40:
         return Decimal("8.90")
     if amount >= 60:

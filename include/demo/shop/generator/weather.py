@@ -1,10 +1,10 @@
-"""Daily weather of two cities: seasonal, with spells of some days that both cities share."""
+"""Generate the daily weather of two cities: seasonal, with warm and cold spells that both cities share."""
 
 from datetime import date
 from random import Random
 
-from include.demo.shop.invent.chance import Calendar, bell, between_months
-from include.demo.shop.invent.states import Row
+from include.demo.shop.generator.random_draws import Calendar, bell, between_months
+from include.demo.shop.generator.table_states import Row
 
 # Mean temperature at mid-month, °C, near the long-term means of the two cities.
 MONTHLY_TEMPERATURE = {
@@ -14,8 +14,8 @@ MONTHLY_TEMPERATURE = {
 RAINY_SHARE = {"Berlin": 0.42, "Hamburg": 0.52}
 
 
-def weather(rng: Random, calendar: Calendar) -> list[Row]:
-    """One row a city and day; temperature in °C and precipitation in mm, to one place."""
+def daily_weather(rng: Random, calendar: Calendar) -> list[Row]:
+    """Generate one row per city and day; temperature in °C and precipitation in mm, with one decimal."""
     result: list[Row] = []
     spell = 0.0
     for day in calendar.days:
@@ -29,7 +29,7 @@ def weather(rng: Random, calendar: Calendar) -> list[Row]:
             result.append(
                 {
                     "date": day,
-                    "temperature": round(temperature, 1) + 0.0,  # no minus zero
+                    "temperature": round(temperature, 1) + 0.0,  # turns -0.0 into 0.0
                     "precipitation": round(precipitation, 1),
                     "city": city,
                 }
@@ -38,5 +38,5 @@ def weather(rng: Random, calendar: Calendar) -> list[Row]:
 
 
 def wet_days(rows: list[Row]) -> set[date]:
-    """The days with noticeable rain (2.5 mm or more) somewhere: people stay in and shop."""
+    """Find the days on which it rained 2.5 mm or more in one of the cities: people stay at home and shop."""
     return {row["date"] for row in rows if row["precipitation"] >= 2.5}

@@ -1,10 +1,10 @@
-"""Reading a shop folder's files: a fault is named by file, line and column."""
+"""Read the files of a shop folder; an error names file, line and column."""
 
 from pathlib import Path
 
 import pytest
 
-from include.demo.shop.form import ShopDataError, header, rows
+from include.demo.shop.shop_folder import ShopDataError, header, rows
 
 HEADER = "product_id,product_name,product_category_id\n"
 
@@ -14,7 +14,7 @@ def write(folder: Path, content: str | bytes) -> Path:
     return folder
 
 
-def test_rows_come_with_their_lines(tmp_path: Path) -> None:
+def test_rows_have_line_numbers(tmp_path: Path) -> None:
     folder = write(tmp_path, HEADER + 'P1,"Pan, large",CAT01\nP2,,""\nP3,"two\nlines",CAT02\n')
     assert list(rows(folder, "product")) == [
         (2, {"product_id": "P1", "product_name": "Pan, large", "product_category_id": "CAT01"}),
@@ -23,7 +23,7 @@ def test_rows_come_with_their_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_header_may_have_any_order_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
+def test_header_accepts_any_order_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     folder = write(tmp_path, "\ufeffproduct_category_id, product_id,product_name\r\nCAT01,P1,Pan\r\n")
     assert header(folder, "product") == ["product_category_id", "product_id", "product_name"]
     ((line, row),) = rows(folder, "product")
@@ -31,7 +31,7 @@ def test_header_may_have_any_order_a_byte_order_mark_and_windows_line_ends(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", "line 1: column product_id is missing"),
         ("product_id,product_name\n", "line 1: column product_category_id is missing"),
@@ -45,12 +45,12 @@ def test_header_may_have_any_order_a_byte_order_mark_and_windows_line_ends(tmp_p
         (HEADER.encode() + b"P1,Pan,CAT01\n" * 999 + b"P2,\xff,CAT01\n", "after line 1000: not UTF-8 CSV"),
     ],
 )
-def test_a_fault_is_named(tmp_path: Path, content: str | bytes, says: str) -> None:
+def test_malformed_file_is_an_error_with_its_place(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(ShopDataError) as raised:
         list(rows(write(tmp_path, content), "product"))
-    assert f"product.csv, {says}" in str(raised.value)
+    assert f"product.csv, {message}" in str(raised.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ShopDataError, match=r"product\.csv is missing"):
         header(tmp_path, "product")

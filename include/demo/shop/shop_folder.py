@@ -1,9 +1,9 @@
 """
-The form of a shop folder: seven CSV files, UTF-8, named as the raw tables, a header line first.
+Read a shop folder: seven CSV files in UTF-8, named like the raw tables, each with a header line.
 
-The header may name the columns in any order, but must name each exactly once. An empty field is null.
-Two parts are optional: ``messages.jsonl`` (Kafka messages that four columns cannot express) and ``opening/``
-(some of the same files as they were before the shop's first day).
+The header names each column exactly once, in any order. An empty field is null. Two parts are optional:
+``messages.jsonl`` (Kafka messages that four columns cannot hold) and ``opening/`` (some of the same files as they were
+before the shop's first day).
 """
 
 import csv
@@ -70,12 +70,13 @@ COLUMNS: dict[str, dict[str, str]] = {
 
 
 class ShopDataError(ValueError):
-    """A shop folder breaks the form; the message names the file, the place and what is expected."""
+    """A file of a shop folder is wrong; the message names the file, the place and the expected value."""
 
 
 def csv_file(folder: Path, table: str) -> Path:
     """
-    :return: the path of the table's file
+    Find the file of a table.
+
     :raises ShopDataError: there is no such file
     """
     path = folder / f"{table}.csv"
@@ -86,7 +87,9 @@ def csv_file(folder: Path, table: str) -> Path:
 
 def header(folder: Path, table: str) -> list[str]:
     """
-    :return: the columns of the table's file, in the file's own order
+    Read and check the header of a table's file.
+
+    :return: the columns in the file's order
     :raises ShopDataError: no file, no header, or a column that is missing, unknown or named twice
     """
     path = csv_file(folder, table)
@@ -96,22 +99,22 @@ def header(folder: Path, table: str) -> list[str]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ShopDataError(f"{path}, line 1: cannot be read as a UTF-8 CSV header ({error})") from error
     expected = COLUMNS[table]
-    faults = [
+    errors = [
         *(f"column {name} is missing" for name in expected if name not in names),
         *(f"column {name!r} is unknown" for name in dict.fromkeys(names) if name not in expected),
         *(f"column {name} is named twice" for name in expected if names.count(name) > 1),
     ]
-    if faults:
-        raise ShopDataError(f"{path}, line 1: {'; '.join(faults)}. Expected: {', '.join(expected)}")
+    if errors:
+        raise ShopDataError(f"{path}, line 1: {'; '.join(errors)}. Expected: {', '.join(expected)}")
     return names
 
 
 def rows(folder: Path, table: str) -> Iterator[tuple[int, dict[str, str | None]]]:
     """
-    The rows of one file, streamed.
+    Read the rows of a table's file one after the other.
 
-    :return: (line number, column -> text or null); a row that spans several lines has the number of its last
-    :raises ShopDataError: the header is wrong, a row has too many or too few fields, or it is not UTF-8 CSV
+    :return: (line number, column -> text or null); for a row of several lines, the number of the last one
+    :raises ShopDataError: the header is wrong, a row has too many or too few fields, or the file is not UTF-8 CSV
     """
     names = header(folder, table)
     path = csv_file(folder, table)
@@ -131,6 +134,6 @@ def rows(folder: Path, table: str) -> Iterator[tuple[int, dict[str, str | None]]
 
 
 def _decoded(file: BinaryIO) -> Iterator[str]:
-    """Line by line, so that a fault is found where it is; Python's text files decode in blocks."""
+    """Decode line by line, so that an error names the right line; Python's text files decode in blocks."""
     for number, line in enumerate(file):
         yield line.decode("utf-8" if number else "utf-8-sig")

@@ -1,4 +1,4 @@
-"""The nasty slice: the same bytes each time, few refusals, and marts in which the boundaries can be seen."""
+"""The edge-case shop: always the same bytes, few invalid rows, and each edge case visible in the marts."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import duckdb
 import pytest
 
 from tests.oracle.compute import MARTS, compute
-from tests.oracle.slice import COLUMNS, FIRST, LAST, write_slice
+from tests.oracle.edge_case_shop import COLUMNS, FIRST, LAST, write_edge_case_shop
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("slice")
-    assert write_slice(path) == (FIRST, LAST)
+    path = tmp_path_factory.mktemp("edge_case_shop")
+    assert write_edge_case_shop(path) == (FIRST, LAST)
     return path
 
 
@@ -34,15 +34,15 @@ def digests(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256((folder / f"{name}.csv").read_bytes()).hexdigest() for name in COLUMNS}
 
 
-def test_a_seed_writes_the_same_bytes_and_another_seed_others(folder: Path, tmp_path: Path) -> None:
-    write_slice(tmp_path / "same")
-    write_slice(tmp_path / "other", seed=2)
+def test_same_seed_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    write_edge_case_shop(tmp_path / "same")
+    write_edge_case_shop(tmp_path / "other", seed=2)
     assert digests(tmp_path / "same") == digests(folder)
     assert digests(tmp_path / "other")["sales_fact"] != digests(folder)["sales_fact"]
 
 
-def test_less_than_one_row_in_a_hundred_is_refused(oracle: duckdb.DuckDBPyConnection) -> None:
-    for source, taken in {
+def test_less_than_one_row_in_a_hundred_is_invalid(oracle: duckdb.DuckDBPyConnection) -> None:
+    for source, valid_rows in {
         "sales_fact": "shop.loaded_order",
         "product": "shop.product_name",
         "product_category": "shop.product_category",
@@ -52,19 +52,19 @@ def test_less_than_one_row_in_a_hundred_is_refused(oracle: duckdb.DuckDBPyConnec
         in_window = "where created_at between '2023-11-27' and '2024-02-03'" if source == "sales_fact" else ""
         (read, loaded) = one(
             oracle,
-            f"select (select count(*) from source.{source} {in_window}), (select count(*) from {taken})",
+            f"select (select count(*) from source.{source} {in_window}), (select count(*) from {valid_rows})",
         )
         assert 0 <= read - loaded < read / 100, source
 
 
 @pytest.mark.parametrize("mart", MARTS)
-def test_the_key_of_a_mart_is_one_a_row(oracle: duckdb.DuckDBPyConnection, mart: str) -> None:
+def test_key_of_a_mart_is_unique(oracle: duckdb.DuckDBPyConnection, mart: str) -> None:
     keys = ", ".join(MARTS[mart].key)
     rows, distinct = one(oracle, f"select count(*), count(distinct ({keys})) from marts.{mart}")
     assert rows == distinct != 0
 
 
-def test_marts_that_tell_the_same_agree(oracle: duckdb.DuckDBPyConnection) -> None:
+def test_marts_agree_on_shared_totals(oracle: duckdb.DuckDBPyConnection) -> None:
     revenues = {
         one(oracle, f"select sum({column})::varchar, sum({orders}) from marts.{mart}")
         for mart, column, orders in (
@@ -94,8 +94,8 @@ def test_marts_that_tell_the_same_agree(oracle: duckdb.DuckDBPyConnection) -> No
     )
 
 
-def test_new_customers_of_the_days_make_the_cohorts(oracle: duckdb.DuckDBPyConnection) -> None:
-    """Except for the one whose first order is dated ahead."""
+def test_new_customers_per_day_add_up_to_cohorts(oracle: duckdb.DuckDBPyConnection) -> None:
+    """Except for the customer whose first order has a future date."""
     cohorts = "select cohort_month, any_value(cohort_customers) from marts.customer_cohorts_monthly group by all"
     by_day = """
         select date_trunc('month', order_date)::date as cohort_month, sum(new_customers)
@@ -108,7 +108,7 @@ def test_new_customers_of_the_days_make_the_cohorts(oracle: duckdb.DuckDBPyConne
     assert of_days == dict(oracle.execute(cohorts).fetchall())
 
 
-def test_opening_plus_new_minus_churned_is_closing_and_the_next_opening(
+def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
     oracle: duckdb.DuckDBPyConnection,
 ) -> None:
     assert one(
@@ -179,6 +179,6 @@ def test_opening_plus_new_minus_churned_is_closing_and_the_next_opening(
         ("weather_sales_impact", "correlation_precipitation_revenue is null"),
     ],
 )
-def test_the_boundaries_are_met(oracle: duckdb.DuckDBPyConnection, mart: str, case: str) -> None:
+def test_edge_case_occurs_in_mart(oracle: duckdb.DuckDBPyConnection, mart: str, case: str) -> None:
     (rows,) = one(oracle, f"select count(*) from marts.{mart} where {case}")
     assert rows != 0
