@@ -38,12 +38,12 @@ def must_recreate(connection: Connection, mart: Mart, *, is_allowed: bool) -> bo
     if not is_allowed:
         raise PublishError(
             f"marts.{mart.name} would lose or retype {', '.join(lost)}; readers may depend on it, so nothing was "
-            "published. Bring the column back, or run again with `allow_column_changes`, which makes the mart anew"
+            "published. Bring the column back, or run again with `allow_column_changes`, which creates the mart again"
         )
     if views := _views_on(connection, mart):
         raise PublishError(
-            f"marts.{mart.name} cannot lose or retype {', '.join(lost)}, since {', '.join(views)} is made of it; "
-            "nothing was published. Drop that first, and make it anew afterwards"
+            f"marts.{mart.name} cannot lose or retype {', '.join(lost)}, because {', '.join(views)} reads it; "
+            "nothing was published. Drop the views first, and create them again afterwards"
         )
     return True
 
@@ -146,7 +146,7 @@ def retry_while_locked(change: Callable[[], T], table: str) -> T:
         except errors.LockNotAvailable as error:
             if time.monotonic() > give_up_at:
                 raise PublishError(
-                    f"the columns of {table} cannot be changed, since a transaction has been reading it for "
+                    f"the columns of {table} cannot be changed, because a transaction has been reading it for "
                     f"{_GIVE_UP_SECONDS:.0f} s; nothing was published. End it (pg_stat_activity), and clear this task"
                 ) from error
         time.sleep(_RETRY_SECONDS)

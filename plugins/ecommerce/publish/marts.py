@@ -123,7 +123,7 @@ def key_of(connection: Connection, schema: str, table: str) -> list[str] | None:
 
 def checksum(connection: Connection, mart: str, columns: Sequence[str]) -> int:
     """A checksum of a published mart's rows over these columns; the order of the rows does not matter."""
-    return number(
+    return fetch_number(
         connection,
         sql.SQL("""
             select coalesce(bit_xor(hash_record_extended(row({columns}), 0)), 0)
@@ -134,10 +134,10 @@ def checksum(connection: Connection, mart: str, columns: Sequence[str]) -> int:
 
 def count_rows(connection: Connection, table: sql.Identifier) -> int:
     """How many rows a table has."""
-    return number(connection, sql.SQL("select count(*) from {}").format(table))
+    return fetch_number(connection, sql.SQL("select count(*) from {}").format(table))
 
 
-def number(connection: Connection, query: sql.SQL | sql.Composed) -> int:
+def fetch_number(connection: Connection, query: sql.SQL | sql.Composed) -> int:
     """The result of a query that returns one whole number."""
     row = connection.execute(query).fetchone()
     if row is None:

@@ -17,7 +17,7 @@ from typing import Literal
 from psycopg import Connection, sql
 
 from ecommerce.common.errors import PublishError
-from ecommerce.publish.marts import Mart, checksum, column_list, count_rows, key_object, number, published_columns
+from ecommerce.publish.marts import Mart, checksum, column_list, count_rows, fetch_number, key_object, published_columns
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def merge(connection: Connection, mart: Mart, publication_id: int) -> MartChange
     :raises PublishError: someone else writes to the mart
     """
     # What others write into the built table from now on belongs to the next publication.
-    horizon = number(connection, sql.SQL("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
+    horizon = fetch_number(connection, sql.SQL("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
     columns = published_columns(connection, mart.name) or _create_published_table(connection, mart)
     last = _last_publication(connection, mart.name, columns)
     rows = last.rows if last else count_rows(connection, mart.published_table)
@@ -199,7 +199,7 @@ def _create_changed_rows(connection: Connection, mart: Mart, rows: int, last: _L
     """
     if last is not None and last.built_oid == mart.oid:
         changed = _compare_recent_rows(connection, mart, last.age)
-        gained = number(connection, sql.SQL("select count(*) from pg_temp.changed where old_place is null"))
+        gained = fetch_number(connection, sql.SQL("select count(*) from pg_temp.changed where old_place is null"))
         if rows + gained == count_rows(connection, mart.built_table):
             return changed
         # Rows were deleted from the built table, and nothing is left there that shows which.
@@ -248,7 +248,7 @@ def _hash_of_changed_rows(
     connection: Connection, columns: Sequence[str], table: sql.Identifier, place: Literal["old_place", "new_place"]
 ) -> int:
     """The exclusive or of the changed rows' hashes, as they are before (`old_place`) or after the merge."""
-    return number(
+    return fetch_number(
         connection,
         sql.SQL("""
             select coalesce(bit_xor(hash_record_extended(row({columns}), 0)), 0)

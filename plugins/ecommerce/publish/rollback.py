@@ -78,8 +78,8 @@ def _target(connection: Connection, to: int | None) -> int:
         raise RollbackError(f"publication {target} is the last one: the marts are as it left them")
     if len(later) > KEPT_PUBLICATIONS:
         raise RollbackError(
-            f"publication {target} is {len(later)} publications ago, and what the last {KEPT_PUBLICATIONS} replaced is "
-            "kept (ECOMMERCE_KEPT_PUBLICATIONS)"
+            f"publication {target} is {len(later)} publications ago, but only the last {KEPT_PUBLICATIONS} "
+            "can be undone (ECOMMERCE_KEPT_PUBLICATIONS)"
         )
     _check_undoable(connection, target)
     return int(target)
@@ -99,8 +99,8 @@ def _check_undoable(connection: Connection, target: int) -> None:
     ).fetchone()
     if row:
         publication_id, mart, undo_by = row
-        why = "made the mart anew, with other columns" if undo_by else "did not keep what it replaced"
-        raise RollbackError(f"no way back to publication {target}: publication {publication_id} of {mart} {why}")
+        reason = "created the mart again, with other columns" if undo_by else "did not keep the rows that it replaced"
+        raise RollbackError(f"publication {target} cannot be restored: publication {publication_id} of {mart} {reason}")
 
 
 def _restore(connection: Connection, mart: str, target: int, publication_id: int) -> MartChange:
@@ -234,9 +234,8 @@ def _check(connection: Connection, mart: str, target: int) -> None:
     publication_id, columns, expected = row or (None, published_columns(connection, mart), 0)
     if expected is not None and checksum(connection, mart, columns) != expected:
         raise RollbackError(
-            f"marts.{mart} does not come out as publication {publication_id} had left it: something besides "
-            "publications has changed its rows. Nothing was rolled back; trigger ecommerce_warehouse with full_refresh "
-            "instead"
+            f"marts.{mart} would not be as publication {publication_id} left it: something besides publications has "
+            "changed its rows. Nothing was rolled back; trigger ecommerce_warehouse with full_refresh instead"
         )
 
 

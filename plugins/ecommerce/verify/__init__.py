@@ -1,1 +1,1 @@
-"""Build the warehouse a second time from raw and compare it with what is there."""
+"""Build the warehouse a second time from raw and compare it with the warehouse."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from psycopg import Connection
 
-_SETTLE = "there is nothing settled to compare with until ecommerce_warehouse has published again"
+_SETTLE = "nothing can be compared until ecommerce_warehouse has published again"
 
 
 class VerifyWarehouse(BaseSensorOperator):
@@ -98,7 +98,7 @@ def _locked(
     """
     Keep others from building meanwhile; None if a run took the lease first.
 
-    :raises AirflowSkipException: there is nothing to compare with: no build, or one that ended unpublished
+    :raises AirflowSkipException: nothing was built, or the last build has ended without publishing
     """
     if holder and holder.dag_id != dag_id:
         raise AirflowSkipException(f"{holder} has not published; {_SETTLE}")
