@@ -143,9 +143,7 @@ def test_unreachable_warehouse_raises_build_error(project: Path, set_connection:
         ("dbt_project.yml", "name: [\n"),
     ],
 )
-def test_unparsable_project_raises_build_error(
-    project: Path, warehouse_dsn: str, file: str, text: str
-) -> None:
+def test_unparsable_project_raises_build_error(project: Path, warehouse_dsn: str, file: str, text: str) -> None:
     write(project, {file: text})
     with pytest.raises(BuildError, match="dbt build broke off"):
         build(project)
