@@ -134,14 +134,15 @@ def run_over(state: State, api: AirflowApi, last: date, days: int = 1) -> tuple[
     """Correct one order of each of the days that end with ``last``, and run over these days; run id and seconds."""
     first = last - timedelta(days=days - 1)
     for n in range(days):
-        _correct_an_order(state, first + timedelta(days=n))
+        correct_an_order(state, first + timedelta(days=n))
     run_id = trigger(api, stack.WAREHOUSE_DAG, {"start_date": str(first), "end_date": str(last)})
     while api.run(stack.WAREHOUSE_DAG, run_id)["state"] not in ("success", "failed"):
         time.sleep(0.25)
     return run_id, _seconds(state, run_id)
 
 
-def _correct_an_order(state: State, day: date) -> None:
+def correct_an_order(state: State, day: date) -> None:
+    """Change one order of a day in the shop, so that the next run has this day to rebuild."""
     with psycopg.connect(state.dsn("shop")) as connection:
         connection.execute(
             """
@@ -295,7 +296,7 @@ def _range(state: State, api: AirflowApi, last: date, days: int, runs: int) -> i
 def _backfill(state: State, api: AirflowApi, last: date, days: int) -> int:
     first = last - timedelta(days=days - 1)
     for n in range(days):
-        _correct_an_order(state, first + timedelta(days=n))
+        correct_an_order(state, first + timedelta(days=n))
     with psycopg.connect(state.dsn()) as connection:
         started_at = connection.execute("select now()").fetchone()
     started = time.monotonic()

@@ -1,1 +1,1 @@
-"""What a DAG run costs over the `dbt build` in it, in several ways of running dbt, side by side."""
+"""Compare a DAG run with the `dbt build` in it, in each mode of running dbt."""

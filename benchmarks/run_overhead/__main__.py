@@ -2,8 +2,8 @@
 Run `dbt build` as a DAG in each execution mode, beside dbt without Airflow: on a stack of its own.
 
 Starts a stack of its own (Postgres and Airflow, free ports, a temporary folder), and removes it at the end. Airflow is
-started anew for each project and each way of running dbt: the run after that is the first run, those that follow are
-warm. After each warm run `dbt build` builds the same nodes in a process of its own, from what it has parsed before: the
+started anew for each project and each mode of running dbt: the run after that is the first run, those that follow are
+warm. After each warm run `dbt build` builds the same nodes in a process of its own, with its cached parse: the
 yardstick. The projects are the product's own, on a warehouse with its tables and no rows, and synthetic ones.
 """
 
@@ -18,10 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-WAYS = ("local", "watcher", "triggerer")
+MODES = ("local", "watcher", "triggerer")
 PROJECTS = ("product", "32", "100", "300")
-#: Stock LOCAL runs a dbt command a node, some seconds each: more than so many nodes are run twice, a first and a warm
-#: run, and the largest project only with --all-local.
+#: Stock LOCAL runs a dbt command for each node, some seconds each: a project with more nodes than this gets two runs, a
+#: first and a warm one, and the largest project only with --all-local.
 LOCAL_NODES = 32
 
 
@@ -29,14 +29,16 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="warm runs of each (default 5)")
-    parser.add_argument("--modes", default=",".join(WAYS), help=f"of {', '.join(WAYS)} (default all)")
+    parser.add_argument("--modes", default=",".join(MODES), help=f"of {', '.join(MODES)} (default all)")
     parser.add_argument("--nodes", default=",".join(PROJECTS), help=f"of {', '.join(PROJECTS)} (default all)")
-    parser.add_argument("--limit", type=float, default=900, help="seconds after which a run is given up (default 900)")
+    parser.add_argument(
+        "--limit", type=float, default=900, help="seconds after which a run counts as a timeout (default 900)"
+    )
     parser.add_argument("--all-local", action="store_true", help="stock LOCAL with 300 nodes too")
     arguments = parser.parse_args()
     modes, sizes = arguments.modes.split(","), arguments.nodes.split(",")
-    if arguments.runs < 1 or not set(modes) <= set(WAYS) or not set(sizes) <= set(PROJECTS):
-        parser.error("see --help for what may be given")
+    if arguments.runs < 1 or not set(modes) <= set(MODES) or not set(sizes) <= set(PROJECTS):
+        parser.error("see --help for the valid values")
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     folder = Path(tempfile.mkdtemp(prefix="run-overhead-"))
@@ -57,7 +59,7 @@ def main() -> int:
 def _measure(folder: Path, modes: list[str], sizes: list[str], *, runs: int, limit: float, all_local: bool) -> None:
     from benchmarks.run_overhead.measuring import bare_build, dag_run, idle_percent
     from benchmarks.run_overhead.projects import PRODUCT, nodes_of, write_synthetic
-    from benchmarks.run_overhead.report import OURS, Result, main_table, timeline_table, verdict
+    from benchmarks.run_overhead.report import OURS, Result, main_table, target_lines, timeline_table
     from benchmarks.run_overhead.services import Services
     from include.demo import airflow_services
 
@@ -75,7 +77,7 @@ def _measure(folder: Path, modes: list[str], sizes: list[str], *, runs: int, lim
         for mode in modes:
             is_long = mode == "local" and size != PRODUCT.label and int(size) > LOCAL_NODES
             if is_long and int(size) == max(int(other) for other in PROJECTS[1:]) and not all_local:
-                print(f"{size} nodes, {mode}: left out, it takes too long; --all-local measures it", flush=True)
+                print(f"{size} nodes, {mode}: skipped, it takes too long; --all-local measures it", flush=True)
                 continue
             dag_id = services.start(project, mode)
             result = Result(size, nodes_of(project), mode, dag_run(services, dag_id, limit=limit))
@@ -97,7 +99,7 @@ def _measure(folder: Path, modes: list[str], sizes: list[str], *, runs: int, lim
     print(f"\n{main_table(results)}")
     if OURS in modes:
         print(f"\n{timeline_table(results)}\n")
-        print("\n".join(verdict(results)))
+        print("\n".join(target_lines(results)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The DAG that is measured: nothing but a dbt project."""
+"""The DAG of the benchmark: a dbt project and nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pendulum
 from airflow.sdk import DAG
 
-#: Way → what it is called in the tables.
+#: Mode → its name in the tables.
 MODES = {
     "local": "Cosmos LOCAL as it comes",
     "watcher": "Cosmos WATCHER as it comes",
@@ -16,7 +16,7 @@ MODES = {
 
 
 def overhead_dag(dag_id: str, mode: str, project: str, profile: str) -> DAG:
-    """The DAG of a project (its folder and its profile's name) in one of `MODES`."""
+    """Make the DAG of a project (its folder and its profile's name) in one of `MODES`."""
     with DAG(
         dag_id,
         schedule=None,
@@ -39,7 +39,7 @@ def overhead_dag(dag_id: str, mode: str, project: str, profile: str) -> DAG:
 
 
 def _stock_group(mode: str, project: Path, profile: str) -> None:
-    """As the first page of Cosmos' documentation has it, all else left as it comes."""
+    """Cosmos as on the first page of its documentation, with its own defaults."""
     from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig
     from cosmos.constants import ExecutionMode
     from cosmos.profiles import PostgresUserPasswordProfileMapping

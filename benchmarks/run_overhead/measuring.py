@@ -1,4 +1,4 @@
-"""One run, measured: of a DAG, and of `dbt build` by hand."""
+"""Measure one run of a DAG, and one `dbt build` by hand."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _BUILD = f"{BUILD_GROUP}.{BUILD_TASK}"
 @dataclass(frozen=True)
 class Cost:
     """
-    Of one run.
+    The cost of one run.
 
     :param seconds: from queued to ended; of a command, from its start to its end
     :param cpu: seconds, of all processes that took part
     :param peak: bytes, likewise
-    :param state: as Airflow has it
+    :param state: Airflow's state of the run
     :param latency: median seconds that a level of the graph waits for Airflow; None for a command
     :param timeline: moment → seconds since the run was queued, where one task builds
     """
@@ -46,7 +46,7 @@ class Cost:
 
 
 def bare_build(services: Services, project: Project, target: Path) -> Cost:
-    """`dbt build` by hand, of the nodes that a run builds, with what it parsed last in ``target``."""
+    """Measure `dbt build` by hand, of the nodes that a run builds, with its last parse in ``target``."""
     with Usage(services.by_hand) as usage:
         began = time.monotonic()
         services.dbt(project, "build", "--exclude-resource-type", "unit_test", "--target-path", target)
@@ -58,7 +58,7 @@ def dag_run(services: Services, dag_id: str, *, limit: float) -> Cost:
     """
     Trigger a run and measure it to its end.
 
-    :param limit: seconds after which it is given up, with the state ``timeout``
+    :param limit: seconds after which it counts as a ``timeout``
     """
     roots = services.processes()
     with psycopg.connect(services.state.dsn("airflow"), autocommit=True, row_factory=dict_row) as connection:
@@ -75,8 +75,11 @@ def dag_run(services: Services, dag_id: str, *, limit: float) -> Cost:
                     break
                 time.sleep(_POLL_SECONDS)
         tasks = connection.execute(
-            "select task_id, state, start_date, end_date, updated_at from task_instance"
-            " where dag_id = %s and run_id = %s",
+            """
+            select task_id, state, start_date, end_date, updated_at
+            from task_instance
+            where dag_id = %s and run_id = %s
+            """,
             [dag_id, run_id],
         ).fetchall()
     if run["end_date"] is None:
@@ -88,7 +91,7 @@ def dag_run(services: Services, dag_id: str, *, limit: float) -> Cost:
         usage.cpu,
         usage.peak,
         run["state"],
-        _told_late(by_id) if is_one_build else _started_late(by_id, services.api.downstream(dag_id)),
+        _seconds_to_task_end(by_id) if is_one_build else _seconds_to_task_start(by_id, services.api.downstream(dag_id)),
         _timeline(run, by_id) if is_one_build else {},
     )
 
@@ -101,8 +104,8 @@ def idle_percent(services: Services) -> float:
     return 100 * (cpu_seconds(roots) - before) / _IDLE_SECONDS
 
 
-def _told_late(tasks: dict[str, dict[str, Any]]) -> float | None:
-    """Median seconds from a node's end, which its task has as its own, to the moment when its task ended."""
+def _seconds_to_task_end(tasks: dict[str, dict[str, Any]]) -> float | None:
+    """Median seconds from the end of a node, which is its task's `end_date`, to the moment when the task ended."""
     return _median(
         _between(task["end_date"], task["updated_at"])
         for task_id, task in tasks.items()
@@ -110,7 +113,7 @@ def _told_late(tasks: dict[str, dict[str, Any]]) -> float | None:
     )
 
 
-def _started_late(tasks: dict[str, dict[str, Any]], downstream: dict[str, list[str]]) -> float | None:
+def _seconds_to_task_start(tasks: dict[str, dict[str, Any]], downstream: dict[str, list[str]]) -> float | None:
     """Median seconds from the end of the last task before a task to its start."""
     ready: dict[str, datetime] = {}
     for task_id, after in downstream.items():
@@ -144,5 +147,5 @@ def _between(first: datetime, second: datetime) -> float:
 
 
 def _median(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return statistics.median(found) if found else None
+    numbers = list(values)
+    return statistics.median(numbers) if numbers else None

@@ -1,4 +1,4 @@
-"""The dbt projects that are measured: the product's own, and synthetic ones of a given size."""
+"""The dbt projects of the benchmark: the product's own, and synthetic ones of a given size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ecommerce.build.dbt_project import DBT_PROJECT
 
-#: Of ten models, how many stand on each level.
+#: The number of models on each level of a block of ten.
 LEVELS = (3, 2, 2, 1, 1, 1)
 _BLOCK = sum(LEVELS)
 
@@ -31,11 +31,11 @@ PRODUCT = Project("product", DBT_PROJECT, "ecommerce")
 
 def write_synthetic(folder: Path, nodes: int) -> Project:
     """
-    A project of so many nodes: three models to a test, in blocks of ten models that are six levels deep.
+    Write a project of so many nodes: three models to a test, in blocks of ten models that are six levels deep.
 
     Views and tables alternate by level; each model reads models of the level before it in its block, a table two, a
     view one: dbt-postgres replaces a model by dropping it with the views on it, and two that drop the same view at once
-    would deadlock. The rows are few: what is measured is dbt and what runs it, not the database.
+    would deadlock. The rows are few: the benchmark is about dbt and what runs it, not about the database.
     """
     name = f"synthetic_{nodes}"
     for path, text in _files(name, nodes).items():
@@ -69,7 +69,7 @@ def _files(name: str, nodes: int) -> dict[str, str]:
 
 
 def _model_at(index: int) -> tuple[int, list[int]]:
-    """A model's level, and the models that it reads."""
+    """The level of a model, and the models that it reads."""
     block, place = divmod(index, _BLOCK)
     level = next(level for level in range(len(LEVELS)) if place < sum(LEVELS[: level + 1]))
     if level == 0:
@@ -91,6 +91,6 @@ def _sql(name: str, parents: list[int]) -> str:
 
 
 def nodes_of(project: Project) -> int:
-    """How many nodes `dbt build` has in a run: all but unit tests, which have no place in the manifest's nodes."""
+    """The number of nodes of `dbt build` in a run: all but unit tests, which are not among the manifest's nodes."""
     manifest = json.loads((project.folder / "target" / "manifest.json").read_text())
     return sum(node["resource_type"] not in ("analysis", "operation") for node in manifest["nodes"].values())

@@ -1,4 +1,4 @@
-"""The tables, in Markdown."""
+"""The tables of the benchmark, in Markdown."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from benchmarks.run_overhead.dags import MODES
 from benchmarks.run_overhead.measuring import Cost
 
-#: What the project wants of its own way: a run in multiples of `dbt build` by hand.
-WARM_REACH, FIRST_REACH = 1.0, 2.0
+#: Targets of this project's mode: a run, and the first one after a start, in multiples of `dbt build` by hand.
+WARM_TARGET, FIRST_TARGET = 1.0, 2.0
 OURS = "triggerer"
 SMALL, LARGE = "32", "300"
 
@@ -18,10 +18,11 @@ SMALL, LARGE = "32", "300"
 @dataclass
 class Result:
     """
-    One project in one mode.
+    The runs of one project in one mode.
 
-    :param warm: runs after the first
-    :param bare: `dbt build` by hand, one after each of those
+    :param first: the first run after Airflow was started
+    :param warm: the runs after it
+    :param bare: `dbt build` by hand, one after each of the warm runs
     """
 
     project: str
@@ -33,17 +34,17 @@ class Result:
 
     @property
     def good(self) -> list[Cost]:
-        """The warm runs that came to a good end; of the others no figure counts."""
+        """The warm runs that succeeded; figures of the others do not count."""
         return [cost for cost in self.warm if cost.state == "success"]
 
     @property
     def failed(self) -> int:
-        """How many runs did not, the first one included."""
+        """The number of runs that did not succeed, the first one included."""
         return sum(cost.state != "success" for cost in [self.first, *self.warm])
 
 
 def main_table(results: Sequence[Result]) -> str:
-    """A line a project and way."""
+    """A row for each project and mode, and one for dbt by hand."""
     lines = []
     for project in dict.fromkeys(result.project for result in results):
         of_project = [result for result in results if result.project == project]
@@ -62,7 +63,7 @@ def main_table(results: Sequence[Result]) -> str:
             for result in of_project
         ]
     head = [
-        "project", "way", "first run, s", "warm run, s", "× by hand", "CPU, s", "× by hand", "peak, MiB",
+        "project", "mode", "first run, s", "warm run, s", "× by hand", "CPU, s", "× by hand", "peak, MiB",
         "wait a level, s", "failed",
     ]  # fmt: skip
     return _markdown(head, lines)
@@ -80,7 +81,7 @@ def _figures(costs: Sequence[Cost], bare: Sequence[Cost]) -> list[str]:
 
 
 def timeline_table(results: Sequence[Result]) -> str:
-    """Where the time of a run goes, where one task builds."""
+    """The moments of a run in the mode of this project, in seconds since it was queued."""
     ours = [result for result in results if result.mode == OURS]
     names = list(dict.fromkeys(name for result in ours for cost in result.good for name in cost.timeline))
     lines = []
@@ -98,16 +99,17 @@ def timeline_table(results: Sequence[Result]) -> str:
     return _markdown(["seconds since the run was queued", *names], lines)
 
 
-def verdict(results: Sequence[Result]) -> list[str]:
-    """What was reached of what is wanted."""
-    said = []
+def target_lines(results: Sequence[Result]) -> list[str]:
+    """A line for each project: the ratios of its runs, and whether they meet the targets."""
+    lines = []
     ours = {result.project: result for result in results if result.mode == OURS and result.good}
     for result in ours.values():
         by_hand = median(cost.seconds for cost in result.bare)
         warm = _ratio(median(cost.seconds for cost in result.good), by_hand)
         first = _ratio(result.first.seconds, by_hand)
-        said.append(
-            f"{_title(result)}: warm {_judged(warm, WARM_REACH)}, first run after a start {_judged(first, FIRST_REACH)}"
+        lines.append(
+            f"{_title(result)}: warm {_against_target(warm, WARM_TARGET)},"
+            f" first run after a start {_against_target(first, FIRST_TARGET)}"
         )
     if SMALL in ours and LARGE in ours:
         more = ours[LARGE].nodes - ours[SMALL].nodes
@@ -115,11 +117,11 @@ def verdict(results: Sequence[Result]) -> list[str]:
             1000 * ((median(of(ours[LARGE])) or 0.0) - (median(of(ours[SMALL])) or 0.0)) / more
             for of in (_seconds_of("bare"), _seconds_of("good"))
         )
-        said.append(
+        lines.append(
             f"from {SMALL} to {LARGE} nodes: a node more costs `dbt build` by hand {by_hand:.0f} ms,"
             f" our run {run:.0f} ms ({'no steeper' if run <= by_hand else 'steeper'})"
         )
-    return said
+    return lines
 
 
 def _seconds_of(kind: str) -> Callable[[Result], Iterable[float]]:
@@ -127,9 +129,9 @@ def _seconds_of(kind: str) -> Callable[[Result], Iterable[float]]:
 
 
 def median(values: Iterable[float]) -> float | None:
-    """Of none it is None."""
-    found = list(values)
-    return statistics.median(found) if found else None
+    """The median, or None without values."""
+    numbers = list(values)
+    return statistics.median(numbers) if numbers else None
 
 
 def _title(result: Result) -> str:
@@ -140,10 +142,10 @@ def _ratio(value: float | None, yardstick: float | None) -> float | None:
     return value / yardstick if value is not None and yardstick else None
 
 
-def _judged(ratio: float | None, reach: float) -> str:
+def _against_target(ratio: float | None, target: float) -> str:
     if ratio is None:
         return "not measured"
-    return f"{ratio:.2f} × by hand ({'within' if ratio <= reach else 'misses'} {reach:.1f})"
+    return f"{ratio:.2f} × by hand ({'within' if ratio <= target else 'misses'} {target:.1f})"
 
 
 def _number(value: float | None, places: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""A stack of its own, of Postgres and Airflow alone, whose Airflow is started anew for each thing that is measured."""
+"""A stack of Postgres and Airflow for the benchmark, whose Airflow is started anew for each measurement."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ overhead_dag({dag_id!r}, {mode!r}, {folder!r}, {profile!r})
 
 
 class Services:
-    """Postgres is up from the beginning to the end; Airflow from `start` to the next."""
+    """Postgres runs from the beginning to the end, Airflow from one `start` to the next."""
 
     def __init__(self) -> None:
         self.state = State.create_beside()
@@ -49,14 +49,14 @@ class Services:
 
     def start(self, project: Project, mode: str) -> str:
         """
-        Start Airflow with one DAG, the project in this mode, and wait until all four services do their work; its id.
+        Start Airflow with one DAG, the project in this mode, and wait until all four services work; its id.
 
-        Stock Cosmos has Airflow as it comes: without this project's plugins, and with Airflow's own number of workers.
+        The modes of Cosmos run without this project's plugins, and with Airflow's default number of workers.
 
         :raises StackError: a service does not start, or the DAG cannot be imported
         """
         self.stop_airflow()
-        # Nothing that a run before left behind: its parsed project, its caches.
+        # Without the parsed project and the caches of earlier runs.
         shutil.rmtree(_SCRATCH, ignore_errors=True)
         _SCRATCH.mkdir()
         dag_id = f"{project.label}_{mode}"
@@ -73,7 +73,7 @@ class Services:
                 "AIRFLOW__COSMOS__CACHE_DIR": str(_SCRATCH / "cosmos"),
                 "AIRFLOW__CORE__DAGS_FOLDER": str(_DAGS),
                 "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins" if is_ours else _NO_PLUGINS),
-                # All ways run the nodes that the product's runs do.
+                # All modes run the same nodes as the product's runs.
                 "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test",
             }
         )
@@ -98,20 +98,20 @@ class Services:
         airflow_services.stop()
 
     def processes(self) -> list[psutil.Process]:
-        """Airflow's four services, and Postgres."""
+        """The processes of Airflow's four services and of Postgres."""
         return [*airflow_processes().values(), self._postgres]
 
     def by_hand(self) -> list[psutil.Process]:
-        """Commands that this process is waiting for, and Postgres."""
+        """The commands that this process has started, and Postgres."""
         return [*set(psutil.Process().children()).difference(airflow_processes().values()), self._postgres]
 
     def environment(self) -> dict[str, str]:
-        """For dbt by hand: where its profile finds the warehouse."""
+        """The environment of dbt by hand, with the address of the warehouse."""
         return {**dbt.environment(self.state.dsn(role="transformer")), "DBT_SEND_ANONYMOUS_USAGE_STATS": "False"}
 
     def dbt(self, project: Project, *arguments: str | Path) -> None:
         """
-        A dbt command on a project, in a process of its own.
+        Run a dbt command on a project, in a process of its own.
 
         :raises StackError: it failed, with its last lines
         """
@@ -130,18 +130,24 @@ class Services:
             )
 
     def _wait_for_jobs(self, began: object) -> None:
-        """Until each service has sent a heartbeat after its first, which it does once its loop turns."""
+        """Wait until each service has sent its second heartbeat, which it does when its loop runs."""
         deadline = time.monotonic() + _START_SECONDS
         with psycopg.connect(self.state.dsn("airflow"), autocommit=True) as connection:
             while True:
                 rows = connection.execute(
-                    "select job_type from job where state = 'running' and start_date > %s"
-                    " and latest_heartbeat > start_date + interval '1 second'",
+                    """
+                    select job_type
+                    from job
+                    where
+                        state = 'running'
+                        and start_date > %s
+                        and latest_heartbeat > start_date + interval '1 second'
+                    """,
                     [began],
                 ).fetchall()
                 missing = _JOBS - {job_type for (job_type,) in rows}
                 if not missing:
                     return
                 if time.monotonic() > deadline:
-                    raise StackError(f"not at work after {_START_SECONDS} s: {', '.join(sorted(missing))}")
+                    raise StackError(f"not running after {_START_SECONDS} s: {', '.join(sorted(missing))}")
                 time.sleep(0.2)

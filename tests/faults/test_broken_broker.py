@@ -1,4 +1,4 @@
-"""The broker freezes or is killed while its topic is read; the next try reads on, and no message is lost or doubled."""
+"""A broker that freezes or is killed during a read: the next try loses and doubles no message."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def _is_made_good(place: Place, point: str, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("point", ["before_read", "offsets_resolved", "mid_copy"])
-def test_a_broker_that_freezes(place: Place, broker: Broker, point: str) -> None:
+def test_frozen_broker_loses_and_doubles_nothing(place: Place, broker: Broker, point: str) -> None:
     reading = place.start("kafka_stream", fault=f"{point}:stop", patience=1.0)
     reading.wait_until_stopped()
     broker.freeze()
@@ -32,7 +32,7 @@ def test_a_broker_that_freezes(place: Place, broker: Broker, point: str) -> None
 
 
 @pytest.mark.parametrize("point", ["before_read", "offsets_resolved", "mid_copy"])
-def test_a_broker_that_is_killed(place: Place, broker: Broker, point: str) -> None:
+def test_killed_broker_loses_and_doubles_nothing(place: Place, broker: Broker, point: str) -> None:
     reading = place.start("kafka_stream", fault=f"{point}:stop", patience=1.0)
     reading.wait_until_stopped()
     broker.wait_until_saved(place.sent_at)

@@ -20,7 +20,7 @@ MakeProxy = Callable[[str], Proxy]
     ("towards", "number"),
     [("server", 0), ("server", 150), ("server", 4_000), ("server", 30_000), ("client", 100), ("client", 1_500)],
 )
-def test_the_line_to_the_warehouse_is_cut(place: Place, proxy: MakeProxy, towards: Towards, number: int) -> None:
+def test_cut_warehouse_connection_loads_once(place: Place, proxy: MakeProxy, towards: Towards, number: int) -> None:
     line = proxy(place.warehouse_dsn)
     line.cut_after(number, towards)
     broken = place.load("sales_fact", warehouse=line)
@@ -35,7 +35,7 @@ def test_the_line_to_the_warehouse_is_cut(place: Place, proxy: MakeProxy, toward
 @pytest.mark.parametrize(
     ("towards", "number"), [("server", 150), ("client", 100), ("client", 1_500), ("client", 20_000)]
 )
-def test_the_line_to_the_source_is_cut(place: Place, proxy: MakeProxy, towards: Towards, number: int) -> None:
+def test_cut_source_connection_loads_once(place: Place, proxy: MakeProxy, towards: Towards, number: int) -> None:
     line = proxy(place.shop_dsn)
     line.cut_after(number, towards)
     broken = place.load("sales_fact", shop=line)
@@ -48,7 +48,7 @@ def test_the_line_to_the_source_is_cut(place: Place, proxy: MakeProxy, towards: 
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_commit_that_does_not_arrive(place: Place, proxy: MakeProxy, source: str) -> None:
+def test_lost_commit_is_loaded_by_next_try(place: Place, proxy: MakeProxy, source: str) -> None:
     line = proxy(place.warehouse_dsn)
     broken = place.start(source, warehouse=line, fault="before_commit:stop")
     broken.wait_until_stopped()
@@ -63,7 +63,7 @@ def test_a_commit_that_does_not_arrive(place: Place, proxy: MakeProxy, source: s
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_commit_whose_answer_is_lost(place: Place, proxy: MakeProxy, source: str) -> None:
+def test_commit_with_lost_answer_loads_nothing_twice(place: Place, proxy: MakeProxy, source: str) -> None:
     """The loader cannot know that it has loaded; the next try finds out, and loads nothing twice."""
     line = proxy(place.warehouse_dsn)
     broken = place.start(source, warehouse=line, fault="before_commit:stop")
@@ -93,7 +93,7 @@ def _ended(place: Place, source: str, point: str, database: str) -> Outcome:
 
 
 @pytest.mark.parametrize("point", ["before_read", "mid_copy", "written_to_raw", "before_commit"])
-def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
+def test_session_ended_by_warehouse_loads_once(place: Place, point: str) -> None:
     outcome = _ended(place, "sales_fact", point, place.warehouse_dsn)
     assert outcome.exit_code == 1
     # The source has no part in it.
@@ -105,13 +105,13 @@ def test_the_warehouse_ends_the_session(place: Place, point: str) -> None:
 
 
 @pytest.mark.parametrize("point", ["written_to_raw", "before_commit"])
-def test_the_source_ends_the_session_when_everything_was_read(place: Place, point: str) -> None:
+def test_session_ended_by_source_after_read_still_loads(place: Place, point: str) -> None:
     outcome = _ended(place, "sales_fact", point, place.shop_dsn)
     assert outcome.is_success, outcome.log
     check(place, "sales_fact")
 
 
-def test_the_source_ends_the_session_in_the_middle_of_a_read(place: Place) -> None:
+def test_session_ended_by_source_during_read_loads_once(place: Place) -> None:
     place.grow()
     outcome = _ended(place, "customer", "mid_copy", place.shop_dsn)
     assert outcome.exit_code == 1

@@ -1,4 +1,4 @@
-"""A weather API that answers 429, 500, half a body, nonsense or nothing: once, or from now on."""
+"""A weather API that answers 429, 500, half a body, nonsense or nothing, once or from now on."""
 
 from typing import get_args
 
@@ -8,14 +8,14 @@ from tests.faults.invariants import check
 from tests.faults.place import Place
 from tests.faults.weather_api import Fault
 
-#: What trickles never ends by itself: see test_silence.py.
+#: What trickles never ends by itself: see test_unresponsive_servers.py.
 FAULTS = [fault for fault in get_args(Fault) if fault != "trickles"]
 #: What another request would be answered in the same way is not asked again.
 FOR_GOOD = ("wrong JSON", "no JSON")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_api_that_fails(place: Place, fault: Fault) -> None:
+def test_failing_weather_api_loads_once(place: Place, fault: Fault) -> None:
     place.weather.faults.append(fault)
     once = place.load("weather_data", patience=0.5)
     assert once.is_success == (fault not in FOR_GOOD), once.log

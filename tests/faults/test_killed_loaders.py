@@ -19,7 +19,7 @@ _COMMITTED = ("after_commit", "before_report")
 
 
 @pytest.mark.parametrize(("point", "source"), _KILLS)
-def test_a_killed_loader_leaves_nothing_half_done(place: Place, point: str, source: str) -> None:
+def test_killed_loader_leaves_nothing_half_done(place: Place, point: str, source: str) -> None:
     killed = place.load(source, fault=f"{point}:kill")
     assert (killed.exit_code, killed.figures) == (-9, None)
     there = place.source(source).total()
@@ -39,7 +39,7 @@ def test_a_killed_loader_leaves_nothing_half_done(place: Place, point: str, sour
         assert (figures["rows_read"], figures["rows_loaded"]) == (there, place.raw(source).total())
 
 
-def test_a_first_load_of_a_large_table_is_killed_as_safely(place: Place) -> None:
+def test_killed_bulk_first_load_leaves_raw_in_shape(place: Place) -> None:
     """Raw has neither its indexes nor, at the constants of lineage, its shape while such a load is under way."""
     place.shop.execute(
         "insert into sales_fact select 'O' || n, 'P' || n % 9, 'C' || n % 7, date '2024-03-01' + n % 4, n % 50,"
@@ -61,7 +61,7 @@ def test_a_first_load_of_a_large_table_is_killed_as_safely(place: Place) -> None
     assert [row[:2] for row in place.rows(shape)] == [row[:2] for row in before]
 
 
-def test_a_loader_that_is_killed_while_it_queues(place: Place) -> None:
+def test_loader_killed_while_queued_leaves_nothing(place: Place) -> None:
     holder = place.start("sales_fact", fault="before_commit:stop", run_id="holder")
     holder.wait_until_stopped()
     assert place.load("sales_fact", fault="waiting_for_lock:kill").exit_code == -9
@@ -82,7 +82,7 @@ def test_a_loader_that_is_killed_while_it_queues(place: Place) -> None:
 
 
 @pytest.mark.parametrize("source", _SOURCES)
-def test_a_loader_that_raises_says_so_in_the_ledger(place: Place, source: str) -> None:
+def test_loader_that_raises_records_error_in_load_batch(place: Place, source: str) -> None:
     failed = place.load(source, fault="written_to_raw:raise")
     assert failed.exit_code == 1
     assert place.rows("select status, error from ops.load_batch") == [
@@ -92,7 +92,7 @@ def test_a_loader_that_raises_says_so_in_the_ledger(place: Place, source: str) -
     check(place, source)
 
 
-def test_every_listed_point_is_passed() -> None:
+def test_every_fault_point_is_reached() -> None:
     """A point that no load comes by would be a promise that nobody tests."""
     killed = {point for point, _ in _KILLS} | {"waiting_for_lock"}
     assert killed == set(fault_points.POINTS)

@@ -63,11 +63,11 @@ def _play(seed: int, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("seed", [_FIRST + n for n in range(1 if _SEED else _SHORT)])
-def test_faults_leave_what_a_run_without_them_leaves(stage: Stage, seed: int) -> None:
+def test_random_faults_leave_same_warehouse_as_no_faults(stage: Stage, seed: int) -> None:
     _play(seed, stage)
 
 
 @pytest.mark.long_form
 @pytest.mark.parametrize("seed", [_FIRST + n for n in range(_SHORT, _LONG)])
-def test_faults_leave_what_a_run_without_them_leaves_at_length(stage: Stage, seed: int) -> None:
+def test_many_random_faults_leave_same_warehouse_as_no_faults(stage: Stage, seed: int) -> None:
     _play(seed, stage)

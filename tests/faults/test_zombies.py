@@ -19,7 +19,7 @@ def _batches_count_from_one(place: Place) -> None:
 
 
 @pytest.mark.parametrize("point", ["mid_copy", "written_to_raw", "before_commit"])
-def test_one_that_lost_its_session_to_a_successor(place: Place, point: str) -> None:
+def test_woken_loader_without_session_cannot_commit(place: Place, point: str) -> None:
     zombie = place.start("sales_fact", fault=f"{point}:stop", run_id="zombie")
     zombie.wait_until_stopped()
     assert place.terminate(zombie, place.warehouse_dsn) > 0
@@ -38,7 +38,7 @@ def test_one_that_lost_its_session_to_a_successor(place: Place, point: str) -> N
     ]
 
 
-def test_one_that_was_declared_dead_while_its_session_lives(place: Place) -> None:
+def test_woken_loader_with_failed_batch_cannot_commit(place: Place) -> None:
     """Behind a pooler a session outlives its client, and a lock can change hands unseen."""
     zombie = place.start("sales_fact", fault="written_to_raw:stop")
     zombie.wait_until_stopped()
@@ -51,7 +51,7 @@ def test_one_that_was_declared_dead_while_its_session_lives(place: Place) -> Non
     check(place, "sales_fact")
 
 
-def test_one_after_which_another_batch_was_opened(place: Place) -> None:
+def test_woken_loader_with_later_batch_cannot_commit(place: Place) -> None:
     zombie = place.start("sales_fact", fault="written_to_raw:stop")
     zombie.wait_until_stopped()
     place.connection.execute(
@@ -65,7 +65,7 @@ def test_one_after_which_another_batch_was_opened(place: Place) -> None:
     check(place, "sales_fact")
 
 
-def test_one_whose_lock_is_gone(place: Place) -> None:
+def test_woken_loader_without_lock_cannot_commit(place: Place) -> None:
     place.connection.execute(
         "create function public.lose_locks() returns trigger language plpgsql as"
         " $$ begin perform pg_advisory_unlock_all(); return null; end $$;"

@@ -1,4 +1,4 @@
-"""The dbt tests on money: silent about what dbt built, and each finds the cent that is missing."""
+"""The dbt tests on money: they pass on what dbt built and find each missing cent."""
 
 import re
 from datetime import timedelta
@@ -54,7 +54,7 @@ def found(connection: psycopg.Connection, tests: dict[str, str]) -> dict[str, in
     return {name: count[0] for name, count in counts.items() if count and count[0]}
 
 
-def test_money_adds_up_and_every_missing_cent_is_found(built: psycopg.Connection, tests: dict[str, str], dbt: Dbt):
+def test_money_tests_pass_and_find_every_missing_cent(built: psycopg.Connection, tests: dict[str, str], dbt: Dbt):
     assert set(dbt.test("--select", "test_type:singular").values()) == {"pass"}
     for change, finding in (
         ("update core.fact_sales set order_amount = order_amount + 0.01 where order_id = {order}", RAW_TO_FACTS),
@@ -107,7 +107,7 @@ def test_money_adds_up_and_every_missing_cent_is_found(built: psycopg.Connection
             assert finding in found(built, tests), change
 
 
-def test_a_day_that_was_loaded_after_the_claim_is_not_missed(built: psycopg.Connection, tests: dict[str, str]) -> None:
+def test_money_tests_ignore_day_loaded_after_claim(built: psycopg.Connection, tests: dict[str, str]) -> None:
     with built.transaction(force_rollback=True):
         built.execute(
             "update raw.sales_fact set order_amount = 5 where order_id = (select min(order_id) from raw.sales_fact)"
@@ -120,7 +120,7 @@ def test_a_day_that_was_loaded_after_the_claim_is_not_missed(built: psycopg.Conn
         assert found(built, tests) == {}
 
 
-def test_an_incremental_build_is_judged_by_what_it_could_have_written(place: Place, tests: dict[str, str]) -> None:
+def test_money_tests_check_only_rebuilt_days(place: Place, tests: dict[str, str]) -> None:
     """A day costs a day, and a cent is missed nowhere that this build has been, nor where its loads have."""
     connection = place.connection
     orders = connection.execute(

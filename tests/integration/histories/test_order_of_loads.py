@@ -25,7 +25,7 @@ def place(connection: psycopg.Connection, dbt: Dbt) -> Place:
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
-def test_incremental_builds_leave_what_a_full_refresh_leaves(place: Place, seed: int) -> None:
+def test_incremental_builds_equal_full_refresh(place: Place, seed: int) -> None:
     steps = invent(seed)
     if play(steps, place) is not None:
         pytest.fail(smallest(steps, place), pytrace=False)
@@ -47,7 +47,7 @@ def order(order_id: str, amount: str) -> Put:
     return Put("sales_fact", row | {"order_date": "2024-01-02", "created_at": "2024-01-02 09:00:00"})
 
 
-def test_a_mark_that_gets_lost_is_found(place: Place) -> None:
+def test_lost_dirty_date_is_detected(place: Place) -> None:
     """What the histories are there to find, made on purpose: a changed day that no build is told of."""
 
     def lose_marks(connection: psycopg.Connection) -> None:
@@ -69,7 +69,7 @@ def test_a_mark_that_gets_lost_is_found(place: Place) -> None:
     assert '"order_amount": 21.00' in str(difference.full_refresh)
 
 
-def test_a_history_shrinks_to_what_matters() -> None:
+def test_failing_history_shrinks_to_minimal_example() -> None:
     steps: list[Step] = [order(f"O{n}", "1") for n in range(40)]
     needed = [steps[3], steps[4], steps[31]]
     assert shrink(steps, lambda fewer: all(step in fewer for step in needed)) == needed

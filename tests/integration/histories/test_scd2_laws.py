@@ -1,4 +1,4 @@
-"""The laws of history, on random version logs: what dbt's SQL makes of them, against the contract in plain Python."""
+"""The SCD2 dimensions on random version logs, compared with the contract in plain Python."""
 
 import os
 from collections.abc import Iterator
@@ -198,7 +198,7 @@ def assert_lawful(dimension: Dimension, expected: dict[str, list[Version]], keys
 
 
 @pytest.mark.usefixtures("connection")
-def test_customers(dimensions: dict[str, Dimension]) -> None:
+def test_dim_customer_follows_scd2_laws(dimensions: dict[str, Dimension]) -> None:
     dimension = dimensions["dim_customer"]
     keys: dict[Any, str] = {}
     renamed = {"start_date": "customer_since_date", "end_date": "customer_end_date", "status": "customer_status"}
@@ -229,7 +229,7 @@ def test_customers(dimensions: dict[str, Dimension]) -> None:
 
 
 @pytest.mark.usefixtures("connection")
-def test_products(dimensions: dict[str, Dimension]) -> None:
+def test_dim_products_follows_scd2_laws(dimensions: dict[str, Dimension]) -> None:
     dimension = dimensions["dim_products"]
     keys: dict[Any, str] = {}
     unknown = dict.fromkeys(PRODUCT_TRACKED) | {"is_discontinued": False}
@@ -273,7 +273,7 @@ def test_products(dimensions: dict[str, Dimension]) -> None:
         ("{key} = gen_random_uuid() where is_current", "scd2_key_of_version"),
     ],
 )
-def test_each_law_can_be_broken(dimensions: dict[str, Dimension], change: str, found: str) -> None:
+def test_each_scd2_law_detects_violation(dimensions: dict[str, Dimension], change: str, found: str) -> None:
     third = START + 48 * HOUR
     for dimension in dimensions.values():
         connection = dimension.connection

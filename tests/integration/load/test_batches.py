@@ -1,4 +1,4 @@
-"""The ledger tells the truth, also of loaders that died, and one source is loaded by one loader at a time."""
+"""`ops.load_batch`: one row a load, also of loaders that died, and one loader at a time for each source."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def batches(loader: Loader) -> list[tuple]:
     )
 
 
-def test_a_load_in_the_ledger(loader: Loader) -> None:
+def test_load_batch_has_figures_of_load(loader: Loader) -> None:
     loader.load("sales_fact", DAY, "2024-03-03", rows=ORDERS)
     bad = ORDERS[2] | {"order_amount": "-1"}
     loader.load("sales_fact", DAY, "2024-03-03", rows=[ORDERS[0], bad])
@@ -61,7 +61,7 @@ def test_a_load_in_the_ledger(loader: Loader) -> None:
     ) == [("sales_fact", "2024-03-01", "2024-03-04", "a_dag", "a_run", 1, True)]
 
 
-def test_the_ledger_shows_a_load_while_it_runs(loader: Loader, other_connection: psycopg.Connection) -> None:
+def test_load_batch_is_running_during_load(loader: Loader, other_connection: psycopg.Connection) -> None:
     class Watched(Interrupted):
         def happens(self) -> None:
             assert batches(Loader(other_connection)) == [("running", 0, 0, 0, 0, 0, None)]
@@ -74,7 +74,7 @@ def test_the_ledger_shows_a_load_while_it_runs(loader: Loader, other_connection:
 
 
 @pytest.mark.parametrize("error", [SourceError("the line went dead"), ValueError("odd"), KeyboardInterrupt("stopped")])
-def test_a_reader_that_fails_leaves_its_reason_and_nothing_else(loader: Loader, error: BaseException) -> None:
+def test_failed_reader_leaves_only_its_error(loader: Loader, error: BaseException) -> None:
     class Failing(Interrupted):
         def happens(self) -> None:
             raise error
@@ -88,7 +88,7 @@ def test_a_reader_that_fails_leaves_its_reason_and_nothing_else(loader: Loader, 
     assert loader.load("sales_fact", DAY, rows=ORDERS).rows_loaded == 3
 
 
-def test_a_loader_that_is_killed_leaves_nothing_and_the_next_one_says_so(
+def test_killed_loader_leaves_nothing_and_next_load_fails_its_batch(
     loader: Loader, other_connection: psycopg.Connection
 ) -> None:
     pid = loader.connection.info.backend_pid
@@ -114,7 +114,7 @@ def test_a_loader_that_is_killed_leaves_nothing_and_the_next_one_says_so(
     assert alive == ("loaded", 3, 3, 0, 0, 0, None)
 
 
-def test_two_loads_of_one_source_queue_and_others_pass(
+def test_loads_of_one_source_queue_and_other_sources_do_not(
     loader: Loader, connection: psycopg.Connection, other_connection: psycopg.Connection, warehouse_dsn: str
 ) -> None:
     second: list[LoadResult] = []
@@ -144,7 +144,7 @@ def test_two_loads_of_one_source_queue_and_others_pass(
     )
 
 
-def test_a_retry_finds_what_the_last_try_had_committed(loader: Loader) -> None:
+def test_retry_returns_batch_that_last_try_committed(loader: Loader) -> None:
     first = loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity("a_dag", "a_run", 1))
     marks = loader.rows("select * from ops.dirty_date")
     # The source has changed since, but this task has been done.
@@ -163,12 +163,12 @@ def test_a_retry_finds_what_the_last_try_had_committed(loader: Loader) -> None:
         pytest.param(RunIdentity("another", "a_run", 2), id="another dag"),
     ],
 )
-def test_a_task_that_was_cleared_reads_anew(loader: Loader, run: RunIdentity) -> None:
+def test_cleared_task_reads_again(loader: Loader, run: RunIdentity) -> None:
     loader.load("sales_fact", DAY, rows=ORDERS, run=RunIdentity("a_dag", "a_run", 1))
     assert loader.load("sales_fact", DAY, rows=ORDERS[:1], run=run).rows_removed == 2
 
 
-def test_a_retry_of_a_try_that_failed_reads_anew(loader: Loader) -> None:
+def test_retry_after_failed_try_reads_again(loader: Loader) -> None:
     class Failing(Interrupted):
         def happens(self) -> None:
             raise SourceError("the line went dead")
@@ -189,7 +189,7 @@ def test_a_retry_of_a_try_that_failed_reads_anew(loader: Loader) -> None:
         ),
     ],
 )
-def test_a_loader_that_was_given_up_cannot_commit(
+def test_loader_with_later_batch_cannot_commit(
     loader: Loader, other_connection: psycopg.Connection, happens: str
 ) -> None:
     class GivenUp(Interrupted):
@@ -203,7 +203,7 @@ def test_a_loader_that_was_given_up_cannot_commit(
     assert loader.value("select count(*) from ops.load_batch where status = 'loaded'") == 0
 
 
-def test_a_loader_without_its_lock_cannot_commit(loader: Loader) -> None:
+def test_loader_without_lock_cannot_commit(loader: Loader) -> None:
     class Unlocked(Rows):
         def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
             # Before COPY begins: a session in COPY takes no other statement.
@@ -215,7 +215,7 @@ def test_a_loader_without_its_lock_cannot_commit(loader: Loader) -> None:
     assert loader.value("select count(*) from raw.sales_fact") == 0
 
 
-def test_bytes_seconds_and_rate_are_in_the_ledger(loader: Loader) -> None:
+def test_load_batch_has_bytes_seconds_and_rate(loader: Loader) -> None:
     result = loader.load("sales_fact", DAY, rows=ORDERS)
     size = sum(len(value) for row in ORDERS for value in row.values())
     assert result.bytes_read == size
@@ -240,9 +240,7 @@ def day_window(first: str, last: str | None = None) -> Window:
         ([("2024-03-08", "2024-03-12")], "2024-03-10", "2024-03-08"),
     ],
 )
-def test_days_that_were_read_before_are_read_again(
-    loader: Loader, loaded: list[tuple[str, str]], asked: str, expected: str
-) -> None:
+def test_lookback_rereads_loaded_days(loader: Loader, loaded: list[tuple[str, str]], asked: str, expected: str) -> None:
     for first, last in loaded:
         loader.load("sales_fact", first, last, rows=[])
     source = SOURCES["sales_fact"]
@@ -251,7 +249,7 @@ def test_days_that_were_read_before_are_read_again(
     assert reach_back(loader.connection, SOURCES["customer"], day_window(asked)) == day_window(asked)
 
 
-def test_an_order_that_was_committed_late_is_found(
+def test_lookback_finds_late_committed_order(
     loader: Loader, insert: Callable[..., None], shop: psycopg.Connection, shop_dsn: str
 ) -> None:
     """A slow transaction: its order carries a time of a day that is read before it commits."""
@@ -266,7 +264,7 @@ def test_an_order_that_was_committed_late_is_found(
     assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01")}
 
 
-def test_the_status_of_each_source(loader: Loader) -> None:
+def test_source_status_view_has_last_load(loader: Loader) -> None:
     loader.load("sales_fact", "2024-03-01", "2024-03-02", rows=[*ORDERS, ORDERS[0] | {"order_amount": "-1"}])
     loader.load("sales_fact", "2024-03-05", rows=[])
 

@@ -65,7 +65,7 @@ def at_the_shop(shop: psycopg.Connection) -> psycopg.Connection:
 
 
 @pytest.mark.usefixtures("with_table", "supplier")
-def test_it_loads_as_a_version_log(loader: Loader, at_the_shop: psycopg.Connection) -> None:
+def test_eighth_source_loads_as_version_log(loader: Loader, at_the_shop: psycopg.Connection) -> None:
     first = loader.load("supplier", "2024-03-01")
     assert (first.rows_read, first.rows_loaded, first.rows_quarantined) == (3, 2, 1)
     assert loader.value("select reason from ops.quarantine") == "supplier_name is missing; rating is outside 0 to 1: 2"
@@ -81,7 +81,7 @@ def test_it_loads_as_a_version_log(loader: Loader, at_the_shop: psycopg.Connecti
     ]
 
 
-def test_one_whose_windows_are_replaced_needs_no_day(loader: Loader, shop: psycopg.Connection) -> None:
+def test_replace_window_source_needs_no_day(loader: Loader, shop: psycopg.Connection) -> None:
     """A source from which no incremental model is built marks nothing."""
     refund = Source(
         name="refund",
@@ -123,7 +123,9 @@ def dbt_project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("with_table", "supplier")
-def test_dbt_stages_it(loader: Loader, at_the_shop: psycopg.Connection, dbt_project: Path, warehouse_dsn: str) -> None:
+def test_dbt_stages_eighth_source(
+    loader: Loader, at_the_shop: psycopg.Connection, dbt_project: Path, warehouse_dsn: str
+) -> None:
     loader.load("supplier", "2024-03-01")
     at_the_shop.execute("update supplier set supplier_name = 'Bo & Sons' where supplier_id = 'S2'")
     loader.load("supplier", "2024-03-02")
@@ -144,7 +146,7 @@ def test_dbt_stages_it(loader: Loader, at_the_shop: psycopg.Connection, dbt_proj
 
 
 @pytest.mark.usefixtures("supplier")
-def test_it_has_its_dag_and_a_place_in_the_form() -> None:
+def test_eighth_source_has_dag_and_form_entry() -> None:
     bag = DagBag(dag_folder=str(ROOT / "dags" / "extract_sources.py"))
     assert bag.import_errors == {}
     assert set(bag.dags) == {f"extract_{source}" for source in SOURCES}

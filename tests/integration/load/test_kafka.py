@@ -1,4 +1,4 @@
-"""The topic: every message lands exactly once, whatever the order of windows and wherever a load broke off."""
+"""Loading a topic: each message exactly once, in any order of windows and wherever a load breaks off."""
 
 import json
 from base64 import b64encode
@@ -31,7 +31,7 @@ def three_days(produce: Produce) -> None:
 ALL = once(*(f"{letter}{day}" for letter in "abc" for day in (1, 2, 3)))
 
 
-def test_a_message_with_everything_that_came_with_it(loader: Loader, topic: str, produce: Produce) -> None:
+def test_message_is_loaded_with_lineage(loader: Loader, topic: str, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00.250", timestamp="2024-02-28T23:30:00-01:00"), partition=1)
     result = loader.load("kafka_stream", "2024-03-01")
     assert (result.rows_read, result.rows_loaded) == (1, 1)
@@ -54,14 +54,14 @@ def test_a_message_with_everything_that_came_with_it(loader: Loader, topic: str,
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_window_is_turned_into_offsets_of_each_partition(loader: Loader) -> None:
+def test_window_maps_to_offsets_of_each_partition(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-02")
     assert customer_counts(loader) == once("a2", "b2", "c2")
     assert next_offsets(loader) == {0: 4, 1: 0, 2: 2}
 
 
 @pytest.mark.usefixtures("three_days")
-def test_running_again_reads_nothing(loader: Loader) -> None:
+def test_second_read_of_topic_reads_nothing(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01", "2024-03-03")
     loader.pop_dirty_dates()
     before = loader.rows("select * from raw.kafka_stream order by _partition, _offset")
@@ -73,7 +73,7 @@ def test_running_again_reads_nothing(loader: Loader) -> None:
 
 
 @pytest.mark.usefixtures("three_days")
-def test_an_older_window_after_a_newer_one(loader: Loader) -> None:
+def test_older_window_after_newer_one_is_loaded(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-03")
     loader.load("kafka_stream", "2024-03-01")
     assert customer_counts(loader) == once("a1", "b1", "c1", "a3", "b3", "c3")
@@ -85,14 +85,14 @@ def test_an_older_window_after_a_newer_one(loader: Loader) -> None:
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_gap_is_caught_up(loader: Loader) -> None:
+def test_skipped_window_is_caught_up(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01")
     assert loader.load("kafka_stream", "2024-03-03").rows_loaded == 6
     assert customer_counts(loader) == ALL
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_wide_window_over_what_is_known_in_part(loader: Loader) -> None:
+def test_wide_window_loads_only_missing_messages(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-02")
     result = loader.load("kafka_stream", "2024-03-01", "2024-03-03")
     assert result.rows_loaded == 6
@@ -100,7 +100,7 @@ def test_a_wide_window_over_what_is_known_in_part(loader: Loader) -> None:
     assert customer_counts(loader) == ALL
 
 
-def test_what_arrives_late_is_read_by_the_next_load(loader: Loader, produce: Produce) -> None:
+def test_late_message_is_read_by_next_load(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"))
     loader.load("kafka_stream", "2024-03-01")
     produce(event("C2", "2024-03-01T20:00:00"), event("C3", "2024-03-02T01:00:00"))
@@ -108,18 +108,18 @@ def test_what_arrives_late_is_read_by_the_next_load(loader: Loader, produce: Pro
     assert customer_counts(loader) == once("C1", "C2")
 
 
-def test_an_empty_topic_is_read_to_its_end(loader: Loader, topic: str) -> None:
+def test_empty_topic_is_read_to_end(loader: Loader, topic: str) -> None:
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
     assert next_offsets(loader) == {0: 0, 1: 0, 2: 0}
 
 
-def test_a_window_without_messages_is_read_to_its_end(loader: Loader, produce: Produce) -> None:
+def test_window_without_messages_is_read_to_end(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), event("C2", "2024-03-05T10:00:00"))
     assert loader.load("kafka_stream", "2024-03-03").rows_read == 0
     assert next_offsets(loader)[0] == 1
 
 
-def test_a_read_is_bounded_while_the_producer_goes_on(loader: Loader, produce: Produce) -> None:
+def test_read_is_bounded_by_end_offsets(loader: Loader, produce: Produce) -> None:
     produce(*(event(f"C{n}", "2024-03-01T10:00:00") for n in range(5)))
 
     class Overtaken(KafkaReader):
@@ -139,7 +139,7 @@ def test_a_read_is_bounded_while_the_producer_goes_on(loader: Loader, produce: P
 
 
 @pytest.mark.usefixtures("three_days")
-def test_a_loader_killed_between_messages_leaves_nothing(
+def test_loader_killed_between_messages_leaves_nothing(
     loader: Loader, other_connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = loader.connection.info.backend_pid
@@ -162,7 +162,7 @@ def test_a_loader_killed_between_messages_leaves_nothing(
     assert customer_counts(loader) == ALL
 
 
-def test_positions_and_messages_are_taken_together_or_not_at_all(loader: Loader, produce: Produce) -> None:
+def test_offsets_and_messages_commit_together(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), *(("2024-03-01T10:00:00", "{") for _ in range(20)))
     with pytest.raises(QuarantineOverflow):
         loader.load("kafka_stream", "2024-03-01")
@@ -171,7 +171,7 @@ def test_positions_and_messages_are_taken_together_or_not_at_all(loader: Loader,
     assert (customer_counts(loader), next_offsets(loader)) == (once("C1"), {0: 21, 1: 0, 2: 0})
 
 
-def test_a_dry_run_leaves_no_trace(loader: Loader, produce: Produce) -> None:
+def test_dry_run_leaves_no_trace(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), ("2024-03-01T10:00:00", "{"))
     before = loader.everything()
     result = loader.load("kafka_stream", "2024-03-01", dry_run=True)
@@ -219,7 +219,7 @@ def but(**values: Any) -> str:
         ),
     ],
 )
-def test_a_message_that_cannot_be_taken_is_kept_with_its_reason(
+def test_bad_message_is_quarantined_with_reason(
     loader: Loader, topic: str, produce: Produce, value: str | bytes | None, reason: str
 ) -> None:
     produce(event("before", "2024-03-01T09:00:00"))
@@ -251,7 +251,7 @@ def test_a_message_that_cannot_be_taken_is_kept_with_its_reason(
     ]
 
 
-def test_refused_messages_count_as_read_and_are_kept_once(loader: Loader, produce: Produce) -> None:
+def test_rejected_messages_count_as_read_and_are_kept_once(loader: Loader, produce: Produce) -> None:
     broken = ("2024-03-02T10:00:00", "{")
     produce(event("a1", "2024-03-01T10:00:00"), broken, broken, event("a2", "2024-03-02T11:00:00"))
     loader.load("kafka_stream", "2024-03-02")

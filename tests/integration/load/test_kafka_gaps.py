@@ -1,4 +1,4 @@
-"""A topic that has changed since it was last read: expired, compacted, transactional, grown, or made anew."""
+"""Loading a topic that changed since the last load: expired, compacted, transactional, extended or recreated."""
 
 import re
 import threading
@@ -49,7 +49,7 @@ def five_days(produce: Produce) -> None:
         produce(event(f"a{day}", f"2024-03-0{day}T01:00:00"), event(f"b{day}", f"2024-03-0{day}T02:00:00"))
 
 
-def test_what_expired_before_it_was_read_is_reported_as_lost(
+def test_messages_expired_before_read_are_reported_as_lost(
     loader: Loader, topic: str, produce: Produce, admin: AdminClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     five_days(produce)
@@ -69,7 +69,7 @@ def test_what_expired_before_it_was_read_is_reported_as_lost(
     assert loader.load("kafka_stream", "2024-03-01", "2024-03-05").rows_read == 0
 
 
-def test_what_expired_after_it_was_read_is_not_lost(
+def test_messages_expired_after_read_are_not_lost(
     loader: Loader, topic: str, produce: Produce, admin: AdminClient
 ) -> None:
     five_days(produce)
@@ -81,7 +81,7 @@ def test_what_expired_after_it_was_read_is_not_lost(
     assert (result.rows_read, result.lost, gaps(loader)) == (1, (), [])
 
 
-def test_a_first_window_that_begins_before_the_oldest_message(
+def test_first_window_before_oldest_message_reports_loss(
     loader: Loader, topic: str, produce: Produce, admin: AdminClient
 ) -> None:
     five_days(produce)
@@ -96,7 +96,7 @@ def test_a_first_window_that_begins_before_the_oldest_message(
     assert gaps(loader) == [(0, 0, 2, "retention")]
 
 
-def test_a_window_left_out_and_expired_is_reported_around_what_was_read(
+def test_skipped_window_that_expired_is_reported_around_loaded_offsets(
     loader: Loader, topic: str, produce: Produce, admin: AdminClient
 ) -> None:
     five_days(produce)
@@ -107,7 +107,9 @@ def test_a_window_left_out_and_expired_is_reported_around_what_was_read(
     assert next_offsets(loader)[0] == 10
 
 
-def test_everything_expired_unread(loader: Loader, topic: str, produce: Produce, admin: AdminClient) -> None:
+def test_fully_expired_topic_reports_all_offsets(
+    loader: Loader, topic: str, produce: Produce, admin: AdminClient
+) -> None:
     five_days(produce)
     loader.load("kafka_stream", "2024-03-01")
     expire(admin, topic, 10)
@@ -116,7 +118,7 @@ def test_everything_expired_unread(loader: Loader, topic: str, produce: Produce,
     assert loader.load("kafka_stream", "2024-03-03").lost == ()
 
 
-def test_a_dry_run_reports_a_loss_and_does_not_note_it(
+def test_dry_run_reports_loss_without_recording_it(
     loader: Loader, topic: str, produce: Produce, admin: AdminClient
 ) -> None:
     five_days(produce)
@@ -142,7 +144,7 @@ def send(producer: Producer, topic: str, *customers: str) -> None:
     assert producer.flush(20) == 0
 
 
-def test_transactions_that_were_committed_and_no_others(loader: Loader, shop_kafka: str, topic: str) -> None:
+def test_only_committed_transactions_are_read(loader: Loader, shop_kafka: str, topic: str) -> None:
     transactions = transactional(shop_kafka, topic)
     send(transactions, topic, "C1", "C2")
     transactions.commit_transaction(20)
@@ -168,7 +170,7 @@ def test_transactions_that_were_committed_and_no_others(loader: Loader, shop_kaf
     assert next_offsets(loader)[0] == 9
 
 
-def test_a_compacted_topic_does_not_say_which_offsets_are_lost(
+def test_gap_in_compacted_topic_has_unclear_cause(
     loader: Loader, shop_kafka: str, monkeypatch: pytest.MonkeyPatch, topic: str
 ) -> None:
     compacted = f"{topic}-compacted"
@@ -198,7 +200,7 @@ def offsets_there(bootstrap: str, topic: str) -> list[int]:
     return found
 
 
-def test_what_was_compacted_away_before_it_was_read_is_reported(
+def test_messages_compacted_before_read_are_reported(
     loader: Loader, shop_kafka: str, monkeypatch: pytest.MonkeyPatch, topic: str
 ) -> None:
     """The broker's cleaner keeps the last message of a key; those of segments that are written no more."""
@@ -234,7 +236,7 @@ def test_what_was_compacted_away_before_it_was_read_is_reported(
     assert loader.load("kafka_stream", "2024-03-01").lost == ()
 
 
-def test_every_offset_below_the_position_is_accounted_for(
+def test_every_offset_below_stored_offset_is_accounted_for(
     loader: Loader, shop_kafka: str, topic: str, produce: Produce, admin: AdminClient
 ) -> None:
     five_days(produce)
@@ -258,7 +260,7 @@ def test_every_offset_below_the_position_is_accounted_for(
     ]  # fmt: skip
 
 
-def test_partitions_added_later_are_read_from_their_first_message(
+def test_added_partition_is_read_from_first_message(
     loader: Loader, topic: str, produce: Produce, admin: AdminClient
 ) -> None:
     produce(event("C1", "2024-03-01T10:00:00"))
@@ -284,7 +286,7 @@ def recreate(admin: AdminClient, bootstrap: str, topic: str) -> None:
     create_topic(bootstrap, topic)
 
 
-def test_a_topic_that_was_deleted_and_made_anew_is_refused(
+def test_recreated_topic_is_refused(
     loader: Loader, shop_kafka: str, topic: str, produce: Produce, admin: AdminClient
 ) -> None:
     five_days(produce)
@@ -336,7 +338,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     return says
 
 
-def test_a_topic_of_another_id_is_refused(
+def test_topic_with_other_id_is_refused(
     loader: Loader, topic: str, produce: Produce, says: Callable[[Any], None]
 ) -> None:
     """A topic that was made anew, and has as many messages as the one before."""
@@ -351,7 +353,7 @@ def test_a_topic_of_another_id_is_refused(
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
 
 
-def test_a_broker_that_does_not_answer_is_not_one_without_ids(
+def test_unavailable_broker_is_not_taken_for_one_without_topic_ids(
     loader: Loader, topic: str, produce: Produce, says: Callable[[Any], None]
 ) -> None:
     produce(event("C1", "2024-03-01T10:00:00"))
@@ -361,7 +363,7 @@ def test_a_broker_that_does_not_answer_is_not_one_without_ids(
     assert next_offsets(loader) == {}
 
 
-def test_late_doubled_and_out_of_order_messages(loader: Loader, topic: str, produce: Produce) -> None:
+def test_late_duplicate_and_unordered_messages_are_loaded_once(loader: Loader, topic: str, produce: Produce) -> None:
     doubled = event("C1", "2024-03-01T10:00:00")
     produce(doubled, event("C3", "2024-03-03T10:00:00"), doubled, event("C2", "2024-03-02T10:00:00"))
     # 2 March is behind 3 March in the partition: the window of its day ends before it, and the next load brings it.
@@ -380,7 +382,7 @@ def test_late_doubled_and_out_of_order_messages(loader: Loader, topic: str, prod
     assert loader.pop_dirty_dates() == {("kafka_stream", "2024-02-01")}
 
 
-def test_headers_and_keys_are_kept_with_a_refused_message(loader: Loader, produce: Produce) -> None:
+def test_rejected_message_keeps_headers_and_key(loader: Loader, produce: Produce) -> None:
     headers = [("trace", b"\xff"), ("trace", "2"), ("empty", None), ("größe", "ä")]
     produce(("2024-03-01T10:00:00", None), headers=headers)
     produce(("2024-03-01T10:00:00", "{"), key=b"C1")
@@ -391,7 +393,7 @@ def test_headers_and_keys_are_kept_with_a_refused_message(loader: Loader, produc
     assert (broken["key"], broken["value"], "headers" in broken) == ("C1", "{", False)
 
 
-def test_a_read_ends_under_a_producer_that_does_not(loader: Loader, shop_kafka: str, topic: str) -> None:
+def test_read_ends_while_producer_continues(loader: Loader, shop_kafka: str, topic: str) -> None:
     _, value = event("C1", "2024-03-01T10:00:00")
     producer = Producer({"bootstrap.servers": shop_kafka, "linger.ms": 0})
     is_over, sent = threading.Event(), 0
@@ -421,7 +423,7 @@ def test_a_read_ends_under_a_producer_that_does_not(loader: Loader, shop_kafka: 
     assert sum(next_offsets(loader).values()) == sent
 
 
-def test_two_loads_at_once_take_each_message_once(loader: Loader, produce: Produce) -> None:
+def test_concurrent_loads_take_each_message_once(loader: Loader, produce: Produce) -> None:
     """The daily run and the one of every 15 minutes."""
     for partition in range(PARTITIONS):
         produce(*(event(f"C{partition}-{n}", "2024-03-01T10:00:00") for n in range(50)), partition=partition)

@@ -1,4 +1,4 @@
-"""The connection `shop_kafka` to a broker that speaks TLS and asks who reads."""
+"""Reading a topic from a broker with TLS and SASL, by the connection `shop_kafka`."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def refused(loader: Loader) -> str:
 
 
 @pytest.mark.parametrize("front", MECHANISMS, indirect=True)
-def test_a_topic_is_read_over_tls_by_a_user(
+def test_topic_is_read_over_tls_with_sasl_user(
     loader: Loader,
     produce: Produce,
     front: SecuredBroker,
@@ -57,7 +57,7 @@ def test_a_topic_is_read_over_tls_by_a_user(
 
 
 @pytest.mark.parametrize("front", MECHANISMS, indirect=True)
-def test_a_wrong_password_is_named(
+def test_wrong_password_is_named_in_error(
     loader: Loader,
     topic: str,
     front: SecuredBroker,
@@ -73,7 +73,7 @@ def test_a_wrong_password_is_named(
     assert front.admitted == 0
 
 
-def test_a_broker_of_an_authority_that_is_not_trusted_is_named(
+def test_untrusted_certificate_is_named_in_error(
     loader: Loader,
     topic: str,
     settings: dict[str, str],
@@ -87,7 +87,7 @@ def test_a_broker_of_an_authority_that_is_not_trusted_is_named(
     assert "certificate verify failed" in refused(loader)
 
 
-def test_a_broker_that_speaks_tls_is_not_read_without(
+def test_plaintext_connection_to_tls_broker_fails(
     loader: Loader, topic: str, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     connect(monkeypatch, {"bootstrap.servers": settings["bootstrap.servers"]})

@@ -1,4 +1,4 @@
-"""Hundreds of malformed inputs of each kind of source: each is loaded or quarantined, and none blocks the others."""
+"""Hundreds of malformed inputs for each kind of source: each is loaded or quarantined and none blocks the others."""
 
 import json
 import random
@@ -78,7 +78,9 @@ def messages(chance: random.Random) -> Iterator[bytes | None]:
         yield damaged(chance, value)
 
 
-def test_messages(loader: Loader, produce: Produce, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_messages_are_loaded_or_quarantined(
+    loader: Loader, produce: Produce, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent = [*messages(random.Random(4))]
     produce(*((f"{DAY}T10:00:00", value) for value in sent))
     result = loader.load("kafka_stream", DAY, max_rejected_share=1.0)
@@ -94,7 +96,7 @@ def test_messages(loader: Loader, produce: Produce, topic: str, monkeypatch: pyt
     assert loader.rows(refused) == quarantined
 
 
-def test_a_time_of_publication_that_no_calendar_has(loader: Loader, shop_kafka: str, topic: str) -> None:
+def test_impossible_publication_time_is_stored_as_null(loader: Loader, shop_kafka: str, topic: str) -> None:
     """It is kept without one, and what stands behind it does not wait for it."""
     producer = Producer({"bootstrap.servers": shop_kafka})
     _, value = event("C1", f"{DAY}T10:00:00")
@@ -106,14 +108,14 @@ def test_a_time_of_publication_that_no_calendar_has(loader: Loader, shop_kafka: 
     assert loader.value("select count(*) from raw.kafka_stream") == 3
 
 
-def test_a_message_of_ten_megabytes(loader: Loader, produce: Produce) -> None:
+def test_ten_megabyte_message_is_quarantined(loader: Loader, produce: Produce) -> None:
     _, value = event("C1", f"{DAY}T10:00:00", timestamp=random.Random(7).randbytes(5_000_000).hex())
     produce((f"{DAY}T10:00:00", value), event("C2", f"{DAY}T10:00:00"))
     assert loader.load("kafka_stream", DAY).rows_loaded == 1
     assert loader.value("select payload ->> 'value' from ops.quarantine") == value
 
 
-def test_days_of_weather(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_weather_days_are_loaded_or_quarantined(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(5)
     first = date(2020, 1, 1)
     days: list[Any] = [str(first + timedelta(days=n)) for n in range(SENT)]
@@ -138,7 +140,7 @@ def test_days_of_weather(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
-def test_rows_of_a_table(loader: Loader, shop: psycopg.Connection) -> None:
+def test_malformed_table_rows_are_loaded_or_quarantined(loader: Loader, shop: psycopg.Connection) -> None:
     chance = random.Random(6)
     shop.execute("drop table product_category")
     # Nothing at the shop keeps anyone from writing anything that the types can hold.
@@ -178,7 +180,9 @@ def test_rows_of_a_table(loader: Loader, shop: psycopg.Connection) -> None:
     check(loader, result, SENT)
 
 
-def test_a_field_of_ten_megabytes(loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]) -> None:
+def test_ten_megabyte_field_is_quarantined(
+    loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
+) -> None:
     insert("product", product_id="P1", product_name="x" * 10_000_000)
     insert("product", product_id="y" * 10_000_000, product_name="Ball")
     insert("product", product_id="P3", product_name="Ball")
@@ -190,7 +194,7 @@ def test_a_field_of_ten_megabytes(loader: Loader, shop: psycopg.Connection, inse
     ]
 
 
-def test_bytes_that_are_no_utf8_in_a_database_that_does_not_look(
+def test_invalid_utf8_in_sql_ascii_database_is_quarantined(
     loader: Loader, postgres: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:

@@ -1,4 +1,4 @@
-"""What is refused, why in words, and that every row that was read is accounted for."""
+"""Quarantine: which rows are rejected, the reason in words, and the count of every row that was read."""
 
 import re
 from datetime import datetime
@@ -100,7 +100,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("source", "column", "value", "reason"), REFUSALS)
-def test_a_value_that_is_refused(loader: Loader, source: str, column: str, value: str | None, reason: str) -> None:
+def test_bad_value_is_quarantined_with_reason(
+    loader: Loader, source: str, column: str, value: str | None, reason: str
+) -> None:
     key = SOURCES[source].key[0]
     good = ROWS[source] | {key: "99"}
     bad = ROWS[source] | {column: value}
@@ -113,7 +115,7 @@ def test_a_value_that_is_refused(loader: Loader, source: str, column: str, value
     ]
 
 
-def test_an_amount_without_a_bound(loader: Loader) -> None:
+def test_unbounded_amount_is_rejected(loader: Loader) -> None:
     rows = [{"date": DAY, "city": city, "precipitation": mm} for city, mm in (("Oslo", "1e16"), ("Bonn", "1e15"))]
     assert loader.load("weather_data", DAY, rows=rows).rows_loaded == 1
     assert loader.value("select reason from ops.quarantine") == f"precipitation {BOUND}: 1e16"
@@ -137,11 +139,11 @@ def test_an_amount_without_a_bound(loader: Loader) -> None:
         ("product_category", "launch_date", "1899-01-01"),
     ],
 )
-def test_a_value_at_the_edge_is_taken(loader: Loader, source: str, column: str, value: str | None) -> None:
+def test_boundary_value_is_accepted(loader: Loader, source: str, column: str, value: str | None) -> None:
     assert loader.load(source, DAY, rows=[ROWS[source] | {column: value}]).rows_loaded == 1
 
 
-def test_all_that_is_wrong_with_a_row_is_said(loader: Loader) -> None:
+def test_reason_names_every_bad_value_of_row(loader: Loader) -> None:
     row = ORDER | {"order_amount": "-1", "discount_applied": "2", "order_date": None}
     loader.load("sales_fact", DAY, rows=[row])
     assert loader.value("select reason from ops.quarantine") == (
@@ -149,14 +151,14 @@ def test_all_that_is_wrong_with_a_row_is_said(loader: Loader) -> None:
     )
 
 
-def test_an_endless_value_is_cut_in_the_reason_and_whole_in_the_payload(loader: Loader) -> None:
+def test_long_value_is_cut_in_reason_and_whole_in_payload(loader: Loader) -> None:
     loader.load("sales_fact", DAY, rows=[ORDER | {"order_amount": "x" * 10_000}])
     reason, payload = loader.rows("select reason, payload from ops.quarantine")[0]
     assert len(reason) < 200
     assert payload["order_amount"] == "x" * 10_000
 
 
-def test_every_kind_of_column_has_a_refusal_that_is_tested() -> None:
+def test_every_column_kind_has_a_tested_rejection() -> None:
     tested = {
         next(c.kind for c in SOURCES[source].columns if c.name == name)
         for source, name, _, reason in REFUSALS
@@ -170,7 +172,7 @@ def orders(n: int, **values: str) -> list[dict[str, Any]]:
     return [ORDER | {"order_id": f"{values or 'good'}{number}"} | values for number in range(n)]
 
 
-def test_more_refusals_than_a_source_may_have_load_nothing(loader: Loader) -> None:
+def test_load_above_rejection_limit_loads_nothing(loader: Loader) -> None:
     loader.load("sales_fact", DAY, rows=[ORDER])
     loader.pop_dirty_dates()
     before = loader.everything()
@@ -190,18 +192,18 @@ def test_more_refusals_than_a_source_may_have_load_nothing(loader: Loader) -> No
 
 
 @pytest.mark.parametrize(("good", "bad"), [(0, 10), (44, 11), (89, 11)])
-def test_as_many_refusals_as_a_source_may_have(loader: Loader, good: int, bad: int) -> None:
+def test_load_at_rejection_limit_is_loaded(loader: Loader, good: int, bad: int) -> None:
     result = loader.load("sales_fact", DAY, rows=orders(good) + orders(bad, order_amount="-1"))
     assert (result.rows_loaded, result.rows_quarantined) == (good, bad)
 
 
-def test_the_share_is_the_sources_own(loader: Loader) -> None:
+def test_rejection_limit_is_set_by_source(loader: Loader) -> None:
     rows = orders(90) + orders(10, order_amount="-1")
     with pytest.raises(QuarantineOverflow, match="10 of 100 rows were rejected, more than the 5%"):
         loader.load("sales_fact", DAY, rows=rows, max_rejected_share=0.05, max_rejected_rows=5)
 
 
-def test_the_same_bad_row_read_again_is_one_refusal_and_twins_are_two(loader: Loader) -> None:
+def test_reread_bad_row_is_kept_once_and_identical_rows_twice(loader: Loader) -> None:
     bad = ORDER | {"order_amount": "-1"}
     first = loader.load("sales_fact", DAY, rows=[bad, bad])
     again = loader.load("sales_fact", DAY, rows=[bad, bad, bad])
@@ -244,7 +246,9 @@ def dirty_rows(source: str) -> st.SearchStrategy[list[dict[str, str | None]]]:
 @pytest.mark.parametrize("source", ["sales_fact", "product_category", "subscription_data"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_every_row_that_was_read_is_accounted_for(loader: Loader, source: str, data: st.DataObject) -> None:
+def test_rows_read_equal_loaded_plus_unchanged_plus_quarantined(
+    loader: Loader, source: str, data: st.DataObject
+) -> None:
     quarantined, held = "select count(*) from ops.quarantine", f"select count(*) from raw.{source}"
     loader.empty()
     for rows in data.draw(st.lists(dirty_rows(source), min_size=1, max_size=3)):

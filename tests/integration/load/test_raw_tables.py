@@ -1,4 +1,4 @@
-"""The tables of raw are what the registry says; a source whose table was forgotten is found here."""
+"""The tables of `raw` against the registry of sources."""
 
 import importlib
 
@@ -15,7 +15,7 @@ SPELLED_OUT = {"timestamp": "timestamp without time zone", "timestamptz": "times
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_raw_table_is_what_the_registry_says(loader: Loader, name: str) -> None:
+def test_raw_table_matches_registry(loader: Loader, name: str) -> None:
     source = SOURCES[name]
     is_log = source.write_disposition is WriteDisposition.VERSION_LOG
     expected = {
@@ -48,14 +48,14 @@ def test_a_raw_table_is_what_the_registry_says(loader: Loader, name: str) -> Non
         "order_date = any(array(select date '2024-03-01' + generate_series(0, 3)))",
     ],
 )
-def test_a_window_and_a_day_of_orders_are_found_by_one_index_of_blocks(loader: Loader, sought: str) -> None:
+def test_brin_index_finds_window_and_day_of_orders(loader: Loader, sought: str) -> None:
     with loader.connection.transaction():
         loader.connection.execute("set local enable_seqscan = off")
         plan = "\n".join(line for (line,) in loader.rows(f"explain select from raw.sales_fact where {sought}"))
     assert "Bitmap Index Scan on sales_fact_days" in plan
 
 
-def test_a_warehouse_of_before_gets_the_index_of_blocks(loader: Loader) -> None:
+def test_older_warehouse_gets_brin_index(loader: Loader) -> None:
     loader.connection.execute("drop index raw.sales_fact_days")
     loader.connection.execute("create index sales_fact_order_date on raw.sales_fact (order_date)")
     loader.connection.execute("create index sales_fact_created_at on raw.sales_fact (created_at)")
@@ -68,7 +68,7 @@ def test_a_warehouse_of_before_gets_the_index_of_blocks(loader: Loader) -> None:
     ) == [("raw.sales_fact_days",), ("raw.sales_fact_pkey",)]
 
 
-def test_the_planner_hears_of_a_large_load_at_once(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_load_is_analyzed_at_once(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("ecommerce.load.loader"), "ANALYZE_ROWS", 10)
 
     def known_after(rows: int) -> list[tuple]:

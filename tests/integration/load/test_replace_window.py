@@ -1,4 +1,4 @@
-"""Sales by window: raw holds what the source has now, and only the days that changed are marked."""
+"""Write disposition `replace_window`: raw equals the source's window, and only changed days become dirty."""
 
 from collections.abc import Callable
 from itertools import permutations
@@ -27,7 +27,7 @@ def orders(loader: Loader) -> dict[str, str]:
     return {order: str(amount) for order, amount in loader.rows("select order_id, order_amount from raw.sales_fact")}
 
 
-def test_a_window_is_whole_days_half_open(loader: Loader, order: Insert) -> None:
+def test_window_is_half_open_whole_days(loader: Loader, order: Insert) -> None:
     order("before", "2024-03-01", "2024-03-01 23:59:59.999999")
     order("first", "2024-03-02", "2024-03-02 00:00")
     order("last", "2024-03-03", "2024-03-03 23:59:59.999999")
@@ -38,7 +38,7 @@ def test_a_window_is_whole_days_half_open(loader: Loader, order: Insert) -> None
     assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-02"), ("sales_fact", "2024-03-03")}
 
 
-def test_every_value_arrives_as_it_was(loader: Loader, order: Insert) -> None:
+def test_values_are_stored_unchanged(loader: Loader, order: Insert) -> None:
     order("O\t1\\N\n", "2024-03-01", "2024-03-01 12:34:56.789", order_amount="12.345", payment_method="")
     order(
         "O2", "2024-03-01", order_quantity=3, discount_applied="0.10", shipping_cost="1.5", payment_method="ä\N{SNAKE}"
@@ -53,7 +53,7 @@ def test_every_value_arrives_as_it_was(loader: Loader, order: Insert) -> None:
     ]
 
 
-def test_loading_again_changes_nothing(loader: Loader, order: Insert) -> None:
+def test_second_load_changes_nothing(loader: Loader, order: Insert) -> None:
     for number in range(5):
         order(f"O{number}", "2024-03-01")
     order("bad", "2024-03-01", order_amount=-1)
@@ -97,7 +97,7 @@ def test_loading_again_changes_nothing(loader: Loader, order: Insert) -> None:
         ),
     ],
 )
-def test_a_change_marks_its_own_days_alone(
+def test_change_marks_only_its_days_dirty(
     loader: Loader, shop: psycopg.Connection, order: Insert, change: str, removed: int, loaded: int, marked: set[str]
 ) -> None:
     for number in (1, 2, 3):
@@ -116,7 +116,7 @@ def test_a_change_marks_its_own_days_alone(
     )
 
 
-def test_rows_outside_the_window_stay(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
+def test_rows_outside_window_stay(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     order("before", "2024-03-01", "2024-03-01 23:59:59.999999")
     order("inside", "2024-03-02")
     order("after", "2024-03-03", "2024-03-03 00:00")
@@ -126,7 +126,7 @@ def test_rows_outside_the_window_stay(loader: Loader, shop: psycopg.Connection, 
     assert set(orders(loader)) == {"before", "after"}
 
 
-def test_an_empty_window_empties_raw(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
+def test_empty_window_removes_rows(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     order("O1", "2024-03-01")
     loader.load("sales_fact", "2024-03-01")
     shop.execute("delete from sales_fact")
@@ -135,9 +135,7 @@ def test_an_empty_window_empties_raw(loader: Loader, shop: psycopg.Connection, o
     assert orders(loader) == {}
 
 
-def test_an_order_that_moved_to_a_later_window_is_held_once(
-    loader: Loader, shop: psycopg.Connection, order: Insert
-) -> None:
+def test_order_moved_to_later_window_is_stored_once(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     order("O1", "2024-03-01", order_amount=10)
     loader.load("sales_fact", "2024-03-01")
     loader.pop_dirty_dates()
@@ -150,7 +148,7 @@ def test_an_order_that_moved_to_a_later_window_is_held_once(
     assert orders(loader) == {"O1": "20"}
 
 
-def test_of_one_order_twice_in_a_load_the_latest_wins(loader: Loader, order: Insert) -> None:
+def test_latest_duplicate_order_in_load_wins(loader: Loader, order: Insert) -> None:
     order("O1", "2024-03-01", "2024-03-01 09:00", order_amount=3)
     order("O1", "2024-03-01", "2024-03-01 11:00", order_amount=1)
     order(" O1 ", "2024-03-01", "2024-03-01 10:00", order_amount=2)
@@ -168,7 +166,7 @@ def test_of_one_order_twice_in_a_load_the_latest_wins(loader: Loader, order: Ins
 
 
 @pytest.mark.parametrize("sequence", list(permutations(["2024-03-01", "2024-03-02", "2024-03-03"])))
-def test_of_one_order_in_several_windows_the_latest_wins_in_any_order_of_loads(
+def test_latest_order_across_windows_wins_in_any_load_order(
     loader: Loader, order: Insert, sequence: tuple[str, ...]
 ) -> None:
     for day in ("01", "02", "03"):
@@ -187,9 +185,7 @@ def test_of_one_order_in_several_windows_the_latest_wins_in_any_order_of_loads(
 
 
 @pytest.mark.parametrize("sequence", [("01", "02"), ("02", "01")])
-def test_blanks_around_an_order_id_make_no_other_order(
-    loader: Loader, order: Insert, sequence: tuple[str, str]
-) -> None:
+def test_blanks_around_order_id_are_trimmed(loader: Loader, order: Insert, sequence: tuple[str, str]) -> None:
     order("O1", "2024-03-01", order_amount=1)
     order(" O1 ", "2024-03-02", order_amount=2)
     for day in sequence:
@@ -198,7 +194,7 @@ def test_blanks_around_an_order_id_make_no_other_order(
     assert loader.load("sales_fact", "2024-03-02").rows_unchanged == 1
 
 
-def test_a_key_that_is_a_number(loader: Loader) -> None:
+def test_numeric_order_id_is_loaded(loader: Loader) -> None:
     """The same rules for a source whose key is no text."""
     loader.connection.execute(
         "create table if not exists raw.refund (refund_id integer primary key, refunded_at timestamp not null,"
@@ -226,9 +222,7 @@ def test_a_key_that_is_a_number(loader: Loader) -> None:
     assert loader.rows("select refund_id, refunded_at::text from raw.refund") == [(7, "2024-03-02 10:00:00")]
 
 
-def test_days_in_any_order_or_as_one_range_give_one_table(
-    loader: Loader, order: Insert, connection: psycopg.Connection
-) -> None:
+def test_load_order_of_days_does_not_matter(loader: Loader, order: Insert, connection: psycopg.Connection) -> None:
     days = [f"2024-03-0{number}" for number in range(1, 6)]
     for number, day in enumerate(days):
         order(f"O{number}", day)
@@ -243,7 +237,7 @@ def test_days_in_any_order_or_as_one_range_give_one_table(
 
 
 @pytest.mark.parametrize("is_held", [False, True])
-def test_a_dry_run_reports_and_leaves_no_trace(
+def test_dry_run_reports_and_leaves_no_trace(
     loader: Loader, shop: psycopg.Connection, order: Insert, is_held: bool
 ) -> None:
     order("O1", "2024-03-01")

@@ -1,4 +1,4 @@
-"""What was refused and is good now lands, once, by the real operator; what is not stays, with the newer reason."""
+"""Replay of the quarantine by the real operator: rows that are good now are loaded once, others stay."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -67,7 +67,9 @@ def bad(value: str, at: str = f"{DAY}T10:00:00") -> tuple[str, str]:
 # Messages
 
 
-def test_a_message_that_a_relaxed_rule_takes(loader: Loader, topic: str, produce: Produce, replay: Replay) -> None:
+def test_replay_loads_message_after_rule_is_relaxed(
+    loader: Loader, topic: str, produce: Produce, replay: Replay
+) -> None:
     produce(event("C1", f"{DAY}T10:00:00", interaction_type="7"), event("C2", f"{DAY}T11:00:00"), bad("{"))
     numbers = tuple(
         Column(c.name, Kind.INTEGER, True) if c.name == "interaction_type" else c
@@ -102,7 +104,7 @@ def test_a_message_that_a_relaxed_rule_takes(loader: Loader, topic: str, produce
     assert customer_counts(loader) == once("C1", "C2")
 
 
-def test_a_message_that_someone_has_corrected(loader: Loader, topic: str, produce: Produce, replay: Replay) -> None:
+def test_replay_loads_corrected_message(loader: Loader, topic: str, produce: Produce, replay: Replay) -> None:
     produce(("2024-03-01T10:00:00", b"\xff"), key=b"C9")
     produce(bad("{"))
     loader.load("kafka_stream", DAY)
@@ -135,7 +137,7 @@ def test_a_message_that_someone_has_corrected(loader: Loader, topic: str, produc
         ("payload = payload || '{\"published_at\": 1}'", "the payload does not say where in the topic the message was"),
     ],
 )
-def test_a_message_that_is_bad_still_stays_with_the_newer_reason(
+def test_replay_keeps_bad_message_with_newer_reason(
     loader: Loader, produce: Produce, replay: Replay, change: str, reason: str
 ) -> None:
     produce(bad("{"), event("C1", f"{DAY}T10:00:00"))
@@ -147,16 +149,14 @@ def test_a_message_that_is_bad_still_stays_with_the_newer_reason(
     assert customer_counts(loader) == once("C1")
 
 
-def test_many_messages_that_are_bad_still_do_not_fail_a_replay(
-    loader: Loader, produce: Produce, replay: Replay
-) -> None:
+def test_replay_of_many_bad_messages_does_not_fail(loader: Loader, produce: Produce, replay: Replay) -> None:
     produce(*(bad("{") for _ in range(30)))
     loader.load("kafka_stream", DAY, max_rejected_share=1.0)
     assert replay("kafka_stream")[0]["rows_unchanged"] == 30
     assert len(waiting(loader)) == 30
 
 
-def test_each_window_is_a_load_of_its_own(loader: Loader, produce: Produce, replay: Replay) -> None:
+def test_replay_loads_each_window_separately(loader: Loader, produce: Produce, replay: Replay) -> None:
     for day in ("2024-03-01", "2024-03-03"):
         produce(bad("{", f"{day}T10:00:00"))
         loader.load("kafka_stream", day)
@@ -166,7 +166,7 @@ def test_each_window_is_a_load_of_its_own(loader: Loader, produce: Produce, repl
     assert loader.value("select count(*) from ops.load_batch where window_end - window_start > 1") == 0
 
 
-def test_a_batch_or_a_reason_can_be_chosen(loader: Loader, produce: Produce, replay: Replay) -> None:
+def test_replay_can_select_batch_or_reason(loader: Loader, produce: Produce, replay: Replay) -> None:
     produce(bad("{"), bad("[]"))
     first = loader.load("kafka_stream", DAY).batch_id
     produce(bad("{", "2024-03-02T10:00:00"))
@@ -181,7 +181,7 @@ def test_a_batch_or_a_reason_can_be_chosen(loader: Loader, produce: Produce, rep
         replay("nothing")
 
 
-def test_two_replays_at_once_land_a_message_once(loader: Loader, produce: Produce, replay: Replay) -> None:
+def test_concurrent_replays_load_message_once(loader: Loader, produce: Produce, replay: Replay) -> None:
     produce(*(bad(f"{{{n}") for n in range(20)))
     loader.load("kafka_stream", DAY, max_rejected_share=1.0)
     _, value = event("C1", f"{DAY}T10:00:00")
@@ -198,7 +198,7 @@ def test_two_replays_at_once_land_a_message_once(loader: Loader, produce: Produc
     assert customer_counts(loader) == {"C1": 20}
 
 
-def test_a_replay_that_breaks_off_leaves_everything_as_it_was(
+def test_interrupted_replay_changes_nothing(
     loader: Loader, produce: Produce, replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     produce(bad("{"), bad("{1"))
@@ -220,7 +220,7 @@ def test_a_replay_that_breaks_off_leaves_everything_as_it_was(
     assert replay("kafka_stream")[0]["rows_replayed"] == 2
 
 
-def test_a_dry_replay_changes_nothing(loader: Loader, produce: Produce, replay: Replay) -> None:
+def test_dry_replay_changes_nothing(loader: Loader, produce: Produce, replay: Replay) -> None:
     produce(bad("{"))
     loader.load("kafka_stream", DAY)
     _, value = event("C1", f"{DAY}T10:00:00")
@@ -239,7 +239,7 @@ def order(insert: Callable[..., None]) -> Callable[..., None]:
     return lambda order_id, **values: insert("sales_fact", order_id=order_id, **(ORDER | values))
 
 
-def test_a_row_that_was_corrected_at_its_source_lands_in_its_window(
+def test_replay_loads_row_corrected_at_source(
     loader: Loader, shop: psycopg.Connection, order: Callable[..., None], replay: Replay
 ) -> None:
     order("O1")
@@ -274,7 +274,7 @@ def test_a_row_that_was_corrected_at_its_source_lands_in_its_window(
     assert loader.pop_dirty_dates() == set()
 
 
-def test_a_rule_that_was_relaxed_takes_rows_at_their_source(
+def test_replay_loads_table_rows_after_rule_is_relaxed(
     loader: Loader,
     shop: psycopg.Connection,
     order: Callable[..., None],
@@ -294,7 +294,7 @@ def test_a_rule_that_was_relaxed_takes_rows_at_their_source(
     assert waiting(loader) == [("discount_applied is negative: -3",)]
 
 
-def test_a_row_that_is_gone_from_its_source_says_so(
+def test_reason_says_that_row_is_gone_from_source(
     loader: Loader, shop: psycopg.Connection, order: Callable[..., None], replay: Replay
 ) -> None:
     order("O1", order_amount=-1)
@@ -309,7 +309,7 @@ def test_a_row_that_is_gone_from_its_source_says_so(
     assert waiting(loader) == [("order_amount is negative: -1",)]
 
 
-def test_a_window_inside_another_is_read_once(
+def test_replay_reads_nested_window_once(
     loader: Loader, order: Callable[..., None], shop: psycopg.Connection, replay: Replay
 ) -> None:
     order("O1", order_amount=-1)
@@ -321,7 +321,7 @@ def test_a_window_inside_another_is_read_once(
     assert (figures["window_start"], figures["window_end"], figures["rows_replayed"]) == (DAY, "2024-03-04", 2)
 
 
-def test_an_ordinary_load_of_the_window_does_the_same(
+def test_normal_load_replays_corrected_row(
     loader: Loader, shop: psycopg.Connection, order: Callable[..., None]
 ) -> None:
     order("O1", order_amount=-1)
@@ -334,7 +334,7 @@ def test_an_ordinary_load_of_the_window_does_the_same(
     assert waiting(loader) == []
 
 
-def test_an_order_superseded_by_a_later_one_is_not_taken_for_replayed(
+def test_superseded_order_is_not_marked_replayed(
     loader: Loader, shop: psycopg.Connection, order: Callable[..., None]
 ) -> None:
     order("O1", created_at="2024-03-05 12:00")
@@ -348,7 +348,7 @@ def test_an_order_superseded_by_a_later_one_is_not_taken_for_replayed(
     assert len(waiting(loader)) == 1
 
 
-def test_a_row_of_a_whole_table(
+def test_replay_loads_row_of_version_log(
     loader: Loader, shop: psycopg.Connection, insert: Callable[..., None], replay: Replay
 ) -> None:
     category = {"category_id": "K", "category_name": "Toys"}

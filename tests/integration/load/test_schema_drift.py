@@ -1,4 +1,4 @@
-"""A source's table that changes: what is new is noted, or taken where the policy says so; what is lost stops a load."""
+"""Changes of a source's columns: new ones are recorded or added by policy, missing and retyped ones fail the load."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def raw_as_it_was(loader: Loader) -> Iterator[None]:
         ),
     ],
 )
-def test_a_column_that_is_gone_or_retyped_stops_the_load(
+def test_missing_or_retyped_column_fails_load(
     loader: Loader, shop: psycopg.Connection, insert: Insert, change: str, says: str, noted: list[tuple]
 ) -> None:
     insert("sales_fact", order_id="O1", order_date=DAY, created_at=f"{DAY} 12:00", product_id="P", customer_id="C",
@@ -72,7 +72,7 @@ def test_a_column_that_is_gone_or_retyped_stops_the_load(
     ]
 
 
-def test_a_new_column_is_noted_once_and_left(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
+def test_new_column_is_recorded_once_and_ignored(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
     shop.execute("alter table customer add tier varchar(10), add score numeric(5,1)")
     insert("customer", customer_id="C1", tier="gold", score=1)
     first = loader.load("customer", DAY).batch_id
@@ -85,9 +85,7 @@ def test_a_new_column_is_noted_once_and_left(loader: Loader, shop: psycopg.Conne
     assert loader.value("select count(*) from information_schema.columns where column_name = 'tier'") == 0
 
 
-def test_a_new_column_is_taken_where_the_policy_says_so(
-    loader: Loader, shop: psycopg.Connection, insert: Insert
-) -> None:
+def test_new_column_is_added_where_policy_is_evolve(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
     insert("customer", customer_id="C1")
     loader.load(EVOLVING, DAY)
     shop.execute(
@@ -115,9 +113,7 @@ def test_a_new_column_is_taken_where_the_policy_says_so(
     assert loader.load(EVOLVING, DAY).rows_unchanged == 2
 
 
-def test_a_column_that_was_taken_and_is_retyped_stops_the_load(
-    loader: Loader, shop: psycopg.Connection, insert: Insert
-) -> None:
+def test_added_column_that_is_retyped_fails_load(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
     """The registry does not know it; raw does."""
     try:
         shop.execute("alter table customer add points bigint")
@@ -131,7 +127,7 @@ def test_a_column_that_was_taken_and_is_retyped_stops_the_load(
         loader.connection.execute("alter table raw.customer drop column if exists points")
 
 
-def test_a_new_field_of_messages_is_noted_once_and_left(loader: Loader, produce: Produce) -> None:
+def test_new_message_field_is_recorded_once_and_ignored(loader: Loader, produce: Produce) -> None:
     produce(event("C1", f"{DAY}T10:00:00"), event("C2", f"{DAY}T10:00:00", device="phone"))
     first = loader.load("kafka_stream", DAY).batch_id
     produce(*(event(f"D{n}", f"{DAY}T11:00:00", device="phone", version=2) for n in range(150)))
@@ -143,7 +139,7 @@ def test_a_new_field_of_messages_is_noted_once_and_left(loader: Loader, produce:
     ]
 
 
-def test_a_dry_run_adds_and_notes_nothing(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
+def test_dry_run_adds_and_records_nothing(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:
     shop.execute("alter table customer add tier text")
     insert("customer", customer_id="C1", tier="gold")
     before = loader.everything()

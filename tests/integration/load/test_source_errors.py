@@ -1,4 +1,4 @@
-"""A source that cannot be read: one sentence that says which, why, and where to look; nothing is loaded."""
+"""Sources that cannot be read: the error names the source, the cause and where to look; nothing is loaded."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def refused(loader: Loader, source: str) -> str:
     return sentence
 
 
-def test_no_such_connection(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_connection_is_named_in_error(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_SHOP_POSTGRES", raising=False)
     assert refused(loader, "sales_fact") == "there is no connection 'shop_postgres'; add it under Admin → Connections"
 
@@ -47,7 +47,7 @@ def test_no_such_connection(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> 
     ],
     ids=["password", "server", "database"],
 )
-def test_a_postgres_that_cannot_be_reached(
+def test_unreachable_postgres_is_named_in_error(
     loader: Loader, shop_dsn: str, free_port: int, monkeypatch: pytest.MonkeyPatch, change: Callable, says: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_POSTGRES", change(urlsplit(shop_dsn), free_port).geturl())
@@ -58,7 +58,7 @@ def test_a_postgres_that_cannot_be_reached(
     assert "wrong@" not in sentence
 
 
-def test_a_missing_table(loader: Loader, shop: psycopg.Connection) -> None:
+def test_missing_table_is_named_in_error(loader: Loader, shop: psycopg.Connection) -> None:
     shop.execute("drop table sales_fact")
     assert refused(loader, "sales_fact").startswith(
         "sales_fact: there is no table public.sales_fact at the connection 'shop_postgres'; "
@@ -66,19 +66,19 @@ def test_a_missing_table(loader: Loader, shop: psycopg.Connection) -> None:
     )
 
 
-def test_a_missing_column(loader: Loader, shop: psycopg.Connection) -> None:
+def test_missing_column_is_named_in_error(loader: Loader, shop: psycopg.Connection) -> None:
     shop.execute("alter table sales_fact drop payment_method")
     assert "is not what was expected: column payment_method (text) is missing. Nothing" in refused(loader, "sales_fact")
 
 
-def test_no_right_to_read(loader: Loader, shop: psycopg.Connection) -> None:
+def test_missing_privilege_is_named_in_error(loader: Loader, shop: psycopg.Connection) -> None:
     shop.execute("revoke all on product from current_user")
     assert refused(loader, "product") == (
         "product: reading 2024-03-01 at the connection 'shop_postgres' failed: permission denied for table product"
     )
 
 
-def test_a_source_that_goes_away_while_it_is_read(loader: Loader, shop: psycopg.Connection) -> None:
+def test_source_lost_during_read_fails_load(loader: Loader, shop: psycopg.Connection) -> None:
     shop.execute(
         "create function public.stop(n integer) returns text language plpgsql as $$ begin"
         " if n = 2000 then perform pg_terminate_backend(pg_backend_pid()); end if; return n::text; end $$;"
@@ -92,7 +92,7 @@ def test_a_source_that_goes_away_while_it_is_read(loader: Loader, shop: psycopg.
     assert loader.value("select count(*) from raw.product") == 0
 
 
-def test_columns_that_the_source_has_besides_do_not_matter(loader: Loader, shop: psycopg.Connection) -> None:
+def test_extra_source_columns_are_ignored(loader: Loader, shop: psycopg.Connection) -> None:
     shop.execute("alter table product add color text; insert into product values ('P1', 'Ball', null, 'red')")
     assert loader.load("product", "2024-03-01").rows_loaded == 1
 
@@ -108,7 +108,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return broker
 
 
-def test_a_broker_that_cannot_be_reached(loader: Loader, broker: Callable[..., None], free_port: int) -> None:
+def test_unreachable_broker_is_named_in_error(loader: Loader, broker: Callable[..., None], free_port: int) -> None:
     broker(**{"bootstrap.servers": f"127.0.0.1:{free_port}", "log_level": "0"})
     assert re.fullmatch(
         "kafka_stream: topic 'customer_interactions' at the connection 'shop_kafka' cannot be read: "
@@ -119,24 +119,24 @@ def test_a_broker_that_cannot_be_reached(loader: Loader, broker: Callable[..., N
     )
 
 
-def test_no_broker_is_named(loader: Loader, broker: Callable[..., None]) -> None:
+def test_connection_without_broker_is_named_in_error(loader: Loader, broker: Callable[..., None]) -> None:
     broker()
     assert refused(loader, "kafka_stream").startswith("kafka_stream: the connection 'shop_kafka' cannot be used: ")
 
 
-def test_a_setting_that_kafka_does_not_know(loader: Loader, broker: Callable[..., None]) -> None:
+def test_unknown_kafka_setting_is_named_in_error(loader: Loader, broker: Callable[..., None]) -> None:
     broker(**{"bootstrap.servers": "127.0.0.1:9", "bootstrap.sauce": "x"})
     assert 'No such configuration property: "bootstrap.sauce"' in refused(loader, "kafka_stream")
 
 
-def test_no_kafka_connection(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_kafka_connection_is_named_in_error(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_SHOP_KAFKA", raising=False)
     assert refused(loader, "kafka_stream") == (
         "kafka_stream: there is no connection 'shop_kafka'; add it under Admin → Connections"
     )
 
 
-def test_a_topic_that_is_not_there(loader: Loader, shop_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_topic_is_named_in_error(loader: Loader, shop_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_topic(monkeypatch, "no_such_topic")
     sentence = refused(loader, "kafka_stream")
     assert sentence.startswith("kafka_stream: topic 'no_such_topic' at the connection 'shop_kafka' cannot be read: ")

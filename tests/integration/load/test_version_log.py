@@ -1,4 +1,4 @@
-"""The version logs: a row is added when it differs, a key that vanished gets a tombstone, history stays put."""
+"""Write disposition `version_log`: a row when a key changes, a tombstone when it vanishes, history unchanged."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -60,7 +60,7 @@ def versions(loader: Loader, source: str, columns: str) -> list[tuple]:
     return loader.rows(f"select {columns} from raw.{source} order by _batch_id, {SOURCES[source].key[0]}")
 
 
-def test_the_life_of_a_key(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_version_log_records_life_of_key(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C1", customer_name="Ada")
     customer("C2", customer_name="Bo")
     first = loader.load("customer", DAY)
@@ -97,7 +97,7 @@ def test_the_life_of_a_key(loader: Loader, shop: psycopg.Connection, customer: I
 
 
 @pytest.mark.parametrize("source", VERSION_LOGS)
-def test_each_version_log_loads_and_loads_again(loader: Loader, insert: Insert, source: str) -> None:
+def test_every_version_log_loads_twice_without_change(loader: Loader, insert: Insert, source: str) -> None:
     samples: dict[str, dict[str, Any]] = {
         "product": {"product_id": "P1", "product_name": "Ball", "product_category_id": None},
         "product_category": {
@@ -129,7 +129,7 @@ def test_each_version_log_loads_and_loads_again(loader: Loader, insert: Insert, 
     }
 
 
-def test_a_key_comes_back_with_nothing_but_itself(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_key_returns_after_tombstone(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C0")
     customer("C1")
     loader.load("customer", DAY)
@@ -141,7 +141,7 @@ def test_a_key_comes_back_with_nothing_but_itself(loader: Loader, shop: psycopg.
     assert loader.rows(deleted) == [(False,), (True,), (False,)]
 
 
-def test_a_version_is_valid_from_when_it_was_read(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_version_is_valid_from_read_time(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C1", customer_name="Ada")
     before = datetime.now(UTC)
     loader.load("customer", "2019-01-01")
@@ -152,9 +152,7 @@ def test_a_version_is_valid_from_when_it_was_read(loader: Loader, shop: psycopg.
     assert before <= times[0] < times[1] <= after
 
 
-def test_a_version_is_valid_from_the_sources_own_change(
-    loader: Loader, shop: psycopg.Connection, category: Insert
-) -> None:
+def test_version_is_valid_from_source_change_date(loader: Loader, shop: psycopg.Connection, category: Insert) -> None:
     category("P1", "2024-01-10")
     loader.load("product_category", DAY)
     shop.execute("update product_category set category_name = 'Games', last_updated = '2024-02-20'")
@@ -169,7 +167,7 @@ def test_a_version_is_valid_from_the_sources_own_change(
     ]
 
 
-def test_a_change_without_a_date_is_valid_from_when_it_was_read(loader: Loader, category: Insert) -> None:
+def test_version_without_change_date_is_valid_from_read_time(loader: Loader, category: Insert) -> None:
     category("P1", None)
     before = datetime.now(UTC)
     loader.load("product_category", DAY)
@@ -178,7 +176,7 @@ def test_a_change_without_a_date_is_valid_from_when_it_was_read(loader: Loader, 
 
 
 @pytest.mark.parametrize("order", [("2024-02-01", "2024-03-01"), ("2024-03-01", "2024-02-01")])
-def test_of_one_key_twice_the_latest_change_counts(loader: Loader, category: Insert, order: tuple[str, str]) -> None:
+def test_latest_change_of_duplicate_key_wins(loader: Loader, category: Insert, order: tuple[str, str]) -> None:
     for day in order:
         category("P1", day, category_name={"2024-02-01": "older", "2024-03-01": "newer"}[day])
     result = loader.load("product_category", DAY)
@@ -187,9 +185,7 @@ def test_of_one_key_twice_the_latest_change_counts(loader: Loader, category: Ins
     assert loader.load("product_category", DAY).rows_unchanged == 2
 
 
-def test_of_one_key_twice_without_a_date_the_choice_is_always_the_same(
-    loader: Loader, shop: psycopg.Connection, customer
-) -> None:
+def test_choice_among_undated_duplicates_is_deterministic(loader: Loader, shop: psycopg.Connection, customer) -> None:
     customer("C1", customer_name="Ada")
     customer("C1", customer_name="Bo")
     loader.load("customer", DAY)
@@ -201,7 +197,7 @@ def test_of_one_key_twice_without_a_date_the_choice_is_always_the_same(
     assert versions(loader, "customer", "customer_name") == [("Bo",)]
 
 
-def test_blanks_around_a_key_make_no_other_key(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_blanks_around_key_are_trimmed(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     """A source that tidies up its keys deletes nothing."""
     customer("C1 ", customer_name="Ada")
     loader.load("customer", DAY)
@@ -213,7 +209,7 @@ def test_blanks_around_a_key_make_no_other_key(loader: Loader, shop: psycopg.Con
     assert versions(loader, "customer", "customer_id, _is_deleted") == [("C1", False)]
 
 
-def test_a_key_that_is_a_number(loader: Loader) -> None:
+def test_numeric_key_is_loaded(loader: Loader) -> None:
     """The same rules for a source whose key is no text."""
     loader.connection.execute(
         "create table if not exists raw.shelf (shelf_id integer not null, aisle text, _valid_from timestamptz not null,"
@@ -236,7 +232,7 @@ def test_a_key_that_is_a_number(loader: Loader) -> None:
     assert loader.load(shelf, DAY, rows=[{"shelf_id": "x", "aisle": "A"}]).rows_removed == 1
 
 
-def test_a_refused_row_is_no_tombstone(loader: Loader, shop: psycopg.Connection, category: Insert) -> None:
+def test_rejected_row_makes_no_tombstone(loader: Loader, shop: psycopg.Connection, category: Insert) -> None:
     category("P1", "2024-01-01", cost_price=5)
     category("P2", "2024-01-01", cost_price=5)
     loader.load("product_category", DAY)
@@ -250,7 +246,7 @@ def test_a_refused_row_is_no_tombstone(loader: Loader, shop: psycopg.Connection,
 
 
 @pytest.mark.parametrize("source", VERSION_LOGS)
-def test_an_empty_source_is_refused(loader: Loader, insert: Insert, shop: psycopg.Connection, source: str) -> None:
+def test_empty_source_fails_load(loader: Loader, insert: Insert, shop: psycopg.Connection, source: str) -> None:
     values = {column.name: "1" for column in SOURCES[source].columns if column.required and "date" not in column.name}
     loader.load(source, DAY, rows=[values | {"subscription_start_date": "2024-01-01"}])
     held = loader.rows(f"select * from raw.{source}")
@@ -269,7 +265,7 @@ def days(*of_march: int) -> set[str]:
 
 @pytest.mark.usefixtures("facts")
 @pytest.mark.parametrize("source", ["product", "product_category", "customer"])
-def test_the_first_version_of_a_key_touches_all_its_days(loader: Loader, source: str) -> None:
+def test_first_version_marks_all_days_of_key_dirty(loader: Loader, source: str) -> None:
     row = {"product_id": "P1", "product_name": "Ball", "category_id": "K", "category_name": "T", "customer_id": " C1"}
     result = loader.load(source, DAY, rows=[row])
     assert result.days_marked == 8
@@ -277,9 +273,7 @@ def test_the_first_version_of_a_key_touches_all_its_days(loader: Loader, source:
 
 
 @pytest.mark.usefixtures("facts")
-def test_a_later_version_touches_the_days_from_its_opening_on(
-    loader: Loader, category, shop: psycopg.Connection
-) -> None:
+def test_later_version_marks_days_from_valid_from_dirty(loader: Loader, category, shop: psycopg.Connection) -> None:
     category("P1", "2024-01-01")
     loader.load("product_category", DAY)
     loader.pop_dirty_dates()
@@ -290,7 +284,7 @@ def test_a_later_version_touches_the_days_from_its_opening_on(
 
 
 @pytest.mark.usefixtures("facts")
-def test_an_event_late_on_the_day_of_the_change_is_touched(loader: Loader, category, shop: psycopg.Connection) -> None:
+def test_event_later_on_day_of_change_is_marked_dirty(loader: Loader, category, shop: psycopg.Connection) -> None:
     category("P1", "2024-01-01")
     loader.load("product_category", DAY)
     loader.pop_dirty_dates()
@@ -300,9 +294,7 @@ def test_an_event_late_on_the_day_of_the_change_is_touched(loader: Loader, categ
 
 
 @pytest.mark.usefixtures("facts")
-def test_what_is_changed_now_touches_no_day_before_today(
-    loader: Loader, shop: psycopg.Connection, customer: Insert
-) -> None:
+def test_change_now_marks_no_earlier_day_dirty(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C1", customer_name="Ada")
     customer("C9", customer_name="Bo")
     loader.load("customer", DAY)
@@ -320,12 +312,12 @@ def test_what_is_changed_now_touches_no_day_before_today(
 
 
 @pytest.mark.usefixtures("facts")
-def test_a_subscription_touches_no_day(loader: Loader) -> None:
+def test_subscription_marks_no_day_dirty(loader: Loader) -> None:
     row = {"customer_id": "1", "subscription_id": "S1", "subscription_start_date": "2024-03-01"}
     assert loader.load("subscription_data", DAY, rows=[row]).days_marked == 0
 
 
-def test_a_dry_run_leaves_no_trace(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
+def test_dry_run_leaves_no_trace(loader: Loader, shop: psycopg.Connection, customer: Insert) -> None:
     customer("C1", customer_name="Ada")
     loader.load("customer", DAY)
     shop.execute("update customer set customer_id = 'C2'")

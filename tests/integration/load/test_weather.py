@@ -1,4 +1,4 @@
-"""The weather by the archive protocol: the shop's own API, and one that does everything wrong."""
+"""Loading weather by the archive protocol, from the demo's API and from one that misbehaves."""
 
 import json
 import socket
@@ -125,7 +125,7 @@ def stored_weather(loader: Loader) -> list[tuple]:
     return loader.rows("select city, date::text, temperature, precipitation from raw.weather_data order by 1, 2")
 
 
-def test_every_city_and_day_that_was_measured(loader: Loader, api: str, use: Callable[[str], None]) -> None:
+def test_weather_has_row_for_each_city_and_observed_day(loader: Loader, api: str, use: Callable[[str], None]) -> None:
     use(api)
     result = loader.load("weather_data", "2024-01-01", "2024-01-04")
     assert stored_weather(loader) == [
@@ -146,7 +146,7 @@ def answer(**values: Any) -> str:
     return json.dumps({"daily": {name: value for name, value in daily.items() if value is not None}})
 
 
-def test_a_corrected_day_is_replaced(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+def test_corrected_weather_day_is_replaced(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
     use(faulty.url)
     faulty.answers(200, answer())
     loader.load("weather_data", "2024-01-01")
@@ -175,7 +175,7 @@ def test_a_corrected_day_is_replaced(loader: Loader, faulty: Faulty, use: Callab
         ({"time": ["\ud800"]}, "date holds a character that Postgres cannot store"),
     ],
 )
-def test_a_day_that_cannot_be_taken(
+def test_bad_weather_day_is_quarantined(
     loader: Loader, faulty: Faulty, use: Callable[[str], None], values: dict[str, Any], reason: str
 ) -> None:
     use(faulty.url)
@@ -223,7 +223,7 @@ def test_a_day_that_cannot_be_taken(
         ),
     ],
 )
-def test_an_api_that_answers_wrong(
+def test_wrong_api_answer_fails_load(
     loader: Loader, faulty: Faulty, use: Callable[[str], None], status: int, body: str, requests: int, says: str
 ) -> None:
     use(faulty.url)
@@ -235,7 +235,7 @@ def test_an_api_that_answers_wrong(
     assert loader.value("select status from ops.load_batch") == "failed"
 
 
-def test_an_answer_that_postgres_cannot_store_is_told_in_the_ledger(
+def test_unstorable_api_answer_is_recorded_in_load_batch(
     loader: Loader, faulty: Faulty, use: Callable[[str], None]
 ) -> None:
     use(faulty.url)
@@ -247,14 +247,14 @@ def test_an_answer_that_postgres_cannot_store_is_told_in_the_ledger(
     assert "no\N{SYMBOL FOR NULL}thing" in error
 
 
-def test_an_answer_that_breaks_off(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+def test_truncated_api_answer_fails_load(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
     use(faulty.url)
     faulty.answers(200, answer()[:20], claimed_length=len(answer()))
     with pytest.raises(SourceError, match=r"no usable answer .* for Berlin 2024-01-01"):
         loader.load("weather_data", "2024-01-01")
 
 
-def test_an_api_that_hangs(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+def test_hanging_api_fails_load(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
     use(faulty.url)
     faulty.is_silent = True
     with pytest.raises(SourceError, match=r"no usable answer .* for Berlin 2024-01-01: .*timed out"):
@@ -262,7 +262,7 @@ def test_an_api_that_hangs(loader: Loader, faulty: Faulty, use: Callable[[str], 
     assert faulty.requests == 4
 
 
-def test_an_api_that_is_not_there(loader: Loader, use: Callable[[str], None]) -> None:
+def test_unreachable_api_fails_load(loader: Loader, use: Callable[[str], None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     use(f"http://127.0.0.1:{port}")
@@ -270,7 +270,7 @@ def test_an_api_that_is_not_there(loader: Loader, use: Callable[[str], None]) ->
         loader.load("weather_data", "2024-01-01")
 
 
-def test_no_connection(loader: Loader) -> None:
+def test_missing_weather_connection_is_named_in_error(loader: Loader) -> None:
     with pytest.raises(SourceError, match=r"^weather_data: there is no connection 'weather_api'; add it under Admin"):
         loader.load("weather_data", "2024-01-01")
 
@@ -285,7 +285,7 @@ def test_no_connection(loader: Loader) -> None:
         ('{"Berlin": ["north", "east"]}', "'weather_cities' is not of the form"),
     ],
 )
-def test_cities_that_cannot_be_read(
+def test_unreadable_cities_variable_is_named_in_error(
     loader: Loader, api: str, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, value: str | None, says: str
 ) -> None:
     use(api)
@@ -297,7 +297,7 @@ def test_cities_that_cannot_be_read(
         loader.load("weather_data", "2024-01-01")
 
 
-def test_a_later_city_that_fails_leaves_nothing_of_the_first(
+def test_failed_city_rolls_back_earlier_cities(
     loader: Loader, api: str, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(api)
@@ -335,7 +335,7 @@ def in_date_form(seconds: float) -> str:
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_wait_is_as_long_as_the_api_asks_for_and_not_for_ever(
+def test_retry_after_is_honoured_up_to_limit(
     loader: Loader,
     faulty: Faulty,
     use: Callable[[str], None],
@@ -354,7 +354,7 @@ def test_a_wait_is_as_long_as_the_api_asks_for_and_not_for_ever(
     assert least <= waits[0] <= most
 
 
-def test_waits_grow_and_are_not_the_same_for_all(
+def test_backoff_grows_with_jitter(
     loader: Loader, faulty: Faulty, use: Callable[[str], None], waits: list[float]
 ) -> None:
     use(faulty.url)
@@ -367,7 +367,7 @@ def test_waits_grow_and_are_not_the_same_for_all(
     assert len(set(waits)) == len(waits) == 6
 
 
-def test_one_request_a_city_whatever_the_range(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+def test_one_request_per_city_for_any_range(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
     use(faulty.url)
     days = [f"2024-01-{day:02}" for day in range(1, 31)]
     faulty.answers(200, answer(time=days, temperature_2m_mean=[1] * 30, precipitation_sum=[0] * 30))
@@ -378,7 +378,7 @@ def test_one_request_a_city_whatever_the_range(loader: Loader, faulty: Faulty, u
     ]
 
 
-def test_days_that_the_api_does_not_have_yet_come_later(
+def test_missing_weather_day_is_loaded_later(
     loader: Loader, faulty: Faulty, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daily run: the archive is three days behind."""
@@ -413,7 +413,7 @@ def test_days_that_the_api_does_not_have_yet_come_later(
     assert loader.pop_dirty_dates() == {("weather_data", "2024-01-17")}
 
 
-def test_a_forecast_is_not_taken_for_an_observation(
+def test_forecast_is_not_loaded(
     loader: Loader, faulty: Faulty, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(faulty.url)
@@ -429,7 +429,7 @@ def test_a_forecast_is_not_taken_for_an_observation(
     assert {day for _, day, *_ in stored_weather(loader)} == {"2024-01-01", "2024-01-02", "2024-01-03"}
 
 
-def test_a_number_keeps_the_digits_of_the_api(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+def test_weather_number_keeps_api_digits(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
     use(faulty.url)
     faulty.answers(200, answer().replace("1.5", "1.50000000000000000000000001"))
     loader.load("weather_data", "2024-01-01")

@@ -1,3 +1,5 @@
+"""The benchmark of a run's overhead: its synthetic projects, its use of CPU and memory, and its tables."""
+
 import re
 import subprocess
 import sys
@@ -8,12 +10,12 @@ import pytest
 
 from benchmarks.run_overhead.measuring import Cost
 from benchmarks.run_overhead.projects import LEVELS, write_synthetic
-from benchmarks.run_overhead.report import Result, main_table, timeline_table, verdict
+from benchmarks.run_overhead.report import Result, main_table, target_lines, timeline_table
 from benchmarks.usage import Usage
 
 
 @pytest.mark.parametrize("nodes", [32, 100, 300])
-def test_a_synthetic_project_has_its_nodes_in_six_levels(tmp_path: Path, nodes: int):
+def test_synthetic_project_has_its_nodes_in_six_levels(tmp_path: Path, nodes: int):
     write_synthetic(tmp_path, nodes)
 
     level_of = {path.stem: int(path.parent.name[-1]) for path in tmp_path.glob("models/*/*.sql")}
@@ -39,21 +41,21 @@ def _result(project: str, *, first: float, warm: list[Cost], bare: float) -> Res
     return Result(project, int(project), "triggerer", Cost(first, 9, 2**30), warm, [Cost(bare, 4, 2**28)] * len(warm))
 
 
-def test_the_verdict_compares_with_dbt_by_hand_and_leaves_out_failed_runs():
+def test_target_lines_compare_with_dbt_by_hand_without_failed_runs():
     small = _result("32", first=7.5, warm=[Cost(4, 8, 2**30), Cost(1, 1, 1, "failed"), Cost(6, 8, 2**30)], bare=5)
     large = _result("300", first=30, warm=[Cost(25, 8, 2**30)], bare=20)
 
-    assert verdict([small, large]) == [
+    assert target_lines([small, large]) == [
         "32 nodes: warm 1.00 × by hand (within 1.0), first run after a start 1.50 × by hand (within 2.0)",
         "300 nodes: warm 1.25 × by hand (misses 1.0), first run after a start 1.50 × by hand (within 2.0)",
         "from 32 to 300 nodes: a node more costs `dbt build` by hand 56 ms, our run 75 ms (steeper)",
     ]
     gentle = _result("300", first=30, warm=[Cost(20, 8, 2**30)], bare=20)
-    assert verdict([small, gentle])[-1].endswith("by hand 56 ms, our run 56 ms (no steeper)")
+    assert target_lines([small, gentle])[-1].endswith("by hand 56 ms, our run 56 ms (no steeper)")
     assert "| 32 nodes | ours | 7.5 | 5.0 | 1.00 | 8.0 | 2.00 | 1,024 |  | 1 of 4 |" in main_table([small, large])
 
 
-def test_the_timeline_has_a_column_a_moment():
+def test_timeline_has_a_column_for_each_moment():
     run = Cost(4, 8, 1, timeline={"build task started": 0.5, "run ended": 4.0})
 
     table = timeline_table([Result("32", 32, "triggerer", run, [run], [run])])

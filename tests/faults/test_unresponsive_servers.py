@@ -29,7 +29,7 @@ def ends_and_is_made_good(place: Place, source: str, line: Proxy, started: float
 
 
 @pytest.mark.parametrize("which", ["warehouse", "shop"])
-def test_a_server_that_accepts_and_says_nothing(place: Place, proxy: MakeProxy, which: str) -> None:
+def test_server_that_accepts_and_never_answers_is_given_up(place: Place, proxy: MakeProxy, which: str) -> None:
     line = proxy(place.warehouse_dsn if which == "warehouse" else place.shop_dsn)
     line.fall_silent()
     started = time.monotonic()
@@ -41,7 +41,7 @@ def test_a_server_that_accepts_and_says_nothing(place: Place, proxy: MakeProxy, 
 
 
 @pytest.mark.parametrize("point", ["before_read", "written_to_raw", "before_commit"])
-def test_a_warehouse_that_falls_silent(place: Place, proxy: MakeProxy, point: str) -> None:
+def test_unresponsive_warehouse_is_given_up(place: Place, proxy: MakeProxy, point: str) -> None:
     line = proxy(place.warehouse_dsn)
     silent = place.start("sales_fact", fault=f"{point}:stop", warehouse=line, environment={ANSWER_TIMEOUT: "1"})
     silent.wait_until_stopped()
@@ -54,7 +54,7 @@ def test_a_warehouse_that_falls_silent(place: Place, proxy: MakeProxy, point: st
     ends_and_is_made_good(place, "sales_fact", line, started)
 
 
-def test_a_source_that_falls_silent_in_the_middle_of_a_read(place: Place, proxy: MakeProxy) -> None:
+def test_source_unresponsive_during_read_is_given_up(place: Place, proxy: MakeProxy) -> None:
     line = proxy(place.shop_dsn)
     line.fall_silent_after(20_000, "client")
     started = time.monotonic()
@@ -64,7 +64,7 @@ def test_a_source_that_falls_silent_in_the_middle_of_a_read(place: Place, proxy:
     ends_and_is_made_good(place, "sales_fact", line, started)
 
 
-def test_a_warehouse_that_takes_nothing_more(place: Place, proxy: MakeProxy) -> None:
+def test_warehouse_that_stops_receiving_is_given_up(place: Place, proxy: MakeProxy) -> None:
     """What is sent and not taken within `tcp_user_timeout` ends the connection, without a look at answers."""
     place.grow()
     line = proxy(place.warehouse_dsn)
@@ -76,7 +76,7 @@ def test_a_warehouse_that_takes_nothing_more(place: Place, proxy: MakeProxy) -> 
     ends_and_is_made_good(place, "customer", line, started)
 
 
-def test_what_execution_timeout_ends_does_not_hang_in_tidying_up(place: Place, proxy: MakeProxy) -> None:
+def test_execution_timeout_does_not_hang_in_cleanup(place: Place, proxy: MakeProxy) -> None:
     line = proxy(place.warehouse_dsn)
     silent = place.start(
         "sales_fact",
@@ -94,7 +94,7 @@ def test_what_execution_timeout_ends_does_not_hang_in_tidying_up(place: Place, p
     ends_and_is_made_good(place, "sales_fact", line, started)
 
 
-def test_an_api_that_trickles_is_ended_by_the_execution_timeout(place: Place) -> None:
+def test_trickling_api_is_ended_by_execution_timeout(place: Place) -> None:
     place.weather.faults.extend(["trickles"] * 50)
     outcome = place.load("weather_data", patience=1.0, execution_timeout=2.0)
     assert (outcome.exit_code, (outcome.error or "").partition(":")[0]) == (1, "AirflowTaskTimeout")
@@ -116,7 +116,7 @@ def slow_landing(place: Place) -> Iterator[str]:
     place.connection.execute("drop function public.be_slow cascade")
 
 
-def test_the_warehouse_does_not_work_on_for_a_loader_that_is_gone(place: Place, slow_landing: str) -> None:
+def test_warehouse_stops_work_for_vanished_loader(place: Place, slow_landing: str) -> None:
     options = {"application_name": slow_landing, "options": "-c client_connection_check_interval=200ms"}
     killed = place.start("sales_fact", options=options)
     sleeping = "select count(*) from pg_stat_activity where application_name = %s and wait_event = 'PgSleep'"

@@ -94,7 +94,7 @@ OTHER_TYPES = {
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
-def test_what_the_source_says_of_a_row_is_what_its_texts_say(
+def test_source_validation_agrees_with_text_validation(
     loader: Loader, shop: psycopg.Connection, source: str, data: st.DataObject
 ) -> None:
     entry = replace(SOURCES[source], max_rejected_rows=100)
@@ -125,7 +125,7 @@ def test_what_the_source_says_of_a_row_is_what_its_texts_say(
 
 
 @pytest.mark.parametrize(("column", "kind"), [(name, kind) for name, kinds in OTHER_TYPES.items() for kind in kinds])
-def test_types_that_hold_the_same(
+def test_equivalent_source_types_load_the_same(
     loader: Loader, shop: psycopg.Connection, order: Insert, column: str, kind: str
 ) -> None:
     shop.execute(
@@ -141,7 +141,7 @@ def test_types_that_hold_the_same(
     ]
 
 
-def test_an_integer_that_raw_does_not_hold_is_refused(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
+def test_integer_out_of_range_is_rejected(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     shop.execute("alter table sales_fact alter order_quantity type bigint")
     order("O1", "2024-03-01", order_quantity=2**31)
     order("O2", "2024-03-01", order_quantity=2**31 - 1)
@@ -149,7 +149,7 @@ def test_an_integer_that_raw_does_not_hold_is_refused(loader: Loader, shop: psyc
     assert loader.value("select reason from ops.quarantine") == "order_quantity is not a whole number: 2147483648"
 
 
-def test_a_window_that_raw_holds_nothing_of_is_copied_into_raw(loader: Loader, order: Insert, reads: list) -> None:
+def test_first_load_of_window_is_copied_into_raw(loader: Loader, order: Insert, reads: list) -> None:
     order("O1", "2024-03-01")
     order("O2", "2024-03-02", order_amount=-1)
     result = loader.load("sales_fact", *DAYS)
@@ -159,9 +159,7 @@ def test_a_window_that_raw_holds_nothing_of_is_copied_into_raw(loader: Loader, o
     assert reads == [None]
 
 
-def test_a_day_that_did_not_change_is_not_read_again(
-    loader: Loader, shop: psycopg.Connection, order: Insert, reads: list
-) -> None:
+def test_unchanged_day_is_not_read_again(loader: Loader, shop: psycopg.Connection, order: Insert, reads: list) -> None:
     for day in (1, 2, 3):
         order(f"O{day}", f"2024-03-0{day}")
         order(f"bad{day}", f"2024-03-0{day}", order_amount=-1)
@@ -181,9 +179,7 @@ def test_a_day_that_did_not_change_is_not_read_again(
     assert reads == [None, ["2024-03-01", "2024-03-02", "2024-03-03"]]
 
 
-def test_only_the_days_that_differ_are_read(
-    loader: Loader, shop: psycopg.Connection, order: Insert, reads: list
-) -> None:
+def test_only_changed_days_are_read(loader: Loader, shop: psycopg.Connection, order: Insert, reads: list) -> None:
     for day in range(1, 10):
         order(f"O{day}", f"2024-03-0{day}")
     loader.load("sales_fact", "2024-03-01", "2024-03-09")
@@ -196,7 +192,7 @@ def test_only_the_days_that_differ_are_read(
     assert loader.load("sales_fact", "2024-03-01", "2024-03-09").rows_loaded == 1
 
 
-def test_a_key_that_comes_twice_is_sorted_out_row_by_row(loader: Loader, order: Insert, reads: list) -> None:
+def test_duplicate_key_falls_back_to_row_by_row(loader: Loader, order: Insert, reads: list) -> None:
     order("O1", "2024-03-01", order_amount=1)
     order("O1", "2024-03-02", order_amount=2)
     for number in range(5):
@@ -208,9 +204,7 @@ def test_a_key_that_comes_twice_is_sorted_out_row_by_row(loader: Loader, order: 
     assert loader.load("sales_fact", *DAYS).rows_unchanged == 7
 
 
-def test_an_order_that_moved_into_another_window_is_superseded(
-    loader: Loader, shop: psycopg.Connection, order: Insert
-) -> None:
+def test_order_moved_into_other_window_is_superseded(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     order("O1", "2024-03-01")
     loader.load("sales_fact", "2024-03-01")
     loader.pop_dirty_dates()
@@ -227,7 +221,7 @@ def test_an_order_that_moved_into_another_window_is_superseded(
         pytest.param({"order_id": "O7", "order_amount": 7}, False, id="a key comes twice"),
     ],
 )
-def test_an_empty_table_is_filled_and_then_indexed(
+def test_empty_raw_table_is_indexed_after_first_load(
     loader: Loader,
     shop: psycopg.Connection,
     order: Insert,
@@ -297,7 +291,7 @@ def many_orders(shop: psycopg.Connection, order: Insert) -> None:
     shop.execute("analyze sales_fact")
 
 
-def test_who_reads_an_empty_table_does_not_hold_up_its_first_load(
+def test_reader_of_empty_raw_table_does_not_block_first_load(
     loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str], warehouse_dsn: str
 ) -> None:
     many_orders(shop, order)
@@ -307,7 +301,7 @@ def test_who_reads_an_empty_table_does_not_hold_up_its_first_load(
     assert copied[0] == "format binary"
 
 
-def test_a_table_that_others_may_look_into_is_not_locked(
+def test_raw_table_that_was_loaded_before_is_not_locked(
     loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str]
 ) -> None:
     loader.load("sales_fact", "2024-02-01")
@@ -317,7 +311,9 @@ def test_a_table_that_others_may_look_into_is_not_locked(
     assert copied[0] == "format binary"
 
 
-def test_a_dry_run_locks_nobody_out(loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str]) -> None:
+def test_dry_run_takes_no_exclusive_lock(
+    loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str]
+) -> None:
     many_orders(shop, order)
     assert loader.load("sales_fact", *DAYS, dry_run=True).rows_loaded == 20
     assert copied[0] == "format binary"
@@ -326,7 +322,7 @@ def test_a_dry_run_locks_nobody_out(loader: Loader, shop: psycopg.Connection, or
     assert copied[0] == "format binary, freeze"
 
 
-def test_a_load_that_fails_does_not_wait_for_the_source(
+def test_failed_load_does_not_wait_for_source(
     loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key that comes twice cannot be indexed, while the source is still counting."""
@@ -356,7 +352,7 @@ def test_a_load_that_fails_does_not_wait_for_the_source(
 
 
 @pytest.mark.parametrize("refused", [0, 1])
-def test_rows_of_no_day_mark_none(
+def test_rows_without_day_mark_nothing_dirty(
     loader: Loader, shop: psycopg.Connection, order: Insert, copied: list[str], refused: int
 ) -> None:
     """By what the source says, and by what raw says where the source has also counted a row that was refused."""
@@ -371,7 +367,7 @@ def test_rows_of_no_day_mark_none(
 
 
 @pytest.mark.parametrize("last", ["2024-03-01", "2024-03-03"])
-def test_a_window_of_few_days_is_shared_out_too(
+def test_short_window_is_split_among_connections(
     loader: Loader, order: Insert, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
     for number in range(60):
@@ -395,7 +391,7 @@ def test_a_window_of_few_days_is_shared_out_too(
 
 @pytest.mark.parametrize("name", ["sales_fact", "customer"])
 @pytest.mark.parametrize("connections", [2, 3])
-def test_several_connections_read_one_moment(
+def test_parallel_connections_read_one_snapshot(
     loader: Loader, shop: psycopg.Connection, order: Insert, insert: Insert, shop_dsn: str, name: str, connections: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -420,7 +416,7 @@ def test_several_connections_read_one_moment(
         assert loader.value("select count(distinct created_at::date) from raw.sales_fact") == 3
 
 
-def test_one_of_several_connections_that_is_lost_fails_the_read(
+def test_lost_parallel_connection_fails_read(
     loader: Loader, shop: psycopg.Connection, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(50):
