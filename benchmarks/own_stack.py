@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +38,8 @@ def own_stack() -> Iterator[State]:
     """Create a stack and start its Postgres; afterwards stop all its services and delete its data."""
     if not STACK.is_relative_to(FOLDER):
         raise RuntimeError("import benchmarks.own_stack before include.demo: this would delete the stack in use")
+    # So that a benchmark that is stopped by SIGTERM stops its services too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     state = State.create_beside()
     try:
         database.start(state)
