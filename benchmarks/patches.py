@@ -1,5 +1,5 @@
 """
-What each patch of Airflow saves, on the running stack: `PYTHONPATH=plugins:. python -m benchmarks.patches`.
+Measure what each patch of Airflow saves, one by one: on the running demo.
 
 For each patch in turn the scheduler and the triggerer are started anew with all patches and then without this one
 (`DBT_TRIGGERER_PATCHES_OFF`), as often as `--rounds` says: on, off, on, off. After each start one daily run is not

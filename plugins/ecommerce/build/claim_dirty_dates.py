@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, TaskInstanceState
 from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
-from airflow.utils.state import State, TaskInstanceState
+from airflow.utils.state import State
 
 from dbt_triggerer import nodes_of
 from ecommerce.build import lease
