@@ -15,10 +15,14 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from ecommerce.common.sources import Source
+from ecommerce.common.sources import Kind, Source
 
 #: `hash_record_extended` came with Postgres 14.
 FIRST_VERSION = 140000
+
+
+#: Kinds whose values are hashed as text. The hash of `numeric` ignores sign and scale, that of `citext` ignores case.
+_HASHED_AS_TEXT = {Kind.TEXT, Kind.NUMBER, Kind.MONEY, Kind.FRACTION, Kind.AMOUNT}
 
 
 class Fingerprint(NamedTuple):
@@ -41,12 +45,16 @@ def fingerprints(
     """
     The fingerprint of each day of the source's window column, of the rows that meet both conditions.
 
-    A day without rows is not in the result.
+    A day without rows is not in the result. Rows that raw stores differently have different hashes.
 
-    :param values: the business columns as raw stores them
+    :param values: the business columns, in the order of the source's columns
     :param inside: condition on a row: it lies in the days to compare
     :param passes: condition on a row: it passes the rules
     """
+    hashed = [
+        sql.SQL("{}::text").format(value) if column.kind in _HASHED_AS_TEXT else value
+        for column, value in zip(source.columns, values, strict=True)
+    ]
     return {
         day: Fingerprint(rows, total)
         for day, rows, total in connection.execute(
@@ -60,7 +68,7 @@ def fingerprints(
                 group by 1
             """).format(
                 window=sql.Identifier(source.window_column or ""),
-                values=sql.SQL(", ").join(values),
+                values=sql.SQL(", ").join(hashed),
                 seed=sql.Literal(seed),
                 table=table,
                 inside=inside,

@@ -231,7 +231,7 @@ def _replace_window(connection: Connection, source: Source, extent: Extent, batc
             inside=extent.condition(source, "stored"),
             accepted=ACCEPTED,
             same_key=_equal(source.key, "stored", "accepted"),
-            same_row=_same_row(source, "stored", "accepted"),
+            same_row=_same_bytes(source, "stored", "accepted"),
             day=day_of(source),
         )
     ).rowcount
@@ -377,3 +377,9 @@ def _equal(names: Sequence[str], one: str, other: str) -> sql.Composed:
 def _same_row(source: Source, one: str, other: str) -> sql.Composed:
     names = [column.name for column in source.columns]
     return sql.SQL("(({}) is not distinct from ({}))").format(_names(names, one), _names(names, other))
+
+
+def _same_bytes(source: Source, one: str, other: str) -> sql.Composed:
+    """Equal as raw stores it, 1.0 and 1.00 being different: as fingerprints see it, or they would never agree."""
+    names = [column.name for column in source.columns]
+    return sql.SQL("record_image_eq(row({}), row({}))").format(_names(names, one), _names(names, other))
