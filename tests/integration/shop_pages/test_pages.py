@@ -476,7 +476,7 @@ def test_dbt_docs_show_every_model_with_owner_tests_and_lineage(client: TestClie
     assert "Finance" in page
     assert 'href="/models/raw.sales_fact"' in page
     assert 'href="/models/fact_sales"' in page
-    assert "the_weekly_mean_takes_seven_days" in page
+    assert "test_daily_revenue_mean_covers_seven_days" in page
     assert client.get("/models/nothing").status_code == 404
 
 

@@ -130,8 +130,7 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
     assert {(subject, observed) for subject, status, observed in results if status == "fail"} == {
         ("core.fact_sales", 1),
         ("core.dim_customer", 1),
-        # Its rows have no key, so a changed row counts as one too many and one too few.
-        ("core.int_category_monthly_sales", 2),
+        ("core.int_category_monthly_sales", 1),
         ("core.int_customer_yearly_sales", 1),
         ("marts.customer_segments", 1),
         ("marts_build.payment_method_preference", 1),
