@@ -14,7 +14,7 @@ from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from dbt_triggerer import Build, BuildWatcher, TaskEnd, outcome_of_audit
+from dbt_triggerer import Build, BuildWatcher, TaskEnd, outcome_of_audit, result_xcom
 from ecommerce.audit.check import CheckContext
 from ecommerce.audit.check_results import BlockingFailure, CheckResult
 from ecommerce.audit.checks_file import check_of, read_checks
@@ -149,4 +149,4 @@ def _summary(results: Sequence[CheckResult]) -> str:
 
 
 def _xcom(state: str, reason: str) -> dict[str, Any]:
-    return {CHECKED: {"state": state, "reason": reason, "nodes": []}}
+    return {CHECKED: result_xcom(state, reason, [])}
