@@ -261,7 +261,7 @@ def _bare_merge(mart: Mart) -> sql.Composed:
         """
         merge into {target} as old
         using {built} as new
-            on {same_key}
+            on {key_condition}
         when matched and ({old}) is distinct from ({new}) then
             update set ({names}) = row({new})
         when not matched then
