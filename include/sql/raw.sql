@@ -1,4 +1,4 @@
--- Raw: the seven sources as they were read, typed, each row with the batch that wrote it.
+-- Raw: the sources as they were read, typed, each row with the batch that wrote it.
 -- Numbers keep the source's digits (`numeric` without a scale); staging rounds money to the cent.
 -- Applied by the owner of the schema, `loader`.
 
@@ -18,19 +18,40 @@ create table if not exists raw.kafka_stream (
 create index if not exists kafka_stream_event_date on raw.kafka_stream ((("timestamp" at time zone 'UTC')::date));
 
 create table if not exists raw.sales_fact (
-    order_id text primary key,
+    order_id text not null,
+    line_number integer not null,
     product_id text not null,
-    customer_id text not null,
+    customer_id text, -- null or blank: the order of a guest
     order_date date not null,
     order_amount numeric not null,
     order_quantity integer,
     payment_method text,
     discount_applied numeric,
     shipping_cost numeric,
+    tax_amount numeric,
+    order_status text,
     created_at timestamp not null,
     _batch_id bigint not null,
-    _loaded_at timestamptz not null
+    _loaded_at timestamptz not null,
+    primary key (order_id, line_number)
 );
+-- A warehouse from before there were order lines: each order is its own line 1.
+alter table raw.sales_fact add column if not exists line_number integer not null default 1;
+alter table raw.sales_fact alter column line_number drop default;
+alter table raw.sales_fact add column if not exists tax_amount numeric;
+alter table raw.sales_fact add column if not exists order_status text;
+alter table raw.sales_fact alter column customer_id drop not null;
+do $$
+begin
+    if exists (
+        select from pg_constraint
+        where conrelid = 'raw.sales_fact'::regclass and contype = 'p' and array_length(conkey, 1) = 1
+    ) then
+        alter table raw.sales_fact drop constraint sales_fact_pkey;
+        alter table raw.sales_fact add primary key (order_id, line_number);
+    end if;
+end
+$$;
 -- Orders are stored in the order in which they were recorded, so an index of block ranges finds a window or a day
 -- nearly as fast as a B-tree, and is built in a quarter of the time. It keeps up to 64 days for each range of blocks,
 -- so orders that were recorded late are found too.
@@ -38,6 +59,25 @@ create index if not exists sales_fact_days on raw.sales_fact
 using brin (created_at, order_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
 drop index if exists raw.sales_fact_created_at, raw.sales_fact_order_date;
+
+create table if not exists raw.refund (
+    refund_id text primary key,
+    order_id text,
+    line_number integer, -- null: of the whole order
+    product_id text,
+    customer_id text,
+    refund_date date not null,
+    refund_amount numeric not null,
+    refund_quantity integer,
+    reason text,
+    created_at timestamp not null,
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null
+);
+create index if not exists refund_days on raw.refund
+using brin (created_at, refund_date date_minmax_multi_ops (values_per_range = 64))
+with (pages_per_range = 32, autosummarize = on);
+create index if not exists refund_order on raw.refund (order_id);
 
 create table if not exists raw.weather_data (
     date date not null,

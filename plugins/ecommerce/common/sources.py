@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 #: The days of `dim_date`: a fact of another day would have no row there.
-CALENDAR = ("2010-01-01", "2039-12-31")
+CALENDAR = ("1970-01-01", "2069-12-31")
 
 
 class Kind(Enum):
@@ -24,22 +24,28 @@ class Kind(Enum):
     COUNT = "count"  # an integer that is not negative
     NUMBER = "number"
     MONEY = "money"  # numeric(18,2), not negative
+    POSITIVE_MONEY = "positive_money"  # numeric(18,2), a cent or more
     FRACTION = "fraction"  # a number from 0 to 1
     AMOUNT = "amount"  # a number that is not negative, e.g. mm of rain
     BOOLEAN = "boolean"
-    DATE = "date"
-    CALENDAR_DATE = "calendar_date"  # a date that `dim_date` knows
+    DATE = "date"  # a day of the calendar, like each day of the two kinds below
     TIMESTAMP = "timestamp"  # without time zone, UTC
     INSTANT = "instant"  # ISO 8601, naive means UTC
 
 
 @dataclass(frozen=True)
 class Column:
-    """One business column: its name at the source and in raw, what its values are, and whether it may be null."""
+    """
+    One business column: its name at the source and in raw, and what its values are.
+
+    :param required: the source has the column, and it is never null
+    :param default: what null means, as text; also where the source does not have the column
+    """
 
     name: str
     kind: Kind = Kind.TEXT
     required: bool = False
+    default: str | None = None
 
 
 class WriteDisposition(Enum):
@@ -66,6 +72,21 @@ class Touch:
     day: str
 
 
+@dataclass(frozen=True)
+class Dependents:
+    """
+    Rows whose facts depend on a row that a load writes or deletes: their days become dirty as well.
+
+    :param table: their raw table; it may be that of the loaded source itself
+    :param key: column of both tables with equal values
+    :param day: SQL over such a row that gives the day of its fact
+    """
+
+    table: str
+    key: str
+    day: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """
@@ -81,6 +102,7 @@ class Source:
     :param day: SQL over a raw row that gives the day whose facts it changes; None: it makes no day dirty
     :param change_time: column with the source's own change date (`version_log`); None: the time of the load
     :param touches: facts whose days a new version of a key changes (`version_log`)
+    :param dependents: rows whose days become dirty with a row of this source (`replace_window`)
     :param lineage: columns that the reader adds and raw keeps, beside the business columns
     :param lookback_days: days before the window that are read again with it, as far back as they were loaded before:
         a slow transaction may have committed rows into a window after it was read (`replace_window`)
@@ -102,6 +124,7 @@ class Source:
     day: str | None = None
     change_time: str | None = None
     touches: Sequence[Touch] = field(default=())
+    dependents: Sequence[Dependents] = field(default=())
     lineage: Sequence[Column] = field(default=())
     lookback_days: int = 3
     parallel_reads: int = 1
@@ -125,6 +148,7 @@ TOPIC_LINEAGE = (
 )
 
 _ORDER_DAY = "order_date"
+_REFUND_DAY = "refund_date"
 _EVENT_DAY = "(\"timestamp\" at time zone 'UTC')::date"
 
 
@@ -193,22 +217,53 @@ _REGISTRY = (
         connection="shop_postgres",
         reader="postgres",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
-        key=("order_id",),
+        key=("order_id", "line_number"),
         columns=(
             Column("order_id", required=True),
+            Column("line_number", Kind.COUNT, default="1"),
             Column("product_id", required=True),
-            Column("customer_id", required=True),
-            Column("order_date", Kind.CALENDAR_DATE, required=True),
+            # Null or blank: the order of a guest.
+            Column("customer_id"),
+            Column("order_date", Kind.DATE, required=True),
             Column("order_amount", Kind.MONEY, required=True),
             Column("order_quantity", Kind.COUNT),
             Column("payment_method"),
             Column("discount_applied", Kind.FRACTION),
             Column("shipping_cost", Kind.MONEY),
+            Column("tax_amount", Kind.MONEY),
+            Column("order_status"),
             Column("created_at", Kind.TIMESTAMP, required=True),
         ),
         window_column="created_at",
         latest_by="created_at",
         day=_ORDER_DAY,
+        # An order is counted once however many days its lines have; a refund has customer and product of its line.
+        dependents=(
+            Dependents("sales_fact", "order_id", _ORDER_DAY),
+            Dependents("refund", "order_id", _REFUND_DAY),
+        ),
+    ),
+    Source(
+        name="refund",
+        connection="shop_postgres",
+        reader="postgres",
+        write_disposition=WriteDisposition.REPLACE_WINDOW,
+        key=("refund_id",),
+        columns=(
+            Column("refund_id", required=True),
+            Column("order_id"),
+            Column("line_number", Kind.COUNT),
+            Column("product_id"),
+            Column("customer_id"),
+            Column("refund_date", Kind.DATE, required=True),
+            Column("refund_amount", Kind.POSITIVE_MONEY, required=True),
+            Column("refund_quantity", Kind.COUNT),
+            Column("reason"),
+            Column("created_at", Kind.TIMESTAMP, required=True),
+        ),
+        window_column="created_at",
+        latest_by="created_at",
+        day=_REFUND_DAY,
     ),
     Source(
         name="customer",
@@ -249,7 +304,7 @@ _REGISTRY = (
         write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("city", "date"),
         columns=(
-            Column("date", Kind.CALENDAR_DATE, required=True),
+            Column("date", Kind.DATE, required=True),
             Column("temperature", Kind.NUMBER),
             Column("precipitation", Kind.AMOUNT),
             Column("city", required=True),

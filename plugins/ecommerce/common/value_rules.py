@@ -22,11 +22,11 @@ SQL_TYPES: dict[Kind, str] = {
     Kind.COUNT: "integer",
     Kind.NUMBER: "numeric",
     Kind.MONEY: "numeric",
+    Kind.POSITIVE_MONEY: "numeric",
     Kind.FRACTION: "numeric",
     Kind.AMOUNT: "numeric",
     Kind.BOOLEAN: "boolean",
     Kind.DATE: "date",
-    Kind.CALENDAR_DATE: "date",
     Kind.TIMESTAMP: "timestamp",
     Kind.INSTANT: "timestamptz",
 }
@@ -62,16 +62,17 @@ TEXT_TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
     Kind.COUNT: (_INTEGER_FORM, _NOT_NEGATIVE),
     Kind.NUMBER: (_NUMBER_FORM, _IS_FINITE, _BOUNDED),
     Kind.MONEY: (_MONEY_FORM, _IS_FINITE, _NOT_NEGATIVE),
+    Kind.POSITIVE_MONEY: (_MONEY_FORM, _IS_FINITE, ("{value}::numeric >= 0.005", "is less than a cent")),
     Kind.FRACTION: (_NUMBER_FORM, _IS_FINITE, ("{value}::numeric between 0 and 1", "is outside 0 to 1")),
     Kind.AMOUNT: (_NUMBER_FORM, _IS_FINITE, _BOUNDED, _NOT_NEGATIVE),
     Kind.BOOLEAN: (("pg_input_is_valid({value}, 'boolean')", "is neither true nor false"),),
-    Kind.DATE: (_DATE_FORM,),
-    Kind.CALENDAR_DATE: (_DATE_FORM, (_IN_CALENDAR.format(day="{value}::date"), _KNOWN_DAY)),
+    Kind.DATE: (_DATE_FORM, (_IN_CALENDAR.format(day="{value}::date"), _KNOWN_DAY)),
     Kind.TIMESTAMP: (
         (
             f"{{value}} ~ '{_ISO_TIMESTAMP}' and pg_input_is_valid({{value}}, 'timestamp')",
             "is not a timestamp such as 2024-01-31 23:59:59",
         ),
+        (_IN_CALENDAR.format(day="{value}::timestamp::date"), _KNOWN_DAY),
     ),
     Kind.INSTANT: (
         (
@@ -95,16 +96,15 @@ SOURCE_TYPES: dict[Kind, tuple[str, ...]] = {
     Kind.COUNT: _INTEGERS,
     Kind.NUMBER: _NUMBERS,
     Kind.MONEY: _NUMBERS,
+    Kind.POSITIVE_MONEY: _NUMBERS,
     Kind.FRACTION: _NUMBERS,
     Kind.AMOUNT: _NUMBERS,
     Kind.BOOLEAN: ("bool",),
     Kind.DATE: ("date",),
-    Kind.CALENDAR_DATE: ("date",),
     Kind.TIMESTAMP: ("timestamp",),
     Kind.INSTANT: ("timestamptz",),
 }
 
-_FOUR_DIGIT_YEAR = ("{value} >= '0001-01-01'", "{value} < '10000-01-01'")
 _INT4 = "{value} between -2147483648 and 2147483647"
 
 #: Kind → the same tests for a value that has its type: all true exactly if no test of `TEXT_TESTS` fails. NaN is
@@ -117,12 +117,12 @@ _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
     Kind.NUMBER: ("{value} < 1e16", "{value} > -1e16"),
     # What `numeric(18,2)` holds, rounded.
     Kind.MONEY: ("{value} >= 0", "{value} < 9999999999999999.995"),
+    Kind.POSITIVE_MONEY: ("{value} >= 0.005", "{value} < 9999999999999999.995"),
     Kind.FRACTION: ("{value} >= 0", "{value} <= 1"),
     Kind.AMOUNT: ("{value} >= 0", "{value} < 1e16"),
     Kind.BOOLEAN: (),
-    Kind.DATE: _FOUR_DIGIT_YEAR,
-    Kind.CALENDAR_DATE: (_IN_CALENDAR.format(day="{value}"),),
-    Kind.TIMESTAMP: _FOUR_DIGIT_YEAR,
+    Kind.DATE: (_IN_CALENDAR.format(day="{value}"),),
+    Kind.TIMESTAMP: (_IN_CALENDAR.format(day="{value}::date"),),
     Kind.INSTANT: (_IN_CALENDAR.format(day="({value} at time zone 'UTC')::date"),),
 }
 
@@ -131,24 +131,33 @@ def passes(source: Source, types: Mapping[str, str]) -> sql.Composed:
     """
     The condition on a row of the source's own table that is true exactly if all its values pass the rules.
 
-    :param types: column → type at the source (`pg_type.typname`), each one of `SOURCE_TYPES`
+    :param types: column → type at the source (`pg_type.typname`), each one of `SOURCE_TYPES`; a column that may be
+        missing at the source need not be there
     """
     conditions: list[sql.Composable] = [
         condition
         for column in source.columns
         # The window's own condition already bounds the column that decides the window.
-        if column.name != source.window_column and (condition := _passes(column, types[column.name]))
+        if column.name != source.window_column
+        and column.name in types
+        and (condition := _passes(column, types[column.name]))
     ]
     return sql.SQL(" and ").join(conditions or [sql.SQL("true")])
 
 
-def typed(source: Source, column: Column, type_name: str) -> sql.Composed:
-    """A column of the source's own table as the value that raw stores, for a row that passes."""
+def typed(source: Source, column: Column, type_name: str | None) -> sql.Composed:
+    """
+    A column of the source's own table as the value that raw stores, for a row that passes.
+
+    :param type_name: None: the source does not have the column
+    """
+    if type_name is None:
+        return sql.SQL("{}::{}").format(sql.Literal(column.default), sql.SQL(SQL_TYPES[column.kind]))
     value: sql.Composable = sql.Identifier(column.name)
     if type_name in ("float4", "float8"):
         # By its text, like a staged one: the cast of a float to numeric drops digits.
         value = sql.SQL("{}::text").format(value)
-    value = sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind]))
+    value = _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
     if not _is_trimmed(source, column):
         return value
     # Few keys have a blank, and looking for one is cheaper than trimming. Not every collation supports `like`.
@@ -165,7 +174,13 @@ def cast(source: Source, column: Column, *table: str) -> sql.Composed:
     value = sql.Identifier(*table, column.name)
     if column.kind is Kind.TEXT:
         return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value)
-    return sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind]))
+    return _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
+
+
+def _with_default(column: Column, value: sql.Composed) -> sql.Composed:
+    if column.default is None:
+        return value
+    return sql.SQL("coalesce({}, {}::{})").format(value, sql.Literal(column.default), sql.SQL(SQL_TYPES[column.kind]))
 
 
 def _is_trimmed(source: Source, column: Column) -> bool:

@@ -77,7 +77,9 @@ class PostgresReader:
                 self._column_types = self._read_column_types()
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 self._unchecked = {
-                    n: column for n, column in enumerate(self.source.columns) if column.kind is Kind.TEXT
+                    n: column
+                    for n, column in enumerate(self.source.columns)
+                    if column.kind is Kind.TEXT and column.name in self._column_types
                 }
             try:
                 yield
@@ -132,7 +134,7 @@ class PostgresReader:
             which costs half as much and is the same if all rows of a day pass
         """
         values: list[sql.Composable] = [
-            sql.Identifier(column.name) if days is None else self._typed(column) for column in self.source.columns
+            self._as_it_is(column) if days is None else self._typed(column) for column in self.source.columns
         ]
         with self._named_errors():
             return fingerprints(
@@ -177,7 +179,7 @@ class PostgresReader:
 
     def suspect(self, days: Collection[date] | None) -> Iterator[bytes]:
         """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
-        values = [sql.SQL("{}::text").format(sql.Identifier(column.name)) for column in self.source.columns]
+        values = [sql.SQL("{}::text").format(self._as_it_is(column)) for column in self.source.columns]
         if self._unchecked:
             for place, column in self._unchecked.items():
                 value = sql.Identifier(column.name)
@@ -217,7 +219,14 @@ class PostgresReader:
         )
 
     def _typed(self, column: Column) -> sql.Composed:
-        return typed(self.source, column, self._column_types[column.name].name)
+        found = self._column_types.get(column.name)
+        return typed(self.source, column, found.name if found else None)
+
+    def _as_it_is(self, column: Column) -> sql.Composable:
+        """The value without casts, where raw stores it as it is."""
+        if column.name not in self._column_types or column.default is not None:
+            return self._typed(column)
+        return sql.Identifier(column.name)
 
     def _not_utf8(self) -> sql.Composed:
         reasons = [

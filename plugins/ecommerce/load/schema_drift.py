@@ -56,7 +56,8 @@ def changes(source: Source, types: Mapping[str, ColumnType]) -> Iterator[ColumnC
     for column in source.columns:
         expected = SQL_TYPES[column.kind]
         if column.name not in types:
-            yield ColumnChange(column.name, "missing", expected, None)
+            if column.required:
+                yield ColumnChange(column.name, "missing", expected, None)
         elif types[column.name].name not in SOURCE_TYPES[column.kind]:
             yield ColumnChange(column.name, "retyped", expected, types[column.name].spelling)
     known = {column.name for column in source.columns}
