@@ -9,6 +9,9 @@ import httpx
 
 from include.demo.errors import StackError
 
+#: How long Airflow may take to create the runs of a backfill.
+BACKFILL_SECONDS = 1800
+
 
 class AirflowApi:
     """
@@ -102,7 +105,9 @@ class AirflowApi:
             "dag_run_conf": {},
             "run_backwards": False,
         }
-        return int(self._request("POST", "/api/v2/backfills", json=body)["id"])
+        # Airflow answers when it has created all runs. For a day that has had a run it clears each task, which takes
+        # some seconds a run.
+        return int(self._request("POST", "/api/v2/backfills", json=body, timeout=BACKFILL_SECONDS)["id"])
 
     def backfill_is_complete(self, backfill_id: int) -> bool:
         """Whether all runs of a backfill have ended."""
