@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ecommerce.common.errors import ShopError
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.sources import FILLED_BY, SOURCES
 from ecommerce.common.yaml_lines import Place, line_numbers, line_of
 
 #: The environment variable that chooses the profile.
@@ -36,6 +36,8 @@ REQUIRED = "sales_fact"
 #: What a template may ask for: the first day to read, and the day after the last, both as SQL dates.
 PARAMETERS = ("start", "end")
 _PARAMETER = re.compile(r"%\((\w*)\)s")
+#: What may stand behind a template's SELECT: one semicolon, blanks, and comments to the end of their line.
+_END = re.compile(r"\s*;(\s|--[^\n]*)*\Z")
 _PLAIN_NAME = re.compile(r"[^.\"'`\[\]]+")
 
 
@@ -127,7 +129,7 @@ class SourceLocation(BaseModel):
             raise ValueError(f"{self.source} lies in {self.where}, which is no template")
         literals = {"start": f"date '{start:%Y-%m-%d}'", "end": f"date '{end:%Y-%m-%d}'"}
         text = _PARAMETER.sub(lambda found: literals[found[1]], self.template.read_text())
-        return text.rstrip().removesuffix(";").rstrip()
+        return _END.sub("", text)
 
     @property
     def where(self) -> str:
@@ -157,6 +159,31 @@ class Shop(BaseModel):
     def has(self, source: str) -> bool:
         """Whether the shop has a source."""
         return source in self.sources
+
+    @property
+    def empty_tables(self) -> set[str]:
+        """The absent sources, and the tables of core and marts that only they would fill; names without schema."""
+        return {*self.absent, *(table for table, source in FILLED_BY.items() if source not in self.sources)}
+
+    def fills(self, table: str) -> bool:
+        """Whether a source, or a table of any schema, can have rows."""
+        return table.rpartition(".")[2] not in self.empty_tables
+
+    def location_of(self, source: str) -> SourceLocation:
+        """
+        Where a source lies.
+
+        :raises ShopError: the shop does not have it
+        """
+        if source not in self.sources:
+            raise ShopError(
+                f"the shop {self.name} has no {source}; if it does, write where it lies in {_shown(self.folder / PROFILE)}"
+            )
+        return self.sources[source]
+
+    def where(self, source: str) -> str:
+        """Where a source lies, in words, for messages."""
+        return self.sources[source].where if source in self.sources else f"the source {source}"
 
     @property
     def absent(self) -> list[str]:

@@ -303,5 +303,18 @@ _REGISTRY = (
     ),
 )
 
-#: Every source by name, in the order in which the DAG shows them.
+#: Every source by name, in the order in which the DAG shows them. A shop may not have all of them.
 SOURCES: dict[str, Source] = {source.name: source for source in _REGISTRY}
+
+#: Table of core or marts → the one source without which it is empty: then no check reads it, and its page says so.
+FILLED_BY = {
+    "fact_refunds": "refund",
+    "fact_customer_events": "kafka_stream",
+    "conversion_funnel_daily": "kafka_stream",
+    "fact_subscriptions": "subscription_data",
+    "subscription_performance_monthly": "subscription_data",
+    "subscription_customers": "subscription_data",
+    "fact_weather": "weather_data",
+    "weather_sales_impact": "weather_data",
+    "weather_correlation": "weather_data",
+}

@@ -10,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from shop_pages import airflow_access, status
+from shop_pages.absent_sources import absent_in_words
 from shop_pages.cached_response import CachedResponse, ResponseCache, respond
 from shop_pages.limits import WAREHOUSE_DAG
 from shop_pages.queries import Rows, Warehouse
@@ -111,6 +112,7 @@ def _values(tables: dict[str, Rows], start: date, end: date) -> dict[str, Any]:
         "title": "Data status",
         "calendar": status.calendar(tables["days"].rows, tables["ranges"].rows, start, end),
         "states": status.STATES,
+        "absent": absent_in_words(),
         "quality": tables["quality"].rows if "quality" in tables else [],
         **{name: tables[name].rows for name in ("incidents", "runs", "checks", "rejected", "publications")},
     }

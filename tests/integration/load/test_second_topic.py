@@ -14,7 +14,7 @@ from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
 from tests.integration.load.conftest import create_topic
 from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
-from tests.integration.support import Loader
+from tests.integration.support import Loader, set_topic
 
 #: Produces a page view of a page at a time, into partition 0, with other values in its message.
 View = Callable[..., None]
@@ -29,9 +29,7 @@ def page_view(
     create_topic(shop_kafka, topic)
     source = Source(
         name="page_view",
-        connection="shop_kafka",
         reader="kafka",
-        topic=topic,
         write_disposition=WriteDisposition.APPEND,
         key=TOPIC_KEY,
         columns=(
@@ -43,6 +41,7 @@ def page_view(
         day="(viewed_at at time zone 'UTC')::date",
     )
     monkeypatch.setitem(SOURCES, source.name, source)
+    set_topic(monkeypatch, topic, source.name)
     loader.connection.execute(
         f"""
         create table raw.page_view (
