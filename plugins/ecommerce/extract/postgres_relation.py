@@ -193,18 +193,22 @@ class Template:
             error = psycopg.errors.error_from_result(prepared)
             if not isinstance(error, psycopg.ProgrammingError):
                 raise error
-            hint = "; name the schema of each table, as in shop.orders"
+            is_bare = isinstance(error, psycopg.errors.UndefinedTable) and "." not in (error.diag.message_primary or "")
             raise ShopError(
                 f"{self._source.name}: Postgres does not accept {self._location.where}: {str(error).strip()}"
-                f"{hint if isinstance(error, psycopg.errors.UndefinedTable) else ''}"
+                f"{'; name the schema of each table, as in shop.orders' if is_bare else ''}"
             ) from error
         return [
             ((prepared.fname(n) or b"").decode(), prepared.ftype(n), prepared.fmod(n)) for n in range(prepared.nfields)
         ]
 
     def _has_right_types(self, types: Mapping[str, ColumnType]) -> bool:
-        names = {*self._source.key, self._source.window_column} & types.keys()
-        return all(types[name].name in SOURCE_TYPES[column_of(self._source, name).kind] for name in names)
+        needed = {*self._source.key, self._source.window_column}
+        return all(
+            types[column.name].name in SOURCE_TYPES[column.kind]
+            for column in self._source.columns
+            if column.name in needed and column.name in types
+        )
 
     def _fail_outside_window(self, connection: psycopg.Connection) -> None:
         column = self._source.window_column or ""

@@ -1,5 +1,6 @@
 """What the pages say of sources that the shop does not have."""
 
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -73,7 +74,7 @@ def test_calendar_has_no_row_of_an_absent_source_and_none_is_late_for_it() -> No
 
 
 def test_today_has_key_figures_only_of_present_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = TodayRows(*[rows()] * 9, problems=[])
+    data = TodayRows(**{field.name: rows() for field in fields(TodayRows)} | {"problems": []})  # type: ignore[arg-type]
     everything = [measure.name for measure, _ in _measures(data, DAY)]
     monkeypatch.setenv(VARIABLE, "example")
     present = [measure.name for measure, _ in _measures(data, DAY)]
