@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn airflow dbt test check-real lint bench screenshots lock
+.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test check-real lint bench screenshots lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ backfill: setup ## run Airflow's backfill, one run per day, and follow it: FROM=
 
 dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader]
 	@$(STACK) dsn $(if $(DB),--db $(DB)) $(if $(ROLE),--role $(ROLE))
+
+shop-check: setup ## read some days of each source of the shop's profile, and change nothing [FROM= TO=]
+	@$(STACK) shop-check $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
 
 airflow: setup ## run Airflow's command line on the stack: make airflow ARGS="dags list"
 	@$(STACK) airflow $(ARGS)

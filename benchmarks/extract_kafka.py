@@ -15,7 +15,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -26,6 +25,7 @@ os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 
 from benchmarks.own_stack import own_stack
 from ecommerce.common.connections import LOADER, warehouse
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
 from ecommerce.extract.readers import reader_of
@@ -92,12 +92,13 @@ def consume_only(bootstrap: str, topic: str) -> int:
     return seen
 
 
-def extract() -> int:
+def extract(location: SourceLocation) -> int:
     """Load the topic, connections included; the loaded rows."""
     source = SOURCES["kafka_stream"]
     window = Window(FIRST, FIRST + timedelta(days=DAYS))
     with warehouse(LOADER) as connection:
-        result = load(connection, source, window, reader_of(source, window), run=RunIdentity("benchmark", "benchmark"))
+        reader = reader_of(source, window, location)
+        result = load(connection, source, window, reader, run=RunIdentity("benchmark", "benchmark"))
     return result.rows_loaded
 
 
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="measured runs (default 5)")
     arguments = parser.parse_args()
     topic = "benchmark"
-    SOURCES["kafka_stream"] = replace(SOURCES["kafka_stream"], topic=topic)
+    location = SourceLocation(source="kafka_stream", connection="shop_kafka", topic=topic)
     with own_stack() as state:
         stack.start_kafka(state)
         os.environ["AIRFLOW_CONN_WAREHOUSE_LOADER"] = state.dsn(role="loader")
@@ -149,7 +150,7 @@ def main() -> None:
             empty()
             pair = (
                 timed(lambda: consume_only(state.bootstrap, topic), arguments.messages),
-                timed(extract, arguments.messages),
+                timed(lambda: extract(location), arguments.messages),
             )
             print(f"bare {pair[0]:.2f} s, load {pair[1]:.2f} s{'' if number else ' (warm-up)'}", file=sys.stderr)
             if number:

@@ -222,7 +222,7 @@ def _bare_parts(state: State, day: date) -> dict[str, float]:
     started = time.monotonic()
     with psycopg.connect(state.dsn("shop")) as shop, psycopg.connect(state.dsn()) as warehouse:
         for source in SOURCES.values():
-            if source.connection == "shop_postgres":
+            if source.reader == "database":
                 _copy(shop, warehouse, source, day)
         warehouse.rollback()
     copied = time.monotonic()

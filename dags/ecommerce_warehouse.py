@@ -1,7 +1,7 @@
 """
 ### Ecommerce warehouse
 
-Extract every source for one window, rebuild the days that changed, check the result and publish it.
+Extract every source of the shop for one window, rebuild the days that changed, check the result and publish it.
 
 **By hand**: *Trigger*, with the first and the last day (UTC, both inclusive); empty means yesterday. A range is one
 run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model from raw.
@@ -21,7 +21,7 @@ from ecommerce.audit.checks_file import read_checks
 from ecommerce.audit.quality_check import QualityCheck
 from ecommerce.build.claim_dirty_dates import ClaimDirtyDates
 from ecommerce.build.warehouse_group import BUILD_GROUP, WATCHED_BUILD, warehouse_group
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.shop import shop
 from ecommerce.common.windows import warehouse_params
 from ecommerce.dag_defaults import CLAIM_POOL, DEFAULT_ARGS
 from ecommerce.extract.resolve_window import ResolveWindow
@@ -47,7 +47,7 @@ def ecommerce_warehouse() -> None:
     checks = read_checks().checks
 
     with TaskGroup("extract") as extract:
-        extracts = {source: ExtractSource(task_id=source, source=source) for source in SOURCES}
+        extracts = {source: ExtractSource(task_id=source, source=source) for source in shop().sources}
 
     # `all_done`: a source that the run does not read is skipped, and one that failed must not stop the others.
     claim = ClaimDirtyDates(

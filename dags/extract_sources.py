@@ -8,7 +8,7 @@ yesterday). It loads `raw` and marks the days that changed as dirty; the next `e
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.shop import shop
 from ecommerce.common.windows import window_params
 from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.load.extract_source import ExtractSource
@@ -37,5 +37,5 @@ def extract_dag(source: str) -> None:
     extract()
 
 
-for name in SOURCES:
+for name in shop().sources:
     extract_dag(name)

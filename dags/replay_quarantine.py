@@ -13,13 +13,13 @@ windows of the chosen rows are read again; for the topic, the messages in quaran
 import pendulum
 from airflow.sdk import Param, dag
 
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.shop import shop
 from ecommerce.common.windows import window_params
 from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.load.replay_quarantine import ReplayQuarantine
 
 PARAMS = {
-    "source": Param(next(iter(SOURCES)), type="string", enum=list(SOURCES), title="Source"),
+    "source": Param(next(iter(shop().sources)), type="string", enum=list(shop().sources), title="Source"),
     "batch": Param(
         None,
         type=["null", "integer"],

@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     dsn.add_argument("--role", choices=["owner", *WAREHOUSE_ROLES], default="owner")
     airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
+    window(
+        command("shop-check", _shop_check, "read some days of each source of the shop; change nothing"), required=False
+    )
     dbt_command = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
     dbt_command.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
@@ -212,6 +215,16 @@ def _airflow(arguments: argparse.Namespace) -> int:
     program = airflow_services.command("airflow")
     env = airflow_services.environment(stack.running())
     return subprocess.run([program, *arguments.arguments], cwd=ROOT, env=env, check=False).returncode
+
+
+def _shop_check(arguments: argparse.Namespace) -> int:
+    """The check runs in a process that reads Airflow's connections as its services do."""
+    env = airflow_services.environment(stack.running()) | {"_AIRFLOW_PROCESS_CONTEXT": "server"}
+    days = {"--from": arguments.first, "--to": arguments.last}
+    options = [f"{name}={day}" for name, day in days.items() if day]
+    return subprocess.run(
+        [sys.executable, "-m", "ecommerce.load.shop_check", *options], cwd=ROOT, env=env, check=False
+    ).returncode
 
 
 def _dbt(arguments: argparse.Namespace) -> int:

@@ -138,7 +138,7 @@ create table if not exists raw.customer (
 );
 
 create table if not exists raw.subscription_data (
-    customer_id integer,
+    customer_id text,
     subscription_id text not null,
     plan_type text,
     subscription_start_date date,
@@ -151,6 +151,22 @@ create table if not exists raw.subscription_data (
     _loaded_at timestamptz not null,
     primary key (subscription_id, _batch_id)
 );
+
+-- A warehouse from before shops were profiles: it has the numbers of customers, 1 for CUST001.
+do $$
+begin
+    if (
+        select atttypid from pg_attribute where attrelid = 'raw.subscription_data'::regclass and attname = 'customer_id'
+    ) = 'integer'::regtype then
+        alter table raw.subscription_data add column customer_text text;
+        update raw.subscription_data
+        set customer_text = 'CUST' || lpad(customer_id::text, greatest(length(customer_id::text), 3), '0');
+        -- With the view of staging, which the next build creates again.
+        alter table raw.subscription_data drop column customer_id cascade;
+        alter table raw.subscription_data rename column customer_text to customer_id;
+    end if;
+end
+$$;
 
 -- All roles that read raw may read all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema raw to transformer, publisher, inspector;

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.shop import shop
 from shop_pages.airflow_access import task_times
 from shop_pages.pool import Row
 
@@ -231,11 +231,18 @@ class CalendarCell:
 def calendar(
     rows: Sequence[Row], source_ranges: Sequence[Row], first: date, last: date
 ) -> dict[str, list[CalendarCell]]:
-    """Each source → a cell for each day, first to last. A source is late on days that other sources have loaded."""
+    """
+    Each source of the shop → a cell for each day, first to last.
+
+    A source is late on days that others have loaded. One that the shop does not have (any more) has no row.
+    """
+    absent = set(shop().absent)
     row_by_day = {(row["source"], row["day"]): row for row in rows}
-    ranges = {row["source"]: (row["first_day"], row["last_day"]) for row in source_ranges}
+    ranges = {
+        row["source"]: (row["first_day"], row["last_day"]) for row in source_ranges if row["source"] not in absent
+    }
     as_of = max((last_day for _, last_day in ranges.values()), default=last)
-    names = [*SOURCES, *sorted(set(ranges) - set(SOURCES))]
+    names = [*shop().sources, *sorted(set(ranges) - set(shop().sources))]
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     return {
         name: [_cell(name, day, row_by_day.get((name, day)), ranges.get(name), as_of) for day in days] for name in names

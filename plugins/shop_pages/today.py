@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from ecommerce.common.shop import shop
 from shop_pages.formats import NO_VALUE, Format, ago, count, format_value, short_money
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
@@ -96,7 +97,7 @@ _LOADS = """
     from (
         select distinct on (source) source, status, rows_quarantined
         from ops.load_batch
-        where status <> 'running'
+        where status <> 'running' and source <> all(string_to_array(%(absent)s, ','))
         order by source, batch_id desc
     ) as latest"""
 
@@ -246,7 +247,7 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         reader.rows(_SUBSCRIPTIONS),
         optional(inspector.rows(_SUBSCRIPTIONS_BY_DAY)),
         optional(inspector.rows(_PUBLISHED)),
-        optional(inspector.rows(_LOADS)),
+        optional(inspector.rows(_LOADS, absent=",".join(shop().absent))),
     )
     attention = checks = failed_checks = no_rows
     if sales.rows:
@@ -299,7 +300,9 @@ def _measures(data: TodayRows, as_of: date) -> Iterator[tuple[_Measure, Mapping[
         ((_CONVERSION_MEASURE,), {row["day"]: row for row in data.conversion.rows}),
     ):
         for measure in measures:
-            yield measure, rows_by_day
+            # Without its source, a figure would be empty for ever.
+            if all(map(shop().fills, measure.subjects)):
+                yield measure, rows_by_day
 
 
 def year_before(day: date) -> date:

@@ -40,8 +40,29 @@ def test_dag_bag_has_every_dag(dags) -> None:
         "verify_warehouse",
         "replay_quarantine",
         "rollback_publication",
+        "check_shop",
         *(f"extract_{source}" for source in SOURCES),
     }
+
+
+def test_shop_without_a_source_has_no_task_check_or_form_entry_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("ECOMMERCE_SHOP", "example")
+    bag = DagBag(ROOT / "dags", load_op_links=False)
+    assert bag.import_errors == {}
+    present = ["product", "product_category", "sales_fact", "refund", "customer"]
+    assert {name for name in bag.dags if name.startswith("extract_")} == {f"extract_{source}" for source in present}
+    warehouse = bag.dags["ecommerce_warehouse"]
+    assert {task.task_id for task in warehouse.tasks if task.task_id.startswith("extract.")} == {
+        f"extract.{source}" for source in present
+    }
+    claim: Any = warehouse.get_task("claim")
+    assert claim.extract_task_ids == {source: f"extract.{source}" for source in present}
+    assert warehouse.params["sources"] == present
+    assert bag.dags["replay_quarantine"].params.get_param("source").schema["enum"] == present
+    # All models are built: those of an absent source are empty.
+    assert {task.task_id for task in warehouse.tasks if "fact_weather" in task.task_id}
 
 
 def test_dags_have_docs_tags_and_params(dags) -> None:

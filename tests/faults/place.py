@@ -32,7 +32,7 @@ from tests.integration.support import Loader, Row
 FIRST, LAST = "2024-03-01", "2024-03-04"
 DAYS = ["2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04"]
 PARTITIONS = 3
-TABLES = [name for name, source in SOURCES.items() if source.reader == "postgres"]
+TABLES = [name for name, source in SOURCES.items() if source.reader == "database"]
 
 #: A row of a source or of raw, as texts.
 Values = tuple[str | None, ...]

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +21,10 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance, _run_execute_callable
 
 from ecommerce.common import fault_points
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.shop import VARIABLE
 from ecommerce.extract import kafka_reader, kafka_topic, weather_reader
 from ecommerce.load.extract_source import ExtractSource
+from tests.integration.support import write_shop
 
 #: How long a try may take; what hangs is ended by Airflow's own execution timeout.
 EXECUTION_TIMEOUT = 20.0
@@ -70,7 +71,7 @@ def work(order: Order) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     os.environ.update(order.environment)
     fault_points.arm(os.environ.get(fault_points.VARIABLE))
-    SOURCES["kafka_stream"] = replace(SOURCES["kafka_stream"], topic=order.topic)
+    os.environ[VARIABLE] = str(write_shop(kafka_stream={"connection": "shop_kafka", "topic": order.topic}))
     kafka_topic.REQUEST_TIMEOUT = kafka_reader.MESSAGE_TIMEOUT = order.patience
     cast("Any", weather_reader).TIMEOUT = (order.patience, order.patience)
     cast("Any", weather_reader.WeatherReader._ask).retry.sleep = lambda seconds: None

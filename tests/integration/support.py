@@ -1,16 +1,22 @@
 """Helpers of the tests that load into a real warehouse: a loader, a reader of given rows, and roles."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from ecommerce.common.shop import PROFILE, VARIABLE, SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import Reader, ResumePoints, TopicRead
@@ -49,9 +55,41 @@ def acting_as(connection: psycopg.Connection, role: str) -> Iterator[None]:
         connection.execute("reset role")
 
 
+def write_shop(*, templates: Mapping[str, str] | None = None, **locations: Any) -> Path:
+    """
+    The folder of a new profile: the one that is chosen now, but with other locations of some sources.
+
+    :param templates: file name → SQL, in the folder of the new profile
+    """
+    chosen = shop().folder
+    folder = Path(tempfile.mkdtemp(prefix="shop-", dir=os.environ["ECOMMERCE_TESTS_FOLDER"]))
+    profile = yaml.safe_load((chosen / PROFILE).read_text())
+    profile["sources"] |= locations
+    (folder / PROFILE).write_text(yaml.safe_dump(profile))
+    for template in chosen.glob("*.sql"):
+        shutil.copy(template, folder)
+    for name, text in (templates or {}).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def set_shop(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
+    """Choose such a profile for the test; its folder."""
+    folder = write_shop(**changes)
+    monkeypatch.setenv(VARIABLE, str(folder))
+    return folder
+
+
 def set_topic(monkeypatch: pytest.MonkeyPatch, topic: str, source: str = "kafka_stream") -> None:
-    """Let a source of the registry read another topic."""
-    monkeypatch.setitem(SOURCES, source, replace(SOURCES[source], topic=topic))
+    """Let a source of the shop read another topic."""
+    set_shop(monkeypatch, **{source: {"connection": "shop_kafka", "topic": topic}})
+
+
+def location_of(source: Source) -> SourceLocation:
+    """Where the shop has a source; one that is not in the registry lies in a table of its name."""
+    if shop().has(source.name):
+        return shop().location_of(source.name)
+    return SourceLocation.model_construct(source=source.name, connection="shop_postgres", table=f"public.{source.name}")
 
 
 @dataclass
@@ -97,7 +135,7 @@ class Loader:
             self.connection,
             entry,
             window,
-            reader or reader_of(entry, window),
+            reader or reader_of(entry, window, location_of(entry)),
             run=run,
             dry_run=dry_run,
         )

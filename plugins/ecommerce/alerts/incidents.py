@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from ecommerce.audit.dbt_tests import DBT_TEST
 from ecommerce.build import lease
 from ecommerce.build.lease import Exclusions
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Request, Window
 
@@ -168,6 +169,18 @@ where
 returning alert.*
 """
 
+#: Incidents about what the shop does not have any more.
+_CLOSE_ABSENT = """
+update ops.alert
+set closed_at = clock_timestamp(), closed_by = %(run_id)s
+where
+    dag_id = %(dag_id)s
+    and check_name is not null
+    and closed_at is null
+    and regexp_replace(split_part(subject, ' ', 1), '^.*[.]', '') = any(%(absent)s::text[])
+returning *
+"""
+
 _CLOSE_TASKS = """
 update ops.alert as alert
 set closed_at = clock_timestamp(), closed_by = %(run_id)s
@@ -226,17 +239,20 @@ def settle_checks(connection: Connection, dag_id: str, run_id: str, request: Req
     """
     Open incidents for the checks of a run that failed or warned so far, and close those of the checks that passed.
 
-    What a run leaves out, because a source failed or was not requested, neither opens nor closes an incident.
+    Those about a source that the shop does not have any more close, too. What a run leaves out, because a source failed
+    or was not requested, neither opens nor closes an incident.
 
     :param request: what the run was to do, if that is known
     :returns: the incidents that were closed
     """
     alerts = _alerts_of_checks(connection, dag_id, run_id, request)
     open_or_update(connection, [alert for alert in alerts if alert.severity != "pass"])
+    absent = sorted(shop().empty_tables)
+    closed = _close(connection, _CLOSE_ABSENT, dag_id=dag_id, run_id=run_id, absent=absent) if absent else []
     passed = [asdict(alert) for alert in alerts if alert.severity == "pass"]
     if not passed:
-        return []
-    return _close(connection, _CLOSE_CHECKS, run_id=run_id, passed=json.dumps(passed, default=str))
+        return closed
+    return [*closed, *_close(connection, _CLOSE_CHECKS, run_id=run_id, passed=json.dumps(passed, default=str))]
 
 
 def _alerts_of_checks(connection: Connection, dag_id: str, run_id: str, request: Request | None) -> list[Alert]:
@@ -313,8 +329,12 @@ def _close_tasks(
 
 
 def extracts_without_load(request: Request, exclusions: Exclusions) -> list[str]:
-    """Ids of the extract tasks that loaded nothing in a run: their source was not requested, or failed."""
-    return [f"extract.{source}" for source in SOURCES if source not in request.sources - exclusions.sources]
+    """
+    Ids of the extract tasks that loaded nothing in a run: their source was not requested, or failed.
+
+    A source that the shop does not have (any more) is not among them, so its incidents close.
+    """
+    return [f"extract.{source}" for source in shop().sources if source not in request.sources - exclusions.sources]
 
 
 def _close(connection: Connection, statement: str, **values: Any) -> list[Alert]:

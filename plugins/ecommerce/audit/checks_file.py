@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,8 @@ from ecommerce.audit.load_checks import ColumnChanges, Completeness, Freshness, 
 from ecommerce.audit.reconciliation import Reconciliation, SourceReconciliation
 from ecommerce.audit.table_checks import FOLDER, BadRows, Distribution, Orphans, Uniqueness
 from ecommerce.common.errors import CheckSettingsError
+from ecommerce.common.shop import Shop, shop
+from ecommerce.common.yaml_lines import Place, line_numbers, line_of
 
 CHECKS_FILE = FOLDER / "checks.yml"
 
@@ -37,8 +39,6 @@ AnyCheck = Annotated[
     | Uniqueness,
     Field(discriminator="kind"),
 ]
-#: The way to a part of the file: keys of mappings, positions in lists.
-_Place = tuple[int | str, ...]
 CheckName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -81,11 +81,16 @@ class Checks(Settings):
 
 def read_checks() -> Checks:
     """
-    The content of the file; read again when the file has changed.
+    The content of the file, without what reads only sources that the shop does not have; read again after a change.
 
     :raises CheckSettingsError: the file has a mistake; the message names the line, the check and the field
+    :raises ShopError: the shop's profile has a mistake
     """
-    return _read(CHECKS_FILE, CHECKS_FILE.stat().st_mtime_ns)
+    checks, profile = _read(CHECKS_FILE, CHECKS_FILE.stat().st_mtime_ns), shop()
+    if not profile.absent:
+        return checks
+    of_shop = {name: _of_shop(check, profile) for name, check in checks.checks.items()}
+    return checks.model_copy(update={"checks": {name: check for name, check in of_shop.items() if check}})
 
 
 def check_of(name: str) -> Check:
@@ -100,6 +105,32 @@ def check_of(name: str) -> Check:
     return checks[name]
 
 
+def _of_shop(check: AnyCheck, profile: Shop) -> AnyCheck | None:
+    """A check without its parts on sources that the shop does not have; None if nothing remains."""
+    if not all(map(profile.fills, _needed(check))):
+        return None
+    kept: dict[str, list[Any]] = {}
+    for field in type(check).model_fields:
+        value = getattr(check, field)
+        if not isinstance(value, list) or not value:
+            continue
+        kept[field] = [part for part in value if all(map(profile.fills, _needed(part)))]
+        if not kept[field]:
+            return None
+    return check.model_copy(update=kept)
+
+
+def _needed(part: Any) -> Iterator[str]:
+    """The tables and sources that a part of a check reads."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, Settings):
+        for field in type(part).model_fields:
+            value = getattr(part, field)
+            if isinstance(value, Settings) or (field in ("table", "source") and value):
+                yield from _needed(value)
+
+
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> Checks:
     text = path.read_text()
@@ -108,20 +139,20 @@ def _read(path: Path, _changed: int) -> Checks:
     except yaml.YAMLError as error:
         raise CheckSettingsError(f"{path.name} is no YAML: {error}") from error
     except ValidationError as error:
-        lines = _line_numbers(yaml.compose(text))
+        lines = line_numbers(text)
         mistakes = [_mistake(path.name, lines, details) for details in error.errors()]
         raise CheckSettingsError("; ".join(mistakes)) from error
 
 
-def _mistake(name: str, lines: Mapping[_Place, int], details: ErrorDetails) -> str:
+def _mistake(name: str, lines: Mapping[Place, int], details: ErrorDetails) -> str:
     place = _place_of(details["loc"])
     # A field that is missing has no line of its own; its check has.
-    line = next(lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines)
+    line = line_of(lines, place)
     field = ".".join(map(str, place)) or "the file"
     return f"{name}, line {line}: {field}: {details['msg'].removeprefix('Value error, ')}"
 
 
-def _place_of(loc: _Place) -> _Place:
+def _place_of(loc: Place) -> Place:
     """Pydantic's path to an error without what the file does not have: the kind of a check, and marks of keys."""
     place: list[int | str] = []
     for step in loc:
@@ -135,17 +166,3 @@ _KINDS = {
     "amount", "completeness", "dbt_tests", "distribution", "freshness", "orphans", "quarantined", "reconciliation",
     "reconciliation_source", "schema_drift", "sql", "uniqueness", "volume",
 }  # fmt: skip
-
-
-def _line_numbers(node: Any, place: _Place = ()) -> dict[_Place, int]:
-    """The line number of each part of the file."""
-    if node is None:
-        return {(): 1}
-    numbers = {place: node.start_mark.line + 1}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            numbers |= _line_numbers(value, (*place, key.value)) | {(*place, key.value): key.start_mark.line + 1}
-    elif isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            numbers |= _line_numbers(item, (*place, number))
-    return numbers

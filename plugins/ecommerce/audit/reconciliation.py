@@ -26,8 +26,10 @@ from ecommerce.audit.check import (
 )
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.common.connections import async_postgres, fetch_airflow_connection
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
+from ecommerce.extract.postgres_relation import relation_of
 
 #: Buckets of keys are compared first by a fingerprint; keys are fetched only of the buckets that differ.
 _ROWS_PER_BUCKET = 16
@@ -92,7 +94,7 @@ class SourceReconciliation(Check):
         valid = [
             source.name
             for source in SOURCES.values()
-            if source.reader == "postgres"
+            if source.reader == "database"
             and source.write_disposition is WriteDisposition.REPLACE_WINDOW
             and len(source.key) == 1
         ]
@@ -106,7 +108,7 @@ class SourceReconciliation(Check):
         if self.source not in context.request.sources:
             message = f"not compared: this run did not load {self.source}"
             return [CheckResult(subject, "warn", None, None, message)]
-        raw = _SourceTable("raw", self, window)
+        raw = _SourceTable(sql.Identifier("raw", self.source), self, window)
         difference = await self._compare(connection, raw, window)
         quarantined = await self._quarantined(connection, difference.missing)
         missing = [row for row in difference.missing if row not in quarantined]
@@ -124,14 +126,16 @@ class SourceReconciliation(Check):
 
     async def _compare(self, connection: AsyncConnection, raw: _SourceTable, window: Window) -> _Difference:
         """Compare both tables by buckets, and row by row in the buckets that differ."""
-        shop = _SourceTable("public", self, window)
-        shop_connection = await fetch_airflow_connection(SOURCES[self.source].connection)
+        location = shop().location_of(self.source)
+        relation = relation_of(SOURCES[self.source], location, window).rows(None)
+        at_source = _SourceTable(expression(relation.as_string()), self, window)
+        shop_connection = await fetch_airflow_connection(location.connection)
         async with async_postgres(shop_connection, timeout_seconds=self.timeout_seconds) as shop_session:
             buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
-            in_raw, in_shop = await raw.buckets(connection, buckets), await shop.buckets(shop_session, buckets)
+            in_raw, in_shop = await raw.buckets(connection, buckets), await at_source.buckets(shop_session, buckets)
             differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
             raw_keys = await raw.keys(connection, buckets, differing)
-            shop_keys = await shop.keys(shop_session, buckets, differing)
+            shop_keys = await at_source.keys(shop_session, buckets, differing)
         return _Difference(
             source_rows=sum(rows for rows, _ in in_shop.values()),
             raw_rows=sum(rows for rows, _ in in_raw.values()),
@@ -200,13 +204,17 @@ order by 1, 2
 
 
 class _SourceTable:
-    """The window's rows of a source's table, in the shop or in raw."""
+    """
+    The window's rows of a source, in the shop or in raw.
 
-    def __init__(self, schema: str, check: SourceReconciliation, window: Window) -> None:
+    :param relation: what they are selected from, with each `%` doubled
+    """
+
+    def __init__(self, relation: sql.Composable, check: SourceReconciliation, window: Window) -> None:
         source = SOURCES[check.source]
         key = sql.SQL("btrim({}::text)").format(sql.Identifier(source.key[0]))
         self._names = {
-            "table": sql.Identifier(schema, source.name),
+            "table": relation,
             "in_window": sql.SQL("{column} >= {start} and {column} < {end}").format(
                 column=sql.Identifier(source.window_column or ""),
                 start=sql.Literal(str(window.start)),

@@ -19,7 +19,6 @@ from ecommerce.build.other_runs import must_wait_for
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.errors import WindowError
 from ecommerce.common.run_notes import add_note
-from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Request, request_of
 
 if TYPE_CHECKING:
@@ -194,8 +193,8 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
     def _report(self, context: Context, pending: lease.Claim, failed: set[str]) -> None:
         """Log what a run that is no dry run would do."""
         self.log.info("DRY RUN, nothing was changed. Not published before this run: %s", pending)
-        for source in SOURCES:
-            figures = context["ti"].xcom_pull(task_ids=self.extract_task_ids[source])
+        for source, task_id in self.extract_task_ids.items():
+            figures = context["ti"].xcom_pull(task_ids=task_id)
             if source in failed:
                 self.log.info("%s: could not be read", source)
             elif figures:

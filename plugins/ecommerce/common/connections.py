@@ -66,6 +66,14 @@ def connect_arguments(account: Account, session: str) -> dict[str, Any]:
     }
 
 
+def connection_type(conn_id: str) -> str | None:
+    """The type of an Airflow connection, such as `postgres`; None: there is no such connection."""
+    try:
+        return BaseHook.get_connection(conn_id).conn_type
+    except AirflowNotFoundException:
+        return None
+
+
 @contextmanager
 def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> Iterator[psycopg.Connection]:
     """

@@ -11,6 +11,10 @@ class WindowError(WarehouseError):
     """The requested window or sources are invalid; nothing was read."""
 
 
+class ShopError(WarehouseError):
+    """The shop's profile (`include/shops/<name>/shop.yml`) has a mistake; nothing was read."""
+
+
 class SourceError(WarehouseError):
     """A source could not be read: no connection, a missing table or column, an API that answers with an error."""
 

@@ -1,8 +1,8 @@
 """
-The registry of sources: what is read, by which connection, how it is validated, and how it is written to raw.
+The registry of sources: what each one means, how it is validated, and how it is written to raw.
 
-A further Postgres table or Kafka topic is one entry here, one `create table` in `include/sql/raw.sql` and one staging
-model; see `docs/adding_a_source.md`.
+Where a shop has them is said in its profile (`common/shop.py`). A further table or topic is one entry here, one line
+there, one `create table` in `include/sql/raw.sql` and one staging model; see `docs/adding_a_source.md`.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ class Source:
     One source system's table, topic or API.
 
     :param name: the raw table's name, and the source's name in params, ledger and dirty dates
-    :param connection: the Airflow connection that reads it
-    :param reader: which class reads it (`extract/readers.py`): ``postgres``, ``kafka`` or ``weather``
-    :param topic: the topic that the reader ``kafka`` reads; no two sources may have the same
+    :param reader: what kind of system has it (`extract/readers.py`): ``database``, ``kafka`` or ``weather``
     :param key: natural key, as raw's columns; of a topic the place of a message: topic, partition, offset
     :param window_column: raw column that decides the window of a `replace_window` source
     :param latest_by: column whose greatest value wins if a key comes more than once
@@ -106,19 +104,17 @@ class Source:
     :param lineage: columns that the reader adds and raw keeps, beside the business columns
     :param lookback_days: days before the window that are read again with it, as far back as they were loaded before:
         a slow transaction may have committed rows into a window after it was read (`replace_window`)
-    :param parallel_reads: connections that share a read of a Postgres table, all in one snapshot
+    :param parallel_reads: connections that share a read of a table, all in one snapshot
     :param new_columns: what a load does with new columns of the source's table
     :param max_rejected_share: a load fails if more than this share of its rows (0-1) is rejected ...
     :param max_rejected_rows: ... and more rows than this
     """
 
     name: str
-    connection: str
     reader: str
     write_disposition: WriteDisposition
     key: Sequence[str]
     columns: Sequence[Column]
-    topic: str | None = None
     window_column: str | None = None
     latest_by: str | None = None
     day: str | None = None
@@ -159,9 +155,7 @@ def _facts_by(key: str) -> tuple[Touch, ...]:
 _REGISTRY = (
     Source(
         name="kafka_stream",
-        connection="shop_kafka",
         reader="kafka",
-        topic="customer_interactions",
         write_disposition=WriteDisposition.APPEND,
         key=TOPIC_KEY,
         columns=(
@@ -175,8 +169,7 @@ _REGISTRY = (
     ),
     Source(
         name="product",
-        connection="shop_postgres",
-        reader="postgres",
+        reader="database",
         write_disposition=WriteDisposition.VERSION_LOG,
         key=("product_id",),
         columns=(
@@ -188,8 +181,7 @@ _REGISTRY = (
     ),
     Source(
         name="product_category",
-        connection="shop_postgres",
-        reader="postgres",
+        reader="database",
         write_disposition=WriteDisposition.VERSION_LOG,
         key=("product_id",),
         columns=(
@@ -214,8 +206,7 @@ _REGISTRY = (
     ),
     Source(
         name="sales_fact",
-        connection="shop_postgres",
-        reader="postgres",
+        reader="database",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("order_id", "line_number"),
         columns=(
@@ -245,8 +236,7 @@ _REGISTRY = (
     ),
     Source(
         name="refund",
-        connection="shop_postgres",
-        reader="postgres",
+        reader="database",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("refund_id",),
         columns=(
@@ -267,8 +257,7 @@ _REGISTRY = (
     ),
     Source(
         name="customer",
-        connection="shop_postgres",
-        reader="postgres",
+        reader="database",
         write_disposition=WriteDisposition.VERSION_LOG,
         key=("customer_id",),
         columns=(
@@ -283,12 +272,11 @@ _REGISTRY = (
     ),
     Source(
         name="subscription_data",
-        connection="shop_postgres",
-        reader="postgres",
+        reader="database",
         write_disposition=WriteDisposition.VERSION_LOG,
         key=("subscription_id",),
         columns=(
-            Column("customer_id", Kind.COUNT, required=True),
+            Column("customer_id", required=True),
             Column("subscription_id", required=True),
             Column("plan_type"),
             Column("subscription_start_date", Kind.DATE, required=True),
@@ -299,7 +287,6 @@ _REGISTRY = (
     ),
     Source(
         name="weather_data",
-        connection="weather_api",
         reader="weather",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
         key=("city", "date"),
@@ -316,5 +303,18 @@ _REGISTRY = (
     ),
 )
 
-#: Every source by name, in the order in which the DAG shows them.
+#: Every source by name, in the order in which the DAG shows them. A shop may not have all of them.
 SOURCES: dict[str, Source] = {source.name: source for source in _REGISTRY}
+
+#: Table of core or marts → the one source without which it is empty: then no check reads it, and its page says so.
+FILLED_BY = {
+    "fact_refunds": "refund",
+    "fact_customer_events": "kafka_stream",
+    "conversion_funnel_daily": "kafka_stream",
+    "fact_subscriptions": "subscription_data",
+    "subscription_performance_monthly": "subscription_data",
+    "subscription_customers": "subscription_data",
+    "fact_weather": "weather_data",
+    "weather_sales_impact": "weather_data",
+    "weather_correlation": "weather_data",
+}

@@ -101,9 +101,12 @@ SOURCE_TYPES: dict[Kind, tuple[str, ...]] = {
     Kind.AMOUNT: _NUMBERS,
     Kind.BOOLEAN: ("bool",),
     Kind.DATE: ("date",),
-    Kind.TIMESTAMP: ("timestamp",),
+    Kind.TIMESTAMP: ("timestamp", "timestamptz"),
     Kind.INSTANT: ("timestamptz",),
 }
+
+#: Kind → those of its types whose values raw stores in another form: a time with zone as that of UTC.
+CONVERTED: dict[Kind, tuple[str, ...]] = {Kind.TIMESTAMP: ("timestamptz",)}
 
 _INT4 = "{value} between -2147483648 and 2147483647"
 
@@ -157,6 +160,8 @@ def typed(source: Source, column: Column, type_name: str | None) -> sql.Composed
     if type_name in ("float4", "float8"):
         # By its text, like a staged one: the cast of a float to numeric drops digits.
         value = sql.SQL("{}::text").format(value)
+    if type_name in CONVERTED.get(column.kind, ()):
+        value = sql.SQL("({} at time zone 'UTC')").format(value)
     value = _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
     if not _is_trimmed(source, column):
         return value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 
 from ecommerce.common.errors import WindowError
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import CALENDAR, SOURCES
 
 if TYPE_CHECKING:
@@ -84,15 +85,15 @@ def window_params() -> dict[str, Param]:
 
 def warehouse_params() -> dict[str, Param]:
     """All fields of the trigger form of `ecommerce_warehouse`."""
-    days = window_params()
+    days, sources = window_params(), list(shop().sources)
     return {
         "start_date": days["start_date"],
         "end_date": days["end_date"],
         "sources": Param(
-            list(SOURCES),
+            sources,
             type="array",
-            items={"type": "string", "enum": list(SOURCES)},
-            examples=list(SOURCES),
+            items={"type": "string", "enum": sources},
+            examples=sources,
             title="Sources",
             description="Read only these; the days that they change are rebuilt.",
         ),
@@ -119,24 +120,27 @@ def request_of(context: Context) -> Request:
     The window comes from the params. Without them it is the run's data interval, widened to whole UTC days. A run
     without an interval (a manual trigger whose logical date is null) takes the day before it was triggered.
 
-    :raises WindowError: an invalid date, a reversed or future range, an unknown source
+    :raises WindowError: an invalid date, a reversed or future range, an unknown source, or one that the shop has not
+    :raises ShopError: the shop's profile has a mistake
     """
     params = context["params"]
     sources = params.get("sources")
     return Request(
         window=_window(params, context["dag_run"]),
-        sources=frozenset(_known(SOURCES if sources is None else sources)),
+        sources=frozenset(_present(shop().sources if sources is None else sources)),
         full_refresh=bool(params.get("full_refresh", False)),
         dry_run=bool(params.get("dry_run", False)),
     )
 
 
-def _known(names: Any) -> list[str]:
-    unknown = sorted(set(names) - set(SOURCES))
-    if unknown:
-        raise WindowError(f"unknown source {', '.join(unknown)}; there are {', '.join(SOURCES)}")
+def _present(names: Any) -> list[str]:
+    present = shop().sources
+    if unknown := sorted(set(names) - set(SOURCES)):
+        raise WindowError(f"unknown source {', '.join(unknown)}; there are {', '.join(present)}")
+    if absent := sorted(set(names) - set(present)):
+        raise WindowError(f"the shop {shop().name} has no {', '.join(absent)}; there are {', '.join(present)}")
     if not names:
-        raise WindowError(f"no source was chosen; there are {', '.join(SOURCES)}")
+        raise WindowError(f"no source was chosen; there are {', '.join(present)}")
     return list(names)
 
 

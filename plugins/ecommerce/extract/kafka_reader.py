@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from ecommerce.common import fault_points
 from ecommerce.common.errors import SourceError
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Source
 from ecommerce.common.windows import Window
 from ecommerce.extract import kafka_topic
@@ -44,11 +45,12 @@ class KafkaReader:
     the gaps, ``unknown_fields`` the names of fields that the registry does not have.
     """
 
-    def __init__(self, source: Source, window: Window) -> None:
-        if source.topic is None:
-            raise ValueError(f"source {source.name} is read from Kafka, and its entry names no topic")
+    def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
+        if location.topic is None:
+            raise ValueError(f"source {source.name} is read from Kafka, and its location names no topic")
         self.source = source
-        self.topic: str = source.topic
+        self.location = location
+        self.topic: str = location.topic
         self.columns = [*(column.name for column in source.loaded_columns), "_payload", "_rejection"]
         self.topics: Sequence[TopicRead] = ()
         self.first_offsets: list[tuple[str, int, int]] = []
@@ -72,15 +74,15 @@ class KafkaReader:
 
         :raises SourceError: no broker, no topic, another topic than was read before, or no answer before the end
         """
-        hook = kafka_topic.ConsumerHook(self.source.connection)
-        consumer = kafka_topic.client_of(hook, self.source)
+        hook = kafka_topic.ConsumerHook(self.location.connection)
+        consumer = kafka_topic.client_of(hook, self.source, self.location)
         try:
             yield from self._read(consumer, resume, lineage)
         except KafkaException as error:
             # Errors of the broker that are waiting reach the hook when the consumer is polled.
             consumer.poll(0)
             raise SourceError(
-                f"{self.source.name}: topic {self.topic!r} at the connection {self.source.connection!r} "
+                f"{self.source.name}: topic {self.topic!r} at the connection {self.location.connection!r} "
                 f"cannot be read: {error.args[0].str()}{hook.cause_of(error.args[0])}"
             ) from error
         finally:
@@ -88,7 +90,7 @@ class KafkaReader:
 
     def _read(self, consumer: Consumer, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
         ranges = self._ranges(consumer, resume)
-        admin = kafka_topic.client_of(kafka_topic.AdminHook(self.source.connection), self.source)
+        admin = kafka_topic.client_of(kafka_topic.AdminHook(self.location.connection), self.source, self.location)
         topic_id = self._checked_topic_id(admin, resume)
         fault_points.point("offsets_resolved")
         progress = _Progress(self.topic, ranges)
@@ -169,8 +171,8 @@ class KafkaReader:
         known = resume.topic_ids(self.topic) if topic_id else set()
         if known and topic_id not in known:
             raise SourceError(
-                f"{self.source.name}: the topic {self.topic!r} at the connection {self.source.connection!r} is not the "
-                f"one that was read before: its id was {', '.join(sorted(known))} and is {topic_id}. {_RECREATED}"
+                f"{self.source.name}: the topic {self.topic!r} at the connection {self.location.connection!r} is not "
+                f"the one that was read before: its id was {', '.join(sorted(known))} and is {topic_id}. {_RECREATED}"
             )
         return topic_id
 

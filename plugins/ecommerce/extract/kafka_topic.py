@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from ecommerce.common.errors import SourceError
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Source
 from ecommerce.extract.reader_protocol import COMPACTION, TRANSACTION
 
@@ -66,7 +67,7 @@ class AdminHook(KafkaBaseHook):
         return AdminClient({"log_level": 3, **config})
 
 
-def client_of(hook: KafkaBaseHook, source: Source) -> Any:
+def client_of(hook: KafkaBaseHook, source: Source, location: SourceLocation) -> Any:
     """
     The hook's client.
 
@@ -76,11 +77,11 @@ def client_of(hook: KafkaBaseHook, source: Source) -> Any:
         return hook.get_conn
     except AirflowNotFoundException as error:
         raise SourceError(
-            f"{source.name}: there is no connection {source.connection!r}; add it under Admin → Connections"
+            f"{source.name}: there is no connection {location.connection!r}; add it under Admin → Connections"
         ) from error
     except (ValueError, KafkaException) as error:
         reason = error.args[0].str() if isinstance(error, KafkaException) else error
-        raise SourceError(f"{source.name}: the connection {source.connection!r} cannot be used: {reason}") from error
+        raise SourceError(f"{source.name}: the connection {location.connection!r} cannot be used: {reason}") from error
 
 
 def partition_bounds(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:

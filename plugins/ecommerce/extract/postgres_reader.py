@@ -1,4 +1,4 @@
-"""Read a Postgres table, whole or by window, in one consistent snapshot, over one connection or several."""
+"""Read a table or template of Postgres, whole or by window, in one snapshot, over one connection or several."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 import queue
 import threading
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from datetime import date, timedelta
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -18,9 +18,11 @@ from psycopg.waiting import Ready, Wait
 from ecommerce.common.connections import postgres
 from ecommerce.common.errors import SourceError
 from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, fingerprints
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Kind, Source
-from ecommerce.common.value_rules import passes, typed
+from ecommerce.common.value_rules import CONVERTED, passes, typed
 from ecommerce.common.windows import Window
+from ecommerce.extract.postgres_relation import between, named_errors, relation_of
 from ecommerce.extract.reader_protocol import ColumnType, ResumePoints, TopicRead
 from ecommerce.extract.texts import escaped, is_utf8
 
@@ -39,7 +41,7 @@ _TRAILER = b"\xff\xff"
 
 class PostgresReader:
     """
-    One table of a source database.
+    One table of a source database, or what a template selects there.
 
     The source validates its own rows by the registry's rules: `prevalidated` returns those that pass, typed, as binary
     COPY; `suspect` returns all others, each value as Postgres' own text. All methods work inside one `snapshot`.
@@ -48,13 +50,16 @@ class PostgresReader:
     UTF-8, so such a row is returned escaped, with the reason to reject it.
 
     :raises SourceError: on reading: no connection, a missing table, a lost server
+    :raises ShopError: on reading: the template is wrong
     """
 
     topics: Sequence[TopicRead] = ()
 
-    def __init__(self, source: Source, window: Window) -> None:
+    def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
         self.source = source
+        self.location = location
         self._window = window
+        self._relation = relation_of(source, location, window)
         self._column_types: Mapping[str, ColumnType] = {}
         #: Place → text column whose bytes the source does not check.
         self._unchecked: Mapping[int, Column] = {}
@@ -68,13 +73,14 @@ class PostgresReader:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Inside, all reads see the same moment of the source."""
-        with postgres(self.source.connection) as connection:
+        with postgres(self.location.connection) as connection:
             with self._named_errors():
                 connection.execute("start transaction isolation level repeatable read, read only")
                 # It is idle while the warehouse writes the rows, however long that takes.
                 connection.execute("set local idle_in_transaction_session_timeout = 0")
                 self._connection = connection
-                self._column_types = self._read_column_types()
+                self._column_types = self._relation.column_types(connection)
+                self._relation.fail_if_wrong(connection, self._column_types)
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 self._unchecked = {
                     n: column
@@ -99,12 +105,9 @@ class PostgresReader:
         return self._column_types
 
     def is_large(self, rows: int) -> bool:
-        """Whether the table had more rows than that when it was last analysed."""
+        """Whether the source's statistics have more rows than that."""
         with self._named_errors():
-            row = self._at_source.execute(
-                "select reltuples > %s from pg_class where oid = to_regclass(%s)", [rows, f"public.{self.source.name}"]
-            ).fetchone()
-        return bool(row and row[0])
+            return self._relation.estimated_rows(self._at_source) > rows
 
     def rows_by_day(self) -> dict[str | None, int]:
         """
@@ -118,9 +121,26 @@ class PostgresReader:
             from {table}
             where {inside}
             group by {day}
-        """).format(day=day, table=self._table, inside=self._inside(None))
+        """).format(day=day, table=self._relation.rows(None), inside=self._inside(None))
         with self._named_errors():
             return dict(self._at_source.execute(query).fetchall())
+
+    def newest_day(self) -> date | None:
+        """
+        The last day, up to today, of which the source has rows.
+
+        None: it has none, is read without windows, or its template itself chooses the rows of a window.
+        """
+        if self.source.window_column not in self._column_types or self.location.is_bound:
+            return None
+        query = sql.SQL("select max({column})::date from {table} where {column} < {tomorrow}").format(
+            column=sql.Identifier(self.source.window_column or ""),
+            table=self._relation.rows(None),
+            tomorrow=sql.Literal(datetime.now(UTC).date() + timedelta(days=1)),
+        )
+        with self._named_errors():
+            row = self._at_source.execute(query).fetchone()
+        return row[0] if row else None
 
     def has_fingerprints(self) -> bool:
         """Whether the source is new enough to compute them."""
@@ -140,7 +160,7 @@ class PostgresReader:
             return fingerprints(
                 self._at_source,
                 self.source,
-                self._table,
+                self._relation.rows(days),
                 values,
                 seed,
                 inside=self._inside(days),
@@ -162,7 +182,7 @@ class PostgresReader:
                     from {table}
                     where {part} and {passes}
                 ) to stdout (format binary)
-            """).format(values=values, table=self._table, part=part, passes=self._passes)
+            """).format(values=values, table=self._relation.rows(days), part=part, passes=self._passes)
             for part in self._parts(days)
         ]
         yield _HEADER
@@ -170,7 +190,7 @@ class PostgresReader:
             if len(queries) == 1:
                 yield from _rows(self._at_source, queries[0])
             else:
-                yield from _ParallelRead(self.source.connection, self._export_snapshot(), queries).rows()
+                yield from _ParallelRead(self.location.connection, self._export_snapshot(), queries).rows()
         yield _TRAILER
 
     def read(self, resume: ResumePoints) -> Iterator[bytes]:
@@ -194,7 +214,10 @@ class PostgresReader:
                 where {inside} and ({passes}) is not true
             ) to stdout
         """).format(
-            values=sql.SQL(", ").join(values), table=self._table, inside=self._inside(days), passes=self._passes
+            values=sql.SQL(", ").join(values),
+            table=self._relation.rows(days),
+            inside=self._inside(days),
+            passes=self._passes,
         )
         with self._named_errors():
             yield from _blocks(self._at_source, query)
@@ -204,10 +227,6 @@ class PostgresReader:
         if self._connection is None:
             raise RuntimeError("a PostgresReader is read inside its snapshot()")
         return self._connection
-
-    @property
-    def _table(self) -> sql.Identifier:
-        return sql.Identifier("public", self.source.name)
 
     @property
     def _passes(self) -> sql.Composed:
@@ -224,7 +243,8 @@ class PostgresReader:
 
     def _as_it_is(self, column: Column) -> sql.Composable:
         """The value without casts, where raw stores it as it is."""
-        if column.name not in self._column_types or column.default is not None:
+        found = self._column_types.get(column.name)
+        if found is None or column.default is not None or found.name in CONVERTED.get(column.kind, ()):
             return self._typed(column)
         return sql.Identifier(column.name)
 
@@ -239,44 +259,13 @@ class PostgresReader:
         ]
         return sql.SQL("nullif(concat_ws('; ', {}), '')").format(sql.SQL(", ").join(reasons))
 
-    def _read_column_types(self) -> dict[str, ColumnType]:
-        columns = self._at_source.execute(
-            """
-            select
-                attribute.attname::text,
-                -- An enum is read as text, a domain as its base type.
-                case when base.typtype = 'e' then 'text' else base.typname::text end,
-                format_type(attribute.atttypid, attribute.atttypmod)
-            from pg_attribute as attribute
-            inner join pg_type as kind
-                on attribute.atttypid = kind.oid
-            inner join pg_type as base
-                on base.oid = case when kind.typtype = 'd' then kind.typbasetype else kind.oid end
-            where attribute.attrelid = to_regclass(%s)
-                and attribute.attnum > 0
-                and not attribute.attisdropped
-            order by attribute.attnum
-            """,
-            [f"public.{sql.Identifier(self.source.name).as_string()}"],
-        ).fetchall()
-        if not columns:
-            raise SourceError(
-                f"{self.source.name}: there is no table public.{self.source.name} at the connection "
-                f"{self.source.connection!r}; expected one with the columns {', '.join(self.columns)}"
-            )
-        return {name: ColumnType(kind, spelling) for name, kind, spelling in columns}
-
     def _inside(self, days: Collection[date] | None) -> sql.Composable:
         if not self.source.window_column:
             return sql.SQL("true")
         column = sql.Identifier(self.source.window_column)
-        first, end = self._window.start, self._window.end
-        if days is not None:
-            first, end = min(days), max(days) + timedelta(days=1)
-        inside = sql.SQL("{column} >= {first} and {column} < {end}").format(
-            column=column, first=sql.Literal(first), end=sql.Literal(end)
-        )
-        if days is None or len(days) == (end - first).days:
+        part = self._window if days is None else Window.of_days(min(days), max(days))
+        inside = between(column, part)
+        if days is None or len(days) == len(list(part.days)):
             return inside
         return sql.SQL("{} and {}::date = any({})").format(inside, column, sql.Literal(list(days)))
 
@@ -291,7 +280,8 @@ class PostgresReader:
                 # The same number of days for each, or one more.
                 bounds = [len(each) * k // n for k in range(n + 1)]
                 return [self._inside(each[a:b]) for a, b in itertools.pairwise(bounds)]
-        key = sql.SQL(", ").join(map(sql.Identifier, self.source.key))
+        # A column that the source does not have is the same in each row.
+        key = sql.SQL(", ").join(sql.Identifier(name) for name in self.source.key if name in self._column_types)
         return [
             sql.SQL("{} and abs(hashtext(row({})::text) % {}) = {}").format(self._inside(days), key, n, k)
             for k in range(n)
@@ -301,15 +291,8 @@ class PostgresReader:
         row = self._at_source.execute("select pg_export_snapshot()").fetchone()
         return str(row[0]) if row else ""
 
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            raise SourceError(
-                f"{self.source.name}: reading {self._window} at the connection {self.source.connection!r} "
-                f"failed: {str(error).strip()}"
-            ) from error
+    def _named_errors(self) -> AbstractContextManager[None]:
+        return named_errors(self.source, self.location, self._window)
 
 
 class _ParallelRead:

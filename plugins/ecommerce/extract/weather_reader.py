@@ -23,6 +23,7 @@ from tenacity import (
 )
 
 from ecommerce.common.errors import SourceError
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Source
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
@@ -86,8 +87,9 @@ class WeatherReader:
 
     topics: Sequence[TopicRead] = ()
 
-    def __init__(self, source: Source, window: Window) -> None:
+    def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
         self.source = source
+        self.location = location
         self.columns = [*(column.name for column in source.columns), "_payload", "_rejection"]
         self._window = window
 
@@ -103,13 +105,13 @@ class WeatherReader:
                 ) from error
             except AirflowNotFoundException as error:
                 raise SourceError(
-                    f"{self.source.name}: there is no connection {self.source.connection!r}; "
+                    f"{self.source.name}: there is no connection {self.location.connection!r}; "
                     "add it under Admin → Connections"
                 ) from error
             except (requests.RequestException, ValueError) as error:
                 raise SourceError(
                     f"{self.source.name}: no usable answer from the weather API at the connection "
-                    f"{self.source.connection!r} for {city} {self._window}: {error}"
+                    f"{self.location.connection!r} for {city} {self._window}: {error}"
                 ) from error
             yield from self._rows(city, answer)
 
@@ -137,7 +139,7 @@ class WeatherReader:
         reraise=True,
     )
     def _ask(self, latitude: float, longitude: float) -> dict[str, Any]:
-        hook = HttpHook(method="GET", http_conn_id=self.source.connection)
+        hook = HttpHook(method="GET", http_conn_id=self.location.connection)
         session = hook.get_conn()
         response = session.get(
             hook.url_from_endpoint(ENDPOINT),

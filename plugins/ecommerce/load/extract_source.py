@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.common import fault_points
 from ecommerce.common.connections import LOADER, warehouse
-from ecommerce.common.errors import EmptySource, QuarantineOverflow, SchemaDrift, WindowError
+from ecommerce.common.errors import EmptySource, QuarantineOverflow, SchemaDrift, ShopError, WindowError
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import request_of
 from ecommerce.extract.readers import reader_of
@@ -37,6 +37,7 @@ class ExtractSource(BaseOperator):
     :param warehouse_conn_id: the Postgres that holds ``raw`` and ``ops``
     :raises QuarantineOverflow: more than the source's share of rows was rejected; ``raw`` is unchanged
     :raises SourceError: the source could not be read; ``raw`` is unchanged
+    :raises ShopError: the shop's profile or a template of it is wrong; ``raw`` is unchanged
     """
 
     template_fields: Sequence[str] = ("source",)
@@ -65,7 +66,7 @@ class ExtractSource(BaseOperator):
                     dry_run=request.dry_run,
                 )
             fault_points.point("before_report")
-        except (WindowError, QuarantineOverflow, EmptySource, SchemaDrift) as error:
+        except (WindowError, ShopError, QuarantineOverflow, EmptySource, SchemaDrift) as error:
             # The same input would fail again: a person has to look.
             raise AirflowFailException(str(error)) from error
         self.log.info("%s", result)

@@ -19,6 +19,7 @@ from psycopg import Connection, sql
 
 from ecommerce.common import fault_points
 from ecommerce.common.errors import EmptySource, QuarantineOverflow
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
@@ -175,8 +176,8 @@ def _run(job: LoadJob, reader: Reader, strategy: Strategy) -> LoadResult:
 def _fail_if_empty(source: Source, read: int) -> None:
     if read == 0 and source.write_disposition is WriteDisposition.VERSION_LOG:
         raise EmptySource(
-            f"{source.name} at {source.connection!r} has no rows; loading that would delete every {source.key[0]}, so "
-            "nothing was loaded"
+            f"{source.name}: {shop().where(source.name)} has no rows; loading that would delete every "
+            f"{source.key[0]}, so nothing was loaded"
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from psycopg import Connection, sql
 
 from ecommerce.common.errors import SchemaDrift
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import Column, Kind, NewColumns, Source
 from ecommerce.common.value_rules import SOURCE_TYPES, SQL_TYPES
 from ecommerce.extract.reader_protocol import ColumnType
@@ -112,9 +113,8 @@ def fail_if_broken(source: Source, differences: Sequence[ColumnChange]) -> None:
     broken = [str(change) for change in differences if change.change != "new"]
     if broken:
         raise SchemaDrift(
-            f"{source.name}: the table public.{source.name} at the connection {source.connection!r} is not what was "
-            f"expected: {'; '.join(broken)}. Nothing was loaded. Change the source back, or its entry in "
-            "plugins/ecommerce/common/sources.py"
+            f"{source.name}: {shop().where(source.name)} is not what was expected: {'; '.join(broken)}. Nothing was "
+            "loaded. Change the source back, or the template that gives its columns (docs/your_shop.md)"
         )
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from shop_pages import formats, limits
+from shop_pages.absent_sources import absence_of
 from shop_pages.cached_response import ResponseCache, respond
 from shop_pages.figures import TABLE_ROWS, Figure, FigurePage
 from shop_pages.pages import CATEGORIES, DAY_RANGE, PAGES
@@ -61,6 +62,11 @@ class RenderedFigure:
         if not self.rows.rows:
             return "empty"
         return "stale" if self.rows.problem else "good"
+
+    @property
+    def absence(self) -> str | None:
+        """Why it has no rows, if the shop does not have the source of its mart."""
+        return absence_of(self.figure.mart)
 
     @property
     def row_count(self) -> int:

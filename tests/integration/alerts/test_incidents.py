@@ -126,6 +126,21 @@ def test_recovery_closes_and_next_failure_opens_a_new_incident(
     assert loader.value("select count(*) from ops.alert") == 2
 
 
+def test_incidents_of_a_source_that_the_shop_gave_up_close(
+    loader: Loader, webhook: Receiver, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record("r1", "fail", check="freshness", subject="weather_data")
+    record("r1", "fail", check="uniqueness", subject="core.fact_weather")
+    record("r1", "warn")
+    fail_check("r1")
+    fail_task("r1", "extract.weather_data")
+    assert len(open_incidents(loader)) == 4
+    monkeypatch.setenv("ECOMMERCE_SHOP", "example")
+    record("r2", "warn")
+    publish("r2")
+    assert [incident for incident, *_ in open_incidents(loader)] == [VOLUME]
+
+
 def test_recovery_is_sent_to_connection_that_wants_it(
     loader: Loader, receiver: Receiver, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:

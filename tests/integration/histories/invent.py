@@ -161,7 +161,7 @@ class _Inventor:
             "subscription_data",
             {
                 "subscription_id": f"S{self.rng.randint(1, 9)}",
-                "customer_id": str(self.rng.randint(1, 26)),
+                "customer_id": f"CUST{self.rng.randint(1, 26):03d}",
                 "plan_type": self.rng.choice((None, "basic", "plus")),
                 "subscription_start_date": str(start),
                 "subscription_end_date": self.rng.choice((None, str(end))),

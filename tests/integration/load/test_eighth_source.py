@@ -20,12 +20,12 @@ from ecommerce.common.sources import SOURCES, Column, Kind, Source, WriteDisposi
 from ecommerce.common.windows import warehouse_params
 from ecommerce.load.extract_source import ExtractSource
 from include.demo import dbt
-from tests.integration.support import Loader, acting_as
+from tests.integration.support import Loader, acting_as, set_shop
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "adding_a_source.md").read_text()
 #: What the page shows, in its order: (language, code).
-ENTRY, TABLE, RAW_SOURCE, MODEL, MODEL_ENTRY = (
+ENTRY, LOCATION, TABLE, RAW_SOURCE, MODEL, MODEL_ENTRY = (
     textwrap.dedent(code) for code in re.findall(r"^```(?:python|sql|yaml)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 )
 
@@ -35,6 +35,7 @@ def supplier(monkeypatch: pytest.MonkeyPatch) -> Source:
     """The page's registry entry, in the registry."""
     source = eval(ENTRY, vars(sources))
     monkeypatch.setitem(SOURCES, source.name, source)
+    set_shop(monkeypatch, **yaml.safe_load(LOCATION))
     return source
 
 
@@ -83,27 +84,26 @@ def test_eighth_source_loads_as_version_log(loader: Loader, at_the_shop: psycopg
 
 def test_replace_window_source_needs_no_day(loader: Loader, shop: psycopg.Connection) -> None:
     """A source from which no incremental model is built marks nothing."""
-    refund = Source(
-        name="refund",
-        connection="shop_postgres",
-        reader="postgres",
+    voucher = Source(
+        name="voucher",
+        reader="database",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
-        key=("refund_id",),
-        columns=(Column("refund_id", required=True), Column("refunded_on", Kind.DATE, required=True)),
-        window_column="refunded_on",
+        key=("voucher_id",),
+        columns=(Column("voucher_id", required=True), Column("issued_on", Kind.DATE, required=True)),
+        window_column="issued_on",
     )
     loader.connection.execute(
-        "create table raw.refund (refund_id text primary key, refunded_on date not null, _batch_id bigint not null,"
+        "create table raw.voucher (voucher_id text primary key, issued_on date not null, _batch_id bigint not null,"
         " _loaded_at timestamptz not null)"
     )
-    shop.execute("create table refund (refund_id text, refunded_on date)")
-    shop.execute("insert into refund values ('R1', '2024-03-01'), ('R2', '2024-03-01'), ('R3', '2024-03-02')")
-    result = loader.load(refund, "2024-03-01")
+    shop.execute("create table voucher (voucher_id text, issued_on date)")
+    shop.execute("insert into voucher values ('R1', '2024-03-01'), ('R2', '2024-03-01'), ('R3', '2024-03-02')")
+    result = loader.load(voucher, "2024-03-01")
     assert (result.rows_read, result.rows_loaded, result.days_marked) == (2, 2, 0)
-    shop.execute("delete from refund where refund_id = 'R1'")
-    result = loader.load(refund, "2024-03-01", "2024-03-02")
+    shop.execute("delete from voucher where voucher_id = 'R1'")
+    result = loader.load(voucher, "2024-03-01", "2024-03-02")
     assert (result.rows_loaded, result.rows_unchanged, result.rows_removed, result.days_marked) == (1, 1, 1, 0)
-    assert loader.rows("select refund_id from raw.refund order by 1") == [("R2",), ("R3",)]
+    assert loader.rows("select voucher_id from raw.voucher order by 1") == [("R2",), ("R3",)]
 
 
 @pytest.fixture

@@ -93,8 +93,7 @@ REFUSALS = [
     ("product_category", "stock_level", "many", "is not a whole number: many"),
     ("product_category", "discontinued", "perhaps", "is neither true nor false: perhaps"),
     ("product_category", "launch_date", "soon", f"{DATE}: soon"),
-    ("subscription_data", "customer_id", "CUST001", "is not a whole number: CUST001"),
-    ("subscription_data", "customer_id", "-1", "is negative: -1"),
+    ("sales_fact", "order_quantity", "two", "is not a whole number: two"),
     ("subscription_data", "monthly_fee", "free", f"{MONEY}: free"),
 ]
 

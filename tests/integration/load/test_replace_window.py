@@ -197,29 +197,28 @@ def test_blanks_around_order_id_are_trimmed(loader: Loader, order: Insert, seque
 def test_numeric_order_id_is_loaded(loader: Loader) -> None:
     """The same rules for a source whose key is no text."""
     loader.connection.execute(
-        "create table if not exists raw.refund (refund_id integer primary key, refunded_at timestamp not null,"
-        " _batch_id bigint not null, _loaded_at timestamptz not null); delete from raw.refund"
+        "create table if not exists raw.voucher (voucher_id integer primary key, issued_at timestamp not null,"
+        " _batch_id bigint not null, _loaded_at timestamptz not null); delete from raw.voucher"
     )
-    refund = Source(
-        name="refund",
-        connection="shop_postgres",
-        reader="postgres",
+    voucher = Source(
+        name="voucher",
+        reader="database",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
-        key=("refund_id",),
+        key=("voucher_id",),
         columns=(
-            Column("refund_id", Kind.INTEGER, required=True),
-            Column("refunded_at", Kind.TIMESTAMP, required=True),
+            Column("voucher_id", Kind.INTEGER, required=True),
+            Column("issued_at", Kind.TIMESTAMP, required=True),
         ),
-        window_column="refunded_at",
-        latest_by="refunded_at",
+        window_column="issued_at",
+        latest_by="issued_at",
     )
     later, sooner = (
-        {"refund_id": number, "refunded_at": f"2024-03-0{day} 10:00"} for number, day in (("007", 2), ("7", 1))
+        {"voucher_id": number, "issued_at": f"2024-03-0{day} 10:00"} for number, day in (("007", 2), ("7", 1))
     )
-    assert loader.load(refund, "2024-03-02", rows=[later]).rows_loaded == 1
-    assert loader.load(refund, "2024-03-01", rows=[sooner]).rows_quarantined == 1
-    assert loader.load(refund, "2024-03-02", rows=[later]).rows_unchanged == 1
-    assert loader.rows("select refund_id, refunded_at::text from raw.refund") == [(7, "2024-03-02 10:00:00")]
+    assert loader.load(voucher, "2024-03-02", rows=[later]).rows_loaded == 1
+    assert loader.load(voucher, "2024-03-01", rows=[sooner]).rows_quarantined == 1
+    assert loader.load(voucher, "2024-03-02", rows=[later]).rows_unchanged == 1
+    assert loader.rows("select voucher_id, issued_at::text from raw.voucher") == [(7, "2024-03-02 10:00:00")]
 
 
 def test_load_order_of_days_does_not_matter(loader: Loader, order: Insert, connection: psycopg.Connection) -> None:

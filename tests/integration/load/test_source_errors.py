@@ -62,7 +62,7 @@ def test_missing_table_is_named_in_error(loader: Loader, shop: psycopg.Connectio
     shop.execute("drop table sales_fact")
     assert refused(loader, "sales_fact").startswith(
         "sales_fact: there is no table public.sales_fact at the connection 'shop_postgres'; "
-        "expected one with the columns order_id, product_id, "
+        "expected one with the columns order_id, line_number, product_id, "
     )
 
 
@@ -74,7 +74,8 @@ def test_missing_column_is_named_in_error(loader: Loader, shop: psycopg.Connecti
 def test_missing_privilege_is_named_in_error(loader: Loader, shop: psycopg.Connection) -> None:
     shop.execute("revoke all on product from current_user")
     assert refused(loader, "product") == (
-        "product: reading 2024-03-01 at the connection 'shop_postgres' failed: permission denied for table product"
+        "product: reading 2024-03-01 from the table public.product at the connection 'shop_postgres' failed: "
+        "permission denied for table product"
     )
 
 
@@ -87,7 +88,9 @@ def test_source_lost_during_read_fails_load(loader: Loader, shop: psycopg.Connec
         "  null::text as product_category_id from generate_series(1, 3000) as n"
     )
     sentence = refused(loader, "product")
-    assert sentence.startswith("product: reading 2024-03-01 at the connection 'shop_postgres' failed: ")
+    assert sentence.startswith(
+        "product: reading 2024-03-01 from the table public.product at the connection 'shop_postgres' failed: "
+    )
     assert "terminating connection due to administrator command" in sentence
     assert loader.value("select count(*) from raw.product") == 0
 

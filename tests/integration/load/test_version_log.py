@@ -218,8 +218,7 @@ def test_numeric_key_is_loaded(loader: Loader) -> None:
     )
     shelf = Source(
         name="shelf",
-        connection="shop_postgres",
-        reader="postgres",
+        reader="database",
         write_disposition=WriteDisposition.VERSION_LOG,
         key=("shelf_id",),
         columns=(Column("shelf_id", Kind.INTEGER, required=True), Column("aisle", required=True)),
@@ -250,7 +249,7 @@ def test_empty_source_fails_load(loader: Loader, insert: Insert, shop: psycopg.C
     values = {column.name: "1" for column in SOURCES[source].columns if column.required and "date" not in column.name}
     loader.load(source, DAY, rows=[values | {"subscription_start_date": "2024-01-01"}])
     held = loader.rows(f"select * from raw.{source}")
-    with pytest.raises(EmptySource, match=rf"{source} at 'shop_postgres' has no rows; .* nothing was loaded"):
+    with pytest.raises(EmptySource, match=rf"{source}: .* at the connection 'shop_postgres' has no rows; .* nothing"):
         loader.load(source, DAY)
     assert loader.rows(f"select * from raw.{source}") == held
     assert loader.rows(

@@ -120,7 +120,7 @@ def subscriptions() -> list[Row]:
     spans += [("2023-02-02", "2023-06-01"), ("2023-02-03", "2023-06-01"), ("2023-02-04", "2023-06-01")]
     return [
         {
-            "customer_id": str(n % 3 + 1),
+            "customer_id": f"CUST{n % 3 + 1:03d}",
             "subscription_id": f"S{n}",
             "plan_type": "Basic",
             "subscription_start_date": start,

@@ -77,7 +77,7 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
         Put("product_category", {"product_id": "P02", "category_id": "K9", "category_name": "New"}),
         Put(
             "subscription_data",
-            {"subscription_id": "S1", "customer_id": "901", "subscription_start_date": "2024-01-02"},
+            {"subscription_id": "S1", "customer_id": "CUST901", "subscription_start_date": "2024-01-02"},
         ),
         Put("weather_data", {"city": "Bonn", "date": "2024-01-02", "temperature": "40", "precipitation": "0"}),
         *(Remove("sales_fact", (f"O{n:03}",)) for n in range(1, 4)),

@@ -1,12 +1,14 @@
 """`read_checks`: the project's checks.yml, and the message for each kind of mistake in such a file."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ecommerce.audit import checks_file
 from ecommerce.audit.checks_file import CHECKS_FILE, check_of, read_checks
 from ecommerce.common.errors import CheckSettingsError
+from ecommerce.common.shop import VARIABLE
 
 
 def test_project_uses_each_kind_of_check() -> None:
@@ -107,3 +109,44 @@ def assert_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, m
         read_checks()
     assert message in str(error.value)
     assert str(error.value).startswith("checks.yml")
+
+
+ABOUT_ABSENT = """
+checks:
+  freshness: {kind: freshness, description: x}
+  some: {kind: completeness, description: x, sources: [weather_data, sales_fact]}
+  weather: {kind: completeness, description: x, sources: [weather_data]}
+  events: {kind: volume, description: x, table: raw.kafka_stream, day: d, weeks: 8, minimum_weeks: 4, warn_beyond: 4}
+  mix:
+    kind: distribution
+    description: x
+    columns:
+      - {table: raw.kafka_stream, column: interaction_type, day: d}
+      - {table: raw.sales_fact, column: payment_method, day: order_date}
+  keys:
+    kind: uniqueness
+    description: x
+    tables: [{table: core.fact_weather, key: [city]}, {table: core.fact_subscriptions, key: [subscription_id]}]
+  sums:
+    kind: reconciliation
+    description: x
+    pairs:
+      - observed: {table: core.fact_sales, day: d}
+        expected: {table: raw.sales_fact, day: d}
+      - observed: {table: marts_build.conversion_funnel_daily, day: d}
+        expected: {table: core.fact_customer_events, day: d}
+"""
+
+
+def test_checks_of_absent_sources_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "checks.yml"
+    file.write_text(ABOUT_ABSENT)
+    monkeypatch.setattr(checks_file, "CHECKS_FILE", file)
+    assert set(read_checks().checks) == {"freshness", "some", "weather", "events", "mix", "keys", "sums"}
+    monkeypatch.setenv(VARIABLE, "example")
+    checks: dict[str, Any] = dict(read_checks().checks)
+    assert set(checks) == {"freshness", "some", "mix", "sums"}
+    assert checks["freshness"].sources == ["product", "product_category", "sales_fact", "refund", "customer"]
+    assert checks["some"].sources == ["sales_fact"]
+    assert [column.table for column in checks["mix"].columns] == ["raw.sales_fact"]
+    assert [pair.observed.table for pair in checks["sums"].pairs] == ["core.fact_sales"]

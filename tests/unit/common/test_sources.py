@@ -4,6 +4,8 @@ from datetime import date
 
 import pytest
 
+from ecommerce.common.errors import SourceError
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import SOURCES, Column, Kind, Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES, TEXT_TESTS
 from ecommerce.common.windows import Window
@@ -17,12 +19,13 @@ def source(request: pytest.FixtureRequest) -> Source:
     return request.param
 
 
-def test_the_seven_sources() -> None:
+def test_sources_are_in_the_order_of_the_dag() -> None:
     assert list(SOURCES) == [
         "kafka_stream",
         "product",
         "product_category",
         "sales_fact",
+        "refund",
         "customer",
         "subscription_data",
         "weather_data",
@@ -37,7 +40,7 @@ def test_every_column_that_an_entry_names_is_there(source: Source) -> None:
 
 
 def test_a_key_is_never_null(source: Source) -> None:
-    required = {column.name for column in source.columns if column.required}
+    required = {column.name for column in source.columns if column.required or column.default is not None}
     assert set(source.key) <= required | {column.name for column in source.lineage}
 
 
@@ -65,19 +68,11 @@ def test_what_a_version_touches_is_a_table_of_raw_with_that_column(source: Sourc
 def test_every_source_has_its_reader(source: Source) -> None:
     reader = reader_of(source, DAY)
     assert list(reader.columns)[: len(source.columns)] == [column.name for column in source.columns]
-    assert (source.topic is not None) == (source.reader == "kafka")
-
-
-def test_topics_are_each_of_one_source() -> None:
-    """Offsets are stored by topic."""
-    topics = [source.topic for source in SOURCES.values() if source.topic]
-    assert len(topics) == len(set(topics))
 
 
 def source_of(reader: str) -> Source:
     return Source(
         name="x",
-        connection="c",
         reader=reader,
         write_disposition=WriteDisposition.APPEND,
         key=("a",),
@@ -85,15 +80,24 @@ def source_of(reader: str) -> Source:
     )
 
 
+NOWHERE = SourceLocation.model_construct(source="x", connection="c")
+
+
 def test_topic_without_name_is_rejected() -> None:
-    with pytest.raises(ValueError, match="source x is read from Kafka, and its entry names no topic"):
-        reader_of(source_of("kafka"), DAY)
+    with pytest.raises(ValueError, match="source x is read from Kafka, and its location names no topic"):
+        reader_of(source_of("kafka"), DAY, NOWHERE)
 
 
-def test_an_unknown_reader() -> None:
+def test_unknown_reader_is_rejected() -> None:
     source = source_of("ftp")
-    with pytest.raises(ValueError, match="source x names the reader 'ftp'; there are postgres, kafka, weather"):
-        reader_of(source, DAY)
+    with pytest.raises(ValueError, match="source x names the reader 'ftp'; there are database, kafka, weather"):
+        reader_of(source, DAY, NOWHERE)
+
+
+def test_database_of_unknown_kind_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_POSTGRES", '{"conn_type": "oracle"}')
+    with pytest.raises(SourceError, match="sales_fact: the connection 'shop_postgres' is of the type 'oracle', and a "):
+        reader_of(SOURCES["sales_fact"], DAY)
 
 
 def test_every_kind_has_a_type_and_tests() -> None:

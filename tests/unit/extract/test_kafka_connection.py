@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES
 from ecommerce.extract import kafka_topic
 
@@ -25,8 +26,8 @@ def settings_of(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[
 
     monkeypatch.setattr(kafka_topic, "Consumer", consumer)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
-    source = SOURCES["kafka_stream"]
-    kafka_topic.client_of(kafka_topic.ConsumerHook(source.connection), source).close()
+    source, location = SOURCES["kafka_stream"], shop().location_of("kafka_stream")
+    kafka_topic.client_of(kafka_topic.ConsumerHook(location.connection), source, location).close()
     return seen
 
 

@@ -22,10 +22,7 @@ final as (
 
     select
         {{ clean_text('latest.subscription_id') }} as subscription_id,
-        -- lpad() also truncates, so the length is at least that of the number.
-        'CUST' || lpad(
-            latest.customer_id::text, greatest(3, length(latest.customer_id::text)), '0'
-        ) as customer_id,
+        {{ clean_text('latest.customer_id') }} as customer_id,
         {{ clean_text('latest.plan_type') }} as plan_type,
         case
             when lower(btrim(latest.status)) in ('cancelled', 'canceled') then 'cancelled'
