@@ -91,10 +91,10 @@ def demo(state: State, postgres: State, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("edge_case_shop")
     first, last = write_edge_case_shop(folder)
     try:
-        stack.up()
+        stack.up(folder)
         running = stack.running()
         stack.empty_broker(running)
-        stack.fill(running, folder, opening=lambda: None)
+        stack.fill(running, opening=lambda: None)
         yield Demo(running, folder, first, last)
     finally:
         airflow_services.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import os
 import subprocess
@@ -17,10 +16,21 @@ from psycopg import sql
 from include.demo import airflow_services, dbt, processes, stack
 from include.demo.errors import StackError
 from include.demo.runs import backfill, follow, run_dag, trigger
-from include.demo.shop.shop_folder import ShopDataError
+from include.demo.shop.shop_folder import ShopDataError, read_folder, recorded_days
 from include.demo.state import ROOT, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
+
+#: Source → what it is about, in words.
+_SUBJECTS = {
+    "kafka_stream": "events",
+    "product": "product names",
+    "product_category": "product categories",
+    "refund": "refunds",
+    "customer": "customers",
+    "subscription_data": "subscriptions",
+    "weather_data": "weather",
+}
 
 
 def main() -> int:
@@ -64,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     command("reset", _reset, "stop the stack and delete its data")
     command("status", _status, "show what is running, and the addresses")
     demo = command("demo", _demo, "start the stack, fill its shop, run the warehouse over the whole range")
-    demo.add_argument("--data", type=Path, help="a folder of seven CSV files; default: a generated shop")
+    demo.add_argument("--data", type=Path, help="a folder of CSV files; default: a generated shop")
     window(demo, required=False)
     run = command("run", _run, "trigger the warehouse for a range and follow it")
     window(run, required=False)
@@ -114,8 +124,7 @@ def _reset(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    names = ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]
-    for name in names:
+    for name in ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]:
         process = processes.find(name)
         log.info("%-22s %s", name, f"pid {process.pid}" if process else "not running")
     _show_addresses(stack.running())
@@ -123,15 +132,16 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    if arguments.data and not arguments.data.is_dir():
-        raise StackError(f"DATA={arguments.data} is not a folder")
-    log.info("Starting the stack")
-    state = stack.up()
+    if arguments.data:
+        # Before anything starts: a mistake in the folder must cost nothing, and leave nothing behind.
+        read_folder(arguments.data)
     folder = arguments.data.resolve() if arguments.data else stack.generated_shop()
+    first, last = _range(folder, arguments.first, arguments.last)
+    log.info("Starting the stack")
+    state = stack.up(folder)
     log.info("Filling the shop from %s", os.path.relpath(folder))
     api = stack.api_of(state)
-    stack.fill(state, folder, opening=lambda: _read_opening(state, folder))
-    first, last = _range(folder, arguments.first, arguments.last)
+    stack.fill(state, opening=lambda: _read_opening(state, folder))
     demo_run = {"fingerprint": state.shop["fingerprint"], "first": str(first), "last": str(last)}
     if state.demo == demo_run:
         log.info("The warehouse has %s to %s already; to run again: make run FROM=%s TO=%s", first, last, first, last)
@@ -143,6 +153,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         state.demo = demo_run
         state.save()
     _show_marts(state)
+    log.info("\n  %s", orders_in_words(state.dsn()))
+    if absent := absent_sources_in_words(state):
+        log.info("  %s", absent)
     _show_addresses(state)
     return 0
 
@@ -153,10 +166,9 @@ def _read_opening(state: State, folder: Path) -> None:
     first, _ = _range(folder, None, None)
     day_before = str(first - timedelta(days=1))
     log.info("Loading the opening state of the shop")
-    sources = [path.stem for path in sorted((folder / "opening").glob("*.csv"))]
     runs = {
         source: trigger(api, f"extract_{source}", {"start_date": day_before, "end_date": day_before})
-        for source in sources
+        for source in read_folder(folder).opening
     }
     if not all([follow(api, f"extract_{source}", run_id) for source, run_id in runs.items()]):
         raise StackError("the opening state of the shop could not be loaded")
@@ -165,11 +177,10 @@ def _read_opening(state: State, folder: Path) -> None:
 def _range(folder: Path, first: date | None, last: date | None) -> tuple[date, date]:
     """The range that the user asked for; its default is from the first to the last day with a recorded order."""
     if first is None or last is None:
-        with (folder / "sales_fact.csv").open(newline="", encoding="utf-8") as file:
-            recorded = [row["created_at"][:10] for row in csv.DictReader(file) if row["created_at"]]
-        if not recorded:
+        recorded = recorded_days(folder)
+        if recorded is None:
             raise StackError(f"{folder.name}/sales_fact.csv has no order; set FROM= and TO=")
-        first, last = first or _day(min(recorded)), last or _day(max(recorded))
+        first, last = first or recorded[0], last or recorded[1]
     if first > last:
         raise StackError(f"FROM={first} is after TO={last}; both are inclusive")
     return first, last
@@ -251,6 +262,32 @@ def _show_marts(state: State) -> None:
     log.info("\n  %-36s %10s", "mart", "rows")
     for mart, row in counts.items():
         log.info("  %-36s %10s", mart, f"{row[0]:,}" if row else "?")
+
+
+def orders_in_words(dsn: str) -> str:
+    """How many lines, orders and refunds a warehouse has loaded."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            """
+            select
+                count(*),
+                count(distinct order_id),
+                count(distinct order_id) filter (where coalesce(btrim(customer_id), '') = ''),
+                count(distinct order_id) filter (
+                    where lower(btrim(order_status)) in ('cancelled', 'canceled', 'voided', 'failed')
+                ),
+                (select count(*) from raw.refund)
+            from raw.sales_fact
+            """
+        ).fetchone()
+    lines, orders, guests, cancelled, refunds = (f"{count:,}" for count in row or ())
+    return f"{lines} order lines of {orders} orders ({guests} by guests, {cancelled} cancelled), {refunds} refunds"
+
+
+def absent_sources_in_words(state: State) -> str | None:
+    """What the stack's shop does not have; None: it has all sources."""
+    absent = [subject for source, subject in _SUBJECTS.items() if not stack.has_source(state, source)]
+    return f"This shop has no {', no '.join(absent)}: marts about that are empty" if absent else None
 
 
 def _show_addresses(state: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -49,10 +50,13 @@ class AirflowApi:
         }
         self.overwrite("connections", [connection])
 
-    def dag_is_known(self, dag_id: str) -> bool:
-        """Whether the DAG processor has read this DAG."""
+    def dag_is_known(self, dag_id: str, *, since: datetime | None = None) -> bool:
+        """Whether the DAG processor has read this DAG, after a moment if one is given."""
         response = self._client.get(f"/api/v2/dags/{dag_id}")
-        return response.status_code == 200 and not response.json().get("is_stale")
+        if response.status_code != 200 or response.json().get("is_stale"):
+            return False
+        read_at = response.json().get("last_parsed_time")
+        return since is None or (read_at is not None and datetime.fromisoformat(read_at) >= since)
 
     def import_errors(self) -> list[str]:
         """The errors of the DAG files that the DAG processor could not import."""

@@ -31,6 +31,10 @@ SERVICES = {
 }
 
 
+#: The folder of the profile that the demo wrote for its shop, if the profile `default` does not fit.
+PROFILE = STACK / "shop"
+
+
 def environment(state: State) -> dict[str, str]:
     """Airflow's settings for this stack, as environment variables; those of the caller's environment win."""
     home = STACK / "airflow"
@@ -77,6 +81,8 @@ def environment(state: State) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
+    if state.shop.get("profile"):
+        ours["ECOMMERCE_SHOP"] = str(PROFILE)
     return {**os.environ, **{name: os.environ.get(name, value) for name, value in ours.items() if name != "PATH"},
             "PATH": ours["PATH"]}  # fmt: skip
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,29 +23,43 @@ from include.demo.settings import apply_settings, read_settings
 from include.demo.shop.cities import cities
 from include.demo.shop.fill_sources import fill_shop, produce_events
 from include.demo.shop.generate import generate
+from include.demo.shop.profile import shop_profile, write_profile
+from include.demo.shop.shop_folder import EVENTS, OPENING, WEATHER, has_numbered_customers, read_folder
 from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
 
 SETTINGS = ROOT / "airflow_settings.yaml"
-GENERATED = STACK / "shop"
+GENERATED = STACK / "generated_shop"
 WAREHOUSE_DAG = "ecommerce_warehouse"
 
+#: What the shop of a stack has that was filled before a shop could lack a source.
+_EARLIER_SOURCES = (
+    "kafka_stream", "product", "product_category", "sales_fact", "customer", "subscription_data", "weather_data",
+)  # fmt: skip
 _SERVICE_OF_PORT = {"AIRFLOW_PORT": "airflow-api-server", "KAFKA_PORT": "kafka", "WEATHER_PORT": "weather"}
 
 
-def up() -> State:
+def up(folder: Path | None = None) -> State:
     """
     Start the services that are not running, and wait until all of them answer.
 
-    :raises StackError: a port that the user asked for is taken, or a service does not start
+    :param folder: the shop that the stack is to be filled from; None: the one that it has, if any
+    :raises ShopDataError: a file of the folder is missing, or has a wrong name or header; nothing was started
+    :raises StackError: the stack was filled from another shop, a port that the user asked for is taken, or a service
+        does not start
     """
     state = State.load() or State.create()
+    if state.shop and "sources" not in state.shop:
+        state.shop |= _sources_and_profile(_EARLIER_SOURCES)
+    if folder:
+        _choose_shop(state, folder)
     for name in PORTS:
         running = database.is_running() if name == "POSTGRES_PORT" else processes.find(_SERVICE_OF_PORT[name])
         if not running:
             state.choose_port(name)
     state.save()
+    has_read_dags = bool(state.airflow_version)
     with ThreadPoolExecutor() as pool:
         manifest = pool.submit(airflow_services.build_manifest)
         broker = pool.submit(start_kafka, state)
@@ -52,10 +67,62 @@ def up() -> State:
         timed("Airflow's database", lambda: airflow_services.migrate(state))
         timed("Kafka broker", broker.result)
         timed("dbt manifest", manifest.result)
-    timed("weather API", lambda: start_weather(state))
-    timed("Airflow", lambda: airflow_services.start(state))
+    if state.shop.get("is_read"):
+        timed("weather API", lambda: start_weather(state))
+    timed("Airflow", lambda: _start_airflow(state, has_read_dags=has_read_dags))
     _apply_settings(state)
     return state
+
+
+def _choose_shop(state: State, folder: Path) -> None:
+    """
+    Note which shop the stack is to be filled from, after its files were checked.
+
+    :raises ShopDataError: a file is missing, or has a wrong name or header
+    :raises StackError: the stack was filled from another shop
+    """
+    fingerprint = _fingerprint(folder)
+    current = state.shop
+    # As long as the warehouse has read nothing of the shop, its files may be corrected, or another folder chosen.
+    if current.get("is_read"):
+        if current["fingerprint"] != fingerprint:
+            raise StackError(
+                f"the stack holds another shop ({current['folder']}); the two cannot share one warehouse. "
+                "Stop and empty it first: make reset"
+            )
+        return
+    shop = read_folder(folder)
+    state.shop = {
+        "folder": str(folder),
+        "fingerprint": fingerprint,
+        **_sources_and_profile(shop.sources, customers_are_numbers=has_numbered_customers(folder)),
+        # After an attempt that was interrupted, the topic may hold some of the messages already.
+        **({"started": current["started"]} if "started" in current else {}),
+    }
+
+
+def _sources_and_profile(sources: Sequence[str], *, customers_are_numbers: bool = False) -> dict[str, str]:
+    profile = shop_profile(sources, customers_are_numbers=customers_are_numbers)
+    return {"sources": ",".join(sources), "profile": profile or ""}
+
+
+def _start_airflow(state: State, *, has_read_dags: bool) -> None:
+    """Start Airflow with the profile of the stack's shop; first stop it if it runs with another one."""
+    profile = state.shop.get("profile", "")
+    is_changed = state.airflow_profile != profile
+    if is_changed and airflow_services.stop():
+        log.info("Airflow starts again: the shop has other sources than before")
+    write_profile(airflow_services.PROFILE, profile or None)
+    started_at = datetime.now(UTC)
+    airflow_services.start(state)
+    if not is_changed:
+        return
+    if has_read_dags:
+        # Until the DAG files are read again, Airflow would run the DAGs of the profile before.
+        for dag_id in (WAREHOUSE_DAG, "extract_sales_fact"):
+            wait_for_dag(api_of(state), dag_id, since=started_at)
+    state.airflow_profile = profile
+    state.save()
 
 
 def running() -> State:
@@ -95,14 +162,15 @@ def api_of(state: State) -> AirflowApi:
     return AirflowApi(state.airflow_url, "admin", state.passwords["admin"])
 
 
-def wait_for_dag(api: AirflowApi, dag_id: str, *, seconds: float = 120) -> None:
+def wait_for_dag(api: AirflowApi, dag_id: str, *, seconds: float = 120, since: datetime | None = None) -> None:
     """
     Wait until the DAG processor has read a DAG.
 
+    :param since: a reading before this moment does not count
     :raises StackError: a DAG file cannot be imported, or the DAG was not read in time
     """
     deadline = time.monotonic() + seconds
-    while not api.dag_is_known(dag_id):
+    while not api.dag_is_known(dag_id, since=since):
         if errors := api.import_errors():
             raise StackError("Airflow cannot import a DAG file:\n" + "\n".join(errors))
         if time.monotonic() > deadline:
@@ -122,46 +190,42 @@ def generated_shop() -> Path:
     return GENERATED
 
 
-def fill(state: State, folder: Path, *, opening: Callable[[], None]) -> None:
+def fill(state: State, *, opening: Callable[[], None]) -> None:
     """
-    Fill the shop's Postgres, the Kafka topic and the weather API from a shop folder, unless that was done already.
+    Fill the shop's Postgres, the Kafka topic and the weather API from the stack's shop, unless that was done already.
 
     :param opening: called after the shop's opening state was filled in and before its present state replaces it, if the
         folder has both; a run at this moment makes the warehouse see the later changes as changes
-    :raises StackError: the stack was filled from another shop
-    :raises ShopDataError: a file is missing or malformed
+    :raises ShopDataError: a file is malformed
     """
-    fingerprint = _fingerprint(folder)
-    current = state.shop
-    # As long as the warehouse has read nothing of the shop, its files may be corrected, or another folder chosen.
-    if current.get("is_read") and current["fingerprint"] != fingerprint:
-        raise StackError(
-            f"the stack holds another shop ({current['folder']}); the two cannot share one warehouse. "
-            "Stop and empty it first: make reset"
-        )
-    if current.get("is_filled"):
+    if state.shop.get("is_filled"):
         return
-    if current.get("started"):
-        # An earlier attempt was interrupted: the topic may hold some of the messages already.
+    if state.shop.get("started"):
         empty_broker(state)
-    state.shop = {"folder": str(folder), "fingerprint": fingerprint, "started": "yes"}
+    state.shop |= {"started": "yes"}
     state.save()
+    shop = read_folder(Path(state.shop["folder"]))
     dsn = state.dsn("shop")
-    if (folder / "opening").is_dir():
+    if shop.opening:
         # Fill in the present state first: its files are checked before the warehouse reads the opening state.
-        fill_shop(dsn, folder)
-        tables = [path.stem for path in (folder / "opening").glob("*.csv")]
-        fill_shop(dsn, folder / "opening", tables)
-        _serve_weather_of(state, folder)
+        fill_shop(dsn, shop.path)
+        fill_shop(dsn, shop.path / OPENING, shop.opening)
+        _serve_weather(state)
         state.shop |= {"is_read": "yes"}
         state.save()
         opening()
-    counts = timed("shop filled", lambda: fill_shop(dsn, folder))
-    events = timed("events produced", lambda: produce_events(state.bootstrap, folder))
-    _serve_weather_of(state, folder)
+    counts = timed("shop filled", lambda: fill_shop(dsn, shop.path))
+    if has_source(state, EVENTS):
+        counts["events"] = timed("events produced", lambda: produce_events(state.bootstrap, shop.path))
+    _serve_weather(state)
     state.shop |= {"is_filled": "yes", "is_read": "yes"}
     state.save()
-    log.info("  %s", ", ".join(f"{name} {n:,}" for name, n in {**counts, "events": events}.items()))
+    log.info("  %s", ", ".join(f"{name} {n:,}" for name, n in counts.items()))
+
+
+def has_source(state: State, source: str) -> bool:
+    """Whether the stack's shop has a source."""
+    return source in state.shop.get("sources", "").split(",")
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
@@ -235,20 +299,22 @@ def empty_broker(state: State) -> None:
 
 
 def start_weather(state: State) -> None:
-    """Start the weather API if it is not running and the stack has a shop."""
-    if state.shop:
+    """Start the weather API if it is not running and the stack's shop has weather."""
+    if has_source(state, WEATHER):
         options = ["--folder", state.shop["folder"], "--host", "127.0.0.1", "--port"]
         _start_server(
             "weather", "WEATHER_PORT", state, [sys.executable, "-m", "include.demo.shop.weather_api", *options]
         )
 
 
-def _serve_weather_of(state: State, folder: Path) -> None:
-    """Restart the weather API with a shop folder, and set its cities in Airflow."""
-    state.shop["cities"] = json.dumps({city: list(place) for city, place in cities(folder).items()})
+def _serve_weather(state: State) -> None:
+    """Restart the weather API with the stack's shop, and set the shop's cities in Airflow."""
     processes.stop("weather")
-    start_weather(state)
-    _apply_settings(state)
+    if has_source(state, WEATHER):
+        places = cities(Path(state.shop["folder"]))
+        state.shop["cities"] = json.dumps({city: list(place) for city, place in places.items()})
+        start_weather(state)
+        _apply_settings(state)
 
 
 def _fingerprint(folder: Path) -> str:

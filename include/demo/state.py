@@ -32,12 +32,15 @@ class State:
     passwords: dict[str, str]
     #: Airflow's own keys
     keys: dict[str, str]
-    #: the data folder that the sources were filled from, its fingerprint, and how far the filling got
+    #: the data folder that the sources are filled from, its fingerprint, its sources, the profile that says where they
+    #: lie (empty: the profile `default`), and how far the filling got
     shop: dict[str, str] = field(default_factory=dict)
     #: fingerprint and window of the last successful demo run
     demo: dict[str, str] = field(default_factory=dict)
     #: the version of Airflow that migrated the metadata database
     airflow_version: str = ""
+    #: the profile with which Airflow was started last
+    airflow_profile: str = ""
 
     @classmethod
     def load(cls) -> State | None:

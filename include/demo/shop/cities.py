@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from include.demo.shop.shop_folder import rows
+from include.demo.shop.shop_folder import WEATHER, rows
 
 Coordinates = tuple[float, float]  # latitude, longitude in degrees, WGS 84
 
@@ -42,7 +42,7 @@ def cities(folder: Path) -> dict[str, Coordinates]:
     :return: city → coordinates: the real ones of some well-known cities, computed ones (always the same) of all others
     :raises ShopDataError: the file is missing or malformed
     """
-    return coordinates_of(row["city"] or "" for _, row in rows(folder, "weather_data"))
+    return coordinates_of(row["city"] or "" for _, row in rows(folder, WEATHER))
 
 
 def coordinates_of(names: Iterable[str]) -> dict[str, Coordinates]:

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -20,20 +20,32 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
-from include.demo.shop.shop_folder import COLUMNS, ShopDataError, csv_file, header, rows
+from include.demo.shop.shop_folder import (
+    COLUMNS,
+    EVENTS,
+    MESSAGES,
+    SHOP_TABLES,
+    ShopDataError,
+    csv_file,
+    has_numbered_subscribers,
+    header,
+    read_folder,
+    rows,
+)
 
 log = logging.getLogger(__name__)
 
-SHOP_TABLES = ("product", "product_category", "sales_fact", "customer", "subscription_data")
 TOPIC = "customer_interactions"
 
 EXPECTED_VALUES = {
     "text": "UTF-8 text",
     "integer": "a whole number such as 3",
+    "bigint": "a whole number such as 3",
     "numeric": "a number such as 12.50",
     "boolean": "true or false",
     "date": "a date such as 2024-01-31",
     "timestamp": "a time such as 2024-01-31 09:30:00 (UTC, or with an offset)",
+    "timestamptz": "a time such as 2024-01-31 09:30:00 (UTC, or with an offset)",
 }
 COPY_ERROR_PLACE = re.compile(
     r'COPY \w+, line (?P<line>\d+)(?:, column (?P<column>\w+)(?:: "(?P<value>.*)")?)?', re.DOTALL
@@ -46,24 +58,38 @@ DELIVERY_SECONDS = 60
 REPORT_EVERY = 25_000
 
 
-def fill_shop(dsn: str, folder: Path, tables: Sequence[str] = SHOP_TABLES) -> dict[str, int]:
+def fill_shop(dsn: str, folder: Path, tables: Sequence[str] | None = None) -> dict[str, int]:
     """
-    Replace tables of the shop's Postgres by the CSV files of a shop folder, all in one transaction.
+    Replace the tables of the shop's Postgres by the CSV files of a shop folder, all in one transaction.
 
-    Creates tables that do not exist. Times without an offset are UTC; an empty field is null.
+    Times without an offset are UTC; an empty field is null.
 
-    :param tables: some of ``SHOP_TABLES``, e.g. those of the folder ``opening``
+    :param tables: replace only the rows of these tables, e.g. by the folder ``opening``; None: make all tables new, and
+        no table for a source that the folder does not have
     :return: table → number of rows
     :raises ShopDataError: a file is missing, malformed or has a value of the wrong type; nothing is changed
     """
+    is_whole = tables is None
+    if tables is None:
+        tables = [table for table in SHOP_TABLES if table in read_folder(folder).sources]
     # First the headers, so that a wrong file is reported before a table is locked.
     columns = {table: header(folder, table) for table in tables}
-    ddl = (Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         # An ambiguous date such as 01/02/2024 is an error.
         cursor.execute("set local datestyle to 'ISO, YMD'; set local timezone to 'UTC'")
-        cursor.execute(sql.SQL(ddl))
+        if is_whole:
+            _drop_tables(cursor, SHOP_TABLES)
+        cursor.execute(sql.SQL((Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")))
+        if is_whole:
+            _drop_tables(cursor, set(SHOP_TABLES) - set(tables))
+            if "subscription_data" in tables and not has_numbered_subscribers(folder):
+                cursor.execute("alter table subscription_data alter customer_id type text")
         return {table: _copy_table(cursor, folder, table, columns[table]) for table in tables}
+
+
+def _drop_tables(cursor: psycopg.Cursor, tables: Iterable[str]) -> None:
+    for table in tables:
+        cursor.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(table)))
 
 
 def _copy_table(cursor: psycopg.Cursor, folder: Path, table: str, columns: list[str]) -> int:
@@ -82,7 +108,7 @@ def _copy_table(cursor: psycopg.Cursor, folder: Path, table: str, columns: list[
             while chunk := file.read(CHUNK_BYTES):
                 sink.write(chunk)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise ShopDataError(_error_message(path, table, error)) from error
+        raise ShopDataError(_error_message(path, table, columns, error)) from error
     count = cursor.rowcount
     for time in times:
         cursor.execute(sql.SQL("alter table {} alter {} type timestamp").format(name, time))
@@ -90,7 +116,7 @@ def _copy_table(cursor: psycopg.Cursor, folder: Path, table: str, columns: list[
     return count
 
 
-def _error_message(path: Path, table: str, error: psycopg.Error) -> str:
+def _error_message(path: Path, table: str, columns: Sequence[str], error: psycopg.Error) -> str:
     """Translate an error of COPY into terms of the file: name, line, column, value and the expected value."""
     place = COPY_ERROR_PLACE.match(error.diag.context or "")
     if place is None:
@@ -98,7 +124,7 @@ def _error_message(path: Path, table: str, error: psycopg.Error) -> str:
     column = place["column"] or error.diag.column_name
     message = f"{path}, line {place['line']}"
     if column is None:
-        return f"{message}: {error.diag.message_primary}; expected {len(COLUMNS[table])} fields in UTF-8"
+        return f"{message}: {error.diag.message_primary}; expected {len(columns)} fields in UTF-8"
     value = "nothing" if place["value"] is None else repr(place["value"])
     return f"{message}, column {column}: found {value}, expected {EXPECTED_VALUES[COLUMNS[table][column]]}"
 
@@ -190,12 +216,12 @@ def _empty_topic(bootstrap: str, topic: str, partitions: int) -> None:
 
 def _events(folder: Path) -> Iterator[KafkaMessage]:
     """Read the rows of ``kafka_stream.csv``, in the file's order."""
-    path = csv_file(folder, "kafka_stream")
+    path = csv_file(folder, EVENTS)
     undated: list[KafkaMessage] = []  # rows before the first time that can be read
     published: int | None = None
-    for _, row in rows(folder, "kafka_stream"):
+    for _, row in rows(folder, EVENTS):
         published = _milliseconds(row["timestamp"] or "") or published
-        value = json.dumps({column: row[column] for column in COLUMNS["kafka_stream"]}, ensure_ascii=False)
+        value = json.dumps({column: row[column] for column in COLUMNS[EVENTS]}, ensure_ascii=False)
         message = KafkaMessage(published or 0, _encode(row["customer_id"]), value.encode())
         if published is None:
             undated.append(message)
@@ -209,7 +235,7 @@ def _events(folder: Path) -> Iterator[KafkaMessage]:
 
 def _messages(folder: Path) -> Iterator[KafkaMessage]:
     """Read the lines of ``messages.jsonl``, if the folder has one."""
-    path = folder / "messages.jsonl"
+    path = folder / MESSAGES
     if not path.is_file():
         return
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):

@@ -1,7 +1,8 @@
 """
-Generate a shop and write it as a shop folder: ``python -m include.demo.shop.generate FOLDER``.
+Generate a shop and write it as a shop folder: ``PYTHONPATH=plugins python -m include.demo.shop.generate FOLDER``.
 
-The same arguments give the same bytes on every Python and platform. The tables: see ``generator``.
+The same arguments give the same bytes on every Python and platform. The tables: see ``generator``; what the shop has on
+purpose: ``generator/effects.py``.
 """
 
 import argparse
@@ -15,13 +16,16 @@ from random import Random
 from include.demo.shop.generator import dirty_rows
 from include.demo.shop.generator.catalogue import catalogue
 from include.demo.shop.generator.customers import customer_base, subscriptions
-from include.demo.shop.generator.orders_and_events import daily_activity, events_of_sessions, orders_by_time
+from include.demo.shop.generator.events import events_of_sessions
+from include.demo.shop.generator.orders import daily_activity, orders_by_time
 from include.demo.shop.generator.random_draws import Calendar
+from include.demo.shop.generator.refunds import refunds_by_time
 from include.demo.shop.generator.table_states import Row
 from include.demo.shop.generator.weather import daily_weather, wet_days
 from include.demo.shop.shop_folder import COLUMNS
 
 SMALLEST = {"days": 14, "orders": 200, "customers": 60, "products": 48, "events": 1000}
+ORDERS = 13_400
 
 
 def generate(
@@ -30,16 +34,16 @@ def generate(
     seed: int = 7,
     first: date = date(2024, 1, 1),
     days: int = 180,
-    orders: int = 24_000,
+    orders: int = ORDERS,
     customers: int = 2_400,
     products: int = 320,
     events: int = 110_000,
 ) -> None:
     """
-    Write the seven CSV files, ``messages.jsonl`` and ``opening/``; files of the same names are replaced.
+    Write a CSV file for each source, ``messages.jsonl`` and ``opening/``; files of the same names are replaced.
 
     :param first: the first day of orders, events and weather; the last is ``days`` - 1 days later
-    :param orders: rows of ``sales_fact``; two corrected ones are added
+    :param orders: baskets; an order has 1.8 lines on average, each a row of ``sales_fact``
     :param customers: all customers of all days; some join within the days, a few are gone by the end
     :param products: likewise
     :param events: rows of ``kafka_stream``; a few dirty ones and duplicates are added
@@ -61,6 +65,7 @@ def generate(
     subscription = subscriptions(rng("subscriptions"), all_customers, calendar)
     activity = daily_activity(rng("days"), calendar, wet_days(weather))
     all_orders = orders_by_time(rng("orders"), orders, calendar, activity, all_customers, all_products)
+    all_refunds, refunded = refunds_by_time(rng("refunds"), all_orders, calendar)
     all_events = events_of_sessions(rng("events"), events, calendar, activity, all_customers, all_products, all_orders)
 
     dirt = rng("dirt")
@@ -80,8 +85,10 @@ def generate(
     ):
         _write(folder / "opening", name, states.opening.values())
         _write(folder, name, [*states.final.values(), *dirty])
-    sales = dirty_rows.order_rows(rng("dirty orders"), all_orders, customers, products, calendar)
+    sales = dirty_rows.order_rows(rng("dirty orders"), all_orders, refunded, customers, products, calendar)
     _write(folder, "sales_fact", sales)
+    refund = dirty_rows.refund_rows(rng("dirty refunds"), all_refunds, all_orders, refunded, calendar)
+    _write(folder, "refund", refund)
     _write(folder, "kafka_stream", dirty_rows.event_rows(rng("dirty events"), all_events, customers, products))
     _write(folder, "weather_data", dirty_rows.weather_rows(rng("dirty weather"), weather, calendar))
     messages = dirty_rows.messages(rng("messages"), customers, products, calendar)
@@ -114,7 +121,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--first", type=date.fromisoformat, default=date(2024, 1, 1), metavar="YYYY-MM-DD")
     parser.add_argument("--days", type=int, default=180)
-    parser.add_argument("--orders", type=int, default=24_000)
+    parser.add_argument("--orders", type=int, default=ORDERS)
     parser.add_argument("--customers", type=int, default=2_400)
     parser.add_argument("--products", type=int, default=320)
     parser.add_argument("--events", type=int, default=110_000)

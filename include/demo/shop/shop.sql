@@ -25,6 +25,7 @@ create table if not exists product_category (
 
 create table if not exists sales_fact (
     order_id text,
+    line_number integer,
     product_id text,
     customer_id text,
     order_date date,
@@ -33,9 +34,25 @@ create table if not exists sales_fact (
     payment_method text,
     discount_applied numeric,
     shipping_cost numeric,
+    tax_amount numeric,
+    order_status text,
     created_at timestamp not null
 );
 create index if not exists sales_fact_created_at on sales_fact (created_at);
+
+create table if not exists refund (
+    refund_id text,
+    order_id text,
+    line_number integer,
+    product_id text,
+    customer_id text,
+    refund_date date,
+    refund_amount numeric,
+    refund_quantity integer,
+    reason text,
+    created_at timestamp not null
+);
+create index if not exists refund_created_at on refund (created_at);
 
 create table if not exists customer (
     customer_id text,

@@ -1,76 +1,113 @@
 """
-Read a shop folder: seven CSV files in UTF-8, named like the raw tables, each with a header line.
+Read a shop folder: CSV files in UTF-8, named like the sources of the registry, each with a header line.
 
-The header names each column exactly once, in any order. An empty field is null. Two parts are optional:
-``messages.jsonl`` (Kafka messages that four columns cannot hold) and ``opening/`` (some of the same files as they were
-before the shop's first day).
+Only ``sales_fact.csv`` must be there; without another file, the shop does not have that source. The header names each
+column at most once, in any order; a column that the registry does not require may be missing. An empty field is null.
+Two parts are optional: ``messages.jsonl`` (Kafka messages that four columns cannot hold) and ``opening/`` (some of the
+same files as they were before the shop's first day). A name that is not known is an error, other files are ignored.
 """
 
 import csv
-from collections.abc import Iterator
+import difflib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-# Column -> Postgres type, in the order in which the generator writes them.
+from ecommerce.common.sources import SOURCES
+from ecommerce.common.value_rules import SQL_TYPES
+
+REQUIRED = "sales_fact"
+EVENTS = "kafka_stream"
+WEATHER = "weather_data"
+MESSAGES = "messages.jsonl"
+OPENING = "opening"
+
+#: The sources that are tables of the shop's database.
+SHOP_TABLES = tuple(name for name, source in SOURCES.items() if source.reader not in ("kafka", "weather"))
+#: Source -> column -> Postgres type, in the order in which the generator writes them. A message is JSON: all its values
+#: are texts.
 COLUMNS: dict[str, dict[str, str]] = {
-    "kafka_stream": {
-        "customer_id": "text",
-        "product_id": "text",
-        "interaction_type": "text",
-        "timestamp": "text",
-    },
-    "product": {"product_id": "text", "product_name": "text", "product_category_id": "text"},
-    "product_category": {
-        "product_id": "text",
-        "category_id": "text",
-        "category_name": "text",
-        "subcategory": "text",
-        "brand": "text",
-        "supplier_id": "text",
-        "cost_price": "numeric",
-        "retail_price": "numeric",
-        "margin_percent": "numeric",
-        "stock_level": "integer",
-        "reorder_point": "integer",
-        "discontinued": "boolean",
-        "launch_date": "date",
-        "last_updated": "date",
-    },
-    "sales_fact": {
-        "order_id": "text",
-        "product_id": "text",
-        "customer_id": "text",
-        "order_date": "date",
-        "order_amount": "numeric",
-        "order_quantity": "integer",
-        "payment_method": "text",
-        "discount_applied": "numeric",
-        "shipping_cost": "numeric",
-        "created_at": "timestamp",
-    },
-    "customer": {
-        "customer_id": "text",
-        "customer_name": "text",
-        "customer_email": "text",
-        "start_date": "date",
-        "end_date": "date",
-        "status": "text",
-    },
-    "subscription_data": {
-        "customer_id": "integer",
-        "subscription_id": "text",
-        "plan_type": "text",
-        "subscription_start_date": "date",
-        "subscription_end_date": "date",
-        "monthly_fee": "numeric",
-        "status": "text",
-    },
-    "weather_data": {"date": "date", "temperature": "numeric", "precipitation": "numeric", "city": "text"},
+    name: {column.name: "text" if source.reader == "kafka" else SQL_TYPES[column.kind] for column in source.columns}
+    for name, source in SOURCES.items()
+}
+REQUIRED_COLUMNS = {
+    name: {column.name for column in source.columns if column.required} for name, source in SOURCES.items()
 }
 
 
 class ShopDataError(ValueError):
     """A file of a shop folder is wrong; the message names the file, the place and the expected value."""
+
+
+@dataclass(frozen=True)
+class ShopFolder:
+    """
+    What a folder holds.
+
+    :param sources: the sources that the shop has, in the registry's order
+    :param opening: those of which the folder has the opening state
+    """
+
+    path: Path
+    sources: tuple[str, ...]
+    opening: tuple[str, ...]
+
+
+def read_folder(path: Path) -> ShopFolder:
+    """
+    Find the files of a shop folder, and check their names and headers; the rows are not read.
+
+    :raises ShopDataError: a file is missing or has a name that is not known, or a header is wrong; with all mistakes
+    """
+    if not path.is_dir():
+        raise ShopDataError(f"{path} is not a folder")
+    found = _files(path)
+    sources = tuple(name for name in COLUMNS if f"{name}.csv" in found)
+    known = [*(f"{name}.csv" for name in COLUMNS), MESSAGES]
+    errors = _unknown_files(path, found, known)
+    if REQUIRED not in sources:
+        errors.append(f"{path / REQUIRED}.csv is missing: it has the orders, which a shop cannot do without")
+    if MESSAGES in found and EVENTS not in sources:
+        errors.append(f"{path / MESSAGES} needs {EVENTS}.csv beside it; a file with the header alone is enough")
+    folder = path / OPENING
+    found_opening = _files(folder) if folder.is_dir() else []
+    tables = [name for name in sources if name in SHOP_TABLES]
+    opening = tuple(name for name in tables if f"{name}.csv" in found_opening)
+    errors += _unknown_files(folder, found_opening, [f"{name}.csv" for name in tables])
+    for place, names in ((path, sources), (folder, opening)):
+        for name in names:
+            try:
+                header(place, name)
+            except ShopDataError as error:
+                errors.append(str(error))
+    if errors:
+        raise ShopDataError("\n  ".join(["the shop's files have mistakes:", *errors] if len(errors) > 1 else errors))
+    return ShopFolder(path, sources, opening)
+
+
+def _files(folder: Path) -> list[str]:
+    """The names of the data files of a folder, by the folder's own listing: some systems find a file in any case."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in (".csv", ".jsonl") and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _unknown_files(folder: Path, found: list[str], known: list[str]) -> list[str]:
+    missing = [name for name in known if name not in found]
+    return [
+        f"{folder / name} is no file of a shop{_did_you_mean(name, missing)}. Known here: {', '.join(known)}"
+        for name in found
+        if name not in known
+    ]
+
+
+def _did_you_mean(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.65)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def csv_file(folder: Path, table: str) -> Path:
@@ -81,7 +118,7 @@ def csv_file(folder: Path, table: str) -> Path:
     """
     path = folder / f"{table}.csv"
     if not path.is_file():
-        raise ShopDataError(f"{path} is missing: a shop folder holds one CSV file for each table")
+        raise ShopDataError(f"{path} is missing")
     return path
 
 
@@ -98,15 +135,24 @@ def header(folder: Path, table: str) -> list[str]:
             names = [name.strip() for name in next(csv.reader(_decoded(file)), [])]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ShopDataError(f"{path}, line 1: cannot be read as a UTF-8 CSV header ({error})") from error
-    expected = COLUMNS[table]
+    known = COLUMNS[table]
+    absent = [name for name in known if name not in names]
     errors = [
-        *(f"column {name} is missing" for name in expected if name not in names),
-        *(f"column {name!r} is unknown" for name in dict.fromkeys(names) if name not in expected),
-        *(f"column {name} is named twice" for name in expected if names.count(name) > 1),
+        *(f"column {name} is missing" for name in absent if name in REQUIRED_COLUMNS[table]),
+        *(
+            f"column {name!r} is unknown{_did_you_mean(name, absent)}"
+            for name in dict.fromkeys(names)
+            if name not in known
+        ),
+        *(f"column {name} is named twice" for name in known if names.count(name) > 1),
     ]
     if errors:
-        raise ShopDataError(f"{path}, line 1: {'; '.join(errors)}. Expected: {', '.join(expected)}")
+        raise ShopDataError(f"{path}, line 1: {'; '.join(errors)}. Known: {_known_columns(table)}")
     return names
+
+
+def _known_columns(table: str) -> str:
+    return ", ".join(name if name in REQUIRED_COLUMNS[table] else f"{name} (optional)" for name in COLUMNS[table])
 
 
 def rows(folder: Path, table: str) -> Iterator[tuple[int, dict[str, str | None]]]:
@@ -137,3 +183,51 @@ def _decoded(file: BinaryIO) -> Iterator[str]:
     """Decode line by line, so that an error names the right line; Python's text files decode in blocks."""
     for number, line in enumerate(file):
         yield line.decode("utf-8" if number else "utf-8-sig")
+
+
+def recorded_days(folder: Path) -> tuple[date, date] | None:
+    """
+    Find the first and the last day (UTC) on which an order was recorded; None without orders.
+
+    :raises ShopDataError: a ``created_at`` is no time, or the file is malformed
+    """
+    days = set()
+    for line, row in rows(folder, REQUIRED):
+        if text := row["created_at"]:
+            try:
+                at = datetime.fromisoformat(text.strip())
+            except ValueError:
+                place = f"{csv_file(folder, REQUIRED)}, line {line}, column created_at"
+                raise ShopDataError(f"{place}: found {text!r}, expected a time such as 2024-01-31 09:30:00") from None
+            days.add((at.astimezone(UTC) if at.tzinfo else at).date())
+    return (min(days), max(days)) if days else None
+
+
+def has_numbered_customers(folder: Path) -> bool:
+    """Whether the shop's customers are called 17, and not CUST017; the first one tells."""
+    for table in ("customer", REQUIRED):
+        if (folder / f"{table}.csv").is_file():
+            names = (row.get("customer_id") or "" for _, row in rows(folder, table))
+            if first := next((name.strip() for name in names if name.strip()), None):
+                return _is_whole_number(first)
+    return False
+
+
+def has_numbered_subscribers(folder: Path) -> bool:
+    """
+    Whether the subscriptions have a number where the rest of the shop has a name: 1 for CUST001.
+
+    If so, in the shop's database the column is an integer, otherwise a text.
+    """
+    places = [place for place in (folder, folder / OPENING) if (place / "subscription_data.csv").is_file()]
+    return not has_numbered_customers(folder) and all(
+        _is_whole_number(row["customer_id"])
+        for place in places
+        for _, row in rows(place, "subscription_data")
+        if row["customer_id"]
+    )
+
+
+def _is_whole_number(text: str) -> bool:
+    """Whether an integer of Postgres holds this text and gives it back as it was, so not 001."""
+    return text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from include.demo.shop.cities import CITY_RADIUS, Coordinates, coordinates_of
-from include.demo.shop.shop_folder import ShopDataError, csv_file, rows
+from include.demo.shop.shop_folder import WEATHER, ShopDataError, csv_file, rows
 
 VARIABLES = {"temperature_2m_mean": ("temperature", "°C"), "precipitation_sum": ("precipitation", "mm")}
 Daily = dict[date, dict[str, float | None]]
@@ -75,13 +75,13 @@ def read_weather(folder: Path) -> dict[str, Daily]:
     :return: city → day → ``temperature`` in °C and ``precipitation`` in mm; the last row of a day counts
     :raises ShopDataError: the file is missing, malformed or holds a bad date or number
     """
-    path = csv_file(folder, "weather_data")
+    path = csv_file(folder, WEATHER)
     result: dict[str, Daily] = {}
-    for line, row in rows(folder, "weather_data"):
+    for line, row in rows(folder, WEATHER):
         city = (row["city"] or "").strip()
         try:
             day = date.fromisoformat(row["date"] or "")
-            values = {column: _number(row[column]) for column, _ in VARIABLES.values()}
+            values = {column: _number(row.get(column)) for column, _ in VARIABLES.values()}
         except ValueError as error:
             raise ShopDataError(f"{path}, line {line}: {error}; expected a date and numbers") from error
         if not city:

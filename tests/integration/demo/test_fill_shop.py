@@ -1,16 +1,20 @@
-"""Fill the shop's Postgres from a shop folder: all tables, or none if a file is wrong."""
+"""Fill the shop's Postgres from a shop folder: the tables of its files, or none if a file is wrong."""
 
 import csv
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from include.demo.shop.fill_sources import SHOP_TABLES, fill_shop
-from include.demo.shop.shop_folder import ShopDataError
+from include.demo import processes, stack
+from include.demo.shop.fill_sources import fill_shop
+from include.demo.shop.shop_folder import COLUMNS, REQUIRED_COLUMNS, SHOP_TABLES, ShopDataError, read_folder
+from include.demo.state import State
 
 
 @pytest.fixture
@@ -53,8 +57,7 @@ def test_filling_twice_gives_the_same_rows(shop_dsn: str, generated: Path) -> No
 def test_opening_state_leaves_other_tables_alone(shop_dsn: str, generated: Path) -> None:
     fill_shop(shop_dsn, generated)
     orders = fetch(shop_dsn, "select count(*) from sales_fact")
-    changing = [table for table in SHOP_TABLES if table != "sales_fact"]
-    fill_shop(shop_dsn, generated / "opening", changing)
+    fill_shop(shop_dsn, generated / "opening", read_folder(generated).opening)
     opened = len(csv_rows(generated / "opening" / "customer.csv"))
     assert fetch(shop_dsn, "select count(*) from customer") == [(opened,)]
     assert fetch(shop_dsn, "select count(*) from sales_fact") == orders
@@ -100,14 +103,15 @@ def set_field(table: str, line: int, column: str, value: str) -> Callable[[Path]
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda folder: (folder / "customer.csv").unlink(), ["customer.csv is missing"]),
+        (lambda folder: (folder / "sales_fact.csv").unlink(), ["sales_fact.csv is missing"]),
+        (lambda folder: (folder / "refund.csv").rename(folder / "refunds.csv"), ["did you mean refund.csv?"]),
         (
             lambda folder: (folder / "customer.csv").write_text(""),
             ["customer.csv, line 1", "customer_id is missing"],
         ),
         (
             lambda folder: replace_line(folder / "customer.csv", 1, lambda line: line.replace("status", "state")),
-            ["customer.csv, line 1", "column status is missing", "column 'state' is unknown"],
+            ["customer.csv, line 1", "column 'state' is unknown (did you mean status?)"],
         ),
         (
             lambda folder: replace_line(folder / "customer.csv", 1, lambda line: line + ",status"),
@@ -152,8 +156,12 @@ def set_field(table: str, line: int, column: str, value: str) -> Callable[[Path]
             ["sales_fact.csv, line 10, column created_at: found nothing, expected a time"],
         ),
         (
-            set_field("subscription_data", 4, "customer_id", "CUST001"),
-            ["subscription_data.csv, line 4, column customer_id: found 'CUST001', expected a whole number"],
+            set_field("refund", 2, "line_number", "first"),
+            ["refund.csv, line 2, column line_number: found 'first', expected a whole number"],
+        ),
+        (
+            set_field("subscription_data", 4, "monthly_fee", "free"),
+            ["subscription_data.csv, line 4, column monthly_fee: found 'free', expected a number"],
         ),
         (
             set_field("product_category", 4, "discontinued", "perhaps"),
@@ -188,3 +196,119 @@ def test_wrong_file_leaves_an_empty_database_empty(shop_dsn: str, folder: Path) 
     with pytest.raises(ShopDataError):
         fill_shop(shop_dsn, folder)
     assert fetch(shop_dsn, "select count(*) from pg_tables where schemaname = 'public'") == [(0,)]
+
+
+# Folders with some of the files and columns
+
+
+def tables(dsn: str) -> set[str]:
+    return {name for (name,) in fetch(dsn, "select tablename from pg_tables where schemaname = 'public'")}
+
+
+def keep_columns(path: Path, names: set[str]) -> None:
+    """Write a file anew with some of its columns."""
+    kept = csv_rows(path)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in kept[0] if name in names], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+
+
+def test_source_without_a_file_has_no_table(shop_dsn: str, generated: Path, folder: Path) -> None:
+    fill_shop(shop_dsn, generated)
+    assert tables(shop_dsn) == set(SHOP_TABLES)
+    for table in SHOP_TABLES:
+        if table != "sales_fact":
+            (folder / f"{table}.csv").unlink()
+    shutil.rmtree(folder / "opening")
+    counts = fill_shop(shop_dsn, folder)
+    assert counts == {"sales_fact": len(csv_rows(folder / "sales_fact.csv"))}
+    assert tables(shop_dsn) == {"sales_fact"}
+    assert fill_shop(shop_dsn, generated).keys() == set(SHOP_TABLES)
+    assert tables(shop_dsn) == set(SHOP_TABLES)
+
+
+def test_column_that_a_file_lacks_is_null(shop_dsn: str, folder: Path) -> None:
+    expected = {}
+    for table in SHOP_TABLES:
+        keep_columns(folder / f"{table}.csv", REQUIRED_COLUMNS[table])
+        expected[table] = len(csv_rows(folder / f"{table}.csv"))
+    assert fill_shop(shop_dsn, folder) == expected
+    for table in SHOP_TABLES:
+        absent = [name for name in COLUMNS[table] if name not in REQUIRED_COLUMNS[table]]
+        counts = ", ".join(f"count({name})" for name in absent)
+        assert fetch(shop_dsn, f"select {counts} from {table}") == [(0,) * len(absent)]
+
+
+def test_order_lines_and_refunds_have_their_values(shop_dsn: str, generated: Path) -> None:
+    fill_shop(shop_dsn, generated)
+    lines = csv_rows(generated / "sales_fact.csv")
+    found = fetch(
+        shop_dsn,
+        """
+        select max(line_number), count(*) filter (where customer_id is null), sum(tax_amount), max(order_status)
+        from sales_fact
+        """,
+    )
+    assert found == [
+        (
+            max(int(row["line_number"] or 0) for row in lines),
+            sum(row["customer_id"] == "" for row in lines),
+            sum(Decimal(row["tax_amount"] or 0) for row in lines),
+            max(row["order_status"] for row in lines),
+        )
+    ]
+    refunds = csv_rows(generated / "refund.csv")
+    assert fetch(shop_dsn, "select count(*), sum(refund_amount), min(created_at) from refund") == [
+        (
+            len(refunds),
+            sum(Decimal(row["refund_amount"] or 0) for row in refunds),
+            min(datetime.fromisoformat(row["created_at"]) for row in refunds),
+        )
+    ]
+
+
+@pytest.mark.parametrize(("value", "kind", "found"), [("12", "integer", 12), ("CUST012", "text", "CUST012")])
+def test_subscribers_keep_the_type_that_the_file_has(
+    shop_dsn: str, folder: Path, value: str, kind: str, found: object
+) -> None:
+    set_field("subscription_data", 4, "customer_id", value)(folder)
+    key = csv_rows(folder / "subscription_data.csv")[2]["subscription_id"]
+    fill_shop(shop_dsn, folder)
+    fill_shop(shop_dsn, folder / "opening", read_folder(folder).opening)
+    columns = """
+        select data_type
+        from information_schema.columns
+        where table_name = 'subscription_data' and column_name = 'customer_id'
+    """
+    assert fetch(shop_dsn, columns) == [(kind,)]
+    fill_shop(shop_dsn, folder)
+    assert fetch(shop_dsn, f"select customer_id from subscription_data where subscription_id = '{key}'") == [(found,)]
+
+
+def test_tables_of_an_earlier_form_are_made_new(shop_dsn: str, generated: Path) -> None:
+    with psycopg.connect(shop_dsn) as connection:
+        connection.execute("create table sales_fact (order_id text, created_at timestamp)")
+    assert fill_shop(shop_dsn, generated)["sales_fact"] == len(csv_rows(generated / "sales_fact.csv"))
+
+
+def test_stack_is_filled_with_orders_alone_without_broker_and_weather(
+    postgres: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (*folder.glob("*.csv"), *folder.glob("*.jsonl")):
+        if path.name != "sales_fact.csv":
+            path.unlink()
+    shutil.rmtree(folder / "opening")
+    monkeypatch.setattr(processes, "start", lambda name, *_: pytest.fail(f"{name} is not needed"))
+    monkeypatch.setattr(stack, "produce_events", lambda *_: pytest.fail("there are no events"))
+    before = State.load()
+    assert before is not None
+    state = replace(postgres, shop={})
+    stack._choose_shop(state, folder)
+    try:
+        stack.fill(state, opening=lambda: pytest.fail("the folder has no opening state"))
+    finally:
+        before.save()
+    assert state.shop["is_filled"] == "yes"
+    assert "cities" not in state.shop
+    assert tables(state.dsn("shop")) == {"sales_fact"}

@@ -40,6 +40,12 @@ def get(client: TestClient, **changes: str | None) -> Any:
     return client.get("/v1/archive", params=query)
 
 
+def test_column_that_the_file_lacks_has_no_values(tmp_path: Path) -> None:
+    (tmp_path / "weather_data.csv").write_text("city,date,precipitation\nBerlin,2024-01-01,1.5\n")
+    daily = get(TestClient(create_app(tmp_path)), end_date="2024-01-01").json()["daily"]
+    assert daily == {"time": ["2024-01-01"], "temperature_2m_mean": [None], "precipitation_sum": [1.5]}
+
+
 def test_archive_returns_each_day_of_the_range(client: TestClient) -> None:
     response = get(client)
     assert response.status_code == 200

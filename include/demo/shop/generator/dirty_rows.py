@@ -2,27 +2,34 @@
 Put dirty data into the tables: a few wrong or unusual values of each kind, in rows that are otherwise ordinary.
 
 Each kind is one that the warehouse must repair, flag or reject. Rows that change (products, customers) and orders with
-events stay clean, so that what they show stays right.
+events or refunds stay clean, so that what they show stays right. What is true of a whole order (its customer, its day)
+is dirty only in orders of one line, so that an order never contradicts itself.
 """
 
 import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
 from include.demo.shop.generator.catalogue import product_id
 from include.demo.shop.generator.customers import PLANS, customer_id
-from include.demo.shop.generator.orders_and_events import Event, Order
+from include.demo.shop.generator.effects import TAX_RATE
+from include.demo.shop.generator.events import Event
+from include.demo.shop.generator.orders import Line, Order
 from include.demo.shop.generator.random_draws import Calendar, at_moment, money
+from include.demo.shop.generator.refunds import Refund, refunded_at
 from include.demo.shop.generator.table_states import Row, States
 from include.demo.shop.shop_folder import COLUMNS
 
 Change = Callable[[Row], Row]
 
 UNKNOWN_OFFSET = 7000  # ids of unknown customers and products start this far after the known ones
+UNKNOWN_ORDER = 900_000  # numbers of unknown orders start here
+REPEATED_AFTER = timedelta(minutes=7)
+DAY_BEFORE_CALENDAR = date(1969, 12, 31)  # the warehouse's calendar begins with 1970
 
 PRODUCT_KINDS: tuple[Change, ...] = (
     lambda row: {"product_name": f"  {row['product_name']} "},
@@ -56,7 +63,7 @@ SUBSCRIPTION_KINDS: tuple[Change, ...] = (
     lambda row: {"status": None},
     lambda row: {"plan_type": f" {row['plan_type']} "},
 )
-ORDER_KINDS: tuple[Change, ...] = (
+LINE_KINDS: tuple[Change, ...] = (
     lambda row: {"order_quantity": None},
     lambda row: {"order_quantity": 0},
     lambda row: {"order_quantity": -row["order_quantity"]},
@@ -65,16 +72,35 @@ ORDER_KINDS: tuple[Change, ...] = (
     lambda row: {"discount_applied": Decimal("-0.10")},
     lambda row: {"shipping_cost": None},
     lambda row: {"shipping_cost": Decimal("-4.90")},
+    lambda row: {"tax_amount": None},
+    lambda row: {"tax_amount": Decimal("-1.90")},
     lambda row: {"order_amount": None},
     lambda row: {"order_amount": -row["order_amount"]},
     lambda row: {"order_amount": Decimal("0.00")},
+    lambda row: {"product_id": None},
+)
+#: Of what the lines of an order share: only in orders of one line.
+ORDER_KINDS: tuple[Change, ...] = (
+    lambda row: {"order_id": None},
+    lambda row: {"line_number": None},
+    lambda row: {"line_number": -1},
+    lambda row: {"order_date": DAY_BEFORE_CALENDAR},
     lambda row: {"payment_method": None},
     lambda row: {"payment_method": "   "},
     lambda row: {"payment_method": row["payment_method"].upper()},
     lambda row: {"payment_method": f" {row['payment_method'].title()} "},
-    lambda row: {"order_id": None},
-    lambda row: {"product_id": None},
-    lambda row: {"customer_id": None},
+    lambda row: {"order_status": None},
+    lambda row: {"order_status": "  "},
+    lambda row: {"order_status": " Cancelled "},
+)
+REFUND_KINDS: tuple[Change, ...] = (
+    lambda row: {"refund_amount": Decimal("0.00")},
+    lambda row: {"refund_amount": -row["refund_amount"]},
+    lambda row: {"refund_amount": None},
+    lambda row: {"refund_date": DAY_BEFORE_CALENDAR},
+    lambda row: {"refund_id": None},
+    lambda row: {"refund_quantity": -1},
+    lambda row: {"reason": "  "},
 )
 
 
@@ -118,38 +144,113 @@ def weather_rows(rng: Random, rows: list[Row], calendar: Calendar) -> list[Row]:
     return result
 
 
-def order_rows(rng: Random, orders: list[Order], customers: int, products: int, calendar: Calendar) -> list[Row]:
+def order_rows(
+    rng: Random, orders: list[Order], refunded: set[str], customers: int, products: int, calendar: Calendar
+) -> list[Row]:
     """
-    Generate the rows of ``sales_fact``, sorted by the time they were recorded: the orders, some of them dirty, and two
-    that come a second time with a corrected quantity, minutes later and a day later.
+    Generate the rows of ``sales_fact``, sorted by the time they were recorded: the orders' lines, some of them dirty.
+
+    In addition to the lines, two come a second time with a corrected quantity, minutes later and a day later. In some
+    orders of two lines, the second has number 1 as well, and was recorded a second later.
+
+    :param refunded: ids of the orders that have a refund
     """
-    number = rows_per_kind(len(orders))
-    unknown: list[Change] = [
-        *(_replace("customer_id", customer_id(customers + UNKNOWN_OFFSET + n)) for n in range(number)),
-        *(_replace("product_id", product_id(products + UNKNOWN_OFFSET + n)) for n in range(number)),
+    lines = [(order, line) for order in orders for line in order.lines]
+    rows = [order.row(line) for order, line in lines]
+    number = rows_per_kind(len(lines))
+    clean = [
+        place
+        for place, (order, _) in enumerate(lines)
+        if not order.is_tracked and not order.is_cancelled and order.order_id not in refunded
     ]
-    changes = list(ORDER_KINDS) * number + unknown
-    untracked = [place for place, order in enumerate(orders) if not order.tracked]
-    places = rng.sample(untracked, len(changes))
-    rows = [order.row() for order in orders]
-    for place, change in zip(places, changes, strict=True):
-        rows[place] |= change(rows[place])
-    dirty = set(places)
-    clean = [orders[place] for place in untracked if place not in dirty]
-    correctable = [order for order in clean if order.created_at.date() + timedelta(days=1) < calendar.end]
-    for order, delay in zip(rng.sample(correctable, 2), (timedelta(minutes=7), timedelta(days=1)), strict=True):
-        corrected = replace(
-            order,
-            quantity=order.quantity + 1,
-            amount=money(order.amount / order.quantity * (order.quantity + 1)),
-            created_at=order.created_at + delay,
-        )
-        rows.append(corrected.row())
+
+    def make_dirty(changes: Sequence[Change], fits: Callable[[Order, Line], bool] = lambda order, line: True) -> None:
+        places = rng.sample([place for place in clean if fits(*lines[place])], len(changes))
+        for place, change in zip(places, changes, strict=True):
+            rows[place] |= change(rows[place])
+        dirty = {lines[place][0].order_id for place in places}
+        clean[:] = [place for place in clean if lines[place][0].order_id not in dirty]
+
+    make_dirty(
+        [
+            *ORDER_KINDS * number,
+            *(_replace("customer_id", customer_id(customers + UNKNOWN_OFFSET + n)) for n in range(number)),
+        ],
+        lambda order, line: len(order.lines) == 1,
+    )
+    second = timedelta(seconds=1)
+    make_dirty(
+        [lambda row: {"line_number": 1, "created_at": row["created_at"] + second}] * number,
+        lambda order, line: (
+            len(order.lines) == line.line_number == 2 and (order.created_at + second).date() < calendar.end
+        ),
+    )
+    make_dirty(
+        [
+            *LINE_KINDS * number,
+            *(_replace("product_id", product_id(products + UNKNOWN_OFFSET + n)) for n in range(number)),
+        ]
+    )
+    correctable = [place for place in clean if lines[place][0].created_at.date() + timedelta(days=1) < calendar.end]
+    for place, delay in zip(rng.sample(correctable, 2), (REPEATED_AFTER, timedelta(days=1)), strict=True):
+        order, line = lines[place]
+        quantity = line.quantity + 1
+        amount = money(line.amount / line.quantity * quantity)
+        corrected = replace(line, quantity=quantity, amount=amount, tax=money(amount * TAX_RATE))
+        rows.append(replace(order, created_at=order.created_at + delay).row(corrected))
     rows.sort(key=lambda row: row["created_at"])
     return rows
 
 
-def _replace(column: str, value: str) -> Change:
+def refund_rows(
+    rng: Random, refunds: list[Refund], orders: list[Order], refunded: set[str], calendar: Calendar
+) -> list[Row]:
+    """
+    Generate the rows of ``refund``, sorted by time: the refunds, and dirty ones of other orders.
+
+    In addition to wrong values: a refund of an order that is in no table, and one that comes a second time, minutes
+    later, with half of the amount.
+
+    :param refunded: ids of the orders that have a refund
+    """
+    rows = [refund.row(f"REF{number:05d}") for number, refund in enumerate(refunds, start=1)]
+    # Orders with events have no dirty line.
+    others = [
+        order for order in orders if order.is_tracked and not order.is_cancelled and order.order_id not in refunded
+    ]
+    extra: list[Row] = []
+    while len(extra) < len(REFUND_KINDS) + 3:
+        place = rng.randint(0, len(others) - 1)
+        order = others[place]
+        created_at = refunded_at(rng, order)
+        if (created_at + REPEATED_AFTER).date() < calendar.end:
+            del others[place]
+            line = order.lines[0]
+            refund = Refund(
+                order_id=order.order_id,
+                line_number=line.line_number,
+                product_id=line.product_id,
+                customer_id=order.customer_id,
+                amount=line.amount,
+                quantity=line.quantity,
+                reason="not as described",
+                created_at=created_at,
+            )
+            extra.append(refund.row(f"REF{len(rows) + len(extra) + 1:05d}"))
+    for row, change in zip(extra, REFUND_KINDS, strict=False):
+        row |= change(row)
+    of_unknown_order, first, second = extra[-3:]
+    of_unknown_order["order_id"] = f"ORD{UNKNOWN_ORDER}"
+    second |= first | {
+        "refund_amount": money(first["refund_amount"] / 2),
+        "created_at": first["created_at"] + REPEATED_AFTER,
+    }
+    rows += extra
+    rows.sort(key=lambda row: row["created_at"])
+    return rows
+
+
+def _replace(column: str, value: object) -> Change:
     return lambda row: {column: value}
 
 

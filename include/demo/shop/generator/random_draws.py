@@ -9,7 +9,7 @@ A seed must give the same bytes everywhere, so the generator uses only what IEEE
 
 import math
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -51,6 +51,11 @@ class Weighted(Generic[Item]):
     def __init__(self, items: Sequence[Item], weights: Sequence[float]) -> None:
         self._items = items
         self._cumulative = list(accumulate(weights))
+
+    @classmethod
+    def of(cls, weights: Mapping[Item, float]) -> "Weighted[Item]":
+        """Take the items and weights of a mapping."""
+        return cls(tuple(weights), tuple(weights.values()))
 
     def draw(self, rng: Random) -> Item:
         """Draw one item; it can be drawn again."""

@@ -3,6 +3,7 @@
 from datetime import date
 from random import Random
 
+from include.demo.shop.generator.effects import WET_DAY_PRECIPITATION
 from include.demo.shop.generator.random_draws import Calendar, bell, between_months
 from include.demo.shop.generator.table_states import Row
 
@@ -38,5 +39,5 @@ def daily_weather(rng: Random, calendar: Calendar) -> list[Row]:
 
 
 def wet_days(rows: list[Row]) -> set[date]:
-    """Find the days on which it rained 2.5 mm or more in one of the cities: people stay at home and shop."""
-    return {row["date"] for row in rows if row["precipitation"] >= 2.5}
+    """Find the wet days, on which people stay at home and shop: much rain in one of the cities."""
+    return {row["date"] for row in rows if row["precipitation"] >= WET_DAY_PRECIPITATION}

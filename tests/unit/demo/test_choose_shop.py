@@ -1,0 +1,194 @@
+"""Which shop a stack has: a folder with a mistake starts nothing, and leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from include.demo import airflow_services, stack, state
+from include.demo.__main__ import absent_sources_in_words
+from include.demo.airflow_api import AirflowApi
+from include.demo.errors import StackError
+from include.demo.shop.shop_folder import COLUMNS, ShopDataError
+from include.demo.state import ROOT, State
+
+
+def write_shop(folder: Path, *tables: str) -> Path:
+    """Write a shop folder: one order, and headers."""
+    folder.mkdir()
+    for table in ("sales_fact", *tables):
+        (folder / f"{table}.csv").write_text(",".join(COLUMNS[table]) + "\n")
+    with (folder / "sales_fact.csv").open("a") as file:
+        file.write("O1,1,P1,C1,2024-01-01,9.99,1,paypal,0,0,0,paid,2024-01-01 10:00:00\n")
+    return folder
+
+
+def demo(stack_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "include.demo", "demo", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(stack_dir)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "sales_fact.csv").rename(folder / "sale_fact.csv"), "did you mean sales_fact.csv?"),
+        (lambda folder: (folder / "sales_fact.csv").unlink(), "sales_fact.csv is missing"),
+        (lambda folder: (folder / "Refund.csv").touch(), "did you mean refund.csv?"),
+        (lambda folder: (folder / "customer.csv").write_text("customer\n"), "column 'customer' is unknown"),
+        (lambda folder: (folder / "sales_fact.csv").write_text(",".join(COLUMNS["sales_fact"])), "has no order"),
+    ],
+)
+def test_mistake_in_the_folder_is_named_before_anything_starts(tmp_path: Path, change, message: str) -> None:
+    folder = write_shop(tmp_path / "data")
+    change(folder)
+    outcome = demo(tmp_path / "stack", "--data", str(folder))
+    assert outcome.returncode == 1
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert "Starting" not in outcome.stderr
+    assert not (tmp_path / "stack").exists()
+
+
+@pytest.fixture
+def stack_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty stack's folder."""
+    monkeypatch.setattr(state, "STACK", tmp_path / "stack")
+    return tmp_path / "stack"
+
+
+def test_up_with_a_wrong_folder_starts_nothing_and_keeps_the_state(stack_dir: Path, tmp_path: Path) -> None:
+    folder = write_shop(tmp_path / "data")
+    (folder / "customers.csv").touch()
+    with pytest.raises(ShopDataError, match=r"customers\.csv"):
+        stack.up(folder)
+    assert not stack_dir.exists()
+
+
+def test_another_folder_may_be_chosen_until_the_warehouse_has_read_one(tmp_path: Path) -> None:
+    made = State.create()
+    stack._choose_shop(made, write_shop(tmp_path / "one"))
+    made.shop["started"] = "yes"
+    other = write_shop(tmp_path / "other", "customer", "refund")
+    stack._choose_shop(made, other)
+    assert made.shop["folder"] == str(other)
+    assert made.shop["sources"] == "sales_fact,refund,customer"
+    assert made.shop["started"] == "yes"
+    made.shop |= {"is_read": "yes", "is_filled": "yes"}
+    chosen = dict(made.shop)
+    stack._choose_shop(made, other)
+    assert made.shop == chosen
+    with pytest.raises(StackError, match="holds another shop"):
+        stack._choose_shop(made, tmp_path / "one")
+    assert made.shop == chosen
+
+
+def test_failed_choice_leaves_the_earlier_shop(tmp_path: Path) -> None:
+    made = State.create()
+    stack._choose_shop(made, write_shop(tmp_path / "one"))
+    chosen = dict(made.shop)
+    wrong = write_shop(tmp_path / "wrong")
+    (wrong / "sales_fact.csv").write_text("order_id\n")
+    with pytest.raises(ShopDataError):
+        stack._choose_shop(made, wrong)
+    assert made.shop == chosen
+
+
+def test_airflow_gets_the_profile_of_a_shop_that_lacks_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ECOMMERCE_SHOP", raising=False)
+    made = State.create()
+    made.ports = {"POSTGRES_PORT": 5, "AIRFLOW_PORT": 7}
+    assert "ECOMMERCE_SHOP" not in airflow_services.environment(made)
+    stack._choose_shop(made, write_shop(tmp_path / "part"))
+    assert "customer: absent" in made.shop["profile"]
+    assert airflow_services.environment(made)["ECOMMERCE_SHOP"] == str(airflow_services.PROFILE)
+    stack._choose_shop(made, write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
+    assert made.shop["profile"] == ""
+    assert "ECOMMERCE_SHOP" not in airflow_services.environment(made)
+
+
+def test_airflow_starts_again_only_if_the_profile_is_another(
+    stack_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = tmp_path / "profile" / "shop.yml"
+    calls: list[str] = []
+    monkeypatch.setattr(airflow_services, "PROFILE", profile.parent)
+    monkeypatch.setattr(airflow_services, "stop", lambda: calls.append("stop"))
+    monkeypatch.setattr(airflow_services, "start", lambda made: calls.append(f"start, profile: {profile.exists()}"))
+    monkeypatch.setattr(stack, "api_of", lambda made: None)
+    monkeypatch.setattr(stack, "wait_for_dag", lambda api, dag_id, since: calls.append(dag_id))
+
+    def start(made: State, *, has_read_dags: bool) -> list[str]:
+        calls.clear()
+        stack._start_airflow(made, has_read_dags=has_read_dags)
+        return list(calls)
+
+    made = State.create()
+    assert start(made, has_read_dags=False) == ["start, profile: False"]
+    stack._choose_shop(made, write_shop(tmp_path / "part"))
+    changed = ["stop", "start, profile: True"]
+    assert start(made, has_read_dags=True) == [*changed, "ecommerce_warehouse", "extract_sales_fact"]
+    restarted = State.load()
+    assert restarted is not None
+    assert start(restarted, has_read_dags=True) == ["start, profile: True"]
+    stack._choose_shop(restarted, write_shop(tmp_path / "whole", *set(COLUMNS) - {"sales_fact"}))
+    assert start(restarted, has_read_dags=False) == ["stop", "start, profile: False"]
+
+
+def test_stack_of_an_earlier_version_has_no_refunds(stack_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = State.create()
+    made.shop = {"folder": "gone", "fingerprint": "f", "is_read": "yes", "is_filled": "yes"}
+    made.save()
+    # The first thing that would start; what came before it is noted.
+    monkeypatch.setattr(stack.airflow_services, "build_manifest", lambda: None)
+    monkeypatch.setattr(stack, "start_kafka", lambda made: None)
+
+    def start_no_database(made: State) -> None:
+        raise StackError(f"{made.shop['sources']}: {made.shop['profile']}")
+
+    monkeypatch.setattr(stack.database, "start", start_no_database)
+    monkeypatch.setattr(stack.database, "is_running", lambda: False)
+    with pytest.raises(StackError) as raised:
+        stack.up()
+    assert "weather_data" in str(raised.value)
+    assert "refund: absent" in str(raised.value)
+
+
+def test_absent_sources_are_named(tmp_path: Path) -> None:
+    made = State.create()
+    stack._choose_shop(made, write_shop(tmp_path / "part", "kafka_stream", "product", "product_category", "customer"))
+    assert absent_sources_in_words(made) == (
+        "This shop has no refunds, no subscriptions, no weather: marts about that are empty"
+    )
+    assert not stack.has_source(made, "weather_data")
+    stack._choose_shop(made, write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
+    assert absent_sources_in_words(made) is None
+
+
+@pytest.mark.parametrize(
+    ("dag", "is_known"),
+    [
+        ({"is_stale": False, "last_parsed_time": "2024-01-01T10:00:01Z"}, True),
+        ({"is_stale": False, "last_parsed_time": "2024-01-01T09:59:59Z"}, False),
+        ({"is_stale": False, "last_parsed_time": None}, False),
+        ({"is_stale": True, "last_parsed_time": "2024-01-01T10:00:01Z"}, False),
+    ],
+)
+def test_dag_that_was_read_before_a_moment_is_not_known_since_then(dag: dict, is_known: bool) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"access_token": "t"} if request.url.path == "/auth/token" else dag)
+
+    api = AirflowApi.__new__(AirflowApi)
+    api._client = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(respond))
+    assert api.dag_is_known("any") is not dag["is_stale"]
+    assert api.dag_is_known("any", since=datetime(2024, 1, 1, 10, tzinfo=UTC)) is is_known
