@@ -149,7 +149,7 @@ _SALES_FROM = """
         count(*) over () as all_rows, sum(fact_sales.order_amount) over () as all_amount
     from core.fact_sales
     inner join core.dim_products as products on fact_sales.product_key = products.product_key
-    where fact_sales.order_amount > 0 and {condition}
+    where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}
     order by {order}"""
 _MONTH = "fact_sales.date_key >= %({key})s::date and fact_sales.date_key < (%({key})s::date + interval '1 month')::date"
 _SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
@@ -227,7 +227,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
         facts_query=_sales(
             "fact_sales.customer_id = %(customer_id)s::text", "fact_sales.date_key desc, fact_sales.order_id"
         ),
-        totals=("total_orders", "lifetime_value"),
+        totals=("total_orders", "lifetime_revenue"),
     ),
     "customer_cohorts_monthly": DrillPath(
         fact="fact_sales",

@@ -5,6 +5,12 @@
 md5({{ natural_key }} || '|' || extract(epoch from {{ valid_from }}))::uuid
 {%- endmacro %}
 
+{# The key of the fixed member of a dimension that has no natural key: the guest among the customers, the
+   unknown product of a refund among the products. It does not depend on `valid_from`, which is -infinity. #}
+{% macro fixed_member_key() -%}
+md5('|-Infinity')::uuid
+{%- endmacro %}
+
 {% macro history_of(log, key) -%}
 select distinct on ({{ key }}, valid_from) *
     from (

@@ -77,7 +77,12 @@ _ORIGINS = {
     "dim_products": _Origin(
         ("product_id", "valid_from"), "product_category", "origin.product_id = differing.product_id"
     ),
-    "fact_sales": _Origin(("order_id",), "sales_fact", "origin.order_id = differing.order_id"),
+    "fact_sales": _Origin(
+        ("order_id", "line_number"),
+        "sales_fact",
+        "origin.order_id = differing.order_id and origin.line_number = differing.line_number",
+    ),
+    "fact_refunds": _Origin(("refund_id",), "refund", "origin.refund_id = differing.refund_id"),
     "fact_customer_events": _Origin(
         ("event_id",),
         "kafka_stream",
@@ -96,15 +101,22 @@ _ORIGINS = {
 _NEW_BATCHES = f"(select batch_id from ops.load_batch where {NOT_PUBLISHED})"
 _DIRTY_DATES = "(select dirty_date from ops.dirty_date)"
 _NEW_SUBSCRIPTIONS = f"select btrim(subscription_id) from raw.subscription_data where _batch_id in {_NEW_BATCHES}"
-_FACTS_OF_DAYS = ("fact_sales", "fact_customer_events")
+_FACTS_OF_DAYS = ("fact_sales", "fact_refunds", "fact_customer_events")
 
 
 def _changed_keys(key: str, *logs: str) -> str:
     """A query for the keys whose rows in raw have changed since the last publication."""
-    tables = ("sales_fact", "kafka_stream", *logs)
-    loaded = [f"select btrim({key}) from raw.{table} where _batch_id in {_NEW_BATCHES}" for table in tables]
+    tables = ("sales_fact", "refund", "kafka_stream", *logs)
+    # Guests, and refunds without a product, have no key; a null in the list would let no row be compared.
+    loaded = [
+        f"select btrim({key}) from raw.{table} where _batch_id in {_NEW_BATCHES} and {key} is not null"
+        for table in tables
+    ]
     # Rows that a load has removed from raw are still in the facts, on days that it has made dirty.
-    removed = [f"select {key} from core.{fact} where date_key in {_DIRTY_DATES}" for fact in _FACTS_OF_DAYS]
+    removed = [
+        f"select {key} from core.{fact} where date_key in {_DIRTY_DATES} and {key} is not null"
+        for fact in _FACTS_OF_DAYS
+    ]
     return " union ".join(loaded + removed)
 
 

@@ -98,8 +98,10 @@ def scratch_schemas(builder: Connection, as_of: date | None) -> Iterator[None]:
     try:
         for schema in schemas:
             _create_schema(builder, schema)
-        builder.execute("create table verify_staging.stg_as_of (as_of_date date)")
-        builder.execute("insert into verify_staging.stg_as_of values (%s)", [as_of])
+        builder.execute("create table verify_staging.stg_as_of (as_of_date date, first_covered_date date)")
+        builder.execute(
+            "insert into verify_staging.stg_as_of select %s, first_covered_date from staging.stg_as_of", [as_of]
+        )
         builder.execute("create table verify_staging.stg_claimed_days (source_name text, claimed_day date)")
         builder.execute("create table verify_staging.stg_claimed_customers (customer_id text)")
         builder.execute("create table verify_staging.stg_claimed_products (product_id text)")

@@ -25,11 +25,41 @@ WHOLE = {
 }  # fmt: skip
 
 
-def order(order_id: str, day: str, customer: str, product: str = "P1", created: str | None = None) -> Row:
+def order(
+    order_id: str,
+    day: str,
+    customer: str | None,
+    product: str = "P1",
+    created: str | None = None,
+    *,
+    line: int = 1,
+    amount: str = "100",
+    paid_by: str = "card",
+    status: str = "paid",
+) -> Row:
+    """A line of an order."""
     return {
-        "order_id": order_id, "product_id": product, "customer_id": customer, "order_date": day, "order_amount": "100",
-        "order_quantity": "1", "payment_method": "card", "discount_applied": "0.4", "shipping_cost": "1",
+        "order_id": order_id, "line_number": str(line), "product_id": product, "customer_id": customer,
+        "order_date": day, "order_amount": amount, "order_quantity": "1", "payment_method": paid_by,
+        "discount_applied": "0.4", "shipping_cost": "1", "tax_amount": "19", "order_status": status,
         "created_at": f"{created or day} 10:00:00",
+    }  # fmt: skip
+
+
+def refund(
+    refund_id: str,
+    day: str,
+    order_id: str | None = None,
+    line: int | None = None,
+    *,
+    product: str | None = None,
+    customer: str | None = None,
+    created: str | None = None,
+) -> Row:
+    return {
+        "refund_id": refund_id, "order_id": order_id, "line_number": line and str(line), "product_id": product,
+        "customer_id": customer, "refund_date": day, "refund_amount": "10", "refund_quantity": "1",
+        "reason": "too small", "created_at": f"{created or day} 11:00:00",
     }  # fmt: skip
 
 
@@ -103,6 +133,15 @@ class After:
         load("sales_fact", "2023-11-01", "2024-02-10", rows=[
             order("O1", "2023-11-05", "C1"), order("O2", "2024-01-05", "C1"), order("O3", "2024-01-05", "C2"),
             order("O4", "2024-02-01", "C1"), order("O5", "2024-02-09", "C3", "P2"), order("O6", "2024-02-10", "C1"),
+            # An order of two products, of two days in two months, and of two payment methods; a guest's; a cancelled one.
+            order("L1", "2024-01-31", "C2", amount="30"), order("L1", "2024-01-31", "C2", "P2", line=2, amount="40"),
+            order("L1", "2024-02-01", "C2", line=3, amount="50", created="2024-01-31"),
+            order("L1", "2024-02-01", "C2", line=4, amount="60", paid_by="cash", created="2024-01-31"),
+            order("G1", "2024-01-20", None), order("X1", "2024-01-21", "C1", status="Cancelled"),
+        ])  # fmt: skip
+        load("refund", "2023-11-01", "2024-02-10", rows=[
+            refund("R1", "2024-01-25", "G1", 1), refund("R2", "2023-12-24", "O1"),
+            refund("R3", "2024-02-05", "L1", 2), refund("R4", "2024-02-05", "U1", 1, product="P7", customer="C7"),
         ])  # fmt: skip
         self.customers: list[Row] = [{"customer_id": f"C{n}", "customer_name": f"Name {n}"} for n in (1, 2)]
         load("customer", "2024-02-10", rows=self.customers)
@@ -119,13 +158,17 @@ class After:
         # A new day with a late order in it, a price that reaches back to 8 February, a new name.
         load("sales_fact", "2024-02-11", rows=[
             order("O7", "2024-02-11", "C2"), order("O8", "2023-11-05", "C2", created="2024-02-11"),
+            # O2 goes on in another month, and the order of R4 arrives, of another customer and product.
+            order("O2", "2024-02-11", "C1", line=2), order("U1", "2024-02-11", "C2", "P2"),
         ])  # fmt: skip
+        load("refund", "2024-02-11", rows=[refund("R5", "2024-02-11", "O3", 1)])
         load(
             "product_category",
             "2024-02-11",
             rows=[category("P1", "5", "2023-01-01"), category("P2", "6", "2024-02-08")],
         )
         load("customer", "2024-02-11", rows=[{"customer_id": "C1", "customer_name": "Renamed"}, self.customers[1]])
+        self.mark("2024-01-05", "2024-02-05")
         place.build("day")
         self.day_test = place.compiled_test()
         self.incremental = tables(self.loader)
@@ -140,6 +183,18 @@ class After:
         place.build("whole", full_refresh=True)
         self.whole_test = place.compiled_test()
         self.whole = tables(self.loader)
+
+    def mark(self, *days: str) -> None:
+        """Mark days as a load of order lines does: those of the order's other lines and of its refunds."""
+        self.loader.connection.execute(
+            """
+            insert into ops.dirty_date (source, dirty_date, batch_id, marked_at)
+            select 'sales_fact', day, (select max(batch_id) from ops.load_batch where source = 'sales_fact'), now()
+            from unnest(%s::date[]) as day
+            on conflict do nothing
+            """,
+            [list(days)],
+        )
 
     def written(self, table: str, key: Callable[[str], str] = str) -> set[str]:
         """The rows of a table that the build of the day wrote: their keys."""
@@ -162,23 +217,29 @@ def column(*names: str) -> Callable[[str], str]:
 def test_incremental_builds_equal_a_full_refresh(after: After) -> None:
     rows = {name: {row for row, _ in content} for name, content in after.arrived.items()}
     assert rows == {name: {row for row, _ in content} for name, content in after.whole.items()}
-    assert all(rows[f"core.{name}"] for name in ("fact_sales", "int_daily_sales", "int_customer_yearly_sales"))
+    assert {name for name, content in rows.items() if not content} == {
+        "core.fact_customer_events", "core.fact_subscriptions", "core.fact_weather", "marts_build.conversion_funnel_daily",
+        "marts_build.subscription_performance_monthly", "marts_build.weather_sales_impact",
+    }  # fmt: skip
 
 
 def test_incremental_build_writes_only_changed_rows(after: After) -> None:
     # O5 has another cost; O6 and the other orders of the claimed days are unchanged.
-    assert after.written("core.fact_sales", column("order_id")) == {"O5", "O7", "O8"}
+    lines = after.written("core.fact_sales", column("order_id", "line_number"))
+    assert lines == {"O5 1", "O7 1", "O8 1", "O2 2", "U1 1"}
     assert after.written("core.int_daily_sales", column("date_key")) == {"2023-11-05", "2024-02-09", "2024-02-11"}
     months = after.written("core.int_customer_monthly_sales", column("order_month", "customer_id"))
-    assert months == {"2023-11-01 C2", "2024-02-01 C2"}
+    assert months == {"2023-11-01 C2", "2024-02-01 C2", "2024-02-01 C1"}
     years = after.written("core.int_customer_yearly_sales", column("order_year", "customer_id"))
-    assert years == {"2023-01-01 C2", "2024-01-01 C2"}
+    assert years == {"2023-01-01 C2", "2024-01-01 C2", "2024-01-01 C1"}
 
 
 def test_new_customer_name_reaches_orders_of_unclaimed_days(after: After) -> None:
     names = {column("order_id", "customer_name")(row) for row, _ in after.incremental["marts_build.order_for_reviews"]}
     assert {"O1 Renamed", "O2 Renamed", "O4 Renamed", "O6 Renamed", "O3 Name 2"} < names
-    assert after.written("marts_build.order_for_reviews", column("order_id")) == {"O1", "O2", "O4", "O6", "O7", "O8"}
+    # O5 has another profit, and O2 another line.
+    written = after.written("marts_build.order_for_reviews", column("order_id"))
+    assert written == {"O1", "O2", "O4", "O5", "O6", "O7", "O8", "U1"}
 
 
 def test_inferred_customer_keeps_its_key_when_it_arrives(after: After) -> None:
@@ -186,16 +247,63 @@ def test_inferred_customer_keeps_its_key_when_it_arrives(after: After) -> None:
     assert "C3 Name 3" in {column("customer_id", "customer_name")(row) for row, _ in after.arrived["core.dim_customer"]}
 
 
+def test_order_of_two_months_is_counted_once(after: After) -> None:
+    """In all: O1, O3 to O8, G1, U1 and, with lines in two months, O2 and L1; X1 is cancelled."""
+    split = {column("order_id", "line_number")(row) for row, _ in after.incremental["core.int_split_order_sales"]}
+    assert split == {"L1 1", "L1 2", "L1 3", "L1 4", "O2 1", "O2 2"}
+    (card, cash) = after.loader.rows(
+        "select payment_method, total_orders, min_order_value, max_order_value, order_percent"
+        " from marts_build.payment_method_preference order by 1"
+    )
+    assert [*map(str, card)] == ["card", "11", "100.00", "200.00", "100.00"]
+    assert [*map(str, cash)] == ["cash", "1", "60.00", "60.00", "9.09"]
+    orders = after.loader.rows("select customer_id, total_orders from marts_build.customer_segments order by 1")
+    assert orders == [("C1", 4), ("C2", 5), ("C3", 1)]
+
+
+def test_guest_and_cancelled_lines_are_in_the_facts_alone(after: After) -> None:
+    lines = {column("order_id", "is_guest", "is_cancelled")(row) for row, _ in after.whole["core.fact_sales"]}
+    assert {"G1 True False", "X1 False True", "O1 False False"} < lines
+    days = {
+        column("order_date", "daily_orders", "daily_customers", "guest_orders", "guest_revenue")(row)
+        for row, _ in after.whole["marts_build.daily_revenue"]
+    }
+    assert {"2024-01-20 1 0 1 100.0", "2024-01-21 0 0 0 0.0"} < days
+
+
+def test_refund_follows_its_order_when_that_arrives(after: After) -> None:
+    def refunds(content: set[tuple[str, str]]) -> set[str]:
+        return {column("refund_id", "customer_id", "product_id")(row) for row, _ in content}
+
+    rest = {"R1 None P1", "R2 C1 None", "R3 C2 P2"}
+    assert refunds(after.before["core.fact_refunds"]) == rest | {"R4 C7 P7"}
+    assert refunds(after.incremental["core.fact_refunds"]) == rest | {"R4 C2 P2", "R5 C2 P1"}
+    # C7 is known by nothing but R4 as it was.
+    for state, is_there in ((after.before, True), (after.incremental, False)):
+        customers = {column("customer_id")(row) for row, _ in state["marts_build.customer_segments"]}
+        assert ("C7" in customers) is is_there
+
+
+def test_month_with_refunds_alone_has_a_row(after: After) -> None:
+    december = {
+        column("category_name", "total_revenue", "refunded_amount", "net_revenue")(row)
+        for row, _ in after.whole["marts_build.product_category_revenue_monthly"]
+        if column("revenue_month")(row) == "2023-12-01"
+    }
+    assert december == {"None 0.0 10.0 -10.0"}
+
+
 def test_build_records_rows_written_per_model(after: After) -> None:
     day = after.rebuilt("day")
-    assert day["fact_sales"] == ("day", 3, 1)
-    assert day["int_category_monthly_sales"] == ("month", 3, 3)
-    assert day["int_customer_yearly_sales"] == ("year", 2, 1)
-    assert day["order_for_reviews"] == ("day", 6, 4)
+    assert day["fact_sales"] == ("day", 5, 1)
+    assert day["fact_refunds"] == ("day", 2, 1)
+    assert day["int_split_order_sales"] == ("day", 2, 0)
+    assert day["int_customer_yearly_sales"] == ("year", 3, 2)
+    assert day["order_for_reviews"] == ("day", 8, 5)
     assert day["conversion_funnel_daily"] == ("day", 0, 0)
     assert {model for model, (period, _, _) in day.items() if period == "all"} == WHOLE
     assert {period for period, _, _ in after.rebuilt("whole").values()} == {"all"}
-    assert after.rebuilt("whole")["fact_sales"] == ("all", 8, None)
+    assert after.rebuilt("whole")["fact_sales"] == ("all", 16, None)
 
 
 def test_rebuild_reason_names_the_dirty_dates_of_a_period(after: After) -> None:

@@ -1,4 +1,4 @@
--- Grain: one row per version of a customer.
+-- Grain: one row per version of a customer, and one for all guests.
 {{ config(
     meta={'also_without': ['subscription_data']},
     post_hook="{{ hide_from_inspector(['customer_email']) }}",
@@ -105,18 +105,41 @@ inferred as (
 
 ),
 
+-- The orders of all guests point to one member, which has no customer_id.
+guest as (
+
+    select
+        null as customer_id,
+        null as customer_name,
+        null as customer_email,
+        false as is_valid_email,
+        null::date as customer_since_date,
+        null::date as customer_end_date,
+        null as customer_status,
+        false as is_inferred,
+        false as is_deleted,
+        '-infinity'::timestamptz as valid_from,
+        'infinity'::timestamptz as valid_to
+
+),
+
 members as (
 
     select * from known
     union all
     select * from inferred
+    union all
+    select * from guest
 
 ),
 
 final as (
 
     select
-        {{ surrogate_key('customer_id', 'valid_from') }} as customer_key,
+        case
+            when customer_id is null then {{ fixed_member_key() }}
+            else {{ surrogate_key('customer_id', 'valid_from') }}
+        end as customer_key,
         customer_id,
         customer_name,
         customer_email,

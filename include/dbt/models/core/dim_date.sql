@@ -1,4 +1,4 @@
--- Grain: one row per day, 2010-01-01 to 2039-12-31.
+-- Grain: one row per day, 1970-01-01 to 2069-12-31.
 with as_of as (
 
     select * from {{ ref('stg_as_of') }}
@@ -10,7 +10,7 @@ days as (
     select day::date as date_key
     from
         generate_series(
-            '2010-01-01'::timestamp, '{{ var("last_day") }}'::timestamp, '1 day'
+            '{{ var("first_day") }}'::timestamp, '{{ var("last_day") }}'::timestamp, '1 day'
         ) as day
 
 ),
@@ -35,8 +35,13 @@ final as (
         extract(day from days.date_key)::integer as day,
         extract(isodow from days.date_key)::integer as day_of_week,
         extract(week from days.date_key)::integer as week_of_year,
+        extract(isoyear from days.date_key)::integer as iso_year,
         extract(isodow from days.date_key) >= 6 as is_weekend,
-        coalesce(days.date_key = as_of.as_of_date, false) as is_as_of
+        coalesce(days.date_key = as_of.as_of_date, false) as is_as_of,
+        coalesce(
+            days.date_key between as_of.first_covered_date and as_of.as_of_date, false
+        ) as is_covered,
+        days.date_key - 52 * 7 as same_day_last_year
     from days
     cross join as_of
 

@@ -1,19 +1,31 @@
--- Grain: one row per version of a product.
+-- Grain: one row per version of a product, and one for refunds without a product.
 {% set tracked = [
     'product_name', 'category_id', 'category_name', 'subcategory', 'brand', 'supplier_id',
     'cost_price', 'retail_price', 'margin_percent', 'is_discontinued',
 ] %}
 
-with product_versions as (
+with product_log as (
 
     select * from {{ ref('stg_product_versions') }}
+
+),
+
+category_log as (
+
+    select * from {{ ref('stg_product_category_versions') }}
+
+),
+
+product_versions as (
+
+    select * from product_log
     where not is_deleted
 
 ),
 
 category_versions as (
 
-    select * from {{ ref('stg_product_category_versions') }}
+    select * from category_log
     where not is_deleted
 
 ),
@@ -155,61 +167,135 @@ inferred as (
 
 ),
 
+-- A refund that names no product points to one member, which has no product_id.
+no_product as (
+
+    select
+        null as product_id,
+        {%- for column in tracked[:6] %}
+        null as {{ column }},
+        {%- endfor %}
+        {%- for column in tracked[6:9] %}
+        null::numeric as {{ column }},
+        {%- endfor %}
+        false as is_discontinued,
+        false as is_inferred,
+        '-infinity'::timestamptz as valid_from,
+        'infinity'::timestamptz as valid_to
+
+),
+
 members as (
 
     select * from known
     union all
     select * from inferred
+    union all
+    select * from no_product
 
 ),
 
--- Inventory is type 1: every version has the latest values.
+latest_products as (
+
+    select distinct on (product_id)
+        product_id,
+        is_deleted
+    from product_log
+    order by product_id asc, batch_id desc
+
+),
+
+latest_inventory as (
+
+    select distinct on (product_id)
+        product_id,
+        inventory_status,
+        stock_level,
+        reorder_point,
+        is_deleted
+    from category_log
+    order by product_id asc, batch_id desc
+
+),
+
+-- Inventory is type 1: every version has the latest values. A product whose row is gone has none.
 inventory as (
 
     select
         product_id,
         inventory_status,
         stock_level,
-        reorder_point,
+        reorder_point
+    from latest_inventory
+    where not is_deleted
+
+),
+
+launches as (
+
+    select
+        product_id,
         launch_date
     from category_history
     where valid_to = 'infinity'
 
 ),
 
-final as (
+with_inventory as (
 
     select
-        {{ surrogate_key('members.product_id', 'members.valid_from') }} as product_key,
-        members.product_id,
-        members.product_name,
-        members.category_id,
-        members.category_name,
-        members.subcategory,
-        members.brand,
-        members.supplier_id,
-        coalesce(inventory.inventory_status, 'Out of Stock') as inventory_status,
-        case
-            when members.is_discontinued then 'Discontinued'
-            when inventory.inventory_status = 'In Stock' then 'Available'
-            when inventory.inventory_status = 'Needs Reorder' then 'Low Stock'
-            else 'Out of Stock'
-        end as product_status,
-        members.cost_price,
-        members.retail_price,
-        members.retail_price - members.cost_price as profit_margin,
-        members.margin_percent,
+        members.*,
+        coalesce(inventory.inventory_status, 'Unknown') as inventory_status,
         inventory.stock_level,
         inventory.reorder_point,
-        members.is_discontinued,
-        members.is_inferred,
-        members.valid_to = 'infinity' as is_current,
-        inventory.launch_date,
-        members.valid_from,
-        members.valid_to
+        launches.launch_date,
+        coalesce(latest_products.is_deleted, false) as is_removed
     from members
     left join inventory
         on members.product_id = inventory.product_id
+    left join launches
+        on members.product_id = launches.product_id
+    left join latest_products
+        on members.product_id = latest_products.product_id
+
+),
+
+final as (
+
+    select
+        case
+            when product_id is null then {{ fixed_member_key() }}
+            else {{ surrogate_key('product_id', 'valid_from') }}
+        end as product_key,
+        product_id,
+        product_name,
+        category_id,
+        category_name,
+        subcategory,
+        brand,
+        supplier_id,
+        inventory_status,
+        case
+            when is_removed then 'Removed'
+            when is_discontinued then 'Discontinued'
+            when inventory_status = 'Unknown' then 'Unknown'
+            when inventory_status = 'Out of Stock' then 'Out of Stock'
+            when inventory_status = 'Needs Reorder' then 'Low Stock'
+            else 'Available'
+        end as product_status,
+        cost_price,
+        retail_price,
+        retail_price - cost_price as profit_margin,
+        margin_percent,
+        stock_level,
+        reorder_point,
+        is_discontinued,
+        is_inferred,
+        valid_to = 'infinity' as is_current,
+        launch_date,
+        valid_from,
+        valid_to
+    from with_inventory
 
 )
 

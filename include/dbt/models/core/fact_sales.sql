@@ -1,5 +1,5 @@
--- Grain: one row per order. Additive: order_quantity, order_amount, shipping_cost, cost_amount,
--- gross_profit.
+-- Grain: one row per order line. Additive: order_quantity, order_amount, list_amount,
+-- discount_amount, shipping_cost, tax_amount, cost_amount, gross_profit, contribution_amount.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -8,7 +8,7 @@
     indexes=[{'columns': ['date_key']}],
 ) }}
 
-with orders as (
+with lines as (
 
     select * from {{ ref('stg_sales_fact') }}
     {{ only_claimed(claimed_from, 'day', 'order_date') }}
@@ -27,33 +27,38 @@ products as (
 
 ),
 
--- The dimensions have a member for every key that was in raw when they were built. An order that
+-- The dimensions have a member for every key that was in raw when they were built. A line that
 -- arrives later made its day a dirty date, so the next build adds it.
 joined as (
 
     select
-        orders.order_id,
-        customers.customer_key,
+        lines.order_id,
+        lines.line_number,
+        coalesce(customers.customer_key, {{ fixed_member_key() }}) as customer_key,
         products.product_key,
-        orders.customer_id,
-        orders.product_id,
-        orders.payment_method,
-        orders.order_quantity,
-        orders.order_amount,
-        orders.discount_rate,
-        orders.shipping_cost,
-        orders.is_quantity_imputed,
-        orders.order_date,
-        orders.order_quantity * products.cost_price as cost_amount
-    from orders
-    inner join customers
+        lines.customer_id,
+        lines.product_id,
+        lines.payment_method,
+        lines.order_quantity,
+        lines.order_amount,
+        round(lines.order_amount / nullif(1 - lines.discount_rate, 0), 2) as list_amount,
+        lines.discount_rate,
+        lines.shipping_cost,
+        lines.tax_amount,
+        lines.is_quantity_imputed,
+        lines.is_cancelled,
+        lines.order_date,
+        lines.order_quantity * products.cost_price as cost_amount
+    from lines
+    left join customers
         on
-            orders.customer_id = customers.customer_id
-            and {{ valid_at('customers', utc_midnight('orders.order_date')) }}
+            lines.customer_id = customers.customer_id
+            and {{ valid_at('customers', utc_midnight('lines.order_date')) }}
     inner join products
         on
-            orders.product_id = products.product_id
-            and {{ valid_at('products', utc_midnight('orders.order_date')) }}
+            lines.product_id = products.product_id
+            and {{ valid_at('products', utc_midnight('lines.order_date')) }}
+    where lines.customer_id is null or customers.customer_key is not null
 
 ),
 
@@ -61,6 +66,7 @@ final as (
 
     select
         order_id,
+        line_number,
         customer_key,
         product_key,
         customer_id,
@@ -68,12 +74,18 @@ final as (
         payment_method,
         order_quantity,
         order_amount,
+        list_amount,
         discount_rate,
+        list_amount - order_amount as discount_amount,
         shipping_cost,
+        tax_amount,
         cost_amount,
         order_amount - cost_amount as gross_profit,
         {{ percent_of('order_amount - cost_amount', 'order_amount') }} as gross_margin_percent,
+        order_amount - cost_amount - shipping_cost as contribution_amount,
         is_quantity_imputed,
+        customer_id is null as is_guest,
+        is_cancelled,
         order_date as date_key
     from joined
 

@@ -1,5 +1,6 @@
--- Grain: one row per month, category, subcategory and payment method that has orders with an
--- amount. Additive but for min_order_amount and max_order_amount.
+-- Grain: one row per month and group of lines: all lines, a category, a subcategory, a payment
+-- method of a category, or a payment method (`grouped_by`). Additive within one `grouped_by`: units
+-- and money, but not orders: an order may be in several groups.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -7,7 +8,7 @@
     meta={'claimed_from': claimed_from, 'period': 'month', 'period_column': 'order_month'},
 ) }}
 
-with orders as (
+with lines as (
 
     select * from {{ ref('fact_sales') }}
     {{ only_claimed(claimed_from, 'month', 'date_key') }}
@@ -20,42 +21,87 @@ products as (
 
 ),
 
--- By product first, so that the category is looked up once per product and month, not per order.
-by_product as (
+split_orders as (
 
-    select
-        {{ first_day_of('month', 'date_key') }} as order_month,
-        product_key,
-        payment_method,
-        count(*) as orders,
-        sum(order_quantity) as units,
-        sum(order_amount) as revenue,
-        sum(gross_profit) as gross_profit,
-        min(order_amount) as min_order_amount,
-        max(order_amount) as max_order_amount
-    from orders
-    where order_amount > 0
-    group by 1, 2, 3
+    select distinct order_id
+    from {{ ref('int_split_order_sales') }}
 
 ),
 
+counted as (
+
+    select
+        {{ first_day_of('month', 'lines.date_key') }} as order_month,
+        products.category_name,
+        products.subcategory,
+        lines.payment_method,
+        lines.order_id,
+        lines.order_quantity,
+        lines.order_amount,
+        case when lines.gross_profit is not null then lines.order_amount end as known_cost_amount,
+        lines.gross_profit
+    from lines
+    inner join products
+        on lines.product_key = products.product_key
+    where lines.order_amount > 0 and not lines.is_cancelled
+
+),
+
+-- By order first: then an order is a row, and rows can be counted without sorting all lines.
+by_order as (
+
+    select
+        order_month,
+        grouping(category_name, subcategory, payment_method) as grouped_columns,
+        category_name,
+        subcategory,
+        payment_method,
+        order_id,
+        sum(order_quantity) as units,
+        sum(order_amount) as revenue,
+        sum(known_cost_amount) as known_cost_revenue,
+        sum(gross_profit) as gross_profit
+    from counted
+    group by
+        grouping sets (
+            (order_month, order_id),
+            (order_month, order_id, category_name),
+            (order_month, order_id, category_name, subcategory),
+            (order_month, order_id, category_name, payment_method),
+            (order_month, order_id, payment_method)
+        )
+
+),
+
+-- The smallest and the largest order are those of the month. An order that goes on in another month
+-- is not among them: the mart adds it with all its lines.
 final as (
 
     select
-        by_product.order_month,
-        products.category_name,
-        products.subcategory,
-        by_product.payment_method,
-        sum(by_product.orders)::bigint as orders,
-        sum(by_product.units)::bigint as units,
-        sum(by_product.revenue) as revenue,
-        sum(by_product.gross_profit) as gross_profit,
-        min(by_product.min_order_amount) as min_order_amount,
-        max(by_product.max_order_amount) as max_order_amount
-    from by_product
-    inner join products
-        on by_product.product_key = products.product_key
-    group by 1, 2, 3, 4
+        order_month,
+        case grouped_columns
+            when 7 then 'month'
+            when 3 then 'category'
+            when 1 then 'subcategory'
+            when 2 then 'category and payment method'
+            when 6 then 'payment method'
+        end as grouped_by,
+        category_name,
+        subcategory,
+        payment_method,
+        count(*) as orders,
+        sum(units)::bigint as units,
+        sum(revenue) as revenue,
+        coalesce(sum(known_cost_revenue), 0) as known_cost_revenue,
+        sum(gross_profit) as gross_profit,
+        min(revenue) filter (
+            where order_id not in (select split_orders.order_id from split_orders)
+        ) as min_order_revenue,
+        max(revenue) filter (
+            where order_id not in (select split_orders.order_id from split_orders)
+        ) as max_order_revenue
+    from by_order
+    group by order_month, grouped_columns, category_name, subcategory, payment_method
 
 )
 

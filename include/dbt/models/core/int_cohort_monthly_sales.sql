@@ -1,4 +1,4 @@
--- Grain: one row per cohort and month in which customers of it have orders with an amount.
+-- Grain: one row per cohort and month in which customers of it have lines that marts count.
 -- Additive: revenue; active_customers over the cohorts of a month.
 {% set claimed_from = var('sources_of_sales') %}
 

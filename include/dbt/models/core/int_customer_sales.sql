@@ -1,11 +1,40 @@
--- Grain: one row per customer who has orders with an amount.
+-- Grain: one row per customer who has lines that marts count.
 with years as (
 
     select * from {{ ref('int_customer_yearly_sales') }}
 
 ),
 
-final as (
+split_lines as (
+
+    select * from {{ ref('int_split_order_sales') }}
+
+),
+
+split_orders as (
+
+    select
+        customer_id,
+        order_id,
+        count(distinct order_month) as months
+    from split_lines
+    where customer_id is not null
+    group by customer_id, order_id
+
+),
+
+-- The months have such an order once each: so many times too often.
+too_many as (
+
+    select
+        customer_id,
+        sum(months - 1)::bigint as orders
+    from split_orders
+    group by customer_id
+
+),
+
+totals as (
 
     select
         customer_id,
@@ -16,6 +45,21 @@ final as (
         max(last_order_date) as last_order_date
     from years
     group by customer_id
+
+),
+
+final as (
+
+    select
+        totals.customer_id,
+        totals.orders - coalesce(too_many.orders, 0) as orders,
+        totals.revenue,
+        totals.first_day_revenue,
+        totals.first_order_date,
+        totals.last_order_date
+    from totals
+    left join too_many
+        on totals.customer_id = too_many.customer_id
 
 )
 

@@ -1,4 +1,5 @@
--- Grain: one row per year and customer that has orders with an amount. Additive: orders, revenue.
+-- Grain: one row per year and customer that has lines that marts count. Additive: revenue, and
+-- orders but for those of int_split_order_sales, which count once a month here.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(

@@ -1,4 +1,5 @@
--- Grain: one row per day that has orders with an amount. Additive but for customers.
+-- Grain: one row per day that has lines that marts count. Additive: revenue, guest_revenue,
+-- gross_profit.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -6,7 +7,7 @@
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
 ) }}
 
-with orders as (
+with lines as (
 
     select * from {{ ref('fact_sales') }}
     {{ only_claimed(claimed_from, 'day', 'date_key') }}
@@ -17,12 +18,14 @@ final as (
 
     select
         date_key,
-        count(*) as orders,
+        count(distinct order_id) as orders,
         count(distinct customer_id) as customers,
         sum(order_amount) as revenue,
-        sum(gross_profit) as gross_profit
-    from orders
-    where order_amount > 0
+        sum(gross_profit) as gross_profit,
+        count(distinct order_id) filter (where is_guest) as guest_orders,
+        coalesce(sum(order_amount) filter (where is_guest), 0) as guest_revenue
+    from lines
+    where order_amount > 0 and not is_cancelled
     group by date_key
 
 )

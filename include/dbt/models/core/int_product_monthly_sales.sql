@@ -1,5 +1,5 @@
--- Grain: one row per product and month that has orders with an amount. Additive: revenue,
--- gross_profit, order_count, units_sold.
+-- Grain: one row per product and month that has lines that marts count. Additive: money and
+-- units_sold, but not order_count: an order may have several products.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -8,7 +8,7 @@
     indexes=[{'columns': ['order_month']}],
 ) }}
 
-with orders as (
+with lines as (
 
     select * from {{ ref('fact_sales') }}
     {{ only_claimed(claimed_from, 'month', 'date_key') }}
@@ -21,19 +21,57 @@ products as (
 
 ),
 
+counted as (
+
+    select
+        product_id,
+        product_key,
+        order_id,
+        order_quantity,
+        order_amount,
+        gross_profit,
+        contribution_amount,
+        {{ first_day_of('month', 'date_key') }} as order_month,
+        date_key
+    from lines
+    where order_amount > 0 and not is_cancelled
+
+),
+
+orders as (
+
+    select distinct
+        product_id,
+        order_month,
+        order_id
+    from counted
+
+),
+
+by_product as (
+
+    select
+        product_id,
+        order_month,
+        count(*) as order_count
+    from orders
+    group by 1, 2
+
+),
+
 by_version as (
 
     select
+        product_id,
         product_key,
-        {{ first_day_of('month', 'date_key') }} as order_month,
+        order_month,
         sum(order_amount) as revenue,
         sum(gross_profit) as gross_profit,
-        count(*) as order_count,
+        sum(contribution_amount) as contribution_amount,
         sum(order_quantity) as units_sold,
         max(date_key) as last_order_date
-    from orders
-    where order_amount > 0
-    group by 1, 2
+    from counted
+    group by 1, 2, 3
 
 ),
 
@@ -41,15 +79,20 @@ by_version as (
 final as (
 
     select
-        products.product_id,
+        by_version.product_id,
         by_version.order_month,
         (array_agg(products.category_name order by by_version.last_order_date desc))[1]
             as category_name,
         sum(by_version.revenue) as revenue,
         sum(by_version.gross_profit) as gross_profit,
-        sum(by_version.order_count)::bigint as order_count,
+        sum(by_version.contribution_amount) as contribution_amount,
+        min(by_product.order_count) as order_count,
         sum(by_version.units_sold)::bigint as units_sold
     from by_version
+    inner join by_product
+        on
+            by_version.product_id = by_product.product_id
+            and by_version.order_month = by_product.order_month
     inner join products
         on by_version.product_key = products.product_key
     group by 1, 2

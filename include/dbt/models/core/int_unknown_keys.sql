@@ -1,5 +1,5 @@
--- Grain: one row per day and key that an order or event of that day has and no version log.
-{% set claimed_from = (var('sources_of_sales') + var('sources_of_events')) | unique | list %}
+-- Grain: one row per day and key that an order, refund or event of that day has and no version log.
+{% set claimed_from = (var('sources_of_refunds') + var('sources_of_events')) | unique | list %}
 
 {{ config(
     materialized='incremental',
@@ -11,10 +11,31 @@
     },
 ) }}
 
-with orders as (
+with lines as (
 
     select * from {{ ref('stg_sales_fact') }}
     {{ only_claimed(claimed_from, 'day', 'order_date') }}
+
+),
+
+refunds as (
+
+    select * from {{ ref('stg_refunds') }}
+    {{ only_claimed(claimed_from, 'day', 'refund_date') }}
+
+),
+
+-- From an array, since Postgres would read all lines to join them.
+refunded_lines as (
+
+    select * from {{ ref('stg_sales_fact') }}
+    where order_id = any(array(select refunds.order_id from refunds))
+
+),
+
+keys_of_refunds as (
+
+    {{ refund_keys('refunds', 'refunded_lines') }}
 
 ),
 
@@ -49,7 +70,13 @@ referenced as (
         order_date as date_key,
         customer_id,
         product_id
-    from orders
+    from lines
+    union all
+    select
+        refund_date as date_key,
+        customer_id,
+        product_id
+    from keys_of_refunds
     union all
     select
         event_date as date_key,
@@ -66,10 +93,12 @@ unknown_customers as (
         customer_id,
         null as product_id
     from referenced
-    where not exists (
-        select from customer_versions
-        where customer_versions.customer_id = referenced.customer_id
-    )
+    where
+        customer_id is not null
+        and not exists (
+            select from customer_versions
+            where customer_versions.customer_id = referenced.customer_id
+        )
 
 ),
 
@@ -81,7 +110,8 @@ unknown_products as (
         product_id
     from referenced
     where
-        not exists (
+        product_id is not null
+        and not exists (
             select from product_versions
             where product_versions.product_id = referenced.product_id
         )

@@ -14,7 +14,8 @@ final as (
         {{ clean_text('brand') }} as brand,
         {{ clean_text('supplier_id') }} as supplier_id,
         case
-            when coalesce(stock_level, 0) = 0 then 'Out of Stock'
+            when stock_level is null then 'Unknown'
+            when stock_level <= 0 then 'Out of Stock'
             when stock_level <= coalesce(reorder_point, 0) then 'Needs Reorder'
             else 'In Stock'
         end as inventory_status,

@@ -2,6 +2,7 @@
 with sales as (
 
     select * from {{ ref('int_category_monthly_sales') }}
+    where grouped_by = 'category'
 
 ),
 
@@ -17,10 +18,9 @@ monthly as (
         order_month as sales_month,
         {{ first_day_of('quarter', 'order_month') }} as sales_quarter,
         category_name,
-        sum(revenue) as monthly_revenue,
-        sum(orders)::bigint as monthly_orders
+        revenue as monthly_revenue,
+        orders as monthly_orders
     from sales
-    group by 1, 2, 3
 
 ),
 

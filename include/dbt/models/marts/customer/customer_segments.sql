@@ -1,14 +1,20 @@
--- Grain: one row per current customer, with or without orders.
+-- Grain: one row per current customer, with or without orders. Guests are no customers.
 with customers as (
 
     select * from {{ ref('dim_customer') }}
-    where is_current
+    where is_current and customer_id is not null
 
 ),
 
 sales as (
 
     select * from {{ ref('int_customer_sales') }}
+
+),
+
+refunds as (
+
+    select * from {{ ref('int_customer_yearly_refunded_sales') }}
 
 ),
 
@@ -25,6 +31,29 @@ as_of as (
 
 ),
 
+refunded as (
+
+    select
+        customer_id,
+        sum(refunded_amount) as refunded_amount
+    from refunds
+    group by customer_id
+
+),
+
+valued as (
+
+    select
+        sales.customer_id,
+        sales.orders,
+        sales.last_order_date,
+        sales.revenue - coalesce(refunded.refunded_amount, 0) as lifetime_value
+    from sales
+    left join refunded
+        on sales.customer_id = refunded.customer_id
+
+),
+
 -- A score counts the customers with smaller values, so equal customers have equal scores.
 scores as (
 
@@ -32,8 +61,8 @@ scores as (
         customer_id,
         {{ quintile_of('last_order_date') }} as recency_score,
         {{ quintile_of('orders') }} as frequency_score,
-        {{ quintile_of('revenue') }} as monetary_score
-    from sales
+        {{ quintile_of('lifetime_value') }} as monetary_score
+    from valued
 
 ),
 
@@ -43,10 +72,13 @@ measured as (
         customers.customer_id,
         customers.customer_name,
         coalesce(sales.orders, 0) as total_orders,
-        coalesce(sales.revenue, 0) as lifetime_value,
+        coalesce(sales.revenue, 0) as lifetime_revenue,
+        coalesce(refunded.refunded_amount, 0) as refunded_amount,
+        coalesce(sales.revenue, 0) - coalesce(refunded.refunded_amount, 0) as lifetime_value,
         sales.first_order_date,
         sales.last_order_date,
         sales.last_order_date - sales.first_order_date as customer_lifetime_days,
+        (select as_of.date_key from as_of) - sales.first_order_date as days_since_first_order,
         scores.recency_score,
         scores.frequency_score,
         scores.monetary_score,
@@ -55,6 +87,8 @@ measured as (
     from customers
     left join sales
         on customers.customer_id = sales.customer_id
+    left join refunded
+        on customers.customer_id = refunded.customer_id
     left join scores
         on customers.customer_id = scores.customer_id
 
@@ -66,8 +100,10 @@ final as (
         customer_id,
         customer_name,
         total_orders,
+        lifetime_revenue,
+        refunded_amount,
         lifetime_value,
-        round(lifetime_value / nullif(total_orders, 0), 2) as avg_order_value,
+        round(lifetime_revenue / nullif(total_orders, 0), 2) as avg_order_value,
         case
             when lifetime_value >= {{ var('high_value_threshold') }} then 'High Value'
             when lifetime_value >= {{ var('medium_value_threshold') }} then 'Medium Value'
@@ -76,7 +112,10 @@ final as (
         first_order_date,
         last_order_date,
         customer_lifetime_days,
-        round(total_orders * 30.0 / (customer_lifetime_days + 1), 2) as orders_per_30_days,
+        case
+            when days_since_first_order >= 30
+                then round(total_orders * 30.0 / (days_since_first_order + 1), 2)
+        end as orders_per_30_days,
         round(customer_lifetime_days::numeric / nullif(total_orders - 1, 0), 2)
             as avg_days_between_orders,
         (select as_of.date_key from as_of) - last_order_date as days_since_last_order,

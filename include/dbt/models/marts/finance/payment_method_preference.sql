@@ -5,16 +5,86 @@ with sales as (
 
 ),
 
-by_payment_method as (
+split_lines as (
+
+    select * from {{ ref('int_split_order_sales') }}
+
+),
+
+months as (
 
     select
         payment_method,
-        sum(orders)::bigint as total_orders,
-        sum(revenue) as total_revenue,
-        min(min_order_amount) as min_order_value,
-        max(max_order_amount) as max_order_value
+        sum(orders) as orders,
+        sum(revenue) as revenue,
+        min(min_order_revenue) as min_order_revenue,
+        max(max_order_revenue) as max_order_revenue
     from sales
+    where grouped_by = 'payment method'
     group by payment_method
+
+),
+
+split_orders as (
+
+    select
+        payment_method,
+        order_id,
+        count(distinct order_month) as months,
+        sum(revenue) as revenue
+    from split_lines
+    group by payment_method, order_id
+
+),
+
+-- The months have an order with lines in several of them once each: so many times too often. They
+-- do not have it among their smallest and largest.
+corrections as (
+
+    select
+        payment_method,
+        sum(months - 1) as too_many_orders,
+        min(revenue) as min_order_revenue,
+        max(revenue) as max_order_revenue
+    from split_orders
+    group by payment_method
+
+),
+
+all_split_orders as (
+
+    select
+        order_id,
+        count(distinct order_month) as months
+    from split_lines
+    group by order_id
+
+),
+
+-- An order that is paid in two ways counts for both, but once among all orders.
+all_orders as (
+
+    select
+        sum(orders)
+        - (
+            select coalesce(sum(all_split_orders.months - 1), 0) from all_split_orders
+        ) as orders
+    from sales
+    where grouped_by = 'month'
+
+),
+
+by_payment_method as (
+
+    select
+        months.payment_method,
+        (months.orders - coalesce(corrections.too_many_orders, 0))::bigint as total_orders,
+        months.revenue as total_revenue,
+        least(months.min_order_revenue, corrections.min_order_revenue) as min_order_value,
+        greatest(months.max_order_revenue, corrections.max_order_revenue) as max_order_value
+    from months
+    left join corrections
+        on months.payment_method = corrections.payment_method
 
 ),
 
@@ -27,7 +97,8 @@ final as (
         round(total_revenue / total_orders, 2) as avg_order_value,
         min_order_value,
         max_order_value,
-        {{ percent_of('total_orders', 'sum(total_orders) over ()') }} as order_percent,
+        {{ percent_of('total_orders', '(select all_orders.orders from all_orders)') }}
+            as order_percent,
         {{ percent_of('total_revenue', 'sum(total_revenue) over ()') }} as revenue_percent
     from by_payment_method
 

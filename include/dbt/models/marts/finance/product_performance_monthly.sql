@@ -1,5 +1,5 @@
--- Grain: one row per month and product that has sales.
-{% set claimed_from = var('sources_of_sales') %}
+-- Grain: one row per month and product that has sales or refunds.
+{% set claimed_from = var('sources_of_refunds') %}
 {% set rebuilt = claimed_periods(claimed_from, 'month', onward=true) %}
 
 {{ config(
@@ -12,7 +12,7 @@
 ) }}
 
 -- The first month to rebuild needs the month before it.
-with monthly as (
+with sales as (
 
     select * from {{ ref('int_product_monthly_sales') }}
     {%- if is_incremental() %}
@@ -22,6 +22,15 @@ with monthly as (
             select min(rebuilt.order_month) - interval '1 month'
             from unnest({{ rebuilt }}) as rebuilt (order_month)
         )::date
+    {%- endif %}
+
+),
+
+refunds as (
+
+    select * from {{ ref('int_product_monthly_refunded_sales') }}
+    {%- if is_incremental() %}
+    where refund_month = any({{ rebuilt }})
     {%- endif %}
 
 ),
@@ -55,6 +64,29 @@ products as (
             where sold.product_id = current_products.product_id
         ) as first_month
     from current_products
+
+),
+
+-- A month with refunds alone has no revenue and no profit.
+monthly as (
+
+    select
+        coalesce(sales.order_month, refunds.refund_month) as order_month,
+        coalesce(sales.product_id, refunds.product_id) as product_id,
+        case when sales.product_id is null then refunds.category_name else sales.category_name end
+            as category_name,
+        coalesce(sales.revenue, 0) as revenue,
+        coalesce(refunds.refunded_amount, 0) as refunded_amount,
+        case when sales.product_id is null then 0 else sales.gross_profit end as gross_profit,
+        case when sales.product_id is null then 0 else sales.contribution_amount end
+            as contribution_amount,
+        coalesce(sales.order_count, 0) as order_count,
+        coalesce(sales.units_sold, 0) as units_sold
+    from sales
+    full join refunds
+        on
+            sales.order_month = refunds.refund_month
+            and sales.product_id = refunds.product_id
 
 ),
 
@@ -102,7 +134,10 @@ final as (
         product_name,
         category_name,
         revenue,
+        refunded_amount,
+        revenue - refunded_amount as net_revenue,
         gross_profit,
+        contribution_amount,
         order_count,
         units_sold,
         category_revenue,
@@ -120,7 +155,10 @@ final as (
         current_products.product_name,
         current_rows.category_name,
         current_rows.revenue,
+        current_rows.refunded_amount,
+        current_rows.net_revenue,
         current_rows.gross_profit,
+        current_rows.contribution_amount,
         current_rows.order_count,
         current_rows.units_sold,
         current_rows.category_revenue,

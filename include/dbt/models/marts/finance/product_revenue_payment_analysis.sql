@@ -2,28 +2,20 @@
 with sales as (
 
     select * from {{ ref('int_category_monthly_sales') }}
-
-),
-
-by_payment_method as (
-
-    select
-        order_month as revenue_month,
-        category_name,
-        payment_method,
-        sum(revenue) as revenue,
-        sum(orders)::bigint as order_count
-    from sales
-    group by 1, 2, 3
+    where grouped_by = 'category and payment method'
 
 ),
 
 with_category as (
 
     select
-        *,
-        sum(revenue) over (partition by revenue_month, category_name) as category_revenue
-    from by_payment_method
+        order_month as revenue_month,
+        category_name,
+        payment_method,
+        revenue,
+        orders as order_count,
+        sum(revenue) over (partition by order_month, category_name) as category_revenue
+    from sales
 
 ),
 

@@ -2,14 +2,14 @@
 with products as (
 
     select * from {{ ref('dim_products') }}
-    where is_current
+    where is_current and product_id is not null
 
 ),
 
-orders as (
+lines as (
 
     select * from {{ ref('fact_sales') }}
-    where order_amount > 0
+    where order_amount > 0 and not is_cancelled
 
 ),
 
@@ -29,12 +29,12 @@ as_of as (
 recent_sales as (
 
     select
-        orders.product_id,
-        sum(orders.order_quantity) as units_sold
-    from orders
+        lines.product_id,
+        sum(lines.order_quantity) as units_sold
+    from lines
     inner join as_of
-        on orders.date_key > as_of.date_key - 30 and orders.date_key <= as_of.date_key
-    group by orders.product_id
+        on lines.date_key > as_of.date_key - 30 and lines.date_key <= as_of.date_key
+    group by lines.product_id
 
 ),
 
@@ -44,14 +44,22 @@ final as (
         products.product_id,
         products.product_name,
         products.category_name,
+        products.brand,
+        products.supplier_id,
         products.stock_level,
         products.reorder_point,
         products.inventory_status,
         products.product_status,
         coalesce(recent_sales.units_sold, 0) as units_sold_30d,
-        round(products.stock_level * 30.0 / nullif(recent_sales.units_sold, 0), 1)
-            as days_of_stock,
-        (select as_of.date_key from as_of) - products.launch_date as days_since_launch
+        -- greatest() ignores null, but an unknown stock is not 0.
+        round(
+            case when products.stock_level is not null then greatest(products.stock_level, 0) end
+            * 30.0 / nullif(recent_sales.units_sold, 0),
+            1
+        ) as days_of_stock,
+        (select as_of.date_key from as_of) - products.launch_date as days_since_launch,
+        case when products.stock_level is not null then greatest(products.stock_level, 0) end
+        * products.cost_price as stock_value
     from products
     left join recent_sales
         on products.product_id = recent_sales.product_id

@@ -8,10 +8,24 @@
     indexes=[{'columns': ['order_date', 'review_priority']}, {'columns': ['customer_id']}],
 ) }}
 
-with orders as (
+with claimed_lines as (
 
     select * from {{ ref('fact_sales') }}
     {{ only_claimed(claimed_from, 'day', 'date_key') }}
+
+),
+
+-- An order on a claimed day may have lines on other days. From an array, since Postgres would read
+-- all lines to join them.
+lines as (
+
+    select * from {{ ref('fact_sales') }}
+    where
+        order_amount > 0
+        and not is_cancelled
+        {%- if is_incremental() %}
+        and order_id = any(array(select claimed_lines.order_id from claimed_lines))
+        {%- endif %}
 
 ),
 
@@ -28,14 +42,31 @@ renamed as (
 
 ),
 
+-- The customer of an order is that of its first line. A line whose rate is 1 has no list amount.
+orders as (
+
+    select
+        order_id,
+        (array_agg(customer_id order by line_number))[1] as customer_id,
+        min(date_key) as order_date,
+        sum(order_amount) as order_amount,
+        sum(order_amount / nullif(1 - discount_rate, 0)) as list_amount,
+        sum(order_amount) filter (where discount_rate < 1) as amount_of_list,
+        sum(shipping_cost) as shipping_cost,
+        sum(gross_profit) as gross_profit,
+        sum(contribution_amount) as contribution_amount,
+        bool_or(discount_rate > {{ var('high_discount_threshold') }}) as is_high_discount
+    from lines
+    group by order_id
+
+),
+
 flagged as (
 
     select
         *,
-        discount_rate > {{ var('high_discount_threshold') }} as is_high_discount,
         shipping_cost > {{ var('high_shipping_threshold') }} * order_amount as is_high_shipping
     from orders
-    where order_amount > 0
 
 ),
 
@@ -45,18 +76,27 @@ final as (
         flagged.order_id,
         flagged.customer_id,
         customers.customer_name,
-        flagged.date_key as order_date,
+        flagged.order_date,
         flagged.order_amount,
-        round(100 * flagged.discount_rate, 2) as discount_percent,
+        -- The list amounts are quotients, cut after some 20 digits. Rounding to fewer digits
+        -- first lets a half be a half again.
+        round(
+            round(
+                100 * (flagged.list_amount - flagged.amount_of_list) / flagged.list_amount, 12
+            ),
+            2
+        ) as discount_percent,
         {{ percent_of('flagged.shipping_cost', 'flagged.order_amount') }} as shipping_percent,
         flagged.is_high_discount,
         flagged.is_high_shipping,
+        flagged.gross_profit,
+        flagged.contribution_amount,
         case
             when flagged.is_high_discount and flagged.is_high_shipping then 'High'
             else 'Medium'
         end as review_priority
     from flagged
-    inner join customers
+    left join customers
         on flagged.customer_id = customers.customer_id
     where flagged.is_high_discount or flagged.is_high_shipping
     {%- if is_incremental() %}
@@ -72,6 +112,8 @@ final as (
         current_rows.shipping_percent,
         current_rows.is_high_discount,
         current_rows.is_high_shipping,
+        current_rows.gross_profit,
+        current_rows.contribution_amount,
         current_rows.review_priority
     from {{ this }} as current_rows
     inner join customers
@@ -79,6 +121,10 @@ final as (
     where
         current_rows.customer_id = any(array(select renamed.customer_id from renamed))
         and current_rows.order_date <> all({{ claimed_periods(claimed_from, 'day') }})
+        and not exists (
+            select from orders
+            where orders.order_id = current_rows.order_id
+        )
     {%- endif %}
 
 )

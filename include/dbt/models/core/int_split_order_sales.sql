@@ -1,0 +1,65 @@
+-- Grain: one row per line that marts count, of the orders that have such lines in several months.
+-- Additive: revenue.
+{% set claimed_from = var('sources_of_sales') %}
+
+{{ config(
+    materialized='incremental',
+    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
+) }}
+
+-- Other lines of these orders may lie on days that are not claimed. From an array, since Postgres
+-- would read all lines to join them.
+with claimed_lines as (
+
+    select * from {{ ref('fact_sales') }}
+    {{ only_claimed(claimed_from, 'day', 'date_key') }}
+
+),
+
+counted as (
+
+    select
+        order_id,
+        line_number,
+        customer_id,
+        payment_method,
+        order_amount as revenue,
+        {{ first_day_of('month', 'date_key') }} as order_month,
+        date_key
+    from {{ ref('fact_sales') }}
+    where
+        order_amount > 0
+        and not is_cancelled
+        {%- if is_incremental() %}
+        and order_id = any(array(select claimed_lines.order_id from claimed_lines))
+        {%- endif %}
+
+),
+
+split_orders as (
+
+    select order_id
+    from counted
+    group by order_id
+    having min(order_month) <> max(order_month)
+
+),
+
+final as (
+
+    select
+        counted.order_id,
+        counted.line_number,
+        counted.customer_id,
+        counted.payment_method,
+        counted.revenue,
+        counted.order_month,
+        counted.date_key
+    from counted
+    inner join split_orders
+        on counted.order_id = split_orders.order_id
+    {{ only_claimed(claimed_from, 'day', 'counted.date_key') }}
+
+)
+
+select * from final
