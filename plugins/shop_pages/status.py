@@ -238,7 +238,9 @@ def calendar(
     """
     absent = set(shop().absent)
     row_by_day = {(row["source"], row["day"]): row for row in rows}
-    ranges = {row["source"]: (row["first_day"], row["last_day"]) for row in source_ranges if row["source"] not in absent}
+    ranges = {
+        row["source"]: (row["first_day"], row["last_day"]) for row in source_ranges if row["source"] not in absent
+    }
     as_of = max((last_day for _, last_day in ranges.values()), default=last)
     names = [*shop().sources, *sorted(set(ranges) - set(shop().sources))]
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
