@@ -376,10 +376,12 @@ def test_lifetime_value_is_net_and_guests_are_one_line(client: TestClient) -> No
         ("CUST001", "1250.00", "39.00", "1211.00", "10"),
         ("CUST002", "1125.00", "31.25", "1093.75", "9"),
         ("CUST003", "825.00", "0.00", "825.00", "7"),
+        # Known by an event alone.
+        ("CUST004", "0.00", "0.00", "0.00", "0"),
     ]
     section = figure_section(client, "customers", "tiers")
     assert '<p class="summary">Guests: 1 order, 100.00</p>' in section
-    assert sum(int(row["customers"]) for row in csv_rows(client, "/customers/tiers.csv")) == 3
+    assert sum(int(row["customers"]) for row in csv_rows(client, "/customers/tiers.csv")) == 4
 
 
 def test_reviews_are_one_row_per_order_and_name_guests(client: TestClient) -> None:
@@ -881,9 +883,9 @@ def test_reviews_list_urgent_orders_first_at_every_cap(
     assert figure is not None
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         owner.execute(
-            "insert into marts.order_for_reviews (order_id, order_date, order_amount, is_high_discount,"
-            " is_high_shipping, review_priority)"
-            " select 'M' || n, order_date, 1000 + n, true, false, 'Medium'"
+            "insert into marts.order_for_reviews (order_id, order_date, order_amount, shipping_percent,"
+            " is_high_discount, is_high_shipping, review_priority)"
+            " select 'M' || n, order_date, 1000 + n, 0, true, false, 'Medium'"
             " from marts.order_for_reviews cross join generate_series(1, 3) as n where order_id = 'O-2024-03-01-0'"
         )
         try:
