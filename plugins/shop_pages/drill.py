@@ -1,6 +1,9 @@
 """
 The way from a figure back to its source: mart row → fact rows → raw rows → batch, run and Kafka offset.
 
+A figure that is made of orders counts lines with an amount that are not cancelled, and counts an order once, however
+many lines it has. A net figure has two kinds of rows behind it: the order lines, and the refunds that it subtracts.
+
 Keys come from addresses: their values are bound as texts, and Postgres casts them to the column's type. Which columns
 exist is defined here, never by an address.
 """
@@ -10,17 +13,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from shop_pages.figures import FigureColumn
 from shop_pages.formats import Format
+from shop_pages.pool import Row
 
 #: Fact rows that a page shows for a mart row; the totals are those of all rows.
 FACT_ROWS = 200
 
-_SALES = (
+_LINES = (
     FigureColumn("order_id", "Order"),
+    FigureColumn("line_number", "Line", Format.COUNT),
     FigureColumn("date_key", "Day", Format.DAY),
-    FigureColumn("customer_id", "Customer"),
+    FigureColumn("customer", "Customer"),
     FigureColumn("product_id", "Product"),
     FigureColumn("product_name", "Name"),
     FigureColumn("category_name", "Category"),
@@ -30,6 +36,22 @@ _SALES = (
     FigureColumn("discount_rate", "Discount", Format.NUMBER),
     FigureColumn("shipping_cost", "Shipping", Format.MONEY),
     FigureColumn("gross_profit", "Gross profit", Format.MONEY),
+    FigureColumn("contribution_amount", "Contribution", Format.MONEY),
+)
+#: All lines of an order, also those that no mart counts.
+_ORDER_LINES = (*_LINES, FigureColumn("is_counted", "Counts", Format.BOOLEAN))
+_REFUNDS = (
+    FigureColumn("refund_id", "Refund"),
+    FigureColumn("date_key", "Day", Format.DAY),
+    FigureColumn("order_id", "Order"),
+    FigureColumn("line_number", "Line", Format.COUNT),
+    FigureColumn("customer_id", "Customer"),
+    FigureColumn("product_id", "Product"),
+    FigureColumn("product_name", "Name"),
+    FigureColumn("category_name", "Category"),
+    FigureColumn("reason", "Reason"),
+    FigureColumn("refund_quantity", "Quantity", Format.COUNT),
+    FigureColumn("refund_amount", "Amount", Format.MONEY),
 )
 _EVENTS = (
     FigureColumn("event_id", "Event"),
@@ -58,6 +80,90 @@ _WEATHER = (
     FigureColumn("revenue", "Revenue of the day", Format.MONEY),
 )
 
+#: A line as a page shows it, from the CTE `lines`.
+_LINE = """
+        lines.order_id, lines.line_number, lines.date_key,
+        case when lines.is_guest then 'Guest' else lines.customer_id end as customer,
+        lines.product_id, lines.product_name, lines.category_name, lines.payment_method, lines.order_quantity,
+        lines.order_amount, lines.discount_rate, lines.shipping_cost, lines.gross_profit, lines.contribution_amount"""
+
+#: The lines that marts count. The totals read only the columns that they need, and by order first: to sort all lines
+#: in order to count distinct orders would take longer than a page may.
+_COUNTED_LINES = """
+    with lines as not materialized (
+        select fact_sales.*, products.product_name, products.category_name
+        from core.fact_sales
+        left join core.dim_products as products on fact_sales.product_key = products.product_key
+        where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}
+    ),
+    orders as (
+        select count(*) as lines, sum(order_amount) as amount, sum(order_quantity) as units
+        from lines
+        group by order_id
+    ),
+    totals as (
+        select
+            coalesce(sum(lines), 0) as all_rows, count(*) as all_orders, sum(amount) as all_amount,
+            sum(units) as all_units
+        from orders
+    )
+    select {line}, totals.*
+    from lines
+    cross join totals
+    order by {order}"""
+
+#: All lines of an order; the amount is that of the lines that count.
+_LINES_OF_ORDER = """
+    with lines as (
+        select
+            fact_sales.*, products.product_name, products.category_name,
+            fact_sales.order_amount > 0 and not fact_sales.is_cancelled as is_counted
+        from core.fact_sales
+        left join core.dim_products as products on fact_sales.product_key = products.product_key
+        where {condition}
+    )
+    select {line}, lines.is_counted,
+        count(*) over () as all_rows,
+        sum(lines.order_amount) filter (where lines.is_counted) over () as all_amount
+    from lines
+    order by lines.line_number"""
+
+_REFUNDS_WHERE = """
+    select
+        fact_refunds.refund_id, fact_refunds.date_key, fact_refunds.order_id, fact_refunds.line_number,
+        fact_refunds.customer_id, fact_refunds.product_id, products.product_name, products.category_name,
+        fact_refunds.reason, fact_refunds.refund_quantity, fact_refunds.refund_amount,
+        count(*) over () as all_rows, sum(fact_refunds.refund_amount) over () as all_amount
+    from core.fact_refunds
+    left join core.dim_products as products on fact_refunds.product_key = products.product_key
+    where {condition}
+    order by fact_refunds.refund_amount desc, fact_refunds.refund_id"""
+
+
+def _lines_of_order(condition: str) -> str:
+    return _LINES_OF_ORDER.format(line=_LINE, condition=condition)
+
+
+def _refunds(condition: str) -> str:
+    return _REFUNDS_WHERE.format(condition=condition)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelatedRows:
+    """
+    Rows of a fact table that belong to a row of another, or of the same.
+
+    :param fact: their fact table
+    :param query: by the row's `%(order_id)s` and `%(line_number)s`
+    :param no_rows: what the page says where there are none
+    """
+
+    fact: str
+    title: str
+    query: str
+    columns: Sequence[FigureColumn]
+    no_rows: str
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
@@ -65,16 +171,28 @@ class Fact:
     A fact table as a page shows it.
 
     :param key: the column that identifies one row, and its raw rows
+    :param line: the second column of the key; an address without it means all lines of the order
     :param source: the raw table
-    :param raw_query: the raw rows of one fact row, by `%(key)s`
+    :param row_query: the fact row, by `%(key)s` and, if the fact has lines, `%(line)s` (null: all)
+    :param raw_query: its raw rows, by the same
     """
 
     name: str
     key: str
+    line: str | None = None
     columns: Sequence[FigureColumn]
     source: str
+    row_query: str
     raw_query: str
+    related: Sequence[RelatedRows] = ()
 
+    def path(self, row: Row) -> str:
+        """The path of the page about one row, below the pages' own."""
+        keys = {"key": row[self.key], **({"line": row[self.line]} if self.line else {})}
+        return f"/facts/{self.name}?{urlencode(keys)}"
+
+
+_IS_LINE = "(%(line_number)s::integer is null or fact_sales.line_number = %(line_number)s::integer)"
 
 FACTS = {
     fact.name: fact
@@ -82,15 +200,62 @@ FACTS = {
         Fact(
             name="fact_sales",
             key="order_id",
-            columns=_SALES,
+            line="line_number",
+            columns=_LINES,
             source="sales_fact",
-            raw_query="select * from raw.sales_fact where order_id = %(key)s",
+            row_query="""
+                select * from core.fact_sales
+                where order_id = %(key)s and (%(line)s::integer is null or line_number = %(line)s::integer)
+                order by line_number""",
+            raw_query="""
+                select * from raw.sales_fact
+                where order_id = %(key)s and (%(line)s::integer is null or line_number = %(line)s::integer)
+                order by line_number""",
+            related=(
+                RelatedRows(
+                    fact="fact_sales",
+                    title="All lines of the order",
+                    query=_lines_of_order("fact_sales.order_id = %(order_id)s"),
+                    columns=_ORDER_LINES,
+                    no_rows="The order has no lines.",
+                ),
+                RelatedRows(
+                    fact="fact_refunds",
+                    title="Refunds",
+                    query=_refunds("""
+                        fact_refunds.order_id = %(order_id)s
+                        and (
+                            %(line_number)s::integer is null or fact_refunds.line_number is null
+                            or fact_refunds.line_number = %(line_number)s::integer
+                        )"""),
+                    columns=_REFUNDS,
+                    no_rows="Nothing of it was refunded.",
+                ),
+            ),
+        ),
+        Fact(
+            name="fact_refunds",
+            key="refund_id",
+            columns=_REFUNDS,
+            source="refund",
+            row_query="select * from core.fact_refunds where refund_id = %(key)s",
+            raw_query="select * from raw.refund where refund_id = %(key)s",
+            related=(
+                RelatedRows(
+                    fact="fact_sales",
+                    title="What was refunded: the order line, or all lines of the order",
+                    query=_lines_of_order(f"fact_sales.order_id = %(order_id)s and {_IS_LINE}"),
+                    columns=_ORDER_LINES,
+                    no_rows="The warehouse has no order line that this refund names.",
+                ),
+            ),
         ),
         Fact(
             name="fact_customer_events",
             key="event_id",
             columns=_EVENTS,
             source="kafka_stream",
+            row_query="select * from core.fact_customer_events where event_id = %(key)s",
             # The event, and the messages that repeat it.
             raw_query=r"""
                 with event as (
@@ -116,6 +281,7 @@ FACTS = {
             key="subscription_id",
             columns=_SUBSCRIPTIONS,
             source="subscription_data",
+            row_query="select * from core.fact_subscriptions where subscription_id = %(key)s",
             raw_query="select * from raw.subscription_data where subscription_id = %(key)s order by _batch_id desc",
         ),
         Fact(
@@ -123,6 +289,11 @@ FACTS = {
             key="city_day",
             columns=_WEATHER,
             source="weather_data",
+            row_query="""
+                select fact_weather.*, city || ' ' || date_key as city_day from core.fact_weather
+                where
+                    city = regexp_replace(%(key)s, ' [0-9-]+$', '')
+                    and date_key = substring(%(key)s from ' ([0-9-]+)$')::date""",
             raw_query="""
                 select * from raw.weather_data
                 where
@@ -141,18 +312,29 @@ VERSION_QUERIES = {
     "product_category": "select * from raw.product_category where product_id = %(key)s order by _batch_id desc",
 }
 
-_SALES_FROM = """
-    select
-        fact_sales.order_id, fact_sales.date_key, fact_sales.customer_id, fact_sales.product_id,
-        products.product_name, products.category_name, fact_sales.payment_method, fact_sales.order_quantity,
-        fact_sales.order_amount, fact_sales.discount_rate, fact_sales.shipping_cost, fact_sales.gross_profit,
-        count(*) over () as all_rows, sum(fact_sales.order_amount) over () as all_amount
-    from core.fact_sales
-    inner join core.dim_products as products on fact_sales.product_key = products.product_key
-    where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}
-    order by {order}"""
-_MONTH = "fact_sales.date_key >= %({key})s::date and fact_sales.date_key < (%({key})s::date + interval '1 month')::date"
-_SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
+
+@dataclass(frozen=True, kw_only=True)
+class FactRows:
+    """
+    The rows of a fact table from which a row of a mart was computed.
+
+    :param fact: the fact table
+    :param query: the rows, with the keys of the mart as parameters. Each row has `all_rows`, the number of all rows,
+        and the totals of all
+    :param totals: column of the mart → the total that it must equal
+    :param columns: those of the fact, unless others are given
+    """
+
+    fact: str
+    query: str
+    totals: Mapping[str, str]
+    note: str = ""
+    columns: Sequence[FigureColumn] = ()
+
+    @property
+    def shown_columns(self) -> Sequence[FigureColumn]:
+        """The columns of the table."""
+        return self.columns or FACTS[self.fact].columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,17 +342,13 @@ class DrillPath:
     """
     From a row of a mart to the fact rows it was computed from.
 
-    :param fact: the fact table
     :param keys: key column of the mart → its type
-    :param facts_query: the fact rows, with the keys as parameters
-    :param totals: columns of the mart that must equal the number of the fact rows, and their amount
+    :param refunds: the refunds that a net figure of the row subtracts
     """
 
-    fact: str
     keys: Mapping[str, str]
-    facts_query: str
-    totals: tuple[str | None, str | None] = (None, None)
-    note: str = ""
+    facts: FactRows
+    refunds: FactRows | None = None
 
     def mart_row_query(self, mart: str) -> str:
         """The query for the row of the mart."""
@@ -180,141 +358,181 @@ class DrillPath:
         return f"select * from marts.{mart} where {conditions}"
 
 
-def _sales(condition: str, order: str = "fact_sales.order_amount desc, fact_sales.order_id") -> str:
-    return _SALES_FROM.format(condition=condition, order=order)
+#: Total → how it is written.
+TOTAL_FORMATS = {
+    "all_rows": Format.COUNT,
+    "all_orders": Format.COUNT,
+    "all_units": Format.COUNT,
+    "all_amount": Format.MONEY,
+}
+
+_SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
+_SAME_SUBCATEGORY = "products.subcategory is not distinct from %(subcategory)s::text"
+_LARGEST_FIRST = "lines.order_amount desc, lines.order_id, lines.line_number"
+_NEWEST_FIRST = "lines.date_key desc, lines.order_id, lines.line_number"
+
+
+def _in_month(fact: str, key: str) -> str:
+    return f"{fact}.date_key >= %({key})s::date and {fact}.date_key < (%({key})s::date + interval '1 month')::date"
+
+
+def _sales(condition: str, totals: Mapping[str, str], order: str = _LARGEST_FIRST, note: str = "") -> FactRows:
+    query = _COUNTED_LINES.format(line=_LINE, condition=condition, order=order)
+    return FactRows(fact="fact_sales", query=query, totals=totals, note=note)
+
+
+def _refunded(condition: str) -> FactRows:
+    return FactRows(fact="fact_refunds", query=_refunds(condition), totals={"refunded_amount": "all_amount"})
 
 
 DRILL_PATHS: dict[str, DrillPath] = {
     "daily_revenue": DrillPath(
-        fact="fact_sales",
         keys={"order_date": "date"},
-        facts_query=_sales("fact_sales.date_key = %(order_date)s::date"),
-        totals=("daily_orders", "daily_revenue"),
+        facts=_sales(
+            "fact_sales.date_key = %(order_date)s::date", {"daily_orders": "all_orders", "daily_revenue": "all_amount"}
+        ),
+        refunds=_refunded("fact_refunds.date_key = %(order_date)s::date"),
     ),
     "product_category_revenue_monthly": DrillPath(
-        fact="fact_sales",
         keys={"revenue_month": "date", "category_name": "text", "subcategory": "text"},
-        facts_query=_sales(
-            f"{_MONTH.format(key='revenue_month')} and {_SAME_CATEGORY}"
-            " and products.subcategory is not distinct from %(subcategory)s::text"
+        facts=_sales(
+            f"{_in_month('fact_sales', 'revenue_month')} and {_SAME_CATEGORY} and {_SAME_SUBCATEGORY}",
+            {"order_count": "all_orders", "total_revenue": "all_amount", "units_sold": "all_units"},
         ),
-        totals=("order_count", "total_revenue"),
+        refunds=_refunded(f"{_in_month('fact_refunds', 'revenue_month')} and {_SAME_CATEGORY} and {_SAME_SUBCATEGORY}"),
     ),
     "product_revenue_payment_analysis": DrillPath(
-        fact="fact_sales",
         keys={"revenue_month": "date", "category_name": "text", "payment_method": "text"},
-        facts_query=_sales(
-            f"{_MONTH.format(key='revenue_month')} and {_SAME_CATEGORY}"
-            " and fact_sales.payment_method = %(payment_method)s::text"
+        facts=_sales(
+            f"{_in_month('fact_sales', 'revenue_month')} and {_SAME_CATEGORY}"
+            " and fact_sales.payment_method = %(payment_method)s::text",
+            {"order_count": "all_orders", "revenue": "all_amount"},
         ),
-        totals=("order_count", "revenue"),
     ),
     "payment_method_preference": DrillPath(
-        fact="fact_sales",
         keys={"payment_method": "text"},
-        facts_query=_sales("fact_sales.payment_method = %(payment_method)s::text"),
-        totals=("total_orders", "total_revenue"),
+        facts=_sales(
+            "fact_sales.payment_method = %(payment_method)s::text",
+            {"total_orders": "all_orders", "total_revenue": "all_amount"},
+        ),
     ),
     "product_performance_monthly": DrillPath(
-        fact="fact_sales",
         keys={"revenue_month": "date", "product_id": "text"},
-        facts_query=_sales(f"{_MONTH.format(key='revenue_month')} and fact_sales.product_id = %(product_id)s::text"),
-        totals=("order_count", "revenue"),
+        facts=_sales(
+            f"{_in_month('fact_sales', 'revenue_month')} and fact_sales.product_id = %(product_id)s::text",
+            {"order_count": "all_orders", "revenue": "all_amount", "units_sold": "all_units"},
+        ),
+        refunds=_refunded(
+            f"{_in_month('fact_refunds', 'revenue_month')} and fact_refunds.product_id = %(product_id)s::text"
+        ),
     ),
     "customer_segments": DrillPath(
-        fact="fact_sales",
         keys={"customer_id": "text"},
-        facts_query=_sales(
-            "fact_sales.customer_id = %(customer_id)s::text", "fact_sales.date_key desc, fact_sales.order_id"
+        facts=_sales(
+            "fact_sales.customer_id = %(customer_id)s::text",
+            {"total_orders": "all_orders", "lifetime_revenue": "all_amount"},
+            _NEWEST_FIRST,
         ),
-        totals=("total_orders", "lifetime_revenue"),
+        refunds=_refunded("fact_refunds.customer_id = %(customer_id)s::text"),
     ),
     "customer_cohorts_monthly": DrillPath(
-        fact="fact_sales",
         keys={"cohort_month": "date", "order_month": "date"},
-        facts_query=_sales(
-            f"{_MONTH.format(key='order_month')} and fact_sales.customer_id in ("
-            "select customer_id from core.int_customer_monthly_sales"
-            " group by customer_id having min(order_month) = %(cohort_month)s::date)"
+        facts=_sales(
+            f"{_in_month('fact_sales', 'order_month')} and fact_sales.customer_id in ("
+            "select customer_id from core.int_customer_sales"
+            " where first_order_date >= %(cohort_month)s::date"
+            " and first_order_date < (%(cohort_month)s::date + interval '1 month')::date)",
+            {"revenue": "all_amount"},
         ),
-        totals=(None, "revenue"),
     ),
     "subscription_performance_monthly": DrillPath(
-        fact="fact_subscriptions",
         keys={"revenue_month": "date", "plan_type": "text"},
-        facts_query="""
-            select
-                subscription_id, customer_id, plan_type, start_date, end_date, monthly_fee, subscription_status,
-                count(*) over () as all_rows, sum(monthly_fee) over () as all_amount
-            from core.fact_subscriptions
-            where
-                plan_type is not distinct from %(plan_type)s::text
-                and start_date <= least(
-                    (%(revenue_month)s::date + interval '1 month')::date - 1,
-                    (select max(order_date) from marts.daily_revenue)
-                )
-                and (
-                    end_date is null
-                    or end_date > least(
+        facts=FactRows(
+            fact="fact_subscriptions",
+            query="""
+                select
+                    subscription_id, customer_id, plan_type, start_date, end_date, monthly_fee, subscription_status,
+                    count(*) over () as all_rows, sum(monthly_fee) over () as all_amount
+                from core.fact_subscriptions
+                where
+                    plan_type is not distinct from %(plan_type)s::text
+                    and start_date <= least(
                         (%(revenue_month)s::date + interval '1 month')::date - 1,
                         (select max(order_date) from marts.daily_revenue)
                     )
-                )
-            order by monthly_fee desc, subscription_id""",
-        totals=("active_subscriptions", "closing_mrr"),
-        note="subscriptions that were active at the end of the month, or at the last published day in it",
+                    and (
+                        end_date is null
+                        or end_date > least(
+                            (%(revenue_month)s::date + interval '1 month')::date - 1,
+                            (select max(order_date) from marts.daily_revenue)
+                        )
+                    )
+                order by monthly_fee desc, subscription_id""",
+            totals={"active_subscriptions": "all_rows", "closing_mrr": "all_amount"},
+            note="subscriptions that were active at the end of the month, or at the last published day in it",
+        ),
     ),
     "conversion_funnel_daily": DrillPath(
-        fact="fact_customer_events",
         keys={"event_date": "date"},
-        facts_query="""
-            select
-                event_id, event_at, customer_id, product_id, interaction_type, event_category,
-                count(*) over () as all_rows, null::numeric as all_amount
-            from core.fact_customer_events
-            where date_key = %(event_date)s::date
-            order by interaction_type = 'purchase' desc, event_at, event_id""",
+        facts=FactRows(
+            fact="fact_customer_events",
+            query="""
+                select
+                    event_id, event_at, customer_id, product_id, interaction_type, event_category,
+                    count(*) over () as all_rows
+                from core.fact_customer_events
+                where date_key = %(event_date)s::date
+                order by interaction_type = 'purchase' desc, event_at, event_id""",
+            totals={},
+        ),
     ),
     "order_for_reviews": DrillPath(
-        fact="fact_sales",
         keys={"order_id": "text"},
-        facts_query=_sales("fact_sales.order_id = %(order_id)s::text"),
-        totals=(None, "order_amount"),
+        facts=FactRows(
+            fact="fact_sales",
+            query=_lines_of_order("fact_sales.order_id = %(order_id)s::text"),
+            totals={"order_amount": "all_amount"},
+            note="all lines of the order; cancelled ones and those without an amount do not count",
+            columns=_ORDER_LINES,
+        ),
     ),
     "inventory_status": DrillPath(
-        fact="fact_sales",
         keys={"product_id": "text"},
-        facts_query=_sales(
+        facts=_sales(
             "fact_sales.product_id = %(product_id)s::text"
             " and fact_sales.date_key > (select max(order_date) from marts.daily_revenue) - 30"
             " and fact_sales.date_key <= (select max(order_date) from marts.daily_revenue)",
-            "fact_sales.date_key desc, fact_sales.order_id",
+            {"units_sold_30d": "all_units"},
+            _NEWEST_FIRST,
+            note="the product's order lines of the last 30 days, from which the days of stock are computed",
         ),
-        note="the product's orders of the last 30 days, from which the days of stock are computed",
     ),
     "seasonal_sales_analysis": DrillPath(
-        fact="fact_sales",
         keys={"sales_month": "date", "category_name": "text"},
-        facts_query=_sales(f"{_MONTH.format(key='sales_month')} and {_SAME_CATEGORY}"),
-        totals=("monthly_orders", "monthly_revenue"),
+        facts=_sales(
+            f"{_in_month('fact_sales', 'sales_month')} and {_SAME_CATEGORY}",
+            {"monthly_orders": "all_orders", "monthly_revenue": "all_amount"},
+        ),
     ),
     "weather_sales_impact": DrillPath(
-        fact="fact_weather",
         keys={"city": "text", "temperature_category": "text", "precipitation_category": "text"},
-        facts_query="""
-            select
-                fact_weather.city || ' ' || fact_weather.date_key as city_day, fact_weather.date_key,
-                fact_weather.temperature_c, fact_weather.precipitation_mm, fact_weather.temperature_category,
-                fact_weather.precipitation_category, daily_revenue.daily_revenue as revenue,
-                count(*) over () as all_rows, null::numeric as all_amount
-            from core.fact_weather
-            inner join marts.daily_revenue on fact_weather.date_key = daily_revenue.order_date
-            where
-                fact_weather.city = %(city)s::text
-                and fact_weather.temperature_category = %(temperature_category)s::text
-                and fact_weather.precipitation_category = %(precipitation_category)s::text
-            order by fact_weather.date_key desc""",
-        totals=("days", None),
+        facts=FactRows(
+            fact="fact_weather",
+            query="""
+                select
+                    fact_weather.city || ' ' || fact_weather.date_key as city_day, fact_weather.date_key,
+                    fact_weather.temperature_c, fact_weather.precipitation_mm, fact_weather.temperature_category,
+                    fact_weather.precipitation_category, daily_revenue.daily_revenue as revenue,
+                    count(*) over () as all_rows
+                from core.fact_weather
+                inner join marts.daily_revenue on fact_weather.date_key = daily_revenue.order_date
+                where
+                    fact_weather.city = %(city)s::text
+                    and fact_weather.temperature_category = %(temperature_category)s::text
+                    and fact_weather.precipitation_category = %(precipitation_category)s::text
+                order by fact_weather.date_key desc""",
+            totals={"days": "all_rows"},
+        ),
     ),
 }
 
@@ -334,15 +552,9 @@ REJECTED_ROWS_QUERY = """
     from ops.quarantine_shown where batch_id = %(batch_id)s order by quarantine_id"""
 
 
-def fact_row_query(fact: Fact) -> str:
-    """The query for one row of a fact table, by `%(key)s`."""
-    if fact.name == "fact_weather":
-        return """
-            select fact_weather.*, city || ' ' || date_key as city_day from core.fact_weather
-            where
-                city = regexp_replace(%(key)s, ' [0-9-]+$', '')
-                and date_key = substring(%(key)s from ' ([0-9-]+)$')::date"""
-    return f"select * from core.{fact.name} where {fact.key} = %(key)s"
+def batch_path(row: Row) -> str:
+    """The path of the page about the batch that wrote a raw row."""
+    return f"/batches/{row['_batch_id']}"
 
 
 def keys_of(path: DrillPath, query: Mapping[str, str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
+from ecommerce.common.errors import ShopError
 from shop_pages.airflow_access import login_url
 from shop_pages.pool import WarehouseUnavailable
 from shop_pages.rendering import render, templates
@@ -25,12 +26,17 @@ _TITLES = {
 def add_error_pages(app: FastAPI) -> None:
     """Answer every error of a route with a page."""
     app.add_exception_handler(WarehouseUnavailable, _warehouse_unavailable)
+    app.add_exception_handler(ShopError, _unreadable_profile)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
 
 
 async def _warehouse_unavailable(request: Request, error: Exception) -> Response:
     return _error_page(request, 503, str(error))
+
+
+async def _unreadable_profile(request: Request, error: Exception) -> Response:
+    return _error_page(request, 500, str(error), title="The shop's profile cannot be read")
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
@@ -45,8 +51,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _error_page(request, http_error.status_code, str(http_error.detail))
 
 
-def _error_page(request: Request, status: int, detail: str) -> Response:
-    title = _TITLES.get(status, "Something went wrong")
+def _error_page(request: Request, status: int, detail: str, title: str = "Something went wrong") -> Response:
+    title = _TITLES.get(status, title)
     return render(request, "message.html", status, page="", title=title, detail=detail)
 
 

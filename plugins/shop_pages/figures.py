@@ -22,11 +22,16 @@ TABLE_ROWS = "table_rows"
 
 @dataclass(frozen=True)
 class FigureColumn:
-    """A column of a figure's table: its name in the query, its heading, and its format."""
+    """
+    A column of a figure's table: its name in the query, its heading, and its format.
+
+    :param source: the source without which it says nothing: the table of a shop that does not have it leaves it out
+    """
 
     name: str
     label: str
     format: Format = Format.TEXT
+    source: str | None = None
 
     @property
     def is_numeric(self) -> bool:
@@ -41,12 +46,15 @@ class Figure:
 
     :param name: in addresses
     :param question: the question it answers, for someone who runs a shop
+    :param help: what its words mean, in a sentence or two
     :param mart: the mart it is drawn from
+    :param source: the source that it is about, if that is not the one of its mart
     :param query: executed as `reader`. Its parameters are the filters `%(first)s`, `%(last)s` (inclusive) and
         `%(category)s`, and `%(row_cap)s`, the most rows that are read
     :param chart_query: for a chart that is not drawn from the rows of the table. The page then reads only the rows that
         its table shows; this query returns their total number in the column `table_rows`
     :param draw: builds the chart from the rows; None for a figure that is a table only
+    :param summarize: the totals of all rows in a line of text; None or an empty text for none
     :param keys: key column of the mart → column of the query that holds its value; each row links to its facts by these
     """
 
@@ -57,7 +65,10 @@ class Figure:
     query: str
     columns: Sequence[FigureColumn]
     chart_query: str | None = None
+    help: str = ""
+    source: str | None = None
     draw: Callable[[list[Row]], Plot] | None = None
+    summarize: Callable[[list[Row]], str] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
 
     @property

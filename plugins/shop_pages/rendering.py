@@ -14,11 +14,12 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
+from ecommerce.common.shop import shop
 from shop_pages import formats, limits
 from shop_pages.airflow_access import base_path
 from shop_pages.assets import asset
 from shop_pages.cached_response import ResponseCache, respond
-from shop_pages.figures import Figure, json_value
+from shop_pages.figures import Figure, FigureColumn, json_value
 from shop_pages.formats import Format
 from shop_pages.pages import PAGES
 from shop_pages.pool import Row
@@ -110,12 +111,12 @@ def render_cached(
     A page that is the same for all users: rendered once, as long as its rows are the same.
 
     :param parts: the rows that it shows
-    :param key: what else it depends on: the filters
+    :param key: what else it depends on: the filters. Which sources the shop has need not be in it
     :param values: the template's values; called only if the page is not cached
     """
     cache: ResponseCache = request.app.state.responses
     cached = cache.get_or_render(
-        (template, request.scope["root_path"], key),
+        (template, request.scope["root_path"], key, *shop().absent),
         parts,
         lambda: render_html(request, template, parts, **values()),
         HTML,
@@ -123,9 +124,9 @@ def render_cached(
     return respond(request, cached)
 
 
-def render_table(figure: Figure, rows: Sequence[Row], base: str) -> Markup:
+def render_table(figure: Figure, columns: Sequence[FigureColumn], rows: Sequence[Row], base: str) -> Markup:
     """A figure's table, each row with the link to the facts behind it."""
-    return templates().get_template("parts.html").module.table(figure.columns, rows, figure.title, base, figure)  # type: ignore[attr-defined]
+    return templates().get_template("parts.html").module.table(columns, rows, figure.title, base, figure)  # type: ignore[attr-defined]
 
 
 def embed_json(value: Any) -> Markup:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from ecommerce.common.shop import shop
+from shop_pages.absent_sources import absence_of_source, absent_in_words
 from shop_pages.formats import NO_VALUE, Format, ago, count, format_value, short_money
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
@@ -21,10 +22,17 @@ _DAYS_BACK = 370
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 _SALES = """
-    select order_date as day, daily_revenue, daily_orders, daily_gross_profit
+    select
+        order_date as day, daily_revenue, refunded_amount, net_revenue, daily_orders, guest_orders, daily_gross_profit
     from marts.daily_revenue
     where order_date > (select max(order_date) from marts.daily_revenue) - 370
     order by order_date"""
+
+#: How much of the month's revenue has a known cost: the mart of days does not have it.
+_KNOWN_COST = """
+    select round(sum(total_revenue * known_cost_percent) / nullif(sum(total_revenue), 0), 2) as known_cost_percent
+    from marts.product_category_revenue_monthly
+    where revenue_month = (select date_trunc('month', max(order_date)::timestamp)::date from marts.daily_revenue)"""
 
 _CONVERSION = """
     select event_date as day, viewers, buyers, view_to_purchase_percent
@@ -36,7 +44,9 @@ _CONVERSION = """
 _SUBSCRIPTIONS = """
     select revenue_month, sum(active_subscriptions) as active_subscriptions, sum(closing_mrr) as mrr
     from marts.subscription_performance_monthly
-    where revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
+    where
+        revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
+        and plan_type is distinct from 'All plans'
     group by revenue_month"""
 
 #: By day, since the mart has months only: a subscription is active from its start to the day before its end.
@@ -66,9 +76,9 @@ _ATTENTION = """
         (select count(*) from marts.order_for_reviews
          where order_date > %(as_of)s::date - 30 and review_priority = 'High') as urgent_reviews,
         (select count(*) from marts.inventory_status
-         where inventory_status = 'Needs Reorder' and product_status <> 'Discontinued') as reorders,
+         where product_status = 'Low Stock') as reorders,
         (select count(*) from marts.inventory_status
-         where inventory_status = 'Out of Stock' and product_status <> 'Discontinued') as sold_out"""
+         where product_status = 'Out of Stock') as sold_out"""
 
 _PUBLISHED = """
     select publication_id, run_id, max(published_at) as published_at
@@ -115,12 +125,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Kpi:
-    """One key figure, ready to be shown."""
+    """
+    One key figure, ready to be shown.
+
+    :param note: what a reader must know beside the value; empty for nothing
+    """
 
     name: str
     title: str
     value: str
     exact: str
+    note: str
     changes: Sequence[Change]
     sparkline: Sequence[float | None]
     sparkline_text: str
@@ -142,7 +157,11 @@ class AttentionItem:
 
 @dataclass(frozen=True)
 class Today:
-    """All values of the page."""
+    """
+    All values of the page.
+
+    :param absent: which sources the shop does not have, as a sentence; empty if it has all
+    """
 
     as_of: date | None
     age: str
@@ -152,11 +171,16 @@ class Today:
     items: Sequence[AttentionItem]
     checks: Mapping[str, int]
     problems: Sequence[str]
+    absent: str
 
 
 @dataclass(frozen=True)
 class _Measure:
-    """How a key figure is computed from the row of a day, formatted and compared."""
+    """
+    How a key figure is computed from the row of a day, formatted and compared.
+
+    :param note_of: the note beside it, from the same row; None for nothing
+    """
 
     name: str
     title: str
@@ -165,6 +189,34 @@ class _Measure:
     subjects: tuple[str, ...]
     format: Format = Format.COUNT
     is_share: bool = False
+    note_of: Callable[[Row], str | None] = lambda row: None
+
+
+def _note_of_refunds(row: Row) -> str | None:
+    """`20.00 refunded on this day · net 980.00`; None if the shop has no refunds."""
+    if absence_of_source("refund"):
+        return None
+    refunded, net = (format_value(row[name], Format.MONEY) for name in ("refunded_amount", "net_revenue"))
+    return f"{refunded} refunded on this day · net {net}"
+
+
+def _note_of_guests(row: Row) -> str | None:
+    """`3 by guests (25.00 %)`; None without guests."""
+    if not row["guest_orders"]:
+        return None
+    share = format_value(_ratio(row["guest_orders"], row["daily_orders"], 100), Format.PERCENT)
+    return f"{row['guest_orders']:,} by guests ({share})"
+
+
+def _note_of_costs(row: Row) -> str | None:
+    """How much of the revenue has no known cost, and so no profit in this margin; None if all has one."""
+    known = row.get("known_cost_percent")
+    if known is None or known >= 100:
+        return None
+    return (
+        f"The cost is known for {format_value(known, Format.PERCENT)} of this month’s revenue; the rest counts as"
+        " sold without profit"
+    )
 
 
 def _ratio(part: Any, whole: Any, factor: int = 1) -> Decimal | None:
@@ -175,15 +227,16 @@ def _ratio(part: Any, whole: Any, factor: int = 1) -> Decimal | None:
 
 _SALES_MEASURES = (
     _Measure("revenue", "Revenue", lambda row: row["daily_revenue"], "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY),
+             ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY, note_of=_note_of_refunds),
     _Measure("orders", "Orders", lambda row: row["daily_orders"], "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue")),
+             ("sales_fact", "fact_sales", "daily_revenue"), note_of=_note_of_guests),
     _Measure("average_order_value", "Average order value",
              lambda row: _ratio(row["daily_revenue"], row["daily_orders"]), "/revenue#trend",
              ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY),
     _Measure("gross_margin", "Gross margin",
              lambda row: _ratio(row["daily_gross_profit"], row["daily_revenue"], 100), "/revenue#categories",
-             ("sales_fact", "fact_sales", "daily_revenue", "product_category"), Format.PERCENT, is_share=True),
+             ("sales_fact", "fact_sales", "daily_revenue", "product_category"), Format.PERCENT, is_share=True,
+             note_of=_note_of_costs),
 )  # fmt: skip
 _SUBSCRIPTION_MEASURES = (
     _Measure("subscriptions", "Active subscriptions", lambda row: row["active_subscriptions"],
@@ -207,6 +260,7 @@ class TodayRows:
     """
 
     sales: Rows
+    known_cost: Rows
     conversion: Rows
     closing: Rows
     subscriptions: Rows
@@ -241,8 +295,9 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
                 problems.append(str(error))
             return no_rows
 
-    sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
+    sales, known_cost, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
         reader.rows(_SALES),
+        reader.rows(_KNOWN_COST),
         reader.rows(_CONVERSION),
         reader.rows(_SUBSCRIPTIONS),
         optional(inspector.rows(_SUBSCRIPTIONS_BY_DAY)),
@@ -258,14 +313,24 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
             optional(inspector.rows(_FAILED_SINCE, published_at=latest["published_at"] if latest else _LONG_AGO)),
         )
     return TodayRows(
-        sales, conversion, closing, subscriptions, publication, loads, attention, checks, failed_checks, problems
+        sales=sales,
+        known_cost=known_cost,
+        conversion=conversion,
+        closing=closing,
+        subscriptions=subscriptions,
+        publication=publication,
+        loads=loads,
+        attention=attention,
+        checks=checks,
+        failed_checks=failed_checks,
+        problems=problems,
     )
 
 
 def build_today(data: TodayRows, now: datetime) -> Today:
     """The page as it is at ``now``."""
     if not data.sales.rows:
-        return Today(None, "", None, None, (), (), {}, data.problems)
+        return Today(None, "", None, None, (), (), {}, data.problems, absent_in_words())
     as_of: date = data.sales.rows[-1]["day"]
     publication = _first(data.publication)
     checks = data.checks.rows
@@ -281,6 +346,7 @@ def build_today(data: TodayRows, now: datetime) -> Today:
         items=_attention_items(data.attention.rows[0], data.failed_checks.rows, checks, _first(data.loads)),
         checks={status: sum(row["status"] == status for row in checks) for status in ("pass", "warn", "fail")},
         problems=data.problems,
+        absent=absent_in_words(),
     )
 
 
@@ -294,8 +360,9 @@ def _measures(data: TodayRows, as_of: date) -> Iterator[tuple[_Measure, Mapping[
     if closing := _first(data.closing):
         # The published value is shown; the values computed by day only serve the comparison.
         subscriptions[as_of] = closing
+    known_cost = _first(data.known_cost) or {}
     for measures, rows_by_day in (
-        (_SALES_MEASURES, {row["day"]: row for row in data.sales.rows}),
+        (_SALES_MEASURES, {row["day"]: {**row, **known_cost} for row in data.sales.rows}),
         (_SUBSCRIPTION_MEASURES, subscriptions),
         ((_CONVERSION_MEASURE,), {row["day"]: row for row in data.conversion.rows}),
     ):
@@ -355,6 +422,7 @@ def _kpi(
         title=measure.title,
         value=short_money(value) if measure.format is Format.MONEY else exact,
         exact=exact,
+        note=(measure.note_of(rows_by_day[as_of]) if as_of in rows_by_day else None) or "",
         changes=[_change(measure, label, day, value, value_on(day)) for label, day in earlier_days.items()],
         sparkline=[None if amount is None else float(amount) for amount in history],
         sparkline_text=_describe(history, measure.format),

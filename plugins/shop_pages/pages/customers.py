@@ -6,9 +6,19 @@ from typing import Any
 
 from shop_pages.charts import column_values, grouped_chart, heatmap, line_chart, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
-from shop_pages.formats import Format
-from shop_pages.pages.shared import MONTH, MONTH_IN_RANGE, REVENUE_AMOUNT
+from shop_pages.formats import Format, count, format_value
+from shop_pages.pages.shared import MONTH, MONTH_IN_RANGE, REFUNDS, REVENUE_AMOUNT
 from shop_pages.pool import Row
+
+#: A customer's lifetime value, below the figures that have it.
+_VALUE_HELP = "Lifetime value is net: what a customer has bought, minus what was paid back."
+_LIFETIME_VALUE = FigureColumn("lifetime_value", "Lifetime value", Format.MONEY)
+
+
+def _summarize_guests(rows: list[Row]) -> str:
+    """`Guests: 12 orders, 1,234.50`; empty without guests."""
+    orders, revenue = rows[0]["guest_orders"], rows[0]["guest_revenue"]
+    return f"Guests: {count(int(orders), 'order')}, {format_value(revenue, Format.MONEY)}" if orders else ""
 
 
 def _draw_funnel(rows: list[Row]) -> Plot:
@@ -62,21 +72,27 @@ CUSTOMERS = FigurePage(
         Figure(
             name="tiers",
             title="Customer tiers",
-            question="How many customers make how much of the revenue?",
+            question="How many customers make how much of the value?",
+            help=f"{_VALUE_HELP} Guests are not customers; their amount is revenue before refunds.",
             mart="customer_segments",
             query="""
                 select
-                    customer_tier, count(*) as customers, sum(lifetime_value) as lifetime_value,
+                    customer_tier, count(*) as customers, sum(lifetime_revenue) as revenue,
+                    sum(refunded_amount) as refunded_amount, sum(lifetime_value) as lifetime_value,
                     round(avg(lifetime_value), 2) as average_value,
-                    round(sum(lifetime_value) * 100 / nullif(sum(sum(lifetime_value)) over (), 0), 2) as percent
+                    round(sum(lifetime_value) * 100 / nullif(sum(sum(lifetime_value)) over (), 0), 2) as percent,
+                    (select sum(guest_orders) from marts.daily_revenue) as guest_orders,
+                    (select sum(guest_revenue) from marts.daily_revenue) as guest_revenue
                 from marts.customer_segments
                 group by customer_tier
                 order by lifetime_value desc""",
             columns=(
                 FigureColumn("customer_tier", "Tier"),
                 FigureColumn("customers", "Customers", Format.COUNT),
-                FigureColumn("lifetime_value", "Lifetime value", Format.MONEY),
-                FigureColumn("average_value", "Average", Format.MONEY),
+                REVENUE_AMOUNT,
+                REFUNDS,
+                _LIFETIME_VALUE,
+                FigureColumn("average_value", "Average value", Format.MONEY),
                 FigureColumn("percent", "Of all", Format.PERCENT),
             ),
             draw=lambda rows: {
@@ -91,15 +107,17 @@ CUSTOMERS = FigurePage(
                         "title": {"text": label},
                         "sort": False,
                     }
-                    for n, (name, label) in enumerate((("customers", "Customers"), ("lifetime_value", "Revenue")))
+                    for n, (name, label) in enumerate((("customers", "Customers"), ("lifetime_value", "Value")))
                 ],
                 "layout": {"grid": {"rows": 1, "columns": 2}},
             },
+            summarize=_summarize_guests,
         ),
         Figure(
             name="segments",
             title="Segments by recency, frequency and value",
             question="Who are the best customers, and who is about to leave?",
+            help=_VALUE_HELP,
             mart="customer_segments",
             query="""
                 select
@@ -113,7 +131,7 @@ CUSTOMERS = FigurePage(
             columns=(
                 FigureColumn("rfm_segment", "Segment"),
                 FigureColumn("customers", "Customers", Format.COUNT),
-                FigureColumn("lifetime_value", "Lifetime value", Format.MONEY),
+                _LIFETIME_VALUE,
                 FigureColumn("days_since_last_order", "Days since the last order", Format.NUMBER),
                 FigureColumn("orders", "Orders a customer", Format.NUMBER),
             ),
@@ -212,7 +230,7 @@ CUSTOMERS = FigurePage(
                     revenue_month as month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr,
                     active_subscriptions, new_subscriptions, churned_subscriptions, churn_percent
                 from marts.subscription_performance_monthly
-                where revenue_month {MONTH_IN_RANGE}
+                where revenue_month {MONTH_IN_RANGE} and plan_type is distinct from 'All plans'
                 order by revenue_month, plan_type""",
             columns=(
                 MONTH,
@@ -237,6 +255,7 @@ CUSTOMERS = FigurePage(
             query="""
                 select revenue_month as month, plan_type, active_subscriptions, closing_mrr
                 from marts.subscription_performance_monthly
+                where plan_type is distinct from 'All plans'
                 order by revenue_month, plan_type""",
             columns=(
                 MONTH,
@@ -251,11 +270,13 @@ CUSTOMERS = FigurePage(
             name="best",
             title="Best customers",
             question="Which customers should get a personal message?",
+            help=_VALUE_HELP,
             mart="customer_segments",
             query="""
                 select
-                    customer_id, customer_name, customer_tier, rfm_segment, lifetime_value, total_orders,
-                    avg_order_value, last_order_date, days_since_last_order, orders_per_30_days
+                    customer_id, customer_name, customer_tier, rfm_segment, lifetime_revenue, refunded_amount,
+                    lifetime_value, total_orders, avg_order_value, last_order_date, days_since_last_order,
+                    orders_per_30_days
                 from marts.customer_segments
                 order by lifetime_value desc, customer_id
                 limit 200""",
@@ -264,7 +285,9 @@ CUSTOMERS = FigurePage(
                 FigureColumn("customer_name", "Name"),
                 FigureColumn("customer_tier", "Tier"),
                 FigureColumn("rfm_segment", "Segment"),
-                FigureColumn("lifetime_value", "Lifetime value", Format.MONEY),
+                FigureColumn("lifetime_revenue", "Revenue", Format.MONEY),
+                REFUNDS,
+                _LIFETIME_VALUE,
                 FigureColumn("total_orders", "Orders", Format.COUNT),
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
                 FigureColumn("last_order_date", "Last order", Format.DAY),

@@ -28,9 +28,9 @@ _STOCK = (
 )
 _STOCK_SELECT = ", ".join(column.name for column in _STOCK)
 
-#: Products that run out or have run out and are still sold.
+#: Products that run out or have run out and are still sold: neither discontinued nor removed.
 _REORDER_CONDITION = f"""
-                    inventory_status in ('Needs Reorder', 'Out of Stock') and product_status <> 'Discontinued'
+                    product_status in ('Low Stock', 'Out of Stock')
                     and {IN_CATEGORY}"""
 
 _REVIEWS = (
@@ -41,11 +41,17 @@ _REVIEWS = (
     FigureColumn("order_amount", "Amount", Format.MONEY),
     FigureColumn("discount_percent", "Discount", Format.PERCENT),
     FigureColumn("shipping_percent", "Shipping", Format.PERCENT),
+    FigureColumn("gross_profit", "Gross profit", Format.MONEY),
+    FigureColumn("contribution_amount", "After shipping", Format.MONEY),
     FigureColumn("is_high_discount", "High discount", Format.BOOLEAN),
     FigureColumn("is_high_shipping", "High shipping", Format.BOOLEAN),
     FigureColumn("review_priority", "Priority"),
 )
 _REVIEW_SELECT = ", ".join(column.name for column in _REVIEWS)
+#: The same; an order of a guest has no customer, which is not the same as a customer without a name.
+_REVIEW_READ = _REVIEW_SELECT.replace(
+    "customer_name", "case when customer_id is null then 'Guest' else customer_name end as customer_name"
+)
 
 OPERATIONS = FigurePage(
     name="operations",
@@ -57,6 +63,7 @@ OPERATIONS = FigurePage(
             title="To order again",
             question="What runs out first?",
             mart="inventory_status",
+            source="product_category",
             query=f"""
                 select {_STOCK_SELECT}
                 from marts.inventory_status
@@ -91,7 +98,7 @@ OPERATIONS = FigurePage(
             chart_query=f"""
                 select
                     category_name, inventory_status,
-                    count(*) filter (where product_status <> 'Discontinued') as products,
+                    count(*) filter (where product_status not in ('Discontinued', 'Removed')) as products,
                     sum(count(*)) over () as {TABLE_ROWS}
                 from marts.inventory_status
                 where {IN_CATEGORY}
@@ -103,11 +110,12 @@ OPERATIONS = FigurePage(
         Figure(
             name="reviews",
             title="Orders to review",
-            question="Which orders have a discount above 30 % or shipping above 10 % of their amount?",
+            question="Which orders have a line with a discount above 30 %, or shipping above 10 % of their amount?",
+            help="One row is an order, with the amounts of all its lines.",
             mart="order_for_reviews",
             query=f"""
                 with high as materialized (
-                    select {_REVIEW_SELECT}
+                    select {_REVIEW_READ}
                     from marts.order_for_reviews
                     where order_date between %(first)s and %(last)s and review_priority = 'High'
                     order by order_amount desc, order_id
@@ -115,7 +123,7 @@ OPERATIONS = FigurePage(
                 ),
                 -- Skipped if the urgent orders alone reach the row cap: to read these takes longer.
                 others as (
-                    select {_REVIEW_SELECT}
+                    select {_REVIEW_READ}
                     from marts.order_for_reviews
                     where
                         order_date between %(first)s and %(last)s and review_priority <> 'High'

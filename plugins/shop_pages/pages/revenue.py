@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+from shop_pages.absent_sources import absence_of_source
 from shop_pages.charts import column_values, grouped_chart, ranking_chart, sum_by
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
-from shop_pages.formats import Format
-from shop_pages.pages.shared import CATEGORY, DAY, IN_CATEGORY, MONTH, MONTH_IN_RANGE, ORDERS, REVENUE_AMOUNT
+from shop_pages.formats import Format, count, format_value
+from shop_pages.pages.shared import (
+    CATEGORY,
+    DAY,
+    IN_CATEGORY,
+    MONTH,
+    MONTH_IN_RANGE,
+    NET_REVENUE,
+    ORDERS,
+    PROFIT_HELP,
+    REFUNDS,
+    REVENUE_AMOUNT,
+    REVENUE_HELP,
+)
 from shop_pages.pool import Row
 
 
 def _draw_trend(rows: list[Row]) -> Plot:
     days = column_values(rows, "order_date")
+    lines = {"revenue_7d_avg": ("7-day average of revenue", 3.0)}
+    if any(row["refunded_amount"] for row in rows):
+        lines["net_revenue"] = ("Net revenue", 1.5)
     return {
         "data": [
-            {"type": "bar", "name": "Day", "x": days, "y": column_values(rows, "daily_revenue"), "opacity": 0.45},
-            {"type": "scatter", "mode": "lines", "name": "7-day average", "x": days,
-             "y": column_values(rows, "revenue_7d_avg"), "line": {"width": 3}},
+            {"type": "bar", "name": "Revenue", "x": days, "y": column_values(rows, "daily_revenue"), "opacity": 0.45},
+            *(
+                {"type": "scatter", "mode": "lines", "name": label, "x": days, "y": column_values(rows, name),
+                 "line": {"width": width}}
+                for name, (label, width) in lines.items()
+            ),
         ],
         "layout": {"yaxis": {"rangemode": "tozero"}},
     }  # fmt: skip
+
+
+def _summarize_trend(rows: list[Row]) -> str:
+    """`Revenue 1,000.00 · refunds 20.00 · net revenue 980.00 · 12 orders · 3 by guests, 25.00 % of the orders`."""
+
+    def total(name: str) -> str:
+        return format_value(sum(row[name] for row in rows), Format.MONEY)
+
+    orders, guest_orders = (sum(row[name] for row in rows) for name in ("daily_orders", "guest_orders"))
+    parts = [f"Revenue {total('daily_revenue')}"]
+    if not absence_of_source("refund"):
+        parts += [f"refunds {total('refunded_amount')}", f"net revenue {total('net_revenue')}"]
+    parts.append(count(orders, "order"))
+    if guest_orders:
+        share = format_value(100 * guest_orders / orders, Format.PERCENT)
+        parts.append(f"{guest_orders:,} by guests, {share} of the orders")
+    return " · ".join(parts)
 
 
 def _draw_shares(rows: list[Row]) -> Plot:
@@ -36,36 +72,48 @@ REVENUE = FigurePage(
             name="trend",
             title="Revenue by day",
             question="Does revenue grow, apart from the usual changes within a week?",
+            help=f"{REVENUE_HELP} {PROFIT_HELP} Guests are not among the customers.",
             mart="daily_revenue",
             query="""
                 select
-                    order_date, daily_revenue, revenue_7d_avg, daily_gross_profit, daily_orders, daily_customers,
-                    avg_order_value, daily_growth_percent
+                    order_date, daily_revenue, refunded_amount, net_revenue, revenue_7d_avg, daily_gross_profit,
+                    daily_orders, daily_customers, guest_orders,
+                    round(guest_orders * 100.0 / nullif(daily_orders, 0), 2) as guest_order_percent,
+                    guest_revenue, avg_order_value, daily_growth_percent
                 from marts.daily_revenue
                 where order_date between %(first)s and %(last)s
                 order by order_date""",
             columns=(
                 DAY,
                 FigureColumn("daily_revenue", "Revenue", Format.MONEY),
+                REFUNDS,
+                NET_REVENUE,
                 FigureColumn("revenue_7d_avg", "7-day average", Format.MONEY),
                 FigureColumn("daily_gross_profit", "Gross profit", Format.MONEY),
                 FigureColumn("daily_orders", "Orders", Format.COUNT),
                 FigureColumn("daily_customers", "Customers", Format.COUNT),
+                FigureColumn("guest_orders", "Guest orders", Format.COUNT),
+                FigureColumn("guest_order_percent", "Of the orders", Format.PERCENT),
+                FigureColumn("guest_revenue", "Revenue of guests", Format.MONEY),
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
                 FigureColumn("daily_growth_percent", "Growth", Format.PERCENT),
             ),
             draw=_draw_trend,
+            summarize=_summarize_trend,
             keys={"order_date": "order_date"},
         ),
         Figure(
             name="categories",
             title="Categories by month",
             question="Which categories carry the revenue, and with what margin?",
+            help=f"{REVENUE_HELP} {PROFIT_HELP} A margin says little where only a small part of the revenue has a known"
+            " cost.",
             mart="product_category_revenue_monthly",
             query=f"""
                 select
-                    revenue_month as month, category_name, subcategory, total_revenue as revenue, total_gross_profit,
-                    gross_margin_percent, order_count as orders, units_sold
+                    revenue_month as month, category_name, subcategory, total_revenue as revenue, refunded_amount,
+                    net_revenue, total_gross_profit, gross_margin_percent, known_cost_percent, order_count as orders,
+                    units_sold
                 from marts.product_category_revenue_monthly
                 where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}
                 order by revenue_month, revenue desc, category_name, subcategory""",
@@ -74,8 +122,11 @@ REVENUE = FigurePage(
                 CATEGORY,
                 FigureColumn("subcategory", "Subcategory"),
                 REVENUE_AMOUNT,
+                REFUNDS,
+                NET_REVENUE,
                 FigureColumn("total_gross_profit", "Gross profit", Format.MONEY),
                 FigureColumn("gross_margin_percent", "Margin", Format.PERCENT),
+                FigureColumn("known_cost_percent", "Revenue with known cost", Format.PERCENT),
                 ORDERS,
                 FigureColumn("units_sold", "Units", Format.COUNT),
             ),
@@ -85,15 +136,52 @@ REVENUE = FigurePage(
             keys={"revenue_month": "month", "category_name": "category_name", "subcategory": "subcategory"},
         ),
         Figure(
+            name="refunds",
+            title="Refunds by month",
+            question="How much goes back, and is that more than usual?",
+            help="A refund counts in the month in which it was paid back; most belong to orders of the months before.",
+            mart="product_category_revenue_monthly",
+            source="refund",
+            query=f"""
+                select
+                    revenue_month as month, sum(refunded_amount) as refunded_amount, sum(total_revenue) as revenue,
+                    sum(net_revenue) as net_revenue,
+                    round(sum(refunded_amount) * 100 / nullif(sum(total_revenue), 0), 2) as percent
+                from marts.product_category_revenue_monthly
+                where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}
+                group by revenue_month
+                having sum(refunded_amount) > 0
+                order by revenue_month""",
+            columns=(
+                MONTH,
+                FigureColumn("refunded_amount", "Refunds", Format.MONEY),
+                REVENUE_AMOUNT,
+                FigureColumn("net_revenue", "Net revenue", Format.MONEY),
+                FigureColumn("percent", "Refunds of the revenue", Format.PERCENT),
+            ),
+            draw=lambda rows: {
+                "data": [
+                    {
+                        "type": "bar",
+                        "name": "Refunds",
+                        "x": column_values(rows, "month"),
+                        "y": column_values(rows, "refunded_amount"),
+                    }
+                ],
+                "layout": {"showlegend": False},
+            },
+        ),
+        Figure(
             name="returning",
             title="New and returning customers",
             question="How much of the revenue comes from returning customers?",
+            help="Guests are in neither: nobody knows whether they have bought before.",
             mart="daily_revenue",
             query="""
                 select
                     date_trunc('week', order_date::timestamp)::date as week,
                     sum(new_customer_revenue) as new_customers,
-                    sum(returning_customer_revenue) as returning_customers,
+                    sum(returning_customer_revenue) as returning_customers, sum(guest_revenue) as guests,
                     sum(new_customers) as first_orders
                 from marts.daily_revenue
                 where order_date between %(first)s and %(last)s
@@ -103,12 +191,18 @@ REVENUE = FigurePage(
                 FigureColumn("week", "Week from", Format.DAY),
                 FigureColumn("new_customers", "Revenue of new customers", Format.MONEY),
                 FigureColumn("returning_customers", "Revenue of returning customers", Format.MONEY),
+                FigureColumn("guests", "Revenue of guests", Format.MONEY),
                 FigureColumn("first_orders", "New customers", Format.COUNT),
             ),
             draw=lambda rows: {
                 "data": [
                     {"type": "bar", "name": label, "x": column_values(rows, "week"), "y": column_values(rows, name)}
-                    for name, label in (("returning_customers", "Returning"), ("new_customers", "New"))
+                    for name, label in (
+                        ("returning_customers", "Returning"),
+                        ("new_customers", "New"),
+                        ("guests", "Guests"),
+                    )
+                    if name != "guests" or any(row[name] for row in rows)
                 ],
                 "layout": {"barmode": "stack"},
             },
@@ -117,10 +211,12 @@ REVENUE = FigurePage(
             name="payments",
             title="Payment mix",
             question="How do people pay, and is that changing?",
+            help="Orders are counted for one category: an order may have lines of several.",
             mart="product_revenue_payment_analysis",
             query=f"""
                 select
-                    revenue_month as month, payment_method, sum(revenue) as revenue, sum(order_count) as orders,
+                    revenue_month as month, payment_method, sum(revenue) as revenue,
+                    case when %(category)s::text is not null then sum(order_count) end as orders,
                     round(sum(revenue) * 100 / nullif(sum(sum(revenue)) over (partition by revenue_month), 0), 2)
                         as percent
                 from marts.product_revenue_payment_analysis
@@ -164,11 +260,13 @@ REVENUE = FigurePage(
             name="products",
             title="Leading products",
             question="Which products lead the last month of the range, and which gain or lose?",
+            help=f"{REVENUE_HELP} {PROFIT_HELP}",
             mart="product_performance_monthly",
             query=f"""
                 select
-                    revenue_month as month, product_id, product_name, category_name, revenue, gross_profit,
-                    order_count as orders, units_sold, category_rank, category_revenue_percent, mom_growth_percent
+                    revenue_month as month, product_id, product_name, category_name, revenue, refunded_amount,
+                    net_revenue, gross_profit, contribution_amount, order_count as orders, units_sold,
+                    category_rank, category_revenue_percent, mom_growth_percent
                 from marts.product_performance_monthly
                 where
                     revenue_month = date_trunc('month', %(last)s::timestamp)::date
@@ -181,7 +279,10 @@ REVENUE = FigurePage(
                 FigureColumn("product_name", "Name"),
                 CATEGORY,
                 REVENUE_AMOUNT,
+                REFUNDS,
+                NET_REVENUE,
                 FigureColumn("gross_profit", "Gross profit", Format.MONEY),
+                FigureColumn("contribution_amount", "After shipping", Format.MONEY),
                 ORDERS,
                 FigureColumn("units_sold", "Units", Format.COUNT),
                 FigureColumn("category_rank", "Rank in category", Format.COUNT),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
+from shop_pages.absent_sources import absence_of
 from shop_pages.drill import (
     BATCH_QUERY,
     DRILL_PATHS,
@@ -16,12 +17,14 @@ from shop_pages.drill import (
     FACTS,
     OFFSETS_QUERY,
     REJECTED_ROWS_QUERY,
+    TOTAL_FORMATS,
     VERSION_QUERIES,
-    fact_row_query,
+    Fact,
+    FactRows,
+    batch_path,
     keys_of,
 )
 from shop_pages.figures import FigureColumn
-from shop_pages.formats import Format
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import render, render_cached
@@ -29,68 +32,79 @@ from shop_pages.routes.optional import rows_or_problem
 
 router = APIRouter()
 
+#: A line of an order: what Postgres can compare with an integer.
+_Line = Annotated[int | None, Query(ge=0, le=2_147_483_647)]
+
 
 @router.get("/rows/{mart}", name="rows")
 async def get_mart_row(request: Request, mart: str) -> Response:
-    """A row of a mart, and the fact rows it was computed from."""
+    """A row of a mart, the fact rows it was computed from, and the refunds that it subtracts."""
     path = DRILL_PATHS.get(mart)
     if path is None:
         raise HTTPException(404, f"There is no mart {mart!r} with facts behind its rows.")
     reader, inspector = request.app.state.reader, request.app.state.inspector
     keys = keys_of(path, request.query_params)
     await _validate_keys(reader, path.keys, keys)
-    mart_rows, facts = await asyncio.gather(
+    behind = [facts for facts in (path.facts, path.refunds) if facts is not None]
+    mart_rows, *results = await asyncio.gather(
         reader.rows(path.mart_row_query(mart), **keys),
-        rows_or_problem(inspector.rows(path.facts_query, cap=FACT_ROWS, **keys)),
+        *(rows_or_problem(inspector.rows(facts.query, cap=FACT_ROWS, **keys)) for facts in behind),
     )
     if not mart_rows.rows:
         raise HTTPException(404, f"marts.{mart} has no such row: {', '.join(f'{k} {v}' for k, v in keys.items())}.")
     row = mart_rows.rows[0]
-    common: dict[str, Any] = {
-        "page": "",
-        "title": mart,
-        "mart": mart,
-        "row": row,
-        "note": path.note,
-        "fact": FACTS[path.fact],
-    }
-    if isinstance(facts, str):
-        values = {**common, "facts": None, "problem": facts, "totals": []}
-        return render(request, "rows.html", parts=(mart_rows,), **values)
 
-    def cached_values() -> dict[str, Any]:
-        totals = _compare_totals(path.totals, row, facts.rows)
-        return {**common, "facts": facts, "problem": None, "totals": totals}
+    def values() -> dict[str, Any]:
+        return {
+            "page": "",
+            "title": mart,
+            "mart": mart,
+            "row": row,
+            "parts_behind": [_fact_rows(facts, row, rows) for facts, rows in zip(behind, results, strict=True)],
+        }
 
-    return render_cached(request, "rows.html", (mart_rows, facts), (mart, *keys.items()), cached_values)
+    parts = [mart_rows, *(rows for rows in results if isinstance(rows, Rows))]
+    if len(parts) <= len(behind):
+        return render(request, "rows.html", parts=parts, **values())
+    return render_cached(request, "rows.html", parts, (mart, *keys.items()), values)
 
 
 @router.get("/facts/{fact}", name="fact")
-async def get_fact(request: Request, fact: str, key: str) -> Response:
-    """A row of a fact table, its raw rows, and the versions of its customer and product."""
+async def get_fact(request: Request, fact: str, key: str, line: _Line = None) -> Response:
+    """
+    A row of a fact table, its raw rows, the rows that belong to it, and the versions of its customer and product.
+
+    The key of an order without a line gives all its lines.
+    """
     table = FACTS.get(fact)
     if table is None:
         raise HTTPException(404, f"There is no fact table {fact!r} with raw rows behind it.")
     inspector: Warehouse = request.app.state.inspector
     facts, raw = await asyncio.gather(
-        inspector.rows(fact_row_query(table), key=key, cap=1), inspector.rows(table.raw_query, key=key, cap=50)
+        inspector.rows(table.row_query, cap=2, key=key, line=line),
+        inspector.rows(table.raw_query, cap=FACT_ROWS, key=key, line=line),
     )
     if not facts.rows:
-        raise HTTPException(404, f"core.{fact} has no row {key!r}.")
-    row = facts.rows[0]
-    versions = await _read_versions(inspector, row)
+        which = f"{key!r}" if line is None else f"{key!r}, line {line}"
+        raise HTTPException(404, f"core.{fact} has no row {which}.")
+    # Of an order with several lines, no single row.
+    row = facts.rows[0] if len(facts.rows) == 1 else None
+    related = await _read_related(inspector, table, row or {"order_id": key})
+    versions = await _read_versions(inspector, row or {})
     return render(
         request,
         "fact.html",
         page="",
         title=f"{fact} {key}",
         fact=table,
-        key=key,
+        batch_path=batch_path,
+        key=key if row is None or table.line is None else f"{key}, line {row[table.line]}",
         row=row,
         raw=raw.rows,
         raw_columns=_columns(raw.rows),
+        related=[part for part in related if part["fact"] is not table or len(part["facts"].rows) > 1],
         versions={source: (_columns(rows.rows), rows.rows) for source, rows in versions.items() if rows.rows},
-        parts=(facts, raw, *versions.values()),
+        parts=(facts, raw, *(part["facts"] for part in related), *versions.values()),
     )
 
 
@@ -136,6 +150,24 @@ async def _validate_keys(reader: Warehouse, types: Mapping[str, str], keys: Mapp
             raise HTTPException(400, f"{name} {keys[name]!r} is not a {types[name]}.")
 
 
+async def _read_related(inspector: Warehouse, fact: Fact, row: Row) -> list[dict[str, Any]]:
+    """The rows of other facts that belong to a fact row, or to all lines of an order."""
+    keys = {name: row.get(name) for name in ("order_id", "line_number")}
+    results = await asyncio.gather(
+        *(inspector.rows(related.query, cap=FACT_ROWS, **keys) for related in fact.related)
+    )  # fmt: skip
+    return [
+        {
+            "fact": FACTS[related.fact],
+            "title": related.title,
+            "columns": related.columns,
+            "facts": rows,
+            "no_rows": absence_of(related.fact) or related.no_rows,
+        }
+        for related, rows in zip(fact.related, results, strict=True)
+    ]
+
+
 async def _read_versions(inspector: Warehouse, row: Row) -> dict[str, Rows]:
     """The versions of the customer and the product of a fact, by raw table."""
     versions = {}
@@ -146,20 +178,33 @@ async def _read_versions(inspector: Warehouse, row: Row) -> dict[str, Rows]:
     return versions
 
 
-def _compare_totals(columns: tuple[str | None, str | None], row: Row, facts: list[Row]) -> list[dict[str, Any]]:
-    """Number and amount of the fact rows, beside the values in the mart."""
-    number = facts[0]["all_rows"] if facts else 0
-    amount = facts[0]["all_amount"] if facts else 0
+def _fact_rows(behind: FactRows, row: Row, rows: Rows | str) -> dict[str, Any]:
+    """The fact rows behind a mart row as the page shows them, or the reason why they cannot be read."""
+    is_read = isinstance(rows, Rows)
+    return {
+        "fact": FACTS[behind.fact],
+        "columns": behind.shown_columns,
+        "note": behind.note,
+        "is_refunds": behind.fact == "fact_refunds",
+        "absence": absence_of(behind.fact),
+        "problem": None if is_read else rows,
+        "facts": rows if is_read else None,
+        "totals": _compare_totals(behind.totals, row, rows.rows) if is_read else [],
+    }
+
+
+def _compare_totals(totals: Mapping[str, str], row: Row, facts: list[Row]) -> list[dict[str, Any]]:
+    """The totals of the fact rows, beside the values in the mart."""
     return [
         {
             "column": column,
             "total": total,
             "mart": row[column],
-            "format": total_format,
-            "is_equal": round(total or 0, 2) == round(row[column] or 0, 2),
+            "format": TOTAL_FORMATS[name],
+            "is_equal": round(total, 2) == round(row[column] or 0, 2),
         }
-        for column, total, total_format in zip(columns, (number, amount), (Format.COUNT, Format.MONEY), strict=True)
-        if column is not None
+        for column, name in totals.items()
+        for total in [(facts[0][name] if facts else None) or 0]
     ]
 
 

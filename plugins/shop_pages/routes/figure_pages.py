@@ -13,9 +13,9 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from shop_pages import formats, limits
-from shop_pages.absent_sources import absence_of
+from shop_pages.absent_sources import absence_of, absence_of_source
 from shop_pages.cached_response import ResponseCache, respond
-from shop_pages.figures import TABLE_ROWS, Figure, FigurePage
+from shop_pages.figures import TABLE_ROWS, Figure, FigureColumn, FigurePage
 from shop_pages.pages import CATEGORIES, DAY_RANGE, PAGES
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
@@ -65,8 +65,27 @@ class RenderedFigure:
 
     @property
     def absence(self) -> str | None:
-        """Why it has no rows, if the shop does not have the source of its mart."""
-        return absence_of(self.figure.mart)
+        """Why it has no rows, if the shop does not have its source."""
+        return absence_of_source(self.figure.source) if self.figure.source else absence_of(self.figure.mart)
+
+    @property
+    def columns(self) -> list[FigureColumn]:
+        """The columns of the table: those that the shop has a source for."""
+        return [column for column in self.figure.columns if not column.source or not absence_of_source(column.source)]
+
+    @property
+    def help(self) -> str:
+        """What its words mean, and why it has fewer columns than another shop's."""
+        sources = dict.fromkeys(column.source for column in self.figure.columns if column.source)
+        absences = filter(None, map(absence_of_source, sources))
+        return " ".join(filter(None, (self.figure.help, *absences)))
+
+    @property
+    def summary(self) -> str:
+        """The totals of its rows; empty if not all of them were read."""
+        if self.figure.summarize is None or self.rows is None or not self.rows.rows or self.rows.is_truncated:
+            return ""
+        return self.figure.summarize(self.rows.rows)
 
     @property
     def row_count(self) -> int:
@@ -88,8 +107,10 @@ class RenderedFigure:
         figure = self.figure
         if self.rows is None:
             return Markup()
+        columns = self.columns
         return self.rows.derive(
-            ("table", figure.name, base), lambda rows: render_table(figure, rows[: limits.PAGE_ROWS], base)
+            ("table", figure.name, base, *columns),
+            lambda rows: render_table(figure, columns, rows[: limits.PAGE_ROWS], base),
         )
 
 

@@ -17,6 +17,7 @@ from ecommerce.build import lease
 from ecommerce.common.connections import PUBLISHER, warehouse
 from ecommerce.publish.publication import publish
 from include.demo.state import State
+from shop_pages import status
 from shop_pages.app import create_app
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.support import Loader, Row
@@ -25,6 +26,12 @@ from tests.integration.support import Loader, Row
 AS_OF, DAY_BEFORE, WEEK_BEFORE, YEAR_BEFORE = "2024-03-01", "2024-02-29", "2024-02-23", "2023-03-01"
 HOSTILE_NAME = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 FORMULA_NAME = '=HYPERLINK("http://example.org","x")'
+#: The order of a guest; its id has every character that means something in an address.
+GUEST_ORDER = "G 1/2?line=7&key=%2B+#;ä"
+#: The order with several lines.
+LONG_ORDER = f"O-{AS_OF}-0"
+#: The warehouse's order lines; one cancelled order among them, and two lines of `LONG_ORDER` that do not count.
+ORDER_LINES = 31
 
 
 @pytest.fixture(scope="session")
@@ -66,18 +73,21 @@ def dsn_of(warehouse_dsn: str, postgres: State, set_connection: Callable[[str, s
 
 def orders() -> list[Row]:
     """
-    Ten orders a day at 100 on the as-of date, and fewer before; product P1 costs 60, P2 costs 20.
+    Ten orders at 100 on the as-of date, and fewer before; product P1 costs 60, P2 costs 20.
 
     | day | orders | revenue | cost |
     | --- | --- | --- | --- |
-    | as of | 10 | 1,000 | 10 × 60 = 600 |
+    | as of | 10, one of a guest | 1,000 | 10 × 60 + 2 × 20 = 640 |
     | the day before | 8 | 800 | 8 × 60 = 480 |
     | the week before | 5 | 1,000 | 5 × 20 = 100 |
     | the year before | 4 | 500 | 4 × 60 = 240 |
+
+    The first order of the as-of date has four lines: 60 for P1, 40 for two of P2, one that was cancelled, and a gift.
+    A cancelled order of that day counts nowhere.
     """
     days = [(AS_OF, 10, "100", "P1"), (DAY_BEFORE, 8, "100", "P1"), (WEEK_BEFORE, 5, "200", "P2")]
     days.append((YEAR_BEFORE, 4, "125", "P1"))
-    return [
+    lines: list[dict[str, str | None]] = [
         {
             "order_id": f"O-{day}-{n}",
             "product_id": product,
@@ -93,6 +103,45 @@ def orders() -> list[Row]:
         for day, many, amount, product in days
         for n in range(many)
     ]
+    first, guest = lines[0], lines[9]
+    guest |= {"order_id": GUEST_ORDER, "customer_id": " ", "discount_applied": "0.4"}
+    other = {**first, "discount_applied": "0", "shipping_cost": "0"}
+    first |= {"line_number": "1", "order_amount": "60"}
+    lines += [
+        {**other, "line_number": "2", "product_id": "P2", "order_amount": "40", "order_quantity": "2"},
+        {**other, "line_number": "3", "order_amount": "77", "order_status": "Canceled"},
+        {**other, "line_number": "4", "product_id": "P2", "order_amount": "0"},
+        {**other, "order_id": "O-cancelled", "order_amount": "999", "order_status": "VOIDED"},
+    ]
+    return [*lines]
+
+
+def refunds() -> list[Row]:
+    """
+    Of the day before, of a line of the long order, of a guest, and of nothing known; and on other days.
+
+    | day | refunds | amount |
+    | --- | --- | --- |
+    | as of | R1 of P1, R2 of nothing, R4 of P2 (line 2), R7 of a guest's P1 | 30 + 5.50 + 4 + 20 = 59.50 |
+    | the day before | R3 of a whole order, R6 of an order that the warehouse does not have | 10 + 1.25 = 11.25 |
+    | 10 May 2023, a month without orders | R5 of P1 | 25 |
+    """
+    found: list[Row] = [
+        {"refund_id": "R1", "refund_date": AS_OF, "order_id": f"O-{DAY_BEFORE}-1", "line_number": "1",
+         "refund_amount": "30", "refund_quantity": "1", "reason": "broken"},
+        {"refund_id": "R2", "refund_date": AS_OF, "refund_amount": "5.50"},
+        {"refund_id": "R3", "refund_date": DAY_BEFORE, "order_id": f"O-{WEEK_BEFORE}-0",
+         "refund_amount": "10"},
+        # The line knows better whose it is.
+        {"refund_id": "R4", "refund_date": AS_OF, "order_id": LONG_ORDER, "line_number": "2", "refund_amount": "4",
+         "customer_id": "CUST003", "product_id": "P1"},
+        {"refund_id": "R5", "refund_date": "2023-05-10", "order_id": f"O-{YEAR_BEFORE}-0", "line_number": "1",
+         "refund_amount": "25"},
+        {"refund_id": "R6", "refund_date": DAY_BEFORE, "order_id": "O-gone", "line_number": "1",
+         "customer_id": "CUST002", "product_id": "P2", "refund_amount": "1.25"},
+        {"refund_id": "R7", "refund_date": AS_OF, "order_id": GUEST_ORDER, "line_number": "1", "refund_amount": "20"},
+    ]  # fmt: skip
+    return [{**refund, "created_at": f"{refund['refund_date']} 15:00:00"} for refund in found]
 
 
 def events() -> list[Row]:
@@ -169,6 +218,7 @@ def filled(
         loader.load("subscription_data", AS_OF, rows=subscriptions())
         rejected: list[Row] = [{**orders()[0], "order_id": "BAD", "order_amount": "-1"}]
         loader.load("sales_fact", YEAR_BEFORE, AS_OF, rows=orders() + rejected)
+        loader.load("refund", YEAR_BEFORE, AS_OF, rows=refunds())
         loader.load("kafka_stream", DAY_BEFORE, AS_OF, rows=events(), columns=_event_columns(), lineage=())
         weather = [
             {"date": day, "temperature": "15", "precipitation": "1", "city": "Berlin"} for day in (AS_OF, DAY_BEFORE)
@@ -187,6 +237,16 @@ def filled(
             " (now(), 'a_run', 'freshness', 'kafka_stream', 'pass', 2, 2, 'all days')"
         )
     return dsn_of
+
+
+@pytest.fixture(scope="module")
+def client(filled: Callable[[str], str], tokens: dict[str, str]) -> Iterator[TestClient]:
+    """A viewer of the pages over the filled warehouse."""
+    # Run steps and DAGs come from Airflow's own database, which is empty here.
+    with pytest.MonkeyPatch.context() as patch, client_of(tokens["viewer"]) as client:
+        patch.setattr(status, "run_steps", lambda dag_id, run_ids: {})
+        patch.setattr("shop_pages.airflow_access.dag_exists", lambda dag_id: dag_id == "rollback_publication")
+        yield client
 
 
 def _event_columns() -> tuple:

@@ -1,7 +1,8 @@
 """What the pages say of sources that the shop does not have."""
 
-from dataclasses import fields
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,12 +10,13 @@ import pytest
 
 from ecommerce.common.shop import VARIABLE
 from shop_pages import status
-from shop_pages.absent_sources import absence_of, absent_in_words
+from shop_pages.absent_sources import absence_of, absence_of_source, absent_in_words
 from shop_pages.pages import PAGES
 from shop_pages.queries import Rows
 from shop_pages.rendering import render_html
 from shop_pages.routes.figure_pages import Filters, RenderedFigure
 from shop_pages.today import TodayRows, _measures
+from tests.integration.support import set_shop
 
 DAY = date(2024, 3, 1)
 
@@ -23,6 +25,10 @@ DAY = date(2024, 3, 1)
 def example(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shop without events, subscriptions and weather."""
     monkeypatch.setenv(VARIABLE, "example")
+
+
+def choose_shop_without(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_shop(monkeypatch, **{source: "absent"})
 
 
 def rows(*values: dict[str, Any]) -> Rows:
@@ -47,9 +53,10 @@ def test_shop_with_every_source_says_nothing() -> None:
 
 @pytest.mark.usefixtures("example")
 def test_absent_sources_are_named_in_a_sentence() -> None:
-    assert absent_in_words() == "This shop has no customer events, subscriptions, weather."
+    assert absent_in_words() == "This shop has no customer interactions, subscriptions or weather."
     assert absence_of("subscription_performance_monthly") == "This shop has no subscriptions."
     assert absence_of("daily_revenue") is None
+    assert absence_of_source("refund") is None
 
 
 @pytest.mark.usefixtures("example")
@@ -57,8 +64,48 @@ def test_figure_of_an_absent_source_says_why_it_is_empty() -> None:
     assert page_with_empty_figures("seasons").count("This shop has no weather.") == 1
     customers = page_with_empty_figures("customers")
     assert customers.count("This shop has no subscriptions.") == 2
-    assert customers.count("This shop has no customer events.") == 2
+    assert customers.count("This shop has no customer interactions.") == 2
     assert "No rows in 1 Mar 2024 to 1 Mar 2024." in customers
+
+
+def test_one_absent_source_needs_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    choose_shop_without("refund", monkeypatch)
+    assert absent_in_words() == absence_of_source("refund") == "This shop has no refunds."
+    assert absence_of("fact_refunds") == "This shop has no refunds."
+
+
+def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "order_date": DAY, "daily_revenue": Decimal(100), "refunded_amount": Decimal(0), "net_revenue": Decimal(100),
+        "revenue_7d_avg": Decimal(100), "daily_gross_profit": Decimal(10), "daily_orders": 4, "daily_customers": 2,
+        "guest_orders": 1, "guest_order_percent": Decimal(25), "guest_revenue": Decimal(30),
+        "avg_order_value": Decimal(25), "daily_growth_percent": None,
+    }  # fmt: skip
+    trend = PAGES["revenue"].figure("trend")
+    assert trend is not None
+    figure = RenderedFigure(trend, rows(values))
+
+    def headings() -> list[str]:
+        return [column.label for column in figure.columns]
+
+    assert headings()[:4] == ["Day", "Revenue", "Refunds", "Net revenue"]
+    assert "Net revenue" in figure.table("")
+    assert "This shop has no" not in figure.help
+    assert figure.summary == (
+        "Revenue 100.00 · refunds 0.00 · net revenue 100.00 · 4 orders · 1 by guests, 25.00 % of the orders"
+    )
+    choose_shop_without("refund", monkeypatch)
+    assert headings()[:3] == ["Day", "Revenue", "7-day average"]
+    assert "Net revenue" not in figure.table("")
+    assert figure.help.endswith("This shop has no refunds.")
+    assert figure.summary == "Revenue 100.00 · 4 orders · 1 by guests, 25.00 % of the orders"
+
+
+def test_summary_needs_all_rows() -> None:
+    trend = PAGES["revenue"].figure("trend")
+    assert trend is not None
+    assert RenderedFigure(trend, rows()).summary == ""
+    assert RenderedFigure(trend, replace(rows({"daily_revenue": Decimal(1)}), is_truncated=True)).summary == ""
 
 
 @pytest.mark.usefixtures("example")
@@ -74,7 +121,7 @@ def test_calendar_has_no_row_of_an_absent_source_and_none_is_late_for_it() -> No
 
 
 def test_today_has_key_figures_only_of_present_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = TodayRows(**{field.name: rows() for field in fields(TodayRows)} | {"problems": []})  # type: ignore[arg-type]
+    data = TodayRows(*[rows()] * 10, problems=[])
     everything = [measure.name for measure, _ in _measures(data, DAY)]
     monkeypatch.setenv(VARIABLE, "example")
     present = [measure.name for measure, _ in _measures(data, DAY)]

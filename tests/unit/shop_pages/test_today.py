@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from shop_pages.today import _SALES_MEASURES, _change, year_before
+from tests.integration.support import set_shop
 
 
 def test_year_before_leap_day_is_the_28th() -> None:
@@ -39,3 +40,26 @@ def test_change_shows_rounded_difference_with_sign(
     numbers = [None if number is None else Decimal(number) for number in (value, before)]
     change = _change(measure, "day before", date(2024, 1, 1), *numbers)
     assert (change.text, change.direction) == (text, direction)
+
+
+DAY = {
+    "refunded_amount": Decimal("20"), "net_revenue": Decimal("980"), "daily_orders": 8, "guest_orders": 2,
+    "known_cost_percent": Decimal("62.50"),
+}  # fmt: skip
+
+
+def notes_of(row: dict) -> list[str | None]:
+    """The notes beside revenue, orders, average order value and margin."""
+    return [measure.note_of(row) for measure in _SALES_MEASURES]
+
+
+def test_notes_say_refunds_guests_and_unknown_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert notes_of(DAY) == [
+        "20.00 refunded on this day · net 980.00",
+        "2 by guests (25.00 %)",
+        None,
+        "The cost is known for 62.50 % of this month’s revenue; the rest counts as sold without profit",
+    ]
+    assert notes_of({**DAY, "guest_orders": 0, "known_cost_percent": Decimal(100)})[1:] == [None, None, None]
+    set_shop(monkeypatch, refund="absent")
+    assert notes_of(DAY)[0] is None
