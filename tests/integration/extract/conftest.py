@@ -37,7 +37,7 @@ def mysql_database(mariadb: MariaDB, set_connection: Callable[[str, str], None])
 
 
 @pytest.fixture
-def shop(mariadb: MariaDB, mysql_database: str) -> Iterator[pymysql.Connection]:
+def shop_in_mysql(mariadb: MariaDB, mysql_database: str) -> Iterator[pymysql.Connection]:
     """A session in the shop's database, which has no table."""
     with mariadb.connect(mysql_database) as connection:
         with connection.cursor() as cursor:

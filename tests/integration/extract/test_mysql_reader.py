@@ -104,8 +104,8 @@ class Shop:
 
 
 @pytest.fixture
-def mysql_shop(shop: pymysql.Connection, loader: Loader) -> Shop:
-    return Shop(shop, loader)
+def mysql_shop(shop_in_mysql: pymysql.Connection, loader: Loader) -> Shop:
+    return Shop(shop_in_mysql, loader)
 
 
 def test_first_load_stores_each_value_exactly(mysql_shop: Shop) -> None:
