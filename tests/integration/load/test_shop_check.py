@@ -111,8 +111,8 @@ def test_large_table_is_read_in_part(loader: Loader, shop: psycopg.Connection, m
     sales = report_of(loader, "sales_fact")
     assert sales.problem is None
     assert sales.rows == 10_004
-    assert 100 < sales.checked < 1_000
-    assert 50 < sales.rejections[0].rows < 500
+    assert 2 < sales.checked < 2_000
+    assert 0 < sales.rejections[0].rows < sales.checked
 
 
 @pytest.mark.usefixtures("shop")
