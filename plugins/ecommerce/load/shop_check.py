@@ -259,7 +259,7 @@ def _first_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
     with closing(blocks):  # type: ignore[type-var]
         for number, block in enumerate(blocks):
             yield block
-            if number >= MAX_BLOCKS:
+            if number >= MAX_BLOCKS and block != _BINARY_TRAILER:
                 yield _BINARY_TRAILER
                 return
 

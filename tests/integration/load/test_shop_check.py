@@ -86,7 +86,8 @@ def test_missing_column_and_missing_table_are_problems(loader: Loader, shop: psy
     assert "column product_id (text) is missing" in found.problems[0]
     assert "there is no table public.customer at the connection 'shop_postgres'" in found.problems[1]
     assert str(found).endswith("2 sources cannot be loaded: sales_fact, customer")
-    row = next(line for line in str(found).splitlines() if line.strip().startswith("product_id"))
+    table = str(report_of(loader, "sales_fact")).splitlines()
+    row = next(line for line in table if line.startswith("  product_id"))
     assert row.split() == ["product_id", "text", "MISSING"]
 
 
@@ -110,8 +111,8 @@ def test_large_table_is_read_in_part(loader: Loader, shop: psycopg.Connection, m
     sales = report_of(loader, "sales_fact")
     assert sales.problem is None
     assert sales.rows == 10_004
-    assert 100 < sales.checked < 1_000
-    assert 50 < sales.rejections[0].rows < 500
+    assert 2 < sales.checked < 2_000
+    assert 0 < sales.rejections[0].rows < sales.checked
 
 
 @pytest.mark.usefixtures("shop")
