@@ -31,7 +31,8 @@ def demo(stack_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "include.demo", "demo", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(stack_dir)},
+        # With such a port no service starts, also if the folder's mistake is overlooked.
+        env={**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(stack_dir), "AIRFLOW_PORT": "none"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -62,8 +63,9 @@ def test_mistake_in_the_folder_is_named_before_anything_starts(tmp_path: Path, c
 
 @pytest.fixture
 def stack_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty stack's folder."""
+    """An empty stack's folder; no service can start."""
     monkeypatch.setattr(state, "STACK", tmp_path / "stack")
+    monkeypatch.setenv("AIRFLOW_PORT", "none")
     return tmp_path / "stack"
 
 
@@ -149,6 +151,7 @@ def test_stack_of_an_earlier_version_has_no_refunds(stack_dir: Path, monkeypatch
     made = State.create()
     made.shop = {"folder": "gone", "fingerprint": "f", "is_read": "yes", "is_filled": "yes"}
     made.save()
+    monkeypatch.delenv("AIRFLOW_PORT")
     # The first thing that would start; what came before it is noted.
     monkeypatch.setattr(stack.airflow_services, "build_manifest", lambda: None)
     monkeypatch.setattr(stack, "start_kafka", lambda made: None)
