@@ -98,8 +98,7 @@ class SourceReconciliation(Check):
         valid = [
             source.name
             for source in SOURCES.values()
-            if source.reader == "postgres"
-            and source.write_disposition is WriteDisposition.REPLACE_WINDOW
+            if source.reader == "postgres" and source.write_disposition is WriteDisposition.REPLACE_WINDOW
         ]
         if name not in valid:
             raise ValueError(f"{name} is no source that replaces its window, in Postgres; such are {valid}")
