@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -26,7 +26,7 @@ from ecommerce.audit.check import (
 )
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.common.connections import async_postgres, fetch_airflow_connection
-from ecommerce.common.sources import SOURCES, Source, WriteDisposition
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
 
 #: Buckets of keys are compared first by a fingerprint; keys are fetched only of the buckets that differ.
@@ -64,15 +64,9 @@ where
         select from ops.quarantine
         where
             source = %(source)s
-            and {key} is not distinct from missing.key
+            and btrim(payload ->> %(key_column)s) is not distinct from missing.key
             and payload ->> %(amount_column)s is not distinct from missing.amount
     )
-"""
-
-_COLUMNS_OF_TABLE = """
-select attname
-from pg_attribute
-where attrelid = to_regclass(%(table)s) and attnum > 0 and not attisdropped
 """
 
 
@@ -98,7 +92,9 @@ class SourceReconciliation(Check):
         valid = [
             source.name
             for source in SOURCES.values()
-            if source.reader == "postgres" and source.write_disposition is WriteDisposition.REPLACE_WINDOW
+            if source.reader == "postgres"
+            and source.write_disposition is WriteDisposition.REPLACE_WINDOW
+            and len(source.key) == 1
         ]
         if name not in valid:
             raise ValueError(f"{name} is no source that replaces its window, in Postgres; such are {valid}")
@@ -110,7 +106,7 @@ class SourceReconciliation(Check):
         if self.source not in context.request.sources:
             message = f"not compared: this run did not load {self.source}"
             return [CheckResult(subject, "warn", None, None, message)]
-        raw = _SourceTable("raw", self, window, SOURCES[self.source].key)
+        raw = _SourceTable("raw", self, window)
         difference = await self._compare(connection, raw, window)
         quarantined = await self._quarantined(connection, difference.missing)
         missing = [row for row in difference.missing if row not in quarantined]
@@ -121,17 +117,16 @@ class SourceReconciliation(Check):
             rows = self._bad_rows(missing, difference.surplus)
             return [CheckResult(subject, "fail", difference.raw_rows, expected, message, rows)]
         message = (
-            f"{difference.source_rows:,} rows in the shop = {difference.raw_rows:,} in raw"
+            f"{difference.source_rows:,} orders in the shop = {difference.raw_rows:,} in raw"
             f" ({await raw.amount(connection):,.2f}) + {in_quarantine:,} in quarantine"
         )
         return [CheckResult(subject, "pass", difference.raw_rows, expected, message)]
 
     async def _compare(self, connection: AsyncConnection, raw: _SourceTable, window: Window) -> _Difference:
         """Compare both tables by buckets, and row by row in the buckets that differ."""
+        shop = _SourceTable("public", self, window)
         shop_connection = await fetch_airflow_connection(SOURCES[self.source].connection)
         async with async_postgres(shop_connection, timeout_seconds=self.timeout_seconds) as shop_session:
-            columns = await fetch_rows(shop_session, _COLUMNS_OF_TABLE, table=f"public.{self.source}")
-            shop = _SourceTable("public", self, window, [name for (name,) in columns])
             buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
             in_raw, in_shop = await raw.buckets(connection, buckets), await shop.buckets(shop_session, buckets)
             differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
@@ -148,45 +143,28 @@ class SourceReconciliation(Check):
         self, connection: AsyncConnection, rows: Sequence[KeyAndAmount]
     ) -> set[tuple[str | None, str | None]]:
         """The rows that are in quarantine, by key and amount."""
-        source = SOURCES[self.source]
-        values = {name: sql.SQL("payload ->> {}").format(sql.Literal(name)) for name in source.key}
         quarantined = await fetch_rows(
             connection,
-            sql.SQL(_QUARANTINED).format(key=_key_text(source, values)),
+            _QUARANTINED,
             keys=[key for key, _ in rows],
             amounts=[amount for _, amount in rows],
             source=self.source,
+            key_column=SOURCES[self.source].key[0],
             amount_column=self.amount,
         )
         return {(key, amount) for key, amount in quarantined}
 
     def _bad_rows(self, missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount]) -> list[dict[str, Any]]:
-        key_columns = "/".join(SOURCES[self.source].key)
+        key_column = SOURCES[self.source].key[0]
         return [
-            {key_columns: key, self.amount: amount, "where": where}
+            {key_column: key, self.amount: amount, "where": where}
             for where, rows in (("only at the source", missing), ("only in raw", surplus))
             for key, amount in rows
         ]
 
 
-def _key_text(source: Source, values: Mapping[str, sql.Composable]) -> sql.Composed:
-    """
-    A row's key as one text, its columns joined by `/`; null if a column is null that has no default.
-
-    :param values: column of the key → its value; a column that is not there has its default
-    """
-    defaults = {column.name: column.default for column in source.columns}
-    parts = [
-        sql.SQL("coalesce(btrim(({value})::text), {default})").format(
-            value=values.get(name, sql.NULL), default=sql.Literal(defaults[name])
-        )
-        for name in source.key
-    ]
-    return sql.SQL(" || '/' || ").join(parts)
-
-
 def _difference_message(missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount], window: Window) -> str:
-    """The rows that differ, in three groups: missing, surplus, and with another amount."""
+    """The orders that differ, in three groups: missing, surplus, and with another amount."""
     missing_keys, surplus_keys = {key for key, _ in missing}, {key for key, _ in surplus}
     groups = {
         "missing in the warehouse": [key for key, _ in missing if key not in surplus_keys],
@@ -196,7 +174,7 @@ def _difference_message(missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAn
     total = sum(map(len, groups.values()))
     parts = [f"{len(keys)} {text} (example {keys[0]})" for text, keys in groups.items() if keys]
     return (
-        f"{total} {'row differs' if total == 1 else 'rows differ'} between shop and warehouse: {', '.join(parts)}."
+        f"{total} {'order differs' if total == 1 else 'orders differ'} between shop and warehouse: {', '.join(parts)}."
         f" Probably the shop changed after the load: load {window} again"
     )
 
@@ -222,15 +200,11 @@ order by 1, 2
 
 
 class _SourceTable:
-    """
-    The window's rows of a source's table, in the shop or in raw.
+    """The window's rows of a source's table, in the shop or in raw."""
 
-    :param columns: its columns; those of the key that it does not have have their defaults
-    """
-
-    def __init__(self, schema: str, check: SourceReconciliation, window: Window, columns: Collection[str]) -> None:
+    def __init__(self, schema: str, check: SourceReconciliation, window: Window) -> None:
         source = SOURCES[check.source]
-        key = _key_text(source, {name: sql.Identifier(name) for name in source.key if name in columns})
+        key = sql.SQL("btrim({}::text)").format(sql.Identifier(source.key[0]))
         self._names = {
             "table": sql.Identifier(schema, source.name),
             "in_window": sql.SQL("{column} >= {start} and {column} < {end}").format(
