@@ -22,7 +22,7 @@ FIRST_VERSION = 140000
 
 
 #: Kinds whose values are hashed as text. The hash of `numeric` ignores sign and scale, that of `citext` ignores case.
-_HASHED_AS_TEXT = {Kind.TEXT, Kind.NUMBER, Kind.MONEY, Kind.FRACTION, Kind.AMOUNT}
+_HASHED_AS_TEXT = {Kind.TEXT, Kind.NUMBER, Kind.MONEY, Kind.POSITIVE_MONEY, Kind.FRACTION, Kind.AMOUNT}
 
 
 class Fingerprint(NamedTuple):

@@ -173,8 +173,31 @@ def cast(source: Source, column: Column, *table: str) -> sql.Composed:
     """A staged text as the value that raw stores; a key is trimmed, so that the same key has one spelling."""
     value = sql.Identifier(*table, column.name)
     if column.kind is Kind.TEXT:
-        return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value)
+        return _with_default(column, sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value))
     return _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
+
+
+def cast_if_valid(source: Source, column: Column, text: sql.Composable) -> sql.Composed:
+    """
+    A text as the value that raw stores, for a comparison with raw; null if it cannot be cast.
+
+    :param text: SQL of the text, which comes from anywhere: a rejected row, or a payload that a person has edited
+    """
+    if column.default is not None:
+        text = sql.SQL("coalesce({}, {})").format(text, sql.Literal(column.default))
+    if column.kind is Kind.TEXT:
+        return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(text)
+    kind = SQL_TYPES[column.kind]
+    return sql.SQL("case when pg_input_is_valid({0}, {1}) then ({0})::{2} end").format(
+        text, sql.Literal(kind), sql.SQL(kind)
+    )
+
+
+def joined(source: Source, name: str, *table: str) -> sql.Composed:
+    """A column of a raw table as it is compared with the same column of another: only keys are stored trimmed."""
+    column = column_of(source, name)
+    is_blank_possible = column.kind is Kind.TEXT and not _is_trimmed(source, column)
+    return sql.SQL("btrim({})" if is_blank_possible else "{}").format(sql.Identifier(*table, name))
 
 
 def _with_default(column: Column, value: sql.Composed) -> sql.Composed:

@@ -179,7 +179,7 @@ class PostgresReader:
 
     def suspect(self, days: Collection[date] | None) -> Iterator[bytes]:
         """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
-        values = [sql.SQL("{}::text").format(self._as_it_is(column)) for column in self.source.columns]
+        values = [self._text(column) for column in self.source.columns]
         if self._unchecked:
             for place, column in self._unchecked.items():
                 value = sql.Identifier(column.name)
@@ -223,10 +223,19 @@ class PostgresReader:
         return typed(self.source, column, found.name if found else None)
 
     def _as_it_is(self, column: Column) -> sql.Composable:
-        """The value without casts, where raw stores it as it is."""
-        if column.name not in self._column_types or column.default is not None:
+        """The value without casts, which a value that does not pass might fail; what null means is filled in."""
+        if column.name not in self._column_types:
             return self._typed(column)
-        return sql.Identifier(column.name)
+        value = sql.Identifier(column.name)
+        return (
+            value if column.default is None else sql.SQL("coalesce({}, {})").format(value, sql.Literal(column.default))
+        )
+
+    def _text(self, column: Column) -> sql.Composable:
+        """The value as text, null where the source has none."""
+        return sql.SQL("{}::text").format(
+            sql.Identifier(column.name) if column.name in self._column_types else sql.SQL("null")
+        )
 
     def _not_utf8(self) -> sql.Composed:
         reasons = [
@@ -291,7 +300,7 @@ class PostgresReader:
                 # The same number of days for each, or one more.
                 bounds = [len(each) * k // n for k in range(n + 1)]
                 return [self._inside(each[a:b]) for a, b in itertools.pairwise(bounds)]
-        key = sql.SQL(", ").join(map(sql.Identifier, self.source.key))
+        key = sql.SQL(", ").join(map(sql.Identifier, self._column_types.keys() & set(self.source.key)))
         return [
             sql.SQL("{} and abs(hashtext(row({})::text) % {}) = {}").format(self._inside(days), key, n, k)
             for k in range(n)

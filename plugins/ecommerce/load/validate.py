@@ -58,13 +58,31 @@ def reject_repeated_keys(connection: Connection, source: Source) -> int:
             ) as ranked
             where ranked.place > 1
         """).format(key=key, latest=latest, accepted=ACCEPTED),
-        reason=sql.Literal(repeated_key_reason(source)),
+        reason=repeated_key_reason(source),
     )
 
 
-def repeated_key_reason(source: Source) -> str:
-    """Why a row is rejected if another row of the window has its key."""
-    return f"{', '.join(source.key)} came more than once; another row with this key was taken"
+def repeated_key_reason(source: Source) -> sql.Composed:
+    """SQL over a row `rejected`: why it is rejected if another row of the window has its key."""
+    reason = f"{', '.join(source.key)} came more than once; another row with this key was taken"
+    return sql.SQL("{} || {}").format(sql.Literal(reason), repeated_key_advice(source))
+
+
+def repeated_key_advice(source: Source) -> sql.Composed:
+    """SQL over a row `rejected`: what to do about its repeated key, where it may have come without a part of it."""
+    advice: list[sql.Composable] = [
+        sql.SQL("case when rejected.{} = {} then {} else '' end").format(
+            sql.Identifier(column.name),
+            sql.Literal(column.default),
+            sql.Literal(
+                f" (a row without {column.name} has {column.name} {column.default}: give each row of one "
+                f"{', '.join(name for name in source.key if name != column.name)} its own {column.name} at the source)"
+            ),
+        )
+        for column in source.columns
+        if column.name in source.key and column.default is not None
+    ]
+    return sql.SQL(" || ").join([sql.SQL("''"), *advice])
 
 
 def reject_accepted(connection: Connection, source: Source, *, rows: sql.Composable, reason: sql.Composable) -> int:

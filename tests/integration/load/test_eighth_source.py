@@ -83,27 +83,27 @@ def test_eighth_source_loads_as_version_log(loader: Loader, at_the_shop: psycopg
 
 def test_replace_window_source_needs_no_day(loader: Loader, shop: psycopg.Connection) -> None:
     """A source from which no incremental model is built marks nothing."""
-    refund = Source(
-        name="refund",
+    delivery = Source(
+        name="delivery",
         connection="shop_postgres",
         reader="postgres",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
-        key=("refund_id",),
-        columns=(Column("refund_id", required=True), Column("refunded_on", Kind.DATE, required=True)),
-        window_column="refunded_on",
+        key=("delivery_id",),
+        columns=(Column("delivery_id", required=True), Column("delivered_on", Kind.DATE, required=True)),
+        window_column="delivered_on",
     )
     loader.connection.execute(
-        "create table raw.refund (refund_id text primary key, refunded_on date not null, _batch_id bigint not null,"
-        " _loaded_at timestamptz not null)"
+        "create table raw.delivery (delivery_id text primary key, delivered_on date not null,"
+        " _batch_id bigint not null, _loaded_at timestamptz not null)"
     )
-    shop.execute("create table refund (refund_id text, refunded_on date)")
-    shop.execute("insert into refund values ('R1', '2024-03-01'), ('R2', '2024-03-01'), ('R3', '2024-03-02')")
-    result = loader.load(refund, "2024-03-01")
+    shop.execute("create table delivery (delivery_id text, delivered_on date)")
+    shop.execute("insert into delivery values ('D1', '2024-03-01'), ('D2', '2024-03-01'), ('D3', '2024-03-02')")
+    result = loader.load(delivery, "2024-03-01")
     assert (result.rows_read, result.rows_loaded, result.days_marked) == (2, 2, 0)
-    shop.execute("delete from refund where refund_id = 'R1'")
-    result = loader.load(refund, "2024-03-01", "2024-03-02")
+    shop.execute("delete from delivery where delivery_id = 'D1'")
+    result = loader.load(delivery, "2024-03-01", "2024-03-02")
     assert (result.rows_loaded, result.rows_unchanged, result.rows_removed, result.days_marked) == (1, 1, 1, 0)
-    assert loader.rows("select refund_id from raw.refund order by 1") == [("R2",), ("R3",)]
+    assert loader.rows("select delivery_id from raw.delivery order by 1") == [("D2",), ("D3",)]
 
 
 @pytest.fixture

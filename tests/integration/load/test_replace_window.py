@@ -23,6 +23,12 @@ def order(insert: Insert) -> Insert:
     return order
 
 
+REPEATED = (
+    "order_id, line_number came more than once; another row with this key was taken (a row without line_number has "
+    "line_number 1: give each row of one order_id its own line_number at the source)"
+)
+
+
 def orders(loader: Loader) -> dict[str, str]:
     return {order: str(amount) for order, amount in loader.rows("select order_id, order_amount from raw.sales_fact")}
 
@@ -159,8 +165,8 @@ def test_latest_duplicate_order_in_load_wins(loader: Loader, order: Insert) -> N
         (reason, payload["order_amount"])
         for reason, payload in loader.rows("select reason, payload from ops.quarantine")
     } == {
-        ("order_id came more than once; another row with this key was taken", "2"),
-        ("order_id came more than once; another row with this key was taken", "3"),
+        (REPEATED, "2"),
+        (REPEATED, "3"),
     }
     assert loader.load("sales_fact", "2024-03-01").rows_unchanged == 3
 
@@ -197,29 +203,29 @@ def test_blanks_around_order_id_are_trimmed(loader: Loader, order: Insert, seque
 def test_numeric_order_id_is_loaded(loader: Loader) -> None:
     """The same rules for a source whose key is no text."""
     loader.connection.execute(
-        "create table if not exists raw.refund (refund_id integer primary key, refunded_at timestamp not null,"
-        " _batch_id bigint not null, _loaded_at timestamptz not null); delete from raw.refund"
+        "create table if not exists raw.delivery (delivery_id integer primary key, delivered_at timestamp not null,"
+        " _batch_id bigint not null, _loaded_at timestamptz not null); delete from raw.delivery"
     )
-    refund = Source(
-        name="refund",
+    delivery = Source(
+        name="delivery",
         connection="shop_postgres",
         reader="postgres",
         write_disposition=WriteDisposition.REPLACE_WINDOW,
-        key=("refund_id",),
+        key=("delivery_id",),
         columns=(
-            Column("refund_id", Kind.INTEGER, required=True),
-            Column("refunded_at", Kind.TIMESTAMP, required=True),
+            Column("delivery_id", Kind.INTEGER, required=True),
+            Column("delivered_at", Kind.TIMESTAMP, required=True),
         ),
-        window_column="refunded_at",
-        latest_by="refunded_at",
+        window_column="delivered_at",
+        latest_by="delivered_at",
     )
     later, sooner = (
-        {"refund_id": number, "refunded_at": f"2024-03-0{day} 10:00"} for number, day in (("007", 2), ("7", 1))
+        {"delivery_id": number, "delivered_at": f"2024-03-0{day} 10:00"} for number, day in (("007", 2), ("7", 1))
     )
-    assert loader.load(refund, "2024-03-02", rows=[later]).rows_loaded == 1
-    assert loader.load(refund, "2024-03-01", rows=[sooner]).rows_quarantined == 1
-    assert loader.load(refund, "2024-03-02", rows=[later]).rows_unchanged == 1
-    assert loader.rows("select refund_id, refunded_at::text from raw.refund") == [(7, "2024-03-02 10:00:00")]
+    assert loader.load(delivery, "2024-03-02", rows=[later]).rows_loaded == 1
+    assert loader.load(delivery, "2024-03-01", rows=[sooner]).rows_quarantined == 1
+    assert loader.load(delivery, "2024-03-02", rows=[later]).rows_unchanged == 1
+    assert loader.rows("select delivery_id, delivered_at::text from raw.delivery") == [(7, "2024-03-02 10:00:00")]
 
 
 def test_load_order_of_days_does_not_matter(loader: Loader, order: Insert, connection: psycopg.Connection) -> None:
