@@ -144,7 +144,7 @@ def _window(state: State) -> tuple[Window, int]:
 def _empty_raw() -> None:
     with warehouse(LOADER) as connection:
         # What else refers to a batch goes with it.
-        connection.execute("truncate raw.sales_fact, raw.bare, ops.load_batch cascade")
+        connection.execute("truncate raw.sales_fact, raw.bare, ops.quarantine, ops.load_batch cascade")
 
 
 def _load(window: Window, parallel: int) -> None:

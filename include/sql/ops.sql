@@ -111,22 +111,26 @@ create table if not exists ops.kafka_gap (
 
 create table if not exists ops.quarantine (
     quarantine_id bigint generated always as identity primary key,
-    batch_id bigint not null references ops.load_batch,
+    batch_id bigint not null, -- of `load_batch`
     source text not null,
     reason text not null,
     payload jsonb not null,
     quarantined_at timestamptz not null,
     replayed_at timestamptz, -- when a load wrote it to raw
-    replayed_batch_id bigint references ops.load_batch,
+    replayed_batch_id bigint,
     corrected jsonb -- a message's value as a person has corrected it, for `replay_quarantine`
 );
-alter table ops.quarantine add column if not exists replayed_batch_id bigint references ops.load_batch;
+alter table ops.quarantine add column if not exists replayed_batch_id bigint;
 alter table ops.quarantine add column if not exists corrected jsonb;
 create index if not exists quarantine_batch on ops.quarantine (batch_id);
 -- Finds a rejected row that is read again. Without nulls, so that a row is the same after the registry got a column that
 -- the source does not have.
 drop index if exists ops.quarantine_payload;
-create index if not exists quarantine_digest on ops.quarantine (source, md5(jsonb_strip_nulls(payload)::text));
+create index if not exists quarantine_digest
+on ops.quarantine (source, jsonb_hash_extended(jsonb_strip_nulls(payload), 0));
+-- No foreign keys to `load_batch`: to check them took longer than all else of storing a row, and no load is deleted.
+alter table ops.quarantine drop constraint if exists quarantine_batch_id_fkey;
+alter table ops.quarantine drop constraint if exists quarantine_replayed_batch_id_fkey;
 
 create table if not exists ops.dirty_date (
     source text not null,

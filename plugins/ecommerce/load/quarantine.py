@@ -35,15 +35,15 @@ def store_rejected(connection: Connection, source: Source, batch_id: int) -> int
     are counted, so two of them stay two. A message that was replayed in a corrected form is not stored again, as raw
     has its place in the topic.
     """
-    _create_rejected(connection, source)
     if not _has_open_rows(connection, source, batch_id):
         return connection.execute(
             sql.SQL("""
                 insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)
                 select {batch}, {source}, reason, payload, now()
-                from {rejected}
-            """).format(batch=batch_id, source=source.name, rejected=_REJECTED)
+                from ({rows}) as rejected
+            """).format(batch=batch_id, source=source.name, rows=_rejected_rows(source))
         ).rowcount
+    _create_rejected(connection, source)
     return connection.execute(
         sql.SQL("""
             with stored as (
@@ -81,7 +81,7 @@ def mark_replayed(connection: Connection, source: Source, extent: Extent, batch_
     A row of the part of the source that this load has read is in one of three states: it is rejected again; or raw has
     its key; or the source does not have it any more, which is added to its reason.
 
-    :param rejected: how many rows this load has rejected; if there are any, `store_rejected` was called
+    :param rejected: how many rows this load has rejected, which `store_rejected` has stored
     """
     if not _has_open_rows(connection, source, batch_id):
         return 0
@@ -184,7 +184,7 @@ def _mark_replayed_rows(connection: Connection, source: Source, extent: Extent, 
             rejected_again=(
                 sql.SQL("select digest, max(copy) as copies from {} group by digest").format(_REJECTED)
                 if rejected
-                else sql.SQL("select ''::text as digest, 0 as copies where false")
+                else sql.SQL("select 0::bigint as digest, 0 as copies where false")
             ),
             digest=_digest("rejected", "payload"),
             in_extent=_in_extent(source, extent),
@@ -206,7 +206,7 @@ def _create_rejected(connection: Connection, source: Source) -> None:
                 reason,
                 payload,
                 digest,
-                row_number() over (partition by digest order by reason) as copy
+                row_number() over (partition by digest order by reason collate "C") as copy
             from (
                 select
                     reason,
@@ -256,8 +256,10 @@ def _rejected_rows(source: Source) -> sql.Composed:
 
 
 def _object(values: Mapping[str, sql.Composable]) -> sql.Composed:
-    pairs = [sql.SQL("{}, {}").format(sql.Literal(name), value) for name, value in values.items()]
-    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+    # Twice as fast as `jsonb_build_object`, which looks up the type of each value in each row.
+    return sql.SQL("jsonb_object(array[{}], array[{}])").format(
+        sql.SQL(", ").join(map(sql.Literal, values)), sql.SQL(", ").join(values.values())
+    )
 
 
 def _shortened(value: sql.Composable) -> sql.Composed:
@@ -271,8 +273,8 @@ def _shortened(value: sql.Composable) -> sql.Composed:
 
 
 def _digest(*payload: str) -> sql.Composed:
-    """What two payloads of the same row have in common: the expression of the index `quarantine_digest`."""
-    return sql.SQL("md5(jsonb_strip_nulls({})::text)").format(sql.Identifier(*payload))
+    """What two payloads of the same row have in common: 64 bits, the expression of the index `quarantine_digest`."""
+    return sql.SQL("jsonb_hash_extended(jsonb_strip_nulls({}), 0)").format(sql.Identifier(*payload))
 
 
 def _in_extent(source: Source, extent: Extent) -> sql.Composable:
