@@ -229,8 +229,9 @@ def _fail_on_overflow(job: LoadJob, read: int, rejected: int) -> None:
 
 def _analyze_what_grew(connection: Connection, result: LoadResult) -> None:
     for table, rows in (
-        (sql.Identifier("raw", result.source), result.rows_loaded),
-        (sql.Identifier("ops", "quarantine"), result.rows_quarantined),
+        (sql.SQL("raw.{}").format(sql.Identifier(result.source)), result.rows_loaded),
+        # Not the payloads, which take longest and are no condition of a query.
+        (sql.SQL("ops.quarantine (batch_id, source, replayed_at)"), result.rows_quarantined),
     ):
         if rows >= ANALYZE_ROWS:
             with connection.transaction():

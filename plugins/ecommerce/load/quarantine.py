@@ -139,7 +139,6 @@ def _mark_replayed_rows(connection: Connection, source: Source, extent: Extent, 
                 select
                     rejected.quarantine_id,
                     rejected.payload,
-                    rejected.is_in_extent,
                     row_number() over (
                         partition by rejected.digest order by rejected.reason, rejected.quarantine_id
                     ) > coalesce(rejected_again.copies, 0) as is_not_rejected_again
@@ -148,13 +147,13 @@ def _mark_replayed_rows(connection: Connection, source: Source, extent: Extent, 
                         rejected.quarantine_id,
                         rejected.reason,
                         rejected.payload,
-                        {digest} as digest,
-                        {in_extent} as is_in_extent
+                        {digest} as digest
                     from ops.quarantine as rejected
                     inner join ops.load_batch as batch using (batch_id)
                     where rejected.source = {source}
                         and rejected.replayed_at is null
                         and rejected.batch_id < {batch}
+                        and {in_extent}
                 ) as rejected
                 left join rejected_again
                     on rejected.digest = rejected_again.digest
@@ -162,7 +161,7 @@ def _mark_replayed_rows(connection: Connection, source: Source, extent: Extent, 
             decided as (
                 select quarantine_id, {is_in_raw} as is_in_raw
                 from compared
-                where is_in_extent and is_not_rejected_again
+                where is_not_rejected_again
             ),
             replayed as (
                 update ops.quarantine as rejected
@@ -273,7 +272,11 @@ def _shortened(value: sql.Composable) -> sql.Composed:
 
 
 def _digest(*payload: str) -> sql.Composed:
-    """What two payloads of the same row have in common: 64 bits, the expression of the index `quarantine_digest`."""
+    """
+    What two payloads of the same row have in common: 64 bits.
+
+    Without nulls, so that a row is the same after the registry got a column that the source does not have.
+    """
     return sql.SQL("jsonb_hash_extended(jsonb_strip_nulls({}), 0)").format(sql.Identifier(*payload))
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from psycopg import Connection, sql
 
-from ecommerce.common.sources import Column, Source
-from ecommerce.common.value_rules import TEXT_TESTS
+from ecommerce.common.sources import Source
+from ecommerce.common.value_rules import reason_to_reject
 from ecommerce.load.staging import ACCEPTED, STAGE
 
 
 def reject_bad_values(connection: Connection, source: Source) -> int:
     """Set `_rejection` of each staged row with a bad value; how many rows are rejected now, for any reason."""
-    reasons = sql.SQL(", ").join(_reason(column) for column in source.columns)
+    reasons = sql.SQL(", ").join(reason_to_reject(column, sql.Identifier(column.name)) for column in source.columns)
     connection.execute(
         sql.SQL("""
             update {stage} as stage
@@ -108,20 +108,3 @@ def reject_accepted(connection: Connection, source: Source, *, rows: sql.Composa
             from rejected
         """).format(accepted=ACCEPTED, rows=rows, stage=STAGE, names=names, texts=texts, reason=reason)
     ).rowcount
-
-
-def _reason(column: Column) -> sql.Composed:
-    """SQL: the reason to reject a value of this column; null if it passes."""
-    value = sql.Identifier(column.name)
-    blank = sql.SQL("btrim({}) = ''").format(value)
-    missing = sql.Literal(f"{column.name} is missing" if column.required else None)
-    whens = [sql.SQL("when {} is null then {}").format(value, missing)]
-    if column.required:
-        whens.append(sql.SQL("when {} then {}").format(blank, missing))
-    for test, reason in TEXT_TESTS[column.kind]:
-        whens.append(
-            sql.SQL("when not ({}) then {} || left({}, 80)").format(
-                sql.SQL(test).format(value=value), sql.Literal(f"{column.name} {reason}: "), value
-            )
-        )
-    return sql.SQL("case {} end").format(sql.SQL(" ").join(whens))

@@ -96,7 +96,8 @@ def test_quarantine_is_analyzed_after_many_rejected_rows(loader: Loader, monkeyp
         bad = [{"product_id": f"P{number}"} for number in range(rows)]
         loader.load("product", "2024-03-01", rows=bad, max_rejected_rows=rows)
         return loader.value(
-            "select exists (select from pg_stats where schemaname = 'ops' and tablename = 'quarantine_digest')"
+            "select exists ("
+            " select from pg_stats where schemaname = 'ops' and tablename = 'quarantine' and attname = 'source')"
         )
 
     assert not is_known_after(9)

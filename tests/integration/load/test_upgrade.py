@@ -33,7 +33,7 @@ create table raw.sales_fact (
 create index sales_fact_days on raw.sales_fact
 using brin (created_at, order_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
-drop index ops.quarantine_digest;
+drop index ops.quarantine_waiting;
 create index quarantine_payload on ops.quarantine (source, md5(payload::text));
 
 with batch as (
