@@ -42,9 +42,10 @@ reset: setup ## stop the stack and delete its data
 status: setup ## show what is running, and the addresses
 	@$(STACK) status
 
-run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL_REFRESH=1] [ALLOW_COLUMN_CHANGES=1] [DRY_RUN=1]
+run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL_REFRESH=1] [ALLOW_COLUMN_CHANGES=1] [ALLOW_MASS_REMOVAL=1] [DRY_RUN=1]
 	@$(STACK) run $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SOURCES),--sources $(SOURCES)) \
-		$(if $(FULL_REFRESH),--full-refresh) $(if $(ALLOW_COLUMN_CHANGES),--allow-column-changes) $(if $(DRY_RUN),--dry-run)
+		$(if $(FULL_REFRESH),--full-refresh) $(if $(ALLOW_COLUMN_CHANGES),--allow-column-changes) \
+		$(if $(ALLOW_MASS_REMOVAL),--allow-mass-removal) $(if $(DRY_RUN),--dry-run)
 
 backfill: setup ## run Airflow's backfill, one run per day, and follow it: FROM= TO=
 	@$(STACK) backfill --from "$(FROM)" --to "$(TO)"

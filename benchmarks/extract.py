@@ -40,12 +40,14 @@ from datetime import date
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 
 from benchmarks.own_stack import FOLDER, own_stack
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.sources import SOURCES
+from ecommerce.common.value_rules import SQL_TYPES
 from ecommerce.common.windows import Window
 from ecommerce.extract.readers import reader_of
 from ecommerce.load.batches import RunIdentity
@@ -60,9 +62,13 @@ DLT = "dlt[sql-database,postgres]==1.31.*"
 
 #: Orders spread over a year, with as many customers and products as a shop of that size has.
 _MADE_UP = """
-    insert into sales_fact
+    insert into sales_fact (
+        order_id, line_number, product_id, customer_id, order_date, order_amount, order_quantity, payment_method,
+        discount_applied, shipping_cost, created_at
+    )
     select
         'ORD' || n,
+        1,
         'PROD' || n * 7919 %% 90000,
         'CUST' || lpad((n %% 2500)::text, 3, '0'),
         day,
@@ -110,9 +116,20 @@ def main() -> int:
 def _fill(state: State, rows: int) -> None:
     with psycopg.connect(state.dsn("shop"), autocommit=True) as connection:
         connection.execute((Path(fill_shop.__code__.co_filename).with_name("shop.sql")).read_text().encode())
+        _add_columns(connection)
         connection.execute("truncate sales_fact")
         connection.execute(_MADE_UP, {"rows": rows})
         connection.execute("vacuum analyze sales_fact")
+
+
+def _add_columns(connection: psycopg.Connection) -> None:
+    """The columns that the registry knows and a shop need not have."""
+    for column in SALES.columns:
+        connection.execute(
+            sql.SQL("alter table sales_fact add column if not exists {} {}").format(
+                sql.Identifier(column.name), sql.SQL(SQL_TYPES[column.kind])
+            )
+        )
 
 
 def _window(state: State) -> tuple[Window, int]:
@@ -127,7 +144,7 @@ def _window(state: State) -> tuple[Window, int]:
 def _empty_raw() -> None:
     with warehouse(LOADER) as connection:
         # What else refers to a batch goes with it.
-        connection.execute("truncate raw.sales_fact, raw.bare, ops.load_batch cascade")
+        connection.execute("truncate raw.sales_fact, raw.bare, ops.quarantine, ops.load_batch cascade")
 
 
 def _load(window: Window, parallel: int) -> None:
@@ -167,6 +184,7 @@ def _fill_source(state: State, arguments: argparse.Namespace) -> None:
     if arguments.data:
         fill_shop(state.dsn("shop"), arguments.data, ["sales_fact"])
         with psycopg.connect(state.dsn("shop"), autocommit=True) as connection:
+            _add_columns(connection)
             connection.execute("vacuum analyze sales_fact")
     else:
         _fill(state, arguments.rows)

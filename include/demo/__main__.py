@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--sources", help="read only these, comma-separated")
     run.add_argument("--full-refresh", action="store_true", help="rebuild every model from raw")
     run.add_argument("--allow-column-changes", action="store_true", help="let marts lose or retype columns")
+    run.add_argument("--allow-mass-removal", action="store_true", help="load what lost more than half of its rows")
     run.add_argument("--dry-run", action="store_true", help="report what would change, change nothing")
     backfill_command = command("backfill", _backfill, "run Airflow's backfill, one run per day, and follow it")
     window(backfill_command, required=True)
@@ -192,6 +193,7 @@ def _run(arguments: argparse.Namespace) -> int:
     conf: dict[str, object] = {
         "full_refresh": arguments.full_refresh,
         "allow_column_changes": arguments.allow_column_changes,
+        "allow_mass_removal": arguments.allow_mass_removal,
         "dry_run": arguments.dry_run,
     }
     if arguments.first:

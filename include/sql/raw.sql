@@ -77,7 +77,7 @@ create table if not exists raw.refund (
 create index if not exists refund_days on raw.refund
 using brin (created_at, refund_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
-create index if not exists refund_order on raw.refund (order_id);
+create index if not exists refund_order on raw.refund (btrim(order_id));
 
 create table if not exists raw.weather_data (
     date date not null,

@@ -14,6 +14,7 @@ from tests.faults.place import Place
 from tests.faults.proxy import Proxy
 from tests.faults.tries import warm_up
 from tests.faults.weather_api import WeatherApi
+from tests.integration.support import ALL_COLUMNS
 
 SHOP_TABLES = (Path(__file__).parents[2] / "include" / "demo" / "shop" / "shop.sql").read_text()
 
@@ -42,6 +43,7 @@ def _module_place(
         psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin,
     ):
         shop.execute(SHOP_TABLES.encode())
+        shop.execute(ALL_COLUMNS.encode())
         folder = tmp_path_factory.mktemp("tries")
         yield Place(
             os.environ["AIRFLOW_CONN_WAREHOUSE_LOADER"],

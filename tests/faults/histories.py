@@ -93,8 +93,8 @@ class _History:
         self.events = 80
         self.runs = 0
         self.changes: list[Callable[[], str]] = [
-            self.order_comes, self.order_comes, self.order_changes, self.order_goes, self.customer, self.product,
-            self.category, self.messages, self.weather,
+            self.order_comes, self.order_comes, self.order_changes, self.order_goes, self.refund, self.customer,
+            self.product, self.category, self.messages, self.weather,
         ]  # fmt: skip
         self.faults: list[Callable[[str, dict[str, Any]], Try]] = [
             self.no_fault, self.killed, self.killed, self.raises, self.cut, self.cut, self.commit_lost,
@@ -168,7 +168,9 @@ class _History:
         ordered = self.rng.choice([other for other in DAYS if other <= day])
         rows = []
         for _ in range(self.rng.randint(1, 30)):
-            rows.append(order(self.orders, self.rng.choice(("5", "12.5", "-1")), day, order_date=ordered))
+            line_number = self.rng.choice((None, None, "2"))
+            amount = self.rng.choice(("5", "12.5", "-1"))
+            rows.append(order(self.orders, amount, day, order_date=ordered, line_number=line_number))
             self.orders += 1
         self.place.put("sales_fact", *rows)
         return f"{len(rows)} orders of {ordered}, recorded on {day}"
@@ -180,8 +182,18 @@ class _History:
 
     def order_goes(self) -> str:
         number = self.rng.randrange(self.orders)
-        self.place.remove("sales_fact", order(number, "1")["order_id"])
+        self.place.remove("sales_fact", order(number, "1")["order_id"], self.rng.choice((None, "2")))
         return f"order {number} goes"
+
+    def refund(self) -> str:
+        number, day = self.rng.randrange(60), self.rng.choice(DAYS)
+        row: Row = {
+            "refund_id": f"R{number}", "order_id": f"O{self.rng.randrange(self.orders):04}",
+            "line_number": self.rng.choice((None, "1", "2")), "refund_date": day,
+            "refund_amount": self.rng.choice(("1", "2.5", "0")), "created_at": f"{self.rng.choice(DAYS)} 10:00:00",
+        }  # fmt: skip
+        self.place.put("refund", row)
+        return f"refund {number} comes or changes"
 
     def customer(self) -> str:
         customer = f"C{self.rng.randint(1, 45)}"

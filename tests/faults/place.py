@@ -113,7 +113,8 @@ class Place:
 
     def remove(self, table: str, *key: str | None) -> None:
         condition = sql.SQL(" and ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in SOURCES[table].key
+            sql.SQL("{} is not distinct from {}").format(sql.Identifier(name), sql.Placeholder())
+            for name in SOURCES[table].key
         )
         self.shop.execute(sql.SQL("delete from {} where {}").format(sql.Identifier(table), condition), key)
 
@@ -134,6 +135,8 @@ class Place:
         self.put("product_category", *(_category(n) for n in range(30)))
         self.put("subscription_data", *(_subscription(n) for n in range(20)))
         self.put("sales_fact", *(order(n, "-1" if n % 100 == 7 else str(n)) for n in range(400)))
+        self.put("sales_fact", *(order(n, str(n), line_number="2", product_id="P3") for n in range(0, 400, 20)))
+        self.put("refund", *(_refund(n) for n in range(30)))
         self.send(*((n % PARTITIONS, DAYS[n // 20], "no JSON" if n % 30 == 7 else event(n)) for n in range(80)))
         for city, day in itertools.product(CITIES, DAYS):
             self.weather.measured[city, day] = ("12.5", "-1.5" if (city, day) == ("Oslo", DAYS[1]) else "0.5")
@@ -240,13 +243,17 @@ class Place:
             )
         if source == "weather_data":
             return Counter((day, t, p, city) for (city, day), (t, p) in self.weather.measured.items() if t or p)
-        texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in names)
+        texts = sql.SQL(", ").join(
+            sql.SQL("coalesce({}::text, {})").format(sql.Identifier(column.name), sql.Literal(column.default))
+            for column in SOURCES[source].columns
+        )
         query = sql.SQL("select {} from {}").format(texts, sql.Identifier(source))
         return Counter(self.shop.execute(query).fetchall())
 
     def quarantined(self, source: str) -> Counter[Values]:
         """What is in quarantine of a source, in the same form."""
         names = [column.name for column in SOURCES[source].columns]
+        defaults = {column.name: column.default for column in SOURCES[source].columns}
         found: Counter[Values] = Counter()
         # What was refused since raw held a later row of its key may be taken when that one is gone.
         query = "select payload from ops.quarantine where source = %s and reason not like '%%is held already%%'"
@@ -256,7 +263,7 @@ class Place:
                 fields = json.loads(value) if value.startswith("{") else dict.fromkeys(names, value)
                 found[*(fields.get(name) for name in names), str(payload["partition"]), str(payload["offset"])] += 1
             else:
-                found[*(payload[name] for name in names),] += 1
+                found[*(payload[name] or defaults.get(name) for name in names),] += 1
         return found
 
 
@@ -266,6 +273,14 @@ def order(number: int, amount: str, day: str | None = None, **values: str | None
         "order_id": f"O{number:04}", "product_id": f"P{number % 25}", "customer_id": f"C{number % 35}",
         "order_date": day, "order_amount": amount, "order_quantity": "1", "payment_method": "card",
         "discount_applied": "0.1", "shipping_cost": "2.50", "created_at": f"{day} 10:00:00", **values,
+    }  # fmt: skip
+
+
+def _refund(number: int) -> Row:
+    day = DAYS[number % len(DAYS)]
+    return {
+        "refund_id": f"R{number}", "order_id": f"O{number * 10:04}", "line_number": "2" if number % 2 else None,
+        "refund_date": day, "refund_amount": "-1" if number == 3 else "1.50", "created_at": f"{day} 11:00:00",
     }  # fmt: skip
 
 

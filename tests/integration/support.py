@@ -35,12 +35,35 @@ Row = Mapping[str, str | None]
 _EMPTY = "; ".join(
     f"delete from {table}"
     for table in (
-        "ops.quarantine", "ops.kafka_offset", "ops.kafka_gap", "ops.dirty_date", "ops.schema_change", "ops.load_batch",
+        "ops.quarantine", "ops.kafka_offset", "ops.kafka_gap", "ops.dirty_date", "ops.schema_change",
+        "ops.source_column", "ops.load_batch",
         "ops.build", "ops.check_failure", "ops.check_result", "ops.claimed_date", "ops.rebuild", "ops.publication",
         "ops.published_mart", "ops.decision", "ops.alert",
         *(f"raw.{source}" for source in SOURCES),
     )
 )  # fmt: skip
+
+
+#: What the shop's tables need to have every column of the registry.
+ALL_COLUMNS = """
+alter table sales_fact
+add column if not exists line_number integer,
+add column if not exists tax_amount numeric,
+add column if not exists order_status text;
+
+create table if not exists refund (
+    refund_id text,
+    order_id text,
+    line_number integer,
+    product_id text,
+    customer_id text,
+    refund_date date,
+    refund_amount numeric,
+    refund_quantity integer,
+    reason text,
+    created_at timestamp not null
+);
+"""
 
 
 @contextmanager
@@ -123,6 +146,7 @@ class Loader:
         rows: Sequence[Row] | None = None,
         reader: Reader | None = None,
         dry_run: bool = False,
+        allow_mass_removal: bool = False,
         run: RunIdentity = RUN,
         **changes: Any,
     ) -> LoadResult:
@@ -138,6 +162,7 @@ class Loader:
             reader or reader_of(entry, window, location_of(entry)),
             run=run,
             dry_run=dry_run,
+            allow_mass_removal=allow_mass_removal,
         )
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple]:

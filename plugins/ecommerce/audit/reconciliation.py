@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -27,7 +28,8 @@ from ecommerce.audit.check import (
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.common.connections import async_postgres, fetch_airflow_connection
 from ecommerce.common.shop import shop
-from ecommerce.common.sources import SOURCES, WriteDisposition
+from ecommerce.common.sources import SOURCES, Source, WriteDisposition
+from ecommerce.common.value_rules import column_of
 from ecommerce.common.windows import Window
 from ecommerce.extract.postgres_relation import relation_of
 
@@ -35,8 +37,8 @@ from ecommerce.extract.postgres_relation import relation_of
 _ROWS_PER_BUCKET = 16
 _MAX_BUCKETS = 4096
 
-#: The key and the amount of a row, as text.
-KeyAndAmount = tuple[str, str]
+#: The values of a row's key columns, and its amount, as text; null only where the source has a row without key.
+KeyAndAmount = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,16 @@ class _Difference:
     surplus: Sequence[KeyAndAmount]
 
 
-_QUARANTINED = """
-select distinct
-    missing.key,
-    missing.amount
-from unnest(%(keys)s::text[], %(amounts)s::text[]) as missing (key, amount)
-where
-    exists (
-        select from ops.quarantine
-        where
-            source = %(source)s
-            and btrim(payload ->> %(key_column)s) is not distinct from missing.key
-            and payload ->> %(amount_column)s is not distinct from missing.amount
-    )
-"""
+# Rows are compared as arrays, which can be hashed also where a value is null.
+_QUARANTINED = sql.SQL("""
+select missing.key_and_amount
+from jsonb_array_elements(%(rows)s::jsonb) as missing (key_and_amount)
+where missing.key_and_amount in (
+    select jsonb_build_array({key}, payload ->> {amount})
+    from ops.quarantine
+    where source = {source}
+)
+""")
 
 
 class SourceReconciliation(Check):
@@ -94,9 +92,7 @@ class SourceReconciliation(Check):
         valid = [
             source.name
             for source in SOURCES.values()
-            if source.reader == "database"
-            and source.write_disposition is WriteDisposition.REPLACE_WINDOW
-            and len(source.key) == 1
+            if source.reader == "database" and source.write_disposition is WriteDisposition.REPLACE_WINDOW
         ]
         if name not in valid:
             raise ValueError(f"{name} is no source that replaces its window, in Postgres; such are {valid}")
@@ -108,18 +104,19 @@ class SourceReconciliation(Check):
         if self.source not in context.request.sources:
             message = f"not compared: this run did not load {self.source}"
             return [CheckResult(subject, "warn", None, None, message)]
-        raw = _SourceTable(sql.Identifier("raw", self.source), self, window)
+        in_raw = sql.Identifier("raw", self.source)
+        raw = _SourceTable(in_raw, self, window, await _columns_of(connection, in_raw))
         difference = await self._compare(connection, raw, window)
         quarantined = await self._quarantined(connection, difference.missing)
         missing = [row for row in difference.missing if row not in quarantined]
         in_quarantine = len(difference.missing) - len(missing)
         expected = difference.source_rows - in_quarantine
         if missing or difference.surplus:
-            message = _difference_message(missing, difference.surplus, window)
+            message = self._difference_message(missing, difference.surplus, window)
             rows = self._bad_rows(missing, difference.surplus)
             return [CheckResult(subject, "fail", difference.raw_rows, expected, message, rows)]
         message = (
-            f"{difference.source_rows:,} orders in the shop = {difference.raw_rows:,} in raw"
+            f"{difference.source_rows:,} rows in the shop = {difference.raw_rows:,} in raw"
             f" ({await raw.amount(connection):,.2f}) + {in_quarantine:,} in quarantine"
         )
         return [CheckResult(subject, "pass", difference.raw_rows, expected, message)]
@@ -127,10 +124,10 @@ class SourceReconciliation(Check):
     async def _compare(self, connection: AsyncConnection, raw: _SourceTable, window: Window) -> _Difference:
         """Compare both tables by buckets, and row by row in the buckets that differ."""
         location = shop().location_of(self.source)
-        relation = relation_of(SOURCES[self.source], location, window).rows(None)
-        at_source = _SourceTable(expression(relation.as_string()), self, window)
+        relation = expression(relation_of(SOURCES[self.source], location, window).rows(None).as_string())
         shop_connection = await fetch_airflow_connection(location.connection)
         async with async_postgres(shop_connection, timeout_seconds=self.timeout_seconds) as shop_session:
+            at_source = _SourceTable(relation, self, window, await _columns_of(shop_session, relation))
             buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
             in_raw, in_shop = await raw.buckets(connection, buckets), await at_source.buckets(shop_session, buckets)
             differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
@@ -143,51 +140,67 @@ class SourceReconciliation(Check):
             surplus=_without(raw_keys, shop_keys),
         )
 
-    async def _quarantined(
-        self, connection: AsyncConnection, rows: Sequence[KeyAndAmount]
-    ) -> set[tuple[str | None, str | None]]:
+    async def _quarantined(self, connection: AsyncConnection, rows: Sequence[KeyAndAmount]) -> set[KeyAndAmount]:
         """The rows that are in quarantine, by key and amount."""
-        quarantined = await fetch_rows(
-            connection,
-            _QUARANTINED,
-            keys=[key for key, _ in rows],
-            amounts=[amount for _, amount in rows],
-            source=self.source,
-            key_column=SOURCES[self.source].key[0],
-            amount_column=self.amount,
+        source = SOURCES[self.source]
+        query = _QUARANTINED.format(
+            key=sql.SQL(", ").join(
+                _key_text(source, name, sql.SQL("payload ->> {}").format(sql.Literal(name))) for name in source.key
+            ),
+            amount=sql.Literal(self.amount),
+            source=sql.Literal(source.name),
         )
-        return {(key, amount) for key, amount in quarantined}
+        return {tuple(row) for (row,) in await fetch_rows(connection, query, rows=json.dumps(rows))}
 
     def _bad_rows(self, missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount]) -> list[dict[str, Any]]:
-        key_column = SOURCES[self.source].key[0]
+        names = [*SOURCES[self.source].key, self.amount]
         return [
-            {key_column: key, self.amount: amount, "where": where}
+            {**dict(zip(names, row, strict=True)), "where": where}
             for where, rows in (("only at the source", missing), ("only in raw", surplus))
-            for key, amount in rows
+            for row in rows
         ]
 
+    def _difference_message(
+        self, missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount], window: Window
+    ) -> str:
+        """The rows that differ, in three groups: missing, surplus, and with another amount."""
+        missing_keys, surplus_keys = [row[:-1] for row in missing], [row[:-1] for row in surplus]
+        in_both = {*missing_keys} & {*surplus_keys}
+        groups = {
+            "missing in the warehouse": [key for key in missing_keys if key not in in_both],
+            "only in the warehouse": [key for key in surplus_keys if key not in in_both],
+            "with another amount": [key for key in missing_keys if key in in_both],
+        }
+        total = sum(map(len, groups.values()))
+        parts = [f"{len(keys)} {text} (example {self._spelled(keys[0])})" for text, keys in groups.items() if keys]
+        return (
+            f"{total} {'row differs' if total == 1 else 'rows differ'} between shop and warehouse: {', '.join(parts)}."
+            f" Probably the shop changed after the load: load {window} again"
+        )
 
-def _difference_message(missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount], window: Window) -> str:
-    """The orders that differ, in three groups: missing, surplus, and with another amount."""
-    missing_keys, surplus_keys = {key for key, _ in missing}, {key for key, _ in surplus}
-    groups = {
-        "missing in the warehouse": [key for key, _ in missing if key not in surplus_keys],
-        "only in the warehouse": [key for key, _ in surplus if key not in missing_keys],
-        "with another amount": [key for key, _ in missing if key in surplus_keys],
-    }
-    total = sum(map(len, groups.values()))
-    parts = [f"{len(keys)} {text} (example {keys[0]})" for text, keys in groups.items() if keys]
-    return (
-        f"{total} {'order differs' if total == 1 else 'orders differ'} between shop and warehouse: {', '.join(parts)}."
-        f" Probably the shop changed after the load: load {window} again"
-    )
+    def _spelled(self, key: KeyAndAmount) -> str:
+        """A key as people read it: `order_id O1, line_number 2`."""
+        return ", ".join(f"{name} {value}" for name, value in zip(SOURCES[self.source].key, key, strict=True))
+
+
+def _key_text(source: Source, name: str, value: sql.Composable) -> sql.Composed:
+    """A value of a key as text, as it is compared: trimmed, and what null means filled in."""
+    text = sql.SQL("btrim(({})::text)").format(value)
+    default = column_of(source, name).default
+    return text if default is None else sql.SQL("coalesce({}, {})").format(text, sql.Literal(default))
+
+
+async def _columns_of(connection: AsyncConnection, relation: sql.Composable) -> set[str]:
+    """The columns of what is selected from: the shop's need not be all."""
+    cursor = await connection.execute(sql.SQL("select * from {} limit 0").format(relation), {})
+    return {column.name for column in cursor.description or ()}
 
 
 _BUCKETS = sql.SQL("""
 select
     {bucket_number} %% {buckets},
     count(*),
-    sum(('x' || substr(md5(concat({key}, '|', {amount})), 1, 15))::bit(60)::bigint)
+    sum(('x' || substr(md5(concat_ws('|', {key}, {amount})), 1, 15))::bit(60)::bigint)
 from {table}
 where {in_window}
 group by 1
@@ -198,8 +211,8 @@ select
     {key},
     {amount}
 from {table}
-where {in_window} and ({bucket_number} %% {buckets} = any(%(differing)s) or {key} is null)
-order by 1, 2
+where {in_window} and ({bucket_number} %% {buckets} = any(%(differing)s) or {bucket_number} is null)
+order by {key}, {amount}
 """)
 
 
@@ -208,11 +221,16 @@ class _SourceTable:
     The window's rows of a source, in the shop or in raw.
 
     :param relation: what they are selected from, with each `%` doubled
+    :param columns: its columns
     """
 
-    def __init__(self, relation: sql.Composable, check: SourceReconciliation, window: Window) -> None:
+    def __init__(
+        self, relation: sql.Composable, check: SourceReconciliation, window: Window, columns: Collection[str]
+    ) -> None:
         source = SOURCES[check.source]
-        key = sql.SQL("btrim({}::text)").format(sql.Identifier(source.key[0]))
+        keys = [
+            _key_text(source, name, sql.Identifier(name) if name in columns else sql.SQL("null")) for name in source.key
+        ]
         self._names = {
             "table": relation,
             "in_window": sql.SQL("{column} >= {start} and {column} < {end}").format(
@@ -222,10 +240,12 @@ class _SourceTable:
             ),
             "amount": sql.SQL("{}::text").format(sql.Identifier(check.amount)),
             "amount_column": sql.Identifier(check.amount),
-            "key": key,
+            "key": sql.SQL(", ").join(keys),
             # md5, since both servers must compute the same: 32 bits of the key choose the bucket, 60 bits of the row
-            # go into a sum that does not depend on the order.
-            "bucket_number": sql.SQL("('x' || substr(md5({}), 1, 8))::bit(32)::bigint").format(key),
+            # go into a sum that does not depend on the order. A key without one of its values is in no bucket.
+            "bucket_number": sql.SQL("('x' || substr(md5({}), 1, 8))::bit(32)::bigint").format(
+                sql.SQL(" || '|' || ").join(keys)
+            ),
         }
 
     async def count(self, connection: AsyncConnection) -> int:
@@ -249,7 +269,7 @@ class _SourceTable:
             return []
         query = _KEYS.format(buckets=sql.Literal(buckets), **self._names)
         numbers = [bucket for bucket in differing if bucket is not None]
-        return [(key, amount) for key, amount in await fetch_rows(connection, query, differing=numbers)]
+        return [tuple(row) for row in await fetch_rows(connection, query, differing=numbers)]
 
 
 def _without(rows: Sequence[KeyAndAmount], others: Sequence[KeyAndAmount]) -> list[KeyAndAmount]:

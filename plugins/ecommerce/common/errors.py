@@ -23,8 +23,8 @@ class SchemaDrift(SourceError):
     """A source's table lost a column, or a column has another type; `raw` was not changed."""
 
 
-class EmptySource(SourceError):
-    """A source that is read whole has no rows at all; loading that would delete every key of it."""
+class MassRemoval(WarehouseError):
+    """A load would remove more than half of what `raw` has of the source or of the window; `raw` was not changed."""
 
 
 class QuarantineOverflow(WarehouseError):

@@ -64,12 +64,35 @@ class NewColumns(Enum):
 
 
 @dataclass(frozen=True)
+class Reference:
+    """
+    Rows of another raw table that a row names, such as the order line of a refund.
+
+    :param table: the other raw table
+    :param columns: columns of both tables, equal in both rows; null names no row
+    :param day: SQL over a row of the other table: the day whose versions a fact with such a row uses; None: its own day
+    """
+
+    table: str
+    columns: Sequence[str]
+    day: str | None = None
+
+
+@dataclass(frozen=True)
 class Touch:
-    """Facts that use a version log's key: their raw table, its column with the key, and the day of a row."""
+    """
+    Facts that use a version log's key: a new version of the key makes their days dirty.
+
+    :param table: their raw table
+    :param key: its column with the key
+    :param day: SQL over a row of it that gives the day of its fact, and of the version that the fact uses
+    :param references: rows that a row may name, most exact first; where there is one, its key counts, and its day too
+    """
 
     table: str
     key: str
     day: str
+    references: Sequence[Reference] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,7 @@ class Dependents:
     Rows whose facts depend on a row that a load writes or deletes: their days become dirty as well.
 
     :param table: their raw table; it may be that of the loaded source itself
-    :param key: column of both tables with equal values
+    :param key: column of both tables with equal values; of the loaded source it is a key column
     :param day: SQL over such a row that gives the day of its fact
     """
 
@@ -148,8 +171,18 @@ _REFUND_DAY = "refund_date"
 _EVENT_DAY = "(\"timestamp\" at time zone 'UTC')::date"
 
 
-def _facts_by(key: str) -> tuple[Touch, ...]:
-    return Touch("sales_fact", key, _ORDER_DAY), Touch("kafka_stream", key, _EVENT_DAY)
+#: Product and customer of a refund are those of the order line that it names, as they were on the order's day …
+_ORDER_LINE = Reference("sales_fact", ("order_id", "line_number"), _ORDER_DAY)
+#: … or, without a line, the customer is that of the order. What is known of neither is taken from the refund itself.
+_ORDER = Reference("sales_fact", ("order_id",))
+
+
+def _facts_by(key: str, refund_by: Sequence[Reference]) -> tuple[Touch, ...]:
+    return (
+        Touch("sales_fact", key, _ORDER_DAY),
+        Touch("kafka_stream", key, _EVENT_DAY),
+        Touch("refund", key, _REFUND_DAY, refund_by),
+    )
 
 
 _REGISTRY = (
@@ -177,7 +210,7 @@ _REGISTRY = (
             Column("product_name", required=True),
             Column("product_category_id"),
         ),
-        touches=_facts_by("product_id"),
+        touches=_facts_by("product_id", [_ORDER_LINE]),
     ),
     Source(
         name="product_category",
@@ -202,7 +235,7 @@ _REGISTRY = (
         ),
         change_time="last_updated",
         latest_by="last_updated",
-        touches=_facts_by("product_id"),
+        touches=_facts_by("product_id", [_ORDER_LINE]),
     ),
     Source(
         name="sales_fact",
@@ -268,7 +301,7 @@ _REGISTRY = (
             Column("end_date", Kind.DATE),
             Column("status"),
         ),
-        touches=_facts_by("customer_id"),
+        touches=_facts_by("customer_id", [_ORDER_LINE, _ORDER]),
     ),
     Source(
         name="subscription_data",

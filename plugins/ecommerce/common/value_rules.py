@@ -14,6 +14,9 @@ from psycopg import sql
 
 from ecommerce.common.sources import CALENDAR, Column, Kind, Source
 
+#: `pg_input_is_valid`, which the reasons to reject a text are found by, came with Postgres 16.
+REASONS_VERSION = 160000
+
 #: Kind → the SQL type of raw. Numbers keep the source's digits; staging rounds money.
 SQL_TYPES: dict[Kind, str] = {
     Kind.TEXT: "text",
@@ -137,15 +140,41 @@ def passes(source: Source, types: Mapping[str, str]) -> sql.Composed:
     :param types: column → type at the source (`pg_type.typname`), each one of `SOURCE_TYPES`; a column that may be
         missing at the source need not be there
     """
-    conditions: list[sql.Composable] = [
-        condition
-        for column in source.columns
-        # The window's own condition already bounds the column that decides the window.
-        if column.name != source.window_column
-        and column.name in types
-        and (condition := _passes(column, types[column.name]))
-    ]
+    conditions: list[sql.Composable] = [condition for _, condition in _conditions(source, types)]
     return sql.SQL(" and ").join(conditions or [sql.SQL("true")])
+
+
+def reason_to_reject(column: Column, text: sql.Composable) -> sql.Composed:
+    """SQL: why a column's value is rejected, from its text; null if it passes."""
+    blank = sql.SQL("btrim({}) = ''").format(text)
+    missing = sql.Literal(f"{column.name} is missing" if column.required else None)
+    whens = [sql.SQL("when {} is null then {}").format(text, missing)]
+    if column.required:
+        whens.append(sql.SQL("when {} then {}").format(blank, missing))
+    for test, reason in TEXT_TESTS[column.kind]:
+        whens.append(
+            sql.SQL("when not ({}) then {} || left({}, 80)").format(
+                sql.SQL(test).format(value=text), sql.Literal(f"{column.name} {reason}: "), text
+            )
+        )
+    return sql.SQL("case {} end").format(sql.SQL(" ").join(whens))
+
+
+def reasons_to_reject(source: Source, types: Mapping[str, str]) -> sql.Composed:
+    """
+    The reasons to reject a row of the source's own table that does not pass.
+
+    Only the values that do not pass are tested as texts. Needs Postgres 16, see `REASONS_VERSION`.
+
+    :param types: as in `passes`
+    """
+    reasons: list[sql.Composable] = [
+        sql.SQL("case when ({}) is not true then {} end").format(
+            condition, reason_to_reject(column, sql.SQL("({}::text)").format(sql.Identifier(column.name)))
+        )
+        for column, condition in _conditions(source, types)
+    ]
+    return sql.SQL("nullif(concat_ws('; ', {}), '')").format(sql.SQL(", ").join(reasons or [sql.SQL("null")]))
 
 
 def typed(source: Source, column: Column, type_name: str | None) -> sql.Composed:
@@ -178,8 +207,31 @@ def cast(source: Source, column: Column, *table: str) -> sql.Composed:
     """A staged text as the value that raw stores; a key is trimmed, so that the same key has one spelling."""
     value = sql.Identifier(*table, column.name)
     if column.kind is Kind.TEXT:
-        return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value)
+        return _with_default(column, sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value))
     return _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
+
+
+def cast_if_valid(source: Source, column: Column, text: sql.Composable) -> sql.Composed:
+    """
+    A text as the value that raw stores, for a comparison with raw; null if it cannot be cast.
+
+    :param text: SQL of the text, which comes from anywhere: a rejected row, or a payload that a person has edited
+    """
+    if column.default is not None:
+        text = sql.SQL("coalesce({}, {})").format(text, sql.Literal(column.default))
+    if column.kind is Kind.TEXT:
+        return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(text)
+    kind = SQL_TYPES[column.kind]
+    return sql.SQL("case when pg_input_is_valid({0}, {1}) then ({0})::{2} end").format(
+        text, sql.Literal(kind), sql.SQL(kind)
+    )
+
+
+def joined(source: Source, name: str, *table: str) -> sql.Composed:
+    """A column of a raw table as it is compared with the same column of another: only keys are stored trimmed."""
+    column = column_of(source, name)
+    is_blank_possible = column.kind is Kind.TEXT and not _is_trimmed(source, column)
+    return sql.SQL("btrim({})" if is_blank_possible else "{}").format(sql.Identifier(*table, name))
 
 
 def _with_default(column: Column, value: sql.Composed) -> sql.Composed:
@@ -190,6 +242,18 @@ def _with_default(column: Column, value: sql.Composed) -> sql.Composed:
 
 def _is_trimmed(source: Source, column: Column) -> bool:
     return column.kind is Kind.TEXT and column.name in source.key
+
+
+def _conditions(source: Source, types: Mapping[str, str]) -> list[tuple[Column, sql.Composed]]:
+    """The columns of the source's own table that have a condition to pass."""
+    return [
+        (column, condition)
+        for column in source.columns
+        # The window's own condition already bounds the column that decides the window.
+        if column.name != source.window_column
+        and column.name in types
+        and (condition := _passes(column, types[column.name]))
+    ]
 
 
 def _passes(column: Column, type_name: str) -> sql.Composed | None:

@@ -49,16 +49,17 @@ class Window:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run has to do: its days, its sources, and two options of the form."""
+    """What a run has to do: its days, its sources, and options of the form."""
 
     window: Window
     sources: frozenset[str]
     full_refresh: bool = False
     dry_run: bool = False
+    allow_mass_removal: bool = False
 
 
 def window_params() -> dict[str, Param]:
-    """The fields of the trigger form that say which days."""
+    """The fields of the trigger form of a load: which days, and what it may do."""
     return {
         "start_date": Param(
             None,
@@ -73,6 +74,12 @@ def window_params() -> dict[str, Param]:
             format="date",
             title="Last day",
             description="UTC, inclusive. Empty: the same as the first day.",
+        ),
+        "allow_mass_removal": Param(
+            False,
+            type="boolean",
+            title="Allow mass removal",
+            description="Load also if the source has lost more than half of the rows or keys that the warehouse has.",
         ),
         "dry_run": Param(
             False,
@@ -109,6 +116,7 @@ def warehouse_params() -> dict[str, Param]:
             title="Allow column changes",
             description="Publish a mart that lost or retyped columns as a new table, instead of failing.",
         ),
+        "allow_mass_removal": days["allow_mass_removal"],
         "dry_run": days["dry_run"],
     }
 
@@ -130,6 +138,7 @@ def request_of(context: Context) -> Request:
         sources=frozenset(_present(shop().sources if sources is None else sources)),
         full_refresh=bool(params.get("full_refresh", False)),
         dry_run=bool(params.get("dry_run", False)),
+        allow_mass_removal=bool(params.get("allow_mass_removal", False)),
     )
 
 

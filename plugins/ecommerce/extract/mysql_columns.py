@@ -205,7 +205,9 @@ def suspect_text(column: Column, found: FoundColumn, value: bytes) -> str:
 def shortest_float(text: str) -> str:
     """The shortest text of a number of four bytes, from its text as a number of eight: 0.1 for 0.10000000149011612."""
     packed = struct.pack("f", float(text))
-    return next(short for digits in range(1, 10) if struct.pack("f", float(short := f"{float(text):.{digits}g}")) == packed)
+    return next(
+        short for digits in range(1, 10) if struct.pack("f", float(short := f"{float(text):.{digits}g}")) == packed
+    )
 
 
 def passes(column: Column, found: FoundColumn, *, is_in_window: bool) -> str:

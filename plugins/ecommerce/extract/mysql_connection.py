@@ -198,9 +198,7 @@ def _tls(extra: Mapping[str, Any]) -> dict[str, Any]:
     if mode == "preferred":
         return {}
     if mode not in _TLS_MODES:
-        raise ValueError(
-            f"its extra has the ssl_mode {mode}; there are disabled, preferred, {', '.join(_TLS_MODES)}"
-        )
+        raise ValueError(f"its extra has the ssl_mode {mode}; there are disabled, preferred, {', '.join(_TLS_MODES)}")
     is_verified, names_host = _TLS_MODES[mode]
     context = ssl.create_default_context(cafile=files.get("ca"))
     context.check_hostname = names_host

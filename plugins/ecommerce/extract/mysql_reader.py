@@ -217,9 +217,7 @@ class MySQLReader:
     def _line(self) -> str:
         """The business columns of a row as one line of CSV."""
         return "concat_ws(',', {})".format(
-            ", ".join(
-                mysql_columns.csv_value(column, self._found.get(column.name)) for column in self.source.columns
-            )
+            ", ".join(mysql_columns.csv_value(column, self._found.get(column.name)) for column in self.source.columns)
         )
 
     @property
@@ -274,9 +272,7 @@ class MySQLReader:
                     f"{', '.join(column.name for column in self.source.columns)}"
                 ) from error
             raise
-        columns = [
-            FoundColumn(str(label), code, length, scale) for label, code, _, length, _, scale, _ in description
-        ]
+        columns = [FoundColumn(str(label), code, length, scale) for label, code, _, length, _, scale, _ in description]
         texts = [column.name for column in columns if column.is_text]
         character_sets = dict(zip(texts, self._character_sets(texts), strict=True))
         return {

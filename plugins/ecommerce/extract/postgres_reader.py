@@ -20,7 +20,7 @@ from ecommerce.common.errors import SourceError
 from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fingerprints
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Kind, Source
-from ecommerce.common.value_rules import CONVERTED, passes, typed
+from ecommerce.common.value_rules import CONVERTED, REASONS_VERSION, passes, reasons_to_reject, typed
 from ecommerce.common.windows import Window
 from ecommerce.extract.postgres_relation import between, named_errors, relation_of
 from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
@@ -65,12 +65,16 @@ class PostgresReader:
         self._column_types: Mapping[str, ColumnType] = {}
         #: Place → text column whose bytes the source does not check.
         self._unchecked: Mapping[int, Column] = {}
+        self._gives_reasons = False
         self._connection: psycopg.Connection | None = None
 
     @property
     def columns(self) -> Sequence[str]:
         """The business columns, and the reason to reject a row if the source itself has one."""
-        return [*(column.name for column in self.source.columns), *(["_rejection"] if self._unchecked else [])]
+        return [
+            *(column.name for column in self.source.columns),
+            *(["_rejection"] if self._unchecked or self._gives_reasons else []),
+        ]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -83,6 +87,7 @@ class PostgresReader:
                 self._connection = connection
                 self._column_types = self._relation.column_types(connection)
                 self._relation.fail_if_wrong(connection, self._column_types)
+                self._gives_reasons = connection.info.server_version >= REASONS_VERSION
             if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
                 self._unchecked = {
                     n: column
@@ -176,7 +181,9 @@ class PostgresReader:
         :param days: only these days of the window; None: all of it
         :param lineage: constants that follow the business columns in each row
         """
-        values = sql.SQL(", ").join([*(self._typed(column) for column in self.source.columns), *(constant.as_sql() for constant in lineage)])
+        values = sql.SQL(", ").join(
+            [*(self._typed(column) for column in self.source.columns), *(constant.as_sql() for constant in lineage)]
+        )
         queries = [
             sql.SQL("""
                 copy (
@@ -201,7 +208,7 @@ class PostgresReader:
 
     def suspect(self, days: Collection[date] | None) -> Iterator[bytes]:
         """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
-        values = [sql.SQL("{}::text").format(self._as_it_is(column)) for column in self.source.columns]
+        values = [self._text(column) for column in self.source.columns]
         if self._unchecked:
             for place, column in self._unchecked.items():
                 value = sql.Identifier(column.name)
@@ -209,6 +216,9 @@ class PostgresReader:
                     is_utf8(value), value, escaped(value)
                 )
             values.append(self._not_utf8())
+        elif self._gives_reasons:
+            # To validate the rows once more, as texts, takes the warehouse ten times as long.
+            values.append(reasons_to_reject(self.source, self._type_names))
         query = sql.SQL("""
             copy (
                 select {values}
@@ -235,20 +245,33 @@ class PostgresReader:
         return sql.SQL(" and ").join(
             [
                 *(is_utf8(sql.Identifier(column.name)) for column in self._unchecked.values()),
-                passes(self.source, {name: kind.name for name, kind in self._column_types.items()}),
+                passes(self.source, self._type_names),
             ]
         )
+
+    @property
+    def _type_names(self) -> dict[str, str]:
+        return {name: kind.name for name, kind in self._column_types.items()}
 
     def _typed(self, column: Column) -> sql.Composed:
         found = self._column_types.get(column.name)
         return typed(self.source, column, found.name if found else None)
 
     def _as_it_is(self, column: Column) -> sql.Composable:
-        """The value without casts, where raw stores it as it is."""
+        """The value without casts, which a value that does not pass might fail; what null means is filled in."""
         found = self._column_types.get(column.name)
-        if found is None or column.default is not None or found.name in CONVERTED.get(column.kind, ()):
+        if found is None or found.name in CONVERTED.get(column.kind, ()):
             return self._typed(column)
-        return sql.Identifier(column.name)
+        value = sql.Identifier(column.name)
+        return (
+            value if column.default is None else sql.SQL("coalesce({}, {})").format(value, sql.Literal(column.default))
+        )
+
+    def _text(self, column: Column) -> sql.Composable:
+        """The value as text, null where the source has none."""
+        return sql.SQL("{}::text").format(
+            sql.Identifier(column.name) if column.name in self._column_types else sql.SQL("null")
+        )
 
     def _not_utf8(self) -> sql.Composed:
         reasons = [

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.common import fault_points
 from ecommerce.common.connections import LOADER, warehouse
-from ecommerce.common.errors import EmptySource, QuarantineOverflow, SchemaDrift, ShopError, WindowError
+from ecommerce.common.errors import MassRemoval, QuarantineOverflow, SchemaDrift, ShopError, WindowError
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import request_of
 from ecommerce.extract.readers import reader_of
@@ -36,6 +36,7 @@ class ExtractSource(BaseOperator):
     :param source: a name in the registry, e.g. ``sales_fact``
     :param warehouse_conn_id: the Postgres that holds ``raw`` and ``ops``
     :raises QuarantineOverflow: more than the source's share of rows was rejected; ``raw`` is unchanged
+    :raises MassRemoval: more than half of what ``raw`` has would be removed; ``raw`` is unchanged
     :raises SourceError: the source could not be read; ``raw`` is unchanged
     :raises ShopError: the shop's profile or a template of it is wrong; ``raw`` is unchanged
     """
@@ -64,9 +65,10 @@ class ExtractSource(BaseOperator):
                     reader_of(source, window),
                     run=RunIdentity(run.dag_id, run.run_id, ti.try_number, self._first_try(ti)),
                     dry_run=request.dry_run,
+                    allow_mass_removal=request.allow_mass_removal,
                 )
             fault_points.point("before_report")
-        except (WindowError, ShopError, QuarantineOverflow, EmptySource, SchemaDrift) as error:
+        except (WindowError, ShopError, QuarantineOverflow, MassRemoval, SchemaDrift) as error:
             # The same input would fail again: a person has to look.
             raise AirflowFailException(str(error)) from error
         self.log.info("%s", result)

@@ -18,13 +18,13 @@ import psycopg
 from psycopg import Connection, sql
 
 from ecommerce.common import fault_points
-from ecommerce.common.errors import EmptySource, QuarantineOverflow
-from ecommerce.common.shop import shop
+from ecommerce.common.errors import MassRemoval, QuarantineOverflow
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
-from ecommerce.load import batches, offsets, quarantine, schema_drift, strategies, validate
+from ecommerce.load import batches, offsets, quarantine, raw_writer, schema_drift, strategies, validate
 from ecommerce.load.batches import BatchCounts, RunIdentity
+from ecommerce.load.raw_writer import WriteCounts
 from ecommerce.load.result import LoadResult, lost_ranges
 from ecommerce.load.staging import STAGE
 from ecommerce.load.strategies import AppendTopic, LoadJob, PrevalidatedRows, ShortcutFailed, Strategy
@@ -47,6 +47,7 @@ def load(
     *,
     run: RunIdentity,
     dry_run: bool = False,
+    allow_mass_removal: bool = False,
 ) -> LoadResult:
     """
     Load one window of one source.
@@ -56,8 +57,10 @@ def load(
     run does all of it and rolls back.
 
     :param connection: to the warehouse, in autocommit
-    :raises SourceError: the source cannot be read, is empty, or its table has lost or retyped a column
+    :param allow_mass_removal: remove more than half of what raw has, if the source does not have it any more
+    :raises SourceError: the source cannot be read, or its table has lost or retyped a column
     :raises QuarantineOverflow: more than the source's share of rows was rejected
+    :raises MassRemoval: more than half of raw's rows of the window, or of a version log's keys, would be removed
     :raises LoaderFenced: another load has marked this one as failed before it could commit
     """
     with batches.one_loader(connection, source):
@@ -69,14 +72,14 @@ def load(
         with connection.transaction(force_rollback=True) if dry_run else nullcontext():
             batch_id = batches.open_batch(connection, source, window, run)
             try:
-                result = _load_batch(LoadJob(connection, source, window, batch_id, dry_run), reader)
+                result = _load_batch(LoadJob(connection, source, window, batch_id, dry_run, allow_mass_removal), reader)
             except BaseException as error:
                 if not dry_run:
                     batches.fail_batch(connection, batch_id, error)
                 raise
         fault_points.point("after_commit")
-        if result.rows_loaded >= ANALYZE_ROWS and not dry_run:
-            _analyze(connection, source)
+        if not dry_run:
+            _analyze_what_grew(connection, result)
         return result
 
 
@@ -103,13 +106,17 @@ def _load_table(job: LoadJob, reader: PrevalidatingReader) -> LoadResult:
 def _in_snapshot(
     job: LoadJob, reader: PrevalidatingReader, strategy_of: Callable[[LoadJob, PrevalidatingReader], Strategy]
 ) -> LoadResult:
-    """Load inside one snapshot of the source, after its table was compared with the registry."""
+    """Load inside one snapshot of the source, after its table was compared with the registry and earlier loads."""
     with reader.snapshot():
-        differences = list(schema_drift.changes(job.source, reader.column_types))
+        seen = schema_drift.seen_columns(job.connection, job.source)
+        differences = list(schema_drift.changes(job.source, reader.column_types, seen))
         schema_drift.note(job.connection, job.source, job.batch_id, differences)
         schema_drift.fail_if_broken(job.source, differences)
         reader.source = schema_drift.evolve(job.connection, job.source, reader.column_types, dry_run=job.dry_run)
-        return _in_transaction(replace(job, source=reader.source), reader, strategy_of)
+        with job.connection.transaction():
+            schema_drift.note_seen(job.connection, job.source, job.batch_id, reader.column_types.keys() - seen)
+            job = replace(job, source=reader.source)
+            return _run(job, reader, strategy_of(job, reader))
 
 
 def _in_transaction(job: LoadJob, reader: R, strategy_of: Callable[[LoadJob, R], Strategy]) -> LoadResult:
@@ -124,8 +131,6 @@ def _run(job: LoadJob, reader: Reader, strategy: Strategy) -> LoadResult:
     fault_points.point("before_read")
 
     read, staged = strategy.read()
-    _fail_if_empty(job.source, read)
-
     rejected = validate.reject_bad_values(job.connection, job.source) if staged else 0
     rejected += strategy.accept(staged - rejected)
     _fail_on_overflow(job, read, rejected)
@@ -134,12 +139,13 @@ def _run(job: LoadJob, reader: Reader, strategy: Strategy) -> LoadResult:
     fault_points.point("quarantined")
 
     written = strategy.write()
+    _fail_on_mass_removal(job, written)
     gaps = [
         (topic.topic, gap)
         for topic in reader.topics
         for gap in offsets.store(job.connection, job.source, topic, job.batch_id)
     ]
-    replayed = quarantine.mark_replayed(job.connection, job.source, strategy.extent, job.batch_id)
+    replayed = quarantine.mark_replayed(job.connection, job.source, strategy.extent, job.batch_id, rejected)
     fault_points.point("written_to_raw")
 
     counts = BatchCounts(
@@ -173,12 +179,24 @@ def _run(job: LoadJob, reader: Reader, strategy: Strategy) -> LoadResult:
     return result
 
 
-def _fail_if_empty(source: Source, read: int) -> None:
-    if read == 0 and source.write_disposition is WriteDisposition.VERSION_LOG:
-        raise EmptySource(
-            f"{source.name}: {shop().where(source.name)} has no rows; loading that would delete every "
-            f"{source.key[0]}, so nothing was loaded"
-        )
+def _fail_on_mass_removal(job: LoadJob, written: WriteCounts) -> None:
+    """
+    Fail if more than a few rows are lost, and more than half of what raw had: few sources mean to lose that many.
+
+    :raises MassRemoval: the load was not allowed to
+    """
+    source, window = job.source, job.window
+    if written.lost <= raw_writer.FREE_REMOVALS or 2 * written.lost <= written.held or job.allow_mass_removal:
+        return
+    is_log = source.write_disposition is WriteDisposition.VERSION_LOG
+    what = f"current {source.key[0]}s" if is_log else f"rows that raw has of {window}"
+    raise MassRemoval(
+        f"{source.name}: this load would remove {written.lost:,} of {written.held:,} {what}, since the source does not "
+        "have them any more, or only with values that are rejected. That is more than half, so nothing was loaded. "
+        "Repair the source and load again; or, if it is right, allow it: "
+        f"`allow_mass_removal` in the form of extract_{source.name}, or make run FROM={window.start} TO={window.last} "
+        f"SOURCES={source.name} ALLOW_MASS_REMOVAL=1"
+    )
 
 
 def _fail_on_overflow(job: LoadJob, read: int, rejected: int) -> None:
@@ -209,7 +227,13 @@ def _fail_on_overflow(job: LoadJob, read: int, rejected: int) -> None:
         )
 
 
-def _analyze(connection: Connection, source: Source) -> None:
-    with connection.transaction():
-        connection.execute(sql.SQL("set local default_statistics_target = {}").format(ANALYZE_TARGET))
-        connection.execute(sql.SQL("analyze {}").format(sql.Identifier("raw", source.name)))
+def _analyze_what_grew(connection: Connection, result: LoadResult) -> None:
+    for table, rows in (
+        (sql.SQL("raw.{}").format(sql.Identifier(result.source)), result.rows_loaded),
+        # Not the payloads, which take longest and are no condition of a query.
+        (sql.SQL("ops.quarantine (batch_id, source, replayed_at)"), result.rows_quarantined),
+    ):
+        if rows >= ANALYZE_ROWS:
+            with connection.transaction():
+                connection.execute(sql.SQL("set local default_statistics_target = {}").format(ANALYZE_TARGET))
+                connection.execute(sql.SQL("analyze {}").format(table))

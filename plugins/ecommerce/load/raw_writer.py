@@ -14,28 +14,41 @@ from psycopg import Connection, sql
 
 from ecommerce.common.fingerprint import Fingerprint, RowHash, fingerprints
 from ecommerce.common.sources import Source, WriteDisposition
+from ecommerce.common.value_rules import cast_if_valid, column_of
 from ecommerce.load.dirty_dates import (
-    CHANGED_DAYS,
-    create_changed_days,
+    CHANGED_ROWS,
+    create_changed_rows,
     day_of,
+    dependent_keys,
     mark,
     mark_changed_days,
+    mark_dependent_days,
     mark_touched_days,
 )
 from ecommerce.load.extent import Extent
 from ecommerce.load.staging import ACCEPTED, STAGE
-from ecommerce.load.validate import reject_accepted, repeated_key_reason
+from ecommerce.load.validate import reject_accepted, repeated_key_advice, repeated_key_reason
 
 _NEW_VERSIONS = sql.Identifier("pg_temp", "new_versions")
+
+#: A load may always remove so many rows or keys.
+FREE_REMOVALS = 10
 
 
 @dataclass(frozen=True)
 class WriteCounts:
-    """Rows written to raw, rows that are gone from the source, and days marked as dirty."""
+    """
+    Rows written to raw, rows that are gone from the source, and days marked as dirty.
+
+    :param lost: rows or keys of the window that raw had, and that no accepted row replaces
+    :param held: how many raw had; counted only if more than `FREE_REMOVALS` are lost
+    """
 
     loaded: int
     removed: int
     days: int
+    lost: int = 0
+    held: int = 0
 
 
 def write(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
@@ -55,6 +68,7 @@ def reject_superseded(connection: Connection, source: Source, extent: Extent) ->
     if source.write_disposition is not WriteDisposition.REPLACE_WINDOW or source.latest_by is None:
         return 0
     latest = sql.Identifier(source.latest_by)
+    held = sql.Literal(f"{', '.join(source.key)} is held already by the row of {source.latest_by} ")
     return reject_accepted(
         connection,
         source,
@@ -75,14 +89,15 @@ def reject_superseded(connection: Connection, source: Source, extent: Extent) ->
         # would be if the day had been read.
         reason=sql.SQL("""
             (
-                select case when {inside_window} then {repeated} else {elsewhere} || stored.{latest} end
+                select case when {inside_window} then {repeated} else {held} || stored.{latest} || {advice} end
                 from {raw} as stored
                 where {same_key}
             )
         """).format(
             inside_window=Extent(extent.window).condition(source, "stored"),
-            repeated=sql.Literal(repeated_key_reason(source)),
-            elsewhere=sql.Literal(f"{', '.join(source.key)} is held already by the row of {source.latest_by} "),
+            repeated=repeated_key_reason(source),
+            held=held,
+            advice=repeated_key_advice(source),
             latest=latest,
             raw=_raw(source),
             same_key=_equal(source.key, "stored", "rejected"),
@@ -122,13 +137,16 @@ def count_first_load(
     batch_id: int,
     rows: int,
     days: Collection[str] | None,
+    *,
+    had_rows: bool,
 ) -> WriteCounts:
     """
     Mark the days of rows that were copied straight into raw, which had none of the extent.
 
     :param days: the days whose facts they change; None: raw is queried for them
+    :param had_rows: raw has rows outside of the extent
     """
-    if source.day is None:
+    if source.day is None or not rows:
         return WriteCounts(rows, 0, 0)
     changed = (
         sql.SQL("select unnest({}::date[])").format(list(days))
@@ -139,7 +157,18 @@ def count_first_load(
             where {inside} and {day} is not null
         """).format(day=day_of(source), raw=_raw(source), inside=extent.condition(source, "stored"))
     )
-    return WriteCounts(rows, 0, mark(connection, source, batch_id, changed))
+    marked = mark(connection, source, batch_id, changed)
+    for dependents in source.dependents:
+        is_own = dependents.table == source.name
+        if is_own and not had_rows:
+            # All rows of the table are new, and marked.
+            continue
+        keys = sql.SQL("select stored.{} from {} as stored where {}").format(
+            sql.Identifier(dependents.key), _raw(source), extent.condition(source, "stored")
+        )
+        others = sql.SQL("not ({})").format(extent.condition(source, "dependent")) if is_own else None
+        marked += mark_dependent_days(connection, source, dependents, batch_id, keys, others)
+    return WriteCounts(rows, 0, marked)
 
 
 def add_messages(
@@ -183,7 +212,7 @@ def add_messages(
 
 
 def _append(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
-    create_changed_days(connection)
+    create_changed_rows(connection, source)
     loaded = connection.execute(
         sql.SQL("""
             with added as (
@@ -193,10 +222,10 @@ def _append(connection: Connection, source: Source, extent: Extent, batch_id: in
                 on conflict do nothing
                 returning *
             )
-            insert into {changed_days}
+            insert into {changed_rows} (day)
             select {day} from added
         """).format(
-            changed_days=CHANGED_DAYS,
+            changed_rows=CHANGED_ROWS,
             raw=_raw(source),
             columns=_columns(source),
             batch=batch_id,
@@ -208,10 +237,40 @@ def _append(connection: Connection, source: Source, extent: Extent, batch_id: in
 
 
 def _replace_window(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
-    create_changed_days(connection)
+    create_changed_rows(connection, source)
+    removed = _delete_differing(connection, source, extent)
+    lost, held = _count_lost(connection, source, extent) if removed else (0, 0)
+    loaded = connection.execute(
+        sql.SQL("""
+            with added as (
+                insert into {raw} ({columns}, _batch_id, _loaded_at)
+                select {columns}, {batch}, now()
+                from {accepted} as accepted
+                where not exists (select from {raw} as stored where {same_key})
+                returning *
+            )
+            insert into {changed_rows} ({changed_columns})
+            select {changed} from added
+        """).format(
+            changed_rows=CHANGED_ROWS,
+            raw=_raw(source),
+            columns=_columns(source),
+            batch=batch_id,
+            accepted=ACCEPTED,
+            same_key=_equal(source.key, "stored", "accepted"),
+            changed_columns=_changed_columns(source),
+            changed=_changed(source),
+        )
+    ).rowcount
+    days = mark_changed_days(connection, source, batch_id) if loaded or removed else 0
+    return WriteCounts(loaded, removed, days, lost, held)
+
+
+def _delete_differing(connection: Connection, source: Source, extent: Extent) -> int:
+    """Delete the rows of the extent that no accepted row equals, and those of accepted keys elsewhere; how many."""
     # Equal in effect to deleting the window and copying it in, but a row that did not change is not rewritten.
     # Two deletes, since one with `or` would read all of raw, which grows with its age.
-    removed = connection.execute(
+    return connection.execute(
         sql.SQL("""
             with gone as (
                 delete from {raw} as stored
@@ -226,40 +285,52 @@ def _replace_window(connection: Connection, source: Source, extent: Extent, batc
                 where {same_key} and not ({inside})
                 returning stored.*
             )
-            insert into {changed_days}
-            select {day} from (table gone union all table moved) as removed
+            insert into {changed_rows} ({changed_columns}, is_lost)
+            select {changed}, not exists (select from {accepted} as accepted where {same_key_gone})
+            from gone
+            union all
+            select {changed}, null
+            from moved
         """).format(
-            changed_days=CHANGED_DAYS,
+            changed_rows=CHANGED_ROWS,
             raw=_raw(source),
             inside=extent.condition(source, "stored"),
             accepted=ACCEPTED,
             same_key=_equal(source.key, "stored", "accepted"),
+            same_key_gone=_equal(source.key, "gone", "accepted"),
             same_row=_same_bytes(source, "stored", "accepted"),
-            day=day_of(source),
+            changed_columns=_changed_columns(source),
+            changed=_changed(source),
         )
     ).rowcount
-    loaded = connection.execute(
+
+
+def _count_lost(connection: Connection, source: Source, extent: Extent) -> tuple[int, int]:
+    """Of the window's rows those that are deleted for good; and, if they are more than a few, all that raw had."""
+    row = connection.execute(
         sql.SQL("""
-            with added as (
-                insert into {raw} ({columns}, _batch_id, _loaded_at)
-                select {columns}, {batch}, now()
-                from {accepted} as accepted
-                where not exists (select from {raw} as stored where {same_key})
-                returning *
-            )
-            insert into {changed_days}
-            select {day} from added
-        """).format(
-            changed_days=CHANGED_DAYS,
-            raw=_raw(source),
-            columns=_columns(source),
-            batch=batch_id,
-            accepted=ACCEPTED,
-            same_key=_equal(source.key, "stored", "accepted"),
-            day=day_of(source),
+            select count(*) filter (where is_lost), count(is_lost)
+            from {}
+        """).format(CHANGED_ROWS)
+    ).fetchone()
+    lost, deleted = row or (0, 0)
+    if lost <= FREE_REMOVALS:
+        return lost, 0
+    row = connection.execute(
+        sql.SQL("select count(*) from {raw} as stored where {inside}").format(
+            raw=_raw(source), inside=Extent(extent.window).condition(source, "stored")
         )
-    ).rowcount
-    return WriteCounts(loaded, removed, mark_changed_days(connection, source, batch_id))
+    ).fetchone()
+    return lost, deleted + (row[0] if row else 0)
+
+
+def _changed_columns(source: Source) -> sql.Composed:
+    return _names(["day", *dependent_keys(source)])
+
+
+def _changed(source: Source) -> sql.Composed:
+    """SQL over a raw row: its values of `_changed_columns`."""
+    return sql.SQL(", ").join([day_of(source), *map(sql.Identifier, dependent_keys(source))])
 
 
 def _extend_version_log(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
@@ -279,10 +350,19 @@ def _extend_version_log(connection: Connection, source: Source, extent: Extent, 
     )
     versions = _add_versions(connection, source, batch_id)
     tombstones = _add_tombstones(connection, source, batch_id)
+    if not versions and not tombstones:
+        return WriteCounts(0, 0, 0)
     # Without statistics the planner expects many versions, and sorts all facts to find those of their keys.
     connection.execute(sql.SQL("analyze {}").format(_NEW_VERSIONS))
     days = sum(mark_touched_days(connection, source, touch, batch_id, _NEW_VERSIONS) for touch in source.touches)
-    return WriteCounts(versions, tombstones, days)
+    held = _count_current(connection) if tombstones > FREE_REMOVALS else 0
+    return WriteCounts(versions, tombstones, days, tombstones, held)
+
+
+def _count_current(connection: Connection) -> int:
+    """The keys that were not deleted before this load."""
+    row = connection.execute("select count(*) from pg_temp.latest where not _is_deleted").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _add_versions(connection: Connection, source: Source, batch_id: int) -> int:
@@ -325,9 +405,13 @@ def _add_versions(connection: Connection, source: Source, batch_id: int) -> int:
 
 def _add_tombstones(connection: Connection, source: Source, batch_id: int) -> int:
     """Add a deleted version of each key that the source does not have any more; how many."""
-    # A key whose row was rejected is still at the source. That row may not cast, so it is compared as text.
+    # A key whose row was rejected is still at the source.
     rejected_key = sql.SQL(" and ").join(
-        sql.SQL("btrim(stage.{name}) = latest.{name}::text").format(name=sql.Identifier(name)) for name in source.key
+        sql.SQL("{} = {}").format(
+            cast_if_valid(source, column_of(source, name), sql.Identifier("stage", name)),
+            sql.Identifier("latest", name),
+        )
+        for name in source.key
     )
     return connection.execute(
         sql.SQL("""

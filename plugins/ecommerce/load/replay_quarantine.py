@@ -8,7 +8,7 @@ from airflow.sdk import AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.common.connections import LOADER, warehouse
-from ecommerce.common.errors import EmptySource, QuarantineOverflow, SchemaDrift
+from ecommerce.common.errors import MassRemoval, QuarantineOverflow, SchemaDrift
 from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.extract.readers import reader_of
 from ecommerce.load.batches import RunIdentity
@@ -31,6 +31,7 @@ class ReplayQuarantine(BaseOperator):
 
     :param warehouse_conn_id: the Postgres that holds ``raw`` and ``ops``
     :raises QuarantineOverflow: more than the source's share of a window was rejected; ``raw`` is unchanged there
+    :raises MassRemoval: the source has lost more than half of a window; `raw` is unchanged there
     :raises SourceError: the source could not be read
     """
 
@@ -63,7 +64,7 @@ class ReplayQuarantine(BaseOperator):
                 for result in loads:
                     self.log.info("%s", result)
                     figures.append(result.figures())
-            except (QuarantineOverflow, EmptySource, SchemaDrift) as error:
+            except (QuarantineOverflow, MassRemoval, SchemaDrift) as error:
                 # The same input would fail again: a person has to look.
                 raise AirflowFailException(str(error)) from error
         if not figures:

@@ -42,23 +42,57 @@ class ColumnChange:
     change: str  # new, missing, retyped
     expected: str | None
     actual: str | None
+    is_required: bool = True
 
     def __str__(self) -> str:
         match self.change:
             case "missing":
-                return f"column {self.column} ({self.expected}) is missing"
+                past = "" if self.is_required else ", and earlier loads had it"
+                return f"column {self.column} ({self.expected}) is missing{past}"
             case "retyped":
                 return f"column {self.column} is {self.actual} and no longer {self.expected}"
         return f"column {self.column} ({self.actual}) is new"
 
 
-def changes(source: Source, types: Mapping[str, ColumnType]) -> Iterator[ColumnChange]:
-    """The differences, in the order of the registry, then of the table."""
+def seen_columns(connection: Connection, source: Source) -> set[str]:
+    """The registry's columns that the source's table has had in a load."""
+    return {
+        name
+        for (name,) in connection.execute(
+            "select column_name from ops.source_column where source = %s", [source.name]
+        ).fetchall()
+    }
+
+
+def note_seen(connection: Connection, source: Source, batch_id: int, columns: Collection[str]) -> None:
+    """Note columns that the source's table has for the first time, in the transaction that loads them."""
+    names = [column.name for column in source.columns if column.name in columns]
+    if names:
+        connection.execute(
+            """
+            insert into ops.source_column (source, column_name, batch_id, first_seen_at)
+            select %s, name, %s, now()
+            from unnest(%s::text[]) as seen (name)
+            on conflict do nothing
+            """,
+            [source.name, batch_id, names],
+        )
+
+
+def changes(source: Source, types: Mapping[str, ColumnType], seen: Collection[str]) -> Iterator[ColumnChange]:
+    """
+    The differences, in the order of the registry, then of the table.
+
+    A column that is not required may be missing, unless an earlier load had it: to load nulls in its place would
+    overwrite what raw has, and nobody would notice.
+
+    :param seen: columns that earlier loads had
+    """
     for column in source.columns:
         expected = SQL_TYPES[column.kind]
         if column.name not in types:
-            if column.required:
-                yield ColumnChange(column.name, "missing", expected, None)
+            if column.required or column.name in seen:
+                yield ColumnChange(column.name, "missing", expected, None, column.required)
         elif types[column.name].name not in SOURCE_TYPES[column.kind]:
             yield ColumnChange(column.name, "retyped", expected, types[column.name].spelling)
     known = {column.name for column in source.columns}
@@ -110,12 +144,21 @@ def fail_if_broken(source: Source, differences: Sequence[ColumnChange]) -> None:
 
     :raises SchemaDrift: with the table, the columns, and both types
     """
-    broken = [str(change) for change in differences if change.change != "new"]
-    if broken:
-        raise SchemaDrift(
-            f"{source.name}: {shop().where(source.name)} is not what was expected: {'; '.join(broken)}. Nothing was "
-            "loaded. Change the source back, or the template that gives its columns (docs/your_shop.md)"
+    broken = [change for change in differences if change.change != "new"]
+    if not broken:
+        return
+    message = (
+        f"{source.name}: {shop().where(source.name)} is not what was expected: {'; '.join(map(str, broken))}. Nothing "
+        "was loaded. Change the source back, or the template that gives its columns (docs/your_shop.md)"
+    )
+    dropped = [change.column for change in broken if change.change == "missing" and not change.is_required]
+    if dropped:
+        names = ", ".join(f"'{name}'" for name in dropped)
+        message += (
+            ". If the source has dropped a column for good, and nulls are to take its place: delete from "
+            f"ops.source_column where source = '{source.name}' and column_name in ({names})"
         )
+    raise SchemaDrift(message)
 
 
 def evolve(connection: Connection, source: Source, types: Mapping[str, ColumnType], *, dry_run: bool) -> Source:

@@ -49,13 +49,18 @@ class ShortcutFailed(Exception):
 
 @dataclass(frozen=True)
 class LoadJob:
-    """What to load, and into which batch."""
+    """
+    What to load, and into which batch.
+
+    :param allow_mass_removal: the load may remove more than half of what raw has
+    """
 
     connection: Connection
     source: Source
     window: Window
     batch_id: int
     dry_run: bool
+    allow_mass_removal: bool = False
 
 
 class ReadCounts(NamedTuple):
@@ -192,11 +197,13 @@ class FirstLoad(PrevalidatedRows):
     def __init__(self, job: LoadJob, reader: PrevalidatingReader) -> None:
         super().__init__(job, reader)
         self._copied = 0
+        self._had_rows = False
         #: The days whose facts are new; None: only raw can tell.
         self._days: list[str] | None = None
 
     def read(self) -> ReadCounts:
         """Copy the prevalidated rows into raw; stage the suspect ones, if there are any."""
+        self._had_rows = raw_writer.has_rows(self.job.connection, self.job.source)
         self._copied, by_day = self._copy_into_raw()
         if by_day is not None and self._copied == sum(by_day.values()):
             self._days = [day for day in by_day if day is not None]
@@ -212,7 +219,7 @@ class FirstLoad(PrevalidatedRows):
         """Mark the days; raw already has the rows."""
         job = self.job
         return raw_writer.count_first_load(
-            job.connection, job.source, self.extent, job.batch_id, self._copied, self._days
+            job.connection, job.source, self.extent, job.batch_id, self._copied, self._days, had_rows=self._had_rows
         )
 
     def _copy_into_raw(self) -> tuple[int, dict[str | None, int] | None]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from psycopg import Connection, sql
 
-from ecommerce.common.sources import Column, Source
-from ecommerce.common.value_rules import TEXT_TESTS
+from ecommerce.common.sources import Source
+from ecommerce.common.value_rules import reason_to_reject
 from ecommerce.load.staging import ACCEPTED, STAGE
 
 
 def reject_bad_values(connection: Connection, source: Source) -> int:
     """Set `_rejection` of each staged row with a bad value; how many rows are rejected now, for any reason."""
-    reasons = sql.SQL(", ").join(_reason(column) for column in source.columns)
+    reasons = sql.SQL(", ").join(reason_to_reject(column, sql.Identifier(column.name)) for column in source.columns)
     connection.execute(
         sql.SQL("""
             update {stage} as stage
@@ -58,13 +58,31 @@ def reject_repeated_keys(connection: Connection, source: Source) -> int:
             ) as ranked
             where ranked.place > 1
         """).format(key=key, latest=latest, accepted=ACCEPTED),
-        reason=sql.Literal(repeated_key_reason(source)),
+        reason=repeated_key_reason(source),
     )
 
 
-def repeated_key_reason(source: Source) -> str:
-    """Why a row is rejected if another row of the window has its key."""
-    return f"{', '.join(source.key)} came more than once; another row with this key was taken"
+def repeated_key_reason(source: Source) -> sql.Composed:
+    """SQL over a row `rejected`: why it is rejected if another row of the window has its key."""
+    reason = f"{', '.join(source.key)} came more than once; another row with this key was taken"
+    return sql.SQL("{} || {}").format(sql.Literal(reason), repeated_key_advice(source))
+
+
+def repeated_key_advice(source: Source) -> sql.Composed:
+    """SQL over a row `rejected`: what to do about its repeated key, where it may have come without a part of it."""
+    advice: list[sql.Composable] = [
+        sql.SQL("case when rejected.{} = {} then {} else '' end").format(
+            sql.Identifier(column.name),
+            sql.Literal(column.default),
+            sql.Literal(
+                f" (a row without {column.name} has {column.name} {column.default}: give each row of one "
+                f"{', '.join(name for name in source.key if name != column.name)} its own {column.name} at the source)"
+            ),
+        )
+        for column in source.columns
+        if column.name in source.key and column.default is not None
+    ]
+    return sql.SQL(" || ").join([sql.SQL("''"), *advice])
 
 
 def reject_accepted(connection: Connection, source: Source, *, rows: sql.Composable, reason: sql.Composable) -> int:
@@ -90,20 +108,3 @@ def reject_accepted(connection: Connection, source: Source, *, rows: sql.Composa
             from rejected
         """).format(accepted=ACCEPTED, rows=rows, stage=STAGE, names=names, texts=texts, reason=reason)
     ).rowcount
-
-
-def _reason(column: Column) -> sql.Composed:
-    """SQL: the reason to reject a value of this column; null if it passes."""
-    value = sql.Identifier(column.name)
-    blank = sql.SQL("btrim({}) = ''").format(value)
-    missing = sql.Literal(f"{column.name} is missing" if column.required else None)
-    whens = [sql.SQL("when {} is null then {}").format(value, missing)]
-    if column.required:
-        whens.append(sql.SQL("when {} then {}").format(blank, missing))
-    for test, reason in TEXT_TESTS[column.kind]:
-        whens.append(
-            sql.SQL("when not ({}) then {} || left({}, 80)").format(
-                sql.SQL(test).format(value=value), sql.Literal(f"{column.name} {reason}: "), value
-            )
-        )
-    return sql.SQL("case {} end").format(sql.SQL(" ").join(whens))

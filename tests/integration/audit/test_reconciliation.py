@@ -8,7 +8,7 @@ import pytest
 
 from ecommerce.audit import reconciliation
 from ecommerce.build import lease
-from tests.integration.support import Loader
+from tests.integration.support import ALL_COLUMNS, Loader
 
 FIRST, LAST = "2024-03-01", "2024-03-02"
 
@@ -33,7 +33,7 @@ def loaded(loader: Loader, insert: Callable[..., None]) -> Loader:
 
 
 def test_source_reconciliation_passes_after_a_load(evaluate, loaded: Loader) -> None:
-    message = "6 orders in the shop = 5 in raw (6,172.50) + 1 in quarantine"
+    message = "6 rows in the shop = 5 in raw (6,172.50) + 1 in quarantine"
     assert evaluate("reconciliation_source", FIRST, LAST) == [("raw.sales_fact", "pass", message)]
 
 
@@ -48,44 +48,48 @@ def test_source_reconciliation_compares_only_the_window(evaluate, loaded: Loader
         pytest.param(
             "raw",
             "delete from raw.sales_fact where order_id = 'O2'",
-            "1 order differs between shop and warehouse: 1 missing in the warehouse (example O2).",
+            "1 row differs between shop and warehouse: "
+            "1 missing in the warehouse (example order_id O2, line_number 1).",
             id="lost",
         ),
         pytest.param(
             "raw",
             "update raw.sales_fact set order_amount = order_amount + 0.01 where order_id = 'O2'",
-            "1 order differs between shop and warehouse: 1 with another amount (example O2).",
+            "1 row differs between shop and warehouse: 1 with another amount (example order_id O2, line_number 1).",
             id="a cent",
         ),
         pytest.param(
             "raw",
             "update raw.sales_fact set order_id = 'OX' where order_id = 'O2'",
-            "2 orders differ between shop and warehouse: 1 missing in the warehouse (example O2),"
-            " 1 only in the warehouse (example OX).",
+            "2 rows differ between shop and warehouse: 1 missing in the warehouse (example order_id O2, line_number 1),"
+            " 1 only in the warehouse (example order_id OX, line_number 1).",
             id="renamed",
         ),
         pytest.param(
             "raw",
             "delete from ops.quarantine",
-            "1 order differs between shop and warehouse: 1 missing in the warehouse (example O0).",
+            "1 row differs between shop and warehouse: "
+            "1 missing in the warehouse (example order_id O0, line_number 1).",
             id="deleted from quarantine",
         ),
         pytest.param(
             "shop",
             "delete from sales_fact where order_id = 'O2 '",
-            "1 order differs between shop and warehouse: 1 only in the warehouse (example O2).",
+            "1 row differs between shop and warehouse: 1 only in the warehouse (example order_id O2, line_number 1).",
             id="surplus",
         ),
         pytest.param(
             "shop",
             "insert into sales_fact select * from sales_fact where order_id = 'O2 '",
-            "1 order differs between shop and warehouse: 1 missing in the warehouse (example O2).",
+            "1 row differs between shop and warehouse: "
+            "1 missing in the warehouse (example order_id O2, line_number 1).",
             id="twice",
         ),
         pytest.param(
             "shop",
             "update sales_fact set order_amount = -2 where order_id = 'O0 '",
-            "1 order differs between shop and warehouse: 1 missing in the warehouse (example O0).",
+            "1 row differs between shop and warehouse: "
+            "1 missing in the warehouse (example order_id O0, line_number 1).",
             id="another bad amount",
         ),
     ],
@@ -99,6 +103,80 @@ def test_source_reconciliation_fails_until_the_window_is_loaded_again(
     assert message == f"{difference} Probably the shop changed after the load: load {FIRST} to {LAST} again"
     loaded.load("sales_fact", FIRST, LAST)
     assert evaluate("reconciliation_source", FIRST, LAST)[0][1] == "pass"
+
+
+@pytest.fixture
+def with_lines(loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]) -> Loader:
+    """Orders of two lines, of which the first has no number; one line of each kind is in quarantine."""
+    shop.execute("alter table sales_fact add column if not exists line_number integer")
+    for number in range(4):
+        for line in (None, 2):
+            amount = -1 if (number, line) in ((0, None), (1, 2)) else number
+            insert("sales_fact", order_id=f"O{number}", line_number=line, product_id="P", order_date=FIRST,
+                   order_amount=amount, created_at=f"{FIRST} 10:00")  # fmt: skip
+    loader.load("sales_fact", FIRST)
+    return loader
+
+
+@pytest.mark.parametrize(
+    ("fault", "difference"),
+    [
+        ("select 1", None),
+        ("delete from raw.sales_fact where order_id = 'O2' and line_number = 2", "1 missing in the warehouse"),
+        ("update raw.sales_fact set line_number = 3 where order_id = 'O2' and line_number = 2", "1 only in the"),
+        # A rejected line is no excuse for another line of its order.
+        (
+            "delete from raw.sales_fact where order_id = 'O0'",
+            "1 missing in the warehouse (example order_id O0, line_nu",
+        ),
+        ("delete from ops.quarantine where payload ->> 'line_number' is null", "(example order_id O0, line_number 1)"),
+    ],
+)
+def test_source_reconciliation_compares_lines(evaluate, with_lines: Loader, fault: str, difference: str | None) -> None:
+    with_lines.connection.execute(fault.encode())
+    ((_, status, message),) = evaluate("reconciliation_source", FIRST)
+    if difference is None:
+        assert (status, message) == ("pass", "8 rows in the shop = 6 in raw (11.00) + 2 in quarantine")
+    else:
+        assert status == "fail"
+        assert difference in message
+        with_lines.load("sales_fact", FIRST)
+        assert evaluate("reconciliation_source", FIRST)[0][1] == "pass"
+
+
+@pytest.mark.parametrize("has_column", [True, False])
+def test_source_reconciliation_passes_where_source_has_no_line_numbers(
+    evaluate, loaded: Loader, shop: psycopg.Connection, insert: Callable[..., None], has_column: bool
+) -> None:
+    shop.execute("alter table sales_fact drop column if exists line_number")
+    if has_column:
+        shop.execute("alter table sales_fact add line_number smallint")
+    else:
+        # The second row of an order is in quarantine, as its line 1.
+        insert(
+            "sales_fact", order_id="O1", product_id="P", order_date=FIRST, order_amount=7, created_at=f"{FIRST} 09:00"
+        )
+        loaded.connection.execute("delete from ops.source_column")
+    loaded.load("sales_fact", FIRST, LAST)
+    assert evaluate("reconciliation_source", FIRST, LAST)[0][1] == "pass"
+    # A row without any key is in quarantine, too.
+    insert("sales_fact", product_id="P", order_date=FIRST, order_amount=7, created_at=f"{FIRST} 09:00")
+    assert evaluate("reconciliation_source", FIRST, LAST)[0][1] == "fail"
+    loaded.load("sales_fact", FIRST, LAST)
+    assert evaluate("reconciliation_source", FIRST, LAST)[0][1] == "pass"
+
+
+def test_source_reconciliation_compares_refunds(
+    evaluate, only, loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
+) -> None:
+    shop.execute(ALL_COLUMNS.encode())
+    for number in range(3):
+        insert("refund", refund_id=f"R{number}", refund_date=FIRST, refund_amount=number, created_at=f"{FIRST} 10:00")
+    loader.load("refund", FIRST)
+    check = only("kind: reconciliation_source, source: refund, amount: refund_amount")
+    assert evaluate(check, FIRST) == [("raw.refund", "pass", "3 rows in the shop = 2 in raw (3.00) + 1 in quarantine")]
+    shop.execute("delete from refund where refund_id = 'R1'")
+    assert "1 only in the warehouse (example refund_id R1)" in evaluate(check, FIRST)[0][2]
 
 
 def test_source_reconciliation_fetches_only_buckets_that_differ(
@@ -116,7 +194,7 @@ def test_source_reconciliation_fetches_only_buckets_that_differ(
     fetched: list[int] = []
     keys = reconciliation._SourceTable.keys
 
-    async def counted_keys(*arguments: Any) -> list[tuple[str, str]]:
+    async def counted_keys(*arguments: Any) -> list[tuple[str | None, ...]]:
         rows = await keys(*arguments)
         fetched.append(len(rows))
         return rows
@@ -124,11 +202,13 @@ def test_source_reconciliation_fetches_only_buckets_that_differ(
     monkeypatch.setattr(reconciliation._SourceTable, "keys", counted_keys)
     assert evaluate("reconciliation_source", FIRST)[0][1:] == (
         "pass",
-        "2,000 orders in the shop = 2,000 in raw (20,010.00) + 0 in quarantine",
+        "2,000 rows in the shop = 2,000 in raw (20,010.00) + 0 in quarantine",
     )
     assert fetched == [0, 0]
     loader.connection.execute("update raw.sales_fact set order_amount = order_amount + 0.01 where order_id = 'O77'")
-    assert "1 with another amount (example O77)" in evaluate("reconciliation_source", FIRST)[0][2]
+    assert (
+        "1 with another amount (example order_id O77, line_number 1)" in evaluate("reconciliation_source", FIRST)[0][2]
+    )
     assert max(fetched) < 60
     kept = loader.rows("select bad_row ->> 'where', (bad_row ->> 'order_amount')::float from ops.check_failure")
     assert sorted(kept) == [("only at the source", 0.77), ("only in raw", 0.78)]

@@ -228,7 +228,9 @@ def test_smallest_change_is_noticed(mysql_shop: Shop, column: str, before: Any, 
         ("created_at", "timestamp(6) null", f"{DAY} 23:59:59.999999", f"{DAY} 23:59:59.999999"),
     ],
 )
-def test_value_of_each_type_is_stored_exactly(mysql_shop: Shop, column: str, kind: str, value: Any, stored: str) -> None:
+def test_value_of_each_type_is_stored_exactly(
+    mysql_shop: Shop, column: str, kind: str, value: Any, stored: str
+) -> None:
     mysql_shop.create(**{column: kind})
     mysql_shop.insert(**{column: value})
     assert mysql_shop.load().rows_quarantined == 0, mysql_shop.reasons()
@@ -352,7 +354,9 @@ def test_wrong_type_or_missing_column_fails_before_raw_changes(
     held = mysql_shop.raw("*")
     mysql_shop.execute("drop table sales_fact")
     types = {**COLUMNS, column: kind}
-    mysql_shop.execute(f"create table sales_fact ({', '.join(f'{name} {kind}' for name, kind in types.items() if kind)})")
+    mysql_shop.execute(
+        f"create table sales_fact ({', '.join(f'{name} {kind}' for name, kind in types.items() if kind)})"
+    )
     with pytest.raises(SchemaDrift) as caught:
         mysql_shop.load()
     assert says in str(caught.value)
@@ -442,7 +446,9 @@ def orders_with_items(mysql_shop: Shop) -> Shop:
     mysql_shop.execute(
         f"insert into orders values (1, '{DAY} 08:00', 'paid'), (2, '{NEXT_DAY} 08:00', 'paid'), (3, '{DAY}', 'draft')"
     )
-    mysql_shop.execute("insert into items values (1, 1, 'A', 2.50, 2), (1, 2, 'B', 1, 1), (2, 1, 'A', 2.5, 1), (3, 1, 'A', 1, 1)")
+    mysql_shop.execute(
+        "insert into items values (1, 1, 'A', 2.50, 2), (1, 2, 'B', 1, 1), (2, 1, 'A', 2.5, 1), (3, 1, 'A', 1, 1)"
+    )
     return mysql_shop
 
 
@@ -579,7 +585,10 @@ def test_cancel_ends_the_statement_of_another_thread(mysql_shop: Shop) -> None:
         ({"schema": "nothing"}, "Unknown database 'nothing' (error 1049); correct the schema of the connection"),
         ({"port": 1}, "Can't connect to MySQL server on '127.0.0.1'"),
         ({"extra": json.dumps({"charset": "latin1"})}, "its extra has the charset latin1; remove it"),
-        ({"extra": json.dumps({"ssl_mode": "sometimes"})}, "its extra has the ssl_mode sometimes; there are disabled, "),
+        (
+            {"extra": json.dumps({"ssl_mode": "sometimes"})},
+            "its extra has the ssl_mode sometimes; there are disabled, ",
+        ),
         ({"extra": json.dumps({"ssl_mode": "REQUIRED"})}, "SSL"),
     ],
     ids=["password", "database", "server", "charset", "ssl_mode", "no TLS"],
@@ -599,7 +608,9 @@ def test_connection_that_fails_is_named(
 
 
 def test_missing_connection_and_missing_table_are_named(mysql_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SourceError, match="there is no table sales_fact at the connection 'shop_mysql'; expected one with"):
+    with pytest.raises(
+        SourceError, match="there is no table sales_fact at the connection 'shop_mysql'; expected one with"
+    ):
         mysql_shop.load()
     monkeypatch.delenv(f"AIRFLOW_CONN_{CONN_ID.upper()}")
     with pytest.raises(SourceError, match="there is no connection 'shop_mysql'; add it under Admin → Connections"):
@@ -650,7 +661,11 @@ def test_any_float_is_its_shortest_exact_decimal(mysql_shop: Shop, doubles: list
 NEIGHBOURS: list[tuple[str, str, list[Any]]] = [
     ("payment_method", "varchar(20)", ["a", "A", "ä", "a ", "a\u00a0", "", None, "NULL", "\\N", '"', "a\0", "\0"]),
     ("payment_method", "varchar(20) character set latin1", ["?", "\u20ac", "\u0081", "A", None]),
-    ("payment_method", "blob", [b"a?", b"a\xff", b"a", "a\u00ff".encode("latin1"), b"\xed\xa0\x80", b"61FF", b"", None]),
+    (
+        "payment_method",
+        "blob",
+        [b"a?", b"a\xff", b"a", "a\u00ff".encode("latin1"), b"\xed\xa0\x80", b"61FF", b"", None],
+    ),
     ("tax_amount", "decimal(20,6)", ["0", "0.1", "-0.1", "1", "9999999999999.5", None]),
     ("tax_amount", "double", ["0", "-0", "0.1", "0.30000000000000004", "1e-7", "1e15", "1e20", None]),
     ("tax_amount", "float", ["0.1", "12345.7", "12345.67", "12345.699219", "16777216", "16777200", None]),

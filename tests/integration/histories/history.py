@@ -15,7 +15,7 @@ from typing import Any, Literal
 from psycopg import Connection, sql
 
 from ecommerce.build import lease
-from ecommerce.common.errors import EmptySource, QuarantineOverflow
+from ecommerce.common.errors import MassRemoval, QuarantineOverflow
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
@@ -144,7 +144,7 @@ class Load(Step):
             Loader(place.connection).load(
                 self.source, str(self.first), str(self.last), reader=_BreaksOff(reader) if self.breaks_off else reader
             )
-        except (ConnectionAbortedError, EmptySource, QuarantineOverflow):
+        except (ConnectionAbortedError, MassRemoval, QuarantineOverflow):
             return
         assert not self.breaks_off
 

@@ -1,9 +1,10 @@
-"""A topic of each test's own."""
+"""A topic of each test's own, and a shop whose tables have every column."""
 
 import os
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
@@ -11,7 +12,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from ecommerce.extract import kafka_topic
 from tests.integration.load.events import Produce
-from tests.integration.support import set_topic
+from tests.integration.support import ALL_COLUMNS, set_topic
 
 PARTITIONS = 3
 #: Bytes of a message.
@@ -28,6 +29,13 @@ def create_topic(bootstrap: str, topic: str, **config: str) -> None:
     # Held until the answer is there: it takes its requests with it.
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([wanted])[topic].result(timeout=20)
+
+
+@pytest.fixture
+def shop(shop: psycopg.Connection) -> psycopg.Connection:
+    """The shop's database with its tables, empty, with every column that the registry knows."""
+    shop.execute(ALL_COLUMNS.encode())
+    return shop
 
 
 @pytest.fixture

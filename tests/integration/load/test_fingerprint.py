@@ -39,7 +39,10 @@ CASES = [
     (Kind.TEXT, "varchar", TEXTS),
     (Kind.TEXT, "citext", TEXTS),
     (Kind.TEXT, "bpchar", TEXTS),
-    *((kind, "numeric", DECIMALS) for kind in (Kind.NUMBER, Kind.MONEY, Kind.FRACTION, Kind.AMOUNT)),
+    *(
+        (kind, "numeric", DECIMALS)
+        for kind in (Kind.NUMBER, Kind.MONEY, Kind.POSITIVE_MONEY, Kind.FRACTION, Kind.AMOUNT)
+    ),
     (Kind.NUMBER, "float8", DECIMALS),
     (Kind.NUMBER, "int8", INTEGERS),
     (Kind.INTEGER, "int4", INTEGERS),

@@ -219,8 +219,8 @@ def but(**values: Any) -> str:
             id="epoch",
         ),
         pytest.param(
-            but(timestamp="1999-12-31T23:00:00Z"),
-            "timestamp is outside the calendar 2010-01-01 to 2039-12-31: 1999-12-31T23:00:00Z",
+            but(timestamp="1969-12-31T23:00:00Z"),
+            "timestamp is outside the calendar 1970-01-01 to 2069-12-31: 1969-12-31T23:00:00Z",
             id="long ago",
         ),
     ],

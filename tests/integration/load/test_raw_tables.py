@@ -85,3 +85,20 @@ def test_large_load_is_analyzed_at_once(loader: Loader, monkeypatch: pytest.Monk
     assert known_after(9) == []
     loader.empty()
     assert known_after(10) == [("city", 1), ("date", -1)]
+
+
+def test_quarantine_is_analyzed_after_many_rejected_rows(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without statistics, the next load would compare each rejected row with each."""
+    monkeypatch.setattr(importlib.import_module("ecommerce.load.loader"), "ANALYZE_ROWS", 10)
+
+    def is_known_after(rows: int) -> bool:
+        loader.empty()
+        bad = [{"product_id": f"P{number}"} for number in range(rows)]
+        loader.load("product", "2024-03-01", rows=bad, max_rejected_rows=rows)
+        return loader.value(
+            "select exists ("
+            " select from pg_stats where schemaname = 'ops' and tablename = 'quarantine' and attname = 'source')"
+        )
+
+    assert not is_known_after(9)
+    assert is_known_after(10)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from ecommerce.common.errors import SchemaDrift
+from ecommerce.common.errors import QuarantineOverflow, SchemaDrift
 from ecommerce.common.sources import SOURCES, NewColumns
 from tests.integration.load.events import Produce, event
 from tests.integration.support import Loader
@@ -145,3 +145,102 @@ def test_dry_run_adds_and_records_nothing(loader: Loader, shop: psycopg.Connecti
     before = loader.everything()
     assert loader.load(EVOLVING, DAY, dry_run=True).rows_loaded == 1
     assert loader.everything() == before
+
+
+SEEN = "select column_name from ops.source_column where source = 'sales_fact' order by 1"
+
+
+@pytest.fixture
+def order(insert: Insert) -> Insert:
+    """Insert an order of the day into the shop."""
+    day = {"order_date": DAY, "created_at": f"{DAY} 12:00"}
+    return lambda **values: insert(
+        "sales_fact", **{"order_id": "O1", "product_id": "P", "order_amount": 1, **day, **values}
+    )
+
+
+OPTIONAL = ("customer_id", "line_number", "order_quantity", "payment_method", "shipping_cost", "tax_amount",
+            "discount_applied", "order_status")  # fmt: skip
+
+
+def test_optional_columns_that_source_never_had_are_null_or_default(
+    loader: Loader, shop: psycopg.Connection, order: Insert
+) -> None:
+    for name in OPTIONAL:
+        shop.execute(f"alter table sales_fact drop {name}".encode())
+    order()
+    result = loader.load("sales_fact", DAY)
+    assert (result.rows_loaded, result.rows_quarantined) == (1, 0)
+    assert loader.rows(f"select {', '.join(OPTIONAL)} from raw.sales_fact") == [
+        tuple(1 if name == "line_number" else None for name in OPTIONAL)
+    ]
+    assert loader.rows(SEEN) == [("created_at",), ("order_amount",), ("order_date",), ("order_id",), ("product_id",)]
+    assert loader.rows(NOTED) == []
+    assert loader.load("sales_fact", DAY).rows_unchanged == 1
+
+
+def test_optional_column_is_loaded_from_when_source_has_it(
+    loader: Loader, shop: psycopg.Connection, order: Insert
+) -> None:
+    shop.execute("alter table sales_fact drop tax_amount")
+    order()
+    loader.load("sales_fact", DAY)
+    shop.execute("alter table sales_fact add tax_amount numeric(8, 2)")
+    unchanged = loader.load("sales_fact", DAY)
+    assert (unchanged.rows_unchanged, unchanged.days_marked) == (1, 0)
+    assert loader.value(
+        "select batch_id from ops.source_column where source = 'sales_fact' and column_name = 'tax_amount'"
+    ) == unchanged.batch_id  # fmt: skip
+    shop.execute("update sales_fact set tax_amount = 0.19")
+    assert loader.load("sales_fact", DAY).rows_loaded == 1
+    assert str(loader.value("select tax_amount from raw.sales_fact")) == "0.19"
+    assert loader.rows(NOTED) == []
+
+
+def test_optional_column_that_vanishes_fails_load_until_a_person_agrees(
+    loader: Loader, shop: psycopg.Connection, order: Insert
+) -> None:
+    order(payment_method="card", shipping_cost=2)
+    first = loader.load("sales_fact", DAY)
+    shop.execute("alter table sales_fact drop payment_method, drop shipping_cost")
+    agree = (
+        "delete from ops.source_column where source = 'sales_fact' and column_name in "
+        "('payment_method', 'shipping_cost')"
+    )
+    says = (
+        "column payment_method (text) is missing, and earlier loads had it; column shipping_cost (numeric) is missing, "
+        "and earlier loads had it. Nothing was loaded. Change the source back, or its entry in "
+        "plugins/ecommerce/common/sources.py. If the source has dropped a column for good, and nulls are to take its "
+        f"place: {agree}"
+    )
+    for _ in range(2):
+        with pytest.raises(SchemaDrift, match=rf"{re.escape(says)}$"):
+            loader.load("sales_fact", DAY)
+    assert loader.rows("select payment_method, _batch_id from raw.sales_fact") == [("card", first.batch_id)]
+    assert loader.rows("select column_name, change, policy from ops.schema_change order by 1") == [
+        ("payment_method", "missing", "fail"),
+        ("shipping_cost", "missing", "fail"),
+    ]
+    loader.connection.execute(agree.encode())
+    assert loader.load("sales_fact", DAY).rows_loaded == 1
+    assert loader.rows("select payment_method, shipping_cost from raw.sales_fact") == [(None, None)]
+
+
+def test_columns_of_a_load_that_failed_are_not_seen(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
+    for number in range(12):
+        order(product_id=None, customer_id=str(number))
+    with pytest.raises(QuarantineOverflow):
+        loader.load("sales_fact", DAY)
+    loader.load("sales_fact", DAY, dry_run=True, max_rejected_rows=12)
+    assert loader.rows(SEEN) == []
+    shop.execute("alter table sales_fact drop payment_method")
+    assert loader.load("sales_fact", DAY, max_rejected_rows=12).rows_quarantined == 12
+
+
+def test_unchanged_columns_are_written_once(loader: Loader, order: Insert) -> None:
+    order()
+    loader.load("sales_fact", DAY)
+    before = loader.rows("select xmin::text, * from ops.source_column order by column_name")
+    assert len(before) == len(SOURCES["sales_fact"].columns)
+    loader.load("sales_fact", DAY)
+    assert loader.rows("select xmin::text, * from ops.source_column order by column_name") == before

@@ -40,8 +40,16 @@ def test_every_column_that_an_entry_names_is_there(source: Source) -> None:
 
 
 def test_a_key_is_never_null(source: Source) -> None:
-    required = {column.name for column in source.columns if column.required or column.default is not None}
-    assert set(source.key) <= required | {column.name for column in source.lineage}
+    never_null = {column.name for column in source.columns if column.required or column.default is not None}
+    assert set(source.key) <= never_null | {column.name for column in source.lineage}
+
+
+def test_a_default_is_of_an_optional_column_and_passes_its_rules(source: Source) -> None:
+    for column in source.loaded_columns:
+        if column.default is not None:
+            assert not column.required
+            assert column.kind is Kind.COUNT
+            assert int(column.default) >= 0
 
 
 def test_an_entry_says_what_its_landing_needs(source: Source) -> None:
@@ -50,6 +58,8 @@ def test_an_entry_says_what_its_landing_needs(source: Source) -> None:
         assert next(column for column in source.columns if column.name == source.window_column).required
     else:
         assert source.window_column is None
+    if source.write_disposition is not WriteDisposition.REPLACE_WINDOW:
+        assert source.dependents == ()
     if source.write_disposition is not WriteDisposition.VERSION_LOG:
         assert source.change_time is None
         assert source.touches == ()
@@ -61,8 +71,28 @@ def test_an_entry_says_what_its_landing_needs(source: Source) -> None:
 def test_what_a_version_touches_is_a_table_of_raw_with_that_column(source: Source) -> None:
     for touch in source.touches:
         touched = SOURCES[touch.table]
-        assert touch.key in {column.name for column in touched.columns}
+        assert {touch.key, *(name for each in touch.references for name in each.columns)} <= {
+            column.name for column in touched.columns
+        }
         assert touch.day == touched.day
+        for reference in touch.references:
+            named = SOURCES[reference.table]
+            assert {touch.key, *reference.columns} <= {column.name for column in named.columns}
+            assert reference.day in (None, named.day)
+
+
+def test_a_version_touches_every_fact_with_its_key() -> None:
+    facts = {name for name, source in SOURCES.items() if source.day and name != "weather_data"}
+    for name in ("product", "product_category", "customer"):
+        assert {touch.table for touch in SOURCES[name].touches} == facts
+
+
+def test_dependents_are_found_by_a_part_of_the_key(source: Source) -> None:
+    for dependents in source.dependents:
+        table = SOURCES[dependents.table]
+        assert dependents.key in source.key
+        assert dependents.key in {column.name for column in table.columns}
+        assert dependents.day == table.day
 
 
 def test_every_source_has_its_reader(source: Source) -> None:

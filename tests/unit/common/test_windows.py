@@ -105,7 +105,7 @@ def test_today_can_be_asked_for() -> None:
         ({"start_date": "yesterday"}, "start_date 'yesterday' is not a date"),
         ({"start_date": "2024-03-01", "end_date": 5}, "end_date 5 is not a date"),
         ({"start_date": "2024-03-01T10:00"}, "is not a date"),
-        ({"start_date": "2009-12-31"}, "start_date 2009-12-31 is before 2010-01-01"),
+        ({"start_date": "1969-12-31"}, "start_date 1969-12-31 is before 1970-01-01"),
         (
             {"start_date": "2024-03-01", "end_date": str(TODAY + timedelta(days=2))},
             rf"end_date {TODAY + timedelta(days=2)} is in the future; today is",
@@ -128,6 +128,8 @@ def test_what_else_a_run_can_be_asked() -> None:
     assert ask(interval=DAILY, sources=None).sources == frozenset(SOURCES)
     chosen = ask(interval=DAILY, sources=["product", "product", "customer"], full_refresh=True, dry_run=True)
     assert (chosen.sources, chosen.full_refresh, chosen.dry_run) == ({"product", "customer"}, True, True)
+    assert not chosen.allow_mass_removal
+    assert ask(interval=DAILY, allow_mass_removal=True).allow_mass_removal
 
 
 def test_the_forms_own_defaults_are_a_request() -> None:
@@ -136,6 +138,7 @@ def test_the_forms_own_defaults_are_a_request() -> None:
     assert {name: param.resolve() for name, param in window_params().items()} == {
         "start_date": None,
         "end_date": None,
+        "allow_mass_removal": False,
         "dry_run": False,
     }
 
@@ -146,7 +149,7 @@ def test_a_window_holds_a_day(days: int) -> None:
         Window(date(2024, 3, 1), date(2024, 3, 1) + timedelta(days=days))
 
 
-@given(st.dates(date(2010, 1, 1), date(2039, 12, 1)), st.integers(0, 400))
+@given(st.dates(date(1970, 1, 1), date(2069, 12, 1)), st.integers(0, 400))
 def test_a_window_is_its_days(first: date, more: int) -> None:
     last = first + timedelta(days=more)
     asked = Window.of_days(first, last)
