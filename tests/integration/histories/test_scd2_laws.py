@@ -167,9 +167,13 @@ def append(connection: psycopg.Connection, table: str, key: dict[str, str], log:
 
 def order(connection: psycopg.Connection, customer_id: str, product_id: str) -> None:
     connection.execute(
-        "insert into raw.sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at,"
-        " _batch_id, _loaded_at) values ('O' || %s || %s, %s, %s, '2024-01-01', 1, '2024-01-01', 1, now())",
-        [customer_id, product_id, product_id, customer_id],
+        """
+        insert into raw.sales_fact (
+            order_id, line_number, product_id, customer_id, order_date, order_amount, created_at, _batch_id, _loaded_at
+        )
+        values (%s, 1, %s, %s, '2024-01-01', 1, '2024-01-01', 1, now())
+        """,
+        [f"O{customer_id}{product_id}", product_id, customer_id],
     )
 
 
