@@ -158,9 +158,7 @@ def _rows_of_file(connection: duckdb.DuckDBPyConnection, folder: Path, name: str
     present = {column for column, *_ in connection.execute(f"describe from {read}").fetchall()}
     if missing := [column for column in required if column not in present]:
         raise ShopFileError(f"{file} has no column {', '.join(missing)}; it needs {', '.join(required)}")
-    values = ", ".join(
-        f'"{column}"' if column in present else f'null::varchar as "{column}"' for column in names
-    )
+    values = ", ".join(f'"{column}"' if column in present else f'null::varchar as "{column}"' for column in names)
     return f"select {values} from {read}"
 
 

@@ -1,7 +1,7 @@
 """
 Write a small shop with all edge cases of the data contract.
 
-About 1,800 order lines of 40 products, 230 refunds, 60 customers, 3,000 events, 40 subscriptions and two cities, in a
+About 1,900 order lines of 40 products, 230 refunds, 60 customers, 3,000 events, 40 subscriptions and two cities, in a
 window of 68 days with the end of a year and of three months. Ordinary rows are drawn at random from the seed; the edge
 cases are written out below, each with the rule that it tests. Less than one percent of each file's rows is invalid, so
 that loads do not fail.
@@ -183,7 +183,8 @@ NAMELESS, BLANK_NAME, PADDED_NAME = (f"CUST{number:03d}" for number in range(42,
 ONLY_INVALID_ROWS, OUTSIDE_WINDOW, VISITOR = (f"CUST{number:03d}" for number in range(45, 48))
 CASES = "CUST048"  # for orders whose customer does not matter
 LINES, ONLY_CANCELLED_ORDERS, ONLY_REFUNDED = (f"CUST{number:03d}" for number in range(51, 54))
-REFUNDED_TO_LOW, REFUNDED_BELOW_ZERO, ONCE_A_GUEST = (f"CUST{number:03d}" for number in range(54, 57))
+REFUNDED_TO_LOW, REFUNDED_BELOW_ZERO, ONCE_A_GUEST, TWO_DAYS = (f"CUST{number:03d}" for number in range(54, 58))
+LOST, ONE_LARGE_ORDER = "CUST058", "CUST059"
 UNKNOWN_CUSTOMER = "CUST900"
 UNKNOWN_WITH_INVALID_ROWS = "CUST901"  # all its rows are invalid, so no customer is inferred
 UNKNOWN_VISITOR = "CUST902"
@@ -319,6 +320,10 @@ class _Orders:
         self.add("PROD008", ONE_ORDER, date(2024, 1, 1), "10.00")
         self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.01")
         self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.00")
+        # One who ordered much and comes no more, and one whose scores of orders and of money differ by an odd number.
+        for number in range(60):
+            self.add("PROD008", LOST, date(2023, 12, 1) + number % 20 * DAY, "50.00")
+        self.add("PROD008", ONE_LARGE_ORDER, date(2024, 1, 5), "1900.00")
         # What is refunded takes the one out of its tier, and the other below zero.
         self.add("PROD008", REFUNDED_TO_LOW, date(2024, 1, 3), "500.00", order_id="TO LOW")
         self.add("PROD008", REFUNDED_BELOW_ZERO, date(2024, 1, 3), "20.00", order_id="BELOW ZERO")
@@ -418,8 +423,8 @@ class _Orders:
         ):  # fmt: skip
             self.add(product, LINES, garden, amount, payment=payment, order_id="LINES", line=line, quantity=line)
         # Lines on two days, in two months and two years; the lower line is the later one.
-        self.add("PROD001", LINES, date(2024, 1, 2), "15.00", order_id="TWO DAYS", line=1)
-        self.add("PROD001", LINES, date(2023, 12, 30), "25.00", order_id="TWO DAYS", line=2)
+        self.add("PROD001", TWO_DAYS, date(2024, 1, 2), "15.00", order_id="TWO DAYS", line=1)
+        self.add("PROD001", TWO_DAYS, date(2023, 12, 30), "25.00", order_id="TWO DAYS", line=2)
         # Line numbers without order and from 0; no number is line 1, and of two lines 1 the last recorded counts.
         for line in (7, 0, 2_147_483_647):
             self.add("PROD003", LINES, kitchen, "1.00", order_id="NUMBERS", line=line)
@@ -458,13 +463,13 @@ class _Orders:
         for status in ("cancelled", "Canceled", " VOIDED ", "failed", "CANCELLED", "Failed\t"):
             self.add(ONLY_CANCELLED, ONLY_CANCELLED_ORDERS, date(2024, 1, 26), "1000.00", discount="0.9", status=status)
         self.add("PROD905", "CUST905", date(2024, 1, 26), "77.00", status="cancelled")
-        for status in ("cancel", "not cancelled", "refunded", "", None, "  "):
-            self.add("PROD015", CASES, date(2024, 1, 26), "2.00", status=status)
+        for other_status in ("cancel", "not cancelled", "refunded", "", None, "  "):
+            self.add("PROD015", CASES, date(2024, 1, 26), "2.00", status=other_status)
         self.add("PROD015", CASES, date(2024, 1, 26), "10.00", order_id="HALF CANCELLED", line=1, status="voided")
         self.add("PROD015", CASES, date(2024, 1, 26), "11.00", order_id="HALF CANCELLED", line=2)
 
     def _invalid_rows(self) -> None:
-        """Fifteen of about 1,800 lines: none counts, and ids that only they have are not inferred."""
+        """Fifteen of about 1,900 lines: none counts, and ids that only they have are not inferred."""
         day = date(2024, 1, 22)
         for amount in (None, "-0.01", "10000000000000000"):
             self.add("PROD016", ONLY_INVALID_ROWS, day, amount)

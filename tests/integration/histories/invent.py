@@ -19,6 +19,8 @@ CITIES = ("Bonn", "Oslo")
 KINDS = ("view", "view", "add_to_cart", "purchase", "wish")
 #: A guest's order has no customer.
 BUYERS: tuple[str | None, ...] = (*CUSTOMERS, None, " ", None, "")
+#: Of the lines of an order; none is line 1.
+LINE_NUMBERS: tuple[tuple[str | None, ...], ...] = ((None,), ("1",), ("1",), ("1", "2"), ("3", "1", "2"), ("0", "1"))
 STATUSES = (None, "", *("completed",) * 12, "CANCELLED", "voided")
 OUTCOMES: tuple[Outcome, ...] = (
     *("published",) * 5, "died after claim", "died after core", "died before publishing",
@@ -103,7 +105,13 @@ class _Inventor:
             self.customer, self.customer_leaves, self.product, self.product_goes, self.category, self.category,
             self.category_goes, self.subscription, self.subscription_goes,
         ]  # fmt: skip
-        self.changes = [*self.sales, *self.catalogue, self.weather, self.message, self.message]
+        self.changes: list[Callable[[], Iterator[Step]]] = [
+            *self.sales,
+            *self.catalogue,
+            self.weather,
+            self.message,
+            self.message,
+        ]
 
     def steps(self) -> Iterator[Step]:
         yield from self.opening()
@@ -169,7 +177,7 @@ class _Inventor:
         """An order of one to three lines: as a rule of one customer and day, each with a product of its own."""
         self.orders += 1
         order_id = f"O{self.orders:03}"
-        numbers: list[str | None] = self.rng.choice(([None], ["1"], ["1"], ["1", "2"], ["3", "1", "2"], ["0", "1"]))
+        numbers = self.rng.choice(LINE_NUMBERS)
         self.lines[order_id] = list(numbers)
         shared = self.order_values()
         for number in numbers:

@@ -144,9 +144,7 @@ def test_net_is_gross_less_each_refund_once(
         ("seasonal_sales_analysis", "monthly_orders", "order_month, category_name"),
     ],
 )
-def test_order_counts_once_in_each_group(
-    oracle: duckdb.DuckDBPyConnection, mart: str, orders: str, group: str
-) -> None:
+def test_order_counts_once_in_each_group(oracle: duckdb.DuckDBPyConnection, mart: str, orders: str, group: str) -> None:
     """So the groups' counts are more than there are orders, and fewer than there are lines."""
     of_days = f"where order_date <= date '{LAST}'" if mart == "daily_revenue" else ""
     [total] = one(oracle, f"select sum({orders}) from marts.{mart}")

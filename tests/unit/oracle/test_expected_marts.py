@@ -465,8 +465,7 @@ def test_same_day_last_year_before_first_order_was_zero(shop) -> None:
 def test_revenue_28d_avg_covers_four_weeks(shop) -> None:
     query = shop(sales_fact=[{"order_date": "2024-01-01", "order_amount": "28.00"}], last=date(2024, 1, 29))
     assert query(
-        "select order_date, revenue_28d_avg from marts.daily_revenue"
-        " where day(order_date) in (1, 2, 28, 29) order by 1"
+        "select order_date, revenue_28d_avg from marts.daily_revenue where day(order_date) in (1, 2, 28, 29) order by 1"
     ) == [("2024-01-01", "28.00"), ("2024-01-02", "14.00"), ("2024-01-28", "1.00"), ("2024-01-29", "0.00")]
 
 
