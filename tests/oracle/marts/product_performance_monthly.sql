@@ -1,5 +1,5 @@
--- A month with refunds alone has a row, and may be the product's first. Refunds without a product are
--- in no row. The category is that on the day of the product's last order in the month; of a month
+-- A month with refunds alone has a row; a product's first month is the first in which it sold.
+-- Refunds without a product are in no row. The category is that on the day of the product's last order in the month; of a month
 -- with refunds alone, that on the day of the last refund.
 with movements as (
 
@@ -76,6 +76,7 @@ first_months as (
         product_id,
         min(revenue_month) as first_month
     from months
+    where order_count > 0
     group by product_id
 
 ),
@@ -90,7 +91,7 @@ with_previous as (
                 then coalesce(previous_months.revenue, 0)
         end as previous_month_revenue
     from months
-    inner join first_months on months.product_id = first_months.product_id
+    left join first_months on months.product_id = first_months.product_id
     inner join categories
         on
             months.revenue_month = categories.revenue_month
