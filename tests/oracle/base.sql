@@ -99,6 +99,8 @@ select
     recorded.refund_id,
     recorded.refund_date,
     recorded.refund_amount,
+    -- Whose product's version counts: of the line that is named, the one that was sold.
+    coalesce(named_line.order_date, recorded.refund_date) as version_date,
     case
         when named_line.order_id is not null then named_line.product_id
         else recorded.product_id
@@ -355,8 +357,9 @@ left join shop.product_version
         and loaded_line.order_date < product_version.valid_to
 where loaded_line.order_amount > 0 and not loaded_line.is_cancelled;
 
--- Refunds with the category of their product on the day of the refund. Grain: refund. All count, also
--- those of lines that do not: the money went back.
+-- Refunds with the category of their product: as it was sold, where the refund names an order line, so
+-- that it is subtracted where its revenue is; else as it was on the day of the refund. Grain: refund.
+-- All count, also those of lines that do not: the money went back.
 create table shop.refund as
 select
     loaded_refund.*,
@@ -367,8 +370,8 @@ from shop.loaded_refund
 left join shop.product_version
     on
         loaded_refund.product_id = product_version.product_id
-        and loaded_refund.refund_date >= product_version.valid_from
-        and loaded_refund.refund_date < product_version.valid_to;
+        and loaded_refund.version_date >= product_version.valid_from
+        and loaded_refund.version_date < product_version.valid_to;
 
 -- Grain: every day from the first order to the as-of date. A day without orders has revenue 0; the
 -- profit of a day whose orders all have no cost is unknown: null.

@@ -1,6 +1,6 @@
 -- A month with refunds alone has a row; a product's first month is the first in which it sold.
 -- Refunds without a product are in no row. The category is that on the day of the product's last order in the month; of a month
--- with refunds alone, that on the day of the last refund.
+-- with refunds alone, that of the last refund (of one day's, the one with the greatest id).
 with movements as (
 
     select
@@ -20,6 +20,7 @@ with movements as (
         product_id,
         category_name,
         refund_date as movement_date,
+        refund_id,
         refund_amount
     from shop.refund
     where product_id is not null
@@ -45,7 +46,7 @@ months as (
     select
         revenue_month,
         product_id,
-        first(category_name) filter (
+        first(category_name order by refund_id desc) filter (
             where movement_date = category_date and has_orders = (order_id is not null)
         ) as category_name,
         coalesce(sum(order_amount), 0) as revenue,

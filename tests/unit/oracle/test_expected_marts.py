@@ -732,10 +732,12 @@ def test_product_performance_monthly_has_lines_and_refunds_of_the_product(shop) 
             {"order_id": "O1", "line_number": "1", "refund_date": "2024-02-12"},
             {"product_id": "P3", "refund_date": "2023-12-31", "refund_amount": "4.00", "created_at": "2024-01-02"},
             {"order_id": "O1", "refund_date": "2024-02-12", "refund_amount": "99.00"},
+            {"order_id": "O1", "product_id": "P1", "refund_date": "2024-02-13", "refund_amount": "100.00"},
             {"order_id": "O1", "line_number": "2", "refund_date": "2024-03-01", "refund_amount": "0.50"},
         ],
     )
-    # P1 has refunds alone in February, the last of them as Coffee; P3 had one before its first order.
+    # P1 has refunds alone in February and March: the last ones are of the product as it is then, Coffee, and of the line
+    # that was sold as Tea. P3 had one before its first order.
     columns = (
         "revenue_month, product_id, category_name, revenue, refunded_amount, net_revenue, gross_profit, "
         "contribution_amount, order_count, units_sold, category_revenue, category_rank, category_revenue_percent, "
@@ -748,11 +750,11 @@ def test_product_performance_monthly_has_lines_and_refunds_of_the_product(shop) 
          None),
         ("2024-01-01", "P3", "Garden", "5.00", "0.00", "5.00", "1.00", "1.00", "1", "1", "5.00", "1", "100.00", None,
          None),
-        ("2024-02-01", "P1", "Coffee", "0.00", "3.00", "-3.00", "0.00", "0.00", "0", "0", "3.00", "2", "0.00", "16.00",
-         "-100.00"),
+        ("2024-02-01", "P1", "Coffee", "0.00", "103.00", "-103.00", "0.00", "0.00", "0", "0", "3.00", "2", "0.00",
+         "16.00", "-100.00"),
         ("2024-02-01", "P2", "Coffee", "3.00", "0.00", "3.00", "-1.00", "-1.00", "1", "1", "3.00", "1", "100.00", None,
          None),
-        ("2024-03-01", "P1", "Coffee", "0.00", "0.50", "-0.50", "0.00", "0.00", "0", "0", "0.00", "1", None, "0.00",
+        ("2024-03-01", "P1", "Tea", "0.00", "0.50", "-0.50", "0.00", "0.00", "0", "0", "0.00", "1", None, "0.00",
          None),
     ]  # fmt: skip
 
