@@ -736,8 +736,8 @@ def test_product_performance_monthly_has_lines_and_refunds_of_the_product(shop) 
             {"order_id": "O1", "line_number": "2", "refund_date": "2024-03-01", "refund_amount": "0.50"},
         ],
     )
-    # P1 has refunds alone in February and March: the last ones are of the product as it is then, Coffee, and of the line
-    # that was sold as Tea. P3 had one before its first order.
+    # P1 has refunds alone in February and March: the last of February is of the product as it is then, Coffee, that of
+    # March is of the line that was sold as Tea. P3 had one before its first order.
     columns = (
         "revenue_month, product_id, category_name, revenue, refunded_amount, net_revenue, gross_profit, "
         "contribution_amount, order_count, units_sold, category_revenue, category_rank, category_revenue_percent, "
