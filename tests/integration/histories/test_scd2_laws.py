@@ -274,8 +274,8 @@ def test_dim_products_follows_scd2_laws(dimensions: dict[str, Dimension]) -> Non
                 stock[product_id] = alive[-1].values["stock_level"] if alive else None
             assert_lawful(dimension, expected, keys)
             # Type 1: every version shows the stock of today.
-            for product_id, rows in dimension.rows().items():
-                assert {row["stock_level"] for row in rows} == {stock[product_id]}
+            shown = {key: {row["stock_level"] for row in rows} for key, rows in dimension.rows().items()}
+            assert shown == {key: {level} for key, level in stock.items()}
 
     law()
 
