@@ -10,7 +10,7 @@ from tests.oracle.compare import compare_marts
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.oracle", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder of the seven source files")
+    parser.add_argument("folder", type=Path, help="folder of the shop's CSV files; only sales_fact.csv must exist")
     parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True, help="first day loaded")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True, help="last day loaded")
     parser.add_argument("--dsn", required=True, help="the warehouse, e.g. postgresql://reader@host/warehouse")
@@ -19,7 +19,7 @@ def main() -> int:
     comparisons = compare_marts(arguments.folder, arguments.first, arguments.last, arguments.dsn)
     print(f"{'mart':<34} {'rows expected':>14} {'rows found':>14}   equal?")
     for comparison in comparisons:
-        outcome = "yes" if comparison.is_equal else f"no: {comparison.rows_different:,} rows differ"
+        outcome = "yes" if comparison.is_equal else f"no: {comparison.problems}"
         print(f"{comparison.mart:<34} {comparison.rows_expected:>14,} {comparison.rows_found:>14,}   {outcome}")
     for comparison in comparisons:
         for difference in comparison.differences:

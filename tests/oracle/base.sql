@@ -2,15 +2,20 @@
 -- Reads `source.*`: each file as text; rows of sources with versions have read_number, 1 for the
 -- opening state and 2 for the final one. Variables: first_day and as_of_date, both inclusive.
 
--- Orders recorded in the window. Grain: order; of several with the same id, the last recorded.
-create table shop.loaded_order as
+-- Order lines recorded in the window, cancelled ones too. Grain: order and line; of several with the
+-- same key, the last recorded. A guest's line has no customer.
+create table shop.loaded_line as
 with typed as (
 
     select
         clean(order_id) as order_id,
+        coalesce(to_whole(line_number), 1) as line_number,
         clean(product_id) as product_id,
         clean(customer_id) as customer_id,
         coalesce(lower(clean(payment_method)), 'unknown') as payment_method,
+        coalesce(
+            lower(clean(order_status)) in ('cancelled', 'canceled', 'voided', 'failed'), false
+        ) as is_cancelled,
         to_cents(to_number(order_amount)) as order_amount,
         case
             when to_whole(order_quantity) <> 0 then to_whole(order_quantity)
@@ -23,12 +28,16 @@ with typed as (
     from source.sales_fact
     where
         to_number(order_amount) >= 0
+        and not is_invalid(line_number, to_whole(line_number))
         and not is_invalid(order_quantity, to_whole(order_quantity))
         and not is_invalid(discount_applied, to_number(discount_applied))
         and not is_invalid(shipping_cost, to_number(shipping_cost))
+        and not is_invalid(tax_amount, to_number(tax_amount))
+        and coalesce(to_whole(line_number) >= 0, true)
         and coalesce(to_whole(order_quantity) >= 0, true)
         and coalesce(to_number(discount_applied) between 0 and 1, true)
         and coalesce(to_number(shipping_cost) >= 0, true)
+        and coalesce(to_number(tax_amount) >= 0, true)
 
 )
 
@@ -36,11 +45,77 @@ select * from typed
 where
     order_id is not null
     and product_id is not null
-    and customer_id is not null
     and order_date is not null
     and created_at >= getvariable('first_day')
     and created_at < getvariable('as_of_date') + 1
-qualify row_number() over (partition by order_id order by created_at desc) = 1;
+qualify row_number() over (partition by order_id, line_number order by created_at desc) = 1;
+
+-- Refunds recorded in the window. Grain: refund; of several with the same id, the last recorded.
+-- Product and customer are those of the order line that a refund names. Without such a line, the
+-- customer is that of the order (of its lowest line), and only what is still unknown is taken from
+-- the refund itself: a refund of a guest's order belongs to no customer, whatever it says.
+create table shop.loaded_refund as
+with typed as (
+
+    select
+        clean(refund_id) as refund_id,
+        clean(order_id) as order_id,
+        to_whole(line_number) as line_number,
+        clean(product_id) as product_id,
+        clean(customer_id) as customer_id,
+        to_cents(to_number(refund_amount)) as refund_amount,
+        to_date(refund_date) as refund_date,
+        to_naive_timestamp(created_at) as created_at
+    from source.refund
+    where
+        to_cents(to_number(refund_amount)) > 0
+        and not is_invalid(line_number, to_whole(line_number))
+        and not is_invalid(refund_quantity, to_whole(refund_quantity))
+        and coalesce(to_whole(line_number) >= 0, true)
+        and coalesce(to_whole(refund_quantity) >= 0, true)
+
+),
+
+recorded as (
+
+    select * from typed
+    where
+        refund_id is not null
+        and refund_date is not null
+        and created_at >= getvariable('first_day')
+        and created_at < getvariable('as_of_date') + 1
+    qualify row_number() over (partition by refund_id order by created_at desc) = 1
+
+),
+
+lowest_line as (
+
+    select * from shop.loaded_line
+    qualify row_number() over (partition by order_id order by line_number) = 1
+
+)
+
+select
+    recorded.refund_id,
+    recorded.refund_date,
+    recorded.refund_amount,
+    -- Whose product's version counts: of the line that is named, the one that was sold.
+    coalesce(named_line.order_date, recorded.refund_date) as version_date,
+    case
+        when named_line.order_id is not null then named_line.product_id
+        else recorded.product_id
+    end as product_id,
+    case
+        when named_line.order_id is not null then named_line.customer_id
+        when lowest_line.order_id is not null then lowest_line.customer_id
+        else recorded.customer_id
+    end as customer_id
+from recorded
+left join shop.loaded_line as named_line
+    on
+        recorded.order_id = named_line.order_id
+        and recorded.line_number = named_line.line_number
+left join lowest_line on recorded.order_id = lowest_line.order_id;
 
 -- Events of the window. Grain: customer, product, type and time: a repeated message counts once.
 create table shop.event as
@@ -84,12 +159,23 @@ select
 from source.product
 where clean(product_id) is not null and clean(product_name) is not null;
 
+-- Products that the product table had at first and has no more. A row that is invalid is still there.
+create table shop.removed_product as
+select product_id from shop.product_name
+where product_id not in (
+    select clean(product.product_id)
+    from source.product
+    where product.read_number = 2 and clean(product.product_id) is not null
+);
+
 -- Grain: read and product.
 create table shop.product_category as
 select
     clean(product_id) as product_id,
     clean(category_name) as category_name,
     clean(subcategory) as subcategory,
+    clean(brand) as brand,
+    clean(supplier_id) as supplier_id,
     to_cents(to_number(cost_price)) as cost_price,
     to_whole(stock_level) as stock_level,
     to_whole(reorder_point) as reorder_point,
@@ -152,7 +238,9 @@ with known as (
     union
     select product_id from shop.product_category
     union
-    select product_id from shop.loaded_order
+    select product_id from shop.loaded_line
+    union
+    select product_id from shop.loaded_refund where product_id is not null
     union
     select product_id from shop.event
 
@@ -176,9 +264,13 @@ select
     known.product_id,
     latest_name.product_name,
     latest_category.category_name,
+    latest_category.brand,
+    latest_category.supplier_id,
+    latest_category.cost_price,
     latest_category.stock_level,
     latest_category.reorder_point,
     coalesce(latest_category.is_discontinued, false) as is_discontinued,
+    known.product_id in (select product_id from shop.removed_product) as is_removed,
     latest_category.launch_date
 from known
 left join latest_name on known.product_id = latest_name.product_id
@@ -229,7 +321,9 @@ known as (
 
     select customer_id from latest
     union
-    select customer_id from shop.loaded_order
+    select customer_id from shop.loaded_line where customer_id is not null
+    union
+    select customer_id from shop.loaded_refund where customer_id is not null
     union
     select customer_id from shop.event
     union
@@ -243,22 +337,41 @@ select
 from known
 left join latest on known.customer_id = latest.customer_id;
 
--- The orders that marts count. Grain: order.
-create table shop.counted_order as
+-- The order lines that marts count. Grain: order and line. Profit is null where the cost is unknown.
+create table shop.counted_line as
 select
-    loaded_order.*,
-    date_trunc('month', loaded_order.order_date)::date as order_month,
+    loaded_line.*,
+    date_trunc('month', loaded_line.order_date)::date as order_month,
     product_version.category_name,
     product_version.subcategory,
-    loaded_order.order_amount
-    - loaded_order.order_quantity * product_version.cost_price as gross_profit
-from shop.loaded_order
+    loaded_line.order_amount
+    - loaded_line.order_quantity * product_version.cost_price as gross_profit,
+    loaded_line.order_amount
+    - loaded_line.order_quantity * product_version.cost_price
+    - loaded_line.shipping_cost as contribution_amount
+from shop.loaded_line
 left join shop.product_version
     on
-        loaded_order.product_id = product_version.product_id
-        and loaded_order.order_date >= product_version.valid_from
-        and loaded_order.order_date < product_version.valid_to
-where loaded_order.order_amount > 0;
+        loaded_line.product_id = product_version.product_id
+        and loaded_line.order_date >= product_version.valid_from
+        and loaded_line.order_date < product_version.valid_to
+where loaded_line.order_amount > 0 and not loaded_line.is_cancelled;
+
+-- Refunds with the category of their product: as it was sold, where the refund names an order line, so
+-- that it is subtracted where its revenue is; else as it was on the day of the refund. Grain: refund.
+-- All count, also those of lines that do not: the money went back.
+create table shop.refund as
+select
+    loaded_refund.*,
+    date_trunc('month', loaded_refund.refund_date)::date as refund_month,
+    product_version.category_name,
+    product_version.subcategory
+from shop.loaded_refund
+left join shop.product_version
+    on
+        loaded_refund.product_id = product_version.product_id
+        and loaded_refund.version_date >= product_version.valid_from
+        and loaded_refund.version_date < product_version.valid_to;
 
 -- Grain: every day from the first order to the as-of date. A day without orders has revenue 0; the
 -- profit of a day whose orders all have no cost is unknown: null.
@@ -269,19 +382,21 @@ with every_day as (
         unnest(
             generate_series(min(order_date), getvariable('as_of_date'), interval 1 day)
         )::date as order_date
-    from shop.counted_order
+    from shop.counted_line
 
 )
 
 select
     every_day.order_date,
-    coalesce(sum(counted_order.order_amount), 0) as revenue,
-    case
-        when count(counted_order.order_id) = 0 then 0
-        else sum(counted_order.gross_profit)
-    end as gross_profit,
-    count(counted_order.order_id) as orders,
-    count(distinct counted_order.customer_id) as customers
+    coalesce(sum(counted_line.order_amount), 0) as revenue,
+    known_sum(counted_line.gross_profit, counted_line.order_id) as gross_profit,
+    count(distinct counted_line.order_id) as orders,
+    count(distinct counted_line.customer_id) as customers,
+    count(distinct counted_line.order_id)
+        filter (where counted_line.customer_id is null) as guest_orders,
+    coalesce(
+        sum(counted_line.order_amount) filter (where counted_line.customer_id is null), 0
+    ) as guest_revenue
 from every_day
-left join shop.counted_order on every_day.order_date = counted_order.order_date
+left join shop.counted_line on every_day.order_date = counted_line.order_date
 group by every_day.order_date;

@@ -17,19 +17,36 @@ create macro to_whole(source_text) as
             then try_cast(clean(source_text) as integer)
     end;
 
-create macro to_date(source_text) as try_cast(clean(source_text) as date);
+-- A day of the calendar.
+create macro to_date(source_text) as
+    case
+        when try_cast(clean(source_text) as date) between date '1970-01-01' and date '2069-12-31'
+            then try_cast(clean(source_text) as date)
+    end;
 
 create macro to_boolean(source_text) as try_cast(clean(source_text) as boolean);
 
-create macro to_naive_timestamp(source_text) as try_cast(clean(source_text) as timestamp);
+-- On a day of the calendar.
+create macro to_naive_timestamp(source_text) as
+    case
+        when try_cast(clean(source_text) as timestamp)::date
+            between date '1970-01-01' and date '2069-12-31'
+            then try_cast(clean(source_text) as timestamp)
+    end;
 
--- ISO 8601; without an offset it is UTC (the session's time zone).
-create macro to_timestamp_utc(source_text) as
+create macro to_instant(source_text) as
     case
         when regexp_full_match(
             clean(source_text),
             '\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?'
         ) then try_cast(replace(clean(source_text), ',', '.') as timestamptz)
+    end;
+
+-- ISO 8601, on a day of the calendar; without an offset it is UTC (the session's time zone).
+create macro to_timestamp_utc(source_text) as
+    case
+        when to_instant(source_text)::date between date '1970-01-01' and date '2069-12-31'
+            then to_instant(source_text)
     end;
 
 create macro is_invalid(source_text, typed_value) as

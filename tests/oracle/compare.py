@@ -1,6 +1,6 @@
 """Compare the published marts of a warehouse with the expected ones, row by row and column by column."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -61,6 +61,13 @@ class MartComparison:
     def is_equal(self) -> bool:
         return not self.differences
 
+    @property
+    def problems(self) -> str:
+        """What differs, in a few words; empty if nothing does."""
+        notes = [difference.note for difference in self.differences if difference.note]
+        rows = [f"{self.rows_different:,} rows differ"] if self.rows_different else []
+        return "; ".join([*rows, *notes])
+
 
 def compare(folder: Path, first: date, last: date, dsn: str) -> list[Difference]:
     """
@@ -83,30 +90,48 @@ def compare_marts(folder: Path, first: date, last: date, dsn: str) -> list[MartC
 
 def compare_mart(oracle: duckdb.DuckDBPyConnection, warehouse: psycopg.Connection, name: str) -> MartComparison:
     """
-    Compare one mart; columns that the contract does not name are ignored.
+    Compare one mart: every column that both sides have; a column that only one side has is a difference, too.
 
     :param oracle: holds the expected ``marts.<name>``; temporary tables for the comparison are left in it
     :param warehouse: holds the published ``marts.<name>``
     """
-    kinds = {column: kind for column, kind, *_ in oracle.execute(f"describe marts.{name}").fetchall()}
+    expected_kinds = {column: kind for column, kind, *_ in oracle.execute(f"describe marts.{name}").fetchall()}
     rows_expected = _count(oracle, f"marts.{name}")
     columns_found = _columns_found(warehouse, name)
-    if absent := [column for column in kinds if column not in columns_found]:
-        note = f"has no column {', '.join(absent)}" if columns_found else "does not exist"
-        return MartComparison(name, rows_expected, 0, rows_expected, (Difference(name, note=note),))
+    if not columns_found:
+        return MartComparison(name, rows_expected, 0, rows_expected, (Difference(name, note="does not exist"),))
+    notes = _column_notes(name, list(expected_kinds), columns_found)
+    kinds = {column: kind for column, kind in expected_kinds.items() if column in columns_found}
+    mart = MARTS[name]
+    if not set(mart.key) <= kinds.keys():
+        return MartComparison(name, rows_expected, 0, rows_expected, notes)
 
     _fetch(oracle, warehouse, name, list(kinds))
-    oracle.execute(f"create or replace temp table different as {_differences(name, MARTS[name], kinds)}")
+    oracle.execute(f"create or replace temp table different as {_differences(name, mart, kinds)}")
     examples = oracle.execute(
-        f"select expected, found, columns from different order by {', '.join(MARTS[name].key)} limit {EXAMPLES}"
+        f"select expected, found, columns from different order by {', '.join(mart.key)} limit {EXAMPLES}"
     ).fetchall()
     return MartComparison(
         mart=name,
         rows_expected=rows_expected,
         rows_found=_count(oracle, "found"),
         rows_different=_count(oracle, "different"),
-        differences=tuple(Difference(name, expected, found, tuple(columns)) for expected, found, columns in examples),
+        differences=(
+            *notes,
+            *(Difference(name, expected, found, tuple(columns)) for expected, found, columns in examples),
+        ),
     )
+
+
+def _column_notes(name: str, expected: Sequence[str], found: Sequence[str]) -> tuple[Difference, ...]:
+    absent = [column for column in expected if column not in found]
+    unexpected = [column for column in found if column not in expected]
+    notes = []
+    if absent:
+        notes.append(f"has no column {', '.join(absent)}")
+    if unexpected:
+        notes.append(f"has a column that is not expected: {', '.join(unexpected)}")
+    return tuple(Difference(name, note=note) for note in notes)
 
 
 def _count(oracle: duckdb.DuckDBPyConnection, table: str) -> int:
@@ -114,12 +139,14 @@ def _count(oracle: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(rows)
 
 
-def _columns_found(warehouse: psycopg.Connection, mart: str) -> set[str]:
+def _columns_found(warehouse: psycopg.Connection, mart: str) -> list[str]:
+    """The columns of a published mart in their order; none if it does not exist."""
     query = """
         select attname from pg_attribute
         where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+        order by attnum
     """
-    return {column for (column,) in warehouse.execute(query, [f"marts.{mart}"])}
+    return [column for (column,) in warehouse.execute(query, [f"marts.{mart}"])]
 
 
 def _fetch(oracle: duckdb.DuckDBPyConnection, warehouse: psycopg.Connection, mart: str, columns: list[str]) -> None:

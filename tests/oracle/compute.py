@@ -17,8 +17,31 @@ import duckdb
 
 HERE = Path(__file__).parent
 
-FACT_FILES = ("sales_fact", "weather_data", "kafka_stream")
-VERSIONED_FILES = ("product", "product_category", "customer", "subscription_data")
+#: Columns of each file; `?` marks those that a file may leave out. Only the file of order lines must exist.
+FACT_FILES: Mapping[str, str] = {
+    "sales_fact": (
+        "order_id line_number? product_id customer_id? order_date order_amount order_quantity? payment_method? "
+        "discount_applied? shipping_cost? tax_amount? order_status? created_at"
+    ),
+    "refund": (
+        "refund_id order_id? line_number? product_id? customer_id? refund_date refund_amount refund_quantity? reason? "
+        "created_at"
+    ),
+    "weather_data": "date city temperature? precipitation?",
+    "kafka_stream": "customer_id product_id interaction_type timestamp",
+}
+VERSIONED_FILES: Mapping[str, str] = {
+    "product": "product_id product_name product_category_id?",
+    "product_category": (
+        "product_id category_id category_name subcategory? brand? supplier_id? cost_price? retail_price? "
+        "margin_percent? stock_level? reorder_point? discontinued? launch_date? last_updated?"
+    ),
+    "customer": "customer_id customer_name? customer_email? start_date? end_date? status?",
+    "subscription_data": (
+        "customer_id subscription_id plan_type? subscription_start_date subscription_end_date? monthly_fee? status?"
+    ),
+}
+REQUIRED_FILE = "sales_fact"
 EVENT_FIELDS = ("customer_id", "product_id", "interaction_type", "timestamp")
 
 CSV = "header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', nullstr = ''"
@@ -31,7 +54,7 @@ class Mart:
 
     :param key: the columns that identify a row; they may be null
     :param tolerances: column → the largest difference that counts as equal: one unit in the last place of a value
-        that is computed with a square root
+        that is computed from a square root or from quotients
     """
 
     key: tuple[str, ...]
@@ -48,7 +71,8 @@ MARTS: Mapping[str, Mart] = {
     "customer_cohorts_monthly": Mart(("cohort_month", "order_month")),
     "subscription_performance_monthly": Mart(("revenue_month", "plan_type")),
     "conversion_funnel_daily": Mart(("event_date",)),
-    "order_for_reviews": Mart(("order_id",)),
+    # A discount over a list amount, which is a quotient itself.
+    "order_for_reviews": Mart(("order_id",), {"discount_percent": Decimal("0.01")}),
     "inventory_status": Mart(("product_id",)),
     "seasonal_sales_analysis": Mart(
         ("sales_month", "category_name"), {"coefficient_of_variation_percent": Decimal("0.01")}
@@ -63,17 +87,22 @@ MARTS: Mapping[str, Mart] = {
 }
 
 
+class ShopFileError(ValueError):
+    """A file of the shop's folder is missing, or a column of it; the message names both."""
+
+
 def compute(folder: Path, first: date, last: date) -> duckdb.DuckDBPyConnection:
     """
     Compute all marts as expected after the window was loaded into an empty warehouse.
 
-    :param folder: the seven CSV files, named as the raw tables; ``opening/`` (an earlier state of the
-        versioned ones, read first) and ``messages.jsonl`` (further Kafka messages) are optional
-    :param first: first UTC day of the window, inclusive: of ``created_at`` for orders, of the message's
-        time for events, of the date for weather; the other sources are read whole
+    :param folder: CSV files, named as the raw tables. Only ``sales_fact.csv`` must exist; a source without a file
+        has no rows. Optional as well: ``opening/`` (an earlier state of the versioned files, read first) and
+        ``messages.jsonl`` (further Kafka messages)
+    :param first: first UTC day of the window, inclusive: of ``created_at`` for order lines and refunds, of
+        the message's time for events, of the date for weather; the other sources are read whole
     :param last: last UTC day of the window, inclusive; also the as-of date
     :return: a connection whose schema ``marts`` holds one table for each name in ``MARTS``
-    :raises duckdb.IOException: a file is missing
+    :raises ShopFileError: ``sales_fact.csv`` is missing, or a file has no column that each source must have
     """
     connection = open_oracle()
     connection.execute(f"set variable first_day = date '{first}'; set variable as_of_date = date '{last}'")
@@ -97,22 +126,40 @@ def open_oracle() -> duckdb.DuckDBPyConnection:
 
 def _read_sources(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     connection.execute("create schema source; create schema shop")
-    for name in FACT_FILES:
-        connection.execute(f"create table source.{name} as from read_csv('{folder / name}.csv', {CSV})")
-    for name in VERSIONED_FILES:
-        connection.execute(
-            f"create table source.{name} as select *, 2 as read_number from read_csv('{folder / name}.csv', {CSV})"
-        )
-        opening = folder / "opening" / f"{name}.csv"
-        if opening.exists():
-            connection.execute(
-                f"insert into source.{name} by name select *, 1 as read_number from read_csv('{opening}', {CSV})"
-            )
+    for name, columns in FACT_FILES.items():
+        connection.execute(f"create table source.{name} as {_rows_of_file(connection, folder, name, columns)}")
+    for name, columns in VERSIONED_FILES.items():
+        final = _rows_of_file(connection, folder, name, columns)
+        connection.execute(f"create table source.{name} as select *, 2 as read_number from ({final})")
+        opening = _rows_of_file(connection, folder / "opening", name, columns)
+        connection.execute(f"insert into source.{name} select *, 1 as read_number from ({opening})")
     connection.execute("alter table source.kafka_stream add column published_at varchar")
     messages = folder / "messages.jsonl"
     if messages.exists() and (events := list(_events(messages))):
         columns = ", ".join(f'"{name}"' for name in (*EVENT_FIELDS, "published_at"))
         connection.executemany(f"insert into source.kafka_stream ({columns}) values (?, ?, ?, ?, ?)", events)
+
+
+def _rows_of_file(connection: duckdb.DuckDBPyConnection, folder: Path, name: str, columns: str) -> str:
+    """
+    Compose the query for a file's rows, as text: a column that it may leave out is null, others are ignored.
+
+    :raises ShopFileError: the file must exist and does not, or lacks a column that it must have
+    """
+    file = folder / f"{name}.csv"
+    names = [column.removesuffix("?") for column in columns.split()]
+    required = [column for column in columns.split() if not column.endswith("?")]
+    if not file.exists():
+        if name == REQUIRED_FILE:
+            raise ShopFileError(f"{file} is missing: without its order lines a shop has no marts to expect")
+        nothing = ", ".join(f'null::varchar as "{column}"' for column in names)
+        return f"select {nothing} where false"
+    read = f"read_csv('{file}', {CSV})"
+    present = {column for column, *_ in connection.execute(f"describe from {read}").fetchall()}
+    if missing := [column for column in required if column not in present]:
+        raise ShopFileError(f"{file} has no column {', '.join(missing)}; it needs {', '.join(required)}")
+    values = ", ".join(f'"{column}"' if column in present else f'null::varchar as "{column}"' for column in names)
+    return f"select {values} from {read}"
 
 
 def _events(messages: Path) -> Iterator[tuple[str, ...]]:

@@ -1,10 +1,10 @@
 """
 Write a small shop with all edge cases of the data contract.
 
-About 1,500 orders of 40 products, 60 customers, 3,000 events, 40 subscriptions and two cities, in a window of 68 days
-with the end of a year and of three months. Ordinary rows are drawn at random from the seed; the edge cases are written
-out below, each with the rule that it tests. Less than one percent of each file's rows is invalid, so that loads do not
-fail.
+About 1,900 order lines of 40 products, 230 refunds, 60 customers, 3,000 events, 40 subscriptions and two cities, in a
+window of 68 days with the end of a year and of three months. Ordinary rows are drawn at random from the seed; the edge
+cases are written out below, each with the rule that it tests. Less than one percent of each file's rows is invalid, so
+that loads do not fail.
 """
 
 import csv
@@ -29,7 +29,7 @@ TICK = timedelta(microseconds=1)
 
 def write_edge_case_shop(folder: Path, *, seed: int = 1) -> tuple[date, date]:
     """
-    Write the seven CSV files.
+    Write the eight CSV files.
 
     :param folder: created if it does not exist; files of the same names are replaced
     :param seed: the same seed writes the same bytes
@@ -40,7 +40,9 @@ def write_edge_case_shop(folder: Path, *, seed: int = 1) -> tuple[date, date]:
     _write(folder, "product", _products())
     _write(folder, "product_category", _product_categories())
     _write(folder, "customer", _customers())
-    _write(folder, "sales_fact", _Orders(chance).rows())
+    orders = _Orders(chance)
+    _write(folder, "sales_fact", orders.rows())
+    _write(folder, "refund", _Refunds(chance, orders).rows())
     _write(folder, "subscription_data", _subscriptions())
     _write(folder, "weather_data", _weather())
     _write(folder, "kafka_stream", _Events(chance).rows())
@@ -55,8 +57,12 @@ COLUMNS = {
     ),
     "customer": "customer_id,customer_name,customer_email,start_date,end_date,status",
     "sales_fact": (
-        "order_id,product_id,customer_id,order_date,order_amount,order_quantity,payment_method,"
-        "discount_applied,shipping_cost,created_at"
+        "order_id,line_number,product_id,customer_id,order_date,order_amount,order_quantity,payment_method,"
+        "discount_applied,shipping_cost,tax_amount,order_status,created_at"
+    ),
+    "refund": (
+        "refund_id,order_id,line_number,product_id,customer_id,refund_date,refund_amount,refund_quantity,reason,"
+        "created_at"
     ),
     "subscription_data": (
         "customer_id,subscription_id,plan_type,subscription_start_date,subscription_end_date,monthly_fee,status"
@@ -95,6 +101,10 @@ WHITESPACE = "PROD042"
 FINE_PRICE = "PROD043"  # a cost of three places
 NO_STOCK_NUMBER = "PROD049"
 HALVES = "PROD050"  # percentages that end in a half
+OVERSOLD = "PROD052"  # a stock below zero
+ONLY_REFUNDS = "PROD053"  # refunds, but no order in the window
+ONLY_CANCELLED = "PROD054"
+UNPRICED_AMONG_OTHERS = "PROD055"  # no cost, in a category of products with a cost
 UNKNOWN_PRODUCT = "PROD900"  # in no file but the orders
 UNKNOWN_TO_ALL_BUT_EVENTS = "PROD901"
 
@@ -107,6 +117,7 @@ SPECIAL_CATEGORIES = {
     HALVES: "Halves",
     LOSS: "Losses",
     UNPRICED: "Unpriced",
+    ONLY_REFUNDS: "Only Refunds",
 }
 
 # stock, reorder point, discontinued, launch
@@ -120,6 +131,7 @@ STOCK: dict[str, tuple[int | None, int | None, str | None, date | None]] = {
     "PROD048": (5, None, None, date(2023, 1, 1)),
     NO_STOCK_NUMBER: (None, 5, "false", date(2023, 1, 1)),
     "PROD051": (None, None, None, None),
+    OVERSOLD: (-3, 5, "false", date(2023, 1, 1)),
 }
 
 
@@ -140,10 +152,11 @@ def _product_categories() -> Iterable[Sequence[Value]]:
         if product == UNCATEGORISED:
             continue
         category_id, category, subcategory = ORDINARY_CATEGORIES[number % len(ORDINARY_CATEGORIES)]
+        supplier = f"SUP{number % 5}" if number % 4 else " "
         cost: Value = Decimal(number % 7) + Decimal("0.35")
         if product in SPECIAL_CATEGORIES:
             category_id, category, subcategory = product, SPECIAL_CATEGORIES[product], "Only"
-        if product == UNPRICED:
+        if product in (UNPRICED, UNPRICED_AMONG_OTHERS):
             cost = None
         elif product == LOSS:
             cost = Decimal("440.50")
@@ -157,8 +170,8 @@ def _product_categories() -> Iterable[Sequence[Value]]:
             category, subcategory = f" {category}  ", "   "
         stock, reorder_point, discontinued, launch = STOCK.get(product, (number, 20, "false", date(2022, 5, 1)))
         yield (
-            product, category_id, category, subcategory, "Brand", "SUP1", cost, Decimal("9.99"), Decimal("30.0"),
-            stock, reorder_point, discontinued, launch, date(2023, 12, 15),
+            product, category_id, category, subcategory, f" Brand {number % 3}", supplier, cost, Decimal("9.99"),
+            Decimal("30.0"), stock, reorder_point, discontinued, launch, date(2023, 12, 15),
         )  # fmt: skip
 
 
@@ -169,9 +182,14 @@ ONE_ORDER, SAME_DAY, ONLY_FREE, TWO_ORDERS, LATE_ONLY, ORDERED_AHEAD = (f"CUST{n
 NAMELESS, BLANK_NAME, PADDED_NAME = (f"CUST{number:03d}" for number in range(42, 45))
 ONLY_INVALID_ROWS, OUTSIDE_WINDOW, VISITOR = (f"CUST{number:03d}" for number in range(45, 48))
 CASES = "CUST048"  # for orders whose customer does not matter
+LINES, ONLY_CANCELLED_ORDERS, ONLY_REFUNDED = (f"CUST{number:03d}" for number in range(51, 54))
+REFUNDED_TO_LOW, REFUNDED_BELOW_ZERO, ONCE_A_GUEST, TWO_DAYS = (f"CUST{number:03d}" for number in range(54, 58))
+LOST, ONE_LARGE_ORDER = "CUST058", "CUST059"
 UNKNOWN_CUSTOMER = "CUST900"
 UNKNOWN_WITH_INVALID_ROWS = "CUST901"  # all its rows are invalid, so no customer is inferred
 UNKNOWN_VISITOR = "CUST902"
+UNKNOWN_REFUNDED = "CUST906"  # in no file but the refunds
+NOT_ASKED = "CUST907"  # a refund names it, but the order line has another customer: no fact has it
 
 
 def _customers() -> Iterable[Sequence[Value]]:
@@ -205,17 +223,28 @@ class _Orders:
         shipping: str | None = "0",
         created: datetime | None = None,
         order_id: str | None = None,
-    ) -> None:
-        """Add an order; one of a day before the window is recorded late, on the window's fifth day."""
+        line: int | None = None,
+        tax: str | None = None,
+        status: str | None = "completed",
+    ) -> str:
+        """
+        Add an order line; one of a day before the window is recorded late, on the window's fifth day.
+
+        :return: the order's id
+        """
         recorded = max(day, FIRST + 4 * DAY) if day and day < FIRST else min(day or LAST, LAST)
         created = created or datetime.combine(recorded, time(12, 0))
         identity = f"ORD{next(self.numbers):05d}" if order_id is None else order_id
         self.orders.append(
-            (identity, product, customer, day, amount, quantity, payment, discount, shipping, f"{created}")
-        )
+            (
+                identity, line, product, customer, day, amount, quantity, payment, discount, shipping, tax, status,
+                f"{created}",
+            )
+        )  # fmt: skip
+        return identity
 
     def rows(self) -> list[Sequence[Value]]:
-        self._ordinary(1_330)
+        self._ordinary(1_150)
         self._window()
         self._customer_tiers()
         self._defaults()
@@ -224,28 +253,39 @@ class _Orders:
         self._halves()
         self._stock()
         self._unknown()
+        self._lines()
+        self._guests()
+        self._cancelled()
         self._invalid_rows()
         return self.orders
 
     def _ordinary(self, number: int) -> None:
-        days = [day for day in _days(FIRST, LAST) if day not in DAYS_WITHOUT_ORDERS and day != UNPRICED_DAY]
+        days = [day for day in _days(FIRST, LAST) if day not in DAYS_WITHOUT_ORDERS | {UNPRICED_DAY, GUESTS_DAY}]
         methods = ("credit_card", "Credit_Card", "paypal", " PayPal ", "bank_transfer", None)
         for _ in range(number):
             day = self.chance.choice(days)
             late = self.chance.choice((0, 0, 0, 0, 1, 9)) * DAY
             second = timedelta(seconds=self.chance.randrange(86_400))
             created = datetime.combine(min(day + late, LAST), time()) + second
-            self.add(
-                _product(self.chance.choice(ORDINARY_PRODUCTS)),
-                f"CUST{self.chance.choice(ORDINARY_CUSTOMERS):03d}",
-                day,
-                str(Decimal(self.chance.randrange(1, 9_000)) / 100),
-                quantity=self.chance.choice((1, 1, 1, 2, 3, 12)),
-                payment=self.chance.choice(methods),
-                discount=str(Decimal(self.chance.randrange(0, 5_000)) / 10_000),
-                shipping=str(Decimal(self.chance.randrange(0, 800)) / 100),
-                created=created,
-            )
+            order_id = f"ORD{next(self.numbers):05d}"
+            customer = self.chance.choice((*(f"CUST{number:03d}" for number in ORDINARY_CUSTOMERS), None, None))
+            payment = self.chance.choice(methods)
+            for line in range(1, self.chance.choice((1, 1, 1, 1, 1, 2, 3)) + 1):
+                self.add(
+                    _product(self.chance.choice(ORDINARY_PRODUCTS)),
+                    customer,
+                    day,
+                    str(Decimal(self.chance.randrange(1, 9_000)) / 100),
+                    quantity=self.chance.choice((1, 1, 1, 2, 3, 12)),
+                    payment=payment,
+                    discount=str(Decimal(self.chance.randrange(0, 5_000)) / 10_000),
+                    shipping=str(Decimal(self.chance.randrange(0, 800)) / 100),
+                    created=created,
+                    order_id=order_id,
+                    line=line,
+                    tax=str(Decimal(self.chance.randrange(0, 1_700)) / 100),
+                    status=self.chance.choice(("completed",) * 20 + ("shipped", None, "cancelled")),
+                )
 
     def _window(self) -> None:
         """The edges of the window, to the microsecond, and order dates outside of it."""
@@ -280,6 +320,13 @@ class _Orders:
         self.add("PROD008", ONE_ORDER, date(2024, 1, 1), "10.00")
         self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.01")
         self.add("PROD008", SAME_DAY, date(2024, 1, 2), "10.00")
+        # One who ordered much and comes no more, and one whose scores of orders and of money differ by an odd number.
+        for number in range(60):
+            self.add("PROD008", LOST, date(2023, 12, 1) + number % 20 * DAY, "50.00")
+        self.add("PROD008", ONE_LARGE_ORDER, date(2024, 1, 5), "1900.00")
+        # What is refunded takes the one out of its tier, and the other below zero.
+        self.add("PROD008", REFUNDED_TO_LOW, date(2024, 1, 3), "500.00", order_id="TO LOW")
+        self.add("PROD008", REFUNDED_BELOW_ZERO, date(2024, 1, 3), "20.00", order_id="BELOW ZERO")
         # Amounts are rounded to the cent: 0.004 to nothing, 0.005 to a cent.
         self.add("PROD008", ONLY_FREE, date(2023, 12, 2), "0.004")
         self.add("PROD008", TWO_ORDERS, date(2023, 11, 28), "0.005")
@@ -333,6 +380,7 @@ class _Orders:
         # A day whose only order has no cost, and another order without cost.
         self.add(UNPRICED, CASES, UNPRICED_DAY, "10.00")
         self.add(UNPRICED, CASES, date(2024, 1, 5), "10.00", quantity=3)
+        self.add(UNPRICED_AMONG_OTHERS, CASES, date(2024, 1, 5), "250.00")
 
     def _halves(self) -> None:
         """Halves are rounded away from zero: 33 of 800 is 4.125 %, rounded to 4.13."""
@@ -341,9 +389,9 @@ class _Orders:
         # January grows by 200.125 %.
         self.add(HALVES, CASES, date(2024, 1, 5), "24.01", payment="paypal")
         self.add(HALVES, CASES, date(2024, 2, 1), "0.01")
-        # 7 orders in 48 days are 4.375 in 30 days; computed from a rounded 7 / 48 it would be 4.37.
+        # 7 orders in the 48 days to the as-of date are 4.375 in 30; computed from a rounded 7 / 48 it would be 4.37.
         for days in (0, 7, 14, 21, 28, 35, 47):
-            self.add("PROD014", "CUST050", date(2023, 12, 1) + days * DAY, "6.00")
+            self.add("PROD014", "CUST050", LAST - 47 * DAY + days * DAY, "6.00")
         # Averages that end in half a cent.
         self.add("PROD014", "CUST049", date(2024, 1, 6), "10.01")
         self.add("PROD014", "CUST049", date(2024, 1, 14), "10.00")
@@ -354,7 +402,7 @@ class _Orders:
             self.add(LAST_30_DAYS, CASES, day, "3.00", quantity=quantity)
         self.add(LAST_30_DAYS, CASES, LAST, "0", quantity=500)
         self.add(HALF_A_TENTH, CASES, LAST, "3.00", quantity=200)
-        for product in ("PROD044", "PROD046", NO_STOCK_NUMBER):
+        for product in ("PROD044", "PROD046", NO_STOCK_NUMBER, OVERSOLD):
             self.add(product, CASES, LAST, "3.00", quantity=7)
 
     def _unknown(self) -> None:
@@ -364,8 +412,64 @@ class _Orders:
         for product in (UNCATEGORISED, UNNAMED, INVALID_PRICE):
             self.add(product, CASES, date(2024, 1, 21), "15.00")
 
+    def _lines(self) -> None:
+        """Orders of several lines: counted once in each group, whatever their lines have in common."""
+        garden, kitchen = date(2023, 12, 19), date(2024, 1, 23)
+        # Two categories, three subcategories, two payment methods; a line is free, one is of another quantity.
+        for line, product, amount, payment in (
+            (1, "PROD001", "40.00", "paypal"), (2, "PROD002", "30.00", "paypal"),
+            (3, "PROD003", "20.00", "bank_transfer"), (4, "PROD003", "10.01", "bank_transfer"),
+            (5, "PROD006", "0", "voucher"),
+        ):  # fmt: skip
+            self.add(product, LINES, garden, amount, payment=payment, order_id="LINES", line=line, quantity=line)
+        # Lines on two days, in two months and two years; the lower line is the later one.
+        self.add("PROD001", TWO_DAYS, date(2024, 1, 2), "15.00", order_id="TWO DAYS", line=1)
+        self.add("PROD001", TWO_DAYS, date(2023, 12, 30), "25.00", order_id="TWO DAYS", line=2)
+        # Line numbers without order and from 0; no number is line 1, and of two lines 1 the last recorded counts.
+        for line in (7, 0, 2_147_483_647):
+            self.add("PROD003", LINES, kitchen, "1.00", order_id="NUMBERS", line=line)
+        recorded = datetime.combine(kitchen, time(9))
+        self.add("PROD003", LINES, kitchen, "5.00", order_id="LINE TWICE", created=recorded)
+        self.add("PROD003", LINES, kitchen, "6.00", order_id="LINE TWICE", line=1, created=recorded + TICK)
+        # A discount in one line only; shipping that is too much for the order, and for a line but not for the order.
+        self.add("PROD012", LINES, kitchen, "70.00", order_id="DISCOUNT", line=1, discount="0.1")
+        self.add("PROD012", LINES, kitchen, "30.00", order_id="DISCOUNT", line=2, discount="0.4")
+        self.add("PROD012", LINES, kitchen, "50.00", order_id="SHIPPING", line=1, shipping="10.01")
+        self.add("PROD012", LINES, kitchen, "50.00", order_id="SHIPPING", line=2)
+        self.add("PROD012", LINES, kitchen, "50.00", order_id="SHIPPING OF A LINE", line=1, shipping="10.00")
+        self.add("PROD012", LINES, kitchen, "50.00", order_id="SHIPPING OF A LINE", line=2)
+        # A line with a discount of 1 has no list amount; a line without cost has no profit.
+        self.add("PROD012", LINES, kitchen, "8.00", order_id="GIVEN AWAY", line=1, discount="1")
+        self.add(UNPRICED, LINES, kitchen, "6.00", order_id="GIVEN AWAY", line=2, discount="0.25")
+        self.add("PROD012", LINES, kitchen, "8.00", order_id="ALL GIVEN AWAY", discount="1")
+        # Two customers share an order; the lowest line says whose it is.
+        self.add("PROD012", LINES, kitchen, "5.00", order_id="SHARED", line=2, discount="0.5")
+        self.add("PROD012", CASES, kitchen, "5.00", order_id="SHARED", line=1)
+
+    def _guests(self) -> None:
+        """Orders without customer: in the revenue, but in no figure of a customer."""
+        for customer in (None, "", "   "):
+            self.add("PROD013", customer, date(2024, 1, 24), "21.00")
+        self.add("PROD013", None, date(2024, 1, 24), "0")
+        self.add("PROD013", None, date(2024, 1, 24), "9.00", order_id="GUEST", line=1, discount="0.45", shipping="1.01")
+        self.add("PROD014", None, date(2024, 1, 24), "1.00", order_id="GUEST", line=2)
+        # A guest who is known from the second line on, and a day on which nobody but guests ordered.
+        self.add("PROD013", None, date(2024, 1, 25), "4.00", order_id="HALF A GUEST", line=1)
+        self.add("PROD013", ONCE_A_GUEST, date(2024, 1, 25), "5.00", order_id="HALF A GUEST", line=2)
+        self.add("PROD013", None, GUESTS_DAY, "12.34")
+
+    def _cancelled(self) -> None:
+        """Cancelled lines are in no mart; their customers and products are known all the same."""
+        for status in ("cancelled", "Canceled", " VOIDED ", "failed", "CANCELLED", "Failed "):
+            self.add(ONLY_CANCELLED, ONLY_CANCELLED_ORDERS, date(2024, 1, 26), "1000.00", discount="0.9", status=status)
+        self.add("PROD905", "CUST905", date(2024, 1, 26), "77.00", status="cancelled")
+        for other_status in ("cancel", "not cancelled", "refunded", "", None, "  "):
+            self.add("PROD015", CASES, date(2024, 1, 26), "2.00", status=other_status)
+        self.add("PROD015", CASES, date(2024, 1, 26), "10.00", order_id="HALF CANCELLED", line=1, status="voided")
+        self.add("PROD015", CASES, date(2024, 1, 26), "11.00", order_id="HALF CANCELLED", line=2)
+
     def _invalid_rows(self) -> None:
-        """Fourteen of about 1,500 orders: none counts, and ids that only they have are not inferred."""
+        """Fifteen of about 1,900 lines: none counts, and ids that only they have are not inferred."""
         day = date(2024, 1, 22)
         for amount in (None, "-0.01", "10000000000000000"):
             self.add("PROD016", ONLY_INVALID_ROWS, day, amount)
@@ -376,12 +480,122 @@ class _Orders:
         self.add("PROD016", ONLY_INVALID_ROWS, None, "10.00")
         self.add(None, UNKNOWN_WITH_INVALID_ROWS, day, "10.00")
         self.add("  ", UNKNOWN_WITH_INVALID_ROWS, day, "10.00")
-        self.add("PROD904", None, day, "10.00")
-        self.add("PROD904", "", day, "10.00")
+        self.add("PROD904", ONLY_INVALID_ROWS, day, "10.00", tax="-0.01")
+        self.add("PROD904", ONLY_INVALID_ROWS, day, "10.00", line=-1)
+        for outside in (date(1969, 12, 31), date(2070, 1, 1)):
+            self.add("PROD904", ONLY_INVALID_ROWS, outside, "10.00", created=datetime.combine(day, time(12)))
         self.add("PROD016", ONLY_INVALID_ROWS, day, "10.00", order_id="")
 
 
 UNPRICED_DAY = date(2024, 1, 28)
+GUESTS_DAY = date(2024, 1, 27)
+
+
+class _Refunds:
+    """Collects the refunds; `created_at` is three in the afternoon of the refund's day by default."""
+
+    def __init__(self, chance: random.Random, orders: _Orders) -> None:
+        self.chance = chance
+        self.orders = orders
+        self.numbers = count(1)
+        self.refunds: list[Sequence[Value]] = []
+
+    def add(
+        self,
+        day: date | None,
+        amount: str | None,
+        *,
+        order_id: str | None = None,
+        line: int | None = None,
+        product: str | None = None,
+        customer: str | None = None,
+        quantity: int | None = None,
+        created: datetime | None = None,
+        refund_id: str | None = None,
+    ) -> None:
+        """Add a refund; one of a day before the window is recorded late, on the window's fifth day."""
+        recorded = max(day, FIRST + 4 * DAY) if day and day < FIRST else min(day or LAST, LAST)
+        created = created or datetime.combine(recorded, time(15, 0))
+        identity = f"REF{next(self.numbers):05d}" if refund_id is None else refund_id
+        self.refunds.append(
+            (identity, order_id, line, product, customer, day, amount, quantity, "returned", f"{created}")
+        )
+
+    def rows(self) -> list[Sequence[Value]]:
+        self._ordinary(200)
+        self._window()
+        self._whose()
+        self._amounts()
+        self._months()
+        self.add(date(2024, 1, 22), "-1.00", order_id="LINES", line=1)
+        return self.refunds
+
+    def _ordinary(self, number: int) -> None:
+        """Of ordinary lines, days and weeks after the order."""
+        lines = [row for row in self.orders.orders if str(row[0]).startswith("ORD") and row[1] is not None]
+        for row in self.chance.sample(lines, number):
+            ordered = row[4]
+            assert isinstance(ordered, date)
+            self.add(
+                min(ordered + self.chance.choice((0, 1, 5, 20, 40)) * DAY, LAST),
+                str(Decimal(self.chance.randrange(1, 5_000)) / 100),
+                order_id=str(row[0]),
+                line=int(str(row[1])) if self.chance.random() < 0.8 else None,
+                product=self.chance.choice((str(row[2]), None)),
+                quantity=self.chance.choice((1, 2, None)),
+            )
+
+    def _window(self) -> None:
+        """The edges of the window, a refund in the future, and the same id twice."""
+        start, end = datetime.combine(FIRST, time()), datetime.combine(LAST + DAY, time())
+        self.add(FIRST, "1.01", order_id="LINES", line=1, created=start)
+        self.add(LAST, "1.02", order_id="LINES", line=1, created=end - TICK)
+        self.add(FIRST, "1.03", order_id="LINES", line=1, created=start - TICK)
+        self.add(LAST, "1.04", order_id="LINES", line=1, created=end)
+        self.add(LAST + 3 * DAY, "1.05", order_id="LINES", line=1, created=datetime.combine(LAST, time(9)))
+        twice = datetime.combine(date(2024, 1, 10), time(8))
+        self.add(date(2024, 1, 10), "3.00", order_id="LINES", line=2, created=twice, refund_id="TWICE")
+        self.add(date(2024, 1, 9), "4.00", order_id="LINES", line=3, created=twice + TICK, refund_id="TWICE")
+
+    def _whose(self) -> None:
+        """Product and customer: of the line that is named, else the order's customer, else what the refund says."""
+        day = date(2024, 1, 29)
+        # The line's own product and customer, whatever the refund says.
+        self.add(day, "1.10", order_id=" LINES ", line=3, product="PROD907", customer=NOT_ASKED)
+        self.add(day, "1.11", order_id="SHARED", line=2)
+        # No line, or one that there is not: the order's customer, the refund's product.
+        self.add(day, "1.12", order_id="SHARED", product="PROD013", customer=NOT_ASKED)
+        self.add(day, "1.13", order_id="LINES", line=99, product="  ", customer=NOT_ASKED)
+        # An order that is not known, and none at all.
+        self.add(day, "1.14", order_id="NO SUCH ORDER", line=1, product="PROD013", customer=UNKNOWN_REFUNDED)
+        self.add(day, "1.15", product="PROD906", customer=ONLY_REFUNDED)
+        self.add(day, "1.16")
+        # The refunds of guests, also where the refund names a customer.
+        self.add(day, "1.17", order_id="GUEST", line=1)
+        self.add(day, "1.18", order_id="GUEST", line=2, customer=NOT_ASKED)
+        self.add(day, "1.19", order_id="GUEST", customer=NOT_ASKED)
+        self.add(day, "1.20", order_id="HALF A GUEST", line=2)
+        self.add(day, "1.21", order_id="HALF A GUEST")
+        # Lines that do not count: cancelled, and free.
+        self.add(day, "1.22", order_id="HALF CANCELLED", line=1)
+        self.add(day, "1.23", order_id="LINES", line=5)
+
+    def _amounts(self) -> None:
+        """More than the line, on a day without orders, to the cent, and into another tier."""
+        self.add(date(2024, 1, 31), "400.00", order_id="TWO DAYS", line=2)
+        self.add(date(2023, 12, 25), "2.00", order_id="LINES", line=4)
+        self.add(date(2024, 1, 30), "0.005", order_id="LINES", line=4)
+        self.add(date(2024, 1, 30), "0.01", order_id="TO LOW", line=1)
+        self.add(date(2024, 1, 30), "20.01", order_id="BELOW ZERO", line=1)
+
+    def _months(self) -> None:
+        """Months in which a product, and its category, has refunds alone; one before its first order."""
+        self.add(date(2023, 12, 8), "5.00", product=ONLY_REFUNDS, customer=CASES)
+        self.add(date(2024, 1, 8), "5.00", product=ONLY_REFUNDS)
+        self.add(date(2023, 11, 28), "6.00", product=ONE_MONTH)
+        self.add(date(2024, 2, 1), "7.00", product=ONE_MONTH)
+        # A day and a month before the first order of all.
+        self.add(date(2022, 10, 31), "8.00", product="PROD013")
 
 
 def _subscriptions() -> Iterable[Sequence[Value]]:

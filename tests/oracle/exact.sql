@@ -21,3 +21,8 @@ create macro percent(part, whole) as ratio(100 * part, whole);
 
 -- A decimal of any scale to two places: DuckDB's cast between decimals rounds half away from zero.
 create macro to_cents(amount) as amount::decimal(38, 2);
+
+-- The sum of the amounts that are known: 0 where there is no row to know an amount of, and null where
+-- no row's amount is known.
+create macro known_sum(amount, row_id) as
+    case when count(row_id) = 0 then 0 else sum(amount) end;

@@ -1,11 +1,13 @@
-"""dbt on the module's warehouse, its views in place."""
+"""dbt on the module's warehouse, its views in place, and a shop."""
 
 import os
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from tests.integration.dbt_runs import Dbt, dbt_on
+from tests.integration.histories.history import Place
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +15,8 @@ def dbt(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], tmp_path_factory.mktemp("dbt")) as dbt:
         dbt.run("--select", "staging")
         yield dbt
+
+
+@pytest.fixture
+def place(connection: psycopg.Connection, dbt: Dbt) -> Place:
+    return Place(connection, dbt)

@@ -21,7 +21,7 @@ from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 from ecommerce.publish.publication import publish
 from tests.integration.dbt_runs import Dbt
-from tests.integration.histories.shop import LAST, Message, Shop, TopicReader
+from tests.integration.histories.shop import LAST, Message, Shop, TopicReader, key_of
 from tests.integration.support import Loader, Row, Rows, acting_as
 
 #: The loader asks for `now()`: in these sessions it is the history's, so that versions open among the orders' days.
@@ -97,8 +97,7 @@ class Put(Step):
     is_correction: bool = False
 
     def happen(self, place: Place) -> None:
-        key = tuple(self.row[name] for name in SOURCES[self.table].key)
-        if key in place.shop.tables[self.table] or not self.is_correction:
+        if key_of(self.table, self.row) in place.shop.tables[self.table] or not self.is_correction:
             place.shop.put(self.table, self.row)
 
 

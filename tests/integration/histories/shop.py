@@ -27,6 +27,12 @@ class Message:
     row: Row
 
 
+def key_of(table: str, row: Row) -> tuple[str | None, ...]:
+    """The key of a row as the warehouse has it: what a key's column has no value for is its default."""
+    columns = {column.name: column for column in SOURCES[table].columns}
+    return tuple(row[name] if row[name] is not None else columns[name].default for name in SOURCES[table].key)
+
+
 @dataclass
 class Shop:
     """Rows by table and key, and the topic's messages by partition."""
@@ -36,7 +42,7 @@ class Shop:
 
     def put(self, table: str, row: Row) -> None:
         """Add a row, or change the one with its key."""
-        key = tuple(row[name] for name in SOURCES[table].key)
+        key = key_of(table, row)
         self.tables[table][key] = {**self.tables[table].get(key, {}), **row}
 
     def remove(self, table: str, key: tuple) -> None:

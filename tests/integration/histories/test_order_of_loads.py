@@ -10,18 +10,12 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from tests.integration.dbt_runs import Dbt
 from tests.integration.histories.history import Build, Load, Place, Put, Step, play, shrink
 from tests.integration.histories.invent import invent
 from tests.integration.histories.shop import FIRST, LAST
 
 #: Each seed is a history; ECOMMERCE_TEST_HISTORIES=100 for the long form.
 HISTORIES = int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10"))
-
-
-@pytest.fixture
-def place(connection: psycopg.Connection, dbt: Dbt) -> Place:
-    return Place(connection, dbt)
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
@@ -43,8 +37,9 @@ def at(day: int) -> datetime:
 
 
 def order(order_id: str, amount: str) -> Put:
-    row = {"order_id": order_id, "customer_id": "CUST001", "product_id": "P01", "order_amount": amount}
-    return Put("sales_fact", row | {"order_date": "2024-01-02", "created_at": "2024-01-02 09:00:00"})
+    row = {"order_id": order_id, "line_number": "1", "customer_id": "CUST001", "product_id": "P01"}
+    times = {"order_date": "2024-01-02", "created_at": "2024-01-02 09:00:00"}
+    return Put("sales_fact", row | times | {"order_amount": amount})
 
 
 def test_lost_dirty_date_is_detected(place: Place) -> None:
@@ -64,7 +59,7 @@ def test_lost_dirty_date_is_detected(place: Place) -> None:
     ]
     difference = play(steps, place)
     assert difference is not None
-    assert (difference.table, difference.key) == ("core.fact_sales", {"order_id": "O2"})
+    assert (difference.table, difference.key) == ("core.fact_sales", {"order_id": "O2", "line_number": 1})
     assert '"order_amount": 20.00' in str(difference.incremental)
     assert '"order_amount": 21.00' in str(difference.full_refresh)
 

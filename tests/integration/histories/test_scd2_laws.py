@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from tests.integration.dbt_runs import Dbt
-from tests.integration.histories.versions import Logged, Version, customer_versions, product_versions
+from tests.integration.histories.versions import (
+    EVER_SINCE,
+    FOR_EVER,
+    Logged,
+    Version,
+    customer_versions,
+    product_versions,
+)
 
 #: Examples of one to four keys with their logs, a dimension; ECOMMERCE_TEST_HISTORIES=100 for the long form.
 EXAMPLES = 10 * int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10"))
@@ -44,6 +51,11 @@ class Dimension:
     tests: dict[str, str]
     connection: psycopg.Connection
 
+    @property
+    def has_guests(self) -> bool:
+        """Whether there is one member without natural key: that of all guests."""
+        return self.natural_key == "customer_id"
+
     def build(self) -> None:
         """What dbt does, inside the caller's transaction."""
         for name, query in self.queries.items():
@@ -55,14 +67,14 @@ class Dimension:
         counts = {name: f"select count(*) from ({query}) as found" for name, query in self.tests.items()}
         return {name for name, count in counts.items() if self.connection.execute(count.encode()).fetchone() != (0,)}
 
-    def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """Natural key → its versions in order; instants as seconds, so that infinity can be read."""
+    def rows(self) -> dict[str | None, list[dict[str, Any]]]:
+        """Natural key (null: guests) → its versions in order; instants as seconds, so that infinity can be read."""
         cursor = self.connection.execute(
             f"select to_jsonb(held) - 'valid_from' - 'valid_to', {', '.join(self.tracked)},"
             " extract(epoch from valid_from), extract(epoch from valid_to)"
             f" from core.{self.name} as held order by valid_from".encode()
         )
-        found: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str | None, list[dict[str, Any]]] = {}
         for flat, *values, valid_from, valid_to in cursor:
             row = {**flat, **dict(zip(self.tracked, values, strict=True))}
             found.setdefault(flat[self.natural_key], []).append(row | {"valid_from": valid_from, "valid_to": valid_to})
@@ -165,11 +177,16 @@ def append(connection: psycopg.Connection, table: str, key: dict[str, str], log:
         )
 
 
-def order(connection: psycopg.Connection, customer_id: str, product_id: str) -> None:
+def order(connection: psycopg.Connection, customer_id: str | None, product_id: str) -> None:
+    """:param customer_id: None: a guest's order"""
     connection.execute(
-        "insert into raw.sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at,"
-        " _batch_id, _loaded_at) values ('O' || %s || %s, %s, %s, '2024-01-01', 1, '2024-01-01', 1, now())",
-        [customer_id, product_id, product_id, customer_id],
+        """
+        insert into raw.sales_fact (
+            order_id, line_number, product_id, customer_id, order_date, order_amount, created_at, _batch_id, _loaded_at
+        )
+        values (%s, 1, %s, %s, '2024-01-01', 1, '2024-01-01', 1, now())
+        """,
+        [f"O{customer_id}{product_id}", product_id, customer_id],
     )
 
 
@@ -182,6 +199,10 @@ def assert_lawful(dimension: Dimension, expected: dict[str, list[Version]], keys
     dimension.build()
     assert dimension.violations() == set()
     found = dimension.rows()
+    guests = found.pop(None, [])
+    assert [(row["valid_from"], row["valid_to"], row["is_current"]) for row in guests] == [
+        (EVER_SINCE, FOR_EVER, True) for _ in range(dimension.has_guests)
+    ]
     assert {
         key: [
             Version({name: row[name] for name in dimension.tracked}, row["valid_from"], row["valid_to"])
@@ -214,6 +235,7 @@ def test_dim_customer_follows_scd2_laws(dimensions: dict[str, Dimension]) -> Non
             for n, log in enumerate(histories):
                 customer_id = f"C{n}"
                 order(connection, customer_id, "P0")
+                order(connection, None, f"P{n + 1}")
                 append(connection, "customer", {"customer_id": customer_id}, log)
                 # Without a version the order still knows of it: an inferred member.
                 expected[customer_id] = [
@@ -221,9 +243,8 @@ def test_dim_customer_follows_scd2_laws(dimensions: dict[str, Dimension]) -> Non
                     for each in customer_versions(log) or [Version(unknown, Decimal("-Infinity"), Decimal("Infinity"))]
                 ]
             assert_lawful(dimension, expected, keys)
-            assert {key: [row["is_inferred"] for row in rows] for key, rows in dimension.rows().items()} == {
-                f"C{n}": [not log] * len(expected[f"C{n}"]) for n, log in enumerate(histories)
-            }
+            inferred = {key: [row["is_inferred"] for row in rows] for key, rows in dimension.rows().items() if key}
+            assert inferred == {f"C{n}": [not log] * len(expected[f"C{n}"]) for n, log in enumerate(histories)}
 
     law()
 
@@ -253,8 +274,8 @@ def test_dim_products_follows_scd2_laws(dimensions: dict[str, Dimension]) -> Non
                 stock[product_id] = alive[-1].values["stock_level"] if alive else None
             assert_lawful(dimension, expected, keys)
             # Type 1: every version shows the stock of today.
-            for product_id, rows in dimension.rows().items():
-                assert {row["stock_level"] for row in rows} == {stock[product_id]}
+            shown = {key: {row["stock_level"] for row in rows} for key, rows in dimension.rows().items()}
+            assert shown == {key: {level} for key, level in stock.items()}
 
     law()
 

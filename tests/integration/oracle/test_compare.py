@@ -38,8 +38,8 @@ def warehouse_dsn(oracle: duckdb.DuckDBPyConnection, new_database: Callable[[str
         for mart in MARTS:
             described = oracle.execute(f"describe marts.{mart}").fetchall()
             columns = ", ".join(f"{name} {types.get(kind, kind)}" for name, kind, *_ in described)
-            warehouse.execute(f"create table marts.{mart} ({columns}, extra text)")
-            oracle.execute(f"copy (select *, 'more' from marts.{mart}) to '{folder / mart}.csv' (header false)")
+            warehouse.execute(f"create table marts.{mart} ({columns})")
+            oracle.execute(f"copy marts.{mart} to '{folder / mart}.csv' (header false)")
             with warehouse.cursor().copy(f"copy marts.{mart} from stdin (format csv)") as target:
                 target.write((folder / f"{mart}.csv").read_bytes())
     return dsn
@@ -154,12 +154,39 @@ def test_missing_and_unexpected_rows_are_reported(oracle, warehouse_dsn: str) ->
             "alter table marts.inventory_status drop product_status, drop days_of_stock",
             "has no column product_status, days_of_stock",
         ),
+        (
+            "alter table marts.inventory_status add extra text default 'more', add shelf integer",
+            "has a column that is not expected: extra, shelf",
+        ),
+        ("alter table marts.inventory_status drop product_id", "has no column product_id"),
     ],
 )
-def test_missing_mart_or_column_is_reported(oracle, warehouse_dsn: str, change: str, note: str) -> None:
+def test_mart_or_column_of_one_side_only_is_reported(oracle, warehouse_dsn: str, change: str, note: str) -> None:
     comparison = comparison_after(oracle, warehouse_dsn, "inventory_status", change)
     assert not comparison.is_equal
     assert [str(difference) for difference in comparison.differences] == [f"inventory_status: {note}"]
+
+
+def test_columns_of_both_sides_are_compared_beside_those_of_one(oracle, warehouse_dsn: str) -> None:
+    change = """
+        alter table marts.inventory_status drop stock_value, add shelf integer;
+        update marts.inventory_status set stock_level = 99 where product_id = 'PROD001'
+    """
+    comparison = comparison_after(oracle, warehouse_dsn, "inventory_status", change)
+    missing, unexpected, row = comparison.differences
+    assert (missing.note, unexpected.note) == ("has no column stock_value", "has a column that is not expected: shelf")
+    assert row.columns == ("stock_level",)
+    assert (comparison.rows_different, comparison.rows_found) == (1, comparison.rows_expected)
+    assert comparison.problems == f"1 rows differ; {missing.note}; {unexpected.note}"
+
+
+def test_last_place_of_a_percentage_of_quotients_is_ignored(oracle, warehouse_dsn: str) -> None:
+    for distance, rows in (("0.01", 0), ("0.02", 1)):
+        change = f"""
+            update marts.order_for_reviews set discount_percent = discount_percent + {distance}
+            where order_id = 'DISCOUNT'
+        """
+        assert comparison_after(oracle, warehouse_dsn, "order_for_reviews", change).rows_different == rows
 
 
 def test_command_prints_a_table_and_fails_on_a_difference(folder: Path, warehouse_dsn: str) -> None:

@@ -80,7 +80,7 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
             {"subscription_id": "S1", "customer_id": "CUST901", "subscription_start_date": "2024-01-02"},
         ),
         Put("weather_data", {"city": "Bonn", "date": "2024-01-02", "temperature": "40", "precipitation": "0"}),
-        *(Remove("sales_fact", (f"O{n:03}",)) for n in range(1, 4)),
+        *(Remove("sales_fact", (f"O{n:03}", "1")) for n in range(1, 4)),
         *[step for step in invent(5) if isinstance(step, Put) and step.table == "sales_fact"][:4],
     ):
         step.happen(published)

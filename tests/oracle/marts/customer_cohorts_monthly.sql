@@ -1,10 +1,12 @@
 -- Every past month of a cohort has a row; a future month only if it has orders.
+-- Guests are in no cohort.
 with member as (
 
     select
         customer_id,
         min(order_month) as cohort_month
-    from shop.counted_order
+    from shop.counted_line
+    where customer_id is not null
     group by customer_id
 
 ),
@@ -19,13 +21,13 @@ cohort as (
 
 ),
 
-orders as (
+lines as (
 
     select
         member.cohort_month,
-        counted_order.*
-    from shop.counted_order
-    inner join member on counted_order.customer_id = member.customer_id
+        counted_line.*
+    from shop.counted_line
+    inner join member on counted_line.customer_id = member.customer_id
 
 ),
 
@@ -41,7 +43,7 @@ months as (
     select
         cohort_month,
         order_month
-    from orders
+    from lines
 
 ),
 
@@ -50,17 +52,17 @@ up_to as (
     select
         months.cohort_month,
         months.order_month,
-        sum(orders.order_amount) as cumulative_revenue,
+        sum(lines.order_amount) as cumulative_revenue,
         coalesce(
-            sum(orders.order_amount) filter (where orders.order_month = months.order_month), 0
+            sum(lines.order_amount) filter (where lines.order_month = months.order_month), 0
         ) as revenue,
-        count(distinct orders.customer_id)
-            filter (where orders.order_month = months.order_month) as active_customers
+        count(distinct lines.customer_id)
+            filter (where lines.order_month = months.order_month) as active_customers
     from months
-    inner join orders
+    inner join lines
         on
-            months.cohort_month = orders.cohort_month
-            and months.order_month >= orders.order_month
+            months.cohort_month = lines.cohort_month
+            and months.order_month >= lines.order_month
     group by months.cohort_month, months.order_month
 
 )

@@ -1,15 +1,44 @@
-with totals as (
+with orders as (
+
+    select
+        customer_id,
+        count(distinct order_id) as total_orders,
+        sum(order_amount) as lifetime_revenue,
+        min(order_date) as first_order_date,
+        max(order_date) as last_order_date
+    from shop.counted_line
+    where customer_id is not null
+    group by customer_id
+
+),
+
+refunds as (
+
+    select
+        customer_id,
+        sum(refund_amount) as refunded_amount
+    from shop.refund
+    where customer_id is not null
+    group by customer_id
+
+),
+
+totals as (
 
     select
         current_customer.customer_id,
         current_customer.customer_name,
-        count(counted_order.order_id) as total_orders,
-        coalesce(sum(counted_order.order_amount), 0) as lifetime_value,
-        min(counted_order.order_date) as first_order_date,
-        max(counted_order.order_date) as last_order_date
+        coalesce(orders.total_orders, 0) as total_orders,
+        coalesce(orders.lifetime_revenue, 0) as lifetime_revenue,
+        coalesce(refunds.refunded_amount, 0) as refunded_amount,
+        coalesce(orders.lifetime_revenue, 0)
+        - coalesce(refunds.refunded_amount, 0) as lifetime_value,
+        orders.first_order_date,
+        orders.last_order_date,
+        getvariable('as_of_date') - orders.first_order_date as days_since_first_order
     from shop.current_customer
-    left join shop.counted_order on current_customer.customer_id = counted_order.customer_id
-    group by current_customer.customer_id, current_customer.customer_name
+    left join orders on current_customer.customer_id = orders.customer_id
+    left join refunds on current_customer.customer_id = refunds.customer_id
 
 ),
 
@@ -71,15 +100,19 @@ scores as (
 )
 
 select
-    totals.*,
-    ratio(lifetime_value, total_orders) as avg_order_value,
+    totals.* exclude (days_since_first_order),
+    ratio(lifetime_revenue, total_orders) as avg_order_value,
     case
         when lifetime_value >= 1000 then 'High Value'
         when lifetime_value >= 500 then 'Medium Value'
         else 'Low Value'
     end as customer_tier,
     last_order_date - first_order_date as customer_lifetime_days,
-    ratio(30 * total_orders, last_order_date - first_order_date + 1) as orders_per_30_days,
+    -- The day of the first order is the first day; the rate is known when the 30th has passed.
+    case
+        when days_since_first_order >= 30
+            then ratio(30 * total_orders, days_since_first_order + 1)
+    end as orders_per_30_days,
     ratio(last_order_date - first_order_date, total_orders - 1) as avg_days_between_orders,
     getvariable('as_of_date') - last_order_date as days_since_last_order,
     scores.recency_score,

@@ -1,24 +1,62 @@
-with orders as (
+-- A month with refunds alone has a row; a product's first month is the first in which it sold.
+-- Refunds without a product are in no row. The category is that on the day of the product's last order in the month; of a month
+-- with refunds alone, that of the last refund (of one day's, the one with the greatest id).
+with movements as (
+
+    select
+        order_month as revenue_month,
+        product_id,
+        category_name,
+        order_date as movement_date,
+        order_id,
+        order_amount,
+        order_quantity,
+        gross_profit,
+        contribution_amount
+    from shop.counted_line
+    union all by name
+    select
+        refund_month as revenue_month,
+        product_id,
+        category_name,
+        refund_date as movement_date,
+        refund_id,
+        refund_amount
+    from shop.refund
+    where product_id is not null
+
+),
+
+dated as (
 
     select
         *,
-        max(order_date) over (partition by product_id, order_month) as last_order_date
-    from shop.counted_order
+        coalesce(
+            max(movement_date) filter (where order_id is not null) over product_month,
+            max(movement_date) over product_month
+        ) as category_date,
+        count(order_id) over product_month > 0 as has_orders
+    from movements
+    window product_month as (partition by product_id, revenue_month)
 
 ),
 
 months as (
 
     select
-        order_month as revenue_month,
+        revenue_month,
         product_id,
-        first(category_name) filter (where order_date = last_order_date) as category_name,
-        sum(order_amount) as revenue,
-        sum(gross_profit) as gross_profit,
-        count(*) as order_count,
-        sum(order_quantity) as units_sold
-    from orders
-    group by order_month, product_id
+        first(category_name order by refund_id desc) filter (
+            where movement_date = category_date and has_orders = (order_id is not null)
+        ) as category_name,
+        coalesce(sum(order_amount), 0) as revenue,
+        coalesce(sum(refund_amount), 0) as refunded_amount,
+        known_sum(gross_profit, order_id) as gross_profit,
+        known_sum(contribution_amount, order_id) as contribution_amount,
+        count(distinct order_id) as order_count,
+        coalesce(sum(order_quantity), 0) as units_sold
+    from dated
+    group by revenue_month, product_id
 
 ),
 
@@ -39,6 +77,7 @@ first_months as (
         product_id,
         min(revenue_month) as first_month
     from months
+    where order_count > 0
     group by product_id
 
 ),
@@ -53,7 +92,7 @@ with_previous as (
                 then coalesce(previous_months.revenue, 0)
         end as previous_month_revenue
     from months
-    inner join first_months on months.product_id = first_months.product_id
+    left join first_months on months.product_id = first_months.product_id
     inner join categories
         on
             months.revenue_month = categories.revenue_month
@@ -71,7 +110,10 @@ select
     current_product.product_name,
     with_previous.category_name,
     with_previous.revenue,
+    with_previous.refunded_amount,
+    with_previous.revenue - with_previous.refunded_amount as net_revenue,
     with_previous.gross_profit,
+    with_previous.contribution_amount,
     with_previous.order_count,
     with_previous.units_sold,
     with_previous.category_revenue,

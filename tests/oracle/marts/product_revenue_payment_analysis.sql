@@ -5,8 +5,8 @@ with by_payment_method as (
         category_name,
         payment_method,
         sum(order_amount) as revenue,
-        count(*) as order_count
-    from shop.counted_order
+        count(distinct order_id) as order_count
+    from shop.counted_line
     group by order_month, category_name, payment_method
 
 )

@@ -5,8 +5,8 @@ with months as (
         category_name,
         date_trunc('quarter', order_month)::date as sales_quarter,
         sum(order_amount) as monthly_revenue,
-        count(*) as monthly_orders
-    from shop.counted_order
+        count(distinct order_id) as monthly_orders
+    from shop.counted_line
     group by order_month, category_name
 
 ),

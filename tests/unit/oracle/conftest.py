@@ -1,4 +1,4 @@
-"""Write a shop of a few rows as the seven files; columns that a test does not set have ordinary values."""
+"""Write a shop of a few rows as its files; columns that a test does not set have ordinary values."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,8 @@ FIRST, LAST = date(2024, 1, 1), date(2024, 3, 31)
 DEFAULTS: Mapping[str, dict[str, Any]] = {
     "product": {"product_id": "P1", "product_name": "Spade", "product_category_id": "C1"},
     "product_category": {
-        "product_id": "P1", "category_id": "C1", "category_name": "Garden", "subcategory": "Tools",
+        "product_id": "P1", "category_id": "C1", "category_name": "Garden", "subcategory": "Tools", "brand": "Acme",
+        "supplier_id": "SUP1",
         "cost_price": "4.00", "retail_price": "9.99", "stock_level": "10", "reorder_point": "2",
         "discontinued": "false", "launch_date": "2023-12-31", "last_updated": "2023-12-31",
     },
@@ -29,6 +30,7 @@ DEFAULTS: Mapping[str, dict[str, Any]] = {
         "order_amount": "10.00", "order_quantity": "1", "payment_method": "paypal", "discount_applied": "0",
         "shipping_cost": "0",
     },
+    "refund": {"refund_id": "R1", "refund_date": "2024-01-20", "refund_amount": "1.00"},
     "subscription_data": {
         "customer_id": "1", "subscription_id": "S1", "plan_type": "Basic",
         "subscription_start_date": "2024-01-15", "monthly_fee": "10.00", "status": "Active",
@@ -41,11 +43,14 @@ DEFAULTS: Mapping[str, dict[str, Any]] = {
 }  # fmt: skip
 
 KEY_COLUMNS = {"product": "product_id", "product_category": "product_id", "customer": "customer_id",
-            "sales_fact": "order_id", "subscription_data": "subscription_id"}  # fmt: skip
+            "sales_fact": "order_id", "refund": "refund_id", "subscription_data": "subscription_id"}  # fmt: skip
+
+#: File → the column with the day on which a row is recorded, if a test does not say otherwise.
+RECORDED_ON = {"sales_fact": "order_date", "refund": "refund_date"}
 
 
 def write_files(folder: Path, files: Mapping[str, Sequence[Row]], names: Sequence[str]) -> None:
-    """Write the files; keys count up (O1, O2 …), and an order is recorded on its order date."""
+    """Write the files; keys count up (O1, O2 …), and a row is recorded on its own day."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         columns = COLUMNS[name].split(",")
@@ -56,8 +61,8 @@ def write_files(folder: Path, files: Mapping[str, Sequence[Row]], names: Sequenc
                 defaults = dict(DEFAULTS[name])
                 if key := KEY_COLUMNS.get(name):
                     defaults[key] = f"{defaults[key].rstrip('1')}{number}"
-                if name == "sales_fact":
-                    defaults["created_at"] = row.get("order_date", defaults["order_date"])
+                if day := RECORDED_ON.get(name):
+                    defaults["created_at"] = row.get(day, defaults[day])
                 writer.writerow(defaults | row)
 
 
@@ -66,13 +71,17 @@ def shop(tmp_path: Path) -> Callable[..., Query]:
     """Compute the marts of the rows of each file; the first product and customer are always there."""
 
     def build(
-        *, opening: Mapping[str, Sequence[Row]] | None = None, last: date = LAST, **files: Sequence[Row]
+        *,
+        opening: Mapping[str, Sequence[Row]] | None = None,
+        first: date = FIRST,
+        last: date = LAST,
+        **files: Sequence[Row],
     ) -> Query:
         minimum: dict[str, Sequence[Row]] = {"product": [{}], "product_category": [{}], "customer": [{}]}
         write_files(tmp_path, minimum | files, list(COLUMNS))
         if opening is not None:
             write_files(tmp_path / "opening", opening, list(opening))
-        oracle = compute(tmp_path, FIRST, last)
+        oracle = compute(tmp_path, first, last)
 
         def query(select: str) -> list[tuple[Any, ...]]:
             """Fetch the rows; values except nulls and booleans as text, so that `5.00` is not `5.0`."""

@@ -1,7 +1,7 @@
 """Convert the text of a source: to a value, to null, or to an error."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import duckdb
@@ -29,6 +29,14 @@ def oracle() -> Iterator[duckdb.DuckDBPyConnection]:
         ("to_whole", " 12 ", 12),
         ("to_whole", "1.5", None),
         ("to_whole", "2147483648", None),
+        ("to_date", "1970-01-01", date(1970, 1, 1)),
+        ("to_date", "1969-12-31", None),
+        ("to_date", "2069-12-31", date(2069, 12, 31)),
+        ("to_date", "2070-01-01", None),
+        ("to_naive_timestamp", "2069-12-31 23:59:59", datetime(2069, 12, 31, 23, 59, 59)),
+        ("to_naive_timestamp", "2070-01-01 00:00:00", None),
+        ("to_timestamp_utc", "1970-01-01T00:30:00+01:00", None),
+        ("to_timestamp_utc", "1970-01-01T00:30:00Z", datetime(1970, 1, 1, 0, 30, tzinfo=UTC)),
         ("to_timestamp_utc", "2024-01-01T01:30:00+02:00", datetime(2023, 12, 31, 23, 30, tzinfo=UTC)),
         ("to_timestamp_utc", "2024-01-01T01:30:00", datetime(2024, 1, 1, 1, 30, tzinfo=UTC)),
         ("to_timestamp_utc", "2024-01-01 01:30:00.25Z", datetime(2024, 1, 1, 1, 30, 0, 250_000, tzinfo=UTC)),

@@ -43,13 +43,15 @@ def test_same_seed_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
 
 def test_less_than_one_row_in_a_hundred_is_invalid(oracle: duckdb.DuckDBPyConnection) -> None:
     for source, valid_rows in {
-        "sales_fact": "shop.loaded_order",
+        "sales_fact": "shop.loaded_line",
+        "refund": "shop.loaded_refund",
         "product": "shop.product_name",
         "product_category": "shop.product_category",
         "customer": "(select * from shop.current_customer where customer_id <= 'CUST059' or customer_id = 'CUST1000')",
         "subscription_data": "shop.subscription",
     }.items():
-        in_window = "where created_at between '2023-11-27' and '2024-02-03'" if source == "sales_fact" else ""
+        is_recorded = source in ("sales_fact", "refund")
+        in_window = "where created_at between '2023-11-27' and '2024-02-03'" if is_recorded else ""
         (read, loaded) = one(
             oracle,
             f"select (select count(*) from source.{source} {in_window}), (select count(*) from {valid_rows})",
@@ -65,24 +67,22 @@ def test_key_of_a_mart_is_unique(oracle: duckdb.DuckDBPyConnection, mart: str) -
 
 
 def test_marts_agree_on_shared_totals(oracle: duckdb.DuckDBPyConnection) -> None:
-    revenues = {
-        one(oracle, f"select sum({column})::varchar, sum({orders}) from marts.{mart}")
-        for mart, column, orders in (
-            ("product_category_revenue_monthly", "total_revenue", "order_count"),
-            ("product_revenue_payment_analysis", "revenue", "order_count"),
-            ("payment_method_preference", "total_revenue", "total_orders"),
-            ("customer_segments", "lifetime_value", "total_orders"),
-            ("seasonal_sales_analysis", "monthly_revenue", "monthly_orders"),
-            ("product_performance_monthly", "revenue", "order_count"),
+    assert {
+        one(oracle, f"select sum({column})::varchar from marts.{mart}")
+        for mart, column in (
+            ("product_category_revenue_monthly", "total_revenue"),
+            ("product_revenue_payment_analysis", "revenue"),
+            ("payment_method_preference", "total_revenue"),
+            ("seasonal_sales_analysis", "monthly_revenue"),
+            ("product_performance_monthly", "revenue"),
         )
-    }
-    assert len(revenues) == 1
+    } == {one(oracle, "select sum(order_amount)::varchar from shop.counted_line")}
     assert one(
         oracle,
         "select sum(daily_revenue) from marts.daily_revenue",
     ) == one(
         oracle,
-        f"select sum(order_amount) from shop.counted_order where order_date <= date '{LAST}'",
+        f"select sum(order_amount) from shop.counted_line where order_date <= date '{LAST}'",
     )
     assert one(
         oracle,
@@ -90,8 +90,67 @@ def test_marts_agree_on_shared_totals(oracle: duckdb.DuckDBPyConnection) -> None
         " from marts.customer_cohorts_monthly",
     ) == one(
         oracle,
-        "select sum(lifetime_value), count(*) from marts.customer_segments where rfm_segment <> 'No Orders'",
+        "select sum(lifetime_revenue), count(*) from marts.customer_segments where rfm_segment <> 'No Orders'",
     )
+
+
+def test_guests_and_customers_make_the_whole(oracle: duckdb.DuckDBPyConnection) -> None:
+    assert one(
+        oracle,
+        """
+        select
+            (select sum(lifetime_revenue) from marts.customer_segments)
+            + (select sum(order_amount) from shop.counted_line where customer_id is null)
+        """,
+    ) == one(oracle, "select sum(order_amount) from shop.counted_line")
+    wrong_days = """
+        select count(*) from marts.daily_revenue
+        where guest_revenue + new_customer_revenue + returning_customer_revenue <> daily_revenue
+    """
+    assert one(oracle, wrong_days) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("mart", "revenue", "is_in_it"),
+    [
+        ("product_category_revenue_monthly", "total_revenue", "true"),
+        ("product_performance_monthly", "revenue", "product_id is not null"),
+        ("customer_segments", "lifetime_revenue", "customer_id is not null"),
+        (
+            "daily_revenue",
+            "daily_revenue",
+            "refund_date between (select min(order_date) from shop.counted_line) and getvariable('as_of_date')",
+        ),
+    ],
+)
+def test_net_is_gross_less_each_refund_once(
+    oracle: duckdb.DuckDBPyConnection, mart: str, revenue: str, is_in_it: str
+) -> None:
+    net = "lifetime_value" if mart == "customer_segments" else "net_revenue"
+    refunded, wrong_rows = one(
+        oracle,
+        f"select sum(refunded_amount), count(*) filter ({net} <> {revenue} - refunded_amount) from marts.{mart}",
+    )
+    assert wrong_rows == 0
+    assert (refunded,) == one(oracle, f"select sum(refund_amount) from shop.refund where {is_in_it}")
+
+
+@pytest.mark.parametrize(
+    ("mart", "orders", "group"),
+    [
+        ("daily_revenue", "daily_orders", "order_date"),
+        ("payment_method_preference", "total_orders", "payment_method"),
+        ("product_category_revenue_monthly", "order_count", "order_month, category_name, subcategory"),
+        ("seasonal_sales_analysis", "monthly_orders", "order_month, category_name"),
+    ],
+)
+def test_order_counts_once_in_each_group(oracle: duckdb.DuckDBPyConnection, mart: str, orders: str, group: str) -> None:
+    """So the groups' counts are more than there are orders, and fewer than there are lines."""
+    of_days = f"where order_date <= date '{LAST}'" if mart == "daily_revenue" else ""
+    [total] = one(oracle, f"select sum({orders}) from marts.{mart}")
+    [expected] = one(oracle, f"select count(distinct (order_id, {group})) from shop.counted_line {of_days}")
+    distinct, lines = one(oracle, f"select count(distinct order_id), count(*) from shop.counted_line {of_days}")
+    assert distinct < total == expected < lines
 
 
 def test_new_customers_per_day_add_up_to_cohorts(oracle: duckdb.DuckDBPyConnection) -> None:
@@ -132,12 +191,22 @@ def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
     [
         ("daily_revenue", "daily_orders = 0 and previous_day_revenue = 0"),
         ("daily_revenue", "daily_orders > 0 and daily_gross_profit is null"),
+        ("daily_revenue", "daily_orders = 0 and refunded_amount > 0 and net_revenue < 0"),
+        ("daily_revenue", "guest_orders > 0 and daily_customers = 0 and guest_revenue = daily_revenue"),
+        ("daily_revenue", "guest_orders > 1 and guest_orders < daily_orders"),
+        ("daily_revenue", "order_date = '2023-11-29' and same_day_last_year_revenue is null"),
         ("daily_revenue", "new_customer_revenue > 0 and returning_customer_revenue > 0"),
         ("daily_revenue", "new_customer_revenue > 0 and returning_customer_revenue = 0"),
         ("daily_revenue", "new_customer_revenue = 0 and returning_customer_revenue > 0"),
         ("customer_segments", "lifetime_value = 1000"),
         ("customer_segments", "lifetime_value = 500 and customer_tier = 'Medium Value'"),
         ("customer_segments", "total_orders = 0"),
+        ("customer_segments", "total_orders = 0 and lifetime_value < 0"),
+        ("customer_segments", "lifetime_revenue = 500 and customer_tier = 'Low Value'"),
+        ("customer_segments", "total_orders > 0 and lifetime_value < 0"),
+        ("customer_segments", "total_orders = 1 and customer_lifetime_days > 0"),
+        ("customer_segments", "total_orders > 0 and orders_per_30_days is null"),
+        ("customer_segments", "customer_id = 'CUST905' and total_orders = 0"),
         ("customer_segments", "total_orders > 1 and customer_lifetime_days = 0"),
         ("customer_segments", "orders_per_30_days = 4.38 and total_orders = 7"),
         ("customer_segments", "days_since_last_order < 0"),
@@ -155,16 +224,29 @@ def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
         ("conversion_funnel_daily", "viewers = 0 and carters > 0"),
         ("order_for_reviews", "review_priority = 'High'"),
         ("order_for_reviews", "discount_percent = 30.00"),
+        ("order_for_reviews", "discount_percent is null"),
+        ("order_for_reviews", "is_high_discount and discount_percent < 30"),
+        ("order_for_reviews", "customer_id is null"),
+        ("order_for_reviews", "gross_profit is not null and contribution_amount < 0"),
         ("order_for_reviews", "shipping_percent = 10.02"),
         ("inventory_status", "days_of_stock = 0.5"),
         ("inventory_status", "stock_level is null and product_name is not null"),
         ("inventory_status", "days_since_launch < 0"),
+        ("inventory_status", "stock_level < 0 and stock_value = 0 and days_of_stock = 0"),
+        ("inventory_status", "inventory_status = 'Unknown' and product_status = 'Unknown' and stock_value is null"),
+        ("inventory_status", "supplier_id is null and brand is not null"),
         ("product_category_revenue_monthly", "gross_margin_percent = -10.13"),
         ("product_category_revenue_monthly", "category_name is null"),
+        ("product_category_revenue_monthly", "category_name is null and refunded_amount > 0"),
+        ("product_category_revenue_monthly", "total_revenue = 0 and refunded_amount > 0"),
+        ("product_category_revenue_monthly", "known_cost_percent = 0 and gross_margin_percent is null"),
+        ("product_category_revenue_monthly", "known_cost_percent > 0 and known_cost_percent < 100"),
         ("product_category_revenue_monthly", "category_name is not null and subcategory is null"),
         ("product_revenue_payment_analysis", "payment_method_percent = 4.13"),
         ("product_performance_monthly", "category_name is null"),
         ("product_performance_monthly", "gross_profit is null"),
+        ("product_performance_monthly", "revenue = 0 and refunded_amount > 0"),
+        ("product_performance_monthly", "contribution_amount < gross_profit"),
         ("product_performance_monthly", "previous_month_revenue = 0"),
         ("product_performance_monthly", "mom_growth_percent = 200.13"),
         ("product_performance_monthly", "category_rank > 1"),
