@@ -72,7 +72,8 @@ REVENUE = FigurePage(
             name="trend",
             title="Revenue by day",
             question="Does revenue grow, apart from the usual changes within a week?",
-            help=f"{REVENUE_HELP} {PROFIT_HELP} Guests are not among the customers.",
+            help=f"{REVENUE_HELP} {PROFIT_HELP} Guests are not among the customers. An order with lines on two days"
+            " counts on both.",
             mart="daily_revenue",
             query="""
                 select
