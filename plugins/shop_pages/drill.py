@@ -80,20 +80,21 @@ _WEATHER = (
     FigureColumn("revenue", "Revenue of the day", Format.MONEY),
 )
 
-#: A line as a page shows it, from the CTE `lines`.
+#: A line as a page shows it.
 _LINE = """
-        lines.order_id, lines.line_number, lines.date_key,
-        case when lines.is_guest then 'Guest' else lines.customer_id end as customer,
-        lines.product_id, lines.product_name, lines.category_name, lines.payment_method, lines.order_quantity,
-        lines.order_amount, lines.discount_rate, lines.shipping_cost, lines.gross_profit, lines.contribution_amount"""
+            fact_sales.order_id, fact_sales.line_number, fact_sales.date_key,
+            case when fact_sales.is_guest then 'Guest' else fact_sales.customer_id end as customer,
+            fact_sales.product_id, products.product_name, products.category_name, fact_sales.payment_method,
+            fact_sales.order_quantity, fact_sales.order_amount, fact_sales.discount_rate, fact_sales.shipping_cost,
+            fact_sales.gross_profit, fact_sales.contribution_amount"""
 
-#: The lines that marts count. The totals read only the columns that they need, and by order first: to sort all lines
-#: in order to count distinct orders would take longer than a page may.
+#: The lines that marts count. They are read once, for the totals and for the rows that are shown. Totals are by order
+#: first: to sort all lines in order to count distinct orders would take longer than a page may.
 _COUNTED_LINES = """
-    with lines as not materialized (
-        select fact_sales.*, products.product_name, products.category_name
+    with lines as materialized (
+        select {line}
         from core.fact_sales
-        left join core.dim_products as products on fact_sales.product_key = products.product_key
+        inner join core.dim_products as products on fact_sales.product_key = products.product_key
         where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}
     ),
     orders as (
@@ -107,7 +108,7 @@ _COUNTED_LINES = """
             sum(units) as all_units
         from orders
     )
-    select {line}, totals.*
+    select lines.*, totals.*
     from lines
     cross join totals
     order by {order}"""
@@ -115,15 +116,13 @@ _COUNTED_LINES = """
 #: All lines of an order; the amount is that of the lines that count.
 _LINES_OF_ORDER = """
     with lines as (
-        select
-            fact_sales.*, products.product_name, products.category_name,
-            fact_sales.order_amount > 0 and not fact_sales.is_cancelled as is_counted
+        select {line}, fact_sales.order_amount > 0 and not fact_sales.is_cancelled as is_counted
         from core.fact_sales
-        left join core.dim_products as products on fact_sales.product_key = products.product_key
+        inner join core.dim_products as products on fact_sales.product_key = products.product_key
         where {condition}
     )
-    select {line}, lines.is_counted,
-        count(*) over () as all_rows,
+    select
+        lines.*, count(*) over () as all_rows,
         sum(lines.order_amount) filter (where lines.is_counted) over () as all_amount
     from lines
     order by lines.line_number"""
@@ -135,7 +134,7 @@ _REFUNDS_WHERE = """
         fact_refunds.reason, fact_refunds.refund_quantity, fact_refunds.refund_amount,
         count(*) over () as all_rows, sum(fact_refunds.refund_amount) over () as all_amount
     from core.fact_refunds
-    left join core.dim_products as products on fact_refunds.product_key = products.product_key
+    inner join core.dim_products as products on fact_refunds.product_key = products.product_key
     where {condition}
     order by fact_refunds.refund_amount desc, fact_refunds.refund_id"""
 

@@ -26,12 +26,14 @@ class FigureColumn:
     A column of a figure's table: its name in the query, its heading, and its format.
 
     :param source: the source without which it says nothing: the table of a shop that does not have it leaves it out
+    :param help: what its word means; shown with the figure's own help, if the column is
     """
 
     name: str
     label: str
     format: Format = Format.TEXT
     source: str | None = None
+    help: str = ""
 
     @property
     def is_numeric(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shop_pages.absent_sources import absence_of_source
 from shop_pages.charts import column_values, grouped_chart, ranking_chart, sum_by
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
@@ -14,10 +16,8 @@ from shop_pages.pages.shared import (
     MONTH_IN_RANGE,
     NET_REVENUE,
     ORDERS,
-    PROFIT_HELP,
     REFUNDS,
     REVENUE_AMOUNT,
-    REVENUE_HELP,
 )
 from shop_pages.pool import Row
 
@@ -72,7 +72,8 @@ REVENUE = FigurePage(
             name="trend",
             title="Revenue by day",
             question="Does revenue grow, apart from the usual changes within a week?",
-            help=f"{REVENUE_HELP} {PROFIT_HELP} Guests are not among the customers.",
+            help="Revenue is gross: what was sold, before refunds. Guests are not among the customers. An order with"
+            " lines on two days counts on both.",
             mart="daily_revenue",
             query="""
                 select
@@ -87,7 +88,10 @@ REVENUE = FigurePage(
                 DAY,
                 FigureColumn("daily_revenue", "Revenue", Format.MONEY),
                 REFUNDS,
-                NET_REVENUE,
+                replace(
+                    NET_REVENUE,
+                    help="Net revenue is revenue minus refunds; a refund counts on the day on which it was paid back.",
+                ),
                 FigureColumn("revenue_7d_avg", "7-day average", Format.MONEY),
                 FigureColumn("daily_gross_profit", "Gross profit", Format.MONEY),
                 FigureColumn("daily_orders", "Orders", Format.COUNT),
@@ -106,8 +110,7 @@ REVENUE = FigurePage(
             name="categories",
             title="Categories by month",
             question="Which categories carry the revenue, and with what margin?",
-            help=f"{REVENUE_HELP} {PROFIT_HELP} A margin says little where only a small part of the revenue has a known"
-            " cost.",
+            help="The margin is that of the revenue whose cost is known; the table says how much that is.",
             mart="product_category_revenue_monthly",
             query=f"""
                 select
@@ -260,7 +263,7 @@ REVENUE = FigurePage(
             name="products",
             title="Leading products",
             question="Which products lead the last month of the range, and which gain or lose?",
-            help=f"{REVENUE_HELP} {PROFIT_HELP}",
+            help="Gross profit is that of the revenue whose cost is known.",
             mart="product_performance_monthly",
             query=f"""
                 select

@@ -13,13 +13,6 @@ REVENUE_AMOUNT = FigureColumn("revenue", "Revenue", Format.MONEY)
 REFUNDS = FigureColumn("refunded_amount", "Refunds", Format.MONEY, source="refund")
 NET_REVENUE = FigureColumn("net_revenue", "Net revenue", Format.MONEY, source="refund")
 
-#: What the words mean, below the figures that have both.
-REVENUE_HELP = (
-    "Revenue is gross: what was sold, before refunds. Net revenue is revenue minus refunds; a refund counts on the day"
-    " on which it was paid back."
-)
-PROFIT_HELP = "Gross profit and margin are those of order lines whose cost is known."
-
 #: A month is in the range if any of its days is.
 MONTH_IN_RANGE = "between date_trunc('month', %(first)s::timestamp)::date and %(last)s"
 IN_CATEGORY = "(%(category)s::text is null or category_name = %(category)s)"

@@ -78,7 +78,7 @@ class RenderedFigure:
         """What its words mean, and why it has fewer columns than another shop's."""
         sources = dict.fromkeys(column.source for column in self.figure.columns if column.source)
         absences = filter(None, map(absence_of_source, sources))
-        return " ".join(filter(None, (self.figure.help, *absences)))
+        return " ".join(filter(None, (self.figure.help, *(column.help for column in self.columns), *absences)))
 
     @property
     def summary(self) -> str:

@@ -24,6 +24,12 @@ from tests.integration.support import set_shop
 TOYS, BOOKS = "Toys & <b>Games</b>", "Books"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pages show is tested here, not how long they wait; statements still end after `STATEMENT_TIMEOUT`."""
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 10.0)
+
+
 def section(page: str, name: str) -> str:
     """The section with this id, as text with its tags."""
     found = re.search(rf'<section class="section" id="{name}".*?</section>', page, re.S)

@@ -90,6 +90,7 @@ def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.Monke
 
     assert headings()[:4] == ["Day", "Revenue", "Refunds", "Net revenue"]
     assert "Net revenue" in figure.table("")
+    assert "Net revenue is" in figure.help
     assert "This shop has no" not in figure.help
     assert figure.summary == (
         "Revenue 100.00 · refunds 0.00 · net revenue 100.00 · 4 orders · 1 by guests, 25.00 % of the orders"
@@ -98,6 +99,7 @@ def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.Monke
     assert headings()[:3] == ["Day", "Revenue", "7-day average"]
     assert "Net revenue" not in figure.table("")
     assert figure.help.endswith("This shop has no refunds.")
+    assert "Net revenue" not in figure.help
     assert figure.summary == "Revenue 100.00 · 4 orders · 1 by guests, 25.00 % of the orders"
 
 
