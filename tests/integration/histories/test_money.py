@@ -13,6 +13,8 @@ from tests.integration.histories.shop import FIRST, LAST
 
 RAW_TO_FACTS = "orders_in_raw_are_in_the_facts"
 FACTS_TO_MARTS = "revenue_in_the_marts_is_that_of_the_facts"
+REFUNDS_TO_FACTS = "refunds_in_raw_are_in_the_facts"
+REFUNDS_TO_MARTS = "refunds_in_the_marts_are_those_of_the_facts"
 FEES = "subscription_fees_add_up"
 SHARES = "shares_add_up_to_100"
 
@@ -21,7 +23,7 @@ SHARES = "shares_add_up_to_100"
 def tests(dbt: Dbt, warehouse_dsn: str) -> dict[str, str]:
     """Each test's query as dbt compiles it where no build is under way."""
     compiled = dbt.compiled("test_type:singular")
-    assert compiled.keys() == {RAW_TO_FACTS, FACTS_TO_MARTS, FEES, SHARES}
+    assert compiled.keys() == {RAW_TO_FACTS, FACTS_TO_MARTS, REFUNDS_TO_FACTS, REFUNDS_TO_MARTS, FEES, SHARES}
     return compiled
 
 
@@ -73,12 +75,21 @@ def test_money_tests_pass_and_find_every_missing_cent(built: psycopg.Connection,
                 ("product_revenue_payment_analysis", "revenue"),
                 ("seasonal_sales_analysis", "monthly_revenue"),
                 ("payment_method_preference", "total_revenue"),
-                ("customer_segments", "lifetime_value"),
+                ("customer_segments", "lifetime_revenue"),
                 ("customer_cohorts_monthly", "revenue"),
                 ("product_performance_monthly", "revenue"),
                 ("product_performance_monthly", "gross_profit"),
             )
         ),
+        *(
+            (f"update marts_build.{mart} set refunded_amount = refunded_amount + 0.01 where ctid = {{row}}",
+             REFUNDS_TO_MARTS)
+            for mart in (
+                "daily_revenue", "product_category_revenue_monthly", "product_performance_monthly", "customer_segments",
+            )
+        ),
+        ("update core.fact_refunds set refund_amount = refund_amount + 0.01 where ctid = {row}", REFUNDS_TO_FACTS),
+        ("delete from core.fact_refunds where ctid = {row}", REFUNDS_TO_FACTS),
         ("update core.int_daily_sales set revenue = revenue + 0.01 where ctid = {row}", FACTS_TO_MARTS),
         ("delete from marts_build.seasonal_sales_analysis where ctid = {row}", FACTS_TO_MARTS),
         ("update core.fact_subscriptions set monthly_fee = monthly_fee + 0.01 where ctid = {row}", FEES),
@@ -89,7 +100,7 @@ def test_money_tests_pass_and_find_every_missing_cent(built: psycopg.Connection,
             "update marts_build.product_revenue_payment_analysis set payment_method_percent = 0 where ctid = {row}",
             SHARES,
         ),
-    ):
+    ):  # fmt: skip
         words = change.split()
         table = words[1] if words[0] == "update" else words[2]
         profit = re.search(r"set (\w*gross_profit)", change)
