@@ -72,8 +72,8 @@ REVENUE = FigurePage(
             name="trend",
             title="Revenue by day",
             question="Does revenue grow, apart from the usual changes within a week?",
-            help="Revenue is gross: what was sold, before refunds. Gross profit is that of the revenue whose cost is known."
-            " Guests are not among the customers. An order with lines on two days counts on both.",
+            help="Revenue is gross: what was sold, before refunds. Gross profit is that of the revenue whose cost is"
+            " known. Guests are not among the customers. An order with lines on two days counts on both.",
             mart="daily_revenue",
             query="""
                 select
