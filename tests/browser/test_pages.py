@@ -198,7 +198,7 @@ def test_name_with_script_is_shown_as_text(page: Page, whole_range: Demo) -> Non
     name = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
     product, original, category = whole_range.query(
         "select product_id, product_name, category_name from marts.inventory_status"
-        " where inventory_status = 'Needs Reorder' and product_status <> 'Discontinued' and category_name is not null"
+        " where product_status = 'Low Stock' and category_name is not null"
         " order by units_sold_30d desc limit 1"
     )[0]
     change = "update marts.inventory_status set product_name = %s where product_id = %s"

@@ -72,8 +72,8 @@ REVENUE = FigurePage(
             name="trend",
             title="Revenue by day",
             question="Does revenue grow, apart from the usual changes within a week?",
-            help="Revenue is gross: what was sold, before refunds. Guests are not among the customers. An order with"
-            " lines on two days counts on both.",
+            help="Revenue is gross: what was sold, before refunds. Gross profit is that of the revenue whose cost is"
+            " known. Guests are not among the customers. An order with lines on two days counts on both.",
             mart="daily_revenue",
             query="""
                 select
@@ -97,7 +97,7 @@ REVENUE = FigurePage(
                 FigureColumn("daily_orders", "Orders", Format.COUNT),
                 FigureColumn("daily_customers", "Customers", Format.COUNT),
                 FigureColumn("guest_orders", "Guest orders", Format.COUNT),
-                FigureColumn("guest_order_percent", "Of the orders", Format.PERCENT),
+                FigureColumn("guest_order_percent", "Guests’ share of orders", Format.PERCENT),
                 FigureColumn("guest_revenue", "Revenue of guests", Format.MONEY),
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
                 FigureColumn("daily_growth_percent", "Growth", Format.PERCENT),

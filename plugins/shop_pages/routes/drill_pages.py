@@ -180,16 +180,16 @@ async def _read_versions(inspector: Warehouse, row: Row) -> dict[str, Rows]:
 
 def _fact_rows(behind: FactRows, row: Row, rows: Rows | str) -> dict[str, Any]:
     """The fact rows behind a mart row as the page shows them, or the reason why they cannot be read."""
-    is_read = isinstance(rows, Rows)
+    read, problem = (rows, None) if isinstance(rows, Rows) else (None, rows)
     return {
         "fact": FACTS[behind.fact],
         "columns": behind.shown_columns,
         "note": behind.note,
         "is_refunds": behind.fact == "fact_refunds",
         "absence": absence_of(behind.fact),
-        "problem": None if is_read else rows,
-        "facts": rows if is_read else None,
-        "totals": _compare_totals(behind.totals, row, rows.rows) if is_read else [],
+        "problem": problem,
+        "facts": read,
+        "totals": _compare_totals(behind.totals, row, read.rows) if read else [],
     }
 
 

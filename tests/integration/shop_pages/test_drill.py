@@ -85,7 +85,7 @@ def test_every_mart_row_equals_its_facts_and_its_refunds(
 def test_mart_row_leads_to_raw_row_and_batch(client: TestClient, filled: Callable[[str], str], mart: str) -> None:
     path = DRILL_PATHS[mart]
     facts_behind = {facts.fact for facts in (path.facts, path.refunds) if facts is not None}
-    followed = set()
+    followed: set[str] = set()
     with psycopg.connect(filled("reader"), autocommit=True) as reader:
         rows = reader.execute(f"select {', '.join(path.keys)} from marts.{mart} order by 1 desc".encode()).fetchall()
     for row in rows:
@@ -314,5 +314,5 @@ def test_invalid_key_is_400_and_unknown_row_is_404(client: TestClient) -> None:
 
 def test_every_fact_of_a_mart_has_a_page() -> None:
     behind = [facts for path in DRILL_PATHS.values() for facts in (path.facts, path.refunds) if facts is not None]
-    related = [part for fact in FACTS.values() for part in fact.related]
-    assert {part.fact for part in [*behind, *related]} <= set(FACTS)
+    related = {part.fact for fact in FACTS.values() for part in fact.related}
+    assert {part.fact for part in behind} | related <= set(FACTS)

@@ -1,6 +1,6 @@
 """What the pages say of sources that the shop does not have."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -123,7 +123,8 @@ def test_calendar_has_no_row_of_an_absent_source_and_none_is_late_for_it() -> No
 
 
 def test_today_has_key_figures_only_of_present_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = TodayRows(*[rows()] * 10, problems=[])
+    names = [field.name for field in fields(TodayRows) if field.name != "problems"]
+    data = TodayRows(**{name: rows() for name in names}, problems=[])
     everything = [measure.name for measure, _ in _measures(data, DAY)]
     monkeypatch.setenv(VARIABLE, "example")
     present = [measure.name for measure, _ in _measures(data, DAY)]
