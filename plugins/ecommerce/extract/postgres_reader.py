@@ -17,13 +17,13 @@ from psycopg.waiting import Ready, Wait
 
 from ecommerce.common.connections import postgres
 from ecommerce.common.errors import SourceError
-from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, fingerprints
+from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fingerprints
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Kind, Source
 from ecommerce.common.value_rules import CONVERTED, passes, typed
 from ecommerce.common.windows import Window
 from ecommerce.extract.postgres_relation import between, named_errors, relation_of
-from ecommerce.extract.reader_protocol import ColumnType, ResumePoints, TopicRead
+from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import escaped, is_utf8
 
 #: Bytes of rows in one block: the server sends each row as a message of its own, and Python is slow per message. In
@@ -54,6 +54,8 @@ class PostgresReader:
     """
 
     topics: Sequence[TopicRead] = ()
+    copy_format = "format binary"
+    row_hash = RowHash.RECORD
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
         self.source = source
@@ -167,14 +169,16 @@ class PostgresReader:
                 passes=sql.SQL("true") if days is None else self._passes,
             )
 
-    def prevalidated(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
+    def prevalidated(self, days: Collection[date] | None, lineage: Sequence[Constant]) -> Iterator[bytes]:
         """
         The rows that pass, as blocks of binary COPY.
 
         :param days: only these days of the window; None: all of it
         :param lineage: constants that follow the business columns in each row
         """
-        values = sql.SQL(", ").join([*(self._typed(column) for column in self.source.columns), *lineage])
+        values = sql.SQL(", ").join(
+            [*(self._typed(column) for column in self.source.columns), *(constant.as_sql() for constant in lineage)]
+        )
         queries = [
             sql.SQL("""
                 copy (

@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 
 from psycopg import sql
 
-from ecommerce.common.fingerprint import Fingerprint
+from ecommerce.common.fingerprint import Fingerprint, RowHash
 from ecommerce.common.sources import Source
 
 #: Why an offset has no message: the topic's retention (or someone's DeleteRecords) removed it; it belongs to a control
@@ -34,6 +34,18 @@ class ColumnType:
 
     name: str
     spelling: str
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value that a load gives to each row: its text, and its type in Postgres."""
+
+    text: str
+    type: str
+
+    def as_sql(self) -> sql.Composed:
+        """The value for Postgres."""
+        return sql.SQL("{}::{}").format(sql.Literal(self.text), sql.SQL(self.type))
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,10 @@ class PrevalidatingReader(Reader, Protocol):
     """
 
     source: Source
+    #: COPY's option for the blocks of `prevalidated`: `format binary` or `format csv`.
+    copy_format: str
+    #: What `fingerprints` adds up.
+    row_hash: RowHash
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Inside, all reads see the same moment of the source."""
@@ -137,8 +153,8 @@ class PrevalidatingReader(Reader, Protocol):
     def is_large(self, rows: int) -> bool:
         """Whether the source's statistics have more rows than that."""
 
-    def rows_by_day(self) -> dict[str | None, int]:
-        """Rows of the window by the day whose facts they change, suspect ones included."""
+    def rows_by_day(self) -> dict[str | None, int] | None:
+        """Rows of the window by the day whose facts they change, suspect ones included; None: only raw can tell."""
 
     def has_fingerprints(self) -> bool:
         """Whether the source can compute them."""
@@ -146,11 +162,11 @@ class PrevalidatingReader(Reader, Protocol):
     def fingerprints(self, seed: int, days: Collection[date] | None = None) -> dict[date, Fingerprint]:
         """By day: of all rows of the window; with ``days``, of the prevalidated rows of those days."""
 
-    def prevalidated(self, days: Collection[date] | None, lineage: Sequence[sql.Composable]) -> Iterator[bytes]:
-        """Rows that pass, of some days or of the whole window, each with these constants, as binary COPY."""
+    def prevalidated(self, days: Collection[date] | None, lineage: Sequence[Constant]) -> Iterator[bytes]:
+        """Rows that pass, of some days or of the whole window, each with these constants, in `copy_format`."""
 
-    def suspect(self, days: Collection[date] | None) -> Iterator[bytes]:
-        """Rows that do not pass, of some days or of the whole window, as COPY text."""
+    def suspect(self, days: Collection[date] | None) -> Iterator[Chunk]:
+        """Rows that do not pass, of some days or of the whole window, as COPY text or rows of texts."""
 
     def cancel(self) -> None:
         """Cancel the statement that another thread runs at the source."""

@@ -12,7 +12,7 @@ from datetime import date
 
 from psycopg import Connection, sql
 
-from ecommerce.common.fingerprint import Fingerprint, fingerprints
+from ecommerce.common.fingerprint import Fingerprint, RowHash, fingerprints
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.load.dirty_dates import (
     CHANGED_DAYS,
@@ -99,7 +99,9 @@ def has_rows(connection: Connection, source: Source, extent: Extent | None = Non
     return bool(row and row[0])
 
 
-def raw_fingerprints(connection: Connection, source: Source, extent: Extent, seed: int) -> dict[date, Fingerprint]:
+def raw_fingerprints(
+    connection: Connection, source: Source, extent: Extent, seed: int, row_hash: RowHash
+) -> dict[date, Fingerprint]:
     """The fingerprint of each day of raw, comparable with those of the source."""
     return fingerprints(
         connection,
@@ -109,6 +111,7 @@ def raw_fingerprints(connection: Connection, source: Source, extent: Extent, see
         seed,
         inside=extent.condition(source, source.name),
         passes=sql.SQL("true"),
+        row_hash=row_hash,
     )
 
 

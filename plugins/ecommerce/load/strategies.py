@@ -30,7 +30,7 @@ from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
-from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import AppendingReader, Constant, PrevalidatingReader, Reader
 from ecommerce.load import bulk_load, raw_writer, schema_drift, validate
 from ecommerce.load.extent import Extent
 from ecommerce.load.offsets import StoredOffsets
@@ -139,7 +139,7 @@ class PrevalidatedRows(RowByRow):
         prevalidated = 0
         if not self.extent.is_empty:
             rows = self._table.prevalidated(self.extent.days, [])
-            prevalidated = self.staging.copy(ACCEPTED, columns, rows, "format binary")
+            prevalidated = self.staging.copy(ACCEPTED, columns, rows, self._table.copy_format)
         staged = self._stage_suspect(suspect_days)
         return ReadCounts(prevalidated + staged, staged)
 
@@ -168,7 +168,9 @@ class CompareByDay(PrevalidatedRows):
         seed = secrets.randbits(63)
         with _beside(self._table) as executor:
             future = executor.submit(self._table.fingerprints, seed)
-            stored = raw_writer.raw_fingerprints(self.job.connection, self.job.source, self.extent, seed)
+            stored = raw_writer.raw_fingerprints(
+                self.job.connection, self.job.source, self.extent, seed, self._table.row_hash
+            )
             current = future.result()
         unchanged = {day: rows for day, (rows, _) in current.items() if stored.get(day) == current[day]}
         # Some differ only by suspect rows, which raw does not have: of those days the prevalidated rows are compared.
@@ -196,7 +198,7 @@ class FirstLoad(PrevalidatedRows):
     def read(self) -> ReadCounts:
         """Copy the prevalidated rows into raw; stage the suspect ones, if there are any."""
         self._copied, by_day = self._copy_into_raw()
-        if self._copied == sum(by_day.values()):
+        if by_day is not None and self._copied == sum(by_day.values()):
             self._days = [day for day in by_day if day is not None]
         staged = self._stage_suspect(None if self._days is None else [])
         return ReadCounts(self._copied + staged, staged)
@@ -213,25 +215,27 @@ class FirstLoad(PrevalidatedRows):
             job.connection, job.source, self.extent, job.batch_id, self._copied, self._days
         )
 
-    def _copy_into_raw(self) -> tuple[int, dict[str | None, int]]:
-        """The number of copied rows, and that of all rows of the window by day."""
+    def _copy_into_raw(self) -> tuple[int, dict[str | None, int] | None]:
+        """The number of copied rows, and that of all rows of the window by day, if the source can tell."""
         job = self.job
         raw = sql.Identifier("raw", job.source.name)
         columns = [column.name for column in job.source.columns]
-        row = job.connection.execute("select now()").fetchone()
+        row = job.connection.execute("select now()::text").fetchone()
         lineage = {
-            "_batch_id": sql.SQL("{}::bigint").format(sql.Literal(job.batch_id)),
-            "_loaded_at": sql.SQL("{}::timestamptz").format(sql.Literal(row[0] if row else None)),
+            "_batch_id": Constant(str(job.batch_id), "bigint"),
+            "_loaded_at": Constant(row[0] if row else "now", "timestamptz"),
         }
+        form = self._table.copy_format
         is_bulk = (
             not job.dry_run and self._table.is_large(BULK_ROWS) and bulk_load.try_to_lock(job.connection, job.source)
         )
         if not is_bulk:
             rows = self._table.prevalidated(None, list(lineage.values()))
-            return self.staging.copy(raw, [*columns, *lineage], rows, "format binary"), self._table.rows_by_day()
+            return self.staging.copy(raw, [*columns, *lineage], rows, form), self._table.rows_by_day()
         with _beside(self._table) as executor:
-            with bulk_load.without_indexes(job.connection, job.source, lineage):
-                copied = self.staging.copy(raw, columns, self._table.prevalidated(None, []), "format binary, freeze")
+            constants = {name: constant.as_sql() for name, constant in lineage.items()}
+            with bulk_load.without_indexes(job.connection, job.source, constants):
+                copied = self.staging.copy(raw, columns, self._table.prevalidated(None, []), f"{form}, freeze")
                 # The source counts while raw is indexed.
                 future = executor.submit(self._table.rows_by_day)
             return copied, future.result()

@@ -1,0 +1,402 @@
+"""Read a table or a template of MySQL or MariaDB, whole or by window, in one consistent snapshot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pymysql
+
+from ecommerce.common.errors import ShopError, SourceError
+from ecommerce.common.fingerprint import HASHED_DIGITS, Fingerprint, RowHash
+from ecommerce.common.shop import SourceLocation
+from ecommerce.common.sources import Column, Source
+from ecommerce.common.value_rules import column_of
+from ecommerce.common.windows import Window
+from ecommerce.extract import mysql_columns
+from ecommerce.extract.mysql_columns import FoundColumn
+from ecommerce.extract.mysql_connection import (
+    Row,
+    describe,
+    execute,
+    in_words,
+    kill_statement,
+    literal,
+    mysql,
+    name,
+    stream,
+    stream_lines,
+)
+from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
+from ecommerce.extract.texts import readable
+
+#: MySQL's number of the error that a table does not exist.
+_NO_SUCH_TABLE = 1146
+#: From this number on errors are of the connection, and not of the statement.
+_ERRORS_OF_CLIENTS = 2000
+
+
+class MySQLReader:
+    """
+    A table, a view or a template of a shop in MySQL or MariaDB.
+
+    The server validates its own rows by the registry's rules and writes them as lines of CSV: `prevalidated` passes
+    these on without looking into them. `suspect` returns all other rows, value by value, with the reason to reject a
+    value that Postgres cannot store. All methods work inside one `snapshot`.
+
+    A row without a valid time in the window's column (null, a zero date) is of no window.
+
+    :raises SourceError: on reading: no connection, a missing table, a lost server
+    """
+
+    topics: Sequence[TopicRead] = ()
+    copy_format = "format csv"
+    row_hash = RowHash.SHA256_OF_CSV
+
+    def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
+        self.source = source
+        self.location = location
+        self._window = window
+        #: Name in small letters → the column; MySQL's names of columns have no case.
+        self._found: Mapping[str, FoundColumn] = {}
+        self._connection: pymysql.Connection | None = None
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The business columns, the payload of a row that cannot be stored, and the reason to reject it."""
+        return [*(column.name for column in self.source.columns), "_payload", "_rejection"]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Inside, all reads see the same moment of the source: of tables with transactions (InnoDB)."""
+        with mysql(self.location.connection) as connection:
+            with self._named_errors():
+                execute(connection, "start transaction with consistent snapshot, read only")
+                self._connection = connection
+                self._found = self._find_columns()
+                if self.location.template:
+                    self._fail_on_wrong_template()
+            try:
+                yield
+            finally:
+                self._connection = None
+
+    def cancel(self) -> None:
+        """Cancel the statement that another thread runs at the source."""
+        if self._connection is not None:
+            kill_statement(self.location.connection, self._connection.thread_id())
+
+    @property
+    def column_types(self) -> Mapping[str, ColumnType]:
+        """The columns with their types; a bare `null` of a template is none."""
+        kinds = {column.name: column.kind for column in self.source.columns}
+        return {key: found.type_for(kinds.get(key)) for key, found in self._found.items() if not found.is_null}
+
+    def is_large(self, rows: int) -> bool:
+        """Whether the window has more rows than that."""
+        statement = f"""
+            select count(*) > {rows}
+            from (
+                select 1
+                from {self._rows(None)}
+                where {self._inside(None)}
+                limit {rows + 1}
+            ) as first_rows
+        """
+        return self._execute(statement)[0][0] == b"1"
+
+    def rows_by_day(self) -> dict[str | None, int] | None:
+        """
+        Rows of the window by the day whose facts they change, suspect ones included.
+
+        None, if the registry's day is more than a column: it is written for Postgres.
+        """
+        if self.source.day and self.source.day not in self._found:
+            return None
+        day = self._name(self.source.day) if self.source.day else "null"
+        statement = f"""
+            select cast({day} as char), count(*)
+            from {self._rows(None)}
+            where {self._inside(None)}
+            group by 1
+        """
+        return {value.decode() if value else None: int(rows or 0) for value, rows in self._execute(statement)}
+
+    def newest_day(self) -> date | None:
+        """
+        The last day, up to today, of which the source has rows.
+
+        None: it has none, is read without windows, or its template itself chooses the rows of a window.
+        """
+        if self.source.window_column not in self._found or self.location.is_bound:
+            return None
+        column = self._name(self.source.window_column)
+        tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+        statement = f"select cast(date(max({column})) as char) from {self._rows(None)} where {column} < '{tomorrow}'"
+        value = self._execute(statement)[0][0]
+        return date.fromisoformat(value.decode()) if value else None
+
+    def has_fingerprints(self) -> bool:
+        """Whether each row of the window has a day: a server can be told to store a 2024-00-00."""
+        column = self._found[self.source.window_column or ""]
+        statement = f"""
+            select not exists (
+                select 1
+                from {self._rows(None)}
+                where {self._inside(None)} and not {mysql_columns.exists(column)}
+            )
+        """
+        return self._execute(statement)[0][0] == b"1"
+
+    def fingerprints(self, seed: int, days: Collection[date] | None = None) -> dict[date, Fingerprint]:
+        """
+        By day of the window; a day without rows is left out.
+
+        :param days: only the prevalidated rows of these days; None: all rows of all days
+        """
+        day = f"date({self._name(self.source.window_column)})"
+        passes = "true" if days is None else self._passes
+        statement = f"""
+            select
+                cast({day} as char),
+                count(*),
+                cast(sum(cast(
+                    conv(left(sha2(concat('{seed},', {self._line}), 256), {HASHED_DIGITS}), 16, 10) as unsigned
+                )) as char)
+            from {self._rows(days)}
+            where {self._inside(days)} and {passes}
+            group by 1
+        """
+        return {
+            date.fromisoformat((value or b"").decode()): Fingerprint(
+                int(rows or 0), None if total is None else Decimal(total.decode())
+            )
+            for value, rows, total in self._execute(statement)
+        }
+
+    def prevalidated(self, days: Collection[date] | None, lineage: Sequence[Constant]) -> Iterator[bytes]:
+        """
+        The rows that pass, as blocks of CSV.
+
+        :param days: only these days of the window; None: all of it
+        :param lineage: constants that follow the business columns in each row
+        """
+        constants = "".join(f", {literal(constant.text)}" for constant in lineage)
+        statement = f"""
+            select concat_ws(',', {self._line}{constants})
+            from {self._rows(days)}
+            where {self._inside(days)} and {self._passes}
+        """
+        with self._named_errors():
+            for lines in stream_lines(self._at_source, statement, self.cancel):
+                yield b"\n".join([*lines, b""])
+
+    def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
+        """The rows of the window that do not pass."""
+        return self.suspect(None)
+
+    def suspect(self, days: Collection[date] | None) -> Iterator[list[str | None]]:
+        """The rows that do not pass, of some days or of the whole window, as texts."""
+        found = [
+            (column, self._found[column.name])
+            for column in self.source.columns
+            if column.name in self._found and not self._found[column.name].is_null
+        ]
+        values = ", ".join(mysql_columns.suspect_value(column, source) for column, source in found)
+        statement = f"""
+            select {values}
+            from {self._rows(days)}
+            where {self._inside(days)} and ({self._passes}) is not true
+        """
+        for rows in self._stream(statement):
+            for row in rows:
+                yield self._suspect_row(found, row)
+
+    def _suspect_row(self, found: Sequence[tuple[Column, FoundColumn]], row: Row) -> list[str | None]:
+        texts: dict[str, str | None] = {}
+        reasons = []
+        for (column, source), value in zip(found, row, strict=True):
+            try:
+                text = None if value is None else mysql_columns.suspect_text(column, source, value)
+            except UnicodeDecodeError:
+                text = None
+                reasons.append(f"{column.name} has bytes that are not UTF-8: {_beginning(value)}")
+            if text is not None and "\0" in text:
+                text = None
+                reasons.append(f"{column.name} has a NUL, which Postgres cannot store: {_beginning(value)}")
+            texts[column.name] = text
+        payload = None
+        if reasons:
+            payload = json.dumps({column.name: readable(value) for (column, _), value in zip(found, row, strict=True)})
+        return [*(texts.get(column.name) for column in self.source.columns), payload, "; ".join(reasons) or None]
+
+    @property
+    def _line(self) -> str:
+        """The business columns of a row as one line of CSV."""
+        return "concat_ws(',', {})".format(
+            ", ".join(mysql_columns.csv_value(column, self._found.get(column.name)) for column in self.source.columns)
+        )
+
+    @property
+    def _passes(self) -> str:
+        return " and ".join(
+            [
+                mysql_columns.passes(
+                    column, self._found[column.name], is_in_window=column.name == self.source.window_column
+                )
+                for column in self.source.columns
+                if column.name in self._found and not self._found[column.name].is_null
+            ]
+        )
+
+    def _name(self, column: str | None) -> str:
+        return name(self._found[column or ""].name)
+
+    def _rows(self, days: Collection[date] | None) -> str:
+        """The table, or the template as a subquery; a template that asks for the days gets them."""
+        location = self.location
+        if location.table_name is None:
+            # On lines of its own: the template may end with a comment.
+            return f"(\n{location.statement(*self._range(days))}\n) as shop_rows"
+        schema = [location.schema_name] if location.schema_name else []
+        return ".".join(name(part) for part in [*schema, location.table_name])
+
+    def _range(self, days: Collection[date] | None) -> tuple[date, date]:
+        if not days:
+            return self._window.start, self._window.end
+        return min(days), max(days) + timedelta(days=1)
+
+    def _inside(self, days: Collection[date] | None) -> str:
+        """The window's condition, on the bare column, so that an index of it is used."""
+        if not self.source.window_column:
+            return "true"
+        column = self._name(self.source.window_column)
+        first, end = self._range(days)
+        inside = f"{column} >= '{first}' and {column} < '{end}'"
+        if days is None or len(days) == (end - first).days:
+            return inside
+        return f"{inside} and date({column}) in ({', '.join(repr(str(day)) for day in sorted(days))})"
+
+    def _find_columns(self) -> dict[str, FoundColumn]:
+        rows = self._rows(None)
+        try:
+            description = describe(self._at_source, f"select * from {rows} limit 0")
+        except (pymysql.ProgrammingError, pymysql.OperationalError) as error:
+            if error.args[0] == _NO_SUCH_TABLE and self.location.table:
+                raise SourceError(
+                    f"{self.source.name}: there is no table {self.location.table} at the connection "
+                    f"{self.location.connection!r}; expected one with the columns "
+                    f"{', '.join(column.name for column in self.source.columns)}"
+                ) from error
+            if self.location.template and error.args[0] < _ERRORS_OF_CLIENTS:
+                raise ShopError(
+                    f"{self.source.name}: MySQL does not accept {self.location.where}: {in_words(error)}"
+                ) from error
+            raise
+        columns = [FoundColumn(str(label), code, length, scale) for label, code, _, length, _, scale, _ in description]
+        texts = [column.name for column in columns if column.is_text]
+        character_sets = dict(zip(texts, self._character_sets(texts), strict=True))
+        return {
+            column.name.lower(): FoundColumn(
+                column.name, column.type_code, column.length, column.scale, character_sets.get(column.name)
+            )
+            for column in columns
+        }
+
+    def _fail_on_wrong_template(self) -> None:
+        """
+        Fail at a row outside of a window, and at two rows of a window with one key, before any row is loaded.
+
+        :raises ShopError: with the row's time or key
+        """
+        needed = {column.name for column in self.source.columns if column.required}
+        if self.source.window_column is None or not needed <= self.column_types.keys():
+            # The comparison with the registry says which column is missing.
+            return
+        if self.location.is_bound:
+            self._fail_outside_window(self._name(self.source.window_column))
+        self._fail_on_repeated_key([column_of(self.source, key) for key in self.source.key])
+
+    def _fail_outside_window(self, column: str) -> None:
+        statement = f"""
+            select cast({column} as char)
+            from {self._rows(None)}
+            where ({self._inside(None)}) is not true
+            limit 1
+        """
+        for (value,) in self._execute(statement):
+            raise ShopError(
+                f"{self.source.name}: {self.location.where} was asked for {self._window}, and gives a row whose "
+                f"{self.source.window_column} is {value.decode() if value else 'null'}; compare %(start)s and %(end)s "
+                f"with what becomes {self.source.window_column}"
+            )
+
+    def _fail_on_repeated_key(self, columns: Sequence[Column]) -> None:
+        # Their bytes, since most collations take A and a for equal; a key is trimmed when it is loaded.
+        keys = [
+            f"coalesce(trim({self._name(column.name)}), {default})" if column.name in self.column_types else default
+            for column in columns
+            for default in ["null" if column.default is None else literal(column.default)]
+        ]
+        has_key = " and ".join(f"{key} is not null" for key in keys)
+        statement = f"""
+            select {", ".join(keys)}
+            from {self._rows(None)}
+            where {self._inside(None)} and {has_key}
+            group by {", ".join(f"cast({key} as binary)" for key in keys)}
+            having count(*) > 1
+            limit 1
+        """
+        for values in self._execute(statement):
+            key = ", ".join(
+                f"{column.name} {(value or b'').decode(errors='replace')}"
+                for column, value in zip(columns, values, strict=True)
+            )
+            raise ShopError(
+                f"{self.source.name}: {self.location.where} gives more than one row for {key}; let it give one, for "
+                "example by a join that finds one row, or by `group by`"
+            )
+
+    def _character_sets(self, columns: Sequence[str]) -> list[str]:
+        """The character set of each column as it is stored; a result's description has that of the session."""
+        if not columns:
+            return []
+        # A join that matches nothing has one row, also of an empty table.
+        statement = f"""
+            select {", ".join(f"charset({name(column)})" for column in columns)}
+            from (select 1) as one_row
+            left join {self._rows(None)}
+                on false
+        """
+        return [value.decode() if value else "" for value in self._execute(statement)[0]]
+
+    @property
+    def _at_source(self) -> pymysql.Connection:
+        if self._connection is None:
+            raise RuntimeError("a MySQLReader is read inside its snapshot()")
+        return self._connection
+
+    def _execute(self, statement: str) -> Sequence[Row]:
+        with self._named_errors():
+            return execute(self._at_source, statement)
+
+    def _stream(self, statement: str) -> Iterator[Sequence[Row]]:
+        with self._named_errors():
+            yield from stream(self._at_source, statement, self.cancel)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except pymysql.MySQLError as error:
+            raise SourceError(
+                f"{self.source.name}: reading {self._window} from {self.location.where} failed: {in_words(error)}"
+            ) from error
+
+
+def _beginning(value: bytes | None) -> str:
+    """The first bytes of a value in ASCII, others than printable ones as their number."""
+    return repr((value or b"")[:60])[2:-1]
