@@ -3,7 +3,8 @@ Load orders from MariaDB into raw, beside the pipe of both databases' own client
 
 Fills `sales_fact` in a MariaDB of its own (Debian: mariadb-server-core, mariadb-client-core) and, in turn:
 
-- **clients' pipe**: `mariadb --batch --quick … | psql -c 'copy … from stdin'` into a bare table, the yardstick of a load;
+- **clients' pipe**: `mariadb --batch --quick … | psql -c 'copy … from stdin'` into a bare table, the yardstick of a
+  load;
 - **load**: this project's load of the whole range into an empty `raw`, with all its parts (rows validated, lineage
   columns, primary key and indexes, ledger, dirty dates);
 - **client's read**: `mariadb --batch --quick …` into nothing, the yardstick of reading again;

@@ -33,10 +33,10 @@ class RowHash(Enum):
     """
     What of a row is hashed, and how: the same at the source and in the warehouse.
 
-    `RECORD` is Postgres' own hash of a row, the fastest. `SHA256_OF_CSV` is for a source that is no Postgres: the row as
-    a line of CSV, each value as Postgres' own text of what raw stores, texts in quotes, null as nothing. If two lines
-    are equal, raw stores the same; a value that the source writes otherwise (`1e3` for `1000`) only makes the day
-    differ, and it is read.
+    `RECORD` is Postgres' own hash of a row, the fastest. `SHA256_OF_CSV` is for a source that is no Postgres: the row
+    as a line of CSV, each value as Postgres' own text of what raw stores, texts in quotes, null as nothing. If two
+    lines are equal, raw stores the same; a value that the source writes otherwise (`1e3` for `1000`) only makes the
+    day differ, and it is read.
     """
 
     RECORD = "record"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pymysql
 
-from ecommerce.common.errors import SourceError
+from ecommerce.common.errors import ShopError, SourceError
 from ecommerce.common.fingerprint import HASHED_DIGITS, Fingerprint, RowHash
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Source
+from ecommerce.common.value_rules import column_of
 from ecommerce.common.windows import Window
 from ecommerce.extract import mysql_columns
 from ecommerce.extract.mysql_columns import FoundColumn
@@ -27,12 +28,15 @@ from ecommerce.extract.mysql_connection import (
     mysql,
     name,
     stream,
+    stream_lines,
 )
 from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import readable
 
 #: MySQL's number of the error that a table does not exist.
 _NO_SUCH_TABLE = 1146
+#: From this number on errors are of the connection, and not of the statement.
+_ERRORS_OF_CLIENTS = 2000
 
 
 class MySQLReader:
@@ -54,7 +58,7 @@ class MySQLReader:
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
         self.source = source
-        self._location = location
+        self.location = location
         self._window = window
         #: Name in small letters → the column; MySQL's names of columns have no case.
         self._found: Mapping[str, FoundColumn] = {}
@@ -68,11 +72,13 @@ class MySQLReader:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Inside, all reads see the same moment of the source: of tables with transactions (InnoDB)."""
-        with mysql(self._location.connection) as connection:
+        with mysql(self.location.connection) as connection:
             with self._named_errors():
                 execute(connection, "start transaction with consistent snapshot, read only")
                 self._connection = connection
                 self._found = self._find_columns()
+                if self.location.template:
+                    self._fail_on_wrong_template()
             try:
                 yield
             finally:
@@ -81,7 +87,7 @@ class MySQLReader:
     def cancel(self) -> None:
         """Cancel the statement that another thread runs at the source."""
         if self._connection is not None:
-            kill_statement(self._location.connection, self._connection.thread_id())
+            kill_statement(self.location.connection, self._connection.thread_id())
 
     @property
     def column_types(self) -> Mapping[str, ColumnType]:
@@ -118,6 +124,20 @@ class MySQLReader:
             group by 1
         """
         return {value.decode() if value else None: int(rows or 0) for value, rows in self._execute(statement)}
+
+    def newest_day(self) -> date | None:
+        """
+        The last day, up to today, of which the source has rows.
+
+        None: it has none, is read without windows, or its template itself chooses the rows of a window.
+        """
+        if self.source.window_column not in self._found or self.location.is_bound:
+            return None
+        column = self._name(self.source.window_column)
+        tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+        statement = f"select cast(date(max({column})) as char) from {self._rows(None)} where {column} < '{tomorrow}'"
+        value = self._execute(statement)[0][0]
+        return date.fromisoformat(value.decode()) if value else None
 
     def has_fingerprints(self) -> bool:
         """Whether each row of the window has a day: a server can be told to store a 2024-00-00."""
@@ -170,9 +190,9 @@ class MySQLReader:
             from {self._rows(days)}
             where {self._inside(days)} and {self._passes}
         """
-        for rows in self._stream(statement):
-            # A line that is null would have been longer than the server may send; joining fails on it.
-            yield b"\n".join([line for (line,) in rows]) + b"\n"  # type: ignore[misc]
+        with self._named_errors():
+            for lines in stream_lines(self._at_source, statement, self.cancel):
+                yield b"\n".join([*lines, b""])
 
     def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
         """The rows of the window that do not pass."""
@@ -237,7 +257,7 @@ class MySQLReader:
 
     def _rows(self, days: Collection[date] | None) -> str:
         """The table, or the template as a subquery; a template that asks for the days gets them."""
-        location = self._location
+        location = self.location
         if location.table_name is None:
             # On lines of its own: the template may end with a comment.
             return f"(\n{location.statement(*self._range(days))}\n) as shop_rows"
@@ -264,12 +284,16 @@ class MySQLReader:
         rows = self._rows(None)
         try:
             description = describe(self._at_source, f"select * from {rows} limit 0")
-        except pymysql.ProgrammingError as error:
-            if error.args[0] == _NO_SUCH_TABLE and self._location.table:
+        except (pymysql.ProgrammingError, pymysql.OperationalError) as error:
+            if error.args[0] == _NO_SUCH_TABLE and self.location.table:
                 raise SourceError(
-                    f"{self.source.name}: there is no table {self._location.table} at the connection "
-                    f"{self._location.connection!r}; expected one with the columns "
+                    f"{self.source.name}: there is no table {self.location.table} at the connection "
+                    f"{self.location.connection!r}; expected one with the columns "
                     f"{', '.join(column.name for column in self.source.columns)}"
+                ) from error
+            if self.location.template and error.args[0] < _ERRORS_OF_CLIENTS:
+                raise ShopError(
+                    f"{self.source.name}: MySQL does not accept {self.location.where}: {in_words(error)}"
                 ) from error
             raise
         columns = [FoundColumn(str(label), code, length, scale) for label, code, _, length, _, scale, _ in description]
@@ -281,6 +305,60 @@ class MySQLReader:
             )
             for column in columns
         }
+
+    def _fail_on_wrong_template(self) -> None:
+        """
+        Fail at a row outside of a window, and at two rows of a window with one key, before any row is loaded.
+
+        :raises ShopError: with the row's time or key
+        """
+        needed = {column.name for column in self.source.columns if column.required}
+        if self.source.window_column is None or not needed <= self.column_types.keys():
+            # The comparison with the registry says which column is missing.
+            return
+        if self.location.is_bound:
+            self._fail_outside_window(self._name(self.source.window_column))
+        self._fail_on_repeated_key([column_of(self.source, key) for key in self.source.key])
+
+    def _fail_outside_window(self, column: str) -> None:
+        statement = f"""
+            select cast({column} as char)
+            from {self._rows(None)}
+            where ({self._inside(None)}) is not true
+            limit 1
+        """
+        for (value,) in self._execute(statement):
+            raise ShopError(
+                f"{self.source.name}: {self.location.where} was asked for {self._window}, and gives a row whose "
+                f"{self.source.window_column} is {value.decode() if value else 'null'}; compare %(start)s and %(end)s "
+                f"with what becomes {self.source.window_column}"
+            )
+
+    def _fail_on_repeated_key(self, columns: Sequence[Column]) -> None:
+        # Their bytes, since most collations take A and a for equal; a key is trimmed when it is loaded.
+        keys = [
+            f"coalesce(trim({self._name(column.name)}), {default})" if column.name in self.column_types else default
+            for column in columns
+            for default in ["null" if column.default is None else literal(column.default)]
+        ]
+        has_key = " and ".join(f"{key} is not null" for key in keys)
+        statement = f"""
+            select {", ".join(keys)}
+            from {self._rows(None)}
+            where {self._inside(None)} and {has_key}
+            group by {", ".join(f"cast({key} as binary)" for key in keys)}
+            having count(*) > 1
+            limit 1
+        """
+        for values in self._execute(statement):
+            key = ", ".join(
+                f"{column.name} {(value or b'').decode(errors='replace')}"
+                for column, value in zip(columns, values, strict=True)
+            )
+            raise ShopError(
+                f"{self.source.name}: {self.location.where} gives more than one row for {key}; let it give one, for "
+                "example by a join that finds one row, or by `group by`"
+            )
 
     def _character_sets(self, columns: Sequence[str]) -> list[str]:
         """The character set of each column as it is stored; a result's description has that of the session."""
@@ -315,7 +393,7 @@ class MySQLReader:
             yield
         except pymysql.MySQLError as error:
             raise SourceError(
-                f"{self.source.name}: reading {self._window} from {self._location.where} failed: {in_words(error)}"
+                f"{self.source.name}: reading {self._window} from {self.location.where} failed: {in_words(error)}"
             ) from error
 
 

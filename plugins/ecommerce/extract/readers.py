@@ -8,6 +8,7 @@ from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import Source
 from ecommerce.common.windows import Window
 from ecommerce.extract.kafka_reader import KafkaReader
+from ecommerce.extract.mysql_reader import MySQLReader
 from ecommerce.extract.postgres_reader import PostgresReader
 from ecommerce.extract.reader_protocol import Reader
 from ecommerce.extract.weather_reader import WeatherReader
@@ -38,8 +39,10 @@ def _database_reader(source: Source, location: SourceLocation, window: Window) -
         # Without such a connection the load fails at its first read, and its batch has the reason.
         case "postgres" | None:
             return PostgresReader(source, location, window)
+        case "mysql" | "mariadb":
+            return MySQLReader(source, location, window)
         case other:
             raise SourceError(
                 f"{source.name}: the connection {location.connection!r} is of the type {other!r}, and a database can "
-                "be read by connections of the type postgres; change it under Admin → Connections"
+                "be read by connections of the types postgres and mysql; change it under Admin → Connections"
             )

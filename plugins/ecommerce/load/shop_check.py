@@ -188,9 +188,11 @@ def _check_table(connection: Connection, report: SourceReport, reader: Prevalida
     with reader.snapshot():
         report.types = {name: kind.spelling for name, kind in reader.column_types.items()}
         schema_drift.fail_if_broken(source, list(schema_drift.changes(source, reader.column_types)))
-        report.rows = sum(reader.rows_by_day().values())
+        report.rows = sum((reader.rows_by_day() or {}).values())
         # Last, since a COPY that is not read to its end aborts the source's transaction.
-        prevalidated = staging.copy(ACCEPTED, names, _first_blocks(reader.prevalidated(None, [])), "format binary")
+        trailer = _BINARY_TRAILER if reader.copy_format == "format binary" else b""
+        blocks = _first_blocks(reader.prevalidated(None, []), trailer)
+        prevalidated = staging.copy(ACCEPTED, names, blocks, reader.copy_format)
     with reader.snapshot():
         suspect = staging.copy_suspect(reader.columns, itertools.islice(reader.suspect(None), MAX_BLOCKS))
     _validate(connection, report, staging)
@@ -254,13 +256,13 @@ def _example(connection: Connection, source: Source) -> dict[str, str | None]:
     return {}
 
 
-def _first_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The first blocks of a binary COPY, each of whole rows, as a COPY of its own."""
+def _first_blocks(blocks: Iterator[bytes], trailer: bytes) -> Iterator[bytes]:
+    """The first blocks of a COPY, each of whole rows, as a COPY of its own."""
     with closing(blocks):  # type: ignore[type-var]
         for number, block in enumerate(blocks):
             yield block
             if number >= MAX_BLOCKS and block != _BINARY_TRAILER:
-                yield _BINARY_TRAILER
+                yield trailer
                 return
 
 

@@ -4,7 +4,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecommerce.common.errors import SchemaDrift, SourceError
+from ecommerce.common.errors import SchemaDrift, ShopError, SourceError
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import SOURCES, Kind, Source
 from ecommerce.common.windows import Window
@@ -24,8 +24,9 @@ from ecommerce.extract import mysql_columns, mysql_connection
 from ecommerce.extract.mysql_reader import MySQLReader
 from ecommerce.load import strategies
 from ecommerce.load.result import LoadResult
+from ecommerce.load.shop_check import check_shop
 from tests.integration.extract.conftest import CONN_ID
-from tests.integration.support import Loader
+from tests.integration.support import Loader, set_shop
 from tests.mariadb_server import MariaDB
 
 DAY, NEXT_DAY = "2024-03-01", "2024-03-02"
@@ -94,7 +95,7 @@ class Shop:
         return self.loader.load(entry, first, last, reader=reader)
 
     def raw(self, columns: str = "order_id, line_number", source: str = "sales_fact") -> list[tuple]:
-        return self.loader.rows(f"select {columns} from raw.{source} order by 1, 2")
+        return self.loader.rows(f"select {columns} from raw.{source} order by {', '.join(SOURCES[source].key)}")
 
     def reasons(self) -> list[str]:
         return [reason for (reason,) in self.loader.rows("select reason from ops.quarantine order by quarantine_id")]
@@ -251,15 +252,15 @@ def test_value_of_each_type_is_stored_exactly(
         ("order_amount", "decimal(30,2) not null", "-1", "order_amount is negative: -1.00"),
         ("order_amount", "float not null", "-1.5", "order_amount is negative: -1.5"),
         ("order_amount", "decimal(30,2)", None, "order_amount is missing"),
-        ("order_quantity", "bigint unsigned", "18446744073709551615", "order_quantity is not a whole number: 1844674407"),
+        ("order_quantity", "bigint unsigned", "18446744073709551615", "order_quantity is not a whole number: 184467"),
         ("discount_applied", "double", "1.5", "discount_applied is outside 0 to 1: 1.5"),
         ("payment_method", "varchar(2000)", "é" * 501, "payment_method is longer than 1,000 bytes: é"),
         ("payment_method", "varchar(20)", "a\0b", r"payment_method has a NUL, which Postgres cannot store: a\x00b"),
         ("payment_method", "blob", b"\xffabc", r"payment_method has bytes that are not UTF-8: \xffabc"),
-        ("payment_method", "varbinary(20)", b"\xed\xa0\x80", r"payment_method has bytes that are not UTF-8: \xed\xa0\x80"),
-        ("order_id", "varchar(20) not null", " \t", "order_id is missing"),
+        ("payment_method", "varbinary(20)", b"\xed\xa0\x80", r"payment_method has bytes that are not UTF-8: \xed"),
+        ("order_id", "varchar(20) not null", "   ", "order_id is missing"),
         ("order_id", "varchar(20) not null", "", "order_id is missing"),
-        ("created_at", "datetime", "2024-03-00 10:00:00", "created_at is not a timestamp such as 2024-01-31 23:59:59: "),
+        ("created_at", "datetime", "2024-03-00 10:00:00", "created_at is not a timestamp such as 2024-01-31"),
     ],
 )  # fmt: skip
 def test_value_that_raw_cannot_store_is_rejected_with_reason(
@@ -272,9 +273,10 @@ def test_value_that_raw_cannot_store_is_rejected_with_reason(
     columns = ", ".join(row)
     values = ", ".join(["%s"] * len(row))
     mysql_shop.execute(f"insert into sales_fact ({columns}) values ({values})", list(row.values()))
-    for _ in range(2):
+    for rejected in (1, 0):
         result = mysql_shop.load(first="2024-02-28", last=DAY)
-        assert (result.rows_read, result.rows_quarantined) == (2, 1)
+        # A row that is rejected again is already in the quarantine.
+        assert (result.rows_read, result.rows_quarantined) == (2, rejected)
         (found,) = mysql_shop.reasons()
         assert found.startswith(reason)
         assert mysql_shop.raw("order_id, line_number") == [("good", 1)]
@@ -401,9 +403,9 @@ def test_two_rows_of_one_key_leave_the_latest(mysql_shop: Shop) -> None:
     mysql_shop.create()
     mysql_shop.insert(order_amount="1.00")
     mysql_shop.insert(order_amount="2.00", created_at=f"{DAY} 13:00")
-    for _ in range(2):
+    for rejected in (1, 0):
         result = mysql_shop.load()
-        assert (result.rows_read, result.rows_quarantined) == (2, 1)
+        assert (result.rows_read, result.rows_quarantined) == (2, rejected)
         assert mysql_shop.raw("order_id, order_amount::text") == [("O1", "2.00")]
     assert mysql_shop.reasons() == ["order_id, line_number came more than once; another row with this key was taken"]
 
@@ -471,6 +473,60 @@ def test_template_gives_the_rows_of_the_window(orders_with_items: Shop, tmp_path
     assert (result.rows_read, result.rows_loaded) == (3, 1)
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (
+            ("orders.id) as", "7) as"),
+            ShopError,
+            "gives more than one row for order_id ORD7, line_number 1; let it give",
+        ),
+        (("items.sku as", "items.skew as"), ShopError, "MySQL does not accept the template "),
+        (
+            ("    orders.created as", "    orders.created + interval 1 year as"),
+            ShopError,
+            "was asked for 2024-03-01 to ",
+        ),
+        (("    items.sku as product_id,\n", ""), SchemaDrift, "column product_id (text) is missing"),
+    ],
+    ids=["repeated key", "unknown column", "outside", "missing column"],
+)
+def test_wrong_template_fails_with_what_to_correct(
+    orders_with_items: Shop, tmp_path: Path, change: tuple[str, str], error: type[Exception], says: str
+) -> None:
+    path = tmp_path / "sales_fact.sql"
+    bounds = "\n    and orders.created >= %(start)s and orders.created < %(end)s"
+    path.write_text(TEMPLATE.format(bounds=bounds).replace(*change))
+    with pytest.raises(error) as caught:
+        orders_with_items.load(last=NEXT_DAY, location={"template": path})
+    assert says in str(caught.value)
+    assert orders_with_items.raw() == []
+
+
+def test_newest_day_is_known(mysql_shop: Shop) -> None:
+    mysql_shop.create()
+    mysql_shop.insert()
+    mysql_shop.insert(order_id="ahead", created_at="2999-01-01")
+    reader = mysql_shop.reader(SOURCES["sales_fact"], NEXT_DAY)
+    with reader.snapshot():
+        assert reader.newest_day() == date(2024, 3, 1)
+
+
+def test_profile_with_a_connection_to_mysql_is_read_and_checked(
+    mysql_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = {name: "absent" for name in SOURCES if name != "sales_fact"}
+    set_shop(monkeypatch, **absent, sales_fact={"connection": CONN_ID, "table": "sales_fact"})
+    mysql_shop.create()
+    mysql_shop.insert(order_status="paid")
+    mysql_shop.insert(order_id="O2", order_amount="-1")
+    (report,) = check_shop(mysql_shop.loader.connection).sources
+    assert report.problem is None
+    assert (report.rows, report.checked, report.types["order_amount"]) == (2, 2, "decimal")
+    assert [rejection.rows for rejection in report.rejections] == [1]
+    assert mysql_shop.loader.load("sales_fact", DAY).rows_loaded == 1
+
+
 def test_window_uses_the_index_of_its_column(mysql_shop: Shop) -> None:
     mysql_shop.create()
     for n in range(200):
@@ -521,13 +577,13 @@ def many_orders(mysql_shop: Shop) -> Shop:
     ("statement", "says"),
     [
         ("kill query", "Query execution was interrupted (error 1317); someone ended the statement (KILL QUERY); run"),
-        ("kill connection", "Lost connection to MySQL server during query (error 2013); the server stopped or closed"),
+        ("kill connection", "Lost connection to MySQL server during query"),
     ],
 )
 def test_read_that_is_ended_changes_nothing(
     many_orders: Shop, monkeypatch: pytest.MonkeyPatch, statement: str, says: str
 ) -> None:
-    original = mysql_connection.stream
+    original = mysql_connection.stream_lines
 
     def end_after_some_rows(connection: Any, *arguments: Any) -> Iterator[Any]:
         blocks = original(connection, *arguments)
@@ -535,12 +591,13 @@ def test_read_that_is_ended_changes_nothing(
         many_orders.execute(f"{statement} {connection.thread_id()}")
         yield from blocks
 
-    monkeypatch.setattr("ecommerce.extract.mysql_reader.stream", end_after_some_rows)
+    monkeypatch.setattr("ecommerce.extract.mysql_reader.stream_lines", end_after_some_rows)
     with pytest.raises(SourceError) as caught:
         many_orders.load()
     assert str(caught.value).startswith(
         f"sales_fact: reading {DAY} from the table sales_fact at the connection 'shop_mysql' failed: {says}"
     )
+    assert str(caught.value).endswith("run the task again")
     assert many_orders.raw() == []
     monkeypatch.undo()
     assert many_orders.load().rows_loaded == 60_000
@@ -550,7 +607,7 @@ def test_server_that_sends_nothing_is_given_up(mysql_shop: Shop, monkeypatch: py
     monkeypatch.setenv("ECOMMERCE_ANSWER_TIMEOUT", "0.5")
     mysql_shop.create()
     mysql_shop.insert()
-    mysql_shop.execute("create view slow as select *, sleep(5) as pause from sales_fact")
+    mysql_shop.execute("create view slow as select * from sales_fact where sleep(5) = 0")
     started = time.monotonic()
     with pytest.raises(SourceError, match=r"timed out\) \(error 2013\)"):
         mysql_shop.load(location={"table": "slow"})
@@ -619,7 +676,7 @@ def test_missing_connection_and_missing_table_are_named(mysql_shop: Shop, monkey
 
 TEXTS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-    | st.sampled_from(list("\\\t\n\r\"',N.{} ") + ["\u00a0", "\ufeff", "\u200b", "\ud7ff", "\U0001f600"]),
+    | st.sampled_from([*"\\\t\n\r\"',N.{} ", "\u00a0", "\ufeff", "\u200b", "\ud7ff", "\U0001f600"]),
     max_size=12,
 )
 
@@ -640,8 +697,8 @@ def test_any_text_comes_through_unchanged(mysql_shop: Shop, texts: list[str]) ->
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    doubles=st.lists(st.floats(0, 9e15, allow_nan=False), min_size=1, max_size=20),
-    floats=st.lists(st.floats(0, 9e15, allow_nan=False, width=32), min_size=1, max_size=20),
+    doubles=st.lists(st.floats(0, 2**53, allow_nan=False), min_size=1, max_size=20),
+    floats=st.lists(st.floats(0, 2**53, allow_nan=False, width=32), min_size=1, max_size=20),
 )
 def test_any_float_is_its_shortest_exact_decimal(mysql_shop: Shop, doubles: list[float], floats: list[float]) -> None:
     mysql_shop.loader.empty()
@@ -661,11 +718,7 @@ def test_any_float_is_its_shortest_exact_decimal(mysql_shop: Shop, doubles: list
 NEIGHBOURS: list[tuple[str, str, list[Any]]] = [
     ("payment_method", "varchar(20)", ["a", "A", "ä", "a ", "a\u00a0", "", None, "NULL", "\\N", '"', "a\0", "\0"]),
     ("payment_method", "varchar(20) character set latin1", ["?", "\u20ac", "\u0081", "A", None]),
-    (
-        "payment_method",
-        "blob",
-        [b"a?", b"a\xff", b"a", "a\u00ff".encode("latin1"), b"\xed\xa0\x80", b"61FF", b"", None],
-    ),
+    ("payment_method", "blob", [b"a?", b"a\xff", b"a", "a\u00ff".encode(), b"\xed\xa0\x80", b"61FF", b"", None]),
     ("tax_amount", "decimal(20,6)", ["0", "0.1", "-0.1", "1", "9999999999999.5", None]),
     ("tax_amount", "double", ["0", "-0", "0.1", "0.30000000000000004", "1e-7", "1e15", "1e20", None]),
     ("tax_amount", "float", ["0.1", "12345.7", "12345.67", "12345.699219", "16777216", "16777200", None]),
@@ -692,14 +745,11 @@ def test_changed_value_is_loaded_as_if_it_were_the_first(
         mysql_shop.execute(f"update sales_fact set {column} = %s where order_id = 'O1'", [value])
         mysql_shop.loader.empty()
         mysql_shop.load()
-        fresh[value] = (mysql_shop.raw(outcome), len(mysql_shop.reasons()))
-    for before, after in itertools.permutations(values, 2):
-        mysql_shop.loader.empty()
-        for value in (before, after):
-            mysql_shop.execute(f"update sales_fact set {column} = %s where order_id = 'O1'", [value])
-            result = mysql_shop.load()
-        assert mysql_shop.raw(outcome) == fresh[after][0], (before, after)
-        assert result.rows_quarantined == fresh[after][1], (before, after)
+        fresh[value] = mysql_shop.raw(outcome)
+    for before, after in itertools.pairwise([*values, *reversed(values), *values[::2], *values[1::2]]):
+        mysql_shop.execute(f"update sales_fact set {column} = %s where order_id = 'O1'", [after])
+        assert mysql_shop.load().rows_read == 2
+        assert mysql_shop.raw(outcome) == fresh[after], (before, after)
 
 
 def test_every_kind_has_tests_for_mysql() -> None:
