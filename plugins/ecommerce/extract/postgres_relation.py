@@ -47,7 +47,7 @@ class Relation(Protocol):
         """How many rows it has by the source's statistics; negative: unknown."""
 
 
-class Table:
+class TableRelation:
     """A table, a partitioned or foreign one, or a view."""
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
@@ -118,7 +118,7 @@ class Table:
         return float(rows) if rows > 0 or kind in ("r", "m") else _planned_rows(connection, self._name)
 
 
-class Template:
+class TemplateRelation:
     """The SELECT of a template, as a subquery."""
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
@@ -265,7 +265,7 @@ class Template:
 
 def relation_of(source: Source, location: SourceLocation, window: Window) -> Relation:
     """What a source's rows are selected from, at a connection to Postgres."""
-    return (Template if location.template else Table)(source, location, window)
+    return (TemplateRelation if location.template else TableRelation)(source, location, window)
 
 
 def between(column: sql.Composable, window: Window) -> sql.Composed:
