@@ -46,6 +46,8 @@ def tests(
     """The query of each test, after a build."""
     with dbt_on(warehouse_dsn, Path(tmp_path_factory.mktemp("dbt"))) as dbt:
         dbt.run("--full-refresh")
+        # As a publication does: a day that is dirty and not claimed is left to the next build.
+        connection.execute("delete from ops.dirty_date")
         assert set(dbt.test().values()) == {"pass"}
         return dbt.compiled("test_type:singular")
 

@@ -139,10 +139,13 @@ known as (
 
 ),
 
+-- A refund that names no product points to one member, which has no product_id.
 referenced as (
 
     select distinct product_id from unknown_keys
     where product_id is not null
+    union all
+    select null
 
 ),
 
@@ -157,7 +160,7 @@ inferred as (
         null::numeric as {{ column }},
         {%- endfor %}
         false as is_discontinued,
-        true as is_inferred,
+        referenced.product_id is not null as is_inferred,
         '-infinity'::timestamptz as valid_from,
         'infinity'::timestamptz as valid_to
     from referenced
@@ -167,31 +170,11 @@ inferred as (
 
 ),
 
--- A refund that names no product points to one member, which has no product_id.
-no_product as (
-
-    select
-        null as product_id,
-        {%- for column in tracked[:6] %}
-        null as {{ column }},
-        {%- endfor %}
-        {%- for column in tracked[6:9] %}
-        null::numeric as {{ column }},
-        {%- endfor %}
-        false as is_discontinued,
-        false as is_inferred,
-        '-infinity'::timestamptz as valid_from,
-        'infinity'::timestamptz as valid_to
-
-),
-
 members as (
 
     select * from known
     union all
     select * from inferred
-    union all
-    select * from no_product
 
 ),
 
@@ -205,7 +188,8 @@ latest_products as (
 
 ),
 
-latest_inventory as (
+-- Inventory is type 1: every version has the latest values. A product whose row is gone has none.
+inventory as (
 
     select distinct on (product_id)
         product_id,
@@ -218,84 +202,48 @@ latest_inventory as (
 
 ),
 
--- Inventory is type 1: every version has the latest values. A product whose row is gone has none.
-inventory as (
-
-    select
-        product_id,
-        inventory_status,
-        stock_level,
-        reorder_point
-    from latest_inventory
-    where not is_deleted
-
-),
-
-launches as (
-
-    select
-        product_id,
-        launch_date
-    from category_history
-    where valid_to = 'infinity'
-
-),
-
-with_inventory as (
-
-    select
-        members.*,
-        coalesce(inventory.inventory_status, 'Unknown') as inventory_status,
-        inventory.stock_level,
-        inventory.reorder_point,
-        launches.launch_date,
-        coalesce(latest_products.is_deleted, false) as is_removed
-    from members
-    left join inventory
-        on members.product_id = inventory.product_id
-    left join launches
-        on members.product_id = launches.product_id
-    left join latest_products
-        on members.product_id = latest_products.product_id
-
-),
-
 final as (
 
     select
         case
-            when product_id is null then {{ fixed_member_key() }}
-            else {{ surrogate_key('product_id', 'valid_from') }}
+            when members.product_id is null then {{ fixed_member_key() }}
+            else {{ surrogate_key('members.product_id', 'members.valid_from') }}
         end as product_key,
-        product_id,
-        product_name,
-        category_id,
-        category_name,
-        subcategory,
-        brand,
-        supplier_id,
-        inventory_status,
+        members.product_id,
+        members.product_name,
+        members.category_id,
+        members.category_name,
+        members.subcategory,
+        members.brand,
+        members.supplier_id,
+        coalesce(inventory.inventory_status, 'Unknown') as inventory_status,
         case
-            when is_removed then 'Removed'
-            when is_discontinued then 'Discontinued'
-            when inventory_status = 'Unknown' then 'Unknown'
-            when inventory_status = 'Out of Stock' then 'Out of Stock'
-            when inventory_status = 'Needs Reorder' then 'Low Stock'
-            else 'Available'
+            when latest_products.is_deleted then 'Removed'
+            when members.is_discontinued then 'Discontinued'
+            when inventory.inventory_status = 'Out of Stock' then 'Out of Stock'
+            when inventory.inventory_status = 'Needs Reorder' then 'Low Stock'
+            when inventory.inventory_status = 'In Stock' then 'Available'
+            else 'Unknown'
         end as product_status,
-        cost_price,
-        retail_price,
-        retail_price - cost_price as profit_margin,
-        margin_percent,
-        stock_level,
-        reorder_point,
-        is_discontinued,
-        is_inferred,
-        valid_to = 'infinity' as is_current,
-        launch_date,
-        valid_from,
-        valid_to
-    from with_inventory
+        members.cost_price,
+        members.retail_price,
+        members.retail_price - members.cost_price as profit_margin,
+        members.margin_percent,
+        inventory.stock_level,
+        inventory.reorder_point,
+        members.is_discontinued,
+        members.is_inferred,
+        members.valid_to = 'infinity' as is_current,
+        launches.launch_date,
+        members.valid_from,
+        members.valid_to
+    from members
+    left join latest_products
+        on members.product_id = latest_products.product_id
+    left join inventory
+        on members.product_id = inventory.product_id and not inventory.is_deleted
+    left join category_history as launches
+        on members.product_id = launches.product_id and launches.valid_to = 'infinity'
 
 )
 
