@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     dsn.add_argument("--role", choices=["owner", *WAREHOUSE_ROLES], default="owner")
     airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
-    window(command("shop-check", _shop_check, "read some days of each source of the shop; change nothing"), required=False)
+    window(
+        command("shop-check", _shop_check, "read some days of each source of the shop; change nothing"), required=False
+    )
     dbt_command = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
     dbt_command.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser

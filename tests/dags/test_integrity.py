@@ -57,7 +57,8 @@ def test_shop_without_a_source_has_no_task_check_or_form_entry_of_it(monkeypatch
     assert {task.task_id for task in warehouse.tasks if task.task_id.startswith("extract.")} == {
         f"extract.{source}" for source in present
     }
-    assert warehouse.get_task("claim").extract_task_ids == {source: f"extract.{source}" for source in present}
+    claim: Any = warehouse.get_task("claim")
+    assert claim.extract_task_ids == {source: f"extract.{source}" for source in present}
     assert warehouse.params["sources"] == present
     assert bag.dags["replay_quarantine"].params.get_param("source").schema["enum"] == present
     # All models are built: those of an absent source are empty.

@@ -16,7 +16,7 @@ import yaml
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from ecommerce.common.shop import PROFILE, SHOPS, VARIABLE, SourceLocation, shop
+from ecommerce.common.shop import PROFILE, VARIABLE, SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import Reader, ResumePoints, TopicRead
@@ -89,9 +89,7 @@ def location_of(source: Source) -> SourceLocation:
     """Where the shop has a source; one that is not in the registry lies in a table of its name."""
     if shop().has(source.name):
         return shop().location_of(source.name)
-    return SourceLocation.model_construct(
-        source=source.name, connection="shop_postgres", table=f"public.{source.name}"
-    )
+    return SourceLocation.model_construct(source=source.name, connection="shop_postgres", table=f"public.{source.name}")
 
 
 @dataclass

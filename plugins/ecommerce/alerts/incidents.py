@@ -239,7 +239,8 @@ def settle_checks(connection: Connection, dag_id: str, run_id: str, request: Req
     """
     Open incidents for the checks of a run that failed or warned so far, and close those of the checks that passed.
 
-    Those about a source that the shop does not have any more close, too. What a run leaves out, because a source failed or was not requested, neither opens nor closes an incident.
+    Those about a source that the shop does not have any more close, too. What a run leaves out, because a source failed
+    or was not requested, neither opens nor closes an incident.
 
     :param request: what the run was to do, if that is known
     :returns: the incidents that were closed

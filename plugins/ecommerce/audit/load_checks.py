@@ -17,7 +17,7 @@ from ecommerce.common.windows import Window
 
 
 class _SourceCheck(Check):
-    """One result for each source: all sources, unless the file names some."""
+    """One result for each source: all that the shop has, unless the file names some."""
 
     checks_the_build: ClassVar[bool] = False
 

@@ -177,7 +177,8 @@ class Shop(BaseModel):
         """
         if source not in self.sources:
             raise ShopError(
-                f"the shop {self.name} has no {source}; if it does, write where it lies in {_shown(self.folder / PROFILE)}"
+                f"the shop {self.name} has no {source}; "
+                f"if it does, write where it lies in {_shown(self.folder / PROFILE)}"
             )
         return self.sources[source]
 
@@ -263,7 +264,8 @@ def _locate(content: Any, folder: Path, found: dict[str, SourceLocation]) -> Ite
         if source not in SOURCES or entry == ABSENT:
             continue
         if not isinstance(entry, dict):
-            yield place, f"{source} is {'empty' if entry is None else repr(entry)}; write `{ABSENT}`, or where it lies: `{{connection: …, …}}`"
+            found_text = "empty" if entry is None else repr(entry)
+            yield place, f"{source} is {found_text}; write `{ABSENT}`, or where it lies: `{{connection: …, …}}`"
             continue
         try:
             location = SourceLocation.model_validate({**entry, "source": source}, context={"folder": folder})

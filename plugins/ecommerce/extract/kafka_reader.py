@@ -171,8 +171,8 @@ class KafkaReader:
         known = resume.topic_ids(self.topic) if topic_id else set()
         if known and topic_id not in known:
             raise SourceError(
-                f"{self.source.name}: the topic {self.topic!r} at the connection {self.location.connection!r} is not the "
-                f"one that was read before: its id was {', '.join(sorted(known))} and is {topic_id}. {_RECREATED}"
+                f"{self.source.name}: the topic {self.topic!r} at the connection {self.location.connection!r} is not "
+                f"the one that was read before: its id was {', '.join(sorted(known))} and is {topic_id}. {_RECREATED}"
             )
         return topic_id
 

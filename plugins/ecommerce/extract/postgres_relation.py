@@ -47,7 +47,7 @@ class Relation(Protocol):
         """How many rows it has by the source's statistics; negative: unknown."""
 
 
-class Table:
+class TableRelation:
     """A table, a partitioned or foreign one, or a view."""
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
@@ -118,7 +118,7 @@ class Table:
         return float(rows) if rows > 0 or kind in ("r", "m") else _planned_rows(connection, self._name)
 
 
-class Template:
+class TemplateRelation:
     """The SELECT of a template, as a subquery."""
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
@@ -193,18 +193,22 @@ class Template:
             error = psycopg.errors.error_from_result(prepared)
             if not isinstance(error, psycopg.ProgrammingError):
                 raise error
-            hint = "; name the schema of each table, as in shop.orders"
+            is_bare = isinstance(error, psycopg.errors.UndefinedTable) and "." not in (error.diag.message_primary or "")
             raise ShopError(
                 f"{self._source.name}: Postgres does not accept {self._location.where}: {str(error).strip()}"
-                f"{hint if isinstance(error, psycopg.errors.UndefinedTable) else ''}"
+                f"{'; name the schema of each table, as in shop.orders' if is_bare else ''}"
             ) from error
         return [
             ((prepared.fname(n) or b"").decode(), prepared.ftype(n), prepared.fmod(n)) for n in range(prepared.nfields)
         ]
 
     def _has_right_types(self, types: Mapping[str, ColumnType]) -> bool:
-        names = {*self._source.key, self._source.window_column} & types.keys()
-        return all(types[name].name in SOURCE_TYPES[column_of(self._source, name).kind] for name in names)
+        needed = {*self._source.key, self._source.window_column}
+        return all(
+            types[column.name].name in SOURCE_TYPES[column.kind]
+            for column in self._source.columns
+            if column.name in needed and column.name in types
+        )
 
     def _fail_outside_window(self, connection: psycopg.Connection) -> None:
         column = self._source.window_column or ""
@@ -261,7 +265,7 @@ class Template:
 
 def relation_of(source: Source, location: SourceLocation, window: Window) -> Relation:
     """What a source's rows are selected from, at a connection to Postgres."""
-    return (Template if location.template else Table)(source, location, window)
+    return (TemplateRelation if location.template else TableRelation)(source, location, window)
 
 
 def between(column: sql.Composable, window: Window) -> sql.Composed:

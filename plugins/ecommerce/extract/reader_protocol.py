@@ -154,3 +154,11 @@ class PrevalidatingReader(Reader, Protocol):
 
     def cancel(self) -> None:
         """Cancel the statement that another thread runs at the source."""
+
+
+@runtime_checkable
+class DatedReader(PrevalidatingReader, Protocol):
+    """Reads a database that can also say how far its rows go."""
+
+    def newest_day(self) -> date | None:
+        """The last day, up to today, of which the source has rows; None: none, or it is not known."""

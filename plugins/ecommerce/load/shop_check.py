@@ -21,14 +21,13 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from psycopg import Connection, sql
 
-from ecommerce.common.connections import LOADER, warehouse
+from ecommerce.common.connections import LOADER, postgres
 from ecommerce.common.errors import WarehouseError
 from ecommerce.common.shop import REQUIRED, Shop, SourceLocation, shop
-from ecommerce.common.sources import SOURCES, Column, Source
+from ecommerce.common.sources import SOURCES, Column, Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES
 from ecommerce.common.windows import Window, request_of
-from ecommerce.extract.postgres_reader import PostgresReader
-from ecommerce.extract.reader_protocol import AppendingReader, Chunk, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import AppendingReader, DatedReader, PrevalidatingReader, Reader
 from ecommerce.extract.readers import reader_of
 from ecommerce.load import schema_drift, validate
 from ecommerce.load.staging import ACCEPTED, STAGE, Staging
@@ -96,7 +95,8 @@ class SourceReport:
             rows.append((column.name, SQL_TYPES[column.kind], self.types.get(column.name, _missing(column)), shown))
         widths = [max(len(row[n]) for row in rows) for n in range(4)]
         lines = [
-            "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+            "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
         ]
         known = {column.name for column in self.source.columns}
         if unused := [name for name in self.types if name not in known]:
@@ -146,9 +146,7 @@ def check_shop(connection: Connection, window: Window | None = None) -> ShopRepo
     """
     profile = shop()
     window = window or _newest_days(profile)
-    reports = [
-        _check(connection, SOURCES[name], location, window) for name, location in profile.sources.items()
-    ]
+    reports = [_check(connection, SOURCES[name], location, window) for name, location in profile.sources.items()]
     return ShopReport(profile, window, reports)
 
 
@@ -157,7 +155,7 @@ def _newest_days(profile: Shop) -> Window:
     location = profile.location_of(REQUIRED)
     try:
         reader = reader_of(SOURCES[REQUIRED], Window.of_days(last, last), location)
-        if isinstance(reader, PostgresReader):
+        if isinstance(reader, DatedReader):
             with reader.snapshot():
                 last = reader.newest_day() or last
     except WarehouseError:
@@ -224,7 +222,7 @@ def _validate(connection: Connection, report: SourceReport, staging: Staging) ->
     """Fill in the reasons to reject staged rows, and an example."""
     validate.reject_bad_values(connection, report.source)
     staging.accept_passed()
-    if not isinstance(report.source.key, str) and not report.source.lineage:
+    if report.source.write_disposition is not WriteDisposition.APPEND:
         validate.reject_repeated_keys(connection, report.source)
     report.rejections = [
         Rejection(rows, reason)
@@ -246,9 +244,7 @@ def _validate(connection: Connection, report: SourceReport, staging: Staging) ->
 def _example(connection: Connection, source: Source) -> dict[str, str | None]:
     """A value of each column, of a row that would be taken if there is one."""
     names = [column.name for column in source.columns]
-    values = sql.SQL(", ").join(
-        sql.SQL("min({}::text)").format(sql.Identifier(name)) for name in names
-    )
+    values = sql.SQL(", ").join(sql.SQL("min({}::text)").format(sql.Identifier(name)) for name in names)
     for table in (ACCEPTED, STAGE):
         row: Any = connection.execute(
             sql.SQL("select count(*), {} from (select * from {} limit 100) as first").format(values, table)
@@ -263,7 +259,7 @@ def _first_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
     with closing(blocks):  # type: ignore[type-var]
         for number, block in enumerate(blocks):
             yield block
-            if number >= MAX_BLOCKS:
+            if number >= MAX_BLOCKS and block != _BINARY_TRAILER:
                 yield _BINARY_TRAILER
                 return
 
@@ -300,7 +296,7 @@ class CheckShop(BaseOperator):
         """Return the rows of each source."""
         try:
             window = request_of(context).window if context["params"].get("start_date") else None
-            with warehouse(self.warehouse_conn_id) as connection:
+            with postgres(self.warehouse_conn_id) as connection:
                 report = check_shop(connection, window)
         except WarehouseError as error:
             raise AirflowFailException(str(error)) from error
@@ -319,7 +315,7 @@ def main() -> int:
     first = arguments.first or arguments.last
     try:
         window = Window.of_days(first, arguments.last or first) if first else None
-        with warehouse(LOADER) as connection:
+        with postgres(LOADER) as connection:
             report = check_shop(connection, window)
     except WarehouseError as error:
         print(f"error: {error}", file=sys.stderr)

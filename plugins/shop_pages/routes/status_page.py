@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
+from ecommerce.common.shop import shop
 from shop_pages import airflow_access, status
 from shop_pages.absent_sources import absent_in_words
 from shop_pages.cached_response import CachedResponse, ResponseCache, respond
@@ -31,7 +32,9 @@ async def get_status(request: Request, first: str = "", last: str = "") -> Respo
     """Sources by day, incidents, runs, checks and their history, rejected rows, publications."""
     inspector: Warehouse = request.app.state.inspector
     ranges, incidents = await asyncio.gather(inspector.rows(status.SOURCE_RANGES), inspector.rows(status.INCIDENTS))
-    last_loaded: date | None = max((row["last_day"] for row in ranges.rows), default=None)
+    last_loaded: date | None = max(
+        (row["last_day"] for row in ranges.rows if shop().fills(row["source"])), default=None
+    )
     if last_loaded is None and not incidents.rows:
         return render(request, "empty.html", page="status", title="Data status", parts=(ranges,))
     # There are incidents without a load if the first run has failed before it.

@@ -134,7 +134,7 @@ def test_incidents_of_a_source_that_the_shop_gave_up_close(
     record("r1", "warn")
     fail_check("r1")
     fail_task("r1", "extract.weather_data")
-    assert len(open_incidents(loader)) == 4
+    assert len(open_incidents(loader)) == 5
     monkeypatch.setenv("ECOMMERCE_SHOP", "example")
     record("r2", "warn")
     publish("r2")

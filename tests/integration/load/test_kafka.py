@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from ecommerce.common.errors import QuarantineOverflow
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
 from ecommerce.extract import kafka_reader
@@ -131,7 +132,11 @@ def test_read_is_bounded_by_end_offsets(loader: Loader, produce: Produce) -> Non
             return ranges
 
     window = Window.of_days(datetime(2024, 3, 1).date(), datetime(2024, 3, 1).date())
-    result = loader.load("kafka_stream", "2024-03-01", reader=Overtaken(SOURCES["kafka_stream"], window))
+    result = loader.load(
+        "kafka_stream",
+        "2024-03-01",
+        reader=Overtaken(SOURCES["kafka_stream"], shop().location_of("kafka_stream"), window),
+    )
     assert result.rows_read == 5
     assert next_offsets(loader) == {0: 5, 1: 0, 2: 0}
     assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 20
@@ -154,8 +159,9 @@ def test_loader_killed_between_messages_leaves_nothing(
 
     monkeypatch.setattr(kafka_reader, "BATCH", 2)
 
+    reader = Killed(SOURCES["kafka_stream"], shop().location_of("kafka_stream"), window)
     with pytest.raises(psycopg.OperationalError):
-        loader.load("kafka_stream", "2024-03-01", "2024-03-03", reader=Killed(SOURCES["kafka_stream"], window))
+        loader.load("kafka_stream", "2024-03-01", "2024-03-03", reader=reader)
     loader.connection = other_connection
     assert (customer_counts(loader), next_offsets(loader), loader.pop_dirty_dates()) == ({}, {}, set())
     loader.load("kafka_stream", "2024-03-01", "2024-03-03")

@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.errors import SourceError
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
 from ecommerce.extract.kafka_reader import KafkaReader
@@ -452,7 +453,9 @@ def test_concurrent_loads_take_each_message_once(loader: Loader, produce: Produc
     thread = threading.Thread(target=other)
     thread.start()
     day = Window.of_days(date(2024, 3, 1), date(2024, 3, 1))
-    mine = loader.load("kafka_stream", "2024-03-01", reader=Slow(SOURCES["kafka_stream"], day))
+    mine = loader.load(
+        "kafka_stream", "2024-03-01", reader=Slow(SOURCES["kafka_stream"], shop().location_of("kafka_stream"), day)
+    )
     thread.join(30)
     assert (mine.rows_loaded, others[0].rows_read) == (150, 0)
     assert len(customer_counts(loader)) == 150

