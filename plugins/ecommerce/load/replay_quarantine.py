@@ -8,7 +8,7 @@ from airflow.sdk import AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.common.connections import LOADER, warehouse
-from ecommerce.common.errors import MassRemoval, QuarantineOverflow, SchemaDrift
+from ecommerce.common.errors import MassRemoval, QuarantineOverflow, SchemaDrift, ShopError
 from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.extract.readers import reader_of
 from ecommerce.load.batches import RunIdentity
@@ -64,7 +64,7 @@ class ReplayQuarantine(BaseOperator):
                 for result in loads:
                     self.log.info("%s", result)
                     figures.append(result.figures())
-            except (QuarantineOverflow, MassRemoval, SchemaDrift) as error:
+            except (QuarantineOverflow, MassRemoval, SchemaDrift, ShopError) as error:
                 # The same input would fail again: a person has to look.
                 raise AirflowFailException(str(error)) from error
         if not figures:

@@ -187,7 +187,8 @@ def _check_table(connection: Connection, report: SourceReport, reader: Prevalida
     staging.create_accepted()
     with reader.snapshot():
         report.types = {name: kind.spelling for name, kind in reader.column_types.items()}
-        schema_drift.fail_if_broken(source, list(schema_drift.changes(source, reader.column_types)))
+        seen = _seen_columns(connection, source)
+        schema_drift.fail_if_broken(source, list(schema_drift.changes(source, reader.column_types, seen)))
         report.rows = sum((reader.rows_by_day() or {}).values())
         # Last, since a COPY that is not read to its end aborts the source's transaction.
         trailer = _BINARY_TRAILER if reader.copy_format == "format binary" else b""
@@ -197,6 +198,12 @@ def _check_table(connection: Connection, report: SourceReport, reader: Prevalida
         suspect = staging.copy_suspect(reader.columns, itertools.islice(reader.suspect(None), MAX_BLOCKS))
     _validate(connection, report, staging)
     report.checked = prevalidated + suspect
+
+
+def _seen_columns(connection: Connection, source: Source) -> set[str]:
+    """The columns of earlier loads; none in a warehouse that has loaded nothing and has no tables yet."""
+    row = connection.execute("select to_regclass('ops.source_column') is not null").fetchone()
+    return schema_drift.seen_columns(connection, source) if row and row[0] else set()
 
 
 def _check_topic(connection: Connection, report: SourceReport, reader: AppendingReader) -> None:

@@ -57,7 +57,7 @@ def refund(
     created: str | None = None,
 ) -> Row:
     return {
-        "refund_id": refund_id, "order_id": order_id, "line_number": line and str(line), "product_id": product,
+        "refund_id": refund_id, "order_id": order_id, "line_number": str(line) if line else None, "product_id": product,
         "customer_id": customer, "refund_date": day, "refund_amount": "10", "refund_quantity": "1",
         "reason": "too small", "created_at": f"{created or day} 11:00:00",
     }  # fmt: skip

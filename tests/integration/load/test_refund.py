@@ -103,7 +103,7 @@ def test_bad_refund_has_the_same_reason_in_both_paths(
     assert loader.rows("select reason from ops.quarantine") == typed
 
 
-OUTSIDE = {
+OUTSIDE: dict[str, tuple[str, dict[str, object]]] = {
     "sales_fact": (
         "order_date",
         {"order_id": "K1", "product_id": "P", "order_amount": 1, "created_at": f"{DAY} 10:00"},
