@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, Self
 
+from airflow.sdk import Connection as Account
 from psycopg import AsyncConnection, sql
 from pydantic import field_validator, model_validator
 
@@ -27,7 +28,7 @@ from ecommerce.audit.check import (
 )
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.common.connections import async_postgres, fetch_airflow_connection
-from ecommerce.common.shop import shop
+from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
 from ecommerce.common.value_rules import column_of
 from ecommerce.common.windows import Window
@@ -75,7 +76,7 @@ class SourceReconciliation(Check):
     Each row of the source's window is in `raw` with its amount, or in quarantine; and `raw` has no other row.
 
     It only warns when the run did not load the source. A source that changed after it was loaded differs, too; loading
-    the window again repairs that.
+    the window again repairs that. A source in another database than Postgres is not compared.
 
     :param source: a source in Postgres of which each load replaces its window
     :param amount: its column with the amount
@@ -104,9 +105,13 @@ class SourceReconciliation(Check):
         if self.source not in context.request.sources:
             message = f"not compared: this run did not load {self.source}"
             return [CheckResult(subject, "warn", None, None, message)]
+        location = shop().location_of(self.source)
+        account = await fetch_airflow_connection(location.connection)
+        if account.conn_type != "postgres":
+            return []
         in_raw = sql.Identifier("raw", self.source)
         raw = _SourceTable(in_raw, self, window, await _columns_of(connection, in_raw))
-        difference = await self._compare(connection, raw, window)
+        difference = await self._compare(connection, raw, location, account, window)
         quarantined = await self._quarantined(connection, difference.missing)
         missing = [row for row in difference.missing if row not in quarantined]
         in_quarantine = len(difference.missing) - len(missing)
@@ -121,12 +126,17 @@ class SourceReconciliation(Check):
         )
         return [CheckResult(subject, "pass", difference.raw_rows, expected, message)]
 
-    async def _compare(self, connection: AsyncConnection, raw: _SourceTable, window: Window) -> _Difference:
+    async def _compare(
+        self,
+        connection: AsyncConnection,
+        raw: _SourceTable,
+        location: SourceLocation,
+        account: Account,
+        window: Window,
+    ) -> _Difference:
         """Compare both tables by buckets, and row by row in the buckets that differ."""
-        location = shop().location_of(self.source)
         relation = expression(relation_of(SOURCES[self.source], location, window).rows(None).as_string())
-        shop_connection = await fetch_airflow_connection(location.connection)
-        async with async_postgres(shop_connection, timeout_seconds=self.timeout_seconds) as shop_session:
+        async with async_postgres(account, timeout_seconds=self.timeout_seconds) as shop_session:
             at_source = _SourceTable(relation, self, window, await _columns_of(shop_session, relation))
             buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
             in_raw, in_shop = await raw.buckets(connection, buckets), await at_source.buckets(shop_session, buckets)
