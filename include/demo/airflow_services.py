@@ -19,7 +19,7 @@ from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST, project_files
 from include.demo import processes
 from include.demo.errors import StackError
 from include.demo.ports import start_on_free_port
-from include.demo.state import ROOT, STACK, State
+from include.demo.state import PYTHON_PATH, ROOT, STACK, State
 
 #: Service → options, in the order in which they start: tasks need the API server, so it is the first. It reads the logs
 #: from the same disk, so no service has to serve logs: two processes of 80 MB less.
@@ -78,7 +78,7 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
+        "PYTHONPATH": PYTHON_PATH,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
     if state.shop.get("profile"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from include.demo.errors import StackError
-from include.demo.state import ROOT, STACK
+from include.demo.state import PYTHON_PATH, ROOT, STACK
 
 LOGS = STACK / "logs"
 PIDS = STACK / "pids"
@@ -22,6 +22,8 @@ PIDS = STACK / "pids"
 def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
     """
     Start a process that goes on after this one has ended; its output goes to the stack's logs.
+
+    :param env: its whole environment; None: that of this process, with the project's code
 
     First ends the children of an earlier process of that name that was killed: forks of a killed scheduler keep its
     connections to the metadata database open, and with them its locks, so the next scheduler would wait for ever.
@@ -33,7 +35,7 @@ def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | 
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=ROOT,
-            env=dict(env) if env is not None else None,
+            env=dict(env) if env is not None else {**os.environ, "PYTHONPATH": PYTHON_PATH},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

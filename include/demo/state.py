@@ -12,6 +12,8 @@ from pathlib import Path
 from include.demo.ports import PORTS, choose_port, draw_free_port
 
 ROOT = Path(__file__).parents[2]
+#: Where the services find the project's code.
+PYTHON_PATH = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
 #: Where the stack keeps everything; another folder makes another, independent stack.
 STACK = Path(os.environ.get("STACK_DIR") or ROOT / ".stack").resolve()
 

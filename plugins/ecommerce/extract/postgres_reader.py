@@ -268,10 +268,12 @@ class PostgresReader:
         )
 
     def _text(self, column: Column) -> sql.Composable:
-        """The value as text, null where the source has none."""
-        return sql.SQL("{}::text").format(
-            sql.Identifier(column.name) if column.name in self._column_types else sql.SQL("null")
-        )
+        """The value as text, null where the source has none; what null means is left to the warehouse."""
+        found = self._column_types.get(column.name)
+        if found is None:
+            return sql.SQL("null::text")
+        is_converted = found.name in CONVERTED.get(column.kind, ())
+        return sql.SQL("{}::text").format(self._typed(column) if is_converted else sql.Identifier(column.name))
 
     def _not_utf8(self) -> sql.Composed:
         reasons = [

@@ -407,7 +407,8 @@ def test_two_rows_of_one_key_leave_the_latest(mysql_shop: Shop) -> None:
         result = mysql_shop.load()
         assert (result.rows_read, result.rows_quarantined) == (2, rejected)
         assert mysql_shop.raw("order_id, order_amount::text") == [("O1", "2.00")]
-    assert mysql_shop.reasons() == ["order_id, line_number came more than once; another row with this key was taken"]
+    (reason,) = mysql_shop.reasons()
+    assert reason.startswith("order_id, line_number came more than once; another row with this key was taken")
 
 
 def test_version_log_follows_changes_and_deletions(mysql_shop: Shop) -> None:

@@ -73,8 +73,8 @@ def test_command_without_name_lists_benchmarks() -> None:
         assert f"  {name} " in listed.stdout
         assert description in listed.stdout
     assert set(benchmarks()) == {
-        "extract", "extract_kafka", "history", "main_job", "pages", "patches", "publish", "rejected_rows",
-        "run_overhead", "waiting_checks",
+        "extract", "extract_kafka", "extract_mysql", "history", "main_job", "pages", "patches", "publish",
+        "rejected_rows", "run_overhead", "waiting_checks",
     }  # fmt: skip
 
 
