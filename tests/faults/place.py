@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -22,7 +22,10 @@ from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
 from ecommerce.common.fault_points import VARIABLE
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES, WriteDisposition
+from ecommerce.common.windows import Window
+from ecommerce.extract.postgres_relation import relation_of
 from tests.faults.proxy import Proxy
 from tests.faults.task import Order
 from tests.faults.tries import Outcome, Try, session_name
@@ -247,8 +250,11 @@ class Place:
             sql.SQL("coalesce({}::text, {})").format(sql.Identifier(column.name), sql.Literal(column.default))
             for column in SOURCES[source].columns
         )
-        query = sql.SQL("select {} from {}").format(texts, sql.Identifier(source))
-        return Counter(self.shop.execute(query).fetchall())
+        # As the profile says where the source lies.
+        relation = relation_of(
+            SOURCES[source], shop().location_of(source), Window.of_days(*map(date.fromisoformat, (FIRST, LAST)))
+        ).rows(None)
+        return Counter(self.shop.execute(sql.SQL("select {} from {}").format(texts, relation)).fetchall())
 
     def quarantined(self, source: str) -> Counter[Values]:
         """What is in quarantine of a source, in the same form."""

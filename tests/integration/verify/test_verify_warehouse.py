@@ -52,6 +52,14 @@ def published(connection: psycopg.Connection, dbt: Dbt) -> Place:
         if not isinstance(step, Load | Build):
             step.happen(place)
     place.shop.put("customer", {"customer_id": "CUST950", "customer_name": "Buys nothing"})
+    # Of a day that no later change touches.
+    place.shop.put(
+        "sales_fact",
+        {
+            "order_id": "O999", "line_number": "1", "product_id": "P99", "customer_id": "CUST951",
+            "order_date": "2023-06-01", "order_amount": "10", "created_at": f"{FIRST} 09:00:00",
+        },
+    )  # fmt: skip
     load_everything(place, LOADED)
     Build(LOADED + timedelta(hours=1)).happen(place)
     return place
