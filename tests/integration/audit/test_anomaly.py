@@ -20,9 +20,10 @@ def sold(loader: Loader) -> Sold:
             cursor.executemany(
                 """
                 insert into raw.sales_fact (
-                    order_id, product_id, customer_id, order_date, order_amount, created_at, _batch_id, _loaded_at
+                    order_id, line_number, product_id, customer_id, order_date, order_amount, created_at, _batch_id,
+                    _loaded_at
                 )
-                select %(day)s || '-' || n, 'P', 'C', %(day)s::date, %(amount)s, %(day)s::date, 0, now()
+                select %(day)s || '-' || n, 1, 'P', 'C', %(day)s::date, %(amount)s, %(day)s::date, 0, now()
                 from generate_series(1, %(n)s) as n
                 """,
                 [{"day": str(day), "n": n, "amount": amount} for day, n in orders.items()],

@@ -115,7 +115,7 @@ def test_dbt_hook_keeps_at_most_a_hundred_failing_rows(built: Dbt, passed: Loade
     passed.connection.execute(
         """
         insert into core.fact_weather (city, temperature_category, precipitation_category, date_key)
-        select 'It''s', 'Cold', 'No Rain', date '2040-01-01' + n
+        select 'It''s', 'Cold', 'No Rain', date '2100-01-01' + n
         from generate_series(1, 150) as n
         """
     )

@@ -8,9 +8,11 @@ import pytest
 
 from ecommerce.audit import reconciliation
 from ecommerce.build import lease
-from tests.integration.support import ALL_COLUMNS, Loader
+from tests.integration.support import ALL_COLUMNS, Loader, set_shop
 
 FIRST, LAST = "2024-03-01", "2024-03-02"
+#: A day without orders, of the month before.
+BEFORE = "2024-02-28"
 
 
 @pytest.fixture
@@ -167,13 +169,13 @@ def test_source_reconciliation_passes_where_source_has_no_line_numbers(
 
 
 def test_source_reconciliation_compares_refunds(
-    evaluate, only, loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
+    evaluate, loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
 ) -> None:
     shop.execute(ALL_COLUMNS.encode())
     for number in range(3):
         insert("refund", refund_id=f"R{number}", refund_date=FIRST, refund_amount=number, created_at=f"{FIRST} 10:00")
     loader.load("refund", FIRST)
-    check = only("kind: reconciliation_source, source: refund, amount: refund_amount")
+    check = "reconciliation_refund"
     assert evaluate(check, FIRST) == [("raw.refund", "pass", "3 rows in the shop = 2 in raw (3.00) + 1 in quarantine")]
     shop.execute("delete from refund where refund_id = 'R1'")
     assert "1 only in the warehouse (example refund_id R1)" in evaluate(check, FIRST)[0][2]
@@ -223,6 +225,18 @@ def test_source_reconciliation_warns_for_source_that_was_not_requested(
     ]
 
 
+@pytest.mark.parametrize("check", ["reconciliation_source", "reconciliation_refund"])
+def test_source_reconciliation_gives_no_result_for_source_in_mysql(
+    evaluate, loaded: Loader, monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    # Nothing listens there: the source is not even asked.
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_MYSQL", "mysql://reader@127.0.0.1:9/shop")
+    in_mysql = {"connection": "shop_mysql", "table": "anything"}
+    set_shop(monkeypatch, sales_fact=in_mysql, refund=in_mysql)
+    loaded.connection.execute("delete from raw.sales_fact")
+    assert evaluate(check, FIRST, LAST) == []
+
+
 def test_source_reconciliation_changes_no_table_but_check_result(evaluate, loaded: Loader) -> None:
     before = loaded.everything()
     evaluate("reconciliation_source", FIRST, LAST)
@@ -239,40 +253,68 @@ MARTS = {
     "product_performance_monthly": ("order_count", "revenue", "revenue_month"),
     "customer_cohorts_monthly": ("active_customers", "revenue", "order_month"),
     "payment_method_preference": ("total_orders", "total_revenue", None),
-    "customer_segments": ("total_orders", "lifetime_value", None),
+    "customer_segments": ("total_orders", "lifetime_revenue", None),
+}
+
+#: Mart with refunds → its net amount.
+NET = {
+    "daily_revenue": "net_revenue",
+    "product_category_revenue_monthly": "net_revenue",
+    "product_performance_monthly": "net_revenue",
+    "customer_segments": "lifetime_value",
+}
+
+#: Mart → what is compared of it. An order may be in several groups, so some marts have no rows to compare.
+FIGURES = {
+    mart: {
+        *(f"marts_build.{mart} {figure}" for figure in ("rows", "amount") if figure == "amount" or day),
+        *(f"marts_build.{mart} refunds {figure}" for figure in ("rows", "amount") if mart in NET),
+    }
+    - {"marts_build.daily_revenue refunds rows", "marts_build.customer_segments refunds rows"}
+    for mart, (_, _, day) in MARTS.items()
 }
 
 SUBJECTS = {
     "core.fact_sales rows",
     "core.fact_sales amount",
+    "core.fact_refunds rows",
+    "core.fact_refunds amount",
     "core.fact_customer_events rows",
     "core.int_daily_sales rows",
     "core.int_daily_sales amount",
     "marts_build.conversion_funnel_daily rows",
     "marts_build.inventory_status rows",
-    *(f"marts_build.{mart} {what}" for mart in MARTS for what in ("rows", "amount")),
+    *(figure for figures in FIGURES.values() for figure in figures),
 }
 
 
 @pytest.fixture
 def built(loader: Loader) -> Loader:
-    """Raw, facts and marts that agree: orders of 10.005, 0 and 20, and three events of which two are one."""
-    orders = [("O1", FIRST, "10.005"), ("O2", FIRST, "0"), ("O3", LAST, "20")]
+    """
+    Raw, facts and marts that agree.
+
+    An order of two lines, one of nothing, a guest's, and a cancelled one; a refund before the first order, one of a
+    line, and one of no product; three events, of which two are one.
+    """
+    lines = [
+        ("O1", "1", "C", FIRST, "10.005", None),
+        ("O1", "2", "C", FIRST, "1", None),
+        ("O2", "1", "C", FIRST, "0", None),
+        ("O3", "1", None, LAST, "20", None),
+        ("O4", "1", "C", LAST, "7", "Cancelled"),
+    ]
+    names = ("order_id", "line_number", "customer_id", "order_date", "order_amount", "order_status")
+    sales = [
+        {**dict(zip(names, line, strict=True)), "product_id": "P", "created_at": f"{line[3]} 10:00"} for line in lines
+    ]
+    loader.load("sales_fact", FIRST, LAST, rows=sales)
+    refunds = [("R1", BEFORE, "2", "C", "P"), ("R2", FIRST, "3.005", "C", "P"), ("R3", LAST, "1", None, None)]
+    names = ("refund_id", "refund_date", "refund_amount", "customer_id", "product_id")
     loader.load(
-        "sales_fact",
-        FIRST,
+        "refund",
+        BEFORE,
         LAST,
-        rows=[
-            {
-                "order_id": order,
-                "product_id": "P",
-                "customer_id": "C",
-                "order_date": day,
-                "order_amount": amount,
-                "created_at": f"{day} 10:00",
-            }
-            for order, day, amount in orders
-        ],
+        rows=[{**dict(zip(names, refund, strict=True)), "created_at": f"{refund[1]} 10:00"} for refund in refunds],
     )
     loader.connection.execute(
         """
@@ -286,16 +328,7 @@ def built(loader: Loader) -> Loader:
         from generate_series(0, 2) as n
         """
     )
-    marts = "".join(
-        f"""
-        create table marts_build.{mart} as
-        select {_period(day)} as {day or "whole"}, {_rows(n)} as {n}, sum(order_amount) as {amount}
-        from core.fact_sales
-        where order_amount > 0
-        group by 1;
-        """
-        for mart, (n, amount, day) in MARTS.items()
-    )
+    marts = "".join(map(_mart, MARTS))
     loader.connection.execute(f"set role transformer; {DROP_MODELS} {FACTS} {marts} reset role".encode())
     loader.connection.execute("delete from ops.dirty_date")
     return loader
@@ -318,8 +351,18 @@ end $$;
 
 FACTS = """
 create table core.fact_sales as
-select order_id, customer_id, order_date as date_key, order_amount::numeric(18, 2) as order_amount
+select
+    order_id,
+    customer_id,
+    customer_id is null as is_guest,
+    order_status is not null as is_cancelled,
+    order_date as date_key,
+    order_amount::numeric(18, 2) as order_amount
 from raw.sales_fact;
+
+create table core.fact_refunds as
+select refund_id, customer_id, product_id, refund_date as date_key, refund_amount::numeric(18, 2) as refund_amount
+from raw.refund;
 
 create table core.fact_customer_events as
 select distinct on ("timestamp")
@@ -330,10 +373,20 @@ from raw.kafka_stream;
 alter table core.fact_customer_events add interaction_type text default 'view';
 
 create table core.int_daily_sales as
-select date_key, count(*) as orders, sum(order_amount) as revenue
+select
+    date_key,
+    count(distinct order_id) as orders,
+    sum(order_amount) as revenue,
+    coalesce(sum(order_amount) filter (where is_guest), 0) as guest_revenue
 from core.fact_sales
-where order_amount > 0
+where order_amount > 0 and not is_cancelled
 group by date_key;
+
+create table core.int_customer_yearly_refunded_sales as
+select date_trunc('year', date_key)::date as refund_year, customer_id, sum(refund_amount) as refunded_amount
+from core.fact_refunds
+where customer_id is not null
+group by 1, 2;
 
 create table core.dim_products as
 select 'P' as product_id, true as is_current;
@@ -349,20 +402,66 @@ group by 1;
 """
 
 
-def _period(day: str | None) -> str:
-    if day == "order_date":
-        return "date_key"
-    return "date_trunc('month', date_key)::date" if day else "1"
+def _mart(mart: str) -> str:
+    """The statements that make a mart; one with refunds has a row also for a month with refunds alone."""
+    orders, amount, day = MARTS[mart]
+    period = "0" if day is None else "date_key" if day == "order_date" else "date_trunc('month', date_key)::date"
+    without_guests = "and not is_guest" if mart in ("customer_cohorts_monthly", "customer_segments") else ""
+    conditions = {
+        "product_performance_monthly": "product_id is not null",
+        "customer_segments": "customer_id is not null",
+    }
+    statement = f"""
+        create table marts_build.{mart} as
+        select
+            period as {day or "whole"},
+            coalesce(sales.orders, 0) as {orders},
+            coalesce(sales.amount, 0) as {amount},
+            coalesce(refunds.amount, 0) as refunded_amount
+        from (
+            select
+                {period} as period,
+                count(distinct {"customer_id" if orders == "active_customers" else "order_id"}) as orders,
+                sum(order_amount) as amount
+            from core.fact_sales
+            where order_amount > 0 and not is_cancelled {without_guests}
+            group by 1
+        ) as sales
+        {"full" if "month" in (day or "") and mart in NET else "left"} join (
+            select {period} as period, sum(refund_amount) as amount
+            from core.fact_refunds
+            where {conditions.get(mart, "true")}
+            group by 1
+        ) as refunds using (period);
+    """
+    if mart not in NET:
+        return statement
+    return f"""
+        {statement}
+        alter table marts_build.{mart}
+        add {NET[mart]} numeric generated always as ({amount} - refunded_amount) stored;
+    """
 
 
-def _rows(name: str) -> str:
-    return "count(distinct customer_id)" if name == "active_customers" else "count(*)"
-
-
-def test_reconciliation_passes_where_raw_facts_and_marts_agree(evaluate, built: Loader) -> None:
-    results = evaluate("reconciliation_core", FIRST, LAST)
+@pytest.mark.parametrize(("first", "refunded"), [(FIRST, "4.01"), (BEFORE, "6.01")])
+def test_reconciliation_passes_where_raw_facts_and_marts_agree(
+    evaluate, built: Loader, first: str, refunded: str
+) -> None:
+    results = evaluate("reconciliation_core", first, LAST)
     assert {(subject, status) for subject, status, _ in results} == {(subject, "pass") for subject in SUBJECTS}
-    assert {"2 as expected", "30.01 as expected"} <= {message for *_, message in results}, "of all that was compared"
+    messages = {subject: message.removesuffix(" as expected") for subject, _, message in results}
+    assert {
+        "core.fact_sales rows": "5",
+        "core.fact_sales amount": "38.01",
+        "core.fact_refunds amount": refunded,
+        "core.int_daily_sales rows": "2",
+        "marts_build.daily_revenue amount": "31.01",
+        # The mart begins with the first order.
+        "marts_build.daily_revenue refunds amount": "4.01",
+        "marts_build.product_category_revenue_monthly refunds rows": "1" if first == FIRST else "2",
+        "marts_build.customer_cohorts_monthly amount": "11.01",
+        "marts_build.customer_segments refunds amount": "5.01",
+    }.items() <= messages.items()
 
 
 #: Subjects that fail if the facts lack an event, or have one too many.
@@ -380,16 +479,33 @@ FAULTS = [
     ("update marts_build.conversion_funnel_daily set purchases = 1", {"marts_build.conversion_funnel_daily rows"}),
     ("delete from core.fact_sales where order_id = 'O2'", {"core.fact_sales rows"}),
     ("update core.fact_sales set order_amount = order_amount + 0.01 where order_id = 'O2'", None),
+    # Of a line that no mart counts.
+    ("update core.fact_sales set order_amount = 8 where is_cancelled", {"core.fact_sales amount"}),
+    ("update core.fact_refunds set refund_amount = refund_amount + 0.01 where refund_id = 'R2'", None),
+    (
+        "delete from core.int_customer_yearly_refunded_sales",
+        {"marts_build.customer_segments refunds amount"},
+    ),
     ("delete from core.fact_customer_events where event_id = '2'", EVENTS),
     ("insert into core.fact_customer_events values ('9', '2024-03-01')", EVENTS),
     *(
         fault
-        for mart, (n, amount, _) in MARTS.items()
+        for mart, (_, amount, _) in MARTS.items()
         for fault in (
             (f"update marts_build.{mart} set {amount} = {amount} - 0.01", {f"marts_build.{mart} amount"}),
-            (f"update marts_build.{mart} set {n} = {n} + 1", {f"marts_build.{mart} rows"}),
-            (f"delete from marts_build.{mart}", {f"marts_build.{mart} rows", f"marts_build.{mart} amount"}),
+            (f"delete from marts_build.{mart}", FIGURES[mart]),
         )
+    ),
+    *(
+        (f"update marts_build.{mart} set {MARTS[mart][0]} = {MARTS[mart][0]} + 1", {f"marts_build.{mart} rows"})
+        for mart in ("daily_revenue", "customer_cohorts_monthly")
+    ),
+    *(
+        (
+            f"update marts_build.{mart} set refunded_amount = refunded_amount + 0.01",
+            {f"marts_build.{mart} refunds amount"},
+        )
+        for mart in NET
     ),
 ]
 
@@ -411,11 +527,11 @@ def test_reconciliation_names_both_figures_of_each_period(evaluate, built: Loade
     built.connection.execute("update marts_build.daily_revenue set daily_revenue = daily_revenue + 5000")
     messages = {subject: message for subject, _, message in evaluate("reconciliation_core", FIRST, LAST)}
     assert messages["marts_build.daily_revenue amount"] == (
-        "10,030.01, expected 30.01; 2 of 2 periods differ: 2024-03-01 has 5,010.01, not 10.01,"
+        "10,031.01, expected 31.01; 2 of 2 periods differ: 2024-03-01 has 5,011.01, not 11.01,"
         " 2024-03-02 has 5,020.00, not 20.00"
     )
     assert built.rows("select bad_row from ops.check_failure order by bad_row ->> 'period'") == [
-        ({"period": "2024-03-01", "observed": "5010.01", "expected": "10.01"},),
+        ({"period": "2024-03-01", "observed": "5011.01", "expected": "11.01"},),
         ({"period": "2024-03-02", "observed": "5020.00", "expected": "20.00"},),
     ]
 
@@ -447,8 +563,9 @@ def test_reconciliation_ignores_days_that_were_loaded_after_the_claim(evaluate, 
 
 
 def test_reconciliation_passes_with_empty_tables(evaluate, built: Loader) -> None:
-    tables = ("raw.sales_fact", "core.fact_sales", "core.int_daily_sales", *(f"marts_build.{mart}" for mart in MARTS))
-    for table in tables:
+    sources = ("raw.sales_fact", "raw.refund", "core.fact_sales", "core.fact_refunds")
+    models = ("core.int_daily_sales", "core.int_customer_yearly_refunded_sales")
+    for table in (*sources, *models, *(f"marts_build.{mart}" for mart in MARTS)):
         built.connection.execute(f"delete from {table}".encode())
     assert {status for _, status, _ in evaluate("reconciliation_core", FIRST, LAST)} == {"pass"}
 

@@ -132,12 +132,12 @@ def paid(loader: Loader) -> Callable[..., None]:
             loader.connection.execute(
                 """
                 insert into raw.sales_fact (
-                    order_id, product_id, customer_id, order_date, order_amount, created_at, payment_method, _batch_id,
-                    _loaded_at
+                    order_id, line_number, product_id, customer_id, order_date, order_amount, created_at,
+                    payment_method, _batch_id, _loaded_at
                 )
                 select
-                    gen_random_uuid()::text, 'P', 'C', %(day)s::date, 1, %(day)s::date, nullif(%(method)s, 'nothing'),
-                    0, now()
+                    gen_random_uuid()::text, 1, 'P', 'C', %(day)s::date, 1, %(day)s::date,
+                    nullif(%(method)s, 'nothing'), 0, now()
                 from generate_series(1, %(n)s)
                 """,
                 {"day": day, "method": method, "n": n},
@@ -249,9 +249,9 @@ def test_dated_ahead_warns_with_the_orders(evaluate, loader: Loader) -> None:
     loader.connection.execute(
         """
         insert into raw.sales_fact (
-            order_id, product_id, customer_id, order_date, order_amount, created_at, _batch_id, _loaded_at
+            order_id, line_number, product_id, customer_id, order_date, order_amount, created_at, _batch_id, _loaded_at
         )
-        select 'O' || n, 'P', 'C', date '2024-02-28' + n, 1, '2024-03-01 10:00', 0, now()
+        select 'O' || n, 1, 'P', 'C', date '2024-02-28' + n, 1, '2024-03-01 10:00', 0, now()
         from generate_series(1, 4) as n
         """
     )
