@@ -43,7 +43,8 @@ def test_killed_bulk_first_load_leaves_raw_in_shape(place: Place) -> None:
     """Raw has neither its indexes nor, at the constants of lineage, its shape while such a load is under way."""
     place.shop.execute(
         "insert into sales_fact (order_id, product_id, customer_id, order_date, order_amount, order_quantity,"
-        " payment_method, discount_applied, shipping_cost, created_at) select 'O' || n, 'P' || n % 9, 'C' || n % 7, date '2024-03-01' + n % 4, n % 50,"
+        " payment_method, discount_applied, shipping_cost, created_at)"
+        " select 'O' || n, 'P' || n % 9, 'C' || n % 7, date '2024-03-01' + n % 4, n % 50,"
         " 1, 'paypal', 0, 2.5, date '2024-03-01' + n % 4 + interval '1 hour' from generate_series(1, 100001) as n"
     )
     place.shop.execute("analyze sales_fact")
