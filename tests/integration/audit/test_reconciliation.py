@@ -303,18 +303,25 @@ def built(loader: Loader) -> Loader:
         ("O3", "1", None, LAST, "20", None),
         ("O4", "1", "C", LAST, "7", "Cancelled"),
     ]
-    names = ("order_id", "line_number", "customer_id", "order_date", "order_amount", "order_status")
-    sales = [
-        {**dict(zip(names, line, strict=True)), "product_id": "P", "created_at": f"{line[3]} 10:00"} for line in lines
-    ]
-    loader.load("sales_fact", FIRST, LAST, rows=sales)
+    line_columns = ("order_id", "line_number", "customer_id", "order_date", "order_amount", "order_status")
+    loader.load(
+        "sales_fact",
+        FIRST,
+        LAST,
+        rows=[
+            {**dict(zip(line_columns, line, strict=True)), "product_id": "P", "created_at": f"{line[3]} 10:00"}
+            for line in lines
+        ],
+    )
     refunds = [("R1", BEFORE, "2", "C", "P"), ("R2", FIRST, "3.005", "C", "P"), ("R3", LAST, "1", None, None)]
-    names = ("refund_id", "refund_date", "refund_amount", "customer_id", "product_id")
+    refund_columns = ("refund_id", "refund_date", "refund_amount", "customer_id", "product_id")
     loader.load(
         "refund",
         BEFORE,
         LAST,
-        rows=[{**dict(zip(names, refund, strict=True)), "created_at": f"{refund[1]} 10:00"} for refund in refunds],
+        rows=[
+            {**dict(zip(refund_columns, refund, strict=True)), "created_at": f"{refund[1]} 10:00"} for refund in refunds
+        ],
     )
     loader.connection.execute(
         """
