@@ -132,8 +132,9 @@ def test_failed_check_publishes_nothing_and_next_run_repairs(whole_range: Demo) 
     before = whole_range.marts()
     # A row that the source does not have: the reconciliation between source and raw must find it.
     whole_range.query(
-        "insert into raw.sales_fact select 'ORDER-NOBODY-SENT', product_id, customer_id, order_date, 5000, 1,"
-        " null, null, null, created_at, _batch_id, _loaded_at from raw.sales_fact where created_at::date = %s limit 1",
+        "insert into raw.sales_fact (order_id, line_number, product_id, customer_id, order_date, order_amount,"
+        " order_quantity, created_at, _batch_id, _loaded_at) select 'ORDER-NOBODY-SENT', 1, product_id, customer_id,"
+        " order_date, 5000, 1, created_at, _batch_id, _loaded_at from raw.sales_fact where created_at::date = %s limit 1",
         whole_range.last,
     )
     whole_range.query(
