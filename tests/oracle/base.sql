@@ -281,7 +281,7 @@ left join latest_category on known.product_id = latest_category.product_id;
 create table shop.subscription as
 select
     clean(subscription_id) as subscription_id,
-    'CUST' || printf('%03d', to_whole(customer_id)) as customer_id,
+    to_subscriber(customer_id) as customer_id,
     clean(plan_type) as plan_type,
     coalesce(to_cents(to_number(monthly_fee)), 0) as monthly_fee,
     to_date(subscription_start_date) as start_date,
@@ -293,7 +293,7 @@ where
         from source.subscription_data
         where subscription_data.read_number = 2
     )
-    and to_whole(customer_id) is not null
+    and to_subscriber(customer_id) is not null
     and to_date(subscription_start_date) is not null
     and not is_invalid(subscription_end_date, to_date(subscription_end_date))
     and not is_invalid(monthly_fee, to_number(monthly_fee))

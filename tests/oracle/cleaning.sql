@@ -17,6 +17,16 @@ create macro to_whole(source_text) as
             then try_cast(clean(source_text) as integer)
     end;
 
+-- The customer of a subscription: digits alone are a number, so 1 is CUST001 and 1000 is CUST1000; a
+-- negative number is nobody's, and any other text is an id.
+create macro to_subscriber(source_text) as
+    case
+        when regexp_full_match(clean(source_text), '\d+')
+            then 'CUST' || repeat('0', 3 - length(ltrim(clean(source_text), '0')))
+                || ltrim(clean(source_text), '0')
+        when not regexp_full_match(clean(source_text), '-\d+') then clean(source_text)
+    end;
+
 -- A day of the calendar.
 create macro to_date(source_text) as
     case

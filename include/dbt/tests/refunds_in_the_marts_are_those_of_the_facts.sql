@@ -3,11 +3,14 @@
 -- and its net figures are what is left: product_performance_monthly without those of no product,
 -- customer_segments without those of guests, daily_revenue from the first order to the as-of date.
 --
--- In an incremental build, the first step compares only the claimed days, and
--- product_performance_monthly, which has a row per product, only the months from the first claimed
--- one on. A full refresh and dbt by hand compare everything.
+-- The sums by product and month, and by customer and year, are compared with the facts as well.
+--
+-- In an incremental build, the first step compares only the claimed days, and the years that they
+-- are in, and product_performance_monthly, which has a row per product, only the months from the
+-- first claimed one on. A full refresh and dbt by hand compare everything.
 {%- set claimed_days = claimed_periods(var('sources_of_refunds'), 'day') %}
 {%- set claimed_months = claimed_periods(var('sources_of_refunds'), 'month', onward=true) %}
+{%- set claimed_years = claimed_periods(var('sources_of_refunds'), 'year') %}
 {%- set is_all = running_build() != 'incremental' %}
 
 with days as (
@@ -17,6 +20,16 @@ with days as (
         sum(refunded_amount) as refunded_amount
     from {{ ref('int_daily_refunded_sales') }}
     group by date_key
+
+),
+
+of_customers as (
+
+    select
+        refund_year,
+        sum(refunded_amount) as refunded_amount
+    from {{ ref('int_customer_yearly_refunded_sales') }}
+    group by refund_year
 
 ),
 
@@ -54,6 +67,22 @@ expected as (
     group by period
     union all
     select
+        'int_customer_yearly_refunded_sales' as mart,
+        {{ first_day_of('year', 'date_key') }} as period,
+        sum(refund_amount) as refunded_amount
+    from {{ ref('fact_refunds') }}
+    where
+        customer_id is not null
+        and (
+            {{ is_all }}
+            or (
+                date_key >= (select min(first_day) from unnest({{ claimed_years }}) as first_day)
+                and {{ first_day_of('year', 'date_key') }} = any({{ claimed_years }})
+            )
+        )
+    group by period
+    union all
+    select
         'product_category_revenue_monthly' as mart,
         {{ first_day_of('month', 'date_key') }} as period,
         sum(refunded_amount) as refunded_amount
@@ -79,7 +108,7 @@ expected as (
         'customer_segments' as mart,
         null as period,
         coalesce(sum(refunded_amount), 0) as refunded_amount
-    from {{ ref('int_customer_yearly_refunded_sales') }}
+    from of_customers
 
 ),
 
@@ -100,6 +129,14 @@ actual as (
         true as is_net
     from of_products
     where {{ is_all }} or refund_month = any({{ claimed_months }})
+    union all
+    select
+        'int_customer_yearly_refunded_sales' as mart,
+        refund_year as period,
+        refunded_amount,
+        true as is_net
+    from of_customers
+    where {{ is_all }} or refund_year = any({{ claimed_years }})
     union all
     select
         'product_category_revenue_monthly' as mart,

@@ -14,6 +14,8 @@ from tests.integration.support import Row
 from tests.oracle.compare import compare
 from tests.oracle.edge_case_shop import FIRST, LAST, write_edge_case_shop
 
+TEMPLATE = Path(__file__).parents[3] / "include" / "shops" / "default" / "subscription_data.sql"
+
 
 def test_marts_of_edge_case_shop_equal_the_expected_ones(
     connection: psycopg.Connection, dbt: Dbt, warehouse_dsn: str, tmp_path: Path
@@ -22,6 +24,8 @@ def test_marts_of_edge_case_shop_equal_the_expected_ones(
     place = Place(connection, dbt)
     place.open()
     place.shop = shop_of_files(tmp_path)
+    subscriptions = place.shop.tables["subscription_data"].values()
+    place.shop.tables["subscription_data"] = keyed(rows_of_template(connection, list(subscriptions)))
     at = datetime.combine(LAST + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
     for source in SOURCES:
         Load(at, source, FIRST, LAST).happen(place)
@@ -40,8 +44,27 @@ def shop_of_files(folder: Path) -> Shop:
             messages = [Message(0, _day(row["timestamp"]), row) for row in rows]
             shop.topic[0] = sorted(messages, key=lambda message: message.published)
         else:
-            shop.tables[source] = {(number,): row for number, row in enumerate(rows)}
+            shop.tables[source] = keyed(rows)
     return shop
+
+
+def keyed(rows: list[Row]) -> dict[tuple, Row]:
+    return {(number,): row for number, row in enumerate(rows)}
+
+
+def rows_of_template(connection: psycopg.Connection, rows: list[Row]) -> list[Row]:
+    """What the default profile reads of the shop's subscriptions, whose customers are numbers there."""
+    columns = [column.name for column in SOURCES["subscription_data"].columns]
+    kinds = ", ".join(f"{name} {'integer' if name == 'customer_id' else 'text'}" for name in columns)
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"create table public.subscription_data ({kinds})".encode())
+        with connection.cursor().copy("copy public.subscription_data from stdin") as target:
+            for row in rows:
+                target.write_row([row[name] for name in columns])
+        cursor = connection.execute(TEMPLATE.read_bytes())
+        assert cursor.description is not None
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, values, strict=True)) for values in cursor]
 
 
 def _day(timestamp: str | None) -> date:

@@ -95,7 +95,7 @@ def test_invalid_orders_do_not_count_and_infer_no_customer(shop, invalid: dict[s
         *(
             ("subscription_data", "subscription", invalid)
             for invalid in (
-                {"customer_id": ""}, {"customer_id": "CUST001"}, {"subscription_id": ""},
+                {"customer_id": ""}, {"customer_id": "-1"}, {"subscription_id": ""},
                 {"subscription_start_date": ""}, {"subscription_start_date": "1969-12-31"},
                 {"subscription_end_date": "2024-02-30"}, {"monthly_fee": "-0.01"}, {"monthly_fee": "x"},
             )
@@ -117,6 +117,7 @@ def test_invalid_rows_of_other_sources_do_not_count(shop, file: str, table: str,
         ("weather_data", "weather", {"date": "2024-03-31", "temperature": "-40"}),
         ("product_category", "product_category", {"cost_price": "0", "retail_price": "0", "margin_percent": "-5"}),
         ("subscription_data", "subscription", {"monthly_fee": "0", "subscription_end_date": "2023-01-01"}),
+        ("subscription_data", "subscription", {"customer_id": "CUST001"}),
         ("sales_fact", "loaded_line", {"order_amount": "0", "discount_applied": "1", "order_quantity": "0"}),
         ("sales_fact", "loaded_line", {"line_number": "0", "tax_amount": "0", "customer_id": "", "order_status": ""}),
         ("sales_fact", "loaded_line", {"order_date": "1970-01-01", "created_at": "2024-01-10"}),
