@@ -51,6 +51,27 @@ class Demo:
             cursor = connection.execute(query.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
+    def orders_of_one_line(self, day: date) -> list[str]:
+        """Orders that the shop recorded on a day, each with one line that counts as revenue."""
+        rows = self.query(
+            """
+            select order_id
+            from sales_fact
+            where created_at::date = %s
+            group by order_id
+            having
+                count(*) = 1
+                and min(order_amount) > 0
+                and not bool_or(
+                    lower(btrim(coalesce(order_status, ''))) in ('cancelled', 'canceled', 'voided', 'failed')
+                )
+            order by order_id
+            """,
+            day,
+            database="shop",
+        )
+        return [order for (order,) in rows]
+
     def empty_warehouse(self) -> None:
         """Delete all data of the warehouse."""
         with psycopg.connect(self.warehouse, autocommit=True) as connection:

@@ -234,15 +234,10 @@ def warehouse(whole_range: Demo) -> Iterator[Warehouse]:
     before = whole_range.marts()
     state = whole_range.state
     day = whole_range.last - timedelta(days=1)
-    orders = whole_range.query(
-        "select order_id from sales_fact where created_at::date = %s and order_amount > 0 order by order_id",
-        day,
-        database="shop",
-    )
     disturbed = Warehouse(
         whole_range,
         Api(state.airflow_url, "admin", state.passwords["admin"]),
-        [order for (order,) in orders],
+        whole_range.orders_of_one_line(day),
     )
     yield disturbed
     whole_range.query(

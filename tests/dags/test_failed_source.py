@@ -55,10 +55,9 @@ def closed_by(demo: Demo, incident: str) -> str | None:
 
 def add_to_an_order(demo: Demo, amount: int) -> None:
     demo.query(
-        "update sales_fact set order_amount = order_amount + %s where order_id ="
-        " (select min(order_id) from sales_fact where created_at::date = %s and order_amount > 0)",
+        "update sales_fact set order_amount = order_amount + %s where order_id = %s",
         amount,
-        demo.last - timedelta(days=1),
+        demo.orders_of_one_line(demo.last - timedelta(days=1))[0],
         database="shop",
     )
 

@@ -111,9 +111,8 @@ def test_reversed_range_is_rejected(whole_range: Demo) -> None:
 def test_run_of_one_source_reads_only_that_source(whole_range: Demo) -> None:
     day = whole_range.last - timedelta(days=1)
     whole_range.query(
-        "update sales_fact set order_amount = order_amount + 1 where order_id ="
-        " (select min(order_id) from sales_fact where created_at::date = %s and order_amount > 0)",
-        day,
+        "update sales_fact set order_amount = order_amount + 1 where order_id = %s",
+        whole_range.orders_of_one_line(day)[0],
         database="shop",
     )
     revenue = "select sum(daily_revenue) from marts.daily_revenue"
@@ -134,7 +133,8 @@ def test_failed_check_publishes_nothing_and_next_run_repairs(whole_range: Demo) 
     whole_range.query(
         "insert into raw.sales_fact (order_id, line_number, product_id, customer_id, order_date, order_amount,"
         " order_quantity, created_at, _batch_id, _loaded_at) select 'ORDER-NOBODY-SENT', 1, product_id, customer_id,"
-        " order_date, 5000, 1, created_at, _batch_id, _loaded_at from raw.sales_fact where created_at::date = %s limit 1",
+        " order_date, 5000, 1, created_at, _batch_id, _loaded_at from raw.sales_fact"
+        " where created_at::date = %s limit 1",
         whole_range.last,
     )
     whole_range.query(

@@ -121,7 +121,8 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
     by_whom = r"\(loaded by run a_run in batch \d+, built by run run 1\)"
     published_by = r"; last changed by the publication of run run 1 at 2024-01-21 01:00 UTC"
     assert re.search(
-        rf'core.fact_sales: 1 rows differ: {{"order_id": "{changed[0]}"}} has other values {by_whom}', text
+        rf'core.fact_sales: 1 rows differ: {{"order_id": "{changed[0]}", "line_number": 1}} has other values {by_whom}',
+        text,
     )
     assert re.search(
         r'core.dim_customer: 1 rows differ: {"customer_id": "CUST950", "valid_from": "-infinity"} has other values '
