@@ -199,6 +199,15 @@ where
     and coalesce(to_number(cost_price) >= 0, true)
     and coalesce(to_number(retail_price) >= 0, true);
 
+-- Products whose inventory row was there at first and is gone. A row that is invalid is still there.
+create table shop.removed_inventory as
+select product_id from shop.product_category
+where product_id not in (
+    select clean(product_category.product_id)
+    from source.product_category
+    where product_category.read_number = 2 and clean(product_category.product_id) is not null
+);
+
 -- Category and cost of an order's product. Grain: product version, [valid_from, valid_to).
 -- The first version has no start; a change is valid from its last_updated, but never before the
 -- version that it follows; without that date, from when it was read, which is after every order.
@@ -230,7 +239,8 @@ select
 from dated
 window versions as (partition by product_id order by read_number);
 
--- Grain: product; the latest version of each, and an inferred row for each that only facts have.
+-- Grain: product; the latest version of each, and an inferred row for each that only facts have. What is
+-- in stock of a product whose inventory row is gone is unknown.
 create table shop.current_product as
 with known as (
 
@@ -267,8 +277,14 @@ select
     latest_category.brand,
     latest_category.supplier_id,
     latest_category.cost_price,
-    latest_category.stock_level,
-    latest_category.reorder_point,
+    case
+        when known.product_id not in (select product_id from shop.removed_inventory)
+            then latest_category.stock_level
+    end as stock_level,
+    case
+        when known.product_id not in (select product_id from shop.removed_inventory)
+            then latest_category.reorder_point
+    end as reorder_point,
     coalesce(latest_category.is_discontinued, false) as is_discontinued,
     known.product_id in (select product_id from shop.removed_product) as is_removed,
     latest_category.launch_date

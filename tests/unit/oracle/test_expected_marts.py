@@ -985,6 +985,21 @@ def test_inventory_status_of_negative_unknown_and_removed_stock(shop) -> None:
     ]
 
 
+def test_stock_of_vanished_inventory_row_is_unknown(shop) -> None:
+    """But not of one that is still there and invalid; what is known beside the stock stays."""
+    query = shop(
+        opening={"product_category": [{}, {"product_id": "P2", "stock_level": "7"}, {"product_id": "P3"}]},
+        product=[{}, {}, {}],
+        product_category=[{"stock_level": "8"}, {"product_id": "P3", "stock_level": "x"}],
+    )
+    columns = "product_id, category_name, stock_level, reorder_point, inventory_status, product_status, stock_value"
+    assert query(f"select {columns}, days_since_launch from marts.inventory_status order by 1") == [
+        ("P1", "Garden", "8", "2", "In Stock", "Available", "32.00", "91"),
+        ("P2", "Garden", None, None, "Unknown", "Unknown", None, "91"),
+        ("P3", "Garden", "10", "2", "In Stock", "Available", "40.00", "91"),
+    ]
+
+
 def test_seasonal_sales_analysis_counts_an_order_once_a_category(shop) -> None:
     query = shop(
         product_category=[{}, {"category_name": "Kitchen"}],
