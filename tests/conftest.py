@@ -36,6 +36,7 @@ os.environ.update(
 for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT"):
     os.environ.pop(name, None)
 
+import hypothesis  # noqa: E402
 import psycopg  # noqa: E402
 import pytest  # noqa: E402
 from psycopg import sql  # noqa: E402
@@ -45,6 +46,10 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER  # noqa: E402
 from include.demo import airflow_services, database, processes, stack  # noqa: E402
 from include.demo.state import ROOT, State  # noqa: E402
+
+# No test is measured by its time: on a busy machine a property that holds would fail.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["tests.running_stack"]
 
