@@ -52,7 +52,7 @@ class Demo:
             return cursor.fetchall() if cursor.description else []
 
     def orders_of_one_line(self, day: date) -> list[str]:
-        """Orders that the shop recorded on a day, each with one line that counts as revenue."""
+        """Orders that the shop took and recorded on a day, each with one line that counts as revenue."""
         rows = self.query(
             """
             select order_id
@@ -61,6 +61,7 @@ class Demo:
             group by order_id
             having
                 count(*) = 1
+                and min(order_date) = min(created_at)::date
                 and min(order_amount) > 0
                 and not bool_or(
                     lower(btrim(coalesce(order_status, ''))) in ('cancelled', 'canceled', 'voided', 'failed')
