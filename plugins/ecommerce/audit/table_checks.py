@@ -110,12 +110,14 @@ class Link(Settings):
     A key that points at another table.
 
     :param known_when: which rows of the parent count, e.g. those of a dimension that are not inferred
+    :param source: the source of the parent's rows; a shop without it knows no key, and the link is not checked
     :param day: the child's date, so that only the run's days are checked and not the whole history
     """
 
     table: TableName
     key: ColumnName
     parent: TableName
+    source: str | None = None
     known_when: Expression | None = None
     day: Expression | None = None
 

@@ -150,3 +150,15 @@ def test_checks_of_absent_sources_are_left_out(tmp_path: Path, monkeypatch: pyte
     assert checks["some"].sources == ["sales_fact"]
     assert [column.table for column in checks["mix"].columns] == ["raw.sales_fact"]
     assert [pair.observed.table for pair in checks["sums"].pairs] == ["core.fact_sales"]
+
+
+def test_orphans_are_not_checked_where_the_shop_lacks_the_source_of_the_parent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.yml").write_text(
+        "sources:\n  sales_fact: {connection: shop_postgres, table: public.sales_fact}\n"
+        "  customer: {connection: shop_postgres, table: public.customer}\n"
+    )
+    monkeypatch.setenv("ECOMMERCE_SHOP", str(tmp_path))
+    orphans = read_checks().checks["orphans"]
+    assert [(link.table, link.parent) for link in orphans.links] == [("core.fact_sales", "core.dim_customer")]
