@@ -7,6 +7,7 @@ import pytest
 
 from ecommerce.audit import checks_file
 from ecommerce.audit.checks_file import CHECKS_FILE, check_of, read_checks
+from ecommerce.audit.table_checks import Orphans
 from ecommerce.common.errors import CheckSettingsError
 from ecommerce.common.shop import VARIABLE
 
@@ -161,4 +162,5 @@ def test_orphans_are_not_checked_where_the_shop_lacks_the_source_of_the_parent(
     )
     monkeypatch.setenv("ECOMMERCE_SHOP", str(tmp_path))
     orphans = read_checks().checks["orphans"]
+    assert isinstance(orphans, Orphans)
     assert [(link.table, link.parent) for link in orphans.links] == [("core.fact_sales", "core.dim_customer")]
