@@ -57,16 +57,18 @@ def fingerprints(
     values: Sequence[sql.Composable],
     seed: int,
     *,
+    day: sql.Composable,
     inside: sql.Composable,
     passes: sql.Composable,
     row_hash: RowHash = RowHash.RECORD,
 ) -> dict[date, Fingerprint]:
     """
-    The fingerprint of each day of the source's window column, of the rows that meet both conditions.
+    The fingerprint of each day of the window, of the rows that meet both conditions.
 
     A day without rows is not in the result. Rows that raw stores differently have different hashes.
 
     :param values: the business columns, in the order of the source's columns
+    :param day: SQL of the day of the window in which a row lies
     :param inside: condition on a row: it lies in the days to compare
     :param passes: condition on a row: it passes the rules
     """
@@ -76,14 +78,14 @@ def fingerprints(
         for day, rows, total in connection.execute(
             sql.SQL("""
                 select
-                    {window}::date,
+                    {day},
                     count(*),
                     sum({hash})
                 from {table}
                 where {inside} and {passes}
                 group by 1
             """).format(
-                window=sql.Identifier(source.window_column or ""),
+                day=day,
                 hash=hash_of(source, values, seed),
                 table=table,
                 inside=inside,

@@ -168,7 +168,7 @@ TOPIC_LINEAGE = (
 
 _ORDER_DAY = "order_date"
 _REFUND_DAY = "refund_date"
-_EVENT_DAY = "(\"timestamp\" at time zone 'UTC')::date"
+_EVENT_DAY = 'ops.shop_day("timestamp")'
 
 
 #: Product and customer of a refund are those of the order line that it names, as they were on the order's day …

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import CALENDAR, Column, Kind, Source
 
 #: `pg_input_is_valid`, which the reasons to reject a text are found by, came with Postgres 16.
@@ -82,7 +83,7 @@ TEXT_TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
             f"{{value}} ~ '{_ISO_INSTANT}' and pg_input_is_valid({{value}}, 'timestamptz')",
             "is not an ISO 8601 time such as 2024-01-31T23:59:59Z",
         ),
-        (_IN_CALENDAR.format(day="({value}::timestamptz at time zone 'UTC')::date"), _KNOWN_DAY),
+        (_IN_CALENDAR.format(day="({value}::timestamptz at time zone {zone})::date"), _KNOWN_DAY),
     ),
 }
 
@@ -108,9 +109,6 @@ SOURCE_TYPES: dict[Kind, tuple[str, ...]] = {
     Kind.INSTANT: ("timestamptz",),
 }
 
-#: Kind → those of its types whose values raw stores in another form: a time with zone as that of UTC.
-CONVERTED: dict[Kind, tuple[str, ...]] = {Kind.TIMESTAMP: ("timestamptz",)}
-
 _INT4 = "{value} between -2147483648 and 2147483647"
 
 #: Kind → the same tests for a value that has its type: all true exactly if no test of `TEXT_TESTS` fails. NaN is
@@ -129,8 +127,13 @@ _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
     Kind.BOOLEAN: (),
     Kind.DATE: (_IN_CALENDAR.format(day="{value}"),),
     Kind.TIMESTAMP: (_IN_CALENDAR.format(day="{value}::date"),),
-    Kind.INSTANT: (_IN_CALENDAR.format(day="({value} at time zone 'UTC')::date"),),
+    Kind.INSTANT: (_IN_CALENDAR.format(day="({value} at time zone {zone})::date"),),
 }
+
+
+def is_converted(column: Column, type_name: str) -> bool:
+    """Whether raw stores the value of a source's column in another form: each time as that of UTC, without a zone."""
+    return column.kind is Kind.TIMESTAMP and (type_name == "timestamptz" or shop().source_time_zone != "UTC")
 
 
 def passes(source: Source, types: Mapping[str, str]) -> sql.Composed:
@@ -154,7 +157,7 @@ def reason_to_reject(column: Column, text: sql.Composable) -> sql.Composed:
     for test, reason in TEXT_TESTS[column.kind]:
         whens.append(
             sql.SQL("when not ({}) then {} || left({}, 80)").format(
-                sql.SQL(test).format(value=text), sql.Literal(f"{column.name} {reason}: "), text
+                _test(test, text), sql.Literal(f"{column.name} {reason}: "), text
             )
         )
     return sql.SQL("case {} end").format(sql.SQL(" ").join(whens))
@@ -189,7 +192,9 @@ def typed(source: Source, column: Column, type_name: str | None) -> sql.Composed
     if type_name in ("float4", "float8"):
         # By its text, like a staged one: the cast of a float to numeric drops digits.
         value = sql.SQL("{}::text").format(value)
-    if type_name in CONVERTED.get(column.kind, ()):
+    if is_converted(column, type_name):
+        if type_name != "timestamptz":
+            value = sql.SQL("({} at time zone {})").format(value, sql.Literal(shop().source_time_zone))
         value = sql.SQL("({} at time zone 'UTC')").format(value)
     value = _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
     if not _is_trimmed(source, column):
@@ -234,6 +239,10 @@ def joined(source: Source, name: str, *table: str) -> sql.Composed:
     return sql.SQL("btrim({})" if is_blank_possible else "{}").format(sql.Identifier(*table, name))
 
 
+def _test(test: str, value: sql.Composable) -> sql.Composed:
+    return sql.SQL(test).format(value=value, zone=sql.Literal(shop().time_zone))
+
+
 def _with_default(column: Column, value: sql.Composed) -> sql.Composed:
     if column.default is None:
         return value
@@ -265,5 +274,5 @@ def _passes(column: Column, type_name: str) -> sql.Composed | None:
         tests.insert(0, "({value}::text collate \"C\" >= '!' or btrim({value}::text) <> '')")
     if not tests:
         return sql.SQL("{} is not null").format(value) if column.required else None
-    condition = sql.SQL(" and ").join(sql.SQL(test).format(value=value) for test in tests)
+    condition = sql.SQL(" and ").join(_test(test, value) for test in tests)
     return condition if column.required else sql.SQL("({} is null or ({}))").format(value, condition)

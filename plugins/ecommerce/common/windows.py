@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
+from ecommerce.common.days import day_of, midnight, today
 from ecommerce.common.errors import WindowError
 from ecommerce.common.shop import shop
 from ecommerce.common.sources import CALENDAR, SOURCES
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """Whole UTC days, half-open: ``[start, end)``."""
+    """Whole days of the shop, half-open: ``[start, end)``."""
 
     start: date
     end: date
@@ -37,6 +38,11 @@ class Window:
     def last(self) -> date:
         """The last day inside."""
         return self.end - timedelta(days=1)
+
+    @property
+    def moments(self) -> tuple[datetime, datetime]:
+        """The midnight with which it begins, and the one with which it ends, in UTC."""
+        return midnight(self.start), midnight(self.end)
 
     @property
     def days(self) -> Iterator[date]:
@@ -60,20 +66,21 @@ class Request:
 
 def window_params() -> dict[str, Param]:
     """The fields of the trigger form of a load: which days, and what it may do."""
+    zone = shop().time_zone
     return {
         "start_date": Param(
             None,
             type=["null", "string"],
             format="date",
             title="First day",
-            description="UTC, inclusive. Empty: yesterday, as in a scheduled run.",
+            description=f"{zone}, inclusive. Empty: yesterday, as in a scheduled run.",
         ),
         "end_date": Param(
             None,
             type=["null", "string"],
             format="date",
             title="Last day",
-            description="UTC, inclusive. Empty: the same as the first day.",
+            description=f"{zone}, inclusive. Empty: the same as the first day.",
         ),
         "allow_mass_removal": Param(
             False,
@@ -125,7 +132,7 @@ def request_of(context: Context) -> Request:
     """
     What the run of ``context`` has to do; an invalid request fails before anything is read.
 
-    The window comes from the params. Without them it is the run's data interval, widened to whole UTC days. A run
+    The window comes from the params. Without them it is the run's data interval, widened to whole days. A run
     without an interval (a manual trigger whose logical date is null) takes the day before it was triggered.
 
     :raises WindowError: an invalid date, a reversed or future range, an unknown source, or one that the shop has not
@@ -162,18 +169,17 @@ def _window(params: Any, dag_run: Any) -> Window:
     start, end = dag_run.data_interval_start, dag_run.data_interval_end
     if start and end and start < end:
         # Rounded outwards, so that a run every 15 minutes takes the day it is in.
-        return Window.of_days(_utc(start).date(), (_utc(end) - timedelta(microseconds=1)).date())
+        return Window.of_days(day_of(start), day_of(end - timedelta(microseconds=1)))
     requested_at = dag_run.logical_date or dag_run.run_after
-    yesterday = _utc(requested_at).date() - timedelta(days=1)
+    yesterday = day_of(requested_at) - timedelta(days=1)
     return Window.of_days(yesterday, yesterday)
 
 
 def _requested(first: date, last: date) -> Window:
     if first > last:
         raise WindowError(f"start_date {first} is after end_date {last}; both are inclusive")
-    today = datetime.now(UTC).date()
-    if last > today:
-        raise WindowError(f"end_date {last} is in the future; today is {today} (UTC)")
+    if last > today():
+        raise WindowError(f"end_date {last} is in the future; today is {today()} ({shop().time_zone})")
     if first.isoformat() < CALENDAR[0]:
         raise WindowError(f"start_date {first} is before {CALENDAR[0]}, where the warehouse's calendar begins")
     return Window.of_days(first, last)
@@ -184,7 +190,3 @@ def _day(name: str, text: Any) -> date:
         return date.fromisoformat(str(text))
     except ValueError:
         raise WindowError(f"{name} {text!r} is not a date such as 2024-01-31") from None
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)

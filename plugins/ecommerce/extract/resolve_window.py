@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from ecommerce.common.errors import WindowError
+from ecommerce.common.shop import shop
 from ecommerce.common.windows import request_of
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class ResolveWindow(BaseOperator):
         except WindowError as error:
             raise AirflowFailException(str(error)) from error
         self.log.info(
-            "window %s (UTC days, inclusive); sources %s%s%s",
+            "window %s (days of %s, inclusive); sources %s%s%s",
             request.window,
+            shop().time_zone,
             ", ".join(sorted(request.sources)),
             "; full refresh" if request.full_refresh else "",
             "; DRY RUN: nothing will change" if request.dry_run else "",

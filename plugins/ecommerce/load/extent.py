@@ -8,7 +8,9 @@ from datetime import date, timedelta
 
 from psycopg import sql
 
+from ecommerce.common.days import TimeColumn
 from ecommerce.common.sources import Source
+from ecommerce.common.value_rules import SQL_TYPES, column_of
 from ecommerce.common.windows import Window
 
 
@@ -41,11 +43,11 @@ class Extent:
         """Condition: a row of raw, under this alias, is in the extent."""
         if source.window_column is None:
             raise ValueError(f"source {source.name} has no window column")
-        column = sql.Identifier(alias, source.window_column)
-        start, end = self.bounds
-        inside = sql.SQL("({column} >= {start} and {column} < {end})").format(
-            column=column, start=sql.Literal(start), end=sql.Literal(end)
-        )
-        if self.is_contiguous:
-            return inside
-        return sql.SQL("({} and {}::date = any({}))").format(inside, column, sql.Literal(sorted(self.days or [])))
+        column = window_column(source, alias)
+        return column.among(self.days) if self.days else column.between(*self.bounds)
+
+
+def window_column(source: Source, alias: str) -> TimeColumn:
+    """The column of raw, under an alias, that decides the window of a source's row."""
+    column = column_of(source, source.window_column or "")
+    return TimeColumn(sql.Identifier(alias, column.name), SQL_TYPES[column.kind], "UTC")

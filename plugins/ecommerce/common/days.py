@@ -1,0 +1,103 @@
+"""
+The shop's days: when one begins, and in which one a time lies, in Python and as SQL.
+
+A day is one of the shop's time zone, `time_zone` of its profile. In the warehouse Postgres knows it by the functions
+`ops.shop_day` and `ops.shop_midnight` (`include/sql/ops.sql`), which this module agrees with; a source does not have
+them, so that the condition on its rows is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from psycopg import sql
+
+from ecommerce.common.shop import shop
+
+#: No time zone has ever been further from UTC.
+_FURTHEST = timedelta(hours=16)
+
+
+def time_zone() -> ZoneInfo:
+    """The shop's time zone."""
+    return ZoneInfo(shop().time_zone)
+
+
+def day_of(moment: datetime) -> date:
+    """The shop's day of a moment."""
+    return moment.astimezone(time_zone()).date()
+
+
+def today() -> date:
+    """The shop's day now."""
+    return day_of(datetime.now(UTC))
+
+
+def midnight(day: date) -> datetime:
+    """The first moment of a day, in UTC. Where clocks skip midnight, it is the one at which they do."""
+    return datetime(day.year, day.month, day.day, tzinfo=time_zone()).astimezone(UTC)
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """
+    A column of Postgres that says in which day a row lies.
+
+    :param column: SQL of its value
+    :param type_name: `date`, `timestamp` or `timestamptz`; a date is the shop's day itself
+    :param zone: the time zone of a `timestamp`, which has none of its own: that of the source, in raw UTC
+    """
+
+    column: sql.Composable
+    type_name: str
+    zone: str
+
+    @property
+    def day(self) -> sql.Composable:
+        """SQL of the shop's day."""
+        if self._is_local:
+            return sql.SQL("{}::date").format(self.column)
+        return sql.SQL("({} at time zone {})::date").format(self._instant, sql.Literal(shop().time_zone))
+
+    def between(self, start: date, end: date) -> sql.Composed:
+        """The condition that it lies in the days from the first one up to, but not including, the second."""
+        if self._is_local:
+            return self._at_least_and_before(self.column, start, end)
+        first, last = midnight(start), midnight(end)
+        if self.type_name == "timestamptz":
+            return self._at_least_and_before(self.column, first, last)
+        if self.zone == "UTC":
+            return self._at_least_and_before(self.column, first.replace(tzinfo=None), last.replace(tzinfo=None))
+        # Its clock is put back once a year, so that only the converted time decides. An index needs the bare column.
+        near = self._at_least_and_before(
+            self.column, (first - _FURTHEST).replace(tzinfo=None), (last + _FURTHEST).replace(tzinfo=None)
+        )
+        return sql.SQL("({} and {})").format(near, self._at_least_and_before(self._instant, first, last))
+
+    def among(self, days: Collection[date]) -> sql.Composed:
+        """The condition that it lies in one of these days."""
+        first, end = min(days), max(days) + timedelta(days=1)
+        inside = self.between(first, end)
+        if len(set(days)) == (end - first).days:
+            return inside
+        return sql.SQL("({} and {} = any({}))").format(inside, self.day, sql.Literal(sorted(days)))
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether its own text begins with the shop's day."""
+        return self.type_name == "date" or (self.type_name == "timestamp" and self.zone == shop().time_zone)
+
+    @property
+    def _instant(self) -> sql.Composable:
+        if self.type_name == "timestamptz":
+            return self.column
+        return sql.SQL("({} at time zone {})").format(self.column, sql.Literal(self.zone))
+
+    @staticmethod
+    def _at_least_and_before(value: sql.Composable, start: date, end: date) -> sql.Composed:
+        return sql.SQL("({value} >= {start} and {value} < {end})").format(
+            value=value, start=sql.Literal(start), end=sql.Literal(end)
+        )
