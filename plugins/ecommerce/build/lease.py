@@ -253,7 +253,8 @@ def lock_for_verification(
     """
     Keep others from building and publishing, without a claim; None if a run holds the lease.
 
-    The models' "today" and their first covered day stay those of the last build. `unlock_after_verification` deletes the row again.
+    The models' "today" and their first covered day stay those of the last build. `unlock_after_verification` deletes
+    the row again.
 
     :param take_over_from: run_id of a holder of the same DAG that has ended
     :raises LookupError: nothing was ever built
@@ -450,8 +451,8 @@ def _is_stale(connection: Connection) -> bool:
 
     That is so after new rows, and with another "today" or another first covered day.
 
-    It is always so after a build that was not published, since its tables have not passed the checks, and after one with
-    excluded models.
+    It is always so after a build that was not published, since its tables have not passed the checks, and after one
+    with excluded models.
     """
     return _is_true(
         connection,
