@@ -141,7 +141,7 @@ create table if not exists ops.dirty_date (
     primary key (source, dirty_date, batch_id)
 );
 
--- One row for each run that builds: the lease, and the as-of date that the run builds for.
+-- One row for each run that builds: the lease, and the days that the run builds for (see the view `as_of`).
 create table if not exists ops.build (
     run_id text primary key,
     dag_id text not null,
@@ -158,8 +158,11 @@ create unique index if not exists build_one_at_a_time on ops.build ((true)) wher
 alter table ops.build add column if not exists failed_sources text[] not null default '{}';
 alter table ops.build add column if not exists left_out text[] not null default '{}';
 alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
+-- The first day of the earliest window that was loaded for sales at the claim; null in builds before this column.
+alter table ops.build add column if not exists first_covered_date date;
 
--- "Today" for every model: the as-of date of the running build, otherwise the last day for which sales are loaded.
+-- "Today" for every model, and the first day that is covered: those of the running build, otherwise the last and the
+-- first day for which sales are loaded. What is loaded while a run builds does not change its days.
 create or replace view ops.as_of as
 select
     coalesce(
@@ -169,7 +172,15 @@ select
             from ops.load_batch
             where load_batch.source = 'sales_fact' and load_batch.status = 'loaded'
         )
-    ) as as_of_date;
+    ) as as_of_date,
+    coalesce(
+        (select build.first_covered_date from ops.build where build.finished_at is null),
+        (
+            select min(load_batch.window_start)
+            from ops.load_batch
+            where load_batch.source = 'sales_fact' and load_batch.status = 'loaded'
+        )
+    ) as first_covered_date;
 
 -- The dirty dates that a run has claimed: why a day was rebuilt, kept when the publication clears `dirty_date`.
 create table if not exists ops.claimed_date (

@@ -17,7 +17,9 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from ecommerce.audit.checks_file import read_checks
 from ecommerce.audit.dbt_tests import DBT_TEST
+from ecommerce.audit.reconciliation import SourceReconciliation, is_comparable
 from ecommerce.build import lease
 from ecommerce.build.lease import Exclusions
 from ecommerce.common.shop import shop
@@ -169,15 +171,21 @@ where
 returning alert.*
 """
 
-#: Incidents about what the shop does not have any more.
-_CLOSE_ABSENT = """
-update ops.alert
-set closed_at = clock_timestamp(), closed_by = %(run_id)s
+_OPEN_CHECKS = """
+select incident, check_name, subject
+from ops.alert
 where
     dag_id = %(dag_id)s
     and check_name is not null
     and closed_at is null
-    and regexp_replace(split_part(subject, ' ', 1), '^.*[.]', '') = any(%(absent)s::text[])
+"""
+
+_CLOSE_INCIDENTS = """
+update ops.alert
+set closed_at = clock_timestamp(), closed_by = %(run_id)s
+where
+    incident = any(%(incidents)s::text[])
+    and closed_at is null
 returning *
 """
 
@@ -239,16 +247,16 @@ def settle_checks(connection: Connection, dag_id: str, run_id: str, request: Req
     """
     Open incidents for the checks of a run that failed or warned so far, and close those of the checks that passed.
 
-    Those about a source that the shop does not have any more close, too. What a run leaves out, because a source failed
-    or was not requested, neither opens nor closes an incident.
+    Those about what is not checked any more close, too. What a run leaves out, because a source failed or was not
+    requested, neither opens nor closes an incident.
 
     :param request: what the run was to do, if that is known
     :returns: the incidents that were closed
     """
     alerts = _alerts_of_checks(connection, dag_id, run_id, request)
     open_or_update(connection, [alert for alert in alerts if alert.severity != "pass"])
-    absent = sorted(shop().empty_tables)
-    closed = _close(connection, _CLOSE_ABSENT, dag_id=dag_id, run_id=run_id, absent=absent) if absent else []
+    over = _not_checked_any_more(connection, dag_id)
+    closed = _close(connection, _CLOSE_INCIDENTS, run_id=run_id, incidents=over) if over else []
     passed = [asdict(alert) for alert in alerts if alert.severity == "pass"]
     if not passed:
         return closed
@@ -282,6 +290,20 @@ def _alerts_of_checks(connection: Connection, dag_id: str, run_id: str, request:
             window_end=row["window_end"],
         )
         for row in rows
+    ]
+
+
+def _not_checked_any_more(connection: Connection, dag_id: str) -> list[str]:
+    """The open incidents about a source that the shop has lost, or has moved to where no check compares it with raw."""
+    rows = connection.execute(_OPEN_CHECKS, {"dag_id": dag_id}).fetchall()
+    if not rows:
+        return []
+    profile, checks = shop(), read_checks().checks
+    return [
+        incident
+        for incident, check_name, subject in rows
+        if not profile.fills(subject.partition(" ")[0])
+        or (isinstance(check := checks.get(check_name), SourceReconciliation) and not is_comparable(check.source))
     ]
 
 

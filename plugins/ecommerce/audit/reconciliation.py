@@ -27,12 +27,12 @@ from ecommerce.audit.check import (
     table,
 )
 from ecommerce.audit.check_results import CheckResult
-from ecommerce.common.connections import async_postgres, fetch_airflow_connection
+from ecommerce.common.connections import async_postgres, connection_type, fetch_airflow_connection
 from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
 from ecommerce.common.value_rules import column_of
 from ecommerce.common.windows import Window
-from ecommerce.extract.postgres_relation import relation_of
+from ecommerce.extract.postgres_relation import between, relation_of
 
 #: Buckets of keys are compared first by a fingerprint; keys are fetched only of the buckets that differ.
 _ROWS_PER_BUCKET = 16
@@ -193,6 +193,11 @@ class SourceReconciliation(Check):
         return ", ".join(f"{name} {value}" for name, value in zip(SOURCES[self.source].key, key, strict=True))
 
 
+def is_comparable(source: str) -> bool:
+    """Whether the shop has a source in Postgres, or no connection says where: then the check cannot be evaluated."""
+    return connection_type(shop().location_of(source).connection) in ("postgres", None)
+
+
 def _key_text(source: Source, name: str, value: sql.Composable) -> sql.Composed:
     """A value of a key as text, as it is compared: trimmed, and what null means filled in."""
     text = sql.SQL("btrim(({})::text)").format(value)
@@ -243,11 +248,7 @@ class _SourceTable:
         ]
         self._names = {
             "table": relation,
-            "in_window": sql.SQL("{column} >= {start} and {column} < {end}").format(
-                column=sql.Identifier(source.window_column or ""),
-                start=sql.Literal(str(window.start)),
-                end=sql.Literal(str(window.end)),
-            ),
+            "in_window": between(sql.Identifier(source.window_column or ""), window),
             "amount": sql.SQL("{}::text").format(sql.Identifier(check.amount)),
             "amount_column": sql.Identifier(check.amount),
             "key": sql.SQL(", ").join(keys),

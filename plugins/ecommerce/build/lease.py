@@ -82,12 +82,15 @@ class LastBuild:
     The last build of the warehouse, as a verification needs to know it.
 
     :param is_complete: no model was excluded
+    :param as_of_date: the models' "today"
+    :param first_covered_date: the first day that was loaded for sales
     :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`
     """
 
     is_published: bool
     is_complete: bool
     as_of_date: date | None
+    first_covered_date: date | None
     project: str
 
 
@@ -250,7 +253,8 @@ def lock_for_verification(
     """
     Keep others from building and publishing, without a claim; None if a run holds the lease.
 
-    The models' "today" stays that of the last build. `unlock_after_verification` deletes the row again.
+    The models' "today" and their first covered day stay those of the last build. `unlock_after_verification` deletes
+    the row again.
 
     :param take_over_from: run_id of a holder of the same DAG that has ended
     :raises LookupError: nothing was ever built
@@ -269,7 +273,7 @@ def lock_for_verification(
             return None
         row = connection.execute(
             """
-            select is_published, left_out = '{}', as_of_date, project_digest
+            select is_published, left_out = '{}', as_of_date, first_covered_date, project_digest
             from ops.build
             where dag_id <> %s
             order by claimed_at desc
@@ -282,10 +286,12 @@ def lock_for_verification(
         last_build = LastBuild(*row)
         connection.execute(
             """
-            insert into ops.build (run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at)
-            values (%s, %s, %s, false, %s, now())
+            insert into ops.build (
+                run_id, dag_id, as_of_date, first_covered_date, is_full_refresh, project_digest, claimed_at
+            )
+            values (%s, %s, %s, %s, false, %s, now())
             """,
-            [run_id, dag_id, last_build.as_of_date, last_build.project],
+            [run_id, dag_id, last_build.as_of_date, last_build.first_covered_date, last_build.project],
         )
         return last_build
 
@@ -310,9 +316,9 @@ def lock_for_rollback(connection: Connection, dag_id: str, run_id: str, *, take_
     connection.execute(
         """
         insert into ops.build (
-            run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at, finished_at
+            run_id, dag_id, as_of_date, first_covered_date, is_full_refresh, project_digest, claimed_at, finished_at
         )
-        select %s, %s, as_of_date, false, project_digest, clock_timestamp(), clock_timestamp()
+        select %s, %s, as_of_date, first_covered_date, false, project_digest, clock_timestamp(), clock_timestamp()
         from ops.build
         order by claimed_at desc
         limit 1
@@ -348,14 +354,15 @@ def _record_build(
     connection.execute(
         """
         insert into ops.build (
-            run_id, dag_id, as_of_date, is_full_refresh, project_digest, claimed_at,
+            run_id, dag_id, as_of_date, first_covered_date, is_full_refresh, project_digest, claimed_at,
             failed_sources, left_out, unsettled_sources
         )
-        select %(run_id)s, %(dag_id)s, as_of_date, %(is_full_refresh)s, %(project)s, now(),
+        select %(run_id)s, %(dag_id)s, as_of_date, first_covered_date, %(is_full_refresh)s, %(project)s, now(),
             %(sources)s, %(models)s, %(unsettled)s
         from ops.as_of
         on conflict (run_id) do update set
             as_of_date = excluded.as_of_date,
+            first_covered_date = excluded.first_covered_date,
             claimed_at = excluded.claimed_at,
             is_full_refresh = excluded.is_full_refresh,
             project_digest = excluded.project_digest,
@@ -440,10 +447,12 @@ def _is_full_refresh_incomplete(connection: Connection) -> bool:
 
 def _is_stale(connection: Connection) -> bool:
     """
-    Whether a build of the same models would give other marts than the last one: new rows, or another "today".
+    Whether a build of the same models would give other marts than the last one.
 
-    Always so after a build that was not published, since its tables have not passed the checks, and after one with
-    excluded models.
+    That is so after new rows, and with another "today" or another first covered day.
+
+    It is always so after a build that was not published, since its tables have not passed the checks, and after one
+    with excluded models.
     """
     return _is_true(
         connection,
@@ -463,7 +472,8 @@ def _is_stale(connection: Connection) -> bool:
             or exists (select from changed_batch)
             or exists (select from ops.dirty_date)
             or (
-                select last_build.as_of_date is distinct from as_of.as_of_date
+                select (last_build.as_of_date, last_build.first_covered_date)
+                    is distinct from (as_of.as_of_date, as_of.first_covered_date)
                 from last_build cross join ops.as_of
             )
         """,

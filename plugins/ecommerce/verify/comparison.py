@@ -25,7 +25,7 @@ from psycopg import Connection, sql
 from dbt_triggerer import BuildError, run_dbt
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.build.dbt_project import DBT_PROJECT
-from ecommerce.build.lease import NOT_PUBLISHED
+from ecommerce.build.lease import NOT_PUBLISHED, LastBuild
 from ecommerce.common.sources import SOURCES
 from ecommerce.verify.scratch import (
     AGGREGATES,
@@ -133,7 +133,7 @@ _CHANGED_KEYS = {
 
 
 def verify(
-    connection: Connection, builder: Connection, profile: ProfileConfig, sample: Sample, as_of: date | None
+    connection: Connection, builder: Connection, profile: ProfileConfig, sample: Sample, last_build: LastBuild
 ) -> Iterator[CheckResult]:
     """
     A check result for each table: how many rows differ between the warehouse and what the models make of raw now.
@@ -143,10 +143,10 @@ def verify(
     :param connection: by a role that may read everything
     :param builder: by the role that builds
     :param profile: how dbt connects, with the target `verify`
-    :param as_of: the "today" of the build that is verified
+    :param last_build: the build that is verified
     :raises BuildError: dbt could not build
     """
-    with scratch_schemas(builder, as_of), tempfile.TemporaryDirectory(prefix="ecommerce-verify-") as folder:
+    with scratch_schemas(builder, last_build), tempfile.TemporaryDirectory(prefix="ecommerce-verify-") as folder:
         artifacts = Path(folder)
         show_current_core(builder, connection)
         _dbt_run(profile, artifacts, "--select", AGGREGATES, "marts")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from psycopg import Connection, sql
 
+from ecommerce.build.lease import LastBuild
 from ecommerce.common.sources import SOURCES
 
 #: What dbt's target `verify` puts before a schema's name (`generate_schema_name.sql`).
@@ -84,12 +85,12 @@ def models_of(manifest: Path) -> list[Model]:
 
 
 @contextmanager
-def scratch_schemas(builder: Connection, as_of: date | None) -> Iterator[None]:
+def scratch_schemas(builder: Connection, last_build: LastBuild) -> Iterator[None]:
     """
     Create the schemas, with tables in place of the models that say what to rebuild; drop them at the end.
 
     :param builder: by the role that builds
-    :param as_of: the models' "today"
+    :param last_build: whose "today" and first covered day the models get
     """
     schemas = [sql.Identifier(f"{PREFIX}{name}") for name in ("staging", "core", "marts_build")]
     drop = sql.SQL("drop schema if exists {} cascade").format(sql.SQL(", ").join(schemas))
@@ -100,7 +101,8 @@ def scratch_schemas(builder: Connection, as_of: date | None) -> Iterator[None]:
             _create_schema(builder, schema)
         builder.execute("create table verify_staging.stg_as_of (as_of_date date, first_covered_date date)")
         builder.execute(
-            "insert into verify_staging.stg_as_of select %s, first_covered_date from staging.stg_as_of", [as_of]
+            "insert into verify_staging.stg_as_of values (%s, %s)",
+            [last_build.as_of_date, last_build.first_covered_date],
         )
         builder.execute("create table verify_staging.stg_claimed_days (source_name text, claimed_day date)")
         builder.execute("create table verify_staging.stg_claimed_customers (customer_id text)")

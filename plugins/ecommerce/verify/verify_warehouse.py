@@ -68,7 +68,7 @@ class VerifyWarehouse(BaseSensorOperator):
         _skip_unless_comparable(last_build)
         profile = warehouse_profile(self.builder_conn_id, target="verify")
         with postgres(self.builder_conn_id) as builder:
-            return list(verify(connection, builder, profile, sample, last_build.as_of_date))
+            return list(verify(connection, builder, profile, sample, last_build))
 
     def _fail_on_differences(self, results: Sequence[CheckResult]) -> None:
         for result in results:

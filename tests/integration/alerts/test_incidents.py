@@ -26,7 +26,7 @@ from tests.integration.alerts.conftest import (
     context_of_dag,
     open_incidents,
 )
-from tests.integration.support import Loader
+from tests.integration.support import Loader, set_shop
 
 VOLUME = f"{DAG} volume raw.sales_fact"
 Record = Callable[..., None]
@@ -139,6 +139,27 @@ def test_incidents_of_a_source_that_the_shop_gave_up_close(
     record("r2", "warn")
     publish("r2")
     assert [incident for incident, *_ in open_incidents(loader)] == [VOLUME]
+
+
+def test_reconciliation_incident_closes_when_its_source_moves_to_mysql(
+    loader: Loader, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No check compares a source in MySQL with raw, so none would ever pass for it."""
+    for check, source in (("reconciliation_source", "sales_fact"), ("reconciliation_refund", "refund")):
+        record("r1", "fail", check=check, subject=f"raw.{source}")
+    record("r1", "fail")
+    publish("r1")
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_MYSQL", "mysql://reader@127.0.0.1:9/shop")
+    set_shop(monkeypatch, sales_fact={"connection": "shop_mysql", "table": "sales_fact"})
+    record("r2", "fail")
+    publish("r2")
+    assert open_incidents(loader) == [
+        (f"{DAG} reconciliation_refund raw.refund", "fail", 1),
+        (VOLUME, "fail", 2),
+    ]
+    assert loader.rows("select incident, closed_by from ops.alert where closed_at is not null") == [
+        (f"{DAG} reconciliation_source raw.sales_fact", "r2")
+    ]
 
 
 def test_recovery_is_sent_to_connection_that_wants_it(

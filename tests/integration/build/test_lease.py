@@ -106,6 +106,25 @@ def test_as_of_date_is_fixed_while_a_run_builds(loaded: Loader) -> None:
     assert loaded.value("select as_of_date from ops.as_of") == date(2024, 3, 5)
 
 
+FIRST_COVERED = "select first_covered_date from ops.as_of"
+
+
+def test_first_covered_date_is_fixed_while_a_run_builds(loaded: Loader) -> None:
+    """The days of a backfill are covered only for the build that also has their rows."""
+    take(loaded, "run1")
+    loaded.load("sales_fact", "2023-01-01", rows=[order("O5", "2023-01-01", "2023-01-01")])
+    assert loaded.value(FIRST_COVERED) == date(2024, 3, 1)
+    publish(loaded, "run1")
+    assert loaded.value(FIRST_COVERED) == date(2023, 1, 1)
+
+
+def test_retried_claim_has_the_first_covered_date_of_its_own_time(loaded: Loader) -> None:
+    take(loaded, "run1")
+    loaded.load("sales_fact", "2023-01-01", rows=[order("O5", "2023-01-01", "2023-01-01")])
+    take(loaded, "run1", take_over_from="run1")
+    assert loaded.value(FIRST_COVERED) == date(2023, 1, 1)
+
+
 def test_failed_load_does_not_change_the_as_of_date(loaded: Loader) -> None:
     rows = [order(f"O{n}", "soon", "2024-03-09") for n in range(20)]
     with pytest.raises(QuarantineOverflow):
@@ -208,6 +227,14 @@ def test_removed_row_needs_a_build(published: Loader) -> None:
 def test_new_as_of_date_needs_a_build(published: Loader) -> None:
     published.load("sales_fact", "2024-03-02", rows=[])
     assert take(published, "run2").is_build_needed
+
+
+def test_new_first_covered_date_needs_a_build(published: Loader) -> None:
+    published.load("sales_fact", "2023-01-01", rows=[])
+    assert dirty_dates(published) == set()
+    assert take(published, "run2").is_build_needed
+    publish(published, "run2")
+    assert not take(published, "run3").is_build_needed
 
 
 def test_changed_project_needs_a_full_refresh(published: Loader) -> None:
@@ -317,3 +344,13 @@ def test_last_build_with_exclusions_is_not_complete(loaded: Loader) -> None:
     last_build = lease.lock_for_verification(loaded.connection, "verify", "check")
     assert last_build is not None
     assert (last_build.is_published, last_build.is_complete) == (True, False)
+
+
+def test_verification_has_the_days_of_the_last_build(published: Loader) -> None:
+    published.load("sales_fact", "2024-03-05", rows=[])
+    published.load("sales_fact", "2023-01-01", rows=[])
+    last_build = lease.lock_for_verification(published.connection, "verify", "check")
+    assert last_build is not None
+    days = (date(2024, 3, 1), date(2024, 3, 1))
+    assert (last_build.as_of_date, last_build.first_covered_date) == days
+    assert published.rows("select as_of_date, first_covered_date from ops.as_of") == [days]

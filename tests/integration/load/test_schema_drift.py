@@ -209,8 +209,8 @@ def test_optional_column_that_vanishes_fails_load_until_a_person_agrees(
     )
     says = (
         "column payment_method (text) is missing, and earlier loads had it; column shipping_cost (numeric) is missing, "
-        "and earlier loads had it. Nothing was loaded. Change the source back, or its entry in "
-        "plugins/ecommerce/common/sources.py. If the source has dropped a column for good, and nulls are to take its "
+        "and earlier loads had it. Nothing was loaded. Change the source back, or the template that gives its columns "
+        "(docs/your_shop.md). If the source has dropped a column for good, and nulls are to take its "
         f"place: {agree}"
     )
     for _ in range(2):

@@ -25,6 +25,7 @@ Guard = Callable[..., bool]
 
 DAG = "verify_warehouse"
 LOADED = datetime(2024, 1, 21, tzinfo=UTC)
+EARLIER = FIRST - timedelta(days=400)
 
 
 @pytest.fixture
@@ -93,6 +94,8 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
     ):
         step.happen(published)
     load_everything(published, LOADED + timedelta(hours=2))
+    # A window without rows, before all others: more days are covered from the next build on.
+    Load(LOADED + timedelta(hours=2), "sales_fact", EARLIER, EARLIER).happen(published)
     changed = connection.execute(
         "update core.fact_sales set is_quantity_imputed = not is_quantity_imputed where order_id ="
         " (select max(order_id) from core.fact_sales where date_key not in (select dirty_date from ops.dirty_date))"
@@ -197,7 +200,9 @@ def test_lock_for_verification_keeps_others_from_building(connection: psycopg.Co
     assert lease.lock_for_verification(connection, DAG, "check") is None
     lease.release(connection, "run")
     last_build = lease.lock_for_verification(connection, DAG, "check")
-    assert last_build == lease.LastBuild(is_published=True, is_complete=True, as_of_date=None, project="p")
+    assert last_build == lease.LastBuild(
+        is_published=True, is_complete=True, as_of_date=None, first_covered_date=None, project="p"
+    )
     assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False) is None
     lease.unlock_after_verification(connection, "check")
     claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False)

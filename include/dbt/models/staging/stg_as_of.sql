@@ -4,18 +4,11 @@ with as_of as (
 
 ),
 
-loads as (
-
-    select * from {{ source('ops', 'load_batch') }}
-    where source = 'sales_fact' and status = 'loaded'
-
-),
-
 final as (
 
     select
-        as_of.as_of_date,
-        (select min(loads.window_start) from loads) as first_covered_date
+        as_of_date,
+        first_covered_date
     from as_of
 
 )
