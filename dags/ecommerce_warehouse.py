@@ -3,7 +3,7 @@
 
 Extract every source of the shop for one window, rebuild the days that changed, check the result and publish it.
 
-**By hand**: *Trigger*, with the first and the last day (UTC, both inclusive); empty means yesterday. A range is one
+**By hand**: *Trigger*, with the first and the last day (of the shop's time zone, both inclusive); empty means yesterday. A range is one
 run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model from raw.
 **By schedule**: daily, for the day that has just ended. **Backfill**: Airflow's own, one run a day.
 
@@ -31,8 +31,8 @@ from ecommerce.publish.refresh_marts import RefreshMarts
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
-    start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone=shop().time_zone),
+    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
     catchup=False,
     max_active_runs=4,
     params=warehouse_params(),

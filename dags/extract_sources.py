@@ -1,8 +1,8 @@
 """
 ### Extract one source
 
-The extract task of `ecommerce_warehouse` alone, for a window of your choice (UTC days, both inclusive; empty means
-yesterday). It loads `raw` and marks the days that changed as dirty; the next `ecommerce_warehouse` run rebuilds them.
+The extract task of `ecommerce_warehouse` alone, for a window of your choice (days of the shop's time zone, both inclusive;
+empty means yesterday). It loads `raw` and marks the days that changed as dirty; the next `ecommerce_warehouse` run rebuilds them.
 """
 
 import pendulum
@@ -14,7 +14,7 @@ from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.load.extract_source import ExtractSource
 
 #: The others run once a day in `ecommerce_warehouse`; here they only run on demand.
-SCHEDULES = {"kafka_stream": CronDataIntervalTimetable("*/15 * * * *", timezone="UTC")}
+SCHEDULES = {"kafka_stream": CronDataIntervalTimetable("*/15 * * * *", timezone=shop().time_zone)}
 
 
 def extract_dag(source: str) -> None:
@@ -23,7 +23,7 @@ def extract_dag(source: str) -> None:
     @dag(
         dag_id=f"extract_{source}",
         schedule=SCHEDULES.get(source),
-        start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+        start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
         catchup=False,
         max_active_runs=1,
         params=window_params(),

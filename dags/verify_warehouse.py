@@ -12,6 +12,7 @@ Fails if rows differ, and names their keys and the run that wrote them (also in 
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
+from ecommerce.common.shop import shop
 from ecommerce.dag_defaults import ALONE_ARGS, CLAIM_POOL
 from ecommerce.verify.verify_warehouse import VerifyWarehouse
 
@@ -30,8 +31,8 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("0 6 * * 0", timezone="UTC"),
-    start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+    schedule=CronDataIntervalTimetable("0 6 * * 0", timezone=shop().time_zone),
+    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
     catchup=False,
     max_active_runs=1,
     params=PARAMS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
 
 import httpx
 
@@ -100,10 +101,11 @@ class AirflowApi:
 
     def backfill(self, dag_id: str, first: str, last: str, max_active_runs: int) -> int:
         """Start Airflow's backfill of the days from first to last, also of days that already have a run; its id."""
+        begin, end = self._midnights(dag_id, first, last)
         body = {
             "dag_id": dag_id,
-            "from_date": f"{first}T00:00:00Z",
-            "to_date": f"{last}T00:00:00Z",
+            "from_date": begin,
+            "to_date": end,
             "reprocess_behavior": "completed",
             "max_active_runs": max_active_runs,
             "dag_run_conf": {},
@@ -119,12 +121,14 @@ class AirflowApi:
 
     def backfill_runs(self, dag_id: str, first: str, last: str) -> list[dict[str, Any]]:
         """The current state of the backfill runs of the days from first to last."""
-        query: dict[str, Any] = {
-            "logical_date_gte": f"{first}T00:00:00Z",
-            "logical_date_lte": f"{last}T00:00:00Z",
-            "run_type": "backfill",
-        }
+        begin, end = self._midnights(dag_id, first, last)
+        query: dict[str, Any] = {"logical_date_gte": begin, "logical_date_lte": end, "run_type": "backfill"}
         return self._all_pages(f"/api/v2/dags/{dag_id}/dagRuns", "dag_runs", query)
+
+    def _midnights(self, dag_id: str, *days: str) -> list[str]:
+        """When the runs of a daily DAG's days begin: at midnight of its time zone."""
+        zone = ZoneInfo(self._request("GET", f"/api/v2/dags/{dag_id}/details")["timezone"])
+        return [datetime.fromisoformat(day).replace(tzinfo=zone).isoformat() for day in days]
 
     def _all_pages(self, path: str, name: str, query: dict[str, Any]) -> list[dict[str, Any]]:
         """Fetch a list that the API gives in pages of 100."""

@@ -2,6 +2,51 @@
 -- Applied by the owner of the schema, `loader`, when this file has changed: see
 -- plugins/ecommerce/common/database_schema.py.
 
+-- The shop's days: `ops.shop_day(instant)`, `ops.shop_midnight(day)`, `ops.shop_time_zone()`. The loader puts the time
+-- zone of the shop's profile in the place of :'time_zone', and applies this file again when it has changed.
+do $do$
+declare
+    zone constant text := :'time_zone';
+    previous text := 'UTC';
+    midnight text := format('day::timestamp at time zone %L', zone);
+    -- Where clocks skip midnight or strike it twice, a day begins one second after the last one of the day before.
+    first_second constant text := format(
+        $sql$((day::timestamp - interval '1 second') at time zone %1$L at time zone 'UTC' + interval '1 second')
+            at time zone 'UTC'$sql$,
+        zone
+    );
+    is_same boolean;
+begin
+    if to_regprocedure('ops.shop_time_zone()') is not null then
+        execute 'select ops.shop_time_zone()' into previous;
+    end if;
+    execute format(
+        $sql$select bool_and(%s = %s) from generate_series(date '1970-01-01', '2069-12-31', interval '1 day') as day$sql$,
+        midnight,
+        first_second
+    ) into is_same;
+    if not is_same then
+        midnight := format('least(%s, %s)', midnight, first_second);
+    end if;
+    execute format(
+        $sql$
+        create or replace function ops.shop_time_zone() returns text
+            language sql immutable parallel safe return %1$L;
+        create or replace function ops.shop_day(instant timestamptz) returns date
+            language sql immutable parallel safe return (instant at time zone %1$L)::date;
+        create or replace function ops.shop_midnight(day date) returns timestamptz
+            language sql immutable parallel safe return %2$s
+        $sql$,
+        zone,
+        midnight
+    );
+    if zone <> previous then
+        -- Of days of the time zone before; this file and raw.sql create them again.
+        drop index if exists raw.kafka_stream_event_date, ops.check_result_day;
+    end if;
+end
+$do$;
+
 create table if not exists ops.load_batch (
     batch_id bigint generated always as identity primary key,
     source text not null,
@@ -160,6 +205,9 @@ alter table ops.build add column if not exists left_out text[] not null default 
 alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
 -- The first day of the earliest window that was loaded for sales at the claim; null in builds before this column.
 alter table ops.build add column if not exists first_covered_date date;
+-- Whose days the models were built of.
+alter table ops.build add column if not exists time_zone text not null default 'UTC';
+alter table ops.build alter column time_zone set default ops.shop_time_zone();
 
 -- "Today" for every model, and the first day that is covered: those of the running build, otherwise the last and the
 -- first day for which sales are loaded. What is loaded while a run builds does not change its days.
@@ -405,8 +453,8 @@ create table if not exists ops.alert (
 );
 create unique index if not exists alert_open on ops.alert (incident) where closed_at is null;
 create index if not exists alert_incident on ops.alert (incident, closed_at);
--- Results by day (UTC), and failures, for the history of checks.
-create index if not exists check_result_day on ops.check_result (((checked_at at time zone 'UTC')::date));
+-- Results by day, and failures, for the history of checks.
+create index if not exists check_result_day on ops.check_result (ops.shop_day(checked_at));
 create index if not exists check_result_failed on ops.check_result (check_name, subject) where status = 'fail';
 
 -- All roles that read ops may read all of it; but `inspector` sees no e-mail address.

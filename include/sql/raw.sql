@@ -15,7 +15,7 @@ create table if not exists raw.kafka_stream (
     _loaded_at timestamptz not null,
     primary key (_topic, _partition, _offset)
 );
-create index if not exists kafka_stream_event_date on raw.kafka_stream ((("timestamp" at time zone 'UTC')::date));
+create index if not exists kafka_stream_event_date on raw.kafka_stream (ops.shop_day("timestamp"));
 
 create table if not exists raw.sales_fact (
     order_id text not null,

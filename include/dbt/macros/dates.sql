@@ -1,9 +1,9 @@
-{% macro utc_date(instant) -%}
-({{ instant }} at time zone 'UTC')::date
+{% macro shop_day(instant) -%}
+ops.shop_day({{ instant }})
 {%- endmacro %}
 
-{% macro utc_midnight(date) -%}
-({{ date }}::timestamp at time zone 'UTC')
+{% macro shop_midnight(date) -%}
+ops.shop_midnight({{ date }})
 {%- endmacro %}
 
 {% macro first_day_of(period, date) -%}

@@ -4,14 +4,15 @@ Serve the weather of a shop folder by the protocol of the Open-Meteo archive.
 ``GET /v1/archive?latitude=&longitude=&start_date=&end_date=&daily=`` answers like https://open-meteo.com: all days of
 the range, null where there is no value; a list for several coordinates, separated by commas; 400 and
 ``{"error": true, "reason": …}`` for a bad request. Unlike there, only the folder's cities have weather (coordinates
-within 0.1° of a city get the city's), there are two daily variables, and times are GMT.
+within 0.1° of a city get the city's), there are two daily variables, and a day has the same weather in each time zone.
 """
 
 import argparse
 import math
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -50,15 +51,16 @@ def create_app(folder: Path) -> FastAPI:
     @app.get("/v1/archive")
     def archive(request: Request) -> Any:
         query = request.query_params
-        if query.get("timezone", "GMT") not in ("GMT", "UTC"):
-            raise BadRequest("Invalid timezone: only GMT is served here")
+        zone = query.get("timezone", "GMT")
+        if zone not in available_timezones():
+            raise BadRequest("Invalid timezone")
         variables = [name for text in query.getlist("daily") for name in text.split(",") if name]
         for name in variables:
             if name not in VARIABLES:
                 raise BadRequest(f"Cannot initialize '{name}': only {', '.join(VARIABLES)} are served here")
         days = _days(query.get("start_date"), query.get("end_date"))
         locations = [
-            _location(place, weather[_city_at(place, places)], days, variables)
+            _location(place, zone, weather[_city_at(place, places)], days, variables)
             for place in _coordinates(query.get("latitude"), query.get("longitude"))
         ]
         for number, location in enumerate(locations[1:], start=1):
@@ -138,14 +140,17 @@ def _city_at(place: Coordinates, places: dict[str, Coordinates]) -> str:
     return nearest
 
 
-def _location(place: Coordinates, weather: Daily, days: list[date], variables: list[str]) -> dict[str, Any]:
+def _location(
+    place: Coordinates, zone: str, weather: Daily, days: list[date], variables: list[str]
+) -> dict[str, Any]:
+    now = datetime.now(ZoneInfo(zone))
     location: dict[str, Any] = {
         "latitude": place[0],
         "longitude": place[1],
         "generationtime_ms": 0.0,
-        "utc_offset_seconds": 0,
-        "timezone": "GMT",
-        "timezone_abbreviation": "GMT",
+        "utc_offset_seconds": int((now.utcoffset() or timedelta()).total_seconds()),
+        "timezone": zone,
+        "timezone_abbreviation": now.tzname(),
         "elevation": 0.0,
     }
     if variables:

@@ -101,7 +101,11 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             claim = self._take_lease(context, connection, request, exclusions)
         if claim is None:
             return PokeReturnValue(is_done=False)
-        self.log.info("%s%s", claim, "; full refresh: every model is rebuilt whole" if claim.is_full_refresh else "")
+        self.log.info("%s", claim)
+        if reason := claim.reason_for_full_refresh:
+            self.log.info("full refresh, every model is rebuilt from all rows: %s", reason)
+            if not request.full_refresh:
+                add_note(context, f"Full refresh: {reason}.")
         if failed:
             self.log.warning("%s", exclusions)
             add_note(context, str(exclusions))

@@ -51,13 +51,18 @@ class Claim:
     :param as_of_date: the models' "today"
     :param days: dirty dates by source, in order
     :param is_build_needed: False if a build would give the same marts as the last one
-    :param is_full_refresh: every model is rebuilt from all rows, whatever the dirty dates are
+    :param reason_for_full_refresh: why every model is rebuilt from all rows; None: only the dirty dates are
     """
 
     as_of_date: date | None
     days: dict[str, list[date]]
     is_build_needed: bool = True
-    is_full_refresh: bool = False
+    reason_for_full_refresh: str | None = None
+
+    @property
+    def is_full_refresh(self) -> bool:
+        """Whether every model is rebuilt from all rows, whatever the dirty dates are."""
+        return self.reason_for_full_refresh is not None
 
     def __str__(self) -> str:
         if not self.days:
@@ -85,6 +90,7 @@ class LastBuild:
     :param as_of_date: the models' "today"
     :param first_covered_date: the first day that was loaded for sales
     :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`
+    :param time_zone: whose days the models were built of
     """
 
     is_published: bool
@@ -92,6 +98,7 @@ class LastBuild:
     as_of_date: date | None
     first_covered_date: date | None
     project: str
+    time_zone: str
 
 
 #: Batches that are not in the marts: no build that was published has read them.
@@ -146,14 +153,11 @@ def take(
         _finish_build(connection, take_over_from)
         if holder(connection) is not None:
             return None
-        # An incremental build keeps the days that other models have built, so a changed project is built whole.
-        is_full_refresh = (
-            full_refresh or _is_project_changed(connection, project) or _is_full_refresh_incomplete(connection)
-        )
-        is_build_needed = is_full_refresh or _is_stale(connection)
-        _record_build(connection, dag_id, run_id, project, is_full_refresh, exclusions)
+        reason = "the run asks for it" if full_refresh else _reason_for_full_refresh(connection, project)
+        is_build_needed = reason is not None or _is_stale(connection)
+        _record_build(connection, dag_id, run_id, project, reason is not None, exclusions)
         _claim_all(connection, run_id)
-        return replace(pending_claim(connection), is_build_needed=is_build_needed, is_full_refresh=is_full_refresh)
+        return replace(pending_claim(connection), is_build_needed=is_build_needed, reason_for_full_refresh=reason)
 
 
 def pending_claim(connection: Connection) -> Claim:
@@ -273,7 +277,7 @@ def lock_for_verification(
             return None
         row = connection.execute(
             """
-            select is_published, left_out = '{}', as_of_date, first_covered_date, project_digest
+            select is_published, left_out = '{}', as_of_date, first_covered_date, project_digest, time_zone
             from ops.build
             where dag_id <> %s
             order by claimed_at desc
@@ -365,6 +369,7 @@ def _record_build(
             first_covered_date = excluded.first_covered_date,
             claimed_at = excluded.claimed_at,
             is_full_refresh = excluded.is_full_refresh,
+            time_zone = excluded.time_zone,
             project_digest = excluded.project_digest,
             failed_sources = excluded.failed_sources,
             left_out = excluded.left_out,
@@ -398,27 +403,37 @@ def _claim_all(connection: Connection, run_id: str) -> None:
     connection.execute(f"update ops.load_batch set built_by = %s where {NOT_PUBLISHED}", [run_id])
 
 
-def _is_project_changed(connection: Connection, project: str) -> bool:
-    """Whether a build since the last publication, or that one itself, was of other models."""
-    return _is_true(
-        connection,
+def _reason_for_full_refresh(connection: Connection, project: str) -> str | None:
+    """
+    Why an incremental build would not do; None: it does.
+
+    It keeps the days that were built before: by other models, or as the days of another time zone.
+    """
+    row = connection.execute(
         """
-        select exists (
-            select from ops.build
-            where
-                project_digest <> %s
-                and claimed_at >= coalesce(
-                    (
-                        select max(published.claimed_at)
-                        from ops.build as published
-                        where published.is_published
-                    ),
-                    '-infinity'
-                )
-        )
+        select
+            bool_or(project_digest <> %s),
+            max(time_zone) filter (where time_zone <> ops.shop_time_zone()),
+            ops.shop_time_zone()
+        from ops.build
+        where
+            claimed_at >= coalesce(
+                (
+                    select max(published.claimed_at)
+                    from ops.build as published
+                    where published.is_published
+                ),
+                '-infinity'
+            )
         """,
-        project,
-    )
+        [project],
+    ).fetchone()
+    is_other_project, other_time_zone, time_zone = row or (False, None, "")
+    if other_time_zone:
+        return f"the shop's time zone was {other_time_zone}, and is {time_zone}"
+    if is_other_project:
+        return "the dbt project has changed"
+    return "the last one left models out" if _is_full_refresh_incomplete(connection) else None
 
 
 def _is_full_refresh_incomplete(connection: Connection) -> bool:

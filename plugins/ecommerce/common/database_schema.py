@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from ecommerce.common.errors import SourceError
+from ecommerce.common.shop import shop
 
 #: `roles.sql` is for an administrator; each of `_SCHEMAS` has a script, in the order in which they build on each other.
 SQL_FOLDER = Path(__file__).parents[3] / "include" / "sql"
 _SCHEMAS = ("ops", "raw", "marts")
 
+#: What stands in a script for the shop's time zone.
+_TIME_ZONE = ":'time_zone'"
 #: A schema's comment: this, and the digest of the script that was applied last.
 _APPLIED = "include/sql "
 
 
 def ensure_schema(connection: psycopg.Connection) -> None:
     """
-    Apply the scripts of the schemas that the role owns, if they changed; otherwise this is one cheap query.
+    Apply the scripts of the schemas that the role owns, if they or the shop's time zone have changed.
+
+    Otherwise this is one cheap query.
 
     :raises SourceError: an administrator has not created the schemas yet
     """
-    scripts = _scripts()
+    scripts = _scripts(shop().time_zone)
     if not _outdated(connection, scripts):
         return
     with connection.transaction():
@@ -68,8 +73,14 @@ def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, s
     ]
 
 
-@cache
-def _scripts() -> dict[str, tuple[str, str]]:
-    """Each schema → its script and the script's digest."""
-    scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text() for schema in _SCHEMAS}
-    return {schema: (script, hashlib.sha256(script.encode()).hexdigest()) for schema, script in scripts.items()}
+@lru_cache(maxsize=4)
+def _scripts(time_zone: str) -> dict[str, tuple[str, str]]:
+    """Each schema → its script, and the digest of the script and the time zone."""
+    literal = sql.Literal(time_zone).as_string()
+    scripts = {
+        schema: (SQL_FOLDER / f"{schema}.sql").read_text().replace(_TIME_ZONE, literal) for schema in _SCHEMAS
+    }
+    return {
+        schema: (script, hashlib.sha256(f"{time_zone}\0{script}".encode()).hexdigest())
+        for schema, script in scripts.items()
+    }

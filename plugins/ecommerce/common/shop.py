@@ -15,6 +15,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
@@ -30,6 +31,8 @@ SHOPS = PROJECT / "include" / "shops"
 PROFILE = "shop.yml"
 #: The value that says that the shop does not have a source.
 ABSENT = "absent"
+#: The time zones that a profile names, each with what it is without a word about it.
+TIME_ZONES = {"time_zone": "UTC", "source_time_zone": "UTC"}
 #: The source without which there is no warehouse.
 REQUIRED = "sales_fact"
 
@@ -147,6 +150,8 @@ class Shop(BaseModel):
     A profile.
 
     :param name: that of its folder
+    :param time_zone: IANA name of the time zone whose days are the shop's
+    :param source_time_zone: that of a source's time which has none of its own
     :param sources: the sources that the shop has, by name, in the registry's order
     """
 
@@ -154,6 +159,8 @@ class Shop(BaseModel):
 
     name: str
     folder: Path
+    time_zone: str
+    source_time_zone: str
     sources: dict[str, SourceLocation]
 
     def has(self, source: str) -> bool:
@@ -229,6 +236,7 @@ def _read(path: Path, _changed: int) -> Shop:
     return Shop(
         name=path.parent.name,
         folder=path.parent,
+        **{key: content.get(key, default) for key, default in TIME_ZONES.items()},
         sources={source: locations[source] for source in SOURCES if source in locations},
     )
 
@@ -241,9 +249,12 @@ def _mistakes_of_keys(content: Any) -> Iterator[_Mistake]:
     if not isinstance(content, dict) or not isinstance(content.get("sources"), dict):
         yield (), f"it has no sources; write `sources:`, and below it `{REQUIRED}: {{connection: …, table: …}}`"
         return
-    for key in content:
-        if key != "sources":
-            yield (key,), f"there is no setting {key}; the only one is sources"
+    settings = ["sources", *TIME_ZONES]
+    for key, value in content.items():
+        if key not in settings:
+            yield (key,), f"there is no setting {key}; {_nearest(key, settings)}"
+        if key in TIME_ZONES and value not in available_timezones():
+            yield (key,), f"{key} is {value!r}; write the name of a time zone, such as Europe/Berlin"
     for source in content["sources"]:
         if source not in SOURCES:
             yield ("sources", source), f"there is no source {source}; {_nearest(source, SOURCES)}"

@@ -179,9 +179,7 @@ class KafkaReader:
     def _ranges(self, consumer: Consumer, resume: ResumePoints) -> dict[int, tuple[int, int]]:
         """Partition → offsets ``[begin, end)`` to read; offsets that have expired unread go to `_expired`."""
         bounds = kafka_topic.partition_bounds(consumer, self.topic)
-        start, end = (
-            datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (self._window.start, self._window.end)
-        )
+        start, end = self._window.moments
         now, partitions = datetime.now(UTC), list(bounds)
         times = _WindowOffsets(
             firsts=kafka_topic.offsets_at(consumer, self.topic, partitions, start),

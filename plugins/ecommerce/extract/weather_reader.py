@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -22,8 +22,9 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from ecommerce.common.days import today
 from ecommerce.common.errors import SourceError
-from ecommerce.common.shop import SourceLocation
+from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import Source
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
@@ -39,6 +40,8 @@ TIMEOUT = (10, 60)
 #: Longest wait before another try, in seconds, whatever the API asks for.
 LONGEST_WAIT = 120.0
 
+#: Names of UTC.
+_UTC = {"UTC", "GMT", "Etc/UTC"}
 _FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation_sum"}
 
 
@@ -71,13 +74,9 @@ def _retry_after(response: requests.Response) -> float:
     return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
 
 
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
 class WeatherReader:
     """
-    Mean temperature (°C) and precipitation (mm) of each city and UTC day.
+    Mean temperature (°C) and precipitation (mm) of each city and day of the shop's time zone.
 
     Only past days are observations: values of today or later are forecasts and are left out, as are days without a
     value. The source's `lookback_days` request both again.
@@ -149,7 +148,7 @@ class WeatherReader:
                 "start_date": str(self._window.start),
                 "end_date": str(self._window.last),
                 "daily": ",".join(_FIELDS.values()),
-                "timezone": "GMT",
+                "timezone": shop().time_zone,
             },
             timeout=TIMEOUT,
         )
@@ -158,6 +157,9 @@ class WeatherReader:
         answer = json.loads(response.content, parse_int=str, parse_float=str, parse_constant=str)
         if not isinstance(answer, dict):
             raise ValueError(f"expected a JSON object, got {type(answer).__name__}")
+        zone, answered = shop().time_zone, answer.get("timezone")
+        if answered != zone and not {zone, answered} <= _UTC:
+            raise ValueError(f"asked for days of the time zone {zone}, it gave those of {answered}")
         return answer
 
     def _rows(self, city: str, answer: dict[str, Any]) -> Iterator[list[str | None]]:
@@ -194,7 +196,7 @@ class WeatherReader:
             parsed = date.fromisoformat(day)
         except (TypeError, ValueError):
             return True, True
-        return parsed < _today(), self._window.start <= parsed < self._window.end
+        return parsed < today(), self._window.start <= parsed < self._window.end
 
     def _row(self, values: dict[str, Any], rejection: str | None) -> list[str | None]:
         texts: dict[str, str | None] = {

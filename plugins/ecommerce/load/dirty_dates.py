@@ -96,7 +96,7 @@ def mark_touched_days(
             on btrim(version.{own_key}) = fact.key
             and (
                 version.is_first
-                or fact.used_on + interval '1 day' > version._valid_from at time zone 'UTC'
+                or ops.shop_midnight(fact.used_on + 1) > version._valid_from
             )
     """).format(
         facts=_facts_of(connection, touch),

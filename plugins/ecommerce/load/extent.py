@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 from psycopg import sql
 
@@ -22,29 +22,18 @@ class Extent:
     days: Collection[date] | None = None
 
     @property
-    def bounds(self) -> tuple[date, date]:
-        """First day, and the day after the last."""
-        if not self.days:
-            return self.window.start, self.window.end
-        return min(self.days), max(self.days) + timedelta(days=1)
-
-    @property
     def is_empty(self) -> bool:
         """Whether it has no day."""
         return self.days is not None and not self.days
 
-    @property
-    def is_contiguous(self) -> bool:
-        """Whether it has every day between its bounds."""
-        start, end = self.bounds
-        return self.days is None or len(self.days) == (end - start).days
-
-    def condition(self, source: Source, alias: str) -> sql.Composed:
+    def condition(self, source: Source, alias: str) -> sql.Composable:
         """Condition: a row of raw, under this alias, is in the extent."""
         if source.window_column is None:
             raise ValueError(f"source {source.name} has no window column")
         column = window_column(source, alias)
-        return column.among(self.days) if self.days else column.between(*self.bounds)
+        if self.days is None:
+            return column.between(self.window.start, self.window.end)
+        return column.among(self.days) if self.days else sql.SQL("false")
 
 
 def window_column(source: Source, alias: str) -> TimeColumn:

@@ -7,12 +7,13 @@ A rejected row is recognised by the digest of its payload, so that reading it ag
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.value_rules import cast, cast_if_valid, column_of
-from ecommerce.load.extent import Extent
+from ecommerce.load.extent import Extent, window_column
 from ecommerce.load.staging import STAGE
 
 #: Bytes of a row that a payload keeps whole. In a longer row, values of more than `SHORT` bytes are cut: `jsonb` takes
@@ -286,11 +287,13 @@ def _in_extent(source: Source, extent: Extent) -> sql.Composable:
         return sql.SQL("true")
     return sql.SQL("""
         coalesce(
-            {place} >= {start} and {place} < {end},
+            {in_window},
             batch.window_start >= {start} and batch.window_end <= {end}
         )
     """).format(
-        place=_payload_value(source, "rejected", source.window_column),
+        in_window=replace(
+            window_column(source, "rejected"), column=_payload_value(source, "rejected", source.window_column)
+        ).between(extent.window.start, extent.window.end),
         start=sql.Literal(extent.window.start),
         end=sql.Literal(extent.window.end),
     )

@@ -25,7 +25,7 @@ from ecommerce.load.dirty_dates import (
     mark_dependent_days,
     mark_touched_days,
 )
-from ecommerce.load.extent import Extent
+from ecommerce.load.extent import Extent, window_column
 from ecommerce.load.staging import ACCEPTED, STAGE
 from ecommerce.load.validate import reject_accepted, repeated_key_advice, repeated_key_reason
 
@@ -124,6 +124,7 @@ def raw_fingerprints(
         _raw(source),
         [sql.Identifier(column.name) for column in source.columns],
         seed,
+        day=window_column(source, source.name).day,
         inside=extent.condition(source, source.name),
         passes=sql.SQL("true"),
         row_hash=row_hash,
@@ -368,7 +369,7 @@ def _count_current(connection: Connection) -> int:
 def _add_versions(connection: Connection, source: Source, batch_id: int) -> int:
     """Add a version of each key that is new or has changed; how many."""
     changed_at = (
-        sql.SQL("coalesce(accepted.{}::timestamp at time zone 'UTC', now())").format(sql.Identifier(source.change_time))
+        sql.SQL("coalesce(ops.shop_midnight(accepted.{}), now())").format(sql.Identifier(source.change_time))
         if source.change_time
         else sql.SQL("now()")
     )

@@ -16,6 +16,7 @@ from ecommerce.build.dbt_project import project_digest
 from ecommerce.build.other_runs import must_wait_for
 from ecommerce.build.warehouse_group import warehouse_profile
 from ecommerce.common.connections import PUBLISHER, TRANSFORMER, postgres, warehouse
+from ecommerce.common.shop import shop
 from ecommerce.verify.comparison import Sample, verify
 
 if TYPE_CHECKING:
@@ -122,3 +123,5 @@ def _skip_unless_comparable(last_build: lease.LastBuild) -> None:
         raise AirflowSkipException(f"the last build excluded models whose sources could not be loaded; {_SETTLE}")
     if last_build.project != project_digest():
         raise AirflowSkipException(f"the last build was of other models; {_SETTLE}")
+    if last_build.time_zone != shop().time_zone:
+        raise AirflowSkipException(f"the last build was of days of the time zone {last_build.time_zone}; {_SETTLE}")

@@ -62,11 +62,11 @@ final as (
     left join customers
         on
             keys.customer_id = customers.customer_id
-            and {{ valid_at('customers', utc_midnight('keys.valid_on')) }}
+            and {{ valid_at('customers', shop_midnight('keys.valid_on')) }}
     left join products
         on
             keys.product_id = products.product_id
-            and {{ valid_at('products', utc_midnight('keys.valid_on')) }}
+            and {{ valid_at('products', shop_midnight('keys.valid_on')) }}
     where
         (keys.customer_id is null or customers.customer_key is not null)
         and (keys.product_id is null or products.product_key is not null)

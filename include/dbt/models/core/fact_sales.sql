@@ -53,11 +53,11 @@ joined as (
     left join customers
         on
             lines.customer_id = customers.customer_id
-            and {{ valid_at('customers', utc_midnight('lines.order_date')) }}
+            and {{ valid_at('customers', shop_midnight('lines.order_date')) }}
     inner join products
         on
             lines.product_id = products.product_id
-            and {{ valid_at('products', utc_midnight('lines.order_date')) }}
+            and {{ valid_at('products', shop_midnight('lines.order_date')) }}
     where lines.customer_id is null or customers.customer_key is not null
 
 ),

@@ -37,7 +37,7 @@ final as (
     inner join customers
         on
             subscriptions.customer_id = customers.customer_id
-            and {{ valid_at('customers', utc_midnight('subscriptions.start_date')) }}
+            and {{ valid_at('customers', shop_midnight('subscriptions.start_date')) }}
 
 )
 

@@ -57,7 +57,7 @@ final as (
         subject_kind,
         case when subject_kind = 'other' then subject else bare_name end as subject_name,
         status,
-        (checked_at at time zone 'UTC')::date as checked_on,
+        {{ shop_day('checked_at') }} as checked_on,
         checked_at
     from with_kind
 

@@ -58,7 +58,7 @@ final as (
         subject,
         subject_kind,
         subject_name,
-        (failed_at at time zone 'UTC')::date as failed_on,
+        {{ shop_day('failed_at') }} as failed_on,
         failed_at,
         repaired_at,
         round(extract(epoch from repaired_at - failed_at) / 3600, 2) as hours_to_repair

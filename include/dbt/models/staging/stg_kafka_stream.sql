@@ -41,7 +41,7 @@ final as (
             when interaction_type in ('view', 'add_to_cart') then 'Engagement'
             else 'Other'
         end as event_category,
-        {{ utc_date('event_at') }} as event_date,
+        {{ shop_day('event_at') }} as event_date,
         event_at
     from deduplicated
 
