@@ -9,14 +9,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pymysql
+from pymysql.constants import ER
 
 from ecommerce.common.errors import ShopError, SourceError
 from ecommerce.common.fingerprint import HASHED_DIGITS, Fingerprint, RowHash
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Source
-from ecommerce.common.value_rules import column_of
 from ecommerce.common.windows import Window
-from ecommerce.extract import mysql_columns
+from ecommerce.extract import mysql_columns, template_rules
 from ecommerce.extract.mysql_columns import FoundColumn
 from ecommerce.extract.mysql_connection import (
     Row,
@@ -33,10 +33,34 @@ from ecommerce.extract.mysql_connection import (
 from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import readable
 
-#: MySQL's number of the error that a table does not exist.
-_NO_SUCH_TABLE = 1146
-#: From this number on errors are of the connection, and not of the statement.
-_ERRORS_OF_CLIENTS = 2000
+#: The errors that only another statement, or other rights, can mend: to try again would not help. All others, such as a
+#: lost connection or a lock, may be over at the next try.
+_ERRORS_OF_STATEMENTS = {
+    ER.PARSE_ERROR,
+    ER.SYNTAX_ERROR,
+    ER.EMPTY_QUERY,
+    ER.NO_DB_ERROR,
+    ER.BAD_DB_ERROR,
+    ER.NO_SUCH_TABLE,
+    ER.UNKNOWN_TABLE,
+    ER.NONUNIQ_TABLE,
+    ER.BAD_FIELD_ERROR,
+    ER.NON_UNIQ_ERROR,
+    ER.DUP_FIELDNAME,
+    ER.ILLEGAL_REFERENCE,
+    ER.SP_DOES_NOT_EXIST,
+    ER.INVALID_GROUP_FUNC_USE,
+    ER.WRONG_FIELD_WITH_GROUP,
+    ER.MIX_OF_GROUP_FUNC_AND_FIELDS,
+    ER.WRONG_NUMBER_OF_COLUMNS_IN_SELECT,
+    ER.OPERAND_COLUMNS,
+    ER.DERIVED_MUST_HAVE_ALIAS,
+    ER.CANT_AGGREGATE_2COLLATIONS,
+    ER.DBACCESS_DENIED_ERROR,
+    ER.TABLEACCESS_DENIED_ERROR,
+    ER.COLUMNACCESS_DENIED_ERROR,
+    ER.PROCACCESS_DENIED_ERROR,
+}
 
 
 class MySQLReader:
@@ -50,6 +74,7 @@ class MySQLReader:
     A row without a valid time in the window's column (null, a zero date) is of no window.
 
     :raises SourceError: on reading: no connection, a missing table, a lost server
+    :raises ShopError: on reading: the template is wrong
     """
 
     topics: Sequence[TopicRead] = ()
@@ -78,7 +103,7 @@ class MySQLReader:
                 self._connection = connection
                 self._found = self._find_columns()
                 if self.location.template:
-                    self._fail_on_wrong_template()
+                    template_rules.fail_if_wrong(self.source, self.location, self._window, self.column_types, self)
             try:
                 yield
             finally:
@@ -284,14 +309,15 @@ class MySQLReader:
         rows = self._rows(None)
         try:
             description = describe(self._at_source, f"select * from {rows} limit 0")
-        except (pymysql.ProgrammingError, pymysql.OperationalError) as error:
-            if error.args[0] == _NO_SUCH_TABLE and self.location.table:
+        except pymysql.MySQLError as error:
+            number = error.args[0] if error.args else None
+            if number == ER.NO_SUCH_TABLE and self.location.table:
                 raise SourceError(
                     f"{self.source.name}: there is no table {self.location.table} at the connection "
                     f"{self.location.connection!r}; expected one with the columns "
                     f"{', '.join(column.name for column in self.source.columns)}"
                 ) from error
-            if self.location.template and error.args[0] < _ERRORS_OF_CLIENTS:
+            if self.location.template and number in _ERRORS_OF_STATEMENTS:
                 raise ShopError(
                     f"{self.source.name}: MySQL does not accept {self.location.where}: {in_words(error)}"
                 ) from error
@@ -306,59 +332,34 @@ class MySQLReader:
             for column in columns
         }
 
-    def _fail_on_wrong_template(self) -> None:
-        """
-        Fail at a row outside of a window, and at two rows of a window with one key, before any row is loaded.
-
-        :raises ShopError: with the row's time or key
-        """
-        needed = {column.name for column in self.source.columns if column.required}
-        if self.source.window_column is None or not needed <= self.column_types.keys():
-            # The comparison with the registry says which column is missing.
-            return
-        if self.location.is_bound:
-            self._fail_outside_window(self._name(self.source.window_column))
-        self._fail_on_repeated_key([column_of(self.source, key) for key in self.source.key])
-
-    def _fail_outside_window(self, column: str) -> None:
+    def time_outside(self, column: str) -> Sequence[str | None]:
+        """Of a template, see `template_rules.TemplateRows`."""
         statement = f"""
-            select cast({column} as char)
+            select cast({self._name(column)} as char)
             from {self._rows(None)}
             where ({self._inside(None)}) is not true
             limit 1
         """
-        for (value,) in self._execute(statement):
-            raise ShopError(
-                f"{self.source.name}: {self.location.where} was asked for {self._window}, and gives a row whose "
-                f"{self.source.window_column} is {value.decode() if value else 'null'}; compare %(start)s and %(end)s "
-                f"with what becomes {self.source.window_column}"
-            )
+        return [value.decode() if value else None for (value,) in self._execute(statement)]
 
-    def _fail_on_repeated_key(self, columns: Sequence[Column]) -> None:
-        # Their bytes, since most collations take A and a for equal; a key is trimmed when it is loaded.
+    def repeated_key(self, columns: Sequence[Column]) -> Sequence[str]:
+        """Of a template, see `template_rules.TemplateRows`."""
+        types = self.column_types
         keys = [
-            f"coalesce(trim({self._name(column.name)}), {default})" if column.name in self.column_types else default
+            f"coalesce(trim({self._name(column.name)}), {default})" if column.name in types else default
             for column in columns
             for default in ["null" if column.default is None else literal(column.default)]
         ]
-        has_key = " and ".join(f"{key} is not null" for key in keys)
+        # Their lengths and bytes, since most collations take A and a for equal, and an invisible character for none.
         statement = f"""
             select {", ".join(keys)}
             from {self._rows(None)}
-            where {self._inside(None)} and {has_key}
+            where {self._inside(None)} and {" and ".join(f"length({key}) > 0" for key in keys)}
             group by {", ".join(f"cast({key} as binary)" for key in keys)}
             having count(*) > 1
             limit 1
         """
-        for values in self._execute(statement):
-            key = ", ".join(
-                f"{column.name} {(value or b'').decode(errors='replace')}"
-                for column, value in zip(columns, values, strict=True)
-            )
-            raise ShopError(
-                f"{self.source.name}: {self.location.where} gives more than one row for {key}; let it give one, for "
-                "example by a join that finds one row, or by `group by`"
-            )
+        return [(value or b"").decode(errors="replace") for row in self._execute(statement) for value in row]
 
     def _character_sets(self, columns: Sequence[str]) -> list[str]:
         """The character set of each column as it is stored; a result's description has that of the session."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any, Protocol
@@ -13,9 +13,9 @@ from psycopg.pq import ExecStatus
 
 from ecommerce.common.errors import ShopError, SourceError
 from ecommerce.common.shop import SourceLocation
-from ecommerce.common.sources import Source
-from ecommerce.common.value_rules import SOURCE_TYPES, column_of
+from ecommerce.common.sources import Column, Source
 from ecommerce.common.windows import Window
+from ecommerce.extract import template_rules
 from ecommerce.extract.reader_protocol import ColumnType
 
 #: Where a table lies whose schema the profile does not name.
@@ -161,17 +161,9 @@ class TemplateRelation:
         return {name: ColumnType(kind, spelling) for name, kind, spelling in columns}
 
     def fail_if_wrong(self, connection: psycopg.Connection, types: Mapping[str, ColumnType]) -> None:
-        """Fail at two rows of a window with one key, and where a template that chooses the window's rows errs."""
-        needed = {column.name for column in self._source.columns if column.required}
-        if not needed <= types.keys() or not self._has_right_types(types):
-            # The comparison with the registry says which column is missing, or has another type.
-            return
-        if self._location.is_bound:
-            self._fail_outside_window(connection)
-        # Of a version log one row of a key is taken and the others are quarantined, which fails the load if they are
-        # many. Of a window, each lost row would be lost money.
-        if self._source.window_column:
-            self._fail_on_repeated_key(connection, types)
+        """By the rules of templates."""
+        rows = _RowsOfWindow(connection, self.rows(None), self._source, self._window, types)
+        template_rules.fail_if_wrong(self._source, self._location, self._window, types, rows)
 
     def estimated_rows(self, connection: psycopg.Connection) -> float:
         """By the planner."""
@@ -202,65 +194,59 @@ class TemplateRelation:
             ((prepared.fname(n) or b"").decode(), prepared.ftype(n), prepared.fmod(n)) for n in range(prepared.nfields)
         ]
 
-    def _has_right_types(self, types: Mapping[str, ColumnType]) -> bool:
-        needed = {*self._source.key, self._source.window_column}
-        return all(
-            types[column.name].name in SOURCE_TYPES[column.kind]
-            for column in self._source.columns
-            if column.name in needed and column.name in types
-        )
 
-    def _fail_outside_window(self, connection: psycopg.Connection) -> None:
-        column = self._source.window_column or ""
-        row = connection.execute(
-            sql.SQL("""
-                select {column}::text
-                from {rows}
-                where ({inside}) is not true
-                limit 1
-            """).format(
-                column=sql.Identifier(column),
-                rows=self.rows(None),
-                inside=between(sql.Identifier(column), self._window),
-            )
-        ).fetchone()
-        if row:
-            raise ShopError(
-                f"{self._source.name}: {self._location.where} was asked for {self._window}, and gives a row whose "
-                f"{column} is {row[0]}; compare %(start)s and %(end)s with what becomes {column}"
-            )
+class _RowsOfWindow:
+    """The rows of a template in Postgres, see `template_rules.TemplateRows`."""
 
-    def _fail_on_repeated_key(self, connection: psycopg.Connection, types: Mapping[str, ColumnType]) -> None:
-        columns = [column_of(self._source, name) for name in self._source.key]
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        rows: sql.Composable,
+        source: Source,
+        window: Window,
+        types: Mapping[str, ColumnType],
+    ) -> None:
+        self._connection = connection
+        self._rows = rows
+        self._types = types
+        self._inside = between(sql.Identifier(source.window_column or ""), window)
+
+    def time_outside(self, column: str) -> Sequence[str | None]:
+        """At most one value."""
+        query = sql.SQL("""
+            select {column}::text
+            from {rows}
+            where ({inside}) is not true
+            limit 1
+        """).format(column=sql.Identifier(column), rows=self._rows, inside=self._inside)
+        return self._connection.execute(query).fetchone() or ()
+
+    def repeated_key(self, columns: Sequence[Column]) -> Sequence[str]:
+        """A value for each column."""
         values = [
             sql.SQL("coalesce(btrim({}::text), {})").format(
-                sql.Identifier(column.name) if column.name in types else sql.SQL("null"), sql.Literal(column.default)
+                sql.Identifier(column.name) if column.name in self._types else sql.SQL("null"),
+                sql.Literal(column.default),
             )
             for column in columns
         ]
-        repeated = connection.execute(
-            sql.SQL("""
-                select {key}
-                from {rows}
-                where {inside}
-                    and {has_key}
-                group by {places}
-                having count(*) > 1
-                limit 1
-            """).format(
-                key=sql.SQL(", ").join(values),
-                rows=self.rows(None),
-                inside=between(sql.Identifier(self._source.window_column or ""), self._window),
-                has_key=sql.SQL(" and ").join(sql.SQL("{} is not null").format(value) for value in values),
-                places=sql.SQL(", ").join(sql.SQL(str(n)) for n in range(1, len(values) + 1)),
-            )
-        ).fetchone()
-        if repeated:
-            key = ", ".join(f"{column.name} {value}" for column, value in zip(columns, repeated, strict=True))
-            raise ShopError(
-                f"{self._source.name}: {self._location.where} gives more than one row for {key}; "
-                "let it give one, for example by a join that finds one row, or by `distinct on`"
-            )
+        query = sql.SQL("""
+            select {key}
+            from {rows}
+            where {inside}
+                and {has_key}
+            group by {places}
+            having count(*) > 1
+            limit 1
+        """).format(
+            key=sql.SQL(", ").join(values),
+            rows=self._rows,
+            inside=self._inside,
+            # Null is not unequal to anything.
+            has_key=sql.SQL(" and ").join(sql.SQL("{} <> ''").format(value) for value in values),
+            places=sql.SQL(", ").join(sql.SQL(str(n)) for n in range(1, len(values) + 1)),
+        )
+        return self._connection.execute(query).fetchone() or ()
 
 
 def relation_of(source: Source, location: SourceLocation, window: Window) -> Relation:

@@ -504,6 +504,40 @@ def test_wrong_template_fails_with_what_to_correct(
     assert orders_with_items.raw() == []
 
 
+@pytest.mark.parametrize("blank", ["''", "'  '", "null"])
+def test_rows_of_a_template_without_a_key_are_quarantined(orders_with_items: Shop, tmp_path: Path, blank: str) -> None:
+    """They repeat no key, however many they are."""
+    path = tmp_path / "sales_fact.sql"
+    path.write_text(TEMPLATE.format(bounds="").replace("concat('ORD', orders.id)", f"if(orders.id = 1, {blank}, 'O')"))
+    result = orders_with_items.load(last=NEXT_DAY, location={"template": path})
+    assert (result.rows_loaded, result.rows_quarantined) == (1, 2)
+    assert orders_with_items.reasons() == ["order_id is missing"] * 2
+    assert orders_with_items.raw() == [("O", 1)]
+
+
+def test_lock_timeout_while_a_template_is_described_may_be_tried_again(
+    orders_with_items: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ShopError would not be retried, and nothing is wrong with the template."""
+    shop = orders_with_items
+    path = tmp_path / "sales_fact.sql"
+    path.write_text(TEMPLATE.format(bounds=""))
+    original = mysql_connection.describe
+
+    def impatient(connection: pymysql.Connection, statement: str) -> Any:
+        mysql_connection.execute(connection, "set session lock_wait_timeout = 1")
+        return original(connection, statement)
+
+    monkeypatch.setattr("ecommerce.extract.mysql_reader.describe", impatient)
+    shop.execute("lock tables orders write")
+    try:
+        with pytest.raises(SourceError, match=r"sales_fact: reading .* failed: Lock wait timeout exceeded"):
+            shop.load(location={"template": path})
+    finally:
+        shop.execute("unlock tables")
+    assert shop.load(location={"template": path}).rows_loaded == 2
+
+
 def test_newest_day_is_known(mysql_shop: Shop) -> None:
     mysql_shop.create()
     mysql_shop.insert()

@@ -233,6 +233,20 @@ def test_repeated_key_of_a_version_log_is_quarantined(loader: Loader, load_templ
     assert loader.value("select reason from ops.quarantine").startswith("product_id came more than once")
 
 
+@pytest.mark.parametrize("blank", ["null", "''", "'  '"])
+def test_rows_of_a_template_without_a_key_are_quarantined(
+    loader: Loader, load_template: Callable[..., Any], blank: str
+) -> None:
+    """They repeat no key, however many they are."""
+    text = f"{GOOD} union all select {blank}, 'P1', null, date '2024-03-01', n, timestamptz '2024-03-01 10:00Z'"
+    result = load_template(f"{text} from generate_series(1, 3) as n")
+    assert (result.rows_loaded, result.rows_quarantined) == (2, 4)
+    assert loader.rows("select distinct reason from ops.quarantine where reason like 'order_id%'") == [
+        ("order_id is missing",)
+    ]
+    assert raw_rows(loader) == LOADED
+
+
 def test_template_gets_the_days_that_are_read(loader: Loader, load_template: Callable[..., Any]) -> None:
     """Also when a load reads only some days again: one order a day, from the days that the template is asked for."""
     text = """

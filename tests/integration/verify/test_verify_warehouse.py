@@ -138,7 +138,7 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
         "select subject, status, observed from ops.check_result where check_name = 'drift' and run_id = 'a_check'"
     ).fetchall()
     # Each mart as built and as published, dimensions and facts, and the models of core that are made of them.
-    assert len(results) == 2 * 13 + 7 + 8
+    assert len(results) == 2 * 13 + 8 + 12
     assert {(subject, observed) for subject, status, observed in results if status == "fail"} == {
         ("core.fact_sales", 1),
         ("core.dim_customer", 1),
