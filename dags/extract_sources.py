@@ -1,8 +1,9 @@
 """
 ### Extract one source
 
-The extract task of `ecommerce_warehouse` alone, for a window of your choice (days of the shop's time zone, both inclusive;
-empty means yesterday). It loads `raw` and marks the days that changed as dirty; the next `ecommerce_warehouse` run rebuilds them.
+The extract task of `ecommerce_warehouse` alone, for a window of your choice (days of the shop's time zone, both
+inclusive; empty means yesterday). It loads `raw` and marks the days that changed as dirty; the next
+`ecommerce_warehouse` run rebuilds them.
 """
 
 import pendulum

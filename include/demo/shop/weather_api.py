@@ -140,9 +140,7 @@ def _city_at(place: Coordinates, places: dict[str, Coordinates]) -> str:
     return nearest
 
 
-def _location(
-    place: Coordinates, zone: str, weather: Daily, days: list[date], variables: list[str]
-) -> dict[str, Any]:
+def _location(place: Coordinates, zone: str, weather: Daily, days: list[date], variables: list[str]) -> dict[str, Any]:
     now = datetime.now(ZoneInfo(zone))
     location: dict[str, Any] = {
         "latitude": place[0],

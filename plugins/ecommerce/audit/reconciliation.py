@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -27,12 +27,13 @@ from ecommerce.audit.check import (
     table,
 )
 from ecommerce.audit.check_results import CheckResult
-from ecommerce.common.connections import async_postgres, connection_type, fetch_airflow_connection
+from ecommerce.common.connections import async_postgres, connection_type, fetch_airflow_connection, source_session
+from ecommerce.common.days import TimeColumn
 from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
 from ecommerce.common.value_rules import column_of
 from ecommerce.common.windows import Window
-from ecommerce.extract.postgres_relation import between, relation_of
+from ecommerce.extract.postgres_relation import relation_of
 
 #: Buckets of keys are compared first by a fingerprint; keys are fetched only of the buckets that differ.
 _ROWS_PER_BUCKET = 16
@@ -110,7 +111,7 @@ class SourceReconciliation(Check):
         if account.conn_type != "postgres":
             return []
         in_raw = sql.Identifier("raw", self.source)
-        raw = _SourceTable(in_raw, self, window, await _columns_of(connection, in_raw))
+        raw = _SourceTable(in_raw, self, window, await _columns_of(connection, in_raw), "UTC")
         difference = await self._compare(connection, raw, location, account, window)
         quarantined = await self._quarantined(connection, difference.missing)
         missing = [row for row in difference.missing if row not in quarantined]
@@ -136,8 +137,9 @@ class SourceReconciliation(Check):
     ) -> _Difference:
         """Compare both tables by buckets, and row by row in the buckets that differ."""
         relation = expression(relation_of(SOURCES[self.source], location, window).rows(None).as_string())
-        async with async_postgres(account, timeout_seconds=self.timeout_seconds) as shop_session:
-            at_source = _SourceTable(relation, self, window, await _columns_of(shop_session, relation))
+        async with async_postgres(account, source_session(), timeout_seconds=self.timeout_seconds) as shop_session:
+            columns = await _columns_of(shop_session, relation)
+            at_source = _SourceTable(relation, self, window, columns, shop().source_time_zone)
             buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
             in_raw, in_shop = await raw.buckets(connection, buckets), await at_source.buckets(shop_session, buckets)
             differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
@@ -205,10 +207,12 @@ def _key_text(source: Source, name: str, value: sql.Composable) -> sql.Composed:
     return text if default is None else sql.SQL("coalesce({}, {})").format(text, sql.Literal(default))
 
 
-async def _columns_of(connection: AsyncConnection, relation: sql.Composable) -> set[str]:
-    """The columns of what is selected from: the shop's need not be all."""
+async def _columns_of(connection: AsyncConnection, relation: sql.Composable) -> dict[str, str]:
+    """The columns of what is selected from, each with its type: the shop's need not be all."""
     cursor = await connection.execute(sql.SQL("select * from {} limit 0").format(relation), {})
-    return {column.name for column in cursor.description or ()}
+    types = connection.adapters.types
+    known = {column.name: types.get(column.type_code) for column in cursor.description or ()}
+    return {name: info.name if info else "" for name, info in known.items()}
 
 
 _BUCKETS = sql.SQL("""
@@ -236,19 +240,27 @@ class _SourceTable:
     The window's rows of a source, in the shop or in raw.
 
     :param relation: what they are selected from, with each `%` doubled
-    :param columns: its columns
+    :param columns: its columns, each with its type
+    :param time_zone: that of a time which has none of its own
     """
 
     def __init__(
-        self, relation: sql.Composable, check: SourceReconciliation, window: Window, columns: Collection[str]
+        self,
+        relation: sql.Composable,
+        check: SourceReconciliation,
+        window: Window,
+        columns: Mapping[str, str],
+        time_zone: str,
     ) -> None:
         source = SOURCES[check.source]
+        name = source.window_column or ""
+        column = TimeColumn(sql.Identifier(name), columns.get(name, "timestamp"), time_zone)
         keys = [
             _key_text(source, name, sql.Identifier(name) if name in columns else sql.SQL("null")) for name in source.key
         ]
         self._names = {
             "table": relation,
-            "in_window": between(sql.Identifier(source.window_column or ""), window),
+            "in_window": column.between(window.start, window.end),
             "amount": sql.SQL("{}::text").format(sql.Identifier(check.amount)),
             "amount_column": sql.Identifier(check.amount),
             "key": sql.SQL(", ").join(keys),

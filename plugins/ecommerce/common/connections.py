@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from ecommerce.common.connection_watchdog import end_when_unresponsive
 from ecommerce.common.database_schema import ensure_schema
 from ecommerce.common.errors import SourceError
+from ecommerce.common.shop import shop
 
 #: Airflow connections to the warehouse, one a role (docs/roles.md): who loads, who builds, who audits and publishes.
 LOADER, TRANSFORMER, PUBLISHER = "warehouse_loader", "warehouse_transformer", "warehouse_publisher"
@@ -26,6 +27,16 @@ SESSION = (
     "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=30min "
     "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6"
 )
+
+
+def source_session() -> str:
+    """
+    libpq `options` of a session at a shop's Postgres: its time zone is the shop's.
+
+    So a template's `placed_at::date` is the shop's day, and `placed_at >= %(start)s` begins at the shop's midnight.
+    """
+    return f"{SESSION} -c timezone={shop().time_zone}"
+
 
 #: The warehouse checks for its client even while a statement runs: it stops working for a loader that is gone, and the
 #: next loader gets the locks. (Postgres has the setting since 14; a source may be older.)
@@ -77,7 +88,7 @@ def connection_type(conn_id: str) -> str | None:
 @contextmanager
 def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> Iterator[psycopg.Connection]:
     """
-    A psycopg 3 connection by its Airflow connection, in autocommit, closed at the end; its session is in UTC.
+    A psycopg 3 connection by its Airflow connection, in autocommit, closed at the end.
 
     A server that stops answering is given up, see `connection_watchdog`.
 
@@ -122,14 +133,16 @@ async def fetch_airflow_connection(conn_id: str) -> Account:
 
 
 @asynccontextmanager
-async def async_postgres(account: Account, *, timeout_seconds: int) -> AsyncIterator[AsyncConnection]:
+async def async_postgres(
+    account: Account, session: str = SESSION, *, timeout_seconds: int
+) -> AsyncIterator[AsyncConnection]:
     """
-    A connection by an Airflow connection, in autocommit, closed at the end; its session is in UTC.
+    A connection by an Airflow connection, in autocommit, closed at the end.
 
     :param timeout_seconds: after which Postgres cancels a statement
     :raises SourceError: the server refuses it
     """
-    arguments = connect_arguments(account, f"{SESSION} -c statement_timeout={timeout_seconds}s")
+    arguments = connect_arguments(account, f"{session} -c statement_timeout={timeout_seconds}s")
     try:
         connection = await AsyncConnection.connect(**arguments, autocommit=True)
     except psycopg.OperationalError as error:

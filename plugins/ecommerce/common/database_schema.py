@@ -77,9 +77,7 @@ def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, s
 def _scripts(time_zone: str) -> dict[str, tuple[str, str]]:
     """Each schema → its script, and the digest of the script and the time zone."""
     literal = sql.Literal(time_zone).as_string()
-    scripts = {
-        schema: (SQL_FOLDER / f"{schema}.sql").read_text().replace(_TIME_ZONE, literal) for schema in _SCHEMAS
-    }
+    scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text().replace(_TIME_ZONE, literal) for schema in _SCHEMAS}
     return {
         schema: (script, hashlib.sha256(f"{time_zone}\0{script}".encode()).hexdigest())
         for schema, script in scripts.items()

@@ -18,7 +18,7 @@ from psycopg import sql
 from ecommerce.common.shop import shop
 
 #: No time zone has ever been further from UTC.
-_FURTHEST = timedelta(hours=16)
+FURTHEST = timedelta(hours=16)
 
 
 def time_zone() -> ZoneInfo:
@@ -73,7 +73,7 @@ class TimeColumn:
             return self._at_least_and_before(self.column, first.replace(tzinfo=None), last.replace(tzinfo=None))
         # Its clock is put back once a year, so that only the converted time decides. An index needs the bare column.
         near = self._at_least_and_before(
-            self.column, (first - _FURTHEST).replace(tzinfo=None), (last + _FURTHEST).replace(tzinfo=None)
+            self.column, (first - FURTHEST).replace(tzinfo=None), (last + FURTHEST).replace(tzinfo=None)
         )
         return sql.SQL("({} and {})").format(near, self._at_least_and_before(self._instant, first, last))
 

@@ -90,6 +90,7 @@ class FoundColumn:
     :param length: characters that its longest value takes
     :param scale: digits after the point
     :param character_set: of a text; None: it is none. The one of bytes is `binary`
+    :param utc: SQL of a time in UTC; None: the column's own value
     """
 
     name: str
@@ -97,6 +98,7 @@ class FoundColumn:
     length: int
     scale: int
     character_set: str | None = None
+    utc: str | None = None
 
     @property
     def is_null(self) -> bool:
@@ -273,6 +275,7 @@ def _as_postgres(column: Column, found: FoundColumn) -> str:
         return f"case when {_is_shown_exactly(found)} then cast({value} as char) else cast({value} + 0e0 as char) end"
     if found.type_code not in _TIMES:
         return value
+    value = found.utc or value
     if found.scale:
         # Without zeros at the end, and without a point if nothing else follows it.
         value = (

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pymysql
 from pymysql.constants import ER
 
+from ecommerce.common.days import today
 from ecommerce.common.errors import ShopError, SourceError
 from ecommerce.common.fingerprint import HASHED_DIGITS, Fingerprint, RowHash
 from ecommerce.common.shop import SourceLocation
-from ecommerce.common.sources import Column, Source
+from ecommerce.common.sources import CALENDAR, Column, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract import mysql_columns, template_rules
 from ecommerce.extract.mysql_columns import FoundColumn
@@ -30,6 +32,7 @@ from ecommerce.extract.mysql_connection import (
     stream,
     stream_lines,
 )
+from ecommerce.extract.mysql_times import MySQLTime
 from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import readable
 
@@ -158,9 +161,9 @@ class MySQLReader:
         """
         if self.source.window_column not in self._found or self.location.is_bound:
             return None
-        column = self._name(self.source.window_column)
-        tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-        statement = f"select cast(date(max({column})) as char) from {self._rows(None)} where {column} < '{tomorrow}'"
+        column = self._window_column
+        until_today = column.between(date.fromisoformat(CALENDAR[0]), today() + timedelta(days=1))
+        statement = f"select cast(max({column.day}) as char) from {self._rows(None)} where {until_today}"
         value = self._execute(statement)[0][0]
         return date.fromisoformat(value.decode()) if value else None
 
@@ -182,7 +185,7 @@ class MySQLReader:
 
         :param days: only the prevalidated rows of these days; None: all rows of all days
         """
-        day = f"date({self._name(self.source.window_column)})"
+        day = self._window_column.day
         passes = "true" if days is None else self._passes
         statement = f"""
             select
@@ -295,15 +298,15 @@ class MySQLReader:
         return min(days), max(days) + timedelta(days=1)
 
     def _inside(self, days: Collection[date] | None) -> str:
-        """The window's condition, on the bare column, so that an index of it is used."""
         if not self.source.window_column:
             return "true"
-        column = self._name(self.source.window_column)
-        first, end = self._range(days)
-        inside = f"{column} >= '{first}' and {column} < '{end}'"
-        if days is None or len(days) == (end - first).days:
-            return inside
-        return f"{inside} and date({column}) in ({', '.join(repr(str(day)) for day in sorted(days))})"
+        column = self._window_column
+        return column.among(days) if days else column.between(self._window.start, self._window.end)
+
+    @property
+    def _window_column(self) -> MySQLTime:
+        found = self._found[self.source.window_column or ""]
+        return MySQLTime(found.name, found.type_code, self._window)
 
     def _find_columns(self) -> dict[str, FoundColumn]:
         rows = self._rows(None)
@@ -326,8 +329,10 @@ class MySQLReader:
         texts = [column.name for column in columns if column.is_text]
         character_sets = dict(zip(texts, self._character_sets(texts), strict=True))
         return {
-            column.name.lower(): FoundColumn(
-                column.name, column.type_code, column.length, column.scale, character_sets.get(column.name)
+            column.name.lower(): replace(
+                column,
+                character_set=character_sets.get(column.name),
+                utc=MySQLTime(column.name, column.type_code, self._window).utc,
             )
             for column in columns
         }

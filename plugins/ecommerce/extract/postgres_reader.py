@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import psycopg
@@ -15,14 +15,15 @@ from psycopg import sql
 from psycopg.pq import ExecStatus
 from psycopg.waiting import Ready, Wait
 
-from ecommerce.common.connections import postgres
+from ecommerce.common.connections import postgres, source_session
+from ecommerce.common.days import TimeColumn, today
 from ecommerce.common.errors import SourceError
 from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fingerprints
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Kind, Source
-from ecommerce.common.value_rules import CONVERTED, REASONS_VERSION, passes, reasons_to_reject, typed
+from ecommerce.common.value_rules import REASONS_VERSION, is_converted, passes, reasons_to_reject, typed
 from ecommerce.common.windows import Window
-from ecommerce.extract.postgres_relation import between, named_errors, relation_of
+from ecommerce.extract.postgres_relation import named_errors, relation_of, window_column
 from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import escaped, is_utf8
 
@@ -79,7 +80,7 @@ class PostgresReader:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Inside, all reads see the same moment of the source."""
-        with postgres(self.location.connection) as connection:
+        with postgres(self.location.connection, source_session()) as connection:
             with self._named_errors():
                 connection.execute("start transaction isolation level repeatable read, read only")
                 # It is idle while the warehouse writes the rows, however long that takes.
@@ -116,12 +117,15 @@ class PostgresReader:
         with self._named_errors():
             return self._relation.estimated_rows(self._at_source) > rows
 
-    def rows_by_day(self) -> dict[str | None, int]:
+    def rows_by_day(self) -> dict[str | None, int] | None:
         """
         Rows of the window by the day whose facts they change, suspect ones included.
 
-        A day is Postgres' own text: that of a suspect row may be outside of Python's dates.
+        A day is Postgres' own text: that of a suspect row may be outside of Python's dates. None, if the registry's day
+        is more than a column: it is written for the warehouse.
         """
+        if self.source.day and self.source.day not in self._column_types:
+            return None
         day = sql.SQL(self.source.day or "null::date")
         query = sql.SQL("""
             select ({day})::text, count(*)
@@ -140,10 +144,12 @@ class PostgresReader:
         """
         if self.source.window_column not in self._column_types or self.location.is_bound:
             return None
-        query = sql.SQL("select max({column})::date from {table} where {column} < {tomorrow}").format(
-            column=sql.Identifier(self.source.window_column or ""),
+        column, last = self._window_column, today()
+        query = sql.SQL("select max({day}) from {table} where {column} < {tomorrow}").format(
+            day=column.day,
             table=self._relation.rows(None),
-            tomorrow=sql.Literal(datetime.now(UTC).date() + timedelta(days=1)),
+            column=column.column,
+            tomorrow=sql.Literal(last + timedelta(days=1)),
         )
         with self._named_errors():
             row = self._at_source.execute(query).fetchone()
@@ -170,6 +176,7 @@ class PostgresReader:
                 self._relation.rows(days),
                 values,
                 seed,
+                day=self._window_column.day,
                 inside=self._inside(days),
                 passes=sql.SQL("true") if days is None else self._passes,
             )
@@ -235,6 +242,10 @@ class PostgresReader:
             yield from _blocks(self._at_source, query)
 
     @property
+    def _window_column(self) -> TimeColumn:
+        return window_column(self.source, self._column_types)
+
+    @property
     def _at_source(self) -> psycopg.Connection:
         if self._connection is None:
             raise RuntimeError("a PostgresReader is read inside its snapshot()")
@@ -260,7 +271,7 @@ class PostgresReader:
     def _as_it_is(self, column: Column) -> sql.Composable:
         """The value without casts, which a value that does not pass might fail; what null means is filled in."""
         found = self._column_types.get(column.name)
-        if found is None or found.name in CONVERTED.get(column.kind, ()):
+        if found is None or is_converted(column, found.name):
             return self._typed(column)
         value = sql.Identifier(column.name)
         return (
@@ -272,8 +283,8 @@ class PostgresReader:
         found = self._column_types.get(column.name)
         if found is None:
             return sql.SQL("null::text")
-        is_converted = found.name in CONVERTED.get(column.kind, ())
-        return sql.SQL("{}::text").format(self._typed(column) if is_converted else sql.Identifier(column.name))
+        value = self._typed(column) if is_converted(column, found.name) else sql.Identifier(column.name)
+        return sql.SQL("{}::text").format(value)
 
     def _not_utf8(self) -> sql.Composed:
         reasons = [
@@ -289,12 +300,8 @@ class PostgresReader:
     def _inside(self, days: Collection[date] | None) -> sql.Composable:
         if not self.source.window_column:
             return sql.SQL("true")
-        column = sql.Identifier(self.source.window_column)
-        part = self._window if days is None else Window.of_days(min(days), max(days))
-        inside = between(column, part)
-        if days is None or len(days) == len(list(part.days)):
-            return inside
-        return sql.SQL("{} and {}::date = any({})").format(inside, column, sql.Literal(list(days)))
+        column = self._window_column
+        return column.between(self._window.start, self._window.end) if days is None else column.among(days)
 
     def _parts(self, days: Collection[date] | None) -> list[sql.Composable]:
         """Conditions that divide the rows among the connections of a parallel read."""
@@ -362,7 +369,7 @@ class _ParallelRead:
 
     def _read(self, query: sql.Composed) -> None:
         try:
-            with postgres(self._conn_id) as connection, connection.transaction():
+            with postgres(self._conn_id, source_session()) as connection, connection.transaction():
                 self._connections.append(connection)
                 connection.execute("set transaction isolation level repeatable read, read only")
                 connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(self._snapshot)))

@@ -11,8 +11,9 @@ import psycopg
 from psycopg import generators, sql
 from psycopg.pq import ExecStatus
 
+from ecommerce.common.days import TimeColumn
 from ecommerce.common.errors import ShopError, SourceError
-from ecommerce.common.shop import SourceLocation
+from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import Column, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract import template_rules
@@ -209,7 +210,7 @@ class _RowsOfWindow:
         self._connection = connection
         self._rows = rows
         self._types = types
-        self._inside = between(sql.Identifier(source.window_column or ""), window)
+        self._inside = window_column(source, types).between(window.start, window.end)
 
     def time_outside(self, column: str) -> Sequence[str | None]:
         """At most one value."""
@@ -254,11 +255,14 @@ def relation_of(source: Source, location: SourceLocation, window: Window) -> Rel
     return (TemplateRelation if location.template else TableRelation)(source, location, window)
 
 
-def between(column: sql.Composable, window: Window) -> sql.Composed:
-    """The condition that a time lies in a window."""
-    return sql.SQL("{column} >= {start} and {column} < {end}").format(
-        column=column, start=sql.Literal(window.start), end=sql.Literal(window.end)
-    )
+def window_column(source: Source, types: Mapping[str, ColumnType]) -> TimeColumn:
+    """
+    The column of a shop's relation that decides the window of a row.
+
+    :param types: the columns of the relation
+    """
+    name = source.window_column or ""
+    return TimeColumn(sql.Identifier(name), types[name].name, shop().source_time_zone)
 
 
 @contextmanager
