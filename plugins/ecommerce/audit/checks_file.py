@@ -20,7 +20,7 @@ from ecommerce.audit.reconciliation import Reconciliation, SourceReconciliation
 from ecommerce.audit.table_checks import FOLDER, BadRows, Distribution, Orphans, Uniqueness
 from ecommerce.common.errors import CheckSettingsError
 from ecommerce.common.shop import Shop, shop
-from ecommerce.common.yaml_lines import Place, line_numbers, line_of
+from ecommerce.common.yaml_lines import Place, line_of, load_with_lines
 
 CHECKS_FILE = FOLDER / "checks.yml"
 
@@ -133,13 +133,13 @@ def _needed(part: Any) -> Iterator[str]:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> Checks:
-    text = path.read_text()
     try:
-        return Checks.model_validate(yaml.safe_load(text))
+        content, lines = load_with_lines(path.read_text())
     except yaml.YAMLError as error:
         raise CheckSettingsError(f"{path.name} is no YAML: {error}") from error
+    try:
+        return Checks.model_validate(content)
     except ValidationError as error:
-        lines = line_numbers(text)
         mistakes = [_mistake(path.name, lines, details) for details in error.errors()]
         raise CheckSettingsError("; ".join(mistakes)) from error
 

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 from zoneinfo import available_timezones
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from ecommerce.common.errors import ShopError
 from ecommerce.common.sources import FILLED_BY, SOURCES
-from ecommerce.common.yaml_lines import Place, line_numbers, line_of
+from ecommerce.common.yaml_lines import Place, line_of, load_with_lines
 
 #: The environment variable that chooses the profile.
 VARIABLE = "ECOMMERCE_SHOP"
@@ -39,6 +39,8 @@ REQUIRED = "sales_fact"
 #: What a template may ask for: the first day to read, and the day after the last, both as SQL dates.
 PARAMETERS = ("start", "end")
 _PARAMETER = re.compile(r"%\((\w*)\)s")
+#: A comment; a text in quotes comes first, since it may have two hyphens. `/*!` is no comment in MySQL.
+_COMMENT = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|(?P<comment>--[^\n]*|/\*(?!M?!).*?\*/)""", re.DOTALL)
 #: What may stand behind a template's SELECT: one semicolon, blanks, and comments to the end of their line.
 _END = re.compile(r"\s*;(\s|--[^\n]*)*\Z")
 _PLAIN_NAME = re.compile(r"[^.\"'`\[\]]+")
@@ -78,11 +80,6 @@ class SourceLocation(BaseModel):
         path = folder / str(template)
         if not path.is_file():
             raise ValueError(f"there is no file {_shown(path)}; write the template there, or correct its name")
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            if unknown := [name for name in _PARAMETER.findall(line) if name not in PARAMETERS]:
-                raise ValueError(
-                    f"{_shown(path)}, line {number}, asks for %({unknown[0]})s; there are %(start)s and %(end)s"
-                )
         return path
 
     @model_validator(mode="after")
@@ -99,6 +96,13 @@ class SourceLocation(BaseModel):
                 if needed == {"topic"}
                 else "it has neither a table nor a template; write `table: schema.table` or `template: file.sql`"
             )
+        for found in self._parameters:
+            if found[1] not in PARAMETERS:
+                line = self._text.count("\n", 0, found.start()) + 1
+                raise ValueError(
+                    f"{_shown(self.template or Path())}, line {line}, asks for %({found[1]})s; "
+                    "there are %(start)s and %(end)s"
+                )
         if self.is_bound and not SOURCES[self.source].window_column:
             raise ValueError(
                 "it is always read whole, so its template may not ask for %(start)s or %(end)s: "
@@ -119,7 +123,31 @@ class SourceLocation(BaseModel):
     @property
     def is_bound(self) -> bool:
         """Whether the template itself chooses the rows of a window, by `%(start)s` or `%(end)s`."""
-        return self.template is not None and bool(_PARAMETER.search(self.template.read_text()))
+        return bool(self._parameters)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the template has changed, or is gone, since it was read."""
+        return self.template is not None and _changed_at(self.template) != self._version[0]
+
+    @cached_property
+    def _version(self) -> tuple[int | None, str]:
+        """When the template was changed last, and its text: it is read once, so that a load has one version of it."""
+        return (_changed_at(self.template), self.template.read_text()) if self.template else (None, "")
+
+    @property
+    def _text(self) -> str:
+        return self._version[1]
+
+    @cached_property
+    def _parameters(self) -> list[re.Match[str]]:
+        """Where the template asks for a day, outside of its comments."""
+        comments = [found.span() for found in _COMMENT.finditer(self._text) if found["comment"]]
+        return [
+            found
+            for found in _PARAMETER.finditer(self._text)
+            if not any(first <= found.start() < end for first, end in comments)
+        ]
 
     def statement(self, start: date, end: date) -> str:
         """
@@ -131,8 +159,11 @@ class SourceLocation(BaseModel):
         if self.template is None:
             raise ValueError(f"{self.source} lies in {self.where}, which is no template")
         literals = {"start": f"date '{start:%Y-%m-%d}'", "end": f"date '{end:%Y-%m-%d}'"}
-        text = _PARAMETER.sub(lambda found: literals[found[1]], self.template.read_text())
-        return _END.sub("", text)
+        pieces, end_of_last = [], 0
+        for found in self._parameters:
+            pieces += [self._text[end_of_last : found.start()], literals[found[1]]]
+            end_of_last = found.end()
+        return _END.sub("", "".join([*pieces, self._text[end_of_last:]]))
 
     @property
     def where(self) -> str:
@@ -201,7 +232,7 @@ class Shop(BaseModel):
 
 def shop() -> Shop:
     """
-    The profile that `ECOMMERCE_SHOP` chooses; read again when its file has changed.
+    The profile that `ECOMMERCE_SHOP` chooses; read again when its file or one of its templates has changed.
 
     :raises ShopError: there is no such profile, or it has a mistake; the message names file, line and what to write
     """
@@ -216,15 +247,17 @@ def shop() -> Shop:
             f"{VARIABLE} is {chosen!r}, but there is no {_shown(path)}; in include/shops there are "
             f"{', '.join(names)}; a folder elsewhere is given by its path"
         ) from error
-    return _read(path, changed)
+    profile = _read(path, changed)
+    if any(location.is_outdated for location in profile.sources.values()):
+        _read.cache_clear()
+        profile = _read(path, changed)
+    return profile
 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> Shop:
-    text = path.read_text()
     try:
-        lines = line_numbers(text)
-        content = yaml.safe_load(text)
+        content, lines = load_with_lines(path.read_text())
     except yaml.YAMLError as error:
         raise ShopError(f"{_shown(path)} is no YAML: {error}") from error
     locations: dict[str, SourceLocation] = {}
@@ -304,6 +337,14 @@ def _nearest(word: Any, known: Collection[str]) -> str:
     """A hint: the known word that looks most like it, or all of them."""
     near = difflib.get_close_matches(str(word), known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
+def _changed_at(path: Path) -> int | None:
+    """When a file was changed last, in ns; None: there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _shown(path: Path) -> str:

@@ -11,13 +11,19 @@ import yaml
 Place = tuple[int | str, ...]
 
 
-def line_numbers(text: str) -> dict[Place, int]:
+def load_with_lines(text: str) -> tuple[Any, dict[Place, int]]:
     """
-    The line of each part of a YAML text; an empty text has line 1 alone.
+    The content of a YAML text, and the line of each of its parts; an empty text has line 1 alone.
 
     :raises yaml.YAMLError: it is no YAML, or a mapping has a key twice
     """
-    return _numbers_of(yaml.compose(text), ())
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+    return content, _numbers_of(node, ())
 
 
 def line_of(lines: Mapping[Place, int], place: Place) -> int:

@@ -59,6 +59,15 @@ def test_mistake_is_named_by_line_check_and_field(
         ("checks: {}", "line 1: checks: Dictionary should have at least 1 item"),
         ("", "line 1: the file: Input should be a valid dictionary"),
         ("checks: {it: [", "checks.yml is no YAML: while parsing"),
+        # The second check would take the place of the first without a word, whether or not it has a mistake.
+        (
+            "checks:\n  it: {kind: freshness, description: x}\n  it: {kind: freshness, description: y}",
+            "checks.yml is no YAML: it is there twice, in line 2 and in line 3",
+        ),
+        (
+            "checks:\n  it: {kind: freshness, description: x}\n  it: {kind: nonsense, description: y}",
+            "checks.yml is no YAML: it is there twice, in line 2 and in line 3",
+        ),
         (
             "checks:\n  it:\n    kind: completeness\n    description: x\n    warn_above: 5\n    fail_above: 1",
             "line 2: checks.it: warn_above 5 is greater than fail_above 1",

@@ -90,6 +90,54 @@ def test_statement_has_days_as_dates_and_no_semicolon(folder: Path) -> None:
     assert whole.statement(date(2024, 3, 1), date(2024, 3, 3)) == "select 1 -- 100 %"
 
 
+def test_changed_template_is_read_and_checked_again(folder: Path) -> None:
+    (folder / "shop.yml").write_text(f"sources:\n  {SALES}\n  product: {{connection: c, template: whole.sql}}\n")
+    days = (date(2024, 3, 1), date(2024, 3, 3))
+    before = shop().sources["product"]
+    assert before.statement(*days) == "select 1 -- 100 %"
+    (folder / "whole.sql").write_text("select 2")
+    assert before.statement(*days) == "select 1 -- 100 %", "a load has one version of its template"
+    assert shop().sources["product"].statement(*days) == "select 2"
+    (folder / "whole.sql").write_text("select 2\nwhere %(begin)s < 1")
+    with pytest.raises(ShopError, match=r"whole\.sql, line 2, asks for %\(begin\)s; there are %\(start\)s and "):
+        shop()
+    (folder / "whole.sql").unlink()
+    with pytest.raises(ShopError, match=r"there is no file .*whole\.sql; write the template there"):
+        shop()
+
+
+def test_template_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "shop.yml").write_text("sources:\n  sales_fact: {connection: c, template: days.sql}\n")
+    reads = []
+    original = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *more: reads.append(path.name) or original(path, *more))
+    for _ in range(3):
+        location = shop().sources["sales_fact"]
+        assert location.is_bound
+        location.statement(date(2024, 3, 1), date(2024, 3, 3))
+    assert reads == ["shop.yml", "days.sql"]
+
+
+@pytest.mark.parametrize(
+    ("text", "statement"),
+    [
+        ("select 1 -- not %(start)s", None),
+        ("select 1 -- it's\n/* %(end)s\n%(what)s */", None),
+        ("select '--' || %(start)s -- %(end)s", "select '--' || date '2024-03-01' -- %(end)s"),
+        ('select "/*" < %(end)s as "*/"', 'select "/*" < date \'2024-03-03\' as "*/"'),
+        ("select `-- ` < %(end)s", "select `-- ` < date '2024-03-03'"),
+        ("select 1 /*! < %(end)s */", "select 1 /*! < date '2024-03-03' */"),
+    ],
+)
+def test_parameter_in_a_comment_is_none(folder: Path, text: str, statement: str | None) -> None:
+    """So a template of a source that is read whole may speak of it."""
+    (folder / "days.sql").write_text(text)
+    (folder / "shop.yml").write_text("sources:\n  sales_fact: {connection: c, template: days.sql}\n")
+    location = shop().sources["sales_fact"]
+    assert location.is_bound == (statement is not None)
+    assert location.statement(date(2024, 3, 1), date(2024, 3, 3)) == (statement or text)
+
+
 MISTAKES = [
     ("", 1, "it has no sources; write `sources:`, and below it `sales_fact: {connection: …, table: …}`"),
     (f"zone: x\nsources:\n  {SALES}", 1, "there is no setting zone; the only one is sources"),
