@@ -4,7 +4,8 @@
 Extract every source of the shop for one window, rebuild the days that changed, check the result and publish it.
 
 **By hand**: *Trigger*, with the first and the last day (of the shop's time zone, both inclusive); empty means
-yesterday. A range is one run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model from raw.
+yesterday. A range is one run. *Dry run* reports what would be loaded and rebuilt. *Full refresh* rebuilds every model
+from raw.
 **By schedule**: daily, for the day that has just ended. **Backfill**: Airflow's own, one run a day.
 
 If the build or a check fails, nothing is published: readers keep the last good marts, and the next run builds the days

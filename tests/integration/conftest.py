@@ -6,9 +6,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from ecommerce.common.connections import postgres
-from tests.integration.support import Loader
+from ecommerce.common.connections import postgres as connect
+from include.demo import database
+from include.demo.state import State
+from tests.integration.support import Loader, set_shop
 
 SHOP_TABLES = (Path(__file__).parents[2] / "include" / "demo" / "shop" / "shop.sql").read_text()
 
@@ -16,7 +19,7 @@ SHOP_TABLES = (Path(__file__).parents[2] / "include" / "demo" / "shop" / "shop.s
 @pytest.fixture
 def connection(warehouse_dsn: str) -> Iterator[psycopg.Connection]:
     """The warehouse, by its Airflow connection, without a row."""
-    with postgres("warehouse") as connection:
+    with connect("warehouse") as connection:
         Loader(connection).empty()
         yield connection
 
@@ -27,9 +30,25 @@ def loader(connection: psycopg.Connection) -> Loader:
 
 
 @pytest.fixture
+def set_time_zone(
+    postgres: State, warehouse_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., None]]:
+    """Choose a shop with this time zone, and that of its source; the warehouse follows, until the end of the test."""
+    name = conninfo_to_dict(warehouse_dsn)["dbname"]
+
+    def choose(zone: str, source_zone: str = "UTC") -> None:
+        set_shop(monkeypatch, settings={"time_zone": zone, "source_time_zone": source_zone})
+        database.make_tables(postgres.dsn(str(name), "postgres"))
+
+    yield choose
+    monkeypatch.undo()
+    database.make_tables(postgres.dsn(str(name), "postgres"))
+
+
+@pytest.fixture
 def other_connection(connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
     """A second session in the same warehouse."""
-    with postgres("warehouse") as other:
+    with connect("warehouse") as other:
         yield other
 
 

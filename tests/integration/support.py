@@ -78,16 +78,20 @@ def acting_as(connection: psycopg.Connection, role: str) -> Iterator[None]:
         connection.execute("reset role")
 
 
-def write_shop(*, templates: Mapping[str, str] | None = None, **locations: Any) -> Path:
+def write_shop(
+    *, templates: Mapping[str, str] | None = None, settings: Mapping[str, str] | None = None, **locations: Any
+) -> Path:
     """
     The folder of a new profile: the one that is chosen now, but with other locations of some sources.
 
     :param templates: file name → SQL, in the folder of the new profile
+    :param settings: further keys of the profile, such as `time_zone`
     """
     chosen = shop().folder
     folder = Path(tempfile.mkdtemp(prefix="shop-", dir=os.environ["ECOMMERCE_TESTS_FOLDER"]))
     profile = yaml.safe_load((chosen / PROFILE).read_text())
     profile["sources"] |= locations
+    profile |= settings or {}
     (folder / PROFILE).write_text(yaml.safe_dump(profile))
     for template in chosen.glob("*.sql"):
         shutil.copy(template, folder)

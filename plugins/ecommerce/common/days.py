@@ -37,8 +37,8 @@ def today() -> date:
 
 
 def midnight(day: date) -> datetime:
-    """The first moment of a day, in UTC. Where clocks skip midnight, it is the one at which they do."""
-    return datetime(day.year, day.month, day.day, tzinfo=time_zone()).astimezone(UTC)
+    """The first moment of a day, in UTC."""
+    return shop().midnight(day)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import difflib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
@@ -36,8 +36,9 @@ TIME_ZONES = {"time_zone": "UTC", "source_time_zone": "UTC"}
 #: The source without which there is no warehouse.
 REQUIRED = "sales_fact"
 
-#: What a template may ask for: the first day to read, and the day after the last, both as SQL dates.
-PARAMETERS = ("start", "end")
+#: What a template may ask for: the first day to read and the day after the last, as SQL dates; and what a clock of the
+#: source shows when they begin, as SQL timestamps.
+PARAMETERS = ("start", "end", "start_at", "end_at")
 _PARAMETER = re.compile(r"%\((\w*)\)s")
 #: A comment; a text in quotes comes first, since it may have two hyphens. `/*!` is no comment in MySQL.
 _COMMENT = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|(?P<comment>--[^\n]*|/\*(?!M?!).*?\*/)""", re.DOTALL)
@@ -101,11 +102,11 @@ class SourceLocation(BaseModel):
                 line = self._text.count("\n", 0, found.start()) + 1
                 raise ValueError(
                     f"{_shown(self.template or Path())}, line {line}, asks for %({found[1]})s; "
-                    "there are %(start)s and %(end)s"
+                    f"there are {', '.join(f'%({name})s' for name in PARAMETERS)}"
                 )
         if self.is_bound and not SOURCES[self.source].window_column:
             raise ValueError(
-                "it is always read whole, so its template may not ask for %(start)s or %(end)s: "
+                "it is always read whole, so its template may not ask for the days that are read: "
                 "a row that it leaves out would count as deleted"
             )
         return self
@@ -153,12 +154,19 @@ class SourceLocation(BaseModel):
         """
         The template's SELECT for a half-open window, without a semicolon at its end.
 
-        Each `%(start)s` and `%(end)s` becomes a literal of the type `date`, which Postgres and MySQL write alike. All
-        other text stays as it is, so that a `%` needs no second one.
+        `%(start)s` and `%(end)s` become literals of the type `date`, `%(start_at)s` and `%(end_at)s` of the type
+        `timestamp`, which Postgres and MySQL write alike. All other text stays as it is, so that a `%` needs no second
+        one.
         """
         if self.template is None:
             raise ValueError(f"{self.source} lies in {self.where}, which is no template")
-        literals = {"start": f"date '{start:%Y-%m-%d}'", "end": f"date '{end:%Y-%m-%d}'"}
+        chosen = shop()
+        literals = {
+            "start": f"date '{start:%Y-%m-%d}'",
+            "end": f"date '{end:%Y-%m-%d}'",
+            "start_at": f"timestamp '{chosen.midnight_at_source(start):%Y-%m-%d %H:%M:%S}'",
+            "end_at": f"timestamp '{chosen.midnight_at_source(end):%Y-%m-%d %H:%M:%S}'",
+        }
         pieces, end_of_last = [], 0
         for found in self._parameters:
             pieces += [self._text[end_of_last : found.start()], literals[found[1]]]
@@ -197,6 +205,14 @@ class Shop(BaseModel):
     def has(self, source: str) -> bool:
         """Whether the shop has a source."""
         return source in self.sources
+
+    def midnight(self, day: date) -> datetime:
+        """The first moment of a day of the shop, in UTC. Where clocks skip midnight, it is the one at which they do."""
+        return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.time_zone)).astimezone(UTC)
+
+    def midnight_at_source(self, day: date) -> datetime:
+        """What a clock of the source shows at the first moment of a day of the shop; without a zone."""
+        return self.midnight(day).astimezone(ZoneInfo(self.source_time_zone)).replace(tzinfo=None)
 
     @property
     def empty_tables(self) -> set[str]:

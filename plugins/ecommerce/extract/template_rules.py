@@ -48,7 +48,8 @@ def fail_if_wrong(
         for time in rows.time_outside(source.window_column):
             raise ShopError(
                 f"{source.name}: {location.where} was asked for {window}, and gives a row whose {source.window_column} "
-                f"is {time or 'null'}; compare %(start)s and %(end)s with what becomes {source.window_column}"
+                f"is {time or 'null'}; compare %(start)s and %(end)s with what becomes {source.window_column}, or "
+                "%(start_at)s and %(end_at)s if it has no time zone"
             )
     columns = [column_of(source, name) for name in source.key]
     if values := rows.repeated_key(columns):

@@ -40,8 +40,8 @@ TIMEOUT = (10, 60)
 #: Longest wait before another try, in seconds, whatever the API asks for.
 LONGEST_WAIT = 120.0
 
-#: Names of UTC.
-_UTC = {"UTC", "GMT", "Etc/UTC"}
+#: Names of UTC; an answer that names no time zone is of UTC.
+_UTC = {"UTC", "GMT", "Etc/UTC", None}
 _FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation_sum"}
 
 

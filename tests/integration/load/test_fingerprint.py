@@ -103,6 +103,7 @@ def test_fingerprints_are_equal_exactly_where_raw_stores_the_same(
             table,
             [sql.Identifier("value")],
             7,
+            day=sql.SQL("created_at::date"),
             inside=sql.SQL("true"),
             passes=sql.SQL("true"),
         )
@@ -135,6 +136,7 @@ def test_fingerprint_sees_flipped_sign_scale_and_case(loader: Loader) -> None:
             table,
             [sql.Identifier("value")],
             7,
+            day=sql.SQL("created_at::date"),
             inside=sql.SQL("true"),
             passes=sql.SQL("true"),
         )[DAY]

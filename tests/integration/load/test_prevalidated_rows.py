@@ -333,7 +333,7 @@ def test_failed_load_does_not_wait_for_source(
     is_counting = threading.Event()
     original = PostgresReader.rows_by_day
 
-    def slowly(self: PostgresReader) -> dict[str | None, int]:
+    def slowly(self: PostgresReader) -> dict[str | None, int] | None:
         is_counting.set()
         self._at_source.execute("select pg_sleep(60)")
         return original(self)

@@ -112,7 +112,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cities; no patience between the tries, and little with a silent server."""
     monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps(CITIES))
     monkeypatch.setattr(WeatherReader._ask.retry, "wait", wait_none())
-    monkeypatch.setattr(weather_reader, "TIMEOUT", (1, 0.1))
+    monkeypatch.setattr(weather_reader, "TIMEOUT", (1, 1))
 
 
 @pytest.fixture
@@ -144,6 +144,19 @@ def test_weather_has_row_for_each_city_and_observed_day(loader: Loader, api: str
 def answer(**values: Any) -> str:
     daily = {"time": ["2024-01-01"], "temperature_2m_mean": [1.5], "precipitation_sum": [0.25]} | values
     return json.dumps({"daily": {name: value for name, value in daily.items() if value is not None}})
+
+
+def test_days_are_asked_for_in_the_shops_time_zone(
+    loader: Loader, api: str, faulty: Faulty, use: Callable[[str], None], set_time_zone: Callable[..., None]
+) -> None:
+    set_time_zone("America/New_York")
+    use(api)
+    assert loader.load("weather_data", "2024-01-01", "2024-01-04").rows_loaded == 4
+    use(faulty.url)
+    faulty.answers(200, answer())
+    with pytest.raises(SourceError, match="asked for days of the time zone America/New_York, it gave those of None"):
+        loader.load("weather_data", "2024-01-01")
+    assert faulty.asked[-1]["timezone"] == "America/New_York"
 
 
 def test_corrected_weather_day_is_replaced(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
@@ -417,14 +430,14 @@ def test_forecast_is_not_loaded(
     loader: Loader, faulty: Faulty, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(faulty.url)
-    monkeypatch.setattr(weather_reader, "_today", lambda: date(2024, 1, 3))
+    monkeypatch.setattr(weather_reader, "today", lambda: date(2024, 1, 3))
     days = [f"2024-01-0{day}" for day in range(1, 6)]
     faulty.answers(200, answer(time=days, temperature_2m_mean=[1] * 5, precipitation_sum=[0] * 5))
     result = loader.load("weather_data", "2024-01-01", "2024-01-03")
     assert {day for _, day, *_ in stored_weather(loader)} == {"2024-01-01", "2024-01-02"}
     assert (result.rows_read, result.rows_quarantined) == (4, 0)
     # Observed a day later.
-    monkeypatch.setattr(weather_reader, "_today", lambda: date(2024, 1, 4))
+    monkeypatch.setattr(weather_reader, "today", lambda: date(2024, 1, 4))
     loader.load("weather_data", "2024-01-01", "2024-01-03")
     assert {day for _, day, *_ in stored_weather(loader)} == {"2024-01-01", "2024-01-02", "2024-01-03"}
 

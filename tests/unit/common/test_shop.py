@@ -99,7 +99,7 @@ def test_changed_template_is_read_and_checked_again(folder: Path) -> None:
     assert before.statement(*days) == "select 1 -- 100 %", "a load has one version of its template"
     assert shop().sources["product"].statement(*days) == "select 2"
     (folder / "whole.sql").write_text("select 2\nwhere %(begin)s < 1")
-    with pytest.raises(ShopError, match=r"whole\.sql, line 2, asks for %\(begin\)s; there are %\(start\)s and "):
+    with pytest.raises(ShopError, match=r"whole\.sql, line 2, asks for %\(begin\)s; there are %\(start\)s, "):
         shop()
     (folder / "whole.sql").unlink()
     with pytest.raises(ShopError, match=r"there is no file .*whole\.sql; write the template there"):
@@ -140,7 +140,9 @@ def test_parameter_in_a_comment_is_none(folder: Path, text: str, statement: str 
 
 MISTAKES = [
     ("", 1, "it has no sources; write `sources:`, and below it `sales_fact: {connection: …, table: …}`"),
-    (f"zone: x\nsources:\n  {SALES}", 1, "there is no setting zone; the only one is sources"),
+    (f"zone: x\nsources:\n  {SALES}", 1, "there is no setting zone; did you mean time_zone?"),
+    (f"sources:\n  {SALES}\ntime_zone: Berlin", 3, "time_zone is 'Berlin'; write the name of a time zone, such as Eur"),
+    (f"source_time_zone: +1\nsources:\n  {SALES}", 1, "source_time_zone is 1; write the name of a time zone, such"),
     (f"sources:\n  {SALES}\n  refunds: absent", 3, "there is no source refunds; did you mean refund?"),
     (f"sources:\n  {SALES}\n  x: absent", 3, "there is no source x; there are kafka_stream, product, "),
     ("sources:\n  product: absent", 1, "sales_fact cannot be absent, since every mart is made of orders; write where "),

@@ -1,0 +1,133 @@
+"""
+A load of the shop's days, in the nights in which clocks are changed: each row is loaded once, on its day.
+
+A shop of each zone takes an order every half hour, around the change. The time of an order is an instant, or without a
+zone in UTC, or without a zone in another one.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+import pytest
+
+from ecommerce.common.days import day_of, midnight
+from tests.integration.load.events import Produce, customer_counts, event, once
+from tests.integration.support import Loader
+
+#: A zone, and the day on which its clocks are changed; in Kolkata they never are.
+CHANGES = [
+    ("Europe/Berlin", date(2024, 3, 31)),
+    ("Europe/Berlin", date(2024, 10, 27)),
+    ("America/New_York", date(2024, 3, 10)),
+    ("America/New_York", date(2024, 11, 3)),
+    ("Asia/Kolkata", date(2024, 3, 31)),
+]
+#: What the time of an order is at the source, and the time zone of one without.
+TIMES = [("timestamptz", "UTC"), ("timestamp", "UTC"), ("timestamp", "Europe/Berlin"), ("timestamp", "Asia/Kolkata")]
+
+
+@pytest.fixture(params=CHANGES, ids=lambda change: f"{change[0]}-{change[1]}")
+def changed_on(request: pytest.FixtureRequest) -> tuple[str, date]:
+    zone, day = request.param
+    return zone, day
+
+
+def take_orders(shop: psycopg.Connection, day: date, type_name: str, source_zone: str) -> list[datetime]:
+    """An order every half hour from the day before to the day after, with its time as its number; their times."""
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=2)
+    instants = [begin + timedelta(minutes=30 * n) for n in range(5 * 48)]
+    shop.execute(f"alter table sales_fact alter created_at type {type_name}".encode())
+    as_stored = "at" if type_name == "timestamptz" else f"at at time zone '{source_zone}'"
+    shop.execute(
+        f"""
+        insert into sales_fact (order_id, line_number, product_id, customer_id, order_date, order_amount, created_at)
+        select extract(epoch from at)::bigint::text, 1, 'P1', 'C1', '2024-01-01', 1, {as_stored}
+        from unnest(%s::timestamptz[]) as at
+        """.encode(),
+        [instants],
+    )
+    return instants
+
+
+def stored(loader: Loader) -> dict[str, datetime]:
+    return dict(loader.rows("select order_id, created_at at time zone 'UTC' from raw.sales_fact"))
+
+
+@pytest.mark.parametrize(("type_name", "source_zone"), TIMES)
+def test_each_order_is_loaded_on_its_day(
+    loader: Loader,
+    shop: psycopg.Connection,
+    set_time_zone: Callable[..., None],
+    changed_on: tuple[str, date],
+    type_name: str,
+    source_zone: str,
+) -> None:
+    zone, day = changed_on
+    set_time_zone(zone, source_zone)
+    instants = take_orders(shop, day, type_name, source_zone)
+    by_day = Counter(day_of(at) for at in instants)
+    days = [day + timedelta(days=n) for n in (-1, 0, 1)]
+    for each in days:
+        result = loader.load("sales_fact", str(each), lookback_days=0)
+        assert (result.rows_loaded, result.rows_quarantined) == (by_day[each], 0)
+    names = {str(int(at.timestamp())): at for at in instants if day_of(at) in days}
+    if source_zone == "UTC":
+        assert stored(loader) == names
+    else:
+        # A clock that is put back shows an hour twice: both are taken for the later one.
+        later = {at: timedelta(hours=1) for at in names.values() if stored(loader)[str(int(at.timestamp()))] != at}
+        assert stored(loader) == {name: at + later.get(at, timedelta()) for name, at in names.items()}
+        assert len(later) in (0, 2)
+    # The days of the range are those of its days, one by one: nothing is read again but by its fingerprint.
+    again = loader.load("sales_fact", str(days[0]), str(days[-1]))
+    assert (again.rows_loaded, again.rows_removed, again.rows_unchanged) == (0, 0, len(names))
+    shop.execute("update sales_fact set order_amount = 2 where order_id = %s", [next(iter(names))])
+    changed = loader.load("sales_fact", str(days[0]), str(days[-1]))
+    assert (changed.rows_loaded, changed.rows_removed, changed.rows_unchanged) == (1, 1, len(names) - 1)
+
+
+def test_rejected_orders_are_settled_in_the_window_of_their_day(
+    loader: Loader, shop: psycopg.Connection, set_time_zone: Callable[..., None], changed_on: tuple[str, date]
+) -> None:
+    zone, day = changed_on
+    set_time_zone(zone, "Europe/Berlin")
+    take_orders(shop, day, "timestamp", "Europe/Berlin")
+    shop.execute("update sales_fact set order_amount = -1")
+    kept = {"lookback_days": 0, "max_rejected_share": 1.0}
+    of_day, of_next_day = (
+        loader.load("sales_fact", str(each), **kept).rows_quarantined for each in (day, day + timedelta(days=1))
+    )
+    rejected = "select count(*) from ops.quarantine where replayed_at is null"
+    assert loader.value(rejected) == of_day + of_next_day > of_day > 0
+    shop.execute("delete from sales_fact")
+    loader.load("sales_fact", str(day), **kept)
+    assert loader.value(rejected) == of_next_day
+
+
+def test_events_are_read_on_their_day(
+    loader: Loader, set_time_zone: Callable[..., None], produce: Produce, changed_on: tuple[str, date]
+) -> None:
+    zone, day = changed_on
+    set_time_zone(zone)
+    begin, end = (midnight(each).replace(tzinfo=None) for each in (day, day + timedelta(days=1)))
+    instant = timedelta(milliseconds=1)
+    for name, at in (("before", begin - instant), ("first", begin), ("last", end - instant), ("after", end)):
+        produce(event(name, at.isoformat(timespec="milliseconds")))
+    loader.load("kafka_stream", str(day))
+    assert customer_counts(loader) == once("first", "last")
+    assert loader.pop_dirty_dates() == {("kafka_stream", str(day))}
+    loader.load("kafka_stream", str(day - timedelta(days=1)), str(day + timedelta(days=1)))
+    assert customer_counts(loader) == once("before", "first", "last", "after")
+    assert loader.pop_dirty_dates() == {("kafka_stream", str(day + n * timedelta(days=1))) for n in (-1, 1)}
+
+
+def test_change_date_is_valid_from_the_shops_midnight(
+    loader: Loader, insert: Callable[..., None], set_time_zone: Callable[..., None], changed_on: tuple[str, date]
+) -> None:
+    zone, day = changed_on
+    set_time_zone(zone)
+    insert("product_category", product_id="P1", category_id="K", category_name="N", last_updated=day)
+    loader.load("product_category", str(day))
+    assert loader.value("select _valid_from from raw.product_category") == midnight(day)
