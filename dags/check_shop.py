@@ -11,11 +11,11 @@ Without days: the seven days up to the newest order. `make shop-check` does the 
 import pendulum
 from airflow.sdk import dag
 
-from ecommerce.common.windows import window_params
+from ecommerce.common.windows import days_params
 from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.load.shop_check import CheckShop
 
-PARAMS = {name: param for name, param in window_params().items() if name != "dry_run"}
+PARAMS = days_params(when_empty="the seven days up to the newest order")
 
 
 @dag(
