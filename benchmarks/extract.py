@@ -150,7 +150,7 @@ def _empty_raw() -> None:
 def _load(window: Window, parallel: int) -> None:
     source = replace(SALES, parallel_reads=parallel)
     with warehouse(LOADER) as connection:
-        load(connection, source, window, reader_of(source, window), run=RunIdentity("benchmark", "benchmark"))
+        load(connection, source, window, reader_of, run=RunIdentity("benchmark", "benchmark"))
 
 
 def _psql(state: State, name: str, statement: str) -> list[str]:

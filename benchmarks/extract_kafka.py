@@ -97,8 +97,13 @@ def extract(location: SourceLocation) -> int:
     source = SOURCES["kafka_stream"]
     window = Window(FIRST, FIRST + timedelta(days=DAYS))
     with warehouse(LOADER) as connection:
-        reader = reader_of(source, window, location)
-        result = load(connection, source, window, reader, run=RunIdentity("benchmark", "benchmark"))
+        result = load(
+            connection,
+            source,
+            window,
+            lambda source, window: reader_of(source, window, location),
+            run=RunIdentity("benchmark", "benchmark"),
+        )
     return result.rows_loaded
 
 

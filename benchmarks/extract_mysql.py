@@ -130,7 +130,7 @@ def _measure(state: State, server: MariaDB, arguments: argparse.Namespace) -> No
     for n in range(arguments.runs + 1):
         with warehouse(LOADER) as connection:
             # What else refers to a batch goes with it.
-            connection.execute("truncate raw.sales_fact, raw.bare, ops.load_batch cascade")
+            connection.execute("truncate raw.sales_fact, raw.bare, ops.quarantine, ops.load_batch cascade")
         for way, run in ways.items():
             if way == "load one day":
                 _correct_an_order(server)
@@ -155,7 +155,13 @@ def _report(rows: int, medians: dict[str, float]) -> None:
 
 def _load() -> None:
     with warehouse(LOADER) as connection:
-        load(connection, SALES, WINDOW, MySQLReader(SALES, LOCATION, WINDOW), run=RunIdentity("benchmark", "benchmark"))
+        load(
+            connection,
+            SALES,
+            WINDOW,
+            lambda source, window: MySQLReader(source, LOCATION, window),
+            run=RunIdentity("benchmark", "benchmark"),
+        )
 
 
 def _check_rows(expected: int) -> None:

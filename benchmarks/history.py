@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -155,10 +156,10 @@ class Shop:
         with self.connect() as connection:
             connection.execute("select setseed(%s)", [day.timetuple().tm_yday / 1000])
             for name, query in _NEW_ROWS.items():
-                load(connection, SOURCES[name], window, self._read(connection, SOURCES[name], query, day),
+                load(connection, SOURCES[name], window, partial(self._reader, connection, query),
                      run=RunIdentity(DAG, f"day {day}", 1))  # fmt: skip
 
-    def _read(self, connection: psycopg.Connection, source: Source, query: str, day: date) -> Rows:
+    def _reader(self, connection: psycopg.Connection, query: str, source: Source, window: Window) -> Rows:
         last = connection.execute("select coalesce(max(_offset), 0) from raw.kafka_stream where _partition = 0")
         ((first_offset,),) = last.fetchall()
         columns = [column.name for column in source.loaded_columns]
@@ -168,7 +169,7 @@ class Shop:
                 sql.SQL(query),
                 sql.SQL(", ").join(map(sql.Identifier, columns)),
             ),
-            {"day": day, "orders": ORDERS, "first_offset": first_offset},
+            {"day": window.start, "orders": ORDERS, "first_offset": first_offset},
         ).fetchall()
         return Rows(columns, rows)
 

@@ -118,7 +118,7 @@ def _load(rows: int, share: int) -> float:
     """Load the year; seconds."""
     started = time.monotonic()
     with warehouse(LOADER) as connection:
-        result = load(connection, SALES, YEAR, reader_of(SALES, YEAR), run=RunIdentity("benchmark", "benchmark"))
+        result = load(connection, SALES, YEAR, reader_of, run=RunIdentity("benchmark", "benchmark"))
     seconds = time.monotonic() - started
     with warehouse(LOADER) as connection:
         waiting, held = (

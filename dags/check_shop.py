@@ -11,16 +11,17 @@ Without days: the seven days up to the newest order. `make shop-check` does the 
 import pendulum
 from airflow.sdk import dag
 
-from ecommerce.common.windows import window_params
+from ecommerce.common.shop import shop
+from ecommerce.common.windows import days_params
 from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.load.shop_check import CheckShop
 
-PARAMS = {name: param for name, param in window_params().items() if name != "dry_run"}
+PARAMS = days_params(when_empty="the seven days up to the newest order")
 
 
 @dag(
     schedule=None,
-    start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
     catchup=False,
     max_active_runs=1,
     params=PARAMS,

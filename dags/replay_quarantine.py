@@ -38,7 +38,7 @@ PARAMS = {
 
 @dag(
     schedule=None,
-    start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
     catchup=False,
     max_active_runs=1,
     params=PARAMS,

@@ -11,6 +11,7 @@ builds and publishes again: pause that DAG until the cause is fixed.
 import pendulum
 from airflow.sdk import Param, dag
 
+from ecommerce.common.shop import shop
 from ecommerce.dag_defaults import ALONE_ARGS, CLAIM_POOL
 from ecommerce.publish.rollback_publication import RollbackPublication
 
@@ -28,7 +29,7 @@ PARAMS = {
 
 @dag(
     schedule=None,
-    start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
+    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
     catchup=False,
     max_active_runs=1,
     params=PARAMS,

@@ -65,6 +65,12 @@ def test_shop_without_a_source_has_no_task_check_or_form_entry_of_it(monkeypatch
     assert {task.task_id for task in warehouse.tasks if "fact_weather" in task.task_id}
 
 
+def test_form_of_the_shop_check_has_only_its_days(dags) -> None:
+    form = dags["check_shop"].params
+    assert set(form) == {"start_date", "end_date"}
+    assert form.get_param("start_date").description == "UTC, inclusive. Empty: the seven days up to the newest order."
+
+
 def test_dags_have_docs_tags_and_params(dags) -> None:
     for dag in dags.values():
         assert dag.doc_md, dag.dag_id

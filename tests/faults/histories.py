@@ -151,7 +151,7 @@ class _History:
         window = Window.of_days(date.fromisoformat(first), date.fromisoformat(last))
         entry = SOURCES[source]
         window = reach_back(self.stage.twin, entry, window)
-        load(self.stage.twin, entry, window, reader_of(entry, window), run=RunIdentity("twin", str(self.runs)))
+        load(self.stage.twin, entry, window, reader_of, run=RunIdentity("twin", str(self.runs)))
 
     def compare(self) -> None:
         mine, theirs = state_of(self.place.connection), state_of(self.stage.twin)

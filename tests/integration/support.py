@@ -163,7 +163,7 @@ class Loader:
             self.connection,
             entry,
             window,
-            reader or reader_of(entry, window, location_of(entry)),
+            lambda source, window: reader or reader_of(source, window, location_of(source)),
             run=run,
             dry_run=dry_run,
             allow_mass_removal=allow_mass_removal,

@@ -34,7 +34,7 @@ class Alert:
 
     :param severity: ``warn``, ``fail`` (a check or a task) or ``deadline``
     :param observed: the figure that the check has found, and the one that it ``expected``; None where it has none
-    :param window_end: the day after the last of the run's window (UTC)
+    :param window_end: the day after the last of the run's window
     :param seen_at: when the check was evaluated, or the task failed
     :param alert_id: in `ops.alert`; None if the incident could not be recorded
     :param sent_to: the Airflow connections that have received it

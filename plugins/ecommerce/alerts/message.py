@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ecommerce.alerts.incidents import Alert
 from ecommerce.common.pages_url import PAGES_PREFIX
+from ecommerce.common.shop import shop
 from ecommerce.common.windows import Window
 
 #: Characters of an incident's sentence: services reject longer messages, and no one reads them.
@@ -87,7 +88,7 @@ def _lines(alert: Alert) -> Iterator[str]:
     if alert.observed is not None or alert.expected is not None:
         yield f"Observed: {_figure(alert.observed)}, expected: {_figure(alert.expected)}"
     if alert.window_start and alert.window_end:
-        yield f"Window: {Window(alert.window_start, alert.window_end)} (UTC)"
+        yield f"Window: {Window(alert.window_start, alert.window_end)} ({shop().time_zone})"
     if alert.closed_at:
         yield f"Recovered at {alert.closed_at:%Y-%m-%d %H:%M} UTC"
 

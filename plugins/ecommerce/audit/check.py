@@ -46,7 +46,7 @@ class CheckContext:
 
     @property
     def window(self) -> Window:
-        """Whole UTC days, half-open."""
+        """Whole days of the shop, half-open."""
         return self.request.window
 
     async def days(self, connection: AsyncConnection) -> list[date]:

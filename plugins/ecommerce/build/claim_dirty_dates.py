@@ -17,6 +17,7 @@ from ecommerce.build.dbt_project import project_digest
 from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
 from ecommerce.build.other_runs import must_wait_for
 from ecommerce.common.connections import LOADER, warehouse
+from ecommerce.common.days import day_of, midnight
 from ecommerce.common.errors import WindowError
 from ecommerce.common.run_notes import add_note
 from ecommerce.common.windows import Request, request_of
@@ -176,8 +177,10 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
         run = context["dag_run"]
         if run.run_type != "backfill" or run.logical_date is None or request_of(context).full_refresh:
             return None
+        # A run begins at the shop's midnight, which is at another hour of UTC when clocks were changed.
+        day_of_run = day_of(run.logical_date)
         neighbours = [
-            run.logical_date + sign * timedelta(days=n) for sign in (1, -1) for n in range(1, _NEIGHBOUR_DAYS + 1)
+            midnight(day_of_run + sign * timedelta(days=n)) for sign in (1, -1) for n in range(1, _NEIGHBOUR_DAYS + 1)
         ]
         # Nearly always the answer for the last run, with one request.
         if not self._has_unfinished_claim(context, neighbours):
@@ -185,7 +188,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
         for day in neighbours:
             # A run that was stopped by hand can leave a `claim` without a state, so the run must be active as well.
             if self._has_unfinished_claim(context, [day]) and _has_active_run(context, day):
-                return day.date()
+                return day_of(day)
         return None
 
     def _has_unfinished_claim(self, context: Context, days: list[datetime]) -> bool:

@@ -236,10 +236,6 @@ class Shop(BaseModel):
             )
         return self.sources[source]
 
-    def where(self, source: str) -> str:
-        """Where a source lies, in words, for messages."""
-        return self.sources[source].where if source in self.sources else f"the source {source}"
-
     @property
     def absent(self) -> list[str]:
         """The sources that the shop does not have, in the registry's order."""

@@ -64,8 +64,12 @@ class Request:
     allow_mass_removal: bool = False
 
 
-def window_params() -> dict[str, Param]:
-    """The fields of the trigger form of a load: which days, and what it may do."""
+def days_params(*, when_empty: str) -> dict[str, Param]:
+    """
+    The fields of a trigger form that choose days.
+
+    :param when_empty: the days without a first day, in words
+    """
     zone = shop().time_zone
     return {
         "start_date": Param(
@@ -73,7 +77,7 @@ def window_params() -> dict[str, Param]:
             type=["null", "string"],
             format="date",
             title="First day",
-            description=f"{zone}, inclusive. Empty: yesterday, as in a scheduled run.",
+            description=f"{zone}, inclusive. Empty: {when_empty}.",
         ),
         "end_date": Param(
             None,
@@ -82,6 +86,13 @@ def window_params() -> dict[str, Param]:
             title="Last day",
             description=f"{zone}, inclusive. Empty: the same as the first day.",
         ),
+    }
+
+
+def window_params() -> dict[str, Param]:
+    """The fields of the trigger form of a load: which days, and what it may do."""
+    return {
+        **days_params(when_empty="yesterday, as in a scheduled run"),
         "allow_mass_removal": Param(
             False,
             type="boolean",
@@ -163,7 +174,7 @@ def _present(names: Any) -> list[str]:
 def _window(params: Any, dag_run: Any) -> Window:
     first, last = params.get("start_date"), params.get("end_date")
     if last and not first:
-        raise WindowError(f"end_date {last} was given without a start_date; give both, or neither for yesterday")
+        raise WindowError(f"end_date {last} was given without a start_date; give both, or neither")
     if first:
         return _requested(_day("start_date", first), _day("end_date", last or first))
     start, end = dag_run.data_interval_start, dag_run.data_interval_end

@@ -325,7 +325,11 @@ class MySQLReader:
                     f"{self.source.name}: MySQL does not accept {self.location.where}: {in_words(error)}"
                 ) from error
             raise
-        columns = [FoundColumn(str(label), code, length, scale) for label, code, _, length, _, scale, _ in description]
+        columns = [
+            FoundColumn(str(label), code, length, scale)
+            for label, code, _, length, _, scale, _ in description
+            if self.location.table or not template_rules.is_private(str(label))
+        ]
         texts = [column.name for column in columns if column.is_text]
         character_sets = dict(zip(texts, self._character_sets(texts), strict=True))
         return {

@@ -24,7 +24,7 @@ from ecommerce.common.sources import Column, Kind, Source
 from ecommerce.common.value_rules import REASONS_VERSION, is_converted, passes, reasons_to_reject, typed
 from ecommerce.common.windows import Window
 from ecommerce.extract.postgres_relation import named_errors, relation_of, window_column
-from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
+from ecommerce.extract.reader_protocol import BINARY_TRAILER, ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import escaped, is_utf8
 
 #: Bytes of rows in one block: the server sends each row as a message of its own, and Python is slow per message. In
@@ -35,9 +35,8 @@ CANCEL_TIMEOUT = 5.0
 #: Blocks that may wait between the connections of a parallel read and the connection that writes.
 QUEUED_BLOCKS = 32
 
-#: What comes before and after the rows in COPY's binary format (Postgres' documentation of COPY, "Binary Format").
+#: What comes before the rows in COPY's binary format (Postgres' documentation of COPY, "Binary Format").
 _HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
-_TRAILER = b"\xff\xff"
 
 
 class PostgresReader:
@@ -113,7 +112,7 @@ class PostgresReader:
         return self._column_types
 
     def is_large(self, rows: int) -> bool:
-        """Whether the source's statistics have more rows than that."""
+        """Whether Postgres estimates that the whole table or template has more rows than that."""
         with self._named_errors():
             return self._relation.estimated_rows(self._at_source) > rows
 
@@ -207,7 +206,7 @@ class PostgresReader:
                 yield from _rows(self._at_source, queries[0])
             else:
                 yield from _ParallelRead(self.location.connection, self._export_snapshot(), queries).rows()
-        yield _TRAILER
+        yield BINARY_TRAILER
 
     def read(self, resume: ResumePoints) -> Iterator[bytes]:
         """The rows of the window that do not pass, as blocks of COPY text."""
@@ -238,7 +237,8 @@ class PostgresReader:
             inside=self._inside(days),
             passes=self._passes,
         )
-        with self._named_errors():
+        # In a savepoint, since whoever does not take all rows cancels the COPY, which ends a transaction.
+        with self._named_errors(), self._at_source.transaction():
             yield from _blocks(self._at_source, query)
 
     @property
@@ -407,10 +407,10 @@ def _rows(connection: psycopg.Connection, query: sql.Composed) -> Generator[byte
             if last:
                 yield last
             last = block
-    if last is None or not last.endswith(_TRAILER):
+    if last is None or not last.endswith(BINARY_TRAILER):
         raise SourceError("the source ended a COPY before its last row")
-    if len(last) > len(_TRAILER):
-        yield last[: -len(_TRAILER)]
+    if len(last) > len(BINARY_TRAILER):
+        yield last[: -len(BINARY_TRAILER)]
 
 
 def _blocks(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:

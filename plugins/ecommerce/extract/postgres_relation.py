@@ -159,7 +159,9 @@ class TemplateRelation:
             """,
             [names, [type_id for _, type_id, _ in described], [modifier for *_, modifier in described]],
         ).fetchall()
-        return {name: ColumnType(kind, spelling) for name, kind, spelling in columns}
+        return {
+            name: ColumnType(kind, spelling) for name, kind, spelling in columns if not template_rules.is_private(name)
+        }
 
     def fail_if_wrong(self, connection: psycopg.Connection, types: Mapping[str, ColumnType]) -> None:
         """By the rules of templates."""

@@ -20,6 +20,7 @@ from typing import Protocol, runtime_checkable
 from psycopg import sql
 
 from ecommerce.common.fingerprint import Fingerprint, RowHash
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Source
 
 #: Why an offset has no message: the topic's retention (or someone's DeleteRecords) removed it; it belongs to a control
@@ -89,6 +90,9 @@ class ResumePoints(Protocol):
         """Whether raw has a message of the partition at ``begin`` or later."""
 
 
+#: What comes after the rows in COPY's binary format (Postgres' documentation of COPY, "Binary Format").
+BINARY_TRAILER = b"\xff\xff"
+
 #: A block of Postgres COPY text, or one row of texts.
 Chunk = bytes | bytearray | memoryview | Sequence[str | None]
 
@@ -138,6 +142,8 @@ class PrevalidatingReader(Reader, Protocol):
     """
 
     source: Source
+    #: Where it reads.
+    location: SourceLocation
     #: COPY's option for the blocks of `prevalidated`: `format binary` or `format csv`.
     copy_format: str
     #: What `fingerprints` adds up.
@@ -151,10 +157,13 @@ class PrevalidatingReader(Reader, Protocol):
         """The columns of the source's table."""
 
     def is_large(self, rows: int) -> bool:
-        """Whether the source's statistics have more rows than that."""
+        """Whether it seems to have more rows than that: by the server's estimate of the table, or in the window."""
 
     def rows_by_day(self) -> dict[str | None, int] | None:
         """Rows of the window by the day whose facts they change, suspect ones included; None: only raw can tell."""
+
+    def newest_day(self) -> date | None:
+        """The last day, up to today, of which the source has rows; None: none, or it is not known."""
 
     def has_fingerprints(self) -> bool:
         """Whether the source can compute them."""
@@ -170,11 +179,3 @@ class PrevalidatingReader(Reader, Protocol):
 
     def cancel(self) -> None:
         """Cancel the statement that another thread runs at the source."""
-
-
-@runtime_checkable
-class DatedReader(PrevalidatingReader, Protocol):
-    """Reads a database that can also say how far its rows go."""
-
-    def newest_day(self) -> date | None:
-        """The last day, up to today, of which the source has rows; None: none, or it is not known."""

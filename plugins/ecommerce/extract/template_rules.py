@@ -28,6 +28,11 @@ class TemplateRows(Protocol):
         """
 
 
+def is_private(column: str) -> bool:
+    """Whether a column is the template's own, and none of the source: it is neither loaded nor noted as a new one."""
+    return column.startswith("_")
+
+
 def fail_if_wrong(
     source: Source, location: SourceLocation, window: Window, types: Mapping[str, ColumnType], rows: TemplateRows
 ) -> None:

@@ -62,7 +62,7 @@ class ExtractSource(BaseOperator):
                     connection,
                     source,
                     window,
-                    reader_of(source, window),
+                    reader_of,
                     run=RunIdentity(run.dag_id, run.run_id, ti.try_number, self._first_try(ti)),
                     dry_run=request.dry_run,
                     allow_mass_removal=request.allow_mass_removal,

@@ -43,7 +43,7 @@ def load(
     connection: Connection,
     source: Source,
     window: Window,
-    reader: Reader,
+    reader_of: Callable[[Source, Window], Reader],
     *,
     run: RunIdentity,
     dry_run: bool = False,
@@ -57,6 +57,8 @@ def load(
     run does all of it and rolls back.
 
     :param connection: to the warehouse, in autocommit
+    :param reader_of: gives the reader; called inside the batch, so that the ledger also has an error in the shop's
+        profile or in a connection's type
     :param allow_mass_removal: remove more than half of what raw has, if the source does not have it any more
     :raises SourceError: the source cannot be read, or its table has lost or retyped a column
     :raises QuarantineOverflow: more than the source's share of rows was rejected
@@ -72,7 +74,8 @@ def load(
         with connection.transaction(force_rollback=True) if dry_run else nullcontext():
             batch_id = batches.open_batch(connection, source, window, run)
             try:
-                result = _load_batch(LoadJob(connection, source, window, batch_id, dry_run, allow_mass_removal), reader)
+                job = LoadJob(connection, source, window, batch_id, dry_run, allow_mass_removal)
+                result = _load_batch(job, reader_of(source, window))
             except BaseException as error:
                 if not dry_run:
                     batches.fail_batch(connection, batch_id, error)
@@ -111,8 +114,10 @@ def _in_snapshot(
         seen = schema_drift.seen_columns(job.connection, job.source)
         differences = list(schema_drift.changes(job.source, reader.column_types, seen))
         schema_drift.note(job.connection, job.source, job.batch_id, differences)
-        schema_drift.fail_if_broken(job.source, differences)
-        reader.source = schema_drift.evolve(job.connection, job.source, reader.column_types, dry_run=job.dry_run)
+        schema_drift.fail_if_broken(job.source, reader.location, differences)
+        reader.source = schema_drift.evolve(
+            job.connection, job.source, reader.location, reader.column_types, dry_run=job.dry_run
+        )
         with job.connection.transaction():
             schema_drift.note_seen(job.connection, job.source, job.batch_id, reader.column_types.keys() - seen)
             job = replace(job, source=reader.source)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from psycopg import Connection, sql
 
@@ -72,7 +73,16 @@ def replay(
         of_window = sql.SQL("{} and batch.window_start = {} and batch.window_end = {}").format(
             choice.condition(), sql.Literal(window.start), sql.Literal(window.end)
         )
-        yield load(connection, source, window, reader_of(source, window, of_window), run=run, dry_run=dry_run)
+        yield load(connection, source, window, partial(_reader_of_rows, reader_of, of_window), run=run, dry_run=dry_run)
+
+
+def _reader_of_rows(
+    reader_of: Callable[[Source, Window, sql.Composable], Reader],
+    condition: sql.Composable,
+    source: Source,
+    window: Window,
+) -> Reader:
+    return reader_of(source, window, condition)
 
 
 def _windows(connection: Connection, choice: Choice) -> list[Window]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from psycopg import Connection, sql
 
 from ecommerce.common.errors import SchemaDrift
-from ecommerce.common.shop import shop
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Kind, NewColumns, Source
 from ecommerce.common.value_rules import SOURCE_TYPES, SQL_TYPES
 from ecommerce.extract.reader_protocol import ColumnType
@@ -138,17 +138,18 @@ def note(connection: Connection, source: Source, batch_id: int, differences: Seq
         )
 
 
-def fail_if_broken(source: Source, differences: Sequence[ColumnChange]) -> None:
+def fail_if_broken(source: Source, location: SourceLocation, differences: Sequence[ColumnChange]) -> None:
     """
     Fail at a column that is missing or has another type; new columns are no error.
 
+    :param location: where the source was read
     :raises SchemaDrift: with the table, the columns, and both types
     """
     broken = [change for change in differences if change.change != "new"]
     if not broken:
         return
     message = (
-        f"{source.name}: {shop().where(source.name)} is not what was expected: {'; '.join(map(str, broken))}. Nothing "
+        f"{source.name}: {location.where} is not what was expected: {'; '.join(map(str, broken))}. Nothing "
         "was loaded. Change the source back, or the template that gives its columns (docs/your_shop.md)"
     )
     dropped = [change.column for change in broken if change.change == "missing" and not change.is_required]
@@ -161,7 +162,14 @@ def fail_if_broken(source: Source, differences: Sequence[ColumnChange]) -> None:
     raise SchemaDrift(message)
 
 
-def evolve(connection: Connection, source: Source, types: Mapping[str, ColumnType], *, dry_run: bool) -> Source:
+def evolve(
+    connection: Connection,
+    source: Source,
+    location: SourceLocation,
+    types: Mapping[str, ColumnType],
+    *,
+    dry_run: bool,
+) -> Source:
     """
     Add the source's new columns to raw, if its policy is to evolve; returns the source with these columns.
 
@@ -172,7 +180,7 @@ def evolve(connection: Connection, source: Source, types: Mapping[str, ColumnTyp
     columns = _loadable_new_columns(source, types)
     if not columns:
         return source
-    _fail_if_raw_differs(connection, source, columns, types)
+    _fail_if_raw_differs(connection, source, location, columns, types)
     with connection.transaction():
         connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}s'")
         for column in columns:
@@ -195,7 +203,11 @@ def _loadable_new_columns(source: Source, types: Mapping[str, ColumnType]) -> li
 
 
 def _fail_if_raw_differs(
-    connection: Connection, source: Source, columns: Sequence[Column], types: Mapping[str, ColumnType]
+    connection: Connection,
+    source: Source,
+    location: SourceLocation,
+    columns: Sequence[Column],
+    types: Mapping[str, ColumnType],
 ) -> None:
     # A column that raw has from an earlier load keeps its type; the registry does not know it.
     retyped = connection.execute(
@@ -208,4 +220,5 @@ def _fail_if_raw_differs(
         """,
         [[column.name for column in columns], [SQL_TYPES[column.kind] for column in columns], f"raw.{source.name}"],
     ).fetchall()
-    fail_if_broken(source, [ColumnChange(name, "retyped", kind, types[name].spelling) for name, kind in retyped])
+    changes_of_raw = [ColumnChange(name, "retyped", kind, types[name].spelling) for name, kind in retyped]
+    fail_if_broken(source, location, changes_of_raw)

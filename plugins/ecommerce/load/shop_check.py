@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.sdk import BaseOperator
@@ -22,12 +23,13 @@ from airflow.sdk.exceptions import AirflowFailException
 from psycopg import Connection, sql
 
 from ecommerce.common.connections import LOADER, postgres
+from ecommerce.common.days import today
 from ecommerce.common.errors import WarehouseError
 from ecommerce.common.shop import REQUIRED, Shop, SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Column, Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES
 from ecommerce.common.windows import Window, request_of
-from ecommerce.extract.reader_protocol import AppendingReader, DatedReader, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import BINARY_TRAILER, AppendingReader, PrevalidatingReader, Reader
 from ecommerce.extract.readers import reader_of
 from ecommerce.load import schema_drift, validate
 from ecommerce.load.staging import ACCEPTED, STAGE, Staging
@@ -37,13 +39,13 @@ if TYPE_CHECKING:
 
 #: Days that are read, up to the newest order, unless others are asked for.
 DAYS = 7
-#: Blocks of rows that are read of a source, about 3 MB of a table: enough to know its rows.
+#: What is read of a source at most, once of its valid and once of its suspect rows: so many pieces as its reader gives
+#: them. That is about 3 MB of a table in Postgres, and of one in MySQL 50,000 valid and 100 suspect rows.
 MAX_BLOCKS = 100
 #: Characters of an example.
 MAX_EXAMPLE = 30
 
-#: How a binary COPY ends (Postgres' documentation of COPY, "Binary Format").
-_BINARY_TRAILER = b"\xff\xff"
+log = logging.getLogger(__name__)
 
 
 class Rejection(NamedTuple):
@@ -58,7 +60,7 @@ class SourceReport:
     """
     What was found of one source.
 
-    :param rows: rows of the window; None: it could not be read
+    :param rows: rows of the window; None: they could not be read, or not counted
     :param types: column → its type at the source
     :param example: column → a value of it
     :param checked: how many of the rows were validated
@@ -81,9 +83,10 @@ class SourceReport:
             lines += textwrap.wrap(f"PROBLEM: {self.problem}", 110, initial_indent="  ", subsequent_indent="    ")
         if self.types:
             lines += self._table()
-        if self.rows is not None:
+        if not self.problem:
             rejected = sum(rejection.rows for rejection in self.rejections)
-            lines.append(f"  {self.rows:,} rows; of {self.checked:,} checked, {rejected:,} would be rejected")
+            rows = "rows not counted" if self.rows is None else f"{self.rows:,} rows"
+            lines.append(f"  {rows}; of {self.checked:,} checked, {rejected:,} would be rejected")
         lines += [f"    {rejection.rows:,} × {rejection.reason}" for rejection in self.rejections]
         return "\n".join(lines)
 
@@ -126,7 +129,7 @@ class ShopReport:
     def __str__(self) -> str:
         """All tables, and a sentence at the end."""
         parts = [
-            f"The shop {self.shop.name}, {self.window} (UTC days, inclusive). Nothing is changed.",
+            f"The shop {self.shop.name}, {self.window} (days of {self.shop.time_zone}, inclusive). Nothing is changed.",
             *map(str, self.sources),
         ]
         if self.shop.absent:
@@ -151,17 +154,22 @@ def check_shop(connection: Connection, window: Window | None = None) -> ShopRepo
 
 
 def _newest_days(profile: Shop) -> Window:
-    last = datetime.now(UTC).date() - timedelta(days=1)
-    location = profile.location_of(REQUIRED)
+    yesterday = today() - timedelta(days=1)
     try:
-        reader = reader_of(SOURCES[REQUIRED], Window.of_days(last, last), location)
-        if isinstance(reader, DatedReader):
-            with reader.snapshot():
-                last = reader.newest_day() or last
-    except WarehouseError:
-        # Why it cannot be read stands in the report of the source itself.
-        pass
+        last = _newest_day(profile.location_of(REQUIRED)) or yesterday
+    except WarehouseError as error:
+        # The report of the source itself has this error as its problem.
+        log.info("the day of the newest order is not known: %s", error)
+        last = yesterday
     return Window.of_days(last - timedelta(days=DAYS - 1), last)
+
+
+def _newest_day(location: SourceLocation) -> date | None:
+    reader = reader_of(SOURCES[REQUIRED], Window.of_days(today(), today()), location)
+    if not isinstance(reader, PrevalidatingReader):
+        return None
+    with reader.snapshot():
+        return reader.newest_day()
 
 
 def _check(connection: Connection, source: Source, location: SourceLocation, window: Window) -> SourceReport:
@@ -188,14 +196,16 @@ def _check_table(connection: Connection, report: SourceReport, reader: Prevalida
     with reader.snapshot():
         report.types = {name: kind.spelling for name, kind in reader.column_types.items()}
         seen = _seen_columns(connection, source)
-        schema_drift.fail_if_broken(source, list(schema_drift.changes(source, reader.column_types, seen)))
-        report.rows = sum((reader.rows_by_day() or {}).values())
-        # Last, since a COPY that is not read to its end aborts the source's transaction.
-        trailer = _BINARY_TRAILER if reader.copy_format == "format binary" else b""
+        differences = list(schema_drift.changes(source, reader.column_types, seen))
+        schema_drift.fail_if_broken(source, report.location, differences)
+        by_day = reader.rows_by_day()
+        report.rows = None if by_day is None else sum(by_day.values())
+        with closing(reader.suspect(None)) as rows:  # type: ignore[type-var]
+            suspect = staging.copy_suspect(reader.columns, itertools.islice(rows, MAX_BLOCKS))
+        # Last, since a binary COPY that is not read to its end may end the source's transaction.
+        trailer = BINARY_TRAILER if reader.copy_format == "format binary" else b""
         blocks = _first_blocks(reader.prevalidated(None, []), trailer)
         prevalidated = staging.copy(ACCEPTED, names, blocks, reader.copy_format)
-    with reader.snapshot():
-        suspect = staging.copy_suspect(reader.columns, itertools.islice(reader.suspect(None), MAX_BLOCKS))
     _validate(connection, report, staging)
     report.checked = prevalidated + suspect
 
@@ -268,7 +278,7 @@ def _first_blocks(blocks: Iterator[bytes], trailer: bytes) -> Iterator[bytes]:
     with closing(blocks):  # type: ignore[type-var]
         for number, block in enumerate(blocks):
             yield block
-            if number >= MAX_BLOCKS and block != _BINARY_TRAILER:
+            if number >= MAX_BLOCKS and block != BINARY_TRAILER:
                 yield trailer
                 return
 
@@ -304,7 +314,9 @@ class CheckShop(BaseOperator):
     def execute(self, context: Context) -> dict[str, int | None]:
         """Return the rows of each source."""
         try:
-            window = request_of(context).window if context["params"].get("start_date") else None
+            # Not only with a first day: a last day alone is a mistake, which says so.
+            has_days = any(context["params"].get(name) for name in ("start_date", "end_date"))
+            window = request_of(context).window if has_days else None
             with postgres(self.warehouse_conn_id) as connection:
                 report = check_shop(connection, window)
         except WarehouseError as error:
@@ -318,8 +330,8 @@ class CheckShop(BaseOperator):
 def main() -> int:
     """Run the command line; 1: a source cannot be loaded."""
     parser = argparse.ArgumentParser(prog="make shop-check", description=check_shop.__doc__)
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, inclusive (UTC)")
-    parser.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, inclusive (UTC)")
+    parser.add_argument("--from", dest="first", type=date.fromisoformat, help="first day of the shop, inclusive")
+    parser.add_argument("--to", dest="last", type=date.fromisoformat, help="last day of the shop, inclusive")
     arguments = parser.parse_args()
     first = arguments.first or arguments.last
     try:

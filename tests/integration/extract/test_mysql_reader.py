@@ -539,6 +539,15 @@ def test_lock_timeout_while_a_template_is_described_may_be_tried_again(
     assert shop.load(location={"template": path}).rows_loaded == 2
 
 
+def test_column_of_a_template_that_begins_with_an_underscore_is_its_own(
+    orders_with_items: Shop, tmp_path: Path
+) -> None:
+    path = tmp_path / "sales_fact.sql"
+    path.write_text(TEMPLATE.format(bounds="").replace("null as customer_id", "1 as _raw_id, 2 as extra"))
+    assert orders_with_items.load(location={"template": path}).rows_loaded == 2
+    assert orders_with_items.loader.rows("select column_name from ops.schema_change") == [("extra",)]
+
+
 def test_newest_day_is_known(mysql_shop: Shop) -> None:
     mysql_shop.create()
     mysql_shop.insert()

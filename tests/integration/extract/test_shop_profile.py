@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ecommerce.common import database_schema
-from ecommerce.common.errors import ShopError
+from ecommerce.common.errors import SchemaDrift, ShopError
 from ecommerce.common.shop import VARIABLE, shop
 from tests.integration.support import Loader, acting_as
 
@@ -143,6 +143,29 @@ def test_default_shop_has_numbers_of_customers(
     assert [customer for (customer,) in customers] == [
         "CUST000", "CUST001", "CUST012", "CUST999", "CUST1000", *(["CUST007", "ada"] if kind == "text" else []),
     ]  # fmt: skip
+
+
+def test_default_shop_takes_the_columns_that_subscriptions_have(
+    loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
+) -> None:
+    """Optional ones may be missing, in any order, and new ones are noted; one that vanishes fails the load."""
+    shop.execute(
+        """
+        drop table subscription_data;
+        create table subscription_data (
+            tier text, subscription_start_date date, subscription_id text, customer_id integer, status text
+        )
+        """
+    )
+    insert("subscription_data", subscription_id="S1", customer_id=1, subscription_start_date="2024-01-01", status="on")
+    assert loader.load("subscription_data", "2024-03-01").rows_loaded == 1
+    assert loader.rows("select subscription_id, customer_id, status, monthly_fee from raw.subscription_data") == [
+        ("S1", "CUST001", "on", None)
+    ]
+    assert loader.rows("select column_name, change, found from ops.schema_change") == [("tier", "new", "text")]
+    shop.execute("alter table subscription_data drop status")
+    with pytest.raises(SchemaDrift, match=r"column status \(text\) is missing, and earlier loads had it"):
+        loader.load("subscription_data", "2024-03-02")
 
 
 def test_older_warehouse_gets_texts_of_customers(loader: Loader) -> None:

@@ -3,12 +3,16 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date
 
 import psycopg
 import pytest
 
 from ecommerce.common.errors import QuarantineOverflow, SchemaDrift
+from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import SOURCES, NewColumns
+from ecommerce.common.windows import Window
+from ecommerce.extract.postgres_reader import PostgresReader
 from tests.integration.load.events import Produce, event
 from tests.integration.support import Loader
 
@@ -70,6 +74,15 @@ def test_missing_or_retyped_column_fails_load(
     assert loader.rows(f"{NOTED} order by column_name") == [
         ("sales_fact", *change, "fail", batch_id, batch_id) for change in noted
     ]
+
+
+def test_missing_column_is_named_where_it_was_read(loader: Loader, shop: psycopg.Connection) -> None:
+    """Also where that is not the place in the shop's profile."""
+    shop.execute("create table if not exists old_sales (order_id text)")
+    place = SourceLocation(source="sales_fact", connection="shop_postgres", table="public.old_sales")
+    window = Window.of_days(date.fromisoformat(DAY), date.fromisoformat(DAY))
+    with pytest.raises(SchemaDrift, match=r"^sales_fact: the table public\.old_sales at the connection "):
+        loader.load("sales_fact", DAY, reader=PostgresReader(SOURCES["sales_fact"], place, window))
 
 
 def test_new_column_is_recorded_once_and_ignored(loader: Loader, shop: psycopg.Connection, insert: Insert) -> None:

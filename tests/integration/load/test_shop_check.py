@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ecommerce.common.connections import LOADER
 from ecommerce.common.windows import Window
+from ecommerce.extract.postgres_reader import PostgresReader
 from ecommerce.load import shop_check
 from ecommerce.load.shop_check import CheckShop, SourceReport, check_shop
 from tests.integration.load.events import Produce, event
@@ -144,6 +145,37 @@ def test_task_fails_with_the_problems(shop: psycopg.Connection) -> None:
     shop.execute("drop table product")
     with pytest.raises(AirflowFailException, match=r"product: there is no table public\.product"):
         task.execute(cast("Any", context()))
+
+
+@pytest.mark.usefixtures("small_shop", "connection")
+def test_task_with_a_last_day_alone_fails() -> None:
+    task = CheckShop(task_id="check", warehouse_conn_id=LOADER)
+    with pytest.raises(AirflowFailException, match="end_date 2024-03-01 was given without a start_date"):
+        task.execute(cast("Any", context(end_date="2024-03-01")))
+
+
+@pytest.mark.usefixtures("small_shop")
+def test_rows_that_are_not_counted_are_not_shown_as_none(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader may leave it to raw to tell the days of the rows."""
+    monkeypatch.setattr(PostgresReader, "rows_by_day", lambda reader: None)
+    sales = report_of(loader, "sales_fact")
+    assert (sales.rows, sales.checked) == (None, 4)
+    assert "  rows not counted; of 4 checked, 2 would be rejected" in str(sales).splitlines()
+
+
+@pytest.mark.usefixtures("small_shop")
+def test_each_source_is_read_in_one_snapshot(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template is described and checked for each."""
+    opened: list[str] = []
+    original = PostgresReader.snapshot
+
+    def counted(reader: PostgresReader) -> Any:
+        opened.append(reader.source.name)
+        return original(reader)
+
+    monkeypatch.setattr(PostgresReader, "snapshot", counted)
+    check_shop(loader.connection, WINDOW)
+    assert opened == ["product", "sales_fact", "customer"]
 
 
 @pytest.mark.usefixtures("small_shop", "connection")

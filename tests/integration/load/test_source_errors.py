@@ -4,6 +4,8 @@ import json
 import re
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 
 from ecommerce.common.errors import SourceError
 from ecommerce.extract import kafka_topic
+from ecommerce.load.extract_source import ExtractSource
 from tests.integration.support import Loader, set_topic
 
 
@@ -33,6 +36,20 @@ def refused(loader: Loader, source: str) -> str:
 def test_missing_connection_is_named_in_error(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_SHOP_POSTGRES", raising=False)
     assert refused(loader, "sales_fact") == "there is no connection 'shop_postgres'; add it under Admin → Connections"
+
+
+def test_connection_of_another_kind_is_in_the_ledger(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes from the choice of a reader, before anything is read."""
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_POSTGRES", '{"conn_type": "oracle"}')
+    run = SimpleNamespace(dag_id="extract_sales_fact", run_id="r1")
+    context = {
+        "params": {"start_date": "2024-03-01"},
+        "dag_run": run,
+        "ti": SimpleNamespace(try_number=1, max_tries=0),
+    }
+    with pytest.raises(SourceError, match="is of the type 'oracle', and a database can be read by") as caught:
+        ExtractSource(task_id="extract", source="sales_fact").execute(cast("Any", context))
+    assert loader.rows("select run_id, status, error from ops.load_batch") == [("r1", "failed", str(caught.value))]
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,14 @@ def test_changed_template_is_read_and_checked_again(folder: Path) -> None:
 
 def test_template_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "shop.yml").write_text("sources:\n  sales_fact: {connection: c, template: days.sql}\n")
-    reads = []
+    reads: list[str] = []
     original = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, *more: reads.append(path.name) or original(path, *more))
+
+    def counted(path: Path) -> str:
+        reads.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_text", counted)
     for _ in range(3):
         location = shop().sources["sales_fact"]
         assert location.is_bound
