@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 from dbt.cli.main import dbtRunner
 from dbt.compilation import Linker
@@ -63,6 +65,35 @@ def test_shop_without_a_source_has_no_task_check_or_form_entry_of_it(monkeypatch
     assert bag.dags["replay_quarantine"].params.get_param("source").schema["enum"] == present
     # All models are built: those of an absent source are empty.
     assert {task.task_id for task in warehouse.tasks if "fact_weather" in task.task_id}
+
+
+@pytest.mark.parametrize(
+    ("zone", "begin", "end"),
+    [
+        ("Europe/Berlin", "2024-03-30T23:00:00+00:00", "2024-03-31T22:00:00+00:00"),
+        ("America/New_York", "2024-11-03T04:00:00+00:00", "2024-11-04T05:00:00+00:00"),
+        ("Asia/Kolkata", "2024-03-30T18:30:00+00:00", "2024-03-31T18:30:00+00:00"),
+    ],
+)
+def test_daily_schedule_and_backfill_are_of_the_shops_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str, begin: str, end: str
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    (tmp_path / "shop.yml").write_text(f"time_zone: {zone}\nsources:\n  sales_fact: {{connection: c, table: t}}\n")
+    monkeypatch.setenv("ECOMMERCE_SHOP", str(tmp_path))
+    bag = DagBag(ROOT / "dags", load_op_links=False)
+    assert bag.import_errors == {}
+    warehouse = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags["ecommerce_warehouse"]))
+    assert str(warehouse.timezone) == zone
+    # As Airflow's backfill asks: of the days from the first to the last, by their midnights. The day before and the day
+    # after have 24 hours.
+    first, after = pendulum.instance(datetime.fromisoformat(begin)), pendulum.instance(datetime.fromisoformat(end))
+    runs = list(warehouse.iter_dagrun_infos_between(first.subtract(days=1), after))
+    assert [(run.data_interval.start, run.data_interval.end) for run in runs] == [
+        (first.subtract(days=1), first), (first, after), (after, after.add(days=1))
+    ]  # fmt: skip
 
 
 def test_form_of_the_shop_check_has_only_its_days(dags) -> None:

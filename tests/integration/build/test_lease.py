@@ -1,5 +1,6 @@
 """The lease: one run at a time builds, and dirty dates stay until a run that claimed them publishes."""
 
+from collections.abc import Callable
 from datetime import date
 
 import psycopg
@@ -244,6 +245,18 @@ def test_changed_project_needs_a_full_refresh(published: Loader) -> None:
     assert published.rows("select is_full_refresh from ops.build where finished_at is null") == [(True,)]
     publish(published, "run2")
     assert not take(published, "run3", project="other").is_full_refresh
+
+
+def test_changed_time_zone_needs_a_full_refresh(published: Loader, set_time_zone: Callable[..., None]) -> None:
+    set_time_zone("Asia/Kolkata")
+    claim = take(published, "run2")
+    assert claim.reason_for_full_refresh == "the shop's time zone was UTC, and is Asia/Kolkata"
+    # It was not published: the next one takes it over, whatever the time zone is by then.
+    set_time_zone("UTC")
+    claim = take(published, "run3", take_over_from="run2")
+    assert claim.reason_for_full_refresh == "the shop's time zone was Asia/Kolkata, and is UTC"
+    publish(published, "run3")
+    assert not take(published, "run4").is_full_refresh
 
 
 def test_unchanged_project_is_built_incrementally(published: Loader) -> None:

@@ -8,6 +8,7 @@ zone in UTC, or without a zone in another one.
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -95,7 +96,7 @@ def test_rejected_order_that_is_gone_is_noticed_in_the_window_of_its_day(
     set_time_zone(zone, "Europe/Berlin")
     take_orders(shop, day, "timestamp", "Europe/Berlin")
     shop.execute("update sales_fact set order_amount = -1")
-    kept = {"lookback_days": 0, "max_rejected_share": 1.0}
+    kept: dict[str, Any] = {"lookback_days": 0, "max_rejected_share": 1.0}
     of_day, of_next_day = (
         loader.load("sales_fact", str(each), **kept).rows_quarantined for each in (day, day + timedelta(days=1))
     )

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecommerce.common.days import day_of, midnight
-from ecommerce.common.shop import VARIABLE
 from ecommerce.common.windows import Window
 
 #: Zones whose clocks are changed at night, at midnight, by half an hour, never; and one that has left out a day.
@@ -17,19 +15,6 @@ ZONES = [
     "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "America/Havana", "Africa/Cairo", "Asia/Beirut",
     "Australia/Lord_Howe", "Pacific/Apia", "America/Sao_Paulo",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def set_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Choose a shop with this time zone."""
-
-    def choose(zone: str) -> None:
-        folder = tmp_path / zone.replace("/", "-")
-        folder.mkdir(exist_ok=True)
-        (folder / "shop.yml").write_text(f"time_zone: {zone}\nsources:\n  sales_fact: {{connection: c, table: t}}\n")
-        monkeypatch.setenv(VARIABLE, str(folder))
-
-    return choose
 
 
 @pytest.mark.parametrize("zone", ZONES)

@@ -1,5 +1,6 @@
 """A run → its window: the schedule, a backfill, and a trigger by hand follow one rule."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +65,25 @@ DAILY = ("2024-03-01T00:00:00+00:00", "2024-03-02T00:00:00+00:00")
 )
 def test_a_scheduled_run_takes_the_days_of_its_interval(interval: tuple[str, str], first: str, last: str) -> None:
     assert window(interval=interval, start_date=None, end_date=None) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "interval"),
+    [
+        ("Europe/Berlin", "2024-03-31", ("2024-03-30T23:00:00Z", "2024-03-31T22:00:00Z")),
+        ("Europe/Berlin", "2024-10-27", ("2024-10-26T22:00:00Z", "2024-10-27T23:00:00Z")),
+        ("America/New_York", "2024-03-10", ("2024-03-10T05:00:00Z", "2024-03-11T04:00:00Z")),
+        ("America/New_York", "2024-11-03", ("2024-11-03T04:00:00Z", "2024-11-04T05:00:00Z")),
+        ("Asia/Kolkata", "2024-03-31", ("2024-03-30T18:30:00Z", "2024-03-31T18:30:00Z")),
+    ],
+)
+def test_daily_run_takes_the_shops_day(
+    set_zone: Callable[[str], None], zone: str, day: str, interval: tuple[str, str]
+) -> None:
+    """Also on the days of 23 and 25 hours, and by hand right after their end."""
+    set_zone(zone)
+    assert window(interval=interval) == (day, day)
+    assert window(run_after=interval[1]) == (day, day)
 
 
 @pytest.mark.parametrize("interval", [(None, None), ("2024-03-05T08:00:00Z", "2024-03-05T08:00:00Z")])
