@@ -19,7 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
+# Not of the session: while Playwright is open, its event loop runs, and tests of other modules that follow in the same
+# process could not start one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium.browser() as started:
         yield started

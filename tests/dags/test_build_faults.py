@@ -414,6 +414,8 @@ def wholesale_order(warehouse: Warehouse) -> Iterator[Decimal]:
 
 def test_anomaly_waits_for_a_person_without_blocking_other_runs(warehouse: Warehouse) -> None:
     published, revenue = warehouse.demo.marts(), warehouse.revenue()
+    # The shop has unusual days of its own: the warning about them, of a later window, would stay open.
+    warehouse.demo.query("delete from ops.alert where incident like %s", "%amount%")
     with wholesale_order(warehouse) as extra:
         older = warehouse.again()
         older.await_task(AMOUNT, "awaiting_input")
