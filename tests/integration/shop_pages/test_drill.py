@@ -254,7 +254,7 @@ def test_order_over_two_months_is_one_order_in_each(client: TestClient) -> None:
 # -- orders and refunds ------------------------------------------------------------------------------------------------
 
 
-def test_address_of_line_leads_back_to_it_whatever_the_order_is_called(client: TestClient) -> None:
+def test_link_of_line_opens_it_for_any_order_id(client: TestClient) -> None:
     page = client.get(drill_path("daily_revenue", {"order_date": AS_OF})).text
     addresses = links(section(page, "fact_sales"), "/facts/fact_sales")
     assert len(addresses) == len(set(addresses)) == 11

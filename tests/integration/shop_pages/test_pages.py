@@ -841,7 +841,7 @@ def test_pools_of_both_roles_share_last_answers(client: TestClient) -> None:
     assert state.reader.pool.last_answers is state.inspector.pool.last_answers
 
 
-def test_bars_of_check_are_its_results(client: TestClient) -> None:
+def test_bars_of_check_show_its_results(client: TestClient) -> None:
     dots = re.findall(r'<i class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC">', client.get("/status").text)
     assert dots
     assert {colour for colour, _ in dots} <= {"pass", "warn", "fail"}

@@ -210,7 +210,7 @@ def test_end_of_demo_names_absent_sources(tmp_path: Path) -> None:
         ({"is_stale": True, "last_parsed_time": "2024-01-01T10:00:01Z"}, False),
     ],
 )
-def test_dag_that_was_read_before_a_moment_is_not_known_since_then(dag: dict, is_known: bool) -> None:
+def test_dag_read_before_a_moment_does_not_count_as_known_since_it(dag: dict, is_known: bool) -> None:
     def respond(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"access_token": "t"} if request.url.path == "/auth/token" else dag)
 

@@ -45,7 +45,7 @@ def page_with_empty_figures(name: str) -> str:
     return render_html(cast("Any", SimpleNamespace(scope={"root_path": ""})), "figures.html", **values)
 
 
-def test_shop_with_every_source_says_nothing() -> None:
+def test_shop_with_every_source_names_no_absent_one() -> None:
     assert absent_in_words() == ""
     assert absence_of("weather_sales_impact") is None
     assert "This shop has no" not in page_with_empty_figures("seasons")
@@ -68,7 +68,7 @@ def test_figure_of_an_absent_source_says_why_it_is_empty() -> None:
     assert "No rows in 1 Mar 2024 to 1 Mar 2024." in customers
 
 
-def test_one_absent_source_needs_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_absent_source_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     choose_shop_without("refund", monkeypatch)
     assert absent_in_words() == absence_of_source("refund") == "This shop has no refunds."
     assert absence_of("fact_refunds") == "This shop has no refunds."
@@ -106,14 +106,14 @@ def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.Monke
     assert figure.summary == "Revenue 100.00 · guests 30.00, 30.00 % of the revenue"
 
 
-def test_summary_needs_all_rows() -> None:
+def test_summary_is_empty_unless_all_rows_were_read() -> None:
     assert trend_of().summary == ""
     figure = trend_of()
     assert replace(figure, rows=replace(rows({"daily_revenue": Decimal(1)}), is_truncated=True)).summary == ""
 
 
 @pytest.mark.usefixtures("example")
-def test_calendar_has_no_row_of_an_absent_source_and_none_is_late_for_it() -> None:
+def test_calendar_leaves_out_absent_source_and_days_that_it_alone_has() -> None:
     ranges = [
         {"source": "sales_fact", "first_day": DAY, "last_day": DAY},
         # It was loaded before the shop gave it up.
