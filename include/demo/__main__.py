@@ -13,24 +13,14 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from ecommerce.common.sources import SOURCES, absence_in_words
 from include.demo import airflow_services, dbt, processes, stack
 from include.demo.errors import StackError
 from include.demo.runs import backfill, follow, run_dag, trigger
-from include.demo.shop.shop_folder import ShopDataError, read_folder, recorded_days
+from include.demo.shop.shop_folder import ShopDataError, ShopFolder, read_folder
 from include.demo.state import ROOT, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
-
-#: Source → what it is about, in words.
-_SUBJECTS = {
-    "kafka_stream": "events",
-    "product": "product names",
-    "product_category": "product categories",
-    "refund": "refunds",
-    "customer": "customers",
-    "subscription_data": "subscriptions",
-    "weather_data": "weather",
-}
 
 
 def main() -> int:
@@ -133,16 +123,15 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    if arguments.data:
-        # Before anything starts: a mistake in the folder must cost nothing, and leave nothing behind.
-        read_folder(arguments.data)
-    folder = arguments.data.resolve() if arguments.data else stack.generated_shop()
-    first, last = _range(folder, arguments.first, arguments.last)
+    # Before anything starts: a mistake in the folder must cost nothing, and leave nothing behind.
+    shop = read_folder(arguments.data or stack.generated_shop())
+    folder = shop.path.resolve()
+    first, last = _range(shop, arguments.first, arguments.last)
     log.info("Starting the stack")
     state = stack.up(folder)
     log.info("Filling the shop from %s", os.path.relpath(folder))
     api = stack.api_of(state)
-    stack.fill(state, opening=lambda: _read_opening(state, folder))
+    stack.fill(state, opening=lambda: _read_opening(state, shop))
     demo_run = {"fingerprint": state.shop["fingerprint"], "first": str(first), "last": str(last)}
     if state.demo == demo_run:
         log.info("The warehouse has %s to %s already; to run again: make run FROM=%s TO=%s", first, last, first, last)
@@ -161,26 +150,26 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_opening(state: State, folder: Path) -> None:
+def _read_opening(state: State, shop: ShopFolder) -> None:
     """Load the shop's opening state by the extract DAGs, so that its later changes become versions of the rows."""
     api = stack.api_of(state)
-    first, _ = _range(folder, None, None)
+    first, _ = _range(shop, None, None)
     day_before = str(first - timedelta(days=1))
     log.info("Loading the opening state of the shop")
     runs = {
         source: trigger(api, f"extract_{source}", {"start_date": day_before, "end_date": day_before})
-        for source in read_folder(folder).opening
+        for source in shop.opening
     }
     if not all([follow(api, f"extract_{source}", run_id) for source, run_id in runs.items()]):
         raise StackError("the opening state of the shop could not be loaded")
 
 
-def _range(folder: Path, first: date | None, last: date | None) -> tuple[date, date]:
+def _range(shop: ShopFolder, first: date | None, last: date | None) -> tuple[date, date]:
     """The range that the user asked for; its default is from the first to the last day with a recorded order."""
     if first is None or last is None:
-        recorded = recorded_days(folder)
+        recorded = shop.recorded_days
         if recorded is None:
-            raise StackError(f"{folder.name}/sales_fact.csv has no order; set FROM= and TO=")
+            raise StackError(f"{shop.path.name}/sales_fact.csv has no order; set FROM= and TO=")
         first, last = first or recorded[0], last or recorded[1]
     if first > last:
         raise StackError(f"FROM={first} is after TO={last}; both are inclusive")
@@ -267,19 +256,17 @@ def _show_marts(state: State) -> None:
 
 
 def orders_in_words(dsn: str) -> str:
-    """How many lines, orders and refunds a warehouse has loaded."""
+    """How many lines, orders and refunds a warehouse has in its facts."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
             """
             select
                 count(*),
                 count(distinct order_id),
-                count(distinct order_id) filter (where coalesce(btrim(customer_id), '') = ''),
-                count(distinct order_id) filter (
-                    where lower(btrim(order_status)) in ('cancelled', 'canceled', 'voided', 'failed')
-                ),
-                (select count(*) from raw.refund)
-            from raw.sales_fact
+                count(distinct order_id) filter (where is_guest),
+                count(distinct order_id) filter (where is_cancelled),
+                (select count(*) from core.fact_refunds)
+            from core.fact_sales
             """
         ).fetchone()
     lines, orders, guests, cancelled, refunds = (f"{count:,}" for count in row or ())
@@ -288,8 +275,8 @@ def orders_in_words(dsn: str) -> str:
 
 def absent_sources_in_words(state: State) -> str | None:
     """What the stack's shop does not have; None: it has all sources."""
-    absent = [subject for source, subject in _SUBJECTS.items() if not stack.has_source(state, source)]
-    return f"This shop has no {', no '.join(absent)}: marts about that are empty" if absent else None
+    absent = [source for source in SOURCES if not stack.has_source(state, source)]
+    return f"{absence_in_words(absent)} Marts about that are empty." if absent else None
 
 
 def _show_addresses(state: State) -> None:

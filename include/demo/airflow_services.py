@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST, project_files
+from ecommerce.common.shop import VARIABLE
 from include.demo import processes
 from include.demo.errors import StackError
 from include.demo.ports import start_on_free_port
@@ -36,7 +37,11 @@ PROFILE = STACK / "shop"
 
 
 def environment(state: State) -> dict[str, str]:
-    """Airflow's settings for this stack, as environment variables; those of the caller's environment win."""
+    """
+    Airflow's settings for this stack, as environment variables.
+
+    Those of the caller's environment win, except for the shop's profile: all processes must have the same.
+    """
     home = STACK / "airflow"
     fernet = base64.urlsafe_b64encode(hashlib.sha256(state.keys["session"].encode()).digest()).decode()
     ours = {
@@ -79,12 +84,12 @@ def environment(state: State) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
         "PYTHONPATH": PYTHON_PATH,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
-    if state.shop.get("profile"):
-        ours["ECOMMERCE_SHOP"] = str(PROFILE)
-    return {**os.environ, **{name: os.environ.get(name, value) for name, value in ours.items() if name != "PATH"},
-            "PATH": ours["PATH"]}  # fmt: skip
+    fixed = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        VARIABLE: state.airflow_shop or "default",
+    }
+    return {**ours, **os.environ, **fixed}
 
 
 def command(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
 import time
@@ -15,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ecommerce.common.shop import VARIABLE
 from include.demo import airflow_services, database, processes
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
@@ -69,7 +71,9 @@ def up(folder: Path | None = None) -> State:
         timed("dbt manifest", manifest.result)
     if state.shop.get("is_read"):
         timed("weather API", lambda: start_weather(state))
-    timed("Airflow", lambda: _start_airflow(state, has_read_dags=has_read_dags))
+    # A stack that is filled here has the shop that it is filled from, whatever profile the shell names.
+    chosen = "" if folder else os.environ.get(VARIABLE, "").strip().strip()
+    timed("Airflow", lambda: _start_airflow(state, chosen, has_read_dags=has_read_dags))
     _apply_settings(state)
     return state
 
@@ -106,13 +110,19 @@ def _sources_and_profile(sources: Sequence[str], *, customers_are_numbers: bool 
     return {"sources": ",".join(sources), "profile": profile or ""}
 
 
-def _start_airflow(state: State, *, has_read_dags: bool) -> None:
-    """Start Airflow with the profile of the stack's shop; first stop it if it runs with another one."""
+def _start_airflow(state: State, chosen: str, *, has_read_dags: bool) -> None:
+    """
+    Start Airflow with the profile of the stack's shop, or with a chosen one; first stop it if it runs with another one.
+
+    :param chosen: the name or folder of the profile; empty: that of the stack's shop
+    """
     profile = state.shop.get("profile", "")
-    is_changed = state.airflow_profile != profile
+    name = chosen or (str(airflow_services.PROFILE) if profile else "")
+    is_changed = (state.airflow_shop, state.airflow_profile) != (name, profile)
     if is_changed and airflow_services.stop():
-        log.info("Airflow starts again: the shop has other sources than before")
+        log.info("Airflow starts again: the shop has another profile than before")
     write_profile(airflow_services.PROFILE, profile or None)
+    state.airflow_shop = name
     started_at = datetime.now(UTC)
     airflow_services.start(state)
     if not is_changed:
@@ -194,8 +204,8 @@ def fill(state: State, *, opening: Callable[[], None]) -> None:
     """
     Fill the shop's Postgres, the Kafka topic and the weather API from the stack's shop, unless that was done already.
 
-    :param opening: called after the shop's opening state was filled in and before its present state replaces it, if the
-        folder has both; a run at this moment makes the warehouse see the later changes as changes
+    :param opening: called while the shop's database has the opening state, if the folder has one; a run at this moment
+        makes the warehouse see the later changes as changes
     :raises ShopDataError: a file is malformed
     """
     if state.shop.get("is_filled"):
@@ -206,18 +216,17 @@ def fill(state: State, *, opening: Callable[[], None]) -> None:
     state.save()
     shop = read_folder(Path(state.shop["folder"]))
     dsn = state.dsn("shop")
-    if shop.opening:
-        # Fill in the present state first: its files are checked before the warehouse reads the opening state.
-        fill_shop(dsn, shop.path)
-        fill_shop(dsn, shop.path / OPENING, shop.opening)
-        _serve_weather(state)
-        state.shop |= {"is_read": "yes"}
-        state.save()
-        opening()
+    # All files are checked before the warehouse reads any of them: until then, a mistake can be corrected.
     counts = timed("shop filled", lambda: fill_shop(dsn, shop.path))
     if has_source(state, EVENTS):
         counts["events"] = timed("events produced", lambda: produce_events(state.bootstrap, shop.path))
     _serve_weather(state)
+    if shop.opening:
+        fill_shop(dsn, shop.path / OPENING, shop.opening)
+        state.shop |= {"is_read": "yes"}
+        state.save()
+        opening()
+        fill_shop(dsn, shop.path, shop.opening)
     state.shop |= {"is_filled": "yes", "is_read": "yes"}
     state.save()
     log.info("  %s", ", ".join(f"{name} {n:,}" for name, n in counts.items()))

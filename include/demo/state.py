@@ -41,7 +41,8 @@ class State:
     demo: dict[str, str] = field(default_factory=dict)
     #: the version of Airflow that migrated the metadata database
     airflow_version: str = ""
-    #: the profile with which Airflow was started last
+    #: the profile with which Airflow was started last: its name or folder (empty: `default`), and what the demo wrote
+    airflow_shop: str = ""
     airflow_profile: str = ""
 
     @classmethod

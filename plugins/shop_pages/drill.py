@@ -147,6 +147,11 @@ def _refunds(condition: str) -> str:
     return _REFUNDS_WHERE.format(condition=condition)
 
 
+def _is_line(column: str, parameter: str = "line_number") -> str:
+    """The condition that a row is of the line of a parameter, or of any line if that is null."""
+    return f"(%({parameter})s::integer is null or {column} = %({parameter})s::integer)"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RelatedRows:
     """
@@ -155,6 +160,7 @@ class RelatedRows:
     :param fact: their fact table
     :param query: by the row's `%(order_id)s` and `%(line_number)s`
     :param no_rows: what the page says where there are none
+    :param no_order: the same for a row that names no order; only a refund may lack one
     """
 
     fact: str
@@ -162,6 +168,7 @@ class RelatedRows:
     query: str
     columns: Sequence[FigureColumn]
     no_rows: str
+    no_order: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +198,6 @@ class Fact:
         return f"/facts/{self.name}?{urlencode(keys)}"
 
 
-_IS_LINE = "(%(line_number)s::integer is null or fact_sales.line_number = %(line_number)s::integer)"
-
 FACTS = {
     fact.name: fact
     for fact in (
@@ -202,13 +207,13 @@ FACTS = {
             line="line_number",
             columns=_LINES,
             source="sales_fact",
-            row_query="""
+            row_query=f"""
                 select * from core.fact_sales
-                where order_id = %(key)s and (%(line)s::integer is null or line_number = %(line)s::integer)
+                where order_id = %(key)s and {_is_line("line_number", "line")}
                 order by line_number""",
-            raw_query="""
+            raw_query=f"""
                 select * from raw.sales_fact
-                where order_id = %(key)s and (%(line)s::integer is null or line_number = %(line)s::integer)
+                where order_id = %(key)s and {_is_line("line_number", "line")}
                 order by line_number""",
             related=(
                 RelatedRows(
@@ -221,12 +226,10 @@ FACTS = {
                 RelatedRows(
                     fact="fact_refunds",
                     title="Refunds",
-                    query=_refunds("""
+                    # A refund without a line is one of the whole order, and so of each of its lines.
+                    query=_refunds(f"""
                         fact_refunds.order_id = %(order_id)s
-                        and (
-                            %(line_number)s::integer is null or fact_refunds.line_number is null
-                            or fact_refunds.line_number = %(line_number)s::integer
-                        )"""),
+                        and (fact_refunds.line_number is null or {_is_line("fact_refunds.line_number")})"""),
                     columns=_REFUNDS,
                     no_rows="Nothing of it was refunded.",
                 ),
@@ -243,9 +246,12 @@ FACTS = {
                 RelatedRows(
                     fact="fact_sales",
                     title="What was refunded: the order line, or all lines of the order",
-                    query=_lines_of_order(f"fact_sales.order_id = %(order_id)s and {_IS_LINE}"),
+                    query=_lines_of_order(
+                        f"fact_sales.order_id = %(order_id)s and {_is_line('fact_sales.line_number')}"
+                    ),
                     columns=_ORDER_LINES,
                     no_rows="The warehouse has no order line that this refund names.",
+                    no_order="This refund names no order.",
                 ),
             ),
         ),

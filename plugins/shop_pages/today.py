@@ -23,16 +23,11 @@ _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 _SALES = """
     select
-        order_date as day, daily_revenue, refunded_amount, net_revenue, daily_orders, guest_orders, daily_gross_profit
+        order_date as day, daily_revenue, refunded_amount, net_revenue, daily_orders, guest_orders,
+        gross_margin_percent, known_cost_percent
     from marts.daily_revenue
     where order_date > (select max(order_date) from marts.daily_revenue) - 370
     order by order_date"""
-
-#: How much of the month's revenue has a known cost: the mart of days does not have it.
-_KNOWN_COST = """
-    select round(sum(total_revenue * known_cost_percent) / nullif(sum(total_revenue), 0), 2) as known_cost_percent
-    from marts.product_category_revenue_monthly
-    where revenue_month = (select date_trunc('month', max(order_date)::timestamp)::date from marts.daily_revenue)"""
 
 _CONVERSION = """
     select event_date as day, viewers, buyers, view_to_purchase_percent
@@ -44,9 +39,7 @@ _CONVERSION = """
 _SUBSCRIPTIONS = """
     select revenue_month, sum(active_subscriptions) as active_subscriptions, sum(closing_mrr) as mrr
     from marts.subscription_performance_monthly
-    where
-        revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
-        and plan_type is distinct from 'All plans'
+    where revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
     group by revenue_month"""
 
 #: By day, since the mart has months only: a subscription is active from its start to the day before its end.
@@ -209,14 +202,13 @@ def _note_of_guests(row: Row) -> str | None:
 
 
 def _note_of_costs(row: Row) -> str | None:
-    """How much of the revenue has no known cost, and so no profit in this margin; None if all has one."""
-    known = row.get("known_cost_percent")
+    """How much of the day's revenue the margin is of; None if the cost of all of it is known."""
+    known = row["known_cost_percent"]
     if known is None or known >= 100:
         return None
-    return (
-        f"The cost is known for {format_value(known, Format.PERCENT)} of this month’s revenue; the rest counts as"
-        " sold without profit"
-    )
+    if not known:
+        return "No cost of what was sold on this day is known"
+    return f"Of the {format_value(known, Format.PERCENT)} of the day’s revenue whose cost is known"
 
 
 def _ratio(part: Any, whole: Any, factor: int = 1) -> Decimal | None:
@@ -233,8 +225,7 @@ _SALES_MEASURES = (
     _Measure("average_order_value", "Average order value",
              lambda row: _ratio(row["daily_revenue"], row["daily_orders"]), "/revenue#trend",
              ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY),
-    _Measure("gross_margin", "Gross margin",
-             lambda row: _ratio(row["daily_gross_profit"], row["daily_revenue"], 100), "/revenue#categories",
+    _Measure("gross_margin", "Gross margin", lambda row: row["gross_margin_percent"], "/revenue#trend",
              ("sales_fact", "fact_sales", "daily_revenue", "product_category"), Format.PERCENT, is_share=True,
              note_of=_note_of_costs),
 )  # fmt: skip
@@ -260,7 +251,6 @@ class TodayRows:
     """
 
     sales: Rows
-    known_cost: Rows
     conversion: Rows
     closing: Rows
     subscriptions: Rows
@@ -295,9 +285,8 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
                 problems.append(str(error))
             return no_rows
 
-    sales, known_cost, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
+    sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
         reader.rows(_SALES),
-        reader.rows(_KNOWN_COST),
         reader.rows(_CONVERSION),
         reader.rows(_SUBSCRIPTIONS),
         optional(inspector.rows(_SUBSCRIPTIONS_BY_DAY)),
@@ -314,7 +303,6 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         )
     return TodayRows(
         sales=sales,
-        known_cost=known_cost,
         conversion=conversion,
         closing=closing,
         subscriptions=subscriptions,
@@ -360,9 +348,8 @@ def _measures(data: TodayRows, as_of: date) -> Iterator[tuple[_Measure, Mapping[
     if closing := _first(data.closing):
         # The published value is shown; the values computed by day only serve the comparison.
         subscriptions[as_of] = closing
-    known_cost = _first(data.known_cost) or {}
     for measures, rows_by_day in (
-        (_SALES_MEASURES, {row["day"]: {**row, **known_cost} for row in data.sales.rows}),
+        (_SALES_MEASURES, {row["day"]: row for row in data.sales.rows}),
         (_SUBSCRIPTION_MEASURES, subscriptions),
         ((_CONVERSION_MEASURE,), {row["day"]: row for row in data.conversion.rows}),
     ):

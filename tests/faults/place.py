@@ -1,4 +1,4 @@
-"""Seven sources, a warehouse, and tries to load from the ones into the other."""
+"""All sources of the registry, a warehouse, and tries to load from the ones into the other."""
 
 from __future__ import annotations
 

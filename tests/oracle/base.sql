@@ -406,6 +406,8 @@ select
     every_day.order_date,
     coalesce(sum(counted_line.order_amount), 0) as revenue,
     known_sum(counted_line.gross_profit, counted_line.order_id) as gross_profit,
+    sum(case when counted_line.gross_profit is null then 0 else counted_line.order_amount end)
+        as known_cost_revenue,
     count(distinct counted_line.order_id) as orders,
     count(distinct counted_line.customer_id) as customers,
     count(distinct counted_line.order_id)

@@ -9,15 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from ecommerce.common.shop import ABSENT, PROFILE, SHOPS
 from ecommerce.common.sources import SOURCES
-from include.demo.shop.fill_sources import TOPIC
-from include.demo.shop.shop_folder import SHOP_TABLES
 
-FILE = "shop.yml"
-ABSENT = "absent"
-DEFAULT = Path(__file__).parents[2] / "shops" / "default"
-#: Source → the template of the default profile that turns its table into the warehouse's form.
-TEMPLATES = {"subscription_data": DEFAULT / "subscription_data.sql"}
+DEFAULT = SHOPS / "default"
 
 
 def shop_profile(sources: Collection[str], *, customers_are_numbers: bool) -> str | None:
@@ -27,27 +22,29 @@ def shop_profile(sources: Collection[str], *, customers_are_numbers: bool) -> st
     :param sources: the sources that the shop has
     :param customers_are_numbers: its customers are called 17, and not CUST017, so that no template may rename them
     """
-    templates = {} if customers_are_numbers else TEMPLATES
-    if set(sources) >= set(SOURCES) and templates == TEMPLATES:
+    if set(sources) >= set(SOURCES) and not customers_are_numbers:
         return None
-    locations = {name: _location(name, templates) if name in sources else ABSENT for name in SOURCES}
+    defaults = yaml.safe_load((DEFAULT / PROFILE).read_text(encoding="utf-8"))["sources"]
+    locations = {
+        name: _location(name, defaults[name], customers_are_numbers) if name in sources else ABSENT for name in SOURCES
+    }
     return "# Written by the demo, from the files of its shop.\n" + yaml.safe_dump(
         {"sources": locations}, sort_keys=False, default_flow_style=None, width=1000
     )
 
 
-def _location(source: str, templates: dict[str, Path]) -> dict[str, str]:
-    if source in SHOP_TABLES:
-        where = {"template": str(templates[source])} if source in templates else {"table": f"public.{source}"}
-        return {"connection": "shop_postgres", **where}
-    if SOURCES[source].reader == "kafka":
-        return {"connection": "shop_kafka", "topic": TOPIC}
-    return {"connection": "weather_api"}
+def _location(source: str, default: dict[str, str], customers_are_numbers: bool) -> dict[str, str]:
+    """Where the profile `default` has a source, for a profile in another folder."""
+    if "template" not in default:
+        return default
+    if customers_are_numbers:
+        return {"connection": default["connection"], "table": f"public.{source}"}
+    return {**default, "template": str(DEFAULT / default["template"])}
 
 
 def write_profile(folder: Path, text: str | None) -> None:
     """Make a folder's ``shop.yml`` hold this text; None: there is none."""
-    path = folder / FILE
+    path = folder / PROFILE
     if text is None:
         path.unlink(missing_ok=True)
         return

@@ -8,13 +8,17 @@ same files as they were before the shop's first day). A name that is not known i
 """
 
 import csv
-import difflib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
+import pendulum
+
+from ecommerce.common.shop import did_you_mean
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.value_rules import SQL_TYPES
 
@@ -53,6 +57,18 @@ class ShopFolder:
     path: Path
     sources: tuple[str, ...]
     opening: tuple[str, ...]
+
+    @cached_property
+    def recorded_days(self) -> tuple[date, date] | None:
+        """
+        The first and the last day (UTC) on which an order was recorded; None without orders.
+
+        :raises ShopDataError: a ``created_at`` is no time, or the file is malformed
+        """
+        days = {
+            _day_of(self.path, line, text) for line, row in rows(self.path, REQUIRED) if (text := row["created_at"])
+        }
+        return (min(days), max(days)) if days else None
 
 
 def read_folder(path: Path) -> ShopFolder:
@@ -99,15 +115,15 @@ def _files(folder: Path) -> list[str]:
 def _unknown_files(folder: Path, found: list[str], known: list[str]) -> list[str]:
     missing = [name for name in known if name not in found]
     return [
-        f"{folder / name} is no file of a shop{_did_you_mean(name, missing)}. Known here: {', '.join(known)}"
+        f"{folder / name} is no file of a shop{_hint(name, missing)}. Known here: {', '.join(known)}"
         for name in found
         if name not in known
     ]
 
 
-def _did_you_mean(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.65)
-    return f" (did you mean {near[0]}?)" if near else ""
+def _hint(name: str, known: Collection[str]) -> str:
+    hint = did_you_mean(name, known)
+    return f" ({hint})" if hint else ""
 
 
 def csv_file(folder: Path, table: str) -> Path:
@@ -139,11 +155,7 @@ def header(folder: Path, table: str) -> list[str]:
     absent = [name for name in known if name not in names]
     errors = [
         *(f"column {name} is missing" for name in absent if name in REQUIRED_COLUMNS[table]),
-        *(
-            f"column {name!r} is unknown{_did_you_mean(name, absent)}"
-            for name in dict.fromkeys(names)
-            if name not in known
-        ),
+        *(f"column {name!r} is unknown{_hint(name, absent)}" for name in dict.fromkeys(names) if name not in known),
         *(f"column {name} is named twice" for name in known if names.count(name) > 1),
     ]
     if errors:
@@ -185,22 +197,30 @@ def _decoded(file: BinaryIO) -> Iterator[str]:
         yield line.decode("utf-8" if number else "utf-8-sig")
 
 
-def recorded_days(folder: Path) -> tuple[date, date] | None:
-    """
-    Find the first and the last day (UTC) on which an order was recorded; None without orders.
+def _day_of(folder: Path, line: int, text: str) -> date:
+    try:
+        at = _time(text.strip())
+    except ValueError:
+        place = f"{csv_file(folder, REQUIRED)}, line {line}, column created_at"
+        raise ShopDataError(f"{place}: found {text!r}, expected a time such as 2024-01-31 09:30:00") from None
+    return (at.astimezone(UTC) if at.tzinfo else at).date()
 
-    :raises ShopDataError: a ``created_at`` is no time, or the file is malformed
+
+def _time(text: str) -> datetime:
     """
-    days = set()
-    for line, row in rows(folder, REQUIRED):
-        if text := row["created_at"]:
-            try:
-                at = datetime.fromisoformat(text.strip())
-            except ValueError:
-                place = f"{csv_file(folder, REQUIRED)}, line {line}, column created_at"
-                raise ShopDataError(f"{place}: found {text!r}, expected a time such as 2024-01-31 09:30:00") from None
-            days.add((at.astimezone(UTC) if at.tzinfo else at).date())
-    return (min(days), max(days)) if days else None
+    Read a time of the forms that Postgres reads, too: ISO 8601, also with single digits, slashes, or ` UTC` at its end.
+
+    :raises ValueError: it has another form; one that does not begin with the year is ambiguous
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        if not re.match(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}\b", text):
+            raise
+    at = pendulum.parse(text, strict=False)
+    if not isinstance(at, datetime):
+        raise ValueError(f"{text!r} is no time")
+    return at
 
 
 def has_numbered_customers(folder: Path) -> bool:

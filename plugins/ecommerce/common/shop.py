@@ -345,10 +345,16 @@ def _message(source: str, details: Mapping[str, Any]) -> str:
     return f"{source}: {text}" if not key or details["type"] == "value_error" else f"{source}.{key}: {text}"
 
 
+def did_you_mean(word: Any, known: Collection[str]) -> str:
+    """A hint at the known word that looks most like it; empty if none does."""
+    # Above the usual 0.6: two names of files are alike by their `.csv` alone.
+    near = difflib.get_close_matches(str(word).lower(), known, n=1, cutoff=0.65)
+    return f"did you mean {near[0]}?" if near else ""
+
+
 def _nearest(word: Any, known: Collection[str]) -> str:
-    """A hint: the known word that looks most like it, or all of them."""
-    near = difflib.get_close_matches(str(word), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    """A hint at the known word that looks most like it, or at all of them."""
+    return did_you_mean(word, known) or f"there are {', '.join(known)}"
 
 
 def _changed_at(path: Path) -> int | None:

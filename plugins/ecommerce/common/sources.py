@@ -351,3 +351,20 @@ FILLED_BY = {
     "weather_sales_impact": "weather_data",
     "weather_correlation": "weather_data",
 }
+
+#: Source → what a shop without it does not have.
+_SUBJECTS = {
+    "kafka_stream": "customer interactions",
+    "product": "product list",
+    "product_category": "product categories and stock",
+    "refund": "refunds",
+    "customer": "customer list",
+    "subscription_data": "subscriptions",
+    "weather_data": "weather",
+}
+
+
+def absence_in_words(absent: Sequence[str]) -> str:
+    """`This shop has no customer interactions, subscriptions or weather.`; empty if no source is absent."""
+    *others, last = [_SUBJECTS.get(source, source) for source in absent] or [""]
+    return f"This shop has no {', '.join(others)}{' or ' if others else ''}{last}." if absent else ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from shop_pages.charts import column_values, grouped_chart, heatmap, line_chart, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
-from shop_pages.formats import Format, count, format_value
+from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import MONTH, MONTH_IN_RANGE, REFUNDS, REVENUE_AMOUNT
 from shop_pages.pool import Row
 
@@ -16,9 +16,11 @@ _LIFETIME_VALUE = FigureColumn("lifetime_value", "Lifetime value", Format.MONEY)
 
 
 def _summarize_guests(rows: list[Row]) -> str:
-    """`Guests: 12 orders, 1,234.50`; empty without guests."""
-    orders, revenue = rows[0]["guest_orders"], rows[0]["guest_revenue"]
-    return f"Guests: {count(int(orders), 'order')}, {format_value(revenue, Format.MONEY)}" if orders else ""
+    """`Guests: 1,234.50, 12.34 % of all revenue`; empty without revenue of guests."""
+    revenue, percent = rows[0]["guest_revenue"], rows[0]["guest_percent"]
+    if not revenue:
+        return ""
+    return f"Guests: {format_value(revenue, Format.MONEY)}, {format_value(percent, Format.PERCENT)} of all revenue"
 
 
 def _draw_funnel(rows: list[Row]) -> Plot:
@@ -81,8 +83,11 @@ CUSTOMERS = FigurePage(
                     sum(refunded_amount) as refunded_amount, sum(lifetime_value) as lifetime_value,
                     round(avg(lifetime_value), 2) as average_value,
                     round(sum(lifetime_value) * 100 / nullif(sum(sum(lifetime_value)) over (), 0), 2) as percent,
-                    (select sum(guest_orders) from marts.daily_revenue) as guest_orders,
-                    (select sum(guest_revenue) from marts.daily_revenue) as guest_revenue
+                    (select sum(guest_revenue) from marts.daily_revenue) as guest_revenue,
+                    (
+                        select round(sum(guest_revenue) * 100 / nullif(sum(daily_revenue), 0), 2)
+                        from marts.daily_revenue
+                    ) as guest_percent
                 from marts.customer_segments
                 group by customer_tier
                 order by lifetime_value desc""",
@@ -230,7 +235,7 @@ CUSTOMERS = FigurePage(
                     revenue_month as month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr,
                     active_subscriptions, new_subscriptions, churned_subscriptions, churn_percent
                 from marts.subscription_performance_monthly
-                where revenue_month {MONTH_IN_RANGE} and plan_type is distinct from 'All plans'
+                where revenue_month {MONTH_IN_RANGE}
                 order by revenue_month, plan_type""",
             columns=(
                 MONTH,
@@ -255,7 +260,6 @@ CUSTOMERS = FigurePage(
             query="""
                 select revenue_month as month, plan_type, active_subscriptions, closing_mrr
                 from marts.subscription_performance_monthly
-                where plan_type is distinct from 'All plans'
                 order by revenue_month, plan_type""",
             columns=(
                 MONTH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shop_pages.charts import grouped_chart, ranking_chart
 from shop_pages.figures import TABLE_ROWS, Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
-from shop_pages.pages.shared import CATEGORY, DAY, IN_CATEGORY
+from shop_pages.pages.shared import CATEGORY, CONTRIBUTION, DAY, IN_CATEGORY
 from shop_pages.pool import Row
 
 
@@ -42,7 +42,7 @@ _REVIEWS = (
     FigureColumn("discount_percent", "Discount", Format.PERCENT),
     FigureColumn("shipping_percent", "Shipping", Format.PERCENT),
     FigureColumn("gross_profit", "Gross profit", Format.MONEY),
-    FigureColumn("contribution_amount", "After shipping", Format.MONEY),
+    CONTRIBUTION,
     FigureColumn("is_high_discount", "High discount", Format.BOOLEAN),
     FigureColumn("is_high_shipping", "High shipping", Format.BOOLEAN),
     FigureColumn("review_priority", "Priority"),

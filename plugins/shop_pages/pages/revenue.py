@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from shop_pages.absent_sources import absence_of_source
 from shop_pages.charts import column_values, grouped_chart, ranking_chart, sum_by
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
-from shop_pages.formats import Format, count, format_value
+from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import (
     CATEGORY,
+    CONTRIBUTION,
     DAY,
     IN_CATEGORY,
+    KNOWN_COST,
+    MARGIN,
     MONTH,
     MONTH_IN_RANGE,
     NET_REVENUE,
@@ -41,19 +42,19 @@ def _draw_trend(rows: list[Row]) -> Plot:
 
 
 def _summarize_trend(rows: list[Row]) -> str:
-    """`Revenue 1,000.00 · refunds 20.00 · net revenue 980.00 · 12 orders · 3 by guests, 25.00 % of the orders`."""
+    """
+    `Revenue 1,000.00 · refunds 20.00 · net revenue 980.00 · guests 250.00, 25.00 % of the revenue`.
 
-    def total(name: str) -> str:
-        return format_value(sum(row[name] for row in rows), Format.MONEY)
-
-    orders, guest_orders = (sum(row[name] for row in rows) for name in ("daily_orders", "guest_orders"))
-    parts = [f"Revenue {total('daily_revenue')}"]
-    if not absence_of_source("refund"):
-        parts += [f"refunds {total('refunded_amount')}", f"net revenue {total('net_revenue')}"]
-    parts.append(count(orders, "order"))
-    if guest_orders:
-        share = format_value(100 * guest_orders / orders, Format.PERCENT)
-        parts.append(f"{guest_orders:,} by guests, {share} of the orders")
+    Money adds up; orders do not: one with lines on two days counts on both.
+    """
+    labels = {"daily_revenue": "Revenue", "refunded_amount": "refunds", "net_revenue": "net revenue"}
+    if absence_of_source("refund"):
+        labels = {"daily_revenue": "Revenue"}
+    totals = {name: sum(row[name] for row in rows) for name in (*labels, "guest_revenue")}
+    parts = [f"{label} {format_value(totals[name], Format.MONEY)}" for name, label in labels.items()]
+    if guests := totals["guest_revenue"]:
+        share = format_value(100 * guests / totals["daily_revenue"], Format.PERCENT)
+        parts.append(f"guests {format_value(guests, Format.MONEY)}, {share} of the revenue")
     return " · ".join(parts)
 
 
@@ -72,13 +73,13 @@ REVENUE = FigurePage(
             name="trend",
             title="Revenue by day",
             question="Does revenue grow, apart from the usual changes within a week?",
-            help="Revenue is gross: what was sold, before refunds. Gross profit is that of the revenue whose cost is"
-            " known. Guests are not among the customers. An order with lines on two days counts on both.",
+            help="Revenue is gross: what was sold, before refunds. Gross profit and margin are those of the revenue"
+            " whose cost is known. Guests are not among the customers. An order with lines on two days counts on both.",
             mart="daily_revenue",
             query="""
                 select
                     order_date, daily_revenue, refunded_amount, net_revenue, revenue_7d_avg, daily_gross_profit,
-                    daily_orders, daily_customers, guest_orders,
+                    gross_margin_percent, known_cost_percent, daily_orders, daily_customers, guest_orders,
                     round(guest_orders * 100.0 / nullif(daily_orders, 0), 2) as guest_order_percent,
                     guest_revenue, avg_order_value, daily_growth_percent
                 from marts.daily_revenue
@@ -88,12 +89,11 @@ REVENUE = FigurePage(
                 DAY,
                 FigureColumn("daily_revenue", "Revenue", Format.MONEY),
                 REFUNDS,
-                replace(
-                    NET_REVENUE,
-                    help="Net revenue is revenue minus refunds; a refund counts on the day on which it was paid back.",
-                ),
+                NET_REVENUE,
                 FigureColumn("revenue_7d_avg", "7-day average", Format.MONEY),
                 FigureColumn("daily_gross_profit", "Gross profit", Format.MONEY),
+                MARGIN,
+                KNOWN_COST,
                 FigureColumn("daily_orders", "Orders", Format.COUNT),
                 FigureColumn("daily_customers", "Customers", Format.COUNT),
                 FigureColumn("guest_orders", "Guest orders", Format.COUNT),
@@ -128,8 +128,8 @@ REVENUE = FigurePage(
                 REFUNDS,
                 NET_REVENUE,
                 FigureColumn("total_gross_profit", "Gross profit", Format.MONEY),
-                FigureColumn("gross_margin_percent", "Margin", Format.PERCENT),
-                FigureColumn("known_cost_percent", "Revenue with known cost", Format.PERCENT),
+                MARGIN,
+                KNOWN_COST,
                 ORDERS,
                 FigureColumn("units_sold", "Units", Format.COUNT),
             ),
@@ -214,7 +214,8 @@ REVENUE = FigurePage(
             name="payments",
             title="Payment mix",
             question="How do people pay, and is that changing?",
-            help="Orders are counted for one category: an order may have lines of several.",
+            help="Choose a category to see numbers of orders: an order may have lines of several categories, so they"
+            " cannot be added up.",
             mart="product_revenue_payment_analysis",
             query=f"""
                 select
@@ -285,7 +286,7 @@ REVENUE = FigurePage(
                 REFUNDS,
                 NET_REVENUE,
                 FigureColumn("gross_profit", "Gross profit", Format.MONEY),
-                FigureColumn("contribution_amount", "After shipping", Format.MONEY),
+                CONTRIBUTION,
                 ORDERS,
                 FigureColumn("units_sold", "Units", Format.COUNT),
                 FigureColumn("category_rank", "Rank in category", Format.COUNT),

@@ -11,7 +11,18 @@ CATEGORY = FigureColumn("category_name", "Category")
 ORDERS = FigureColumn("orders", "Orders", Format.COUNT)
 REVENUE_AMOUNT = FigureColumn("revenue", "Revenue", Format.MONEY)
 REFUNDS = FigureColumn("refunded_amount", "Refunds", Format.MONEY, source="refund")
-NET_REVENUE = FigureColumn("net_revenue", "Net revenue", Format.MONEY, source="refund")
+NET_REVENUE = FigureColumn(
+    "net_revenue",
+    "Net revenue",
+    Format.MONEY,
+    source="refund",
+    help="Net revenue is revenue minus refunds; a refund counts when it was paid back.",
+)
+MARGIN = FigureColumn("gross_margin_percent", "Margin", Format.PERCENT)
+KNOWN_COST = FigureColumn("known_cost_percent", "Revenue with known cost", Format.PERCENT)
+CONTRIBUTION = FigureColumn(
+    "contribution_amount", "Contribution", Format.MONEY, help="Contribution is gross profit minus shipping cost."
+)
 
 #: A month is in the range if any of its days is.
 MONTH_IN_RANGE = "between date_trunc('month', %(first)s::timestamp)::date and %(last)s"

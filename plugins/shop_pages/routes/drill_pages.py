@@ -64,7 +64,8 @@ async def get_mart_row(request: Request, mart: str) -> Response:
         }
 
     parts = [mart_rows, *(rows for rows in results if isinstance(rows, Rows))]
-    if len(parts) <= len(behind):
+    has_problem = any(isinstance(rows, str) for rows in results)
+    if has_problem:
         return render(request, "rows.html", parts=parts, **values())
     return render_cached(request, "rows.html", parts, (mart, *keys.items()), values)
 
@@ -79,6 +80,8 @@ async def get_fact(request: Request, fact: str, key: str, line: _Line = None) ->
     table = FACTS.get(fact)
     if table is None:
         raise HTTPException(404, f"There is no fact table {fact!r} with raw rows behind it.")
+    if line is not None and table.line is None:
+        raise HTTPException(400, f"A row of core.{fact} has no line: leave it out of the address.")
     inspector: Warehouse = request.app.state.inspector
     facts, raw = await asyncio.gather(
         inspector.rows(table.row_query, cap=2, key=key, line=line),
@@ -162,7 +165,7 @@ async def _read_related(inspector: Warehouse, fact: Fact, row: Row) -> list[dict
             "title": related.title,
             "columns": related.columns,
             "facts": rows,
-            "no_rows": absence_of(related.fact) or related.no_rows,
+            "no_rows": absence_of(related.fact) or (related.no_rows if keys["order_id"] else related.no_order),
         }
         for related, rows in zip(fact.related, results, strict=True)
     ]

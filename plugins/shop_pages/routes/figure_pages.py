@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -12,8 +12,9 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
+from ecommerce.common.sources import FILLED_BY
 from shop_pages import formats, limits
-from shop_pages.absent_sources import absence_of, absence_of_source
+from shop_pages.absent_sources import absences
 from shop_pages.cached_response import ResponseCache, respond
 from shop_pages.figures import TABLE_ROWS, Figure, FigureColumn, FigurePage
 from shop_pages.pages import CATEGORIES, DAY_RANGE, PAGES
@@ -46,10 +47,12 @@ class RenderedFigure:
     """
     A figure with its rows, or with the reason why they could not be read.
 
+    :param absences: the sources that the shop does not have, each with a sentence that says so
     :param chart_rows: the rows that the chart is drawn from; those of the table unless the figure has a query for it
     """
 
     figure: Figure
+    absences: Mapping[str, str]
     rows: Rows | None
     chart_rows: Rows | None = None
     problem: str | None = None
@@ -66,19 +69,19 @@ class RenderedFigure:
     @property
     def absence(self) -> str | None:
         """Why it has no rows, if the shop does not have its source."""
-        return absence_of_source(self.figure.source) if self.figure.source else absence_of(self.figure.mart)
+        return self.absences.get(self.figure.source or FILLED_BY.get(self.figure.mart, ""))
 
     @property
     def columns(self) -> list[FigureColumn]:
         """The columns of the table: those that the shop has a source for."""
-        return [column for column in self.figure.columns if not column.source or not absence_of_source(column.source)]
+        return [column for column in self.figure.columns if column.source not in self.absences]
 
     @property
     def help(self) -> str:
         """What its words mean, and why it has fewer columns than another shop's."""
-        sources = dict.fromkeys(column.source for column in self.figure.columns if column.source)
-        absences = filter(None, map(absence_of_source, sources))
-        return " ".join(filter(None, (self.figure.help, *(column.help for column in self.columns), *absences)))
+        sources = {column.source for column in self.figure.columns}
+        missing = (sentence for source, sentence in self.absences.items() if source in sources)
+        return " ".join(filter(None, (self.figure.help, *(column.help for column in self.columns), *missing)))
 
     @property
     def summary(self) -> str:
@@ -122,7 +125,8 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         if days["last"] is None:
             return render(request, "empty.html", page=page.name, title=page.title, parts=(day_range,))
         filters = _parse_filters(page, days, first, last, category)
-        figures = await asyncio.gather(*(_read_figure(reader, figure, filters) for figure in page.figures))
+        absent = absences()
+        figures = await asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures))
         parts = [rows for figure in figures for rows in (figure.rows, figure.chart_rows) if rows]
 
         def values() -> dict[str, Any]:
@@ -178,18 +182,20 @@ for _page in PAGES.values():
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-async def _read_figure(reader: Warehouse, figure: Figure, filters: Filters) -> RenderedFigure:
+async def _read_figure(
+    reader: Warehouse, figure: Figure, filters: Filters, absent: Mapping[str, str]
+) -> RenderedFigure:
     async def read(query: str, cap: int = limits.ROW_CAP) -> Rows:
         return await reader.rows(query, cap=cap, **filters.parameters(query))
 
     try:
         if figure.chart_query is None:
             rows = await read(figure.query)
-            return RenderedFigure(figure, rows, rows)
+            return RenderedFigure(figure, absent, rows, rows)
         rows, chart_rows = await asyncio.gather(read(figure.query, figure.page_rows), read(figure.chart_query))
-        return RenderedFigure(figure, rows, chart_rows)
+        return RenderedFigure(figure, absent, rows, chart_rows)
     except WarehouseUnavailable as error:
-        return RenderedFigure(figure, None, problem=str(error))
+        return RenderedFigure(figure, absent, None, problem=str(error))
 
 
 async def _read_all_rows(reader: Warehouse, figure: Figure, filters: Filters) -> Rows:

@@ -312,3 +312,47 @@ def test_stack_is_filled_with_orders_alone_without_broker_and_weather(
     assert state.shop["is_filled"] == "yes"
     assert "cities" not in state.shop
     assert tables(state.dsn("shop")) == {"sales_fact"}
+
+
+def test_mistake_in_events_is_found_before_the_warehouse_reads_the_opening_state(
+    postgres: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "start", lambda name, *_: pytest.fail(f"{name} is not needed"))
+    before = State.load()
+    assert before is not None
+    state = replace(postgres, shop={})
+    stack._choose_shop(state, folder)
+    (folder / "messages.jsonl").write_text("no JSON\n")
+    try:
+        with pytest.raises(ShopDataError, match=r"messages\.jsonl, line 1"):
+            stack.fill(state, opening=lambda: pytest.fail("the files have a mistake"))
+        # So the folder may be corrected, and chosen again.
+        assert "is_read" not in state.shop
+        (folder / "messages.jsonl").unlink()
+        stack._choose_shop(state, folder)
+    finally:
+        before.save()
+
+
+def test_opening_state_is_read_before_the_present_one_replaces_it(
+    postgres: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "produce_events", lambda *_: 0)
+    monkeypatch.setattr(stack, "_serve_weather", lambda state: None)
+    before = State.load()
+    assert before is not None
+    state = replace(postgres, shop={})
+    stack._choose_shop(state, folder)
+    names = "select customer_id, customer_name from customer"
+    seen: list[list[tuple]] = []
+    try:
+        stack.fill(state, opening=lambda: seen.append(fetch(state.dsn("shop"), names)))
+    finally:
+        before.save()
+    opening, present = (
+        {(row["customer_id"] or None, row["customer_name"] or None) for row in csv_rows(place / "customer.csv")}
+        for place in (folder / "opening", folder)
+    )
+    assert opening != present
+    assert [set(rows) for rows in seen] == [opening]
+    assert set(fetch(state.dsn("shop"), names)) == present

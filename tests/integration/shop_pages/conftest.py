@@ -30,6 +30,8 @@ FORMULA_NAME = '=HYPERLINK("http://example.org","x")'
 GUEST_ORDER = "G 1/2?line=7&key=%2B+#;ä"
 #: The order with several lines.
 LONG_ORDER = f"O-{AS_OF}-0"
+#: The order with a line on the day before and one on the as-of date, which are of two months.
+SPLIT_ORDER = f"O-{DAY_BEFORE}-5"
 #: The warehouse's order lines; one cancelled order among them, and two lines of `LONG_ORDER` that do not count.
 ORDER_LINES = 31
 
@@ -73,17 +75,17 @@ def dsn_of(warehouse_dsn: str, postgres: State, set_connection: Callable[[str, s
 
 def orders() -> list[Row]:
     """
-    Ten orders at 100 on the as-of date, and fewer before; product P1 costs 60, P2 costs 20.
+    Ten orders at 100 on the as-of date, and fewer before; product P1 costs 60, P2 costs 20, what P3 costs is not known.
 
     | day | orders | revenue | cost |
     | --- | --- | --- | --- |
     | as of | 10, one of a guest | 1,000 | 10 × 60 + 2 × 20 = 640 |
-    | the day before | 8 | 800 | 8 × 60 = 480 |
+    | the day before | 8 | 800, of which 100 for P3 | 7 × 60 = 420 |
     | the week before | 5 | 1,000 | 5 × 20 = 100 |
     | the year before | 4 | 500 | 4 × 60 = 240 |
 
     The first order of the as-of date has four lines: 60 for P1, 40 for two of P2, one that was cancelled, and a gift.
-    A cancelled order of that day counts nowhere.
+    One of the ten is the second line of an order of the day before. A cancelled order of that day counts nowhere.
     """
     days = [(AS_OF, 10, "100", "P1"), (DAY_BEFORE, 8, "100", "P1"), (WEEK_BEFORE, 5, "200", "P2")]
     days.append((YEAR_BEFORE, 4, "125", "P1"))
@@ -103,7 +105,9 @@ def orders() -> list[Row]:
         for day, many, amount, product in days
         for n in range(many)
     ]
-    first, guest = lines[0], lines[9]
+    first, split, guest, unknown_cost = lines[0], lines[8], lines[9], lines[17]
+    split |= {"order_id": SPLIT_ORDER, "line_number": "2"}
+    unknown_cost |= {"product_id": "P3"}
     guest |= {"order_id": GUEST_ORDER, "customer_id": " ", "discount_applied": "0.4"}
     other = {**first, "discount_applied": "0", "shipping_cost": "0"}
     first |= {"line_number": "1", "order_amount": "60"}
@@ -182,21 +186,24 @@ def subscriptions() -> list[Row]:
 
 
 def products() -> list[Row]:
-    """A hostile name, and one that a spreadsheet would run as a formula."""
+    """A hostile name, one that a spreadsheet would run as a formula, and a product of which nobody knows the cost."""
     return [
         {"product_id": "P1", "product_name": HOSTILE_NAME, "product_category_id": "C1"},
         {"product_id": "P2", "product_name": FORMULA_NAME, "product_category_id": "C2"},
+        {"product_id": "P3", "product_name": "Costless", "product_category_id": "C3"},
     ]
 
 
 def categories() -> list[Row]:
-    """Costs and stock: one product is below its reorder point, the other is sold out."""
+    """Costs and stock: one product is below its reorder point, one is sold out, of one there is enough."""
     return [
         {"product_id": "P1", "category_id": "C1", "category_name": "Toys & <b>Games</b>", "subcategory": "Board",
          "cost_price": "60", "retail_price": "100", "stock_level": "5", "reorder_point": "10", "discontinued": "false",
          "launch_date": "2020-01-01", "last_updated": "2020-01-01"},
         {"product_id": "P2", "category_id": "C2", "category_name": "Books", "cost_price": "20", "retail_price": "200",
          "stock_level": "0", "reorder_point": "3", "discontinued": "false", "last_updated": "2020-01-01"},
+        {"product_id": "P3", "category_id": "C3", "category_name": "Food", "retail_price": "100", "stock_level": "50",
+         "reorder_point": "3", "discontinued": "false", "last_updated": "2020-01-01"},
     ]  # fmt: skip
 
 

@@ -16,11 +16,13 @@ from tests.integration.shop_pages.conftest import (
     DAY_BEFORE,
     GUEST_ORDER,
     LONG_ORDER,
+    SPLIT_ORDER,
     WEEK_BEFORE,
     YEAR_BEFORE,
 )
 from tests.integration.support import set_shop
 
+NO_LINE = "The warehouse has no order line that this refund names."
 TOYS, BOOKS = "Toys & <b>Games</b>", "Books"
 
 
@@ -159,7 +161,8 @@ def test_mart_row_leads_to_raw_row_and_batch(client: TestClient, filled: Callabl
         (
             "customer_segments",
             {"customer_id": "CUST003"},
-            ["7 = total_orders", "825.00 = lifetime_revenue"],
+            # One of the orders has lines on two days.
+            ["6 = total_orders", "825.00 = lifetime_revenue"],
             ([], "0.00"),
         ),
         (
@@ -170,7 +173,7 @@ def test_mart_row_leads_to_raw_row_and_batch(client: TestClient, filled: Callabl
             None,
         ),
         ("order_for_reviews", {"order_id": LONG_ORDER}, ["100.00 = order_amount"], None),
-        ("inventory_status", {"product_id": "P1"}, ["18 = units_sold_30d"], None),
+        ("inventory_status", {"product_id": "P1"}, ["17 = units_sold_30d"], None),
         ("inventory_status", {"product_id": "P2"}, ["7 = units_sold_30d"], None),
         (
             "seasonal_sales_analysis",
@@ -233,10 +236,25 @@ def test_shop_without_refunds_says_so_instead_of_zero(client: TestClient, monkey
     assert badges(part) == []
 
 
+def test_order_over_two_months_is_one_order_in_each(client: TestClient) -> None:
+    addresses = [
+        drill_path("daily_revenue", {"order_date": AS_OF}),
+        drill_path("product_performance_monthly", {"revenue_month": AS_OF, "product_id": "P1"}),
+        drill_path("product_performance_monthly", {"revenue_month": "2024-02-01", "product_id": "P1"}),
+    ]
+    lines = [links(section(client.get(address).text, "fact_sales"), "/facts/fact_sales") for address in addresses]
+    of_order = [[link for link in found if SPLIT_ORDER in link] for found in lines]
+    assert [[parse_qs(urlsplit(link).query)["line"] for link in found] for found in of_order] == [
+        [["2"]], [["2"]], [["1"]],
+    ]  # fmt: skip
+    page = client.get(of_order[0][0]).text
+    assert [link.partition("line=")[2] for link in links(section(page, "fact_sales"), "/facts/")] == ["1", "2"]
+
+
 # -- orders and refunds ------------------------------------------------------------------------------------------------
 
 
-def test_address_of_line_leads_back_to_it_whatever_the_order_is_called(client: TestClient) -> None:
+def test_link_of_line_opens_it_for_any_order_id(client: TestClient) -> None:
     page = client.get(drill_path("daily_revenue", {"order_date": AS_OF})).text
     addresses = links(section(page, "fact_sales"), "/facts/fact_sales")
     assert len(addresses) == len(set(addresses)) == 11
@@ -291,7 +309,8 @@ def test_refund_shows_its_raw_row_its_order_line_and_its_batch(
     part = section(page, "fact_sales")
     found = [parse_qs(urlsplit(link).query) for link in links(part, "/facts/fact_sales")]
     assert [(line["key"][0], line["line"][0]) for line in found] == lines
-    assert ("The warehouse has no order line that this refund names." in part) == (not lines)
+    missing = [] if lines else ["This refund names no order." if refund == "R2" else NO_LINE]
+    assert [text for text in ("This refund names no order.", NO_LINE) if text in part] == missing
     raw = raw_section(page)
     assert "Raw rows: raw.refund" in raw
     assert first_cells(raw) == [refund]
@@ -308,6 +327,9 @@ def test_invalid_key_is_400_and_unknown_row_is_404(client: TestClient) -> None:
     assert "line 5" in client.get(f"/facts/fact_sales?key={LONG_ORDER}&line=5").text
     for line in ("x", "-1", "2147483648"):
         assert client.get(f"/facts/fact_sales?key={LONG_ORDER}&line={line}").status_code == 400, line
+    refund = client.get("/facts/fact_refunds?key=R1&line=1")
+    assert refund.status_code == 400
+    assert "has no line" in refund.text
     assert client.get("/batches/999999").status_code == 404
     assert client.get("/batches/x").status_code == 400
 

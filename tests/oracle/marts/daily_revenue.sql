@@ -70,6 +70,8 @@ select
     coalesce(refunds.refunded_amount, 0) as refunded_amount,
     neighbours.revenue - coalesce(refunds.refunded_amount, 0) as net_revenue,
     neighbours.gross_profit as daily_gross_profit,
+    percent(neighbours.gross_profit, neighbours.known_cost_revenue) as gross_margin_percent,
+    percent(neighbours.known_cost_revenue, neighbours.revenue) as known_cost_percent,
     neighbours.orders as daily_orders,
     neighbours.customers as daily_customers,
     neighbours.guest_orders,

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
+from ecommerce.common.shop import VARIABLE
+from ecommerce.common.sources import SOURCES
 from include.demo import airflow_services, stack, state
 from include.demo.__main__ import absent_sources_in_words
 from include.demo.airflow_api import AirflowApi
@@ -106,33 +109,61 @@ def test_failed_choice_leaves_the_earlier_shop(tmp_path: Path) -> None:
     assert made.shop == chosen
 
 
-def test_airflow_gets_the_profile_of_a_shop_that_lacks_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ECOMMERCE_SHOP", raising=False)
-    made = State.create()
-    made.ports = {"POSTGRES_PORT": 5, "AIRFLOW_PORT": 7}
-    assert "ECOMMERCE_SHOP" not in airflow_services.environment(made)
-    stack._choose_shop(made, write_shop(tmp_path / "part"))
-    assert "customer: absent" in made.shop["profile"]
-    assert airflow_services.environment(made)["ECOMMERCE_SHOP"] == str(airflow_services.PROFILE)
-    stack._choose_shop(made, write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
-    assert made.shop["profile"] == ""
-    assert "ECOMMERCE_SHOP" not in airflow_services.environment(made)
+@pytest.fixture
+def calls(stack_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is started and stopped of a stack: no service really is."""
+    found: list[str] = []
+    folder = tmp_path / "profile"
 
+    def start(made: State) -> None:
+        found.append(f"start, profile: {(folder / 'shop.yml').exists()}")
 
-def test_airflow_starts_again_only_if_the_profile_is_another(
-    stack_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    profile = tmp_path / "profile" / "shop.yml"
-    calls: list[str] = []
-    monkeypatch.setattr(airflow_services, "PROFILE", profile.parent)
-    monkeypatch.setattr(airflow_services, "stop", lambda: calls.append("stop"))
-    monkeypatch.setattr(airflow_services, "start", lambda made: calls.append(f"start, profile: {profile.exists()}"))
+    monkeypatch.setattr(airflow_services, "PROFILE", folder)
+    monkeypatch.setattr(airflow_services, "stop", lambda: found.append("stop"))
+    monkeypatch.setattr(airflow_services, "start", start)
+    monkeypatch.setattr(airflow_services, "build_manifest", lambda: None)
+    monkeypatch.setattr(airflow_services, "migrate", lambda made: None)
+    monkeypatch.setattr(stack, "start_kafka", lambda made: None)
+    monkeypatch.setattr(stack.database, "start", lambda made: None)
+    monkeypatch.setattr(stack.database, "is_running", lambda: False)
     monkeypatch.setattr(stack, "api_of", lambda made: None)
-    monkeypatch.setattr(stack, "wait_for_dag", lambda api, dag_id, since: calls.append(dag_id))
+    monkeypatch.setattr(stack, "wait_for_dag", lambda api, dag_id, since: found.append(dag_id))
+    monkeypatch.setattr(stack, "_apply_settings", lambda made: None)
+    monkeypatch.delenv("AIRFLOW_PORT")
+    return found
 
+
+@pytest.mark.usefixtures("calls")
+@pytest.mark.parametrize("exported", [None, "example"])
+def test_filled_stack_has_its_own_profile_whatever_the_shell_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: str | None
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if exported:
+        monkeypatch.setenv(VARIABLE, exported)
+    made = stack.up(write_shop(tmp_path / "part"))
+    assert "customer: absent" in made.shop["profile"]
+    assert airflow_services.environment(made)[VARIABLE] == str(airflow_services.PROFILE)
+    made = stack.up(write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
+    assert made.shop["profile"] == ""
+    assert airflow_services.environment(made)[VARIABLE] == "default"
+
+
+def test_stack_that_is_not_filled_has_the_profile_that_the_shell_names(
+    calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "example")
+    assert airflow_services.environment(stack.up())[VARIABLE] == "example"
+    calls.clear()
+    # The same Airflow cannot go on: it would run the DAGs of the other profile.
+    stack.up(write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
+    assert calls[0] == "stop"
+
+
+def test_airflow_starts_again_only_if_the_profile_is_another(calls: list[str], tmp_path: Path) -> None:
     def start(made: State, *, has_read_dags: bool) -> list[str]:
         calls.clear()
-        stack._start_airflow(made, has_read_dags=has_read_dags)
+        stack._start_airflow(made, "", has_read_dags=has_read_dags)
         return list(calls)
 
     made = State.create()
@@ -147,31 +178,23 @@ def test_airflow_starts_again_only_if_the_profile_is_another(
     assert start(restarted, has_read_dags=False) == ["stop", "start, profile: False"]
 
 
-def test_stack_of_an_earlier_version_has_no_refunds(stack_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("calls")
+def test_stack_of_an_earlier_version_has_all_sources_but_refunds(monkeypatch: pytest.MonkeyPatch) -> None:
     made = State.create()
     made.shop = {"folder": "gone", "fingerprint": "f", "is_read": "yes", "is_filled": "yes"}
     made.save()
-    monkeypatch.delenv("AIRFLOW_PORT")
-    # The first thing that would start; what came before it is noted.
-    monkeypatch.setattr(stack.airflow_services, "build_manifest", lambda: None)
-    monkeypatch.setattr(stack, "start_kafka", lambda made: None)
-
-    def start_no_database(made: State) -> None:
-        raise StackError(f"{made.shop['sources']}: {made.shop['profile']}")
-
-    monkeypatch.setattr(stack.database, "start", start_no_database)
-    monkeypatch.setattr(stack.database, "is_running", lambda: False)
-    with pytest.raises(StackError) as raised:
-        stack.up()
-    assert "weather_data" in str(raised.value)
-    assert "refund: absent" in str(raised.value)
+    monkeypatch.setattr(stack, "start_weather", lambda made: None)
+    shop = stack.up().shop
+    assert set(shop["sources"].split(",")) == set(SOURCES) - {"refund"}
+    places = yaml.safe_load(shop["profile"])["sources"]
+    assert [source for source, place in places.items() if place == "absent"] == ["refund"]
 
 
-def test_absent_sources_are_named(tmp_path: Path) -> None:
+def test_end_of_demo_names_absent_sources(tmp_path: Path) -> None:
     made = State.create()
     stack._choose_shop(made, write_shop(tmp_path / "part", "kafka_stream", "product", "product_category", "customer"))
     assert absent_sources_in_words(made) == (
-        "This shop has no refunds, no subscriptions, no weather: marts about that are empty"
+        "This shop has no refunds, subscriptions or weather. Marts about that are empty."
     )
     assert not stack.has_source(made, "weather_data")
     stack._choose_shop(made, write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
@@ -187,7 +210,7 @@ def test_absent_sources_are_named(tmp_path: Path) -> None:
         ({"is_stale": True, "last_parsed_time": "2024-01-01T10:00:01Z"}, False),
     ],
 )
-def test_dag_that_was_read_before_a_moment_is_not_known_since_then(dag: dict, is_known: bool) -> None:
+def test_dag_read_before_a_moment_does_not_count_as_known_since_it(dag: dict, is_known: bool) -> None:
     def respond(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"access_token": "t"} if request.url.path == "/auth/token" else dag)
 

@@ -23,7 +23,7 @@ def test_cities_of_folder_without_weather_file_are_an_error(tmp_path: Path) -> N
         cities(tmp_path)
 
 
-def test_known_places_are_apart() -> None:
+def test_known_cities_lie_apart() -> None:
     assert all(is_apart(one, [other]) for one, other in combinations(KNOWN_PLACES.values(), 2))
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ecommerce.common.shop import SHOPS, VARIABLE, shop
 from ecommerce.common.sources import SOURCES
-from include.demo.shop.profile import TEMPLATES, shop_profile, write_profile
-from include.demo.state import ROOT
+from include.demo.shop.profile import shop_profile, write_profile
 
 
 def profile(*sources: str, customers_are_numbers: bool = False) -> dict:
@@ -31,7 +31,7 @@ def test_profile_names_the_place_of_each_source_and_those_that_are_absent() -> N
         "customer": "absent",
         "subscription_data": {
             "connection": "shop_postgres",
-            "template": str(ROOT / "include" / "shops" / "default" / "subscription_data.sql"),
+            "template": str(SHOPS / "default" / "subscription_data.sql"),
         },
         "weather_data": {"connection": "weather_api"},
     }
@@ -66,9 +66,12 @@ def test_profile_is_written_once_and_removed_when_it_is_not_needed(tmp_path: Pat
 
 
 @pytest.mark.parametrize("has", [["sales_fact"], ["sales_fact", "subscription_data", "kafka_stream", "weather_data"]])
-def test_warehouse_reads_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has: list[str]) -> None:
-    shops = pytest.importorskip("ecommerce.common.shop")
+def test_written_profile_has_the_places_of_the_default_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has: list[str]
+) -> None:
     write_profile(tmp_path / "shop", shop_profile(has, customers_are_numbers=False))
-    monkeypatch.setenv("ECOMMERCE_SHOP", str(tmp_path / "shop"))
-    assert sorted(shops.shop().sources) == sorted(has)
-    assert all(path.is_file() for path in TEMPLATES.values())
+    monkeypatch.setenv(VARIABLE, "default")
+    default = shop()
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "shop"))
+    # The same places as in the profile `default`, with its templates.
+    assert shop().sources == {name: default.sources[name] for name in SOURCES if name in has}

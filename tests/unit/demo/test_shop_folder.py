@@ -14,7 +14,6 @@ from include.demo.shop.shop_folder import (
     has_numbered_subscribers,
     header,
     read_folder,
-    recorded_days,
     rows,
 )
 from include.demo.state import ROOT
@@ -200,14 +199,29 @@ def test_recorded_days_are_those_of_created_at_in_utc(tmp_path: Path) -> None:
     folder = orders(
         tmp_path, ("C1", "2024-01-31T01:30:00+02:00"), ("C1", "2024-02-03 23:59:59"), ("C1", ""), ("C1", "2024-02-01")
     )
-    assert recorded_days(folder) == (date(2024, 1, 30), date(2024, 2, 3))
-    assert recorded_days(orders(tmp_path)) is None
+    assert read_folder(folder).recorded_days == (date(2024, 1, 30), date(2024, 2, 3))
+    assert read_folder(orders(tmp_path)).recorded_days is None
 
 
-def test_recorded_day_that_is_no_time_is_an_error_with_its_place(tmp_path: Path) -> None:
-    folder = orders(tmp_path, ("C1", "2024-01-31 10:00:00"), ("C1", "31/01/2024"))
-    with pytest.raises(ShopDataError, match=r"sales_fact\.csv, line 3, column created_at: found '31/01/2024'"):
-        recorded_days(folder)
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2024-1-31 9:30", date(2024, 1, 31)),
+        ("2024/01/31 09:30:00", date(2024, 1, 31)),
+        ("2024-01-31 09:30:00 UTC", date(2024, 1, 31)),
+        ("2024-01-31 23:30:00 -02", date(2024, 2, 1)),
+        ("20240131 093000", date(2024, 1, 31)),
+    ],
+)
+def test_recorded_days_are_read_from_every_form_that_postgres_reads(tmp_path: Path, text: str, day: date) -> None:
+    assert read_folder(orders(tmp_path, ("C1", text))).recorded_days == (day, day)
+
+
+@pytest.mark.parametrize("text", ["31/01/2024", "2024-13-45", "soon", "2024-01-31 nine"])
+def test_recorded_day_that_is_no_time_is_an_error_with_its_place(tmp_path: Path, text: str) -> None:
+    folder = orders(tmp_path, ("C1", "2024-01-31 10:00:00"), ("C1", text))
+    with pytest.raises(ShopDataError, match=rf"sales_fact\.csv, line 3, column created_at: found '{text}'"):
+        _ = read_folder(folder).recorded_days
 
 
 @pytest.mark.parametrize(

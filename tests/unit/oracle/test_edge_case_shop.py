@@ -191,6 +191,8 @@ def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
     [
         ("daily_revenue", "daily_orders = 0 and previous_day_revenue = 0"),
         ("daily_revenue", "daily_orders > 0 and daily_gross_profit is null"),
+        ("daily_revenue", "known_cost_percent = 0 and gross_margin_percent is null"),
+        ("daily_revenue", "known_cost_percent > 0 and known_cost_percent < 100 and gross_margin_percent is not null"),
         ("daily_revenue", "daily_orders = 0 and refunded_amount > 0 and net_revenue < 0"),
         ("daily_revenue", "guest_orders > 0 and daily_customers = 0 and guest_revenue = daily_revenue"),
         ("daily_revenue", "guest_orders > 1 and guest_orders < daily_orders"),

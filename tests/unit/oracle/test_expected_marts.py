@@ -376,6 +376,26 @@ def test_daily_revenue_has_expected_rows(shop) -> None:
     ]
 
 
+def test_daily_margin_is_of_the_lines_with_known_cost(shop) -> None:
+    query = shop(
+        sales_fact=[
+            {"order_date": "2024-01-01", "order_amount": "10.00"},
+            {"order_date": "2024-01-01", "order_amount": "6.00", "product_id": "UNKNOWN"},
+            {"order_date": "2024-01-02", "order_amount": "5.00", "product_id": "UNKNOWN"},
+            {"order_date": "2024-01-04", "order_amount": "3.20"},
+        ],
+        last=date(2024, 1, 4),
+    )
+    # 10.00 - 4.00 is 60 % of 10.00, and 10.00 is 62.5 % of 16.00; 3.20 - 4.00 is a loss of a quarter.
+    columns = "order_date, daily_gross_profit, gross_margin_percent, known_cost_percent"
+    assert query(f"select {columns} from marts.daily_revenue order by 1") == [
+        ("2024-01-01", "6.00", "60.00", "62.50"),
+        ("2024-01-02", None, None, "0.00"),
+        ("2024-01-03", "0.00", None, None),
+        ("2024-01-04", "-0.80", "-25.00", "100.00"),
+    ]
+
+
 def test_daily_revenue_splits_new_and_returning_customers(shop) -> None:
     query = shop(
         sales_fact=[

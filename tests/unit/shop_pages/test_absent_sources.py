@@ -10,7 +10,7 @@ import pytest
 
 from ecommerce.common.shop import VARIABLE
 from shop_pages import status
-from shop_pages.absent_sources import absence_of, absence_of_source, absent_in_words
+from shop_pages.absent_sources import absence_of, absence_of_source, absences, absent_in_words
 from shop_pages.pages import PAGES
 from shop_pages.queries import Rows
 from shop_pages.rendering import render_html
@@ -40,12 +40,12 @@ def page_with_empty_figures(name: str) -> str:
     values: dict[str, Any] = {
         "page": page.name, "title": page.title, "lead": page.lead, "takes_category": False,
         "filters": Filters(DAY, DAY, None), "days": {"first": DAY, "last": DAY}, "presets": [], "categories": [],
-        "figures": [RenderedFigure(figure, rows(), rows()) for figure in page.figures],
+        "figures": [RenderedFigure(figure, absences(), rows(), rows()) for figure in page.figures],
     }  # fmt: skip
     return render_html(cast("Any", SimpleNamespace(scope={"root_path": ""})), "figures.html", **values)
 
 
-def test_shop_with_every_source_says_nothing() -> None:
+def test_shop_with_every_source_names_no_absent_one() -> None:
     assert absent_in_words() == ""
     assert absence_of("weather_sales_impact") is None
     assert "This shop has no" not in page_with_empty_figures("seasons")
@@ -68,50 +68,52 @@ def test_figure_of_an_absent_source_says_why_it_is_empty() -> None:
     assert "No rows in 1 Mar 2024 to 1 Mar 2024." in customers
 
 
-def test_one_absent_source_needs_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_absent_source_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     choose_shop_without("refund", monkeypatch)
     assert absent_in_words() == absence_of_source("refund") == "This shop has no refunds."
     assert absence_of("fact_refunds") == "This shop has no refunds."
 
 
+def trend_of(*days: dict[str, Any]) -> RenderedFigure:
+    """Revenue by day for these rows, as the shop's profile has it now."""
+    trend = PAGES["revenue"].figure("trend")
+    assert trend is not None
+    return RenderedFigure(trend, absences(), rows(*days))
+
+
 def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
         "order_date": DAY, "daily_revenue": Decimal(100), "refunded_amount": Decimal(0), "net_revenue": Decimal(100),
-        "revenue_7d_avg": Decimal(100), "daily_gross_profit": Decimal(10), "daily_orders": 4, "daily_customers": 2,
+        "revenue_7d_avg": Decimal(100), "daily_gross_profit": Decimal(10), "gross_margin_percent": Decimal(20),
+        "known_cost_percent": Decimal(50), "daily_orders": 4, "daily_customers": 2,
         "guest_orders": 1, "guest_order_percent": Decimal(25), "guest_revenue": Decimal(30),
         "avg_order_value": Decimal(25), "daily_growth_percent": None,
     }  # fmt: skip
-    trend = PAGES["revenue"].figure("trend")
-    assert trend is not None
-    figure = RenderedFigure(trend, rows(values))
-
-    def headings() -> list[str]:
-        return [column.label for column in figure.columns]
-
-    assert headings()[:4] == ["Day", "Revenue", "Refunds", "Net revenue"]
+    figure = trend_of(values)
+    assert [column.label for column in figure.columns][:4] == ["Day", "Revenue", "Refunds", "Net revenue"]
     assert "Net revenue" in figure.table("")
     assert "Net revenue is" in figure.help
     assert "This shop has no" not in figure.help
     assert figure.summary == (
-        "Revenue 100.00 · refunds 0.00 · net revenue 100.00 · 4 orders · 1 by guests, 25.00 % of the orders"
+        "Revenue 100.00 · refunds 0.00 · net revenue 100.00 · guests 30.00, 30.00 % of the revenue"
     )
     choose_shop_without("refund", monkeypatch)
-    assert headings()[:3] == ["Day", "Revenue", "7-day average"]
+    figure = trend_of(values)
+    assert [column.label for column in figure.columns][:3] == ["Day", "Revenue", "7-day average"]
     assert "Net revenue" not in figure.table("")
     assert figure.help.endswith("This shop has no refunds.")
     assert "Net revenue" not in figure.help
-    assert figure.summary == "Revenue 100.00 · 4 orders · 1 by guests, 25.00 % of the orders"
+    assert figure.summary == "Revenue 100.00 · guests 30.00, 30.00 % of the revenue"
 
 
-def test_summary_needs_all_rows() -> None:
-    trend = PAGES["revenue"].figure("trend")
-    assert trend is not None
-    assert RenderedFigure(trend, rows()).summary == ""
-    assert RenderedFigure(trend, replace(rows({"daily_revenue": Decimal(1)}), is_truncated=True)).summary == ""
+def test_summary_is_empty_unless_all_rows_were_read() -> None:
+    assert trend_of().summary == ""
+    figure = trend_of()
+    assert replace(figure, rows=replace(rows({"daily_revenue": Decimal(1)}), is_truncated=True)).summary == ""
 
 
 @pytest.mark.usefixtures("example")
-def test_calendar_has_no_row_of_an_absent_source_and_none_is_late_for_it() -> None:
+def test_calendar_leaves_out_absent_source_and_days_that_it_alone_has() -> None:
     ranges = [
         {"source": "sales_fact", "first_day": DAY, "last_day": DAY},
         # It was loaded before the shop gave it up.

@@ -58,8 +58,9 @@ def test_notes_say_refunds_guests_and_unknown_costs(monkeypatch: pytest.MonkeyPa
         "20.00 refunded on this day · net 980.00",
         "2 by guests (25.00 %)",
         None,
-        "The cost is known for 62.50 % of this month’s revenue; the rest counts as sold without profit",
+        "Of the 62.50 % of the day’s revenue whose cost is known",
     ]
     assert notes_of({**DAY, "guest_orders": 0, "known_cost_percent": Decimal(100)})[1:] == [None, None, None]
+    assert notes_of({**DAY, "known_cost_percent": Decimal(0)})[3] == "No cost of what was sold on this day is known"
     set_shop(monkeypatch, refund="absent")
     assert notes_of(DAY)[0] is None

@@ -1,5 +1,5 @@
--- Grain: one row per day that has lines that marts count. Additive: revenue, guest_revenue,
--- gross_profit.
+-- Grain: one row per day that has lines that marts count. Additive: revenue, known_cost_revenue,
+-- gross_profit, guest_revenue.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -21,6 +21,8 @@ final as (
         count(distinct order_id) as orders,
         count(distinct customer_id) as customers,
         sum(order_amount) as revenue,
+        coalesce(sum(order_amount) filter (where gross_profit is not null), 0)
+            as known_cost_revenue,
         sum(gross_profit) as gross_profit,
         count(distinct order_id) filter (where is_guest) as guest_orders,
         coalesce(sum(order_amount) filter (where is_guest), 0) as guest_revenue

@@ -79,6 +79,7 @@ filled as (
         days.date_key as order_date,
         coalesce(order_days.revenue, 0) as daily_revenue,
         coalesce(refund_days.refunded_amount, 0) as refunded_amount,
+        order_days.known_cost_revenue,
         case when order_days.date_key is null then 0 else order_days.gross_profit end
             as daily_gross_profit,
         coalesce(order_days.orders, 0) as daily_orders,
@@ -133,6 +134,8 @@ final as (
         refunded_amount,
         daily_revenue - refunded_amount as net_revenue,
         daily_gross_profit,
+        {{ percent_of('daily_gross_profit', 'known_cost_revenue') }} as gross_margin_percent,
+        {{ percent_of('known_cost_revenue', 'daily_revenue') }} as known_cost_percent,
         daily_orders,
         daily_customers,
         guest_orders,

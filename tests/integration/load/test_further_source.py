@@ -66,7 +66,7 @@ def at_the_shop(shop: psycopg.Connection) -> psycopg.Connection:
 
 
 @pytest.mark.usefixtures("with_table", "supplier")
-def test_eighth_source_loads_as_version_log(loader: Loader, at_the_shop: psycopg.Connection) -> None:
+def test_further_source_loads_as_version_log(loader: Loader, at_the_shop: psycopg.Connection) -> None:
     first = loader.load("supplier", "2024-03-01")
     assert (first.rows_read, first.rows_loaded, first.rows_quarantined) == (3, 2, 1)
     assert loader.value("select reason from ops.quarantine") == "supplier_name is missing; rating is outside 0 to 1: 2"
@@ -123,7 +123,7 @@ def dbt_project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("with_table", "supplier")
-def test_dbt_stages_eighth_source(
+def test_dbt_stages_further_source(
     loader: Loader, at_the_shop: psycopg.Connection, dbt_project: Path, warehouse_dsn: str
 ) -> None:
     loader.load("supplier", "2024-03-01")
@@ -146,7 +146,7 @@ def test_dbt_stages_eighth_source(
 
 
 @pytest.mark.usefixtures("supplier")
-def test_eighth_source_has_dag_and_form_entry() -> None:
+def test_further_source_has_dag_and_form_entry() -> None:
     bag = DagBag(dag_folder=str(ROOT / "dags" / "extract_sources.py"))
     assert bag.import_errors == {}
     assert set(bag.dags) == {f"extract_{source}" for source in SOURCES}
