@@ -4,7 +4,7 @@
 select
     concat(memos.entity_id, '-', coalesce(lines_sold.parent_item_id, lines_sold.item_id)) as refund_id,
     cast(memos.order_id as char) as order_id,
-    coalesce(lines_sold.parent_item_id, lines_sold.item_id) as line_number,
+    cast(coalesce(lines_sold.parent_item_id, lines_sold.item_id) as signed) as line_number,
     null as product_id,
     cast(max(orders.customer_id) as char) as customer_id,
     date(memos.created_at) as refund_date,
@@ -41,7 +41,7 @@ union all
 select
     cast(memos.entity_id as char) as refund_id,
     cast(memos.order_id as char) as order_id,
-    null as line_number,
+    cast(null as signed) as line_number,
     null as product_id,
     cast(orders.customer_id as char) as customer_id,
     date(memos.created_at) as refund_date,
@@ -60,7 +60,7 @@ select
             )
         else 0
     end as refund_amount,
-    null as refund_quantity,
+    cast(null as signed) as refund_quantity,
     memos.customer_note as reason,
     memos.created_at
 from sales_creditmemo as memos

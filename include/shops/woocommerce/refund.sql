@@ -1,10 +1,11 @@
 -- A refund in WooCommerce is an order of the type shop_order_refund, with negative amounts. Its products and fees are
--- one row each; what went back beyond them is one row without a line.
--- Not read: refunds of orders that are not counted, such as cancelled ones.
+-- one row each; what went back beyond them is one row without a line. A shop that refunds an amount without items does
+-- not say how much of it is tax and shipping: it has the share that they have in the order.
+-- Not read: tax and shipping that went back, and refunds of orders that are not counted, such as cancelled ones.
 select
     concat(refunds.id, '-', items.order_item_id) as refund_id,
     cast(sales.id as char) as order_id,
-    cast(refunded_item.meta_value as unsigned) as line_number,
+    cast(refunded_item.meta_value as signed) as line_number,
     case
         when items.order_item_type = 'fee' then 'fee'
         else coalesce(nullif(variation_id.meta_value, '0'), nullif(product_id.meta_value, '0'), 'unknown')
@@ -48,12 +49,14 @@ union all
 select
     refund_id,
     order_id,
-    null as line_number,
+    cast(null as signed) as line_number,
     null as product_id,
     customer_id,
     refund_date,
-    case when is_in_shop_currency then refunded - refunded_by_lines end as refund_amount,
-    null as refund_quantity,
+    case
+        when is_in_shop_currency then round((refunded - refunded_by_lines) * goods_of_order / total_of_order, 2)
+    end as refund_amount,
+    cast(null as signed) as refund_quantity,
     reason,
     created_at
 from (
@@ -76,6 +79,11 @@ from (
             where items.order_id = refunds.id
                 and items.order_item_type in ('line_item', 'fee')
         ) as refunded_by_lines,
+        sales.total_amount as total_of_order,
+        sales.total_amount
+        - coalesce(sales.tax_amount, 0)
+        - coalesce(details_of_order.shipping_total_amount, 0)
+        - coalesce(details_of_order.shipping_tax_amount, 0) as goods_of_order,
         reason.meta_value as reason,
         refunds.date_created_gmt as created_at
     from wp_wc_orders as refunds
@@ -85,6 +93,8 @@ from (
         on shop_currency.option_name = 'woocommerce_currency'
     left join wp_wc_order_operational_data as details
         on refunds.id = details.order_id
+    left join wp_wc_order_operational_data as details_of_order
+        on sales.id = details_of_order.order_id
     left join wp_wc_orders_meta as reason
         on refunds.id = reason.order_id and reason.meta_key = '_refund_reason'
     where refunds.type = 'shop_order_refund'
