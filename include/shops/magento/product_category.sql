@@ -92,7 +92,7 @@ select
             then cast(floor(stock.qty) as signed)
     end as stock_level,
     cast(stock.notify_stock_qty as signed) as reorder_point,
-    coalesce(choices.status = 2, false) as discontinued,
+    choices.status <=> 2 as discontinued,
     date(products.created_at) as launch_date,
     date(products.updated_at) as last_updated
 from products

@@ -4,16 +4,19 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from ecommerce.common.shop import shop
+from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.windows import Window
 from ecommerce.load.shop_check import ShopReport, check_shop
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.support import Loader
+from tests.mariadb_server import MariaDB
 
 FIRST, LAST = "2024-03-01", "2024-03-03"
 
 #: An order line: order, line, product, customer, day, amount, quantity, payment, discount, shipping, tax, status.
-Line = tuple[str, int, str, str | None, str, str, int | None, str | None, str | None, str | None, str | None, str | None]
+Line = tuple[
+    str, int, str, str | None, str, str, int | None, str | None, str | None, str | None, str | None, str | None
+]
 #: A refund: its id, order, line, product, customer, day, amount, quantity, reason.
 Refund = tuple[str, str, int | None, str | None, str | None, str, str, int | None, str | None]
 
@@ -103,3 +106,16 @@ def revenue_by_day(loader: Loader, dsn: str, folder: Path) -> list[tuple[str, st
         order by order_date
         """
     )
+
+
+def possible_keys(mariadb: MariaDB, database: str, location: SourceLocation, table: str) -> list[list[str]]:
+    """The indexes that MariaDB could use for a table, each time that it reads the table for a day of a template."""
+    statement = location.statement(date.fromisoformat(FIRST), date.fromisoformat("2024-03-02"))
+    with mariadb.connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"explain select * from ({statement}) as shop_rows"
+            " where created_at >= '2024-03-01' and created_at < '2024-03-02'"
+        )
+        names = [str(name) for name, *_ in cursor.description]
+        plan = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [str(row["possible_keys"]).split(",") for row in plan if row["table"] == table]

@@ -29,6 +29,7 @@ create table wp_usermeta (
 
 create table wp_posts (
     ID bigint(20) unsigned not null auto_increment,
+    post_date datetime not null default '0000-00-00 00:00:00',
     post_date_gmt datetime not null default '0000-00-00 00:00:00',
     post_title text not null,
     post_status varchar(20) not null default 'publish',
@@ -36,7 +37,7 @@ create table wp_posts (
     post_parent bigint(20) unsigned not null default 0,
     post_type varchar(20) not null default 'post',
     primary key (ID),
-    key type_status_date (post_type, post_status, post_date_gmt, ID),
+    key type_status_date (post_type, post_status, post_date, ID),
     key post_parent (post_parent)
 ) default charset = utf8mb4 collate = utf8mb4_unicode_520_ci;
 
