@@ -44,6 +44,7 @@ from psycopg import sql
 
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 
+from benchmarks.made_up_orders import MADE_UP_ORDERS
 from benchmarks.own_stack import FOLDER, own_stack
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.sources import SOURCES
@@ -59,30 +60,6 @@ from include.demo.state import State
 SALES = SOURCES["sales_fact"]
 COLUMNS = ", ".join(column.name for column in SALES.columns)
 DLT = "dlt[sql-database,postgres]==1.31.*"
-
-#: Orders spread over a year, with as many customers and products as a shop of that size has.
-_MADE_UP = """
-    insert into sales_fact (
-        order_id, line_number, product_id, customer_id, order_date, order_amount, order_quantity, payment_method,
-        discount_applied, shipping_cost, created_at
-    )
-    select
-        'ORD' || n,
-        1,
-        'PROD' || n * 7919 %% 90000,
-        'CUST' || lpad((n %% 2500)::text, 3, '0'),
-        day,
-        (n %% 9000) / 100.0,
-        1 + n %% 3,
-        (array['credit_card', 'paypal', 'debit_card', null])[1 + n %% 4],
-        (n %% 5) / 20.0,
-        2 + (n %% 17) * 0.35,
-        day + (n %% 86400) * interval '1 second'
-    from (
-        select n, date '2017-01-01' + (n * 365 / %(rows)s)::integer as day
-        from generate_series(0, %(rows)s::bigint - 1) as n
-    ) as numbered
-"""
 
 
 def main() -> int:
@@ -118,7 +95,7 @@ def _fill(state: State, rows: int) -> None:
         connection.execute((Path(fill_shop.__code__.co_filename).with_name("shop.sql")).read_text().encode())
         _add_columns(connection)
         connection.execute("truncate sales_fact")
-        connection.execute(_MADE_UP, {"rows": rows})
+        connection.execute(MADE_UP_ORDERS, {"rows": rows, "rejected_percent": 0})
         connection.execute("vacuum analyze sales_fact")
 
 

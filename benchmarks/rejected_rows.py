@@ -20,6 +20,7 @@ import psycopg
 
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 
+from benchmarks.made_up_orders import MADE_UP_ORDERS
 from benchmarks.own_stack import own_stack
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.sources import SOURCES
@@ -39,30 +40,6 @@ LIMIT = 1.5
 YEAR = Window(date(2017, 1, 1), date(2018, 1, 1))
 
 _COLUMNS = ", ".join(f"{column.name} {SQL_TYPES[column.kind]}" for column in SALES.columns)
-
-#: Orders spread over a year; the rejected ones lie among the others, and no two are the same.
-_ORDERS = """
-    insert into sales_fact (
-        order_id, line_number, product_id, customer_id, order_date, order_amount, order_quantity, payment_method,
-        discount_applied, shipping_cost, created_at
-    )
-    select
-        'ORD' || n,
-        1,
-        'PROD' || n * 7919 %% 90000,
-        'CUST' || n %% 2500,
-        day,
-        case when n %% 100 < %(share)s then -1 else (n %% 9000) / 100.0 end,
-        1 + n %% 3,
-        (array['credit_card', 'paypal', 'debit_card', null])[1 + n %% 4],
-        (n %% 5) / 20.0,
-        2 + (n %% 17) * 0.35,
-        day + (n %% 86400) * interval '1 second'
-    from (
-        select n, date '2017-01-01' + (n * 365 / %(rows)s)::integer as day
-        from generate_series(0, %(rows)s::bigint - 1) as n
-    ) as numbered
-"""
 
 
 def main() -> int:
@@ -100,7 +77,7 @@ def _measure(state: State, rows: int, share: int, runs: int) -> tuple[float, flo
     """Median seconds of a first load, and of the same load again."""
     with psycopg.connect(state.dsn("shop"), autocommit=True) as connection:
         connection.execute(f"drop table if exists sales_fact; create table sales_fact ({_COLUMNS})".encode())
-        connection.execute(_ORDERS, {"rows": rows, "share": share})
+        connection.execute(MADE_UP_ORDERS, {"rows": rows, "rejected_percent": share})
         connection.execute("create index on sales_fact (created_at)")
         connection.execute("vacuum analyze sales_fact")
     first, again = [], []

@@ -99,7 +99,7 @@ def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> 
         account = BaseHook.get_connection(conn_id)
         connection = psycopg.connect(**connect_arguments(account, session), autocommit=True)
     except AirflowNotFoundException as error:
-        raise _no_connection(conn_id) from error
+        raise no_connection(conn_id) from error
     except psycopg.OperationalError as error:
         raise _cannot_connect(conn_id, error) from error
     with end_when_unresponsive(connection, patience), connection:
@@ -129,7 +129,7 @@ async def fetch_airflow_connection(conn_id: str) -> Account:
     try:
         return await BaseHook.aget_connection(conn_id)
     except AirflowNotFoundException as error:
-        raise _no_connection(conn_id) from error
+        raise no_connection(conn_id) from error
 
 
 @asynccontextmanager
@@ -151,7 +151,8 @@ async def async_postgres(
         yield connection
 
 
-def _no_connection(conn_id: str) -> SourceError:
+def no_connection(conn_id: str) -> SourceError:
+    """The error that there is no such Airflow connection."""
     return SourceError(f"there is no connection {conn_id!r}; add it under Admin → Connections")
 
 

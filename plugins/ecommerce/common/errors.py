@@ -12,7 +12,11 @@ class WindowError(WarehouseError):
 
 
 class ShopError(WarehouseError):
-    """The shop's profile (`include/shops/<name>/shop.yml`) has a mistake; nothing was read."""
+    """
+    The shop's profile (`include/shops/<name>/shop.yml`) or a template of it is wrong; nothing was loaded.
+
+    To try again does not help: a person has to correct the file.
+    """
 
 
 class SourceError(WarehouseError):

@@ -346,10 +346,8 @@ FILLED_BY = {
     "conversion_funnel_daily": "kafka_stream",
     "fact_subscriptions": "subscription_data",
     "subscription_performance_monthly": "subscription_data",
-    "subscription_customers": "subscription_data",
     "fact_weather": "weather_data",
     "weather_sales_impact": "weather_data",
-    "weather_correlation": "weather_data",
 }
 
 #: Source → what a shop without it does not have.

@@ -7,7 +7,7 @@ import os
 import ssl
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 from airflow.sdk import BaseHook
@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from pymysql.cursors import SSCursor
 
 from ecommerce.common.connection_watchdog import DEFAULT, VARIABLE
+from ecommerce.common.connections import no_connection
 from ecommerce.common.errors import SourceError
 
 #: Seconds to reach the server.
@@ -65,6 +66,8 @@ _LENGTH_BYTES = frozenset([*range(_NULL), 252])
 
 Row = tuple[bytes | None, ...]
 
+T = TypeVar("T")
+
 
 @contextmanager
 def mysql(conn_id: str) -> Iterator[pymysql.Connection]:
@@ -79,7 +82,7 @@ def mysql(conn_id: str) -> Iterator[pymysql.Connection]:
     try:
         account = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException as error:
-        raise SourceError(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
+        raise no_connection(conn_id) from error
     try:
         connection = pymysql.connect(**connect_arguments(account))
         try:
@@ -149,36 +152,32 @@ def describe(connection: pymysql.Connection, statement: str) -> Sequence[tuple[A
         return cursor.description or ()
 
 
-def stream(connection: pymysql.Connection, statement: str, kill: Callable[[], None]) -> Generator[Sequence[Row]]:
+def stream(connection: pymysql.Connection, statement: str, kill: Callable[[], None]) -> Iterator[Sequence[Row]]:
     """
     The rows of a statement while the server sends them, some hundred at a time.
 
     :param kill: ends the statement, if not all rows are taken; the driver would read the rest of them
     """
-    cursor = connection.cursor(_RowsAsTheyCome)
-    try:
-        cursor.execute(statement)
-        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
-            yield rows
-    except GeneratorExit:
-        kill()
-        raise
-    finally:
-        with suppress(pymysql.MySQLError):
-            cursor.close()
+    return _pieces(connection, statement, kill, lambda cursor: cursor.fetchmany(ROWS_AT_A_TIME))
 
 
-def stream_lines(connection: pymysql.Connection, statement: str, kill: Callable[[], None]) -> Generator[list[bytes]]:
+def stream_lines(connection: pymysql.Connection, statement: str, kill: Callable[[], None]) -> Iterator[list[bytes]]:
     """
     The values of a statement with one column, each a text, while the server sends them.
 
     :param kill: as of `stream`
     """
+    return _pieces(connection, statement, kill, lambda cursor: cursor.fetch_lines(ROWS_AT_A_TIME))
+
+
+def _pieces(
+    connection: pymysql.Connection, statement: str, kill: Callable[[], None], fetch: Callable[[_RowsAsTheyCome], T]
+) -> Generator[T]:
     cursor = connection.cursor(_RowsAsTheyCome)
     try:
         cursor.execute(statement)
-        while lines := cursor.fetch_lines(ROWS_AT_A_TIME):
-            yield lines
+        while piece := fetch(cursor):
+            yield piece
     except GeneratorExit:
         kill()
         raise

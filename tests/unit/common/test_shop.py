@@ -74,8 +74,10 @@ def test_absent_source_leaves_its_tables_empty(folder: Path) -> None:
         shop().location_of("refund")
 
 
-def test_each_filled_table_names_a_source_of_the_registry() -> None:
+def test_each_table_that_one_source_fills_is_a_model() -> None:
     assert set(FILLED_BY.values()) <= set(SOURCES)
+    models = {path.stem for path in (module.PROJECT / "include" / "dbt" / "models").rglob("*.sql")}
+    assert set(FILLED_BY) <= models
 
 
 def test_statement_has_days_as_dates_and_no_semicolon(folder: Path) -> None:
