@@ -13,3 +13,18 @@ from ops.publication
 order by mart asc, publication_id desc;
 
 grant select on marts.published to reader, inspector;
+
+-- A warehouse from before there were refunds: a product has no rank in a month in which it sold nothing.
+do $$
+begin
+    if exists (
+        select from pg_attribute
+        where
+            attrelid = to_regclass('marts.product_performance_monthly')
+            and attname = 'category_rank'
+            and attnotnull
+    ) then
+        alter table marts.product_performance_monthly alter column category_rank drop not null;
+    end if;
+end
+$$;

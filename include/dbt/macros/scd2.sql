@@ -1,8 +1,12 @@
 {# The key of a version is a hash, so it is the same in every rebuild, and an inferred member has the key
    that its real first version will have. Seconds since the epoch do not depend on the session's time
-   zone; the text of a timestamp does. #}
+   zone; the text of a timestamp does. No two pairs have the same text: the seconds have no `|`, and a
+   natural key is never empty (staging makes an empty one null). #}
 {% macro surrogate_key(natural_key, valid_from) -%}
-md5({{ natural_key }} || '|' || extract(epoch from {{ valid_from }}))::uuid
+case
+            when {{ natural_key }} is null then {{ fixed_member_key() }}
+            else md5({{ natural_key }} || '|' || extract(epoch from {{ valid_from }}))::uuid
+        end
 {%- endmacro %}
 
 {# The key of the fixed member of a dimension that has no natural key: the guest among the customers, the

@@ -2,10 +2,8 @@
 -- ops.quarantine, not in raw. A day that was loaded after this build claimed its days is a dirty
 -- date without a claim, and is left to the next build.
 --
--- An incremental build compares only the days that it has claimed, since it writes no others, and
--- the days of the lines that its loads wrote, since a lost dirty date would be one of them. Other
--- days were compared when they were built. A full refresh and dbt by hand compare all days.
-{%- set claimed = claimed_periods(var('sources_of_sales'), 'day') %}
+-- An incremental build compares only `days_to_compare`. A full refresh and dbt by hand compare all
+-- days.
 {%- set is_all = running_build() != 'incremental' %}
 
 with unclaimed as (
@@ -15,36 +13,9 @@ with unclaimed as (
 
 ),
 
-batches as (
-
-    select
-        loads.batch_id,
-        loads.window_start,
-        loads.window_end
-    from {{ source('ops', 'build') }} as builds
-    inner join {{ source('ops', 'load_batch') }} as loads
-        on builds.run_id = loads.built_by
-    where builds.finished_at is null and loads.source = 'sales_fact'
-
-),
-
--- By created_at, which has an index in raw. Between two bounds, since Postgres would read all of
--- raw to join the windows.
-loaded as (
-
-    select order_date from {{ source('shop', 'sales_fact') }}
-    where
-        created_at >= (select min(batches.window_start) from batches)
-        and created_at < (select max(batches.window_end) from batches)
-        and _batch_id = any(array(select batches.batch_id from batches))
-
-),
-
 compared as (
 
-    select unnest({{ claimed }}) as order_date
-    union
-    select order_date from loaded
+    {{ days_to_compare('sales_fact', 'order_date', var('sources_of_sales')) }}
 
 ),
 

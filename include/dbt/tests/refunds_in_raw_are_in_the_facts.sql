@@ -1,7 +1,6 @@
 -- Day by day and to the cent: the refunds of raw are in fact_refunds. As for the order lines, a day
 -- that was loaded after this build claimed its days is left to the next build, and an incremental
--- build compares the days that it has claimed and those of the refunds that its loads wrote.
-{%- set claimed = claimed_periods(var('sources_of_refunds'), 'day') %}
+-- build compares only `days_to_compare`.
 {%- set is_all = running_build() != 'incremental' %}
 
 with unclaimed as (
@@ -11,36 +10,9 @@ with unclaimed as (
 
 ),
 
-batches as (
-
-    select
-        loads.batch_id,
-        loads.window_start,
-        loads.window_end
-    from {{ source('ops', 'build') }} as builds
-    inner join {{ source('ops', 'load_batch') }} as loads
-        on builds.run_id = loads.built_by
-    where builds.finished_at is null and loads.source = 'refund'
-
-),
-
--- By created_at, which has an index in raw. Between two bounds, since Postgres would read all of
--- raw to join the windows.
-loaded as (
-
-    select refund_date from {{ source('shop', 'refund') }}
-    where
-        created_at >= (select min(batches.window_start) from batches)
-        and created_at < (select max(batches.window_end) from batches)
-        and _batch_id = any(array(select batches.batch_id from batches))
-
-),
-
 compared as (
 
-    select unnest({{ claimed }}) as refund_date
-    union
-    select refund_date from loaded
+    {{ days_to_compare('refund', 'refund_date', var('sources_of_refunds')) }}
 
 ),
 

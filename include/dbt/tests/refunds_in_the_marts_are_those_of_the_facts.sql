@@ -13,7 +13,20 @@
 {%- set claimed_years = claimed_periods(var('sources_of_refunds'), 'year') %}
 {%- set is_all = running_build() != 'incremental' %}
 
-with days as (
+with as_of as (
+
+    select date_key from {{ ref('dim_date') }}
+    where is_as_of
+
+),
+
+order_days as (
+
+    select * from {{ ref('int_daily_sales') }}
+
+),
+
+days as (
 
     select
         date_key,
@@ -98,11 +111,12 @@ expected as (
     union all
     select
         'daily_revenue' as mart,
-        days.date_key as period,
-        days.refunded_amount
+        date_key as period,
+        refunded_amount
     from days
-    inner join {{ ref('daily_revenue') }} as revenue
-        on days.date_key = revenue.order_date
+    where
+        date_key >= (select min(order_days.date_key) from order_days)
+        and date_key <= (select as_of.date_key from as_of)
     union all
     select
         'customer_segments' as mart,

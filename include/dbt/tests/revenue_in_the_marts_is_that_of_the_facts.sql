@@ -46,8 +46,7 @@ expected as (
         sum(gross_profit) as gross_profit
     from {{ ref('fact_sales') }}
     where
-        order_amount > 0
-        and not is_cancelled
+        {{ is_counted() }}
         and ({{ is_all }} or date_key = any({{ claimed_days }}))
     group by date_key
     union all

@@ -168,7 +168,6 @@ class After:
             rows=[category("P1", "5", "2023-01-01"), category("P2", "6", "2024-02-08")],
         )
         load("customer", "2024-02-11", rows=[{"customer_id": "C1", "customer_name": "Renamed"}, self.customers[1]])
-        self.mark("2024-01-05", "2024-02-05")
         place.build("day")
         self.day_test = place.compiled_test()
         self.incremental = tables(self.loader)
@@ -183,18 +182,6 @@ class After:
         place.build("whole", full_refresh=True)
         self.whole_test = place.compiled_test()
         self.whole = tables(self.loader)
-
-    def mark(self, *days: str) -> None:
-        """Mark days as a load of order lines does: those of the order's other lines and of its refunds."""
-        self.loader.connection.execute(
-            """
-            insert into ops.dirty_date (source, dirty_date, batch_id, marked_at)
-            select 'sales_fact', day, (select max(batch_id) from ops.load_batch where source = 'sales_fact'), now()
-            from unnest(%s::date[]) as day
-            on conflict do nothing
-            """,
-            [list(days)],
-        )
 
     def written(self, table: str, key: Callable[[str], str] = str) -> set[str]:
         """The rows of a table that the build of the day wrote: their keys."""

@@ -1,4 +1,4 @@
-"""The dbt tests on money: they pass on order lines, guests and refunds, and find each missing cent of them."""
+"""The dbt tests on money and orders: they pass on lines, guests and refunds, and find each missing cent and order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,9 @@ RAW_TO_FACTS = "orders_in_raw_are_in_the_facts"
 FACTS_TO_MARTS = "revenue_in_the_marts_is_that_of_the_facts"
 REFUNDS_TO_FACTS = "refunds_in_raw_are_in_the_facts"
 REFUNDS_TO_MARTS = "refunds_in_the_marts_are_those_of_the_facts"
+ORDERS_TO_MARTS = "orders_in_the_marts_are_those_of_the_facts"
+FACTS_IN_RANGE = "expression_is_true_fact_sales"
+GROUPS_OF_A_DAY = "expression_is_true_daily_revenue"
 
 A_LINE = "order_id = 'O1' and line_number = 2"
 
@@ -49,7 +52,12 @@ def tests(
         # As a publication does: a day that is dirty and not claimed is left to the next build.
         connection.execute("delete from ops.dirty_date")
         assert set(dbt.test().values()) == {"pass"}
-        return dbt.compiled("test_type:singular")
+        compiled = dbt.compiled("test_type:singular", "test_name:expression_is_true")
+        # Those of an expression have it, or a digest of it, in their name.
+        short = {
+            name: next((part for part in (FACTS_IN_RANGE, GROUPS_OF_A_DAY) if part in name), name) for name in compiled
+        }
+        return {short[name]: query for name, query in compiled.items()}
 
 
 def found(connection: psycopg.Connection, tests: dict[str, str]) -> set[str]:
@@ -93,6 +101,39 @@ def found(connection: psycopg.Connection, tests: dict[str, str]) -> set[str]:
             for column in columns
         ),
         ("delete from marts_build.product_category_revenue_monthly where order_count = 0", REFUNDS_TO_MARTS),
+        ("delete from marts_build.daily_revenue where order_date = '2024-01-07'", REFUNDS_TO_MARTS),
+        *(
+            (f"update marts_build.{mart} set {orders} = {orders} + 1 where {orders} > 0", ORDERS_TO_MARTS)
+            for mart, orders in {
+                "customer_segments": "total_orders",
+                "daily_revenue": "daily_orders",
+                "payment_method_preference": "total_orders",
+                "product_category_revenue_monthly": "order_count",
+                "product_performance_monthly": "order_count",
+                "product_revenue_payment_analysis": "order_count",
+                "seasonal_sales_analysis": "monthly_orders",
+            }.items()
+        ),
+        *(
+            (f"update core.fact_sales set {change} where {A_LINE}", FACTS_IN_RANGE)
+            for change in (
+                "order_amount = -0.01",
+                "order_quantity = 0",
+                "discount_rate = 1.1",
+                "discount_amount = -0.01",
+                "shipping_cost = -0.01",
+                "tax_amount = -0.01",
+            )
+        ),
+        *(
+            (f"update marts_build.daily_revenue set {change} where order_date = '2024-01-05'", GROUPS_OF_A_DAY)
+            for change in (
+                "returning_customer_revenue = -0.01",
+                "new_customers = 2",
+                "guest_orders = 3",
+                "new_customers = 0",
+            )
+        ),
     ],
 )
 def test_dbt_test_finds_the_change(

@@ -15,6 +15,7 @@ FACTS_TO_MARTS = "revenue_in_the_marts_is_that_of_the_facts"
 REFUNDS_TO_FACTS = "refunds_in_raw_are_in_the_facts"
 REFUNDS_TO_MARTS = "refunds_in_the_marts_are_those_of_the_facts"
 FEES = "subscription_fees_add_up"
+ORDERS_TO_MARTS = "orders_in_the_marts_are_those_of_the_facts"
 SHARES = "shares_add_up_to_100"
 
 #: Of a shop.
@@ -27,7 +28,9 @@ HOUR = timedelta(hours=1)
 def tests(dbt: Dbt, warehouse_dsn: str) -> dict[str, str]:
     """Each test's query as dbt compiles it where no build is under way."""
     compiled = dbt.compiled("test_type:singular")
-    assert compiled.keys() == {RAW_TO_FACTS, FACTS_TO_MARTS, REFUNDS_TO_FACTS, REFUNDS_TO_MARTS, FEES, SHARES}
+    assert compiled.keys() == {
+        RAW_TO_FACTS, FACTS_TO_MARTS, REFUNDS_TO_FACTS, REFUNDS_TO_MARTS, ORDERS_TO_MARTS, FEES, SHARES
+    }  # fmt: skip
     return compiled
 
 
@@ -145,6 +148,8 @@ CHANGES = (
         " refunded_amount = 0, lifetime_value = lifetime_revenue where customer_id in (select customer_id from gone)",
         REFUNDS_TO_MARTS,
     ),
+    # Lines, as if each were an order.
+    (f"update core.fact_sales set order_id = order_id || '/' || line_number where {LINE}", ORDERS_TO_MARTS),
     ("update marts_build.payment_method_preference set order_percent = order_percent - 50", SHARES),
     ("update marts_build.payment_method_preference set revenue_percent = revenue_percent + 0.1", SHARES),
     (

@@ -6,7 +6,7 @@ from datetime import date, datetime
 import psycopg
 import pytest
 
-from ecommerce.common.connections import LOADER, warehouse
+from ecommerce.common.connections import LOADER, PUBLISHER, warehouse
 from ecommerce.common.errors import SchemaDrift
 from ecommerce.load.quarantine import GONE
 from tests.integration.support import Loader, acting_as
@@ -154,6 +154,20 @@ def test_columns_of_before_count_as_seen(upgraded: Loader, shop: psycopg.Connect
     shop.execute("alter table sales_fact drop payment_method")
     with pytest.raises(SchemaDrift, match="payment_method"):
         upgraded.load("sales_fact", DAY)
+
+
+def test_published_rank_of_before_may_become_null(loader: Loader) -> None:
+    with acting_as(loader.connection, "publisher"):
+        loader.connection.execute(
+            """
+            create table marts.product_performance_monthly (product_id text, category_rank bigint not null);
+            insert into marts.product_performance_monthly values ('P1', 1);
+            comment on schema marts is 'include/sql of before'
+            """
+        )
+    with warehouse(PUBLISHER) as publisher:
+        publisher.execute("insert into marts.product_performance_monthly values ('P2', null)")
+    assert loader.rows("select * from marts.product_performance_monthly order by 1") == [("P1", 1), ("P2", None)]
 
 
 def test_scripts_may_be_applied_again(upgraded: Loader, shop: psycopg.Connection) -> None:

@@ -104,6 +104,7 @@ with_previous as (
 
 )
 
+-- Ranked among those that sold: of a month with refunds alone there is nothing to rank.
 select
     with_previous.revenue_month,
     with_previous.product_id,
@@ -117,10 +118,16 @@ select
     with_previous.order_count,
     with_previous.units_sold,
     with_previous.category_revenue,
-    rank() over (
-        partition by with_previous.revenue_month, with_previous.category_name
-        order by with_previous.revenue desc
-    ) as category_rank,
+    case
+        when with_previous.order_count > 0 then (
+            select 1 + count(*)
+            from months as others
+            where
+                others.revenue_month = with_previous.revenue_month
+                and others.category_name is not distinct from with_previous.category_name
+                and others.revenue > with_previous.revenue
+        )
+    end as category_rank,
     percent(with_previous.revenue, with_previous.category_revenue) as category_revenue_percent,
     with_previous.previous_month_revenue,
     percent(

@@ -136,10 +136,7 @@ members as (
 final as (
 
     select
-        case
-            when customer_id is null then {{ fixed_member_key() }}
-            else {{ surrogate_key('customer_id', 'valid_from') }}
-        end as customer_key,
+        {{ surrogate_key('customer_id', 'valid_from') }} as customer_key,
         customer_id,
         customer_name,
         customer_email,

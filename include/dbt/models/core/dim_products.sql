@@ -30,6 +30,19 @@ category_versions as (
 
 ),
 
+products as (
+
+    select * from {{ ref('stg_products') }}
+
+),
+
+-- Inventory is type 1: every version has the latest values. A product whose row is gone has none.
+inventory as (
+
+    select * from {{ ref('stg_product_categories') }}
+
+),
+
 unknown_keys as (
 
     select * from {{ ref('int_unknown_keys') }}
@@ -178,37 +191,18 @@ members as (
 
 ),
 
-latest_products as (
+removed as (
 
-    select distinct on (product_id)
-        product_id,
-        is_deleted
-    from product_log
-    order by product_id asc, batch_id desc
-
-),
-
--- Inventory is type 1: every version has the latest values. A product whose row is gone has none.
-inventory as (
-
-    select distinct on (product_id)
-        product_id,
-        inventory_status,
-        stock_level,
-        reorder_point,
-        is_deleted
-    from category_log
-    order by product_id asc, batch_id desc
+    select product_id from product_log
+    except
+    select product_id from products
 
 ),
 
 final as (
 
     select
-        case
-            when members.product_id is null then {{ fixed_member_key() }}
-            else {{ surrogate_key('members.product_id', 'members.valid_from') }}
-        end as product_key,
+        {{ surrogate_key('members.product_id', 'members.valid_from') }} as product_key,
         members.product_id,
         members.product_name,
         members.category_id,
@@ -218,7 +212,7 @@ final as (
         members.supplier_id,
         coalesce(inventory.inventory_status, 'Unknown') as inventory_status,
         case
-            when latest_products.is_deleted then 'Removed'
+            when removed.product_id is not null then 'Removed'
             when members.is_discontinued then 'Discontinued'
             when inventory.inventory_status = 'Out of Stock' then 'Out of Stock'
             when inventory.inventory_status = 'Needs Reorder' then 'Low Stock'
@@ -238,10 +232,10 @@ final as (
         members.valid_from,
         members.valid_to
     from members
-    left join latest_products
-        on members.product_id = latest_products.product_id
+    left join removed
+        on members.product_id = removed.product_id
     left join inventory
-        on members.product_id = inventory.product_id and not inventory.is_deleted
+        on members.product_id = inventory.product_id
     left join category_history as launches
         on members.product_id = launches.product_id and launches.valid_to = 'infinity'
 

@@ -43,7 +43,7 @@ counted as (
     from lines
     inner join products
         on lines.product_key = products.product_key
-    where lines.order_amount > 0 and not lines.is_cancelled
+    where {{ is_counted('lines') }}
 
 ),
 

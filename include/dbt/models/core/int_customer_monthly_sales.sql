@@ -23,7 +23,7 @@ counted as (
         {{ first_day_of('month', 'date_key') }} as order_month,
         date_key
     from lines
-    where order_amount > 0 and not is_cancelled and not is_guest
+    where {{ is_counted() }} and not is_guest
 
 ),
 

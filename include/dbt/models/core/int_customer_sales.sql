@@ -11,25 +11,13 @@ split_lines as (
 
 ),
 
-split_orders as (
-
-    select
-        customer_id,
-        order_id,
-        count(distinct order_month) as months
-    from split_lines
-    where customer_id is not null
-    group by customer_id, order_id
-
-),
-
--- The months have such an order once each: so many times too often.
 too_many as (
 
     select
         customer_id,
-        sum(months - 1)::bigint as orders
-    from split_orders
+        {{ orders_counted_too_often() }} as orders
+    from split_lines
+    where customer_id is not null
     group by customer_id
 
 ),

@@ -27,7 +27,7 @@ final as (
         count(distinct order_id) filter (where is_guest) as guest_orders,
         coalesce(sum(order_amount) filter (where is_guest), 0) as guest_revenue
     from lines
-    where order_amount > 0 and not is_cancelled
+    where {{ is_counted() }}
     group by date_key
 
 )

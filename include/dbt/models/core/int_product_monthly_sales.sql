@@ -34,7 +34,7 @@ counted as (
         {{ first_day_of('month', 'date_key') }} as order_month,
         date_key
     from lines
-    where order_amount > 0 and not is_cancelled
+    where {{ is_counted() }}
 
 ),
 

@@ -1,6 +1,6 @@
 -- Grain: one row per line that marts count, of the orders that have such lines in several months.
--- Additive: revenue.
-{% set claimed_from = var('sources_of_sales') %}
+-- Additive: revenue. Nothing here is of a version of a product or customer.
+{% set claimed_from = ['sales_fact'] %}
 
 {{ config(
     materialized='incremental',
@@ -28,8 +28,7 @@ counted as (
         date_key
     from {{ ref('fact_sales') }}
     where
-        order_amount > 0
-        and not is_cancelled
+        {{ is_counted() }}
         {%- if is_incremental() %}
         and order_id = any(array(select claimed_lines.order_id from claimed_lines))
         {%- endif %}

@@ -30,20 +30,19 @@ split_orders as (
     select
         payment_method,
         order_id,
-        count(distinct order_month) as months,
+        {{ orders_counted_too_often() }} as too_many_orders,
         sum(revenue) as revenue
     from split_lines
     group by payment_method, order_id
 
 ),
 
--- The months have an order with lines in several of them once each: so many times too often. They
--- do not have it among their smallest and largest.
+-- The months do not have these orders among their smallest and largest.
 corrections as (
 
     select
         payment_method,
-        sum(months - 1) as too_many_orders,
+        sum(too_many_orders) as too_many_orders,
         min(revenue) as min_order_revenue,
         max(revenue) as max_order_revenue
     from split_orders
@@ -51,24 +50,11 @@ corrections as (
 
 ),
 
-all_split_orders as (
-
-    select
-        order_id,
-        count(distinct order_month) as months
-    from split_lines
-    group by order_id
-
-),
-
 -- An order that is paid in two ways counts for both, but once among all orders.
 all_orders as (
 
     select
-        sum(orders)
-        - (
-            select coalesce(sum(all_split_orders.months - 1), 0) from all_split_orders
-        ) as orders
+        sum(orders) - (select {{ orders_counted_too_often() }} from split_lines) as orders
     from sales
     where grouped_by = 'month'
 

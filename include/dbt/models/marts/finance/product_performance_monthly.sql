@@ -91,13 +91,14 @@ monthly as (
 ),
 
 -- Frames by calendar, not by row: the previous month is the calendar month before, with or without
--- sales.
+-- sales. Products that sold nothing have no revenue: they are the last, and have no rank.
 compared as (
 
     select
         *,
         sum(revenue) over category as category_revenue,
-        rank() over (category order by revenue desc) as category_rank,
+        case when order_count > 0 then rank() over (category order by revenue desc) end
+            as category_rank,
         sum(revenue) over (
             partition by product_id
             order by order_month

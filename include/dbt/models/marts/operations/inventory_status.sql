@@ -9,7 +9,7 @@ with products as (
 lines as (
 
     select * from {{ ref('fact_sales') }}
-    where order_amount > 0 and not is_cancelled
+    where {{ is_counted() }}
 
 ),
 

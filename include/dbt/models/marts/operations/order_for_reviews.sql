@@ -21,8 +21,7 @@ lines as (
 
     select * from {{ ref('fact_sales') }}
     where
-        order_amount > 0
-        and not is_cancelled
+        {{ is_counted() }}
         {%- if is_incremental() %}
         and order_id = any(array(select claimed_lines.order_id from claimed_lines))
         {%- endif %}
