@@ -9,5 +9,5 @@ select
     stock as stock_level,
     reorder_level as reorder_point,
     not is_for_sale as discontinued,
-    (changed_at at time zone 'UTC')::date as last_updated
+    changed_at as last_updated
 from shop.products

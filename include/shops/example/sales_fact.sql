@@ -5,7 +5,7 @@ select
     order_items.product_id::text as product_id,
     -- Null: the order of a guest.
     orders.customer_id::text as customer_id,
-    (orders.placed_at at time zone 'UTC')::date as order_date,
+    orders.placed_at as order_date,
     order_items.total as order_amount,
     order_items.quantity as order_quantity,
     orders.payment as payment_method,

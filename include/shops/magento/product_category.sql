@@ -93,8 +93,8 @@ select
     end as stock_level,
     cast(stock.notify_stock_qty as signed) as reorder_point,
     choices.status <=> 2 as discontinued,
-    date(products.created_at) as launch_date,
-    date(products.updated_at) as last_updated
+    products.created_at as launch_date,
+    products.updated_at as last_updated
 from products
 left join catalog_category_entity as categories
     on products.category_id = categories.entity_id

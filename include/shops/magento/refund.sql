@@ -7,7 +7,7 @@ select
     cast(coalesce(lines_sold.parent_item_id, lines_sold.item_id) as signed) as line_number,
     null as product_id,
     cast(max(orders.customer_id) as char) as customer_id,
-    date(memos.created_at) as refund_date,
+    memos.created_at as refund_date,
     -- The money of a configurable product is at the upper item, that of a bundle may be at its parts.
     sum(
         coalesce(items.base_row_total, 0)
@@ -44,7 +44,7 @@ select
     cast(null as signed) as line_number,
     null as product_id,
     cast(orders.customer_id as char) as customer_id,
-    date(memos.created_at) as refund_date,
+    memos.created_at as refund_date,
     coalesce(memos.base_adjustment_positive, 0)
     - coalesce(memos.base_adjustment_negative, 0)
     + case

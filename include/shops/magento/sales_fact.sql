@@ -8,7 +8,7 @@ select
     coalesce(cast(variants.product_id as char), cast(items.product_id as char), items.sku) as product_id,
     -- Null: the order of a guest.
     cast(orders.customer_id as char) as customer_id,
-    date(orders.created_at) as order_date,
+    orders.created_at as order_date,
     -- After discounts, without tax, and without the units that were cancelled before they were invoiced. Of a bundle
     -- the discount is noted at its parts. Where prices include tax, so does the discount: the tax in it is added again.
     cast(

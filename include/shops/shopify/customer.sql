@@ -2,7 +2,7 @@ select
     id::text as customer_id,
     nullif(btrim(coalesce(first_name, '') || ' ' || coalesce(last_name, '')), '') as customer_name,
     email as customer_email,
-    (created_at at time zone 'UTC')::date as start_date,
+    created_at as start_date,
     null::date as end_date,
     -- disabled, invited, enabled or declined: whether the customer has an account.
     state as status

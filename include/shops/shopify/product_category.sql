@@ -12,8 +12,8 @@ select
     case when coalesce(items.tracked, true) then variants.inventory_quantity::bigint end as stock_level,
     null::integer as reorder_point,
     products.status is distinct from 'active' as discontinued,
-    (coalesce(products.published_at, products.created_at) at time zone 'UTC')::date as launch_date,
-    (greatest(products.updated_at, variants.updated_at) at time zone 'UTC')::date as last_updated
+    coalesce(products.published_at, products.created_at) as launch_date,
+    greatest(products.updated_at, variants.updated_at) as last_updated
 from shopify.product_variant as variants
 inner join shopify.product as products
     on variants.product_id = products.id

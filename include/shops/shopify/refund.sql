@@ -102,7 +102,7 @@ select
     rows_of_refunds.line_number,
     rows_of_refunds.product_id,
     refunds.customer_id::text as customer_id,
-    (refunds.created_at at time zone 'UTC')::date as refund_date,
+    refunds.created_at as refund_date,
     rows_of_refunds.amount as refund_amount,
     rows_of_refunds.quantity as refund_quantity,
     refunds.note as reason,

@@ -97,7 +97,7 @@ select
     amounts.product_id,
     -- Null: nobody is named, as at the till.
     orders.customer_id::text as customer_id,
-    (orders.created_at at time zone 'UTC')::date as order_date,
+    orders.created_at as order_date,
     -- Where prices include tax, the tax is taken out.
     amounts.discounted_amount - case when orders.taxes_included then amounts.tax_amount else 0 end as order_amount,
     amounts.quantity::bigint as order_quantity,

@@ -6,7 +6,7 @@ select
         nullif(users.display_name, '')
     ) as customer_name,
     nullif(users.user_email, '') as customer_email,
-    case when users.user_registered >= '1970-01-02' then date(users.user_registered) end as start_date,
+    case when users.user_registered >= '1970-01-02' then users.user_registered end as start_date,
     null as end_date,
     'active' as status
 from wp_users as users

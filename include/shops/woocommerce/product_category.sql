@@ -37,8 +37,8 @@ from (
         cast(coalesce(nullif(low_stock.meta_value, ''), low_stock_of_all.option_value) as signed) as reorder_point,
         products.post_status <> 'publish' or coalesce(main_products.post_status <> 'publish', false) as is_discontinued,
         -- A draft has the date 0000-00-00.
-        case when products.post_date_gmt >= '1970-01-02' then date(products.post_date_gmt) end as launch_date,
-        case when products.post_modified_gmt >= '1970-01-02' then date(products.post_modified_gmt) end as last_updated
+        case when products.post_date_gmt >= '1970-01-02' then products.post_date_gmt end as launch_date,
+        case when products.post_modified_gmt >= '1970-01-02' then products.post_modified_gmt end as last_updated
     from wp_posts as products
     left join wp_posts as main_products
         on products.post_parent = main_products.ID and products.post_type = 'product_variation'

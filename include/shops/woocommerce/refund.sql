@@ -11,7 +11,7 @@ select
         else coalesce(nullif(variation_id.meta_value, '0'), nullif(product_id.meta_value, '0'), 'unknown')
     end as product_id,
     cast(nullif(sales.customer_id, 0) as char) as customer_id,
-    date(refunds.date_created_gmt) as refund_date,
+    refunds.date_created_gmt as refund_date,
     -- Without tax. Null in another currency than the shop's, as in sales_fact.sql.
     case
         when refunds.currency = shop_currency.option_value then -cast(line_total.meta_value as decimal(20, 6))
@@ -64,7 +64,7 @@ from (
         cast(refunds.id as char) as refund_id,
         cast(sales.id as char) as order_id,
         cast(nullif(sales.customer_id, 0) as char) as customer_id,
-        date(refunds.date_created_gmt) as refund_date,
+        refunds.date_created_gmt as refund_date,
         refunds.currency = shop_currency.option_value as is_in_shop_currency,
         -- The total without tax and shipping. All of them are negative.
         -refunds.total_amount

@@ -9,7 +9,7 @@ select
     end as product_id,
     -- Zero: the order of a guest.
     cast(nullif(orders.customer_id, 0) as char) as customer_id,
-    date(orders.date_created_gmt) as order_date,
+    orders.date_created_gmt as order_date,
     -- After coupons, without tax. Null in another currency than the shop's: the row goes to the quarantine, since the
     -- warehouse would add it up as if it were the shop's.
     case

@@ -56,6 +56,11 @@ class TimeColumn:
     zone: str
 
     @property
+    def utc(self) -> sql.Composed:
+        """SQL of the time in UTC, without a zone; not for a date."""
+        return sql.SQL("({} at time zone 'UTC')").format(self._instant)
+
+    @property
     def day(self) -> sql.Composable:
         """SQL of the shop's day."""
         if self._is_local:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
+from ecommerce.common.days import TimeColumn
 from ecommerce.common.shop import shop
 from ecommerce.common.sources import CALENDAR, Column, Kind, Source
 
@@ -104,7 +105,8 @@ SOURCE_TYPES: dict[Kind, tuple[str, ...]] = {
     Kind.FRACTION: _NUMBERS,
     Kind.AMOUNT: _NUMBERS,
     Kind.BOOLEAN: ("bool",),
-    Kind.DATE: ("date",),
+    # A time where a day is expected is the shop's day of that time.
+    Kind.DATE: ("date", "timestamp", "timestamptz"),
     Kind.TIMESTAMP: ("timestamp", "timestamptz"),
     Kind.INSTANT: ("timestamptz",),
 }
@@ -132,7 +134,9 @@ _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
 
 
 def is_converted(column: Column, type_name: str) -> bool:
-    """Whether raw stores the value of a source's column in another form: each time as that of UTC, without a zone."""
+    """Whether raw stores a value in another form than the source: a time as that of UTC, or as the shop's day."""
+    if column.kind is Kind.DATE:
+        return type_name != "date"
     return column.kind is Kind.TIMESTAMP and (type_name == "timestamptz" or shop().source_time_zone != "UTC")
 
 
@@ -173,7 +177,7 @@ def reasons_to_reject(source: Source, types: Mapping[str, str]) -> sql.Composed:
     """
     reasons: list[sql.Composable] = [
         sql.SQL("case when ({}) is not true then {} end").format(
-            condition, reason_to_reject(column, sql.SQL("({}::text)").format(sql.Identifier(column.name)))
+            condition, reason_to_reject(column, sql.SQL("({}::text)").format(_converted(column, types[column.name])))
         )
         for column, condition in _conditions(source, types)
     ]
@@ -193,9 +197,7 @@ def typed(source: Source, column: Column, type_name: str | None) -> sql.Composed
         # By its text, like a staged one: the cast of a float to numeric drops digits.
         value = sql.SQL("{}::text").format(value)
     if is_converted(column, type_name):
-        if type_name != "timestamptz":
-            value = sql.SQL("({} at time zone {})").format(value, sql.Literal(shop().source_time_zone))
-        value = sql.SQL("({} at time zone 'UTC')").format(value)
+        value = _converted(column, type_name)
     value = _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
     if not _is_trimmed(source, column):
         return value
@@ -239,6 +241,15 @@ def joined(source: Source, name: str, *table: str) -> sql.Composed:
     return sql.SQL("btrim({})" if is_blank_possible else "{}").format(sql.Identifier(*table, name))
 
 
+def _converted(column: Column, type_name: str) -> sql.Composable:
+    """A source's value in the form in which raw stores it."""
+    value = sql.Identifier(column.name)
+    if not is_converted(column, type_name):
+        return value
+    time = TimeColumn(value, type_name, shop().source_time_zone)
+    return time.day if column.kind is Kind.DATE else time.utc
+
+
 def _test(test: str, value: sql.Composable) -> sql.Composed:
     return sql.SQL(test).format(value=value, zone=sql.Literal(shop().time_zone))
 
@@ -267,7 +278,7 @@ def _conditions(source: Source, types: Mapping[str, str]) -> list[tuple[Column, 
 
 def _passes(column: Column, type_name: str) -> sql.Composed | None:
     """A column's condition, or None if its type already ensures the rules. A comparison with null does not pass."""
-    value = sql.Identifier(column.name)
+    value = _converted(column, type_name)
     tests = [test for test in _TYPED_TESTS[column.kind] if not (test == _INT4 and type_name in ("int2", "int4"))]
     if column.kind is Kind.TEXT and column.required:
         # Not blank; for nearly every text the first character shows that without trimming.

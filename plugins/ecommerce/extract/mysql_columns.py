@@ -15,6 +15,7 @@ from pymysql.constants import FIELD_TYPE
 
 from ecommerce.common.sources import CALENDAR, Column, Kind
 from ecommerce.extract.mysql_connection import literal, name
+from ecommerce.extract.mysql_times import MySQLTime
 from ecommerce.extract.reader_protocol import ColumnType
 
 _INTEGERS = {
@@ -90,7 +91,7 @@ class FoundColumn:
     :param length: characters that its longest value takes
     :param scale: digits after the point
     :param character_set: of a text; None: it is none. The one of bytes is `binary`
-    :param utc: SQL of a time in UTC; None: the column's own value
+    :param time: its values as times; None: they are none
     """
 
     name: str
@@ -98,7 +99,7 @@ class FoundColumn:
     length: int
     scale: int
     character_set: str | None = None
-    utc: str | None = None
+    time: MySQLTime | None = None
 
     @property
     def is_null(self) -> bool:
@@ -111,6 +112,11 @@ class FoundColumn:
     def is_text(self) -> bool:
         """Whether its values are texts or bytes."""
         return self.type_code in _TEXTS
+
+    @property
+    def is_time(self) -> bool:
+        """Whether its values are times, with or without a zone."""
+        return self.type_code in _TIMES
 
     @property
     def is_bytes(self) -> bool:
@@ -275,7 +281,9 @@ def _as_postgres(column: Column, found: FoundColumn) -> str:
         return f"case when {_is_shown_exactly(found)} then cast({value} as char) else cast({value} + 0e0 as char) end"
     if found.type_code not in _TIMES:
         return value
-    value = found.utc or value
+    if column.kind is Kind.DATE:
+        return f"cast({found.time.day} as char)" if found.time else value
+    value = found.time.utc if found.time else value
     if found.scale:
         # Without zeros at the end, and without a point if nothing else follows it.
         value = (

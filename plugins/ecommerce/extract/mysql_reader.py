@@ -32,7 +32,7 @@ from ecommerce.extract.mysql_connection import (
     stream,
     stream_lines,
 )
-from ecommerce.extract.mysql_times import MySQLTime
+from ecommerce.extract.mysql_times import CALENDAR_WINDOW, MySQLTime
 from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import readable
 
@@ -144,7 +144,8 @@ class MySQLReader:
         """
         if self.source.day and self.source.day not in self._found:
             return None
-        day = self._name(self.source.day) if self.source.day else "null"
+        found = self._found[self.source.day] if self.source.day else None
+        day = (found.time.day if found.time else name(found.name)) if found else "null"
         statement = f"""
             select cast({day} as char), count(*)
             from {self._rows(None)}
@@ -161,7 +162,7 @@ class MySQLReader:
         """
         if self.source.window_column not in self._found or self.location.is_bound:
             return None
-        column = self._window_column
+        column = replace(self._window_column, window=CALENDAR_WINDOW)
         until_today = column.between(date.fromisoformat(CALENDAR[0]), today() + timedelta(days=1))
         statement = f"select cast(max({column.day}) as char) from {self._rows(None)} where {until_today}"
         value = self._execute(statement)[0][0]
@@ -305,8 +306,11 @@ class MySQLReader:
 
     @property
     def _window_column(self) -> MySQLTime:
-        found = self._found[self.source.window_column or ""]
-        return MySQLTime(found.name, found.type_code, self._window)
+        return self._time_of(self._found[self.source.window_column or ""])
+
+    def _time_of(self, column: FoundColumn) -> MySQLTime:
+        is_in_window = column.name.lower() == self.source.window_column
+        return MySQLTime(column.name, column.type_code, self._window if is_in_window else CALENDAR_WINDOW)
 
     def _find_columns(self) -> dict[str, FoundColumn]:
         rows = self._rows(None)
@@ -336,7 +340,7 @@ class MySQLReader:
             column.name.lower(): replace(
                 column,
                 character_set=character_sets.get(column.name),
-                utc=MySQLTime(column.name, column.type_code, self._window).utc,
+                time=self._time_of(column) if column.is_time else None,
             )
             for column in columns
         }

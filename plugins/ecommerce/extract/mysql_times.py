@@ -17,13 +17,19 @@ from pymysql.constants import FIELD_TYPE
 
 from ecommerce.common.days import FURTHEST, midnight
 from ecommerce.common.shop import shop
+from ecommerce.common.sources import CALENDAR
 from ecommerce.common.windows import Window
 from ecommerce.extract.mysql_connection import name
 
 #: From when on (None: always) an offset holds, in order.
 _Offsets = Sequence[tuple[datetime | None, timedelta]]
 
+#: The window of a column that may have any time.
+CALENDAR_WINDOW = Window.of_days(*map(date.fromisoformat, CALENDAR))
+
 _DAY = timedelta(days=1)
+#: No clock is changed, and changed back, within less.
+_STEP = timedelta(days=7)
 _SECOND = timedelta(seconds=1)
 
 
@@ -34,7 +40,7 @@ class MySQLTime:
 
     :param column: as the source spells it
     :param type_code: MySQL's number of the type: a `timestamp` is an instant, a `datetime` is of the source's time zone
-    :param window: the days of all rows that are read
+    :param window: the days in which its times lie
     """
 
     column: str
@@ -100,11 +106,12 @@ class MySQLTime:
 
 def _shifted(value: str, offsets: _Offsets) -> str:
     """SQL of a time with the offset added that holds at it."""
-    shifted = [f"{value} + interval {offset // _SECOND} second" for _, offset in offsets]
     if len(offsets) == 1:
-        return f"({shifted[0]})"
-    whens = [f"when {value} < '{until}' then {text}" for (until, _), text in zip(offsets[1:], shifted, strict=False)]
-    return f"(case {' '.join(whens)} else {shifted[-1]} end)"
+        return f"({value} + interval {offsets[0][1] // _SECOND} second)"
+    # As a tree: a century has two hundred offsets.
+    middle = len(offsets) // 2
+    before, after = (_shifted(value, half) for half in (offsets[:middle], offsets[middle:]))
+    return f"(case when {value} < '{offsets[middle][0]}' then {before} else {after} end)"
 
 
 def _between(value: str, start: date, end: date) -> str:
@@ -117,19 +124,19 @@ def _changes(name: str, begin: datetime, end: datetime) -> _Offsets:
     zone = ZoneInfo(name)
     changes: list[tuple[datetime | None, timedelta]] = [(None, _offset(zone, begin))]
     while begin < end:
-        if (after := _offset(zone, begin + _DAY)) != changes[-1][1]:
+        if (after := _offset(zone, begin + _STEP)) != changes[-1][1]:
             changes.append((_first_second(zone, begin, after), after))
-        begin += _DAY
+        begin += _STEP
     return changes
 
 
-def _first_second(zone: ZoneInfo, day: datetime, offset: timedelta) -> datetime:
-    """The second of a day from which on an offset holds, which holds at its end."""
-    low, high = 0, _DAY // _SECOND
+def _first_second(zone: ZoneInfo, begin: datetime, offset: timedelta) -> datetime:
+    """The second of a step from which on an offset holds, which holds at its end."""
+    low, high = 0, _STEP // _SECOND
     while low + 1 < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _offset(zone, day + middle * _SECOND) == offset else (middle, high)
-    return day + high * _SECOND
+        low, high = (low, middle) if _offset(zone, begin + middle * _SECOND) == offset else (middle, high)
+    return begin + high * _SECOND
 
 
 def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:

@@ -21,7 +21,7 @@ from ecommerce.common.errors import SourceError
 from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fingerprints
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import Column, Kind, Source
-from ecommerce.common.value_rules import REASONS_VERSION, is_converted, passes, reasons_to_reject, typed
+from ecommerce.common.value_rules import REASONS_VERSION, column_of, is_converted, passes, reasons_to_reject, typed
 from ecommerce.common.windows import Window
 from ecommerce.extract.postgres_relation import named_errors, relation_of, window_column
 from ecommerce.extract.reader_protocol import BINARY_TRAILER, ColumnType, Constant, ResumePoints, TopicRead
@@ -125,7 +125,7 @@ class PostgresReader:
         """
         if self.source.day and self.source.day not in self._column_types:
             return None
-        day = sql.SQL(self.source.day or "null::date")
+        day = self._typed(column_of(self.source, self.source.day)) if self.source.day else sql.SQL("null::date")
         query = sql.SQL("""
             select ({day})::text, count(*)
             from {table}

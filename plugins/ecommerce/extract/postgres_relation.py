@@ -212,7 +212,12 @@ class _RowsOfWindow:
         self._connection = connection
         self._rows = rows
         self._types = types
-        self._inside = window_column(source, types).between(window.start, window.end)
+        self._source = source
+        self._window = window
+
+    @property
+    def _inside(self) -> sql.Composed:
+        return window_column(self._source, self._types).between(self._window.start, self._window.end)
 
     def time_outside(self, column: str) -> Sequence[str | None]:
         """At most one value."""

@@ -194,8 +194,8 @@ def test_unknown_table_of_a_template_gets_a_hint(load_template: Callable[..., An
         ("product_id, order_date, order_amount, created_at", "column order_id (text) is missing"),
         (f"{COLUMNS}, 'x' as line_number", "column line_number is text and no longer integer"),
         (
-            COLUMNS.replace("order_date", "created_at as order_date"),
-            "column order_date is timestamp with time zone and",
+            COLUMNS.replace("order_date", "order_amount as order_date"),
+            "column order_date is numeric and",
         ),
     ],
 )

@@ -89,6 +89,31 @@ def test_each_order_is_loaded_on_its_day(
     assert (changed.rows_loaded, changed.rows_removed, changed.rows_unchanged) == (1, 1, len(names) - 1)
 
 
+@pytest.mark.parametrize("type_name", ["timestamptz", "timestamp"])
+def test_time_where_a_day_is_expected_is_the_shops_day_of_it(
+    loader: Loader,
+    shop: psycopg.Connection,
+    set_time_zone: Callable[..., None],
+    changed_on: tuple[str, date],
+    type_name: str,
+) -> None:
+    zone, day = changed_on
+    set_time_zone(zone)
+    instants = take_orders(shop, day, "timestamp", "UTC")
+    shop.execute(f"alter table sales_fact alter order_date type {type_name} using created_at".encode())
+    # One that does not pass.
+    shop.execute(
+        "update sales_fact set order_date = '2070-01-02' where order_id = %s", [str(int(instants[0].timestamp()))]
+    )
+    loader.load("sales_fact", str(day - timedelta(days=3)), str(day + timedelta(days=3)))
+    days = loader.rows("select created_at at time zone 'UTC', order_date from raw.sales_fact")
+    assert dict(days) == {at: day_of(at) for at in instants[1:]}
+    assert loader.pop_dirty_dates() == {("sales_fact", str(day_of(at))) for at in instants[1:]}
+    assert [reason[:40] for (reason,) in loader.rows("select reason from ops.quarantine")] == [
+        "order_date is outside the calendar 1970-"
+    ]
+
+
 def test_rejected_order_that_is_gone_is_noticed_in_the_window_of_its_day(
     loader: Loader, shop: psycopg.Connection, set_time_zone: Callable[..., None], changed_on: tuple[str, date]
 ) -> None:
