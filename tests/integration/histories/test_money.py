@@ -149,7 +149,7 @@ CHANGES = (
         REFUNDS_TO_MARTS,
     ),
     # Lines, as if each were an order.
-    (f"update core.fact_sales set order_id = order_id || '/' || line_number where {LINE}", ORDERS_TO_MARTS),
+    ("update core.fact_sales set order_id = order_id || '/' || line_number", ORDERS_TO_MARTS),
     ("update marts_build.payment_method_preference set order_percent = order_percent - 50", SHARES),
     ("update marts_build.payment_method_preference set revenue_percent = revenue_percent + 0.1", SHARES),
     (

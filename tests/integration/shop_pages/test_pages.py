@@ -932,7 +932,7 @@ def test_reviews_list_urgent_orders_first_at_every_cap(
 
 def test_documented_bi_queries_run_as_reader(filled: Callable[[str], str]) -> None:
     queries = re.findall(r"^```sql\n(.*?)^```", BI, re.S | re.M)
-    assert len(queries) == 5
+    assert len(queries) == 6
     with psycopg.connect(filled("reader"), autocommit=True) as reader:
         for query in queries:
             found = reader.execute(query.encode())
