@@ -1,4 +1,4 @@
--- Grain: one row per day (UTC) and subject that was checked on it.
+-- Grain: one row per day and subject that was checked on it.
 with check_results as (
 
     select * from {{ ref('quality_judgements') }}
