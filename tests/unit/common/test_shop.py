@@ -147,7 +147,7 @@ def test_parameter_in_a_comment_is_none(folder: Path, text: str, statement: str 
 
 MISTAKES = [
     ("", 1, "it has no sources; write `sources:`, and below it `sales_fact: {connection: …, table: …}`"),
-    (f"zone: x\nsources:\n  {SALES}", 1, "there is no setting zone; did you mean time_zone?"),
+    (f"timezone: x\nsources:\n  {SALES}", 1, "there is no setting timezone; did you mean time_zone?"),
     (f"sources:\n  {SALES}\ntime_zone: Berlin", 3, "time_zone is 'Berlin'; write the name of a time zone, such as Eur"),
     (f"source_time_zone: +1\nsources:\n  {SALES}", 1, "source_time_zone is 1; write the name of a time zone, such"),
     (f"sources:\n  {SALES}\n  refunds: absent", 3, "there is no source refunds; did you mean refund?"),
