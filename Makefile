@@ -65,8 +65,9 @@ dbt: setup ## run dbt's command line on the stack's warehouse: make dbt ARGS="bu
 test: setup ## run all tests in two processes; some tests in one process: make test ARGS="tests/unit -k windows"
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 tests)
 
-check-real: setup ## compare the marts with an independent computation: DATA=folder FROM= TO=
-	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)"
+check-real: setup ## compare the marts with an independent computation: DATA=folder FROM= TO= [TIME_ZONE= SOURCE_TIME_ZONE=]
+	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)" \
+		$(if $(TIME_ZONE),--time-zone $(TIME_ZONE)) $(if $(SOURCE_TIME_ZONE),--source-time-zone $(SOURCE_TIME_ZONE))
 
 lint: setup ## run ruff, import-linter, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 -- The shop's data as the warehouse loads it: only valid rows, typed, trimmed, defaults filled in.
 -- Reads `source.*`: each file as text; rows of sources with versions have read_number, 1 for the
--- opening state and 2 for the final one. Variables: first_day and as_of_date, both inclusive.
+-- opening state and 2 for the final one. Variables: first_day and as_of_date, both inclusive, days of
+-- the shop.
 
 -- Order lines recorded in the window, cancelled ones too. Grain: order and line; of several with the
 -- same key, the last recorded. A guest's line has no customer.
@@ -24,7 +25,7 @@ with typed as (
         coalesce(to_number(discount_applied), 0) as discount_rate,
         coalesce(to_cents(to_number(shipping_cost)), 0) as shipping_cost,
         to_date(order_date) as order_date,
-        to_naive_timestamp(created_at) as created_at
+        to_recorded_at(created_at) as created_at
     from source.sales_fact
     where
         to_number(order_amount) >= 0
@@ -46,8 +47,7 @@ where
     order_id is not null
     and product_id is not null
     and order_date is not null
-    and created_at >= getvariable('first_day')
-    and created_at < getvariable('as_of_date') + 1
+    and shop_day(created_at) between getvariable('first_day') and getvariable('as_of_date')
 qualify row_number() over (partition by order_id, line_number order by created_at desc) = 1;
 
 -- Refunds recorded in the window. Grain: refund; of several with the same id, the last recorded.
@@ -65,7 +65,7 @@ with typed as (
         clean(customer_id) as customer_id,
         to_cents(to_number(refund_amount)) as refund_amount,
         to_date(refund_date) as refund_date,
-        to_naive_timestamp(created_at) as created_at
+        to_recorded_at(created_at) as created_at
     from source.refund
     where
         to_cents(to_number(refund_amount)) > 0
@@ -82,8 +82,7 @@ recorded as (
     where
         refund_id is not null
         and refund_date is not null
-        and created_at >= getvariable('first_day')
-        and created_at < getvariable('as_of_date') + 1
+        and shop_day(created_at) between getvariable('first_day') and getvariable('as_of_date')
     qualify row_number() over (partition by refund_id order by created_at desc) = 1
 
 ),
@@ -123,17 +122,15 @@ select distinct
     clean(customer_id) as customer_id,
     clean(product_id) as product_id,
     clean(interaction_type) as interaction_type,
-    to_timestamp_utc("timestamp") as event_at
+    to_event_at("timestamp") as event_at
 from source.kafka_stream
 where
     clean(customer_id) is not null
     and clean(product_id) is not null
     and clean(interaction_type) is not null
-    and to_timestamp_utc("timestamp") is not null
-    and to_timestamp_utc(coalesce(published_at, "timestamp"))
-    >= getvariable('first_day')::timestamptz
-    and to_timestamp_utc(coalesce(published_at, "timestamp"))
-    < (getvariable('as_of_date') + 1)::timestamptz;
+    and to_event_at("timestamp") is not null
+    and shop_day(to_event_at(coalesce(published_at, "timestamp")))
+    between getvariable('first_day') and getvariable('as_of_date');
 
 -- Weather of the window. Grain: city and day.
 create table shop.weather as

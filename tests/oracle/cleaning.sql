@@ -36,12 +36,16 @@ create macro to_date(source_text) as
 
 create macro to_boolean(source_text) as try_cast(clean(source_text) as boolean);
 
--- On a day of the calendar.
-create macro to_naive_timestamp(source_text) as
+create macro shop_day(instant) as (instant at time zone getvariable('time_zone'))::date;
+
+-- When a row was recorded, on a day of the calendar; without an offset it is a time of the source's
+-- time zone.
+create macro to_recorded_at(source_text) as
     case
-        when try_cast(clean(source_text) as timestamp)::date
-            between date '1970-01-01' and date '2069-12-31'
-            then try_cast(clean(source_text) as timestamp)
+        when to_date(left(clean(source_text), 10)) is null then null
+        when regexp_matches(clean(source_text), ':.*(Z|[+-]\d\d(:?\d\d)?)$')
+            then try_cast(clean(source_text) as timestamptz)
+        else try_cast(clean(source_text) as timestamp) at time zone getvariable('source_time_zone')
     end;
 
 create macro to_instant(source_text) as
@@ -52,10 +56,11 @@ create macro to_instant(source_text) as
         ) then try_cast(replace(clean(source_text), ',', '.') as timestamptz)
     end;
 
--- ISO 8601, on a day of the calendar; without an offset it is UTC (the session's time zone).
-create macro to_timestamp_utc(source_text) as
+-- ISO 8601, on a day of the shop's calendar; without an offset it is UTC (the session's time zone),
+-- whatever the time zone of other sources is.
+create macro to_event_at(source_text) as
     case
-        when to_instant(source_text)::date between date '1970-01-01' and date '2069-12-31'
+        when shop_day(to_instant(source_text)) between date '1970-01-01' and date '2069-12-31'
             then to_instant(source_text)
     end;
 

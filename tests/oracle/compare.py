@@ -11,7 +11,7 @@ import duckdb
 import psycopg
 from psycopg import sql
 
-from tests.oracle.compute import MARTS, Mart, compute
+from tests.oracle.compute import MARTS, UTC, Mart, TimeZones, compute
 
 EXAMPLES = 5
 
@@ -69,20 +69,20 @@ class MartComparison:
         return "; ".join([*rows, *notes])
 
 
-def compare(folder: Path, first: date, last: date, dsn: str) -> list[Difference]:
+def compare(folder: Path, first: date, last: date, dsn: str, zones: TimeZones = UTC) -> list[Difference]:
     """
     Compare the marts of a warehouse that has loaded a window with those expected from the source files.
 
-    :param folder: see :func:`tests.oracle.compute.compute`, as for ``first`` and ``last`` (inclusive)
+    :param folder: see :func:`tests.oracle.compute.compute`, as for ``first``, ``last`` (inclusive) and ``zones``
     :param dsn: libpq connection string of the warehouse, a role that can read ``marts``
     :return: the first differences of each mart; empty if all marts are equal
     """
-    return [difference for mart in compare_marts(folder, first, last, dsn) for difference in mart.differences]
+    return [difference for mart in compare_marts(folder, first, last, dsn, zones) for difference in mart.differences]
 
 
-def compare_marts(folder: Path, first: date, last: date, dsn: str) -> list[MartComparison]:
+def compare_marts(folder: Path, first: date, last: date, dsn: str, zones: TimeZones = UTC) -> list[MartComparison]:
     """Compare each mart, all in one snapshot of the warehouse. Parameters as for :func:`compare`."""
-    with compute(folder, first, last) as oracle, psycopg.connect(dsn) as warehouse:
+    with compute(folder, first, last, zones) as oracle, psycopg.connect(dsn) as warehouse:
         warehouse.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         warehouse.execute("set datestyle = 'ISO'")
         return [compare_mart(oracle, warehouse, name) for name in MARTS]

@@ -87,24 +87,40 @@ MARTS: Mapping[str, Mart] = {
 }
 
 
+@dataclass(frozen=True)
+class TimeZones:
+    """
+    The two time zones of a shop's profile, by their IANA names.
+
+    :param shop: the one whose days are the shop's
+    :param source: that of a ``created_at`` without an offset; an event's time without one is UTC
+    """
+
+    shop: str = "UTC"
+    source: str = "UTC"
+
+
+UTC = TimeZones()
+
+
 class ShopFileError(ValueError):
     """A file of the shop's folder is missing, or a column of it; the message names both."""
 
 
-def compute(folder: Path, first: date, last: date) -> duckdb.DuckDBPyConnection:
+def compute(folder: Path, first: date, last: date, zones: TimeZones = UTC) -> duckdb.DuckDBPyConnection:
     """
     Compute all marts as expected after the window was loaded into an empty warehouse.
 
     :param folder: CSV files, named as the raw tables. Only ``sales_fact.csv`` must exist; a source without a file
         has no rows. Optional as well: ``opening/`` (an earlier state of the versioned files, read first) and
         ``messages.jsonl`` (further Kafka messages)
-    :param first: first UTC day of the window, inclusive: of ``created_at`` for order lines and refunds, of
+    :param first: first day of the window, inclusive: of ``created_at`` for order lines and refunds, of
         the message's time for events, of the date for weather; the other sources are read whole
-    :param last: last UTC day of the window, inclusive; also the as-of date
+    :param last: last day of the window, inclusive; also the as-of date
     :return: a connection whose schema ``marts`` holds one table for each name in ``MARTS``
     :raises ShopFileError: ``sales_fact.csv`` is missing, or a file has no column that each source must have
     """
-    connection = open_oracle()
+    connection = open_oracle(zones)
     connection.execute(f"set variable first_day = date '{first}'; set variable as_of_date = date '{last}'")
     _read_sources(connection, folder)
     connection.execute((HERE / "base.sql").read_text())
@@ -115,10 +131,11 @@ def compute(folder: Path, first: date, last: date) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def open_oracle() -> duckdb.DuckDBPyConnection:
+def open_oracle(zones: TimeZones = UTC) -> duckdb.DuckDBPyConnection:
     """Open an empty in-memory database in UTC with the oracle's macros; it uses less than 4 GiB."""
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'; set memory_limit = '3GiB'; set threads = 2")
+    connection.execute(f"set variable time_zone = '{zones.shop}'; set variable source_time_zone = '{zones.source}'")
     for script in ("exact.sql", "cleaning.sql"):
         connection.execute((HERE / script).read_text())
     return connection

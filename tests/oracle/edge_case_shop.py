@@ -33,7 +33,7 @@ def write_edge_case_shop(folder: Path, *, seed: int = 1) -> tuple[date, date]:
 
     :param folder: created if it does not exist; files of the same names are replaced
     :param seed: the same seed writes the same bytes
-    :return: first and last UTC day of the window to load, both inclusive; the last is the as-of date
+    :return: first and last day of the window to load, both inclusive; the last is the as-of date
     """
     folder.mkdir(parents=True, exist_ok=True)
     chance = random.Random(seed)

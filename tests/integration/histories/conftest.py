@@ -1,7 +1,7 @@
 """dbt on the module's warehouse, its views in place, and a shop."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -18,5 +18,5 @@ def dbt(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def place(connection: psycopg.Connection, dbt: Dbt) -> Place:
-    return Place(connection, dbt)
+def place(connection: psycopg.Connection, dbt: Dbt, set_time_zone: Callable[..., None]) -> Place:
+    return Place(connection, dbt, set_time_zone)

@@ -40,13 +40,17 @@ class Place:
 
     connection: Connection
     dbt: Dbt
+    #: tells the warehouse whose days it has; None: it stays with those of UTC
+    choose_zone: Callable[[str], None] | None = None
     shop: Shop = field(default_factory=Shop)
     #: done before each claim; a way to break what the histories are to prove
     before_claim: Callable[[Connection], None] | None = None
     builds: int = 0
 
     def open(self) -> None:
-        """An empty shop, and a warehouse in which nothing was ever loaded or built."""
+        """An empty shop in UTC, and a warehouse in which nothing was ever loaded or built."""
+        if self.shop.zone != "UTC":
+            self.set_time_zone("UTC")
         self.shop = Shop()
         self.builds = 0
         self.connection.execute(_CLOCK.encode())
@@ -54,6 +58,12 @@ class Place:
         for table in self.dbt.tables:
             for schema in (table.schema, "marts"):
                 self.connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(schema, table.name)))
+
+    def set_time_zone(self, zone: str) -> None:
+        """From now on the shop's days are those of this time zone."""
+        assert self.choose_zone is not None
+        self.choose_zone(zone)
+        self.shop.zone = zone
 
     def set_clock(self, at: datetime) -> None:
         self.connection.execute("select set_config('clock.now', %s, false)", [at.isoformat()])
@@ -86,6 +96,16 @@ class Step(ABC):
 
     @abstractmethod
     def happen(self, place: Place) -> None: ...
+
+
+@dataclass(frozen=True)
+class SetTimeZone(Step):
+    """The shop's profile says another time zone."""
+
+    zone: str
+
+    def happen(self, place: Place) -> None:
+        place.set_time_zone(self.zone)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from ecommerce.common.sources import SOURCES, WriteDisposition
-from tests.integration.histories.history import Build, Load, Outcome, Put, Remove, Send, Step
+from tests.integration.histories.history import Build, Load, Outcome, Put, Remove, Send, SetTimeZone, Step
 from tests.integration.histories.shop import DAYS, FIRST, LAST, PARTITIONS, Message
 from tests.integration.support import Row
 
@@ -25,7 +26,11 @@ STATUSES = (None, "", *("completed",) * 12, "CANCELLED", "voided")
 OUTCOMES: tuple[Outcome, ...] = (
     *("published",) * 5, "died after claim", "died after core", "died before publishing",
 )  # fmt: skip
+#: Of days: every half hour, and more often the first and the last moment.
+TIMES = (*(time(hour, 30) for hour in range(24)), *(time.min, time(23, 59, 59, 999_999)) * 4)
 
+#: Time zones of shops, west and east of UTC.
+ZONES = ("UTC", "America/New_York", "Pacific/Auckland", "Europe/Berlin")
 
 #: Sources of which a window is read, of what is sold and given back; and those that are read whole, with versions.
 SALES = ("sales_fact", "refund")
@@ -45,26 +50,35 @@ class SalesHistory:
     steps: Sequence[Step]
 
 
-def invent(seed: int) -> list[Step]:
-    """The same history for the same seed."""
-    return list(_Inventor(random.Random(seed)).steps())
+def zone_of(seed: int) -> str:
+    """The time zone of a history's shop: as many of each."""
+    return ZONES[seed % len(ZONES)]
 
 
-def invent_sales(seed: int) -> SalesHistory:
+def invent(seed: int, zone: str = "UTC") -> list[Step]:
+    """
+    The same history for the same seed.
+
+    :param zone: the shop's time zone
+    """
+    return list(_Inventor(random.Random(seed), zone).steps())
+
+
+def invent_sales(seed: int, zone: str) -> SalesHistory:
     """
     A history whose end is known from the shop as it began and as it is then.
 
     Sources with versions are loaded twice, the second time after every day of the history; what changed in between has
     a later change date, or none was ever given.
     """
-    inventor = _Inventor(random.Random(seed))
+    inventor = _Inventor(random.Random(seed), zone)
     opening = list(_dated(inventor.opening(), lambda: "2023-01-01"))
     return SalesHistory(opening, [*opening, *inventor.sales_steps()])
 
 
-def invent_shop(seed: int) -> list[Step]:
+def invent_shop(seed: int, zone: str = "UTC") -> list[Step]:
     """A shop, without loads."""
-    return list(_Inventor(random.Random(seed)).opening())
+    return list(_Inventor(random.Random(seed), zone).opening())
 
 
 def day_loads(rng: random.Random, at: datetime) -> list[Load]:
@@ -86,8 +100,9 @@ def _dated(steps: Iterator[Step], last_updated: Callable[[], str]) -> Iterator[S
 class _Inventor:
     """Draws what happens, one step after the other; time never goes back."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, zone: str) -> None:
         self.rng = rng
+        self.zone = zone
         self.clock = datetime.combine(rng.choice(DAYS[:20]), datetime.min.time(), tzinfo=UTC)
         self.orders = 0
         #: order → its line numbers, as the shop writes them
@@ -125,6 +140,8 @@ class _Inventor:
             yield self.build()
 
     def opening(self) -> Iterator[Step]:
+        if self.zone != "UTC":
+            yield SetTimeZone(self.zone)
         for _ in range(16):
             yield from (*self.customer(), *self.product(), *self.category())
         for _ in range(6):
@@ -153,6 +170,11 @@ class _Inventor:
         yield self.build(others=())
         # And again: a row whose `created_at` went back is rejected as long as raw has it at the later time.
         yield from day_loads(self.rng, self.clock)
+
+    def moment(self, day: date) -> datetime:
+        """In UTC; within the shop's day."""
+        at = datetime.combine(day, self.rng.choice(TIMES), ZoneInfo(self.zone))
+        return at.astimezone(UTC)
 
     def load(self, source: str | None = None, first: date | None = None, last: date | None = None) -> Load:
         first = first or self.rng.choice(DAYS)
@@ -192,7 +214,7 @@ class _Inventor:
         return {
             "customer_id": self.rng.choice(BUYERS),
             "order_date": str(max(FIRST, created - timedelta(days=late))),
-            "created_at": f"{created} {self.rng.randint(0, 23):02}:30:00",
+            "created_at": f"{self.moment(created):%Y-%m-%d %H:%M:%S.%f}",
         }
 
     def line_values(self) -> dict[str, str | None]:
@@ -290,7 +312,7 @@ class _Inventor:
             "customer_id": self.rng.choice((None, *CUSTOMERS[:5])),
             "refund_date": str(created + timedelta(days=self.rng.choice((0, 0, 0, -3, -30, 2)))),
             "refund_amount": self.rng.choice((f"{self.rng.randint(1, 9999) / 100}", "5", "700", "0", "0.005")),
-            "created_at": f"{created} {self.rng.randint(0, 23):02}:45:00",
+            "created_at": f"{self.moment(created):%Y-%m-%d %H:%M:%S.%f}",
         }
 
     def refund_changed(self) -> Iterator[Step]:
@@ -388,12 +410,13 @@ class _Inventor:
             "customer_id": self.rng.choice(CUSTOMERS),
             "product_id": self.rng.choice(PRODUCTS),
             "interaction_type": self.rng.choice(KINDS),
-            "timestamp": f"{self.rng.choice(DAYS)}T{self.rng.randint(0, 23):02}:00:00Z",
+            "timestamp": self.moment(self.rng.choice(DAYS)).isoformat(),
         }
         # Sent twice is one event, the first message; which is the first can change with what is read later.
         if self.sent and self.rng.random() < 0.2:
             row = self.rng.choice(self.sent)
         self.sent.append(row)
         # The broker's time goes on with every message.
-        published = DAYS[min(len(DAYS) - 1, len(self.sent) // 2)]
+        opened, last = (datetime.combine(day, time(10), UTC) for day in (FIRST, LAST))
+        published = min(opened + len(self.sent) * timedelta(hours=11), last)
         yield Send(Message(self.rng.randrange(PARTITIONS), published, row))

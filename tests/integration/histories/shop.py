@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
@@ -23,7 +24,7 @@ class Message:
     """One message of the topic, as the broker holds it."""
 
     partition: int
-    published: date
+    published: datetime
     row: Row
 
 
@@ -35,10 +36,18 @@ def key_of(table: str, row: Row) -> tuple[str | None, ...]:
 
 @dataclass
 class Shop:
-    """Rows by table and key, and the topic's messages by partition."""
+    """
+    Rows by table and key, and the topic's messages by partition.
+
+    :param zone: the time zone of its days; a row's time is in UTC
+    """
 
     tables: dict[str, dict[tuple, Row]] = field(default_factory=lambda: {source: {} for source in SOURCES})
     topic: list[list[Message]] = field(default_factory=lambda: [[] for _ in range(PARTITIONS)])
+    zone: str = "UTC"
+
+    def day_of(self, moment: datetime) -> date:
+        return moment.astimezone(ZoneInfo(self.zone)).date()
 
     def put(self, table: str, row: Row) -> None:
         """Add a row, or change the one with its key."""
@@ -55,7 +64,13 @@ class Shop:
         entry = SOURCES[source]
         if entry.write_disposition is WriteDisposition.VERSION_LOG or entry.window_column is None:
             return rows
-        return [row for row in rows if str(window.start) <= (row[entry.window_column] or "") < str(window.end)]
+        return [row for row in rows if window.start <= self._recorded_on(row[entry.window_column]) < window.end]
+
+    def _recorded_on(self, text: str | None) -> date:
+        """The day of a date, or of a time in UTC."""
+        assert text
+        moment = datetime.fromisoformat(text)
+        return moment.date() if len(text) == len("2024-01-31") else self.day_of(moment.replace(tzinfo=UTC))
 
 
 class TopicReader:
@@ -70,8 +85,8 @@ class TopicReader:
     def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
         ranges = {}
         for partition, messages in enumerate(self._shop.topic):
-            first = sum(message.published < self._window.start for message in messages)
-            end = sum(message.published < self._window.end for message in messages)
+            days = [self._shop.day_of(message.published) for message in messages]
+            first, end = (sum(day < limit for day in days) for limit in (self._window.start, self._window.end))
             begin = resume.resume_at(TOPIC, partition, first)
             ranges[partition] = (begin, max(begin, end))
         for partition, (begin, end) in ranges.items():

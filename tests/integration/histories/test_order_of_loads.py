@@ -10,19 +10,44 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from tests.integration.histories.history import Build, Load, Place, Put, Step, play, shrink
-from tests.integration.histories.invent import invent
+from tests.integration.histories.history import Build, Load, Place, Put, SetTimeZone, Step, play, shrink
+from tests.integration.histories.invent import invent, zone_of
 from tests.integration.histories.shop import FIRST, LAST
 
 #: Each seed is a history; ECOMMERCE_TEST_HISTORIES=100 for the long form.
 HISTORIES = int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10"))
+#: Of a history in which events are loaded and published.
+SEED = 3
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
 def test_incremental_builds_equal_full_refresh(place: Place, seed: int) -> None:
-    steps = invent(seed)
+    steps = invent(seed, zone_of(seed))
     if play(steps, place) is not None:
         pytest.fail(smallest(steps, place), pytrace=False)
+
+
+@pytest.mark.parametrize(
+    ("zone", "later_zone"), [("UTC", "America/New_York"), ("America/New_York", "Pacific/Auckland")]
+)
+def test_build_after_change_of_time_zone_is_full_refresh(place: Place, zone: str, later_zone: str) -> None:
+    """Nothing is loaded in between, but events of the same moments lie on other days. Later builds are incremental."""
+    steps = invent(SEED, zone)
+    built = next(n for n, step in enumerate(steps) if isinstance(step, Build) and step.outcome == "published")
+    steps = [
+        *steps[: built + 1],
+        SetTimeZone(later_zone),
+        Build(at(25)),
+        order("O1", "20"),
+        Load(at(26), "sales_fact", FIRST, LAST),
+        Build(at(27)),
+    ]
+    difference = play(steps, place)
+    assert difference is None, str(difference)
+    builds = place.connection.execute("select time_zone, is_full_refresh from ops.build order by claimed_at").fetchall()
+    # The last two are those by which a history ends.
+    assert builds[-4:] == [(later_zone, True), (later_zone, False), (later_zone, False), (later_zone, True)]
+    assert {built_of for built_of, _ in builds[:-4]} == {zone}
 
 
 def smallest(steps: Sequence[Step], place: Place) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.integration.histories.history import Build, Load, Place, Put, play
-from tests.integration.histories.invent import CATALOGUE, SALES, day_loads, invent_sales, invent_shop
+from tests.integration.histories.invent import CATALOGUE, SALES, day_loads, invent_sales, invent_shop, zone_of
 from tests.integration.histories.laws import LAWS, broken_laws
 from tests.integration.histories.shop import FIRST, LAST, Shop
 from tests.integration.histories.shop_files import write_shop_files
 from tests.oracle.compare import compare
+from tests.oracle.compute import TimeZones
 
 #: Each seed is a history; ECOMMERCE_TEST_HISTORIES=100 for the long form.
 HISTORIES = max(1, int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10")) // 2)
@@ -54,7 +55,8 @@ WRONG_ROWS = (
 def test_marts_equal_those_computed_from_shop_files(
     place: Place, warehouse_dsn: str, tmp_path: Path, seed: int
 ) -> None:
-    history = invent_sales(seed)
+    zone = zone_of(seed)
+    history = invent_sales(seed, zone)
     difference = play(history.steps, place)
     assert difference is None, str(difference)
     opening = Shop()
@@ -63,7 +65,7 @@ def test_marts_equal_those_computed_from_shop_files(
             opening.put(step.table, step.row)
     write_shop_files(opening, tmp_path / "opening", CATALOGUE)
     write_shop_files(place.shop, tmp_path)
-    differences = compare(tmp_path, FIRST, LAST, warehouse_dsn)
+    differences = compare(tmp_path, FIRST, LAST, warehouse_dsn, TimeZones(shop=zone))
     assert not differences, "\n".join(map(str, differences))
     assert broken_laws(place.connection) == set()
 
@@ -100,7 +102,7 @@ def load_days(place: Place, seed: int, *, order: int | None, builds: int = 1) ->
     :return: every row of raw, without batch and time, and of the marts
     """
     place.open()
-    for step in invent_shop(seed):
+    for step in invent_shop(seed, zone_of(seed)):
         step.happen(place)
     for source in (*CATALOGUE, "weather_data", "kafka_stream"):
         Load(AT, source, FIRST, LAST).happen(place)

@@ -1,10 +1,13 @@
 """The edge-case shop, loaded, built by dbt and published without Airflow: each mart is the expected one."""
 
 import csv
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import psycopg
+import pytest
 
 from ecommerce.common.sources import SOURCES
 from tests.integration.dbt_runs import Dbt
@@ -12,39 +15,49 @@ from tests.integration.histories.history import Build, Load, Place
 from tests.integration.histories.shop import Message, Shop
 from tests.integration.support import Row
 from tests.oracle.compare import compare
+from tests.oracle.compute import TimeZones
 from tests.oracle.edge_case_shop import FIRST, LAST, write_edge_case_shop
 
 TEMPLATE = Path(__file__).parents[3] / "include" / "shops" / "default" / "subscription_data.sql"
 
 
+@pytest.mark.parametrize(
+    "zones", [TimeZones("UTC", "UTC"), TimeZones("America/New_York", "America/New_York")], ids=lambda zones: zones.shop
+)
 def test_marts_of_edge_case_shop_equal_the_expected_ones(
-    connection: psycopg.Connection, dbt: Dbt, warehouse_dsn: str, tmp_path: Path
+    connection: psycopg.Connection,
+    dbt: Dbt,
+    warehouse_dsn: str,
+    tmp_path: Path,
+    set_time_zone: Callable[..., None],
+    zones: TimeZones,
 ) -> None:
     write_edge_case_shop(tmp_path)
-    place = Place(connection, dbt)
+    place = Place(connection, dbt, set_time_zone)
     place.open()
-    place.shop = shop_of_files(tmp_path)
+    place.shop = shop_of_files(tmp_path, zones)
+    place.set_time_zone(zones.shop)
     subscriptions = place.shop.tables["subscription_data"].values()
     place.shop.tables["subscription_data"] = keyed(rows_of_template(connection, list(subscriptions)))
     at = datetime.combine(LAST + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
     for source in SOURCES:
         Load(at, source, FIRST, LAST).happen(place)
     Build(at).happen(place)
-    differences = compare(tmp_path, FIRST, LAST, warehouse_dsn)
+    differences = compare(tmp_path, FIRST, LAST, warehouse_dsn, zones)
     assert not differences, "\n".join(map(str, differences))
 
 
-def shop_of_files(folder: Path) -> Shop:
-    """All rows of the files, also those that share a key."""
+def shop_of_files(folder: Path, zones: TimeZones) -> Shop:
+    """All rows of the files, also those that share a key; their times are in UTC, as a reader gives them."""
     shop = Shop()
     for source in SOURCES:
         with (folder / f"{source}.csv").open(newline="", encoding="utf-8") as file:
             rows: list[Row] = [{name: text or None for name, text in row.items()} for row in csv.DictReader(file)]
         if source == "kafka_stream":
-            messages = [Message(0, _day(row["timestamp"]), row) for row in rows]
+            messages = [Message(0, _published(row["timestamp"]), row) for row in rows]
             shop.topic[0] = sorted(messages, key=lambda message: message.published)
         else:
-            shop.tables[source] = keyed(rows)
+            shop.tables[source] = keyed([_recorded_in_utc(row, zones.source) for row in rows])
     return shop
 
 
@@ -67,10 +80,17 @@ def rows_of_template(connection: psycopg.Connection, rows: list[Row]) -> list[Ro
         return [dict(zip(names, values, strict=True)) for values in cursor]
 
 
-def _day(timestamp: str | None) -> date:
-    """The day (UTC) on which an event's message is published; the first day if the event has no time."""
+def _recorded_in_utc(row: Row, source_zone: str) -> Row:
+    if not (created_at := row.get("created_at")):
+        return row
+    instant = datetime.fromisoformat(created_at).replace(tzinfo=ZoneInfo(source_zone))
+    return {**row, "created_at": f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"}
+
+
+def _published(timestamp: str | None) -> datetime:
+    """When an event's message is published: at the time of the event; on the first day if it has none."""
     try:
         instant = datetime.fromisoformat(timestamp or "")
     except ValueError:
-        return FIRST
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC).date()
+        return datetime.combine(FIRST, time(12), UTC)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

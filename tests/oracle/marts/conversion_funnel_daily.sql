@@ -2,7 +2,7 @@
 with days as (
 
     select
-        event_at::date as event_date,
+        shop_day(event_at) as event_date,
         count(*) filter (where interaction_type = 'view') as views,
         count(*) filter (where interaction_type = 'add_to_cart') as add_to_carts,
         count(*) filter (where interaction_type = 'purchase') as purchases,
@@ -10,7 +10,7 @@ with days as (
         count(distinct customer_id) filter (where interaction_type = 'add_to_cart') as carters,
         count(distinct customer_id) filter (where interaction_type = 'purchase') as buyers
     from shop.event
-    group by event_at::date
+    group by shop_day(event_at)
 
 )
 

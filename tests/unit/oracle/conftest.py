@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle.compute import compute
+from tests.oracle.compute import UTC, TimeZones, compute
 from tests.oracle.edge_case_shop import COLUMNS
 
 Row = dict[str, Any]
@@ -75,13 +75,14 @@ def shop(tmp_path: Path) -> Callable[..., Query]:
         opening: Mapping[str, Sequence[Row]] | None = None,
         first: date = FIRST,
         last: date = LAST,
+        zones: TimeZones = UTC,
         **files: Sequence[Row],
     ) -> Query:
         minimum: dict[str, Sequence[Row]] = {"product": [{}], "product_category": [{}], "customer": [{}]}
         write_files(tmp_path, minimum | files, list(COLUMNS))
         if opening is not None:
             write_files(tmp_path / "opening", opening, list(opening))
-        oracle = compute(tmp_path, first, last)
+        oracle = compute(tmp_path, first, last, zones)
 
         def query(select: str) -> list[tuple[Any, ...]]:
             """Fetch the rows; values except nulls and booleans as text, so that `5.00` is not `5.0`."""

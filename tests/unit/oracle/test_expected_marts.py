@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracle.compute import ShopFileError, compute
+from tests.oracle.compute import ShopFileError, TimeZones, compute
 
 
 def test_orders_count_once_if_recorded_in_window_with_positive_amount(shop) -> None:
@@ -31,6 +31,23 @@ def test_orders_count_once_if_recorded_in_window_with_positive_amount(shop) -> N
     assert query("select order_id, order_amount from shop.counted_line order by order_amount") == [
         ("O10", "0.01"), ("O1", "1.00"), ("O2", "2.00"), ("TWICE", "32.00"),
     ]  # fmt: skip
+
+
+def test_rows_of_the_shops_days_are_recorded_in_window(shop) -> None:
+    """Berlin is an hour ahead of UTC, and two at the end of the window; Kolkata is five and a half."""
+    rows = [
+        {"created_at": "2023-12-31 23:00:00+00"},
+        {"created_at": "2023-12-31 22:59:59.999999+00"},
+        {"created_at": "2024-03-31 21:59:59.999999+00"},
+        {"created_at": "2024-03-31 22:00:00+00"},
+        {"created_at": "2024-01-01 04:30:00"},
+        {"created_at": "2024-01-01 04:29:59"},
+        {"created_at": "2024-04-01 03:29:59"},
+        {"created_at": "2024-04-01 03:30:00"},
+    ]
+    query = shop(sales_fact=rows, refund=rows, zones=TimeZones(shop="Europe/Berlin", source="Asia/Kolkata"))
+    assert query("select order_id from shop.loaded_line order by 1") == [("O1",), ("O3",), ("O5",), ("O7",)]
+    assert query("select refund_id from shop.loaded_refund order by 1") == [("R1",), ("R3",), ("R5",), ("R7",)]
 
 
 @pytest.mark.parametrize(
@@ -853,6 +870,23 @@ def test_conversion_funnel_daily_has_expected_rows(shop) -> None:
         ("2024-01-02", "0", "1", "0", "0", "1", "0", None, "0.00", None),
         ("2024-01-03", "0", "0", "0", "0", "0", "0", None, None, None),
     ]
+
+
+def test_event_is_on_the_shops_day(shop) -> None:
+    """Of New York, whose clocks are put forward on March 10; the source's time zone is not that of events."""
+    query = shop(
+        kafka_stream=[
+            {"timestamp": timestamp}
+            for timestamp in (
+                "2024-01-01T04:59:59", "2024-01-01T05:00:00", "2024-03-10T04:59:59Z", "2024-03-10T05:00:00Z",
+                "2024-03-11T03:59:59", "2024-03-11T04:00:00", "2024-04-01T03:59:59", "2024-04-01T04:00:00",
+            )
+        ],
+        zones=TimeZones(shop="America/New_York", source="Asia/Kolkata"),
+    )  # fmt: skip
+    assert query("select event_date, views from marts.conversion_funnel_daily order by 1") == [
+        ("2024-01-01", "1"), ("2024-03-09", "1"), ("2024-03-10", "2"), ("2024-03-11", "1"), ("2024-03-31", "1"),
+    ]  # fmt: skip
 
 
 def test_complete_messages_of_messages_file_are_events(shop, tmp_path: Path) -> None:
