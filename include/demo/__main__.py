@@ -56,8 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         return subparser
 
     def window(subparser: argparse.ArgumentParser, *, required: bool) -> None:
-        subparser.add_argument("--from", dest="first", type=_day, required=required, help="first day, inclusive (UTC)")
-        subparser.add_argument("--to", dest="last", type=_day, required=required, help="last day, inclusive (UTC)")
+        for option, name in (("--from", "first"), ("--to", "last")):
+            text = f"{name} day, inclusive, a day of the shop's time zone"
+            subparser.add_argument(option, dest=name, type=_day, required=required, help=text)
 
     command("up", _up, "start the stack")
     command("down", _down, "stop the stack; its data stays")

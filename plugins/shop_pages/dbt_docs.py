@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class ProjectDocs:
     """All models by name, from one manifest."""
 
     models: Mapping[str, ModelDocs]
-    generated_at: str
+    generated_at: datetime | None
 
     def by_layer(self) -> dict[str, list[ModelDocs]]:
         """Each layer, in the order in which data passes them, with its models by name."""
@@ -100,7 +101,8 @@ def parse_manifest(manifest: Mapping[str, Any]) -> ProjectDocs:
     _add_tests(models, manifest)
     _add_exposures(models, manifest["exposures"].values())
     by_name = {model.name: model for model in models.values()}
-    return ProjectDocs(by_name, str(manifest["metadata"].get("generated_at") or ""))
+    generated_at = manifest["metadata"].get("generated_at")
+    return ProjectDocs(by_name, datetime.fromisoformat(generated_at) if generated_at else None)
 
 
 def _model(node: Mapping[str, Any]) -> ModelDocs:

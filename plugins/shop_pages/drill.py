@@ -273,8 +273,7 @@ FACTS = {
                 select kafka_stream.*
                 from raw.kafka_stream
                 inner join event
-                    on (kafka_stream."timestamp" at time zone 'UTC')::date
-                    = (event."timestamp" at time zone 'UTC')::date
+                    on ops.shop_day(kafka_stream."timestamp") = ops.shop_day(event."timestamp")
                     and kafka_stream."timestamp" = event."timestamp"
                     and btrim(kafka_stream.customer_id) = btrim(event.customer_id)
                     and btrim(kafka_stream.product_id) = btrim(event.product_id)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 #: Stands where there is no value.
 NO_VALUE = "–"
@@ -35,8 +35,8 @@ class Format(Enum):
 NUMERIC_FORMATS = frozenset({Format.COUNT, Format.MONEY, Format.PERCENT, Format.NUMBER})
 
 
-def format_value(value: Any, value_format: Format = Format.TEXT) -> str:
-    """A value as people write it: `12,345.67`, `3.4 %`, `28 Jun 2024`, `Jun 2024`, `yes`."""
+def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = UTC) -> str:
+    """A value as people write it: `12,345.67`, `3.4 %`, `28 Jun 2024`, `Jun 2024`, `yes`; a timestamp in ``zone``."""
     if value is None:
         return NO_VALUE
     match value_format:
@@ -53,19 +53,19 @@ def format_value(value: Any, value_format: Format = Format.TEXT) -> str:
         case Format.MONTH:
             return f"{value:%b %Y}"
         case Format.TIMESTAMP:
-            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            return timestamp(value, zone)
         case Format.BOOLEAN:
             return "yes" if value else "no"
     return str(value)
 
 
-def auto_format(value: Any, value_format: Format = Format.TEXT) -> str:
+def auto_format(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = UTC) -> str:
     """A value by the format of its column; in a column without one, timestamps and booleans by their type."""
     if value_format is Format.TEXT and isinstance(value, datetime):
-        return format_value(value, Format.TIMESTAMP)
+        return timestamp(value, zone)
     if value_format is Format.TEXT and isinstance(value, bool):
         return format_value(value, Format.BOOLEAN)
-    return format_value(value, value_format)
+    return format_value(value, value_format, zone)
 
 
 def day(value: date) -> str:
@@ -85,16 +85,29 @@ def short_money(value: Decimal | None) -> str:
     return f"{value:,.2f}"
 
 
-def timestamp(value: datetime | None, zone: ZoneInfo) -> str:
-    """A timestamp in UTC, and in the shop's own time zone: `2024-06-29 05:12 UTC (07:12 Europe/Berlin)`."""
+def timestamp(value: datetime | None, zone: tzinfo) -> str:
+    """
+    A timestamp in a time zone: `2024-06-29 07:12 CEST (UTC+2)`, in UTC `2024-06-29 05:12 UTC`.
+
+    The offset tells the two hours apart that have the same clock time when clocks go back.
+
+    :param value: in UTC if it has no time zone, as in raw
+    """
     if value is None:
         return NO_VALUE
-    text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    local = value.astimezone(zone)
-    if local.utcoffset() == value.astimezone(UTC).utcoffset():
-        return text
-    days = (local.date() - value.astimezone(UTC).date()).days
-    return f"{text} ({local:%H:%M}{f', {local:%a}' if days else ''} {zone.key})"
+    local = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(zone)
+    clock = local.replace(tzinfo=None).isoformat(" ", "minutes")
+    return f"{clock} {_zone(local.tzname() or '', local.utcoffset() or timedelta())}"
+
+
+@lru_cache
+def _zone(name: str, offset: timedelta) -> str:
+    """`UTC`, `CEST (UTC+2)`; `(UTC−3:30)` in a time zone without an abbreviation, whose name is the offset."""
+    if name == "UTC":
+        return name
+    hours, minutes = divmod(abs(offset) // timedelta(minutes=1), 60)
+    text = f"(UTC{'−' if offset < timedelta() else '+'}{hours}{f':{minutes:02}' if minutes else ''})"
+    return f"{name} {text}" if name.isalpha() else text
 
 
 def ago(seconds: float) -> str:

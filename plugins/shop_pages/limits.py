@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
 #: The DAG of the warehouse: whoever may see its runs may see the pages, and the pages fill in its trigger form.
 WAREHOUSE_DAG = "ecommerce_warehouse"
 
@@ -30,16 +27,3 @@ PAGE_ROWS = 100
 #: Rows of all cached results, and compressed bytes of all cached pages and files, in each process.
 CACHED_ROWS = 50_000
 CACHED_BYTES = 16_000_000
-
-
-def shop_time_zone() -> ZoneInfo:
-    """
-    The shop's time zone, set by `ECOMMERCE_SHOP_TIME_ZONE`; days are UTC on every page.
-
-    :raises ValueError: the setting names no time zone
-    """
-    name = os.environ.get("ECOMMERCE_SHOP_TIME_ZONE") or "UTC"
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError(f"ECOMMERCE_SHOP_TIME_ZONE={name} is no time zone such as Europe/Berlin") from error

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
+from jinja2.runtime import Context
 from markupsafe import Markup
 
+from ecommerce.common.days import time_zone
 from ecommerce.common.shop import shop
 from shop_pages import formats, limits
 from shop_pages.airflow_access import base_path
@@ -62,25 +64,38 @@ def templates() -> jinja2.Environment:
     )
     environment.filters |= {
         "format_value": formats.format_value,
-        "auto_format": formats.auto_format,
-        # The checks have a thousand bars: for each, a filter costs a tenth of a text method called by Jinja.
-        "first_word": lambda text: text.partition(" ")[0],
+        "auto_format": _auto_format,
         "first_or_empty": lambda values: next(iter(values), ()),
         "reverse_pairs": lambda pairs: reversed(list(pairs)),
         "day": formats.day,
         "ago": formats.ago,
         "seconds": formats.seconds,
-        "timestamp": lambda value: formats.timestamp(value, limits.shop_time_zone()),
+        "timestamp": _timestamp,
         "sparkline": sparkline,
     }
     environment.globals |= {
         "Format": Format,
         "count": formats.count,
+        "zip": zip,
         "one_day": timedelta(days=1),
         "PAGE_ROWS": limits.PAGE_ROWS,
         "ROW_CAP": limits.ROW_CAP,
     }
     return environment
+
+
+def _zone(context: Context) -> tzinfo:
+    return cast("tzinfo", context["zone"]())
+
+
+@jinja2.pass_context
+def _timestamp(context: Context, value: datetime | None) -> str:
+    return formats.timestamp(value, _zone(context))
+
+
+@jinja2.pass_context
+def _auto_format(context: Context, value: Any, value_format: Format = Format.TEXT) -> str:
+    return formats.auto_format(value, value_format, _zone(context) if isinstance(value, datetime) else UTC)
 
 
 def render_html(request: Request, template: str, parts: Sequence[Rows] = (), **values: Any) -> str:
@@ -93,7 +108,9 @@ def render_html(request: Request, template: str, parts: Sequence[Rows] = (), **v
         asset=lambda name: f"{request.scope['root_path']}/static/{asset(name).digest}/{name}",
         stale_since=min((part.read_at for part in stale), default=None),
         stale_reason=stale[0].problem if stale else None,
-        zone=limits.shop_time_zone().key,
+        # Asked once a page, since a page may have a thousand times, and only by a page that shows it: the one that says
+        # that the profile cannot be read does not.
+        zone=cache(time_zone),
         now=datetime.now(UTC),
         **values,
     )  # fmt: skip
@@ -111,12 +128,12 @@ def render_cached(
     A page that is the same for all users: rendered once, as long as its rows are the same.
 
     :param parts: the rows that it shows
-    :param key: what else it depends on: the filters. Which sources the shop has need not be in it
+    :param key: what else it depends on: the filters. What the shop's profile says need not be in it
     :param values: the template's values; called only if the page is not cached
     """
     cache: ResponseCache = request.app.state.responses
     cached = cache.get_or_render(
-        (template, request.scope["root_path"], key, *shop().absent),
+        (template, request.scope["root_path"], key, shop().time_zone, *shop().absent),
         parts,
         lambda: render_html(request, template, parts, **values()),
         HTML,
@@ -126,7 +143,8 @@ def render_cached(
 
 def render_table(figure: Figure, columns: Sequence[FigureColumn], rows: Sequence[Row], base: str) -> Markup:
     """A figure's table, each row with the link to the facts behind it."""
-    return templates().get_template("parts.html").module.table(columns, rows, figure.title, base, figure)  # type: ignore[attr-defined]
+    parts = templates().get_template("parts.html").make_module({"zone": cache(time_zone)})
+    return parts.table(columns, rows, figure.title, base, figure)  # type: ignore[attr-defined]
 
 
 def embed_json(value: Any) -> Markup:

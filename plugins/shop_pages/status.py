@@ -40,20 +40,21 @@ CALENDAR = """
         select distinct source, dirty_date from ops.dirty_date
         where dirty_date between %(first)s::date and %(last)s::date
     ),
-    -- A rejected row belongs to the day of its own timestamp, or, without one, to the last day of its load.
+    -- A rejected row belongs to the day of its own time (without a zone it is in UTC) or to its own day; without
+    -- either, to the last day of its load.
     rejected as (
         select quarantine.source, day.day, count(*) as rejected
         from ops.quarantine_shown as quarantine
         inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
         cross join lateral (
-            select coalesce(
-                quarantine.payload ->> 'created_at', quarantine.payload ->> 'timestamp', quarantine.payload ->> 'date'
-            ) as value
+            select
+                coalesce(quarantine.payload ->> 'created_at', quarantine.payload ->> 'timestamp') as instant,
+                quarantine.payload ->> 'date' as day
         ) as text
         cross join lateral (
             select case
-                when pg_input_is_valid(text.value, 'timestamptz')
-                    then (text.value::timestamptz at time zone 'UTC')::date
+                when pg_input_is_valid(text.instant, 'timestamptz') then ops.shop_day(text.instant::timestamptz)
+                when pg_input_is_valid(text.day, 'date') then text.day::date
                 else load_batch.window_end - 1
             end as day
         ) as day
@@ -126,7 +127,8 @@ CHECKS = """
         max(checked_at) filter (where n = 1) as checked_at,
         max(run_id) filter (where n = 1) as run_id,
         count(*) filter (where status = 'pass') as passed,
-        array_agg(status || ' ' || to_char(checked_at, 'YYYY-MM-DD HH24:MI') order by n desc) as history
+        array_agg(status order by n desc) as statuses,
+        array_agg(checked_at order by n desc) as times
     from results
     where n <= 20
     group by check_name, subject
@@ -145,7 +147,7 @@ INCIDENTS = """
 
 #: Check results of each source and mart in the 30 days before the last check, the worst first.
 QUALITY = """
-    with last as (select (max(checked_at) at time zone 'UTC')::date - 30 as day from ops.check_result),
+    with last as (select ops.shop_day(max(checked_at)) - 30 as day from ops.check_result),
     results as (
         select
             subject_kind, subject_name, count(*) as checks, count(*) filter (where status = 'warn') as warned,

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from ecommerce.common.days import day_of
 from ecommerce.common.shop import shop
 from shop_pages.absent_sources import absence_of_source, absent_in_words
 from shop_pages.formats import NO_VALUE, Format, ago, count, format_value, short_money
@@ -513,7 +514,7 @@ def _shop_items(attention: Row) -> Iterator[AttentionItem]:
 
 
 def _age(as_of: date, now: datetime) -> str:
-    days = (now.astimezone(UTC).date() - as_of).days
+    days = (day_of(now) - as_of).days
     if days <= 0:
         return "today, not complete yet"
     return "yesterday" if days == 1 else f"{days:,} days ago"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
+from ecommerce.common.days import today
 from ecommerce.common.shop import shop
 from shop_pages import airflow_access, status
 from shop_pages.absent_sources import absent_in_words
@@ -38,12 +39,12 @@ async def get_status(request: Request, first: str = "", last: str = "") -> Respo
     if last_loaded is None and not incidents.rows:
         return render(request, "empty.html", page="status", title="Data status", parts=(ranges,))
     # There are incidents without a load if the first run has failed before it.
-    as_of = last_loaded or datetime.now(UTC).date()
+    as_of = last_loaded or today()
     start, end = _calendar_range(as_of, first, last)
     tables = {"ranges": ranges, "incidents": incidents, **await _read_tables(inspector, start, end)}
     parts = list(tables.values())
     cache: ResponseCache = request.app.state.responses
-    key = ("status", request.scope["root_path"], start, end)
+    key = ("status", request.scope["root_path"], start, end, shop().time_zone)
     cached = cache.get(key, parts)
     if cached is None:
         dates = _calendar_dates(start, end) | {"as_of": as_of, "last_loaded": last_loaded}

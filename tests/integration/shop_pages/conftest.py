@@ -226,7 +226,7 @@ def filled(
         rejected: list[Row] = [{**orders()[0], "order_id": "BAD", "order_amount": "-1"}]
         loader.load("sales_fact", YEAR_BEFORE, AS_OF, rows=orders() + rejected)
         loader.load("refund", YEAR_BEFORE, AS_OF, rows=refunds())
-        loader.load("kafka_stream", DAY_BEFORE, AS_OF, rows=events(), columns=_event_columns(), lineage=())
+        loader.load("kafka_stream", DAY_BEFORE, AS_OF, rows=events(), columns=event_columns(), lineage=())
         weather = [
             {"date": day, "temperature": "15", "precipitation": "1", "city": "Berlin"} for day in (AS_OF, DAY_BEFORE)
         ]
@@ -256,7 +256,13 @@ def client(filled: Callable[[str], str], tokens: dict[str, str]) -> Iterator[Tes
         yield client
 
 
-def _event_columns() -> tuple:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pages show is tested, not how long they wait; statements still end after `STATEMENT_TIMEOUT`."""
+    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 10.0)
+
+
+def event_columns() -> tuple:
     from ecommerce.common.sources import SOURCES
 
     return SOURCES["kafka_stream"].loaded_columns

@@ -22,14 +22,10 @@ from tests.integration.shop_pages.conftest import (
 )
 from tests.integration.support import set_shop
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 NO_LINE = "The warehouse has no order line that this refund names."
 TOYS, BOOKS = "Toys & <b>Games</b>", "Books"
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the pages show is tested here, not how long they wait; statements still end after `STATEMENT_TIMEOUT`."""
-    monkeypatch.setattr("shop_pages.queries.RESPONSE_TIMEOUT", 10.0)
 
 
 def section(page: str, name: str) -> str:

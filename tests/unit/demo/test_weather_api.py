@@ -67,6 +67,12 @@ def test_archive_returns_each_day_of_the_range(client: TestClient) -> None:
     }
 
 
+def test_archive_answers_for_the_days_of_the_requested_time_zone(client: TestClient) -> None:
+    location = get(client, timezone="Asia/Kolkata").json()
+    assert (location["timezone"], location["utc_offset_seconds"]) == ("Asia/Kolkata", 19_800)
+    assert location["daily"] == get(client).json()["daily"]
+
+
 def test_archive_returns_only_requested_variables(client: TestClient) -> None:
     daily = get(client, daily="precipitation_sum").json()["daily"]
     assert set(daily) == {"time", "precipitation_sum"}
@@ -104,7 +110,7 @@ def test_archive_returns_weather_of_a_city_nearby(client: TestClient, latitude: 
         ({"end_date": "tomorrow"}, "Invalid date"),
         ({"end_date": "2023-12-31"}, "End-date must be larger or equals than start-date"),
         ({"daily": "temperature_2m_mean,moon_phase"}, "'moon_phase'"),
-        ({"timezone": "Europe/Berlin"}, "Invalid timezone"),
+        ({"timezone": "Europe/Nowhere"}, "Invalid timezone"),
     ],
 )
 def test_bad_request_is_answered_with_its_reason(

@@ -1,17 +1,35 @@
 """Key figures of the page Today: the days they are compared with, and the text of a difference."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
-from shop_pages.today import _SALES_MEASURES, _change, year_before
+from shop_pages.today import _SALES_MEASURES, _age, _change, year_before
 from tests.integration.support import set_shop
 
 
 def test_year_before_leap_day_is_the_28th() -> None:
     assert year_before(date(2024, 2, 29)) == date(2023, 2, 28)
     assert year_before(date(2024, 3, 1)) == date(2023, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "age"),
+    [
+        ("UTC", "2024-11-04T04:30", "yesterday"),
+        ("America/New_York", "2024-11-04T04:30", "today, not complete yet"),
+        ("America/New_York", "2024-11-04T05:00", "yesterday"),
+        ("America/New_York", "2024-11-06T04:59", "2 days ago"),
+        ("Asia/Kolkata", "2024-11-03T18:29", "today, not complete yet"),
+        ("Asia/Kolkata", "2024-11-03T18:30", "yesterday"),
+    ],
+)
+def test_age_of_last_day_counts_days_of_the_shop(
+    zone: str, now: str, age: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_shop(monkeypatch, settings={"time_zone": zone})
+    assert _age(date(2024, 11, 3), datetime.fromisoformat(now).replace(tzinfo=UTC)) == age
 
 
 REVENUE = _SALES_MEASURES[0]
