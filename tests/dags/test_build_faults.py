@@ -51,7 +51,7 @@ AFTER_BUILD = {
     "refresh_marts",
 }
 #: Seconds that a run over these few rows may take, with a retry, on two busy cores.
-PATIENCE = 240
+PATIENCE = 600
 
 
 class Api(AirflowApi):
