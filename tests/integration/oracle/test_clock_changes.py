@@ -104,7 +104,9 @@ def copy(shop: psycopg.Connection, file: Path) -> None:
         target.write(file.read_bytes())
 
 
-@pytest.mark.parametrize(("zones", "changed_on", "hours"), CHANGES)
+@pytest.mark.parametrize(
+    ("zones", "changed_on", "hours"), CHANGES, ids=[f"{zones.shop}-{day}" for zones, day, _ in CHANGES]
+)
 def test_marts_of_days_around_clock_change_equal_the_expected_ones(
     connection: psycopg.Connection,
     shop: psycopg.Connection,

@@ -189,19 +189,35 @@ def test_last_place_of_a_percentage_of_quotients_is_ignored(oracle, warehouse_ds
         assert comparison_after(oracle, warehouse_dsn, "order_for_reviews", change).rows_different == rows
 
 
-def test_command_prints_a_table_and_fails_on_a_difference(folder: Path, warehouse_dsn: str) -> None:
-    def run(last: date) -> subprocess.CompletedProcess[str]:
-        window = ("--from", f"{FIRST}", "--to", f"{last}")
-        return subprocess.run(
-            [sys.executable, "-m", "tests.oracle", f"{folder}", *window, "--dsn", warehouse_dsn],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parents[3],
-        )
+def run_command(folder: Path, dsn: str, *options: str, last: date = LAST) -> subprocess.CompletedProcess[str]:
+    window = ("--from", f"{FIRST}", "--to", f"{last}")
+    return subprocess.run(
+        [sys.executable, "-m", "tests.oracle", f"{folder}", *window, "--dsn", dsn, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
 
-    right, wrong = run(LAST), run(LAST - timedelta(days=1))
+
+def test_command_prints_a_table_and_fails_on_a_difference(folder: Path, warehouse_dsn: str) -> None:
+    right = run_command(folder, warehouse_dsn)
+    wrong = run_command(folder, warehouse_dsn, last=LAST - timedelta(days=1))
     assert right.returncode == 0, right.stderr
     assert right.stdout.count(" yes\n") == len(MARTS)
     assert wrong.returncode == 1, wrong.stderr
     assert "conversion_funnel_daily: not expected {'event_date': '2024-02-02'" in wrong.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "mart"), [("--time-zone", "conversion_funnel_daily"), ("--source-time-zone", "daily_revenue")]
+)
+def test_command_computes_days_of_the_time_zones_it_is_told(
+    folder: Path, warehouse_dsn: str, option: str, mart: str
+) -> None:
+    other = run_command(folder, warehouse_dsn, option, "America/New_York")
+    assert other.returncode == 1, other.stderr
+    assert f"\n{mart}: " in other.stdout
+    unknown = run_command(folder, warehouse_dsn, option, "America/Nowhere")
+    assert unknown.returncode == 2
+    assert "'America/Nowhere' is no time zone such as Europe/Berlin" in unknown.stderr
