@@ -157,8 +157,8 @@ def running_with_the_chosen_shop() -> State:
     chosen, current = os.environ.get(VARIABLE, "").strip(), state.airflow_shop or "default"
     if chosen and profile_folder(chosen) != profile_folder(current):
         raise StackError(
-            f"{VARIABLE} is {chosen}, but the stack runs with the shop {current}. To change its shop: make down, make up; "
-            f"to keep it: unset {VARIABLE}"
+            f"{VARIABLE} is {chosen}, but the stack runs with the shop {current}. "
+            f"To change its shop: make down, make up; to keep it: unset {VARIABLE}"
         )
     return state
 
