@@ -190,14 +190,17 @@ def _run(arguments: argparse.Namespace) -> int:
         conf |= {"start_date": str(arguments.first), "end_date": str(arguments.last)}
     if arguments.sources:
         conf["sources"] = [name.strip() for name in arguments.sources.split(",") if name.strip()]
-    api = stack.api_of(stack.running())
-    return 0 if run_dag(api, stack.WAREHOUSE_DAG, conf) else 1
+    state = stack.running_with_the_chosen_shop()
+    stack.let_airflow_read_a_changed_profile(state)
+    return 0 if run_dag(stack.api_of(state), stack.WAREHOUSE_DAG, conf) else 1
 
 
 def _backfill(arguments: argparse.Namespace) -> int:
     if arguments.first > arguments.last:
         raise StackError(f"FROM={arguments.first} is after TO={arguments.last}; both are inclusive")
-    api = stack.api_of(stack.running())
+    state = stack.running_with_the_chosen_shop()
+    stack.let_airflow_read_a_changed_profile(state)
+    api = stack.api_of(state)
     is_successful = backfill(api, str(arguments.first), str(arguments.last), max_active_runs=arguments.max_active_runs)
     return 0 if is_successful else 1
 
@@ -222,7 +225,7 @@ def _airflow(arguments: argparse.Namespace) -> int:
 
 def _shop_check(arguments: argparse.Namespace) -> int:
     """The check runs in a process that reads Airflow's connections as its services do."""
-    env = airflow_services.environment(stack.running()) | {"_AIRFLOW_PROCESS_CONTEXT": "server"}
+    env = airflow_services.environment(stack.running_with_the_chosen_shop()) | {"_AIRFLOW_PROCESS_CONTEXT": "server"}
     days = {"--from": arguments.first, "--to": arguments.last}
     options = [f"{name}={day}" for name, day in days.items() if day]
     return subprocess.run(

@@ -59,6 +59,11 @@ class AirflowApi:
         read_at = response.json().get("last_parsed_time")
         return since is None or (read_at is not None and datetime.fromisoformat(read_at) >= since)
 
+    def read_again(self, dag_id: str) -> None:
+        """Ask the DAG processor to read a DAG's file now."""
+        token = self._request("GET", f"/api/v2/dags/{dag_id}")["file_token"]
+        self._request("PUT", f"/api/v2/parseDagFile/{token}")
+
     def import_errors(self) -> list[str]:
         """The errors of the DAG files that the DAG processor could not import."""
         return [error["stack_trace"] for error in self._request("GET", "/api/v2/importErrors")["import_errors"]]

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ecommerce.common.shop import VARIABLE
+from ecommerce.common.shop import PROFILE, VARIABLE, profile_folder
 from include.demo import airflow_services, database, processes
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
@@ -72,7 +72,7 @@ def up(folder: Path | None = None) -> State:
     if state.shop.get("is_read"):
         timed("weather API", lambda: start_weather(state))
     # A stack that is filled here has the shop that it is filled from, whatever profile the shell names.
-    chosen = "" if folder else os.environ.get(VARIABLE, "").strip().strip()
+    chosen = "" if folder else os.environ.get(VARIABLE, "").strip()
     timed("Airflow", lambda: _start_airflow(state, chosen, has_read_dags=has_read_dags))
     _apply_settings(state)
     return state
@@ -147,6 +147,22 @@ def running() -> State:
     return state
 
 
+def running_with_the_chosen_shop() -> State:
+    """
+    Read the state of a stack that is up, and has the shop that the shell names, if it names one.
+
+    :raises StackError: there is no stack, its Airflow does not answer, or it has another shop
+    """
+    state = running()
+    chosen, current = os.environ.get(VARIABLE, "").strip(), state.airflow_shop or "default"
+    if chosen and profile_folder(chosen) != profile_folder(current):
+        raise StackError(
+            f"{VARIABLE} is {chosen}, but the stack runs with the shop {current}. "
+            f"To change its shop: make down, make up; to keep it: unset {VARIABLE}"
+        )
+    return state
+
+
 def down() -> list[str]:
     """Stop all services; the names of those that were running."""
     stopped = []
@@ -188,6 +204,27 @@ def wait_for_dag(api: AirflowApi, dag_id: str, *, seconds: float = 120, since: d
                 f"Airflow did not read the DAG {dag_id} in {seconds:.0f} s\n" + processes.tail("airflow-dag-processor")
             )
         time.sleep(0.5)
+
+
+def let_airflow_read_a_changed_profile(state: State) -> None:
+    """
+    Wait until Airflow has read the DAGs again, if `shop.yml` was changed after it did.
+
+    Airflow does not notice by itself for minutes. A run before that loads the sources of the profile before.
+
+    :raises StackError: the DAG cannot be built from the profile, or was not read in time
+    """
+    api, path = api_of(state), profile_folder(state.airflow_shop or "default") / PROFILE
+    wait_for_dag(api, WAREHOUSE_DAG)
+    if not path.exists():
+        return
+    changed_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    if api.dag_is_known(WAREHOUSE_DAG, since=changed_at):
+        return
+    log.info("Airflow reads the changed profile %s", path)
+    for dag_id in (WAREHOUSE_DAG, "extract_sales_fact"):
+        api.read_again(dag_id)
+    wait_for_dag(api, WAREHOUSE_DAG, since=changed_at)
 
 
 def generated_shop() -> Path:

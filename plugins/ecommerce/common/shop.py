@@ -249,8 +249,7 @@ def shop() -> Shop:
     :raises ShopError: there is no such profile, or it has a mistake; the message names file, line and what to write
     """
     chosen = os.environ.get(VARIABLE, "").strip() or "default"
-    folder = PROJECT / chosen if os.sep in chosen else SHOPS / chosen
-    path = folder / PROFILE
+    path = profile_folder(chosen) / PROFILE
     try:
         changed = path.stat().st_mtime_ns
     except OSError as error:
@@ -264,6 +263,11 @@ def shop() -> Shop:
         _read.cache_clear()
         profile = _read(path, changed)
     return profile
+
+
+def profile_folder(chosen: str) -> Path:
+    """The folder of a profile: of a name in `include/shops/`, or of a path."""
+    return PROJECT / chosen if os.sep in chosen else SHOPS / chosen
 
 
 @lru_cache(maxsize=8)

@@ -59,10 +59,17 @@ def fail_if_wrong(
     columns = [column_of(source, name) for name in source.key]
     if values := rows.repeated_key(columns):
         key = ", ".join(f"{column.name} {value}" for column, value in zip(columns, values, strict=True))
-        raise ShopError(
-            f"{source.name}: {location.where} gives more than one row for {key}; "
-            "let it give one, for example by a join that finds one row, or by `group by`"
+        raise ShopError(f"{source.name}: {location.where} gives more than one row for {key}; {_advice(source, types)}")
+
+
+def _advice(source: Source, types: Mapping[str, ColumnType]) -> str:
+    """What to do about a key that comes twice."""
+    if missing := [name for name in source.key if name not in types]:
+        return (
+            f"it has no column {missing[0]}: give one that tells these rows apart, "
+            "for example by `row_number() over (partition by …)`"
         )
+    return "let it give one, for example by a join that finds one row, or by `group by`"
 
 
 def _has_right_types(source: Source, types: Mapping[str, ColumnType]) -> bool:

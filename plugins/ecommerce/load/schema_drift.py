@@ -36,13 +36,18 @@ _KIND_OF_NEW = {
 
 @dataclass(frozen=True)
 class ColumnChange:
-    """One difference between the source's table and its entry in the registry."""
+    """
+    One difference between the source's table and its entry in the registry.
+
+    :param was_seen: whether an earlier load had the column
+    """
 
     column: str
     change: str  # new, missing, retyped
     expected: str | None
     actual: str | None
     is_required: bool = True
+    was_seen: bool = True
 
     def __str__(self) -> str:
         match self.change:
@@ -50,7 +55,8 @@ class ColumnChange:
                 past = "" if self.is_required else ", and earlier loads had it"
                 return f"column {self.column} ({self.expected}) is missing{past}"
             case "retyped":
-                return f"column {self.column} is {self.actual} and no longer {self.expected}"
+                relation = "and no longer" if self.was_seen else "and should be"
+                return f"column {self.column} is {self.actual} {relation} {self.expected}"
         return f"column {self.column} ({self.actual}) is new"
 
 
@@ -92,9 +98,10 @@ def changes(source: Source, types: Mapping[str, ColumnType], seen: Collection[st
         expected = SQL_TYPES[column.kind]
         if column.name not in types:
             if column.required or column.name in seen:
-                yield ColumnChange(column.name, "missing", expected, None, column.required)
+                yield ColumnChange(column.name, "missing", expected, None, column.required, column.name in seen)
         elif types[column.name].name not in SOURCE_TYPES[column.kind]:
-            yield ColumnChange(column.name, "retyped", expected, types[column.name].spelling)
+            found = types[column.name].spelling
+            yield ColumnChange(column.name, "retyped", expected, found, was_seen=column.name in seen)
     known = {column.name for column in source.columns}
     for name, kind in types.items():
         if name not in known:
@@ -148,9 +155,11 @@ def fail_if_broken(source: Source, location: SourceLocation, differences: Sequen
     broken = [change for change in differences if change.change != "new"]
     if not broken:
         return
+    is_changed = any(change.was_seen for change in broken)
+    remedy = "Change the source back, or the" if is_changed else "Correct, cast or rename it in a"
     message = (
         f"{source.name}: {location.where} is not what was expected: {'; '.join(map(str, broken))}. Nothing "
-        "was loaded. Change the source back, or the template that gives its columns (docs/your_shop.md)"
+        f"was loaded. {remedy} template that gives its columns (docs/your_shop.md)"
     )
     dropped = [change.column for change in broken if change.change == "missing" and not change.is_required]
     if dropped:

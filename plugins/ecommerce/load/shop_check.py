@@ -135,8 +135,14 @@ class ShopReport:
         if self.shop.absent:
             parts.append(f"absent: {', '.join(self.shop.absent)}")
         failed = [report.source.name for report in self.sources if report.problem]
-        parts.append(f"{len(failed)} sources cannot be loaded: {', '.join(failed)}" if failed else "All can be loaded.")
+        parts.append(f"{len(failed)} sources cannot be loaded: {', '.join(failed)}" if failed else self._all_is_well)
         return "\n\n".join(parts)
+
+    @property
+    def _all_is_well(self) -> str:
+        if any(report.source.name == REQUIRED and report.rows == 0 for report in self.sources):
+            return "There is no order in these days, so none was checked: choose days that have some (FROM= and TO=)."
+        return "All can be loaded."
 
 
 def check_shop(connection: Connection, window: Window | None = None) -> ShopReport:

@@ -157,6 +157,14 @@ WRONG = {
         f"{GOOD} cross join (values (1), (2)) as two (n)",
         "gives more than one row for order_id O1, line_nu",
     ),
+    "lines without a number": (
+        f"{GOOD} cross join (values (1), (2)) as two (n)",
+        "it has no column line_number: give one that tells these rows apart",
+    ),
+    "line twice": (
+        f"select it.*, 1 as line_number from ({GOOD}) as it cross join (values (1), (2)) as two (n)",
+        "gives more than one row for order_id O1, line_number 1; let it give one, for example by a join",
+    ),
     "other days": (
         f"select * from ({GOOD}) as it where order_date >= %(start)s and order_date < %(end)s",
         "was asked for 2024-03-02, and gives a row whose created_at is 2024-03-01 23:00:00+00; compare %(start)s and "
@@ -192,10 +200,10 @@ def test_unknown_table_of_a_template_gets_a_hint(load_template: Callable[..., An
     ("columns", "says"),
     [
         ("product_id, order_date, order_amount, created_at", "column order_id (text) is missing"),
-        (f"{COLUMNS}, 'x' as line_number", "column line_number is text and no longer integer"),
+        (f"{COLUMNS}, 'x' as line_number", "column line_number is text and should be integer"),
         (
             COLUMNS.replace("order_date", "order_amount as order_date"),
-            "column order_date is numeric and",
+            "column order_date is numeric and should be date. Nothing was loaded. Correct, cast or rename it",
         ),
     ],
 )

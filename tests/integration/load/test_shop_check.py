@@ -80,6 +80,15 @@ def test_default_window_ends_with_the_newest_order(loader: Loader) -> None:
 
 
 @pytest.mark.usefixtures("small_shop")
+def test_days_without_an_order_are_not_called_well(loader: Loader) -> None:
+    found = check_shop(loader.connection, Window.of_days(date(2023, 3, 1), date(2023, 3, 2)))
+    assert found.problems == []
+    assert str(found).endswith(
+        "There is no order in these days, so none was checked: choose days that have some (FROM= and TO=)."
+    )
+
+
+@pytest.mark.usefixtures("small_shop")
 def test_missing_column_and_missing_table_are_problems(loader: Loader, shop: psycopg.Connection) -> None:
     shop.execute("alter table sales_fact drop product_id; drop table customer")
     found = check_shop(loader.connection, WINDOW)

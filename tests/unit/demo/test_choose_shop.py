@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -158,6 +158,60 @@ def test_stack_that_is_not_filled_has_the_profile_that_the_shell_names(
     # The same Airflow cannot go on: it would run the DAGs of the other profile.
     stack.up(write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
     assert calls[0] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("current", "exported", "is_another"),
+    [
+        ("", "", False),
+        ("", "default", False),
+        ("example", "include/shops/example", False),
+        ("", "example", True),
+        ("example", "default", True),
+    ],
+)
+def test_shell_that_names_another_shop_than_the_stack_has_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, current: str, exported: str, is_another: bool
+) -> None:
+    made = State.create()
+    made.airflow_shop = current
+    monkeypatch.setattr(stack, "running", lambda: made)
+    monkeypatch.setenv(VARIABLE, exported)
+    if not is_another:
+        assert stack.running_with_the_chosen_shop() is made
+        return
+    with pytest.raises(StackError, match=f"{VARIABLE} is {exported}, but the stack runs with the shop"):
+        stack.running_with_the_chosen_shop()
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+def test_changed_profile_is_read_by_airflow_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_changed: bool
+) -> None:
+    asked: list[str] = []
+    (tmp_path / "shop.yml").touch()
+    read_at = datetime(2024, 1, 1, 10, tzinfo=UTC)
+    changed_at = read_at + timedelta(seconds=1 if is_changed else -1)
+    os.utime(tmp_path / "shop.yml", (changed_at.timestamp(),) * 2)
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        nonlocal read_at
+        if request.method == "PUT":
+            asked.append(request.url.path)
+            read_at = changed_at + timedelta(seconds=1)
+        file_token = request.url.path.rpartition("/")[2]
+        return httpx.Response(
+            200, json={"is_stale": False, "last_parsed_time": read_at.isoformat(), "file_token": file_token}
+        )
+
+    api = AirflowApi.__new__(AirflowApi)
+    api._client = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(respond))
+    monkeypatch.setattr(stack, "api_of", lambda made: api)
+    made = State.create()
+    made.airflow_shop = str(tmp_path)
+    stack.let_airflow_read_a_changed_profile(made)
+    files = ["ecommerce_warehouse", "extract_sales_fact"] if is_changed else []
+    assert asked == [f"/api/v2/parseDagFile/{file}" for file in files]
 
 
 def test_airflow_starts_again_only_if_the_profile_is_another(calls: list[str], tmp_path: Path) -> None:
