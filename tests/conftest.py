@@ -92,6 +92,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=place)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    # Airflow takes a quarter of a core also when it has nothing to do, and the other tests do not need it.
+    if item.nodeid.startswith(_ON_THE_STACK) and nextitem and not nextitem.nodeid.startswith(_ON_THE_STACK):
+        airflow_services.stop()
+
+
 # Last, also if `-x` ends the session early: fixtures need the files of this folder to stop their services.
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
