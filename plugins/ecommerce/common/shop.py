@@ -302,7 +302,8 @@ def _mistakes_of_keys(content: Any) -> Iterator[_Mistake]:
     for key, value in content.items():
         if key not in settings:
             yield (key,), f"there is no setting {key}; {_nearest(key, settings)}"
-        if key in TIME_ZONES and value not in available_timezones():
+        # The names are read from a folder: not for the one that nearly every profile has.
+        if key in TIME_ZONES and value != TIME_ZONES[key] and str(value) not in available_timezones():
             yield (key,), f"{key} is {value!r}; write the name of a time zone, such as Europe/Berlin"
     for source in content["sources"]:
         if source not in SOURCES:

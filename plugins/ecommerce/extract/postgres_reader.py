@@ -20,7 +20,7 @@ from ecommerce.common.days import TimeColumn, today
 from ecommerce.common.errors import SourceError
 from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fingerprints
 from ecommerce.common.shop import SourceLocation
-from ecommerce.common.sources import Column, Kind, Source
+from ecommerce.common.sources import CALENDAR, Column, Kind, Source
 from ecommerce.common.value_rules import REASONS_VERSION, column_of, is_converted, passes, reasons_to_reject, typed
 from ecommerce.common.windows import Window
 from ecommerce.extract.postgres_relation import named_errors, relation_of, window_column
@@ -143,12 +143,11 @@ class PostgresReader:
         """
         if self.source.window_column not in self._column_types or self.location.is_bound:
             return None
-        column, last = self._window_column, today()
-        query = sql.SQL("select max({day}) from {table} where {column} < {tomorrow}").format(
+        column = self._window_column
+        query = sql.SQL("select max({day}) from {table} where {until_today}").format(
             day=column.day,
             table=self._relation.rows(None),
-            column=column.column,
-            tomorrow=sql.Literal(last + timedelta(days=1)),
+            until_today=column.between(date.fromisoformat(CALENDAR[0]), today() + timedelta(days=1)),
         )
         with self._named_errors():
             row = self._at_source.execute(query).fetchone()

@@ -2,11 +2,12 @@
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.sdk import Context
@@ -30,6 +31,7 @@ class Run:
     state: str = "queued"
     claim: str = "null"
     dag_id: str = DAG
+    zone: str = "UTC"
 
     @property
     def run_id(self) -> str:
@@ -37,7 +39,7 @@ class Run:
 
     @property
     def logical_date(self) -> datetime:
-        return FIRST + timedelta(days=self.day)
+        return (FIRST + timedelta(days=self.day)).replace(tzinfo=ZoneInfo(self.zone)).astimezone(UTC)
 
     @property
     def data_interval_start(self) -> datetime:
@@ -96,7 +98,7 @@ class Claims:
     params: dict[str, Any] = field(default_factory=dict)
 
     def load(self, run: Run) -> None:
-        run.state, day = "running", str(run.logical_date.date())
+        run.state, day = "running", str((FIRST + timedelta(days=run.day)).date())
         row: dict[str, str | None] = {
             "order_id": f"O{day}", "product_id": "P", "customer_id": "C", "order_date": day, "order_amount": "1",
             "created_at": f"{day} 10:00:00",
@@ -141,6 +143,20 @@ def test_backfill_run_hands_over_to_later_runs(backfill: Claims) -> None:
     assert backfill.claim(first) == {"handed_over_to": "2024-03-02"}
     assert backfill.claim(second) == {"handed_over_to": "2024-03-03"}
     assert backfill.claim(last)["days"] == {"sales_fact": ["2024-03-01", "2024-03-02", "2024-03-03"]}
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+def test_backfill_over_a_change_of_clocks_builds_once(
+    loader: Loader, set_time_zone: Callable[..., None], zone: str
+) -> None:
+    set_time_zone(zone)
+    claims = Claims(loader, Airflow([Run(day, zone=zone) for day in range(8, 32)]))
+    for run in claims.airflow.runs:
+        claims.load(run)
+    *handed_over, last = claims.airflow.runs
+    days = [str((FIRST + timedelta(days=run.day)).date()) for run in claims.airflow.runs]
+    assert [claims.claim(run) for run in handed_over] == [{"handed_over_to": day} for day in days[1:]]
+    assert claims.claim(last)["days"] == {"sales_fact": days}
 
 
 def test_handover_writes_nothing(backfill: Claims) -> None:

@@ -149,6 +149,11 @@ MISTAKES = [
     ("", 1, "it has no sources; write `sources:`, and below it `sales_fact: {connection: …, table: …}`"),
     (f"timezone: x\nsources:\n  {SALES}", 1, "there is no setting timezone; did you mean time_zone?"),
     (f"sources:\n  {SALES}\ntime_zone: Berlin", 3, "time_zone is 'Berlin'; write the name of a time zone, such as Eur"),
+    (
+        f"time_zone: [Europe/Berlin]\nsources:\n  {SALES}",
+        1,
+        "time_zone is ['Europe/Berlin']; write the name of a time ",
+    ),
     (f"source_time_zone: +1\nsources:\n  {SALES}", 1, "source_time_zone is 1; write the name of a time zone, such"),
     (f"sources:\n  {SALES}\n  refunds: absent", 3, "there is no source refunds; did you mean refund?"),
     (f"sources:\n  {SALES}\n  x: absent", 3, "there is no source x; there are kafka_stream, product, "),
