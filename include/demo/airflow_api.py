@@ -85,6 +85,16 @@ class AirflowApi:
         """The current state of all task instances of a run."""
         return self._all_pages(f"{_run_path(dag_id, run_id)}/taskInstances", "task_instances", {})
 
+    def open_questions(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The questions of a run's tasks that wait for a person."""
+        path = f"{_run_path(dag_id, run_id)}/hitlDetails"
+        return self._all_pages(path, "hitl_details", {"response_received": "false"})
+
+    def question_url(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """The page of Airflow's UI on which a person answers a task's question."""
+        page = f"/dags/{dag_id}/runs/{quote(run_id, safe='')}/tasks/{quote(task_id)}/required_actions"
+        return str(self._client.base_url.join(page))
+
     def downstream(self, dag_id: str) -> dict[str, list[str]]:
         """Map each task of a DAG to the tasks directly after it."""
         tasks = self._request("GET", f"/api/v2/dags/{dag_id}/tasks")["tasks"]

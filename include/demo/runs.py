@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from include.demo.airflow_api import AirflowApi
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 #: States in which a run, and a task, has ended.
 _ENDED_RUN = ("success", "failed")
 _ENDED_TASK = {"success", "failed", "skipped", "upstream_failed", "removed"}
+#: The state of a task whose question nobody has answered yet.
+_WAITS_FOR_A_PERSON = "awaiting_input"
 #: Seconds between two requests to Airflow, and between two progress lines where the output is no terminal.
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 5.0
@@ -40,16 +42,34 @@ def follow(api: AirflowApi, dag_id: str, run_id: str) -> bool:
     """Show the progress of a run until it has ended, and the errors if it failed; whether it succeeded."""
     started = time.monotonic()
     progress = _Progress()
+    announced: set[str] = set()
     while True:
         state = api.run(dag_id, run_id)["state"]
         tasks = api.task_instances(dag_id, run_id)
         progress.show(_tasks_line(tasks, time.monotonic() - started), last=state in _ENDED_RUN)
         if state in _ENDED_RUN:
             break
+        waiting = {task["task_id"] for task in tasks if task["state"] == _WAITS_FOR_A_PERSON}
+        if new := waiting - announced:
+            announced |= _announce_questions(api, dag_id, run_id, new)
         time.sleep(POLL_SECONDS)
     if state == "failed":
         _log_errors(api, dag_id, run_id)
     return bool(state == "success")
+
+
+def _announce_questions(api: AirflowApi, dag_id: str, run_id: str, task_ids: Set[str]) -> set[str]:
+    """Log what waiting tasks ask, and where a person can answer; the tasks whose question was found."""
+    questions = [one for one in api.open_questions(dag_id, run_id) if one["task_instance"]["task_id"] in task_ids]
+    for question in questions:
+        task_id = question["task_instance"]["task_id"]
+        # What was found, and until when it waits. The table after that, of what would change, is for the UI.
+        found, until, *_ = question["body"].split("\n\n")
+        log.warning("\n  %s waits for a person: %s", task_id, found)
+        log.warning("  %s", until)
+        log.warning("  To answer: %s", api.question_url(dag_id, run_id, task_id))
+        log.warning("  Ctrl-C ends only this display. The run goes on waiting.\n")
+    return {question["task_instance"]["task_id"] for question in questions}
 
 
 def _tasks_line(tasks: Sequence[Mapping[str, Any]], seconds: float) -> str:
@@ -58,6 +78,8 @@ def _tasks_line(tasks: Sequence[Mapping[str, Any]], seconds: float) -> str:
     if states["failed"]:
         line += f", {states['failed']} failed"
     line += f", {seconds:.0f} s"
+    if waiting := [task["task_id"] for task in tasks if task["state"] == _WAITS_FOR_A_PERSON]:
+        line += f"; waits for a person: {', '.join(waiting)}"
     if active := [task["task_id"] for task in tasks if task["state"] == "running"]:
         line += f"; now {', '.join(active[:3])}{' …' if len(active) > 3 else ''}"
     return line

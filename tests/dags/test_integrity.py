@@ -68,6 +68,26 @@ def test_shop_without_a_source_has_no_task_check_or_form_entry_of_it(monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("task_id", "has_build"), [("window", False), ("extract.product", False), ("claim", True), ("quality.volume", True)]
+)
+def test_process_of_a_task_makes_the_build_only_if_the_task_needs_it(
+    dags, monkeypatch: pytest.MonkeyPatch, task_id: str, has_build: bool
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    # How Airflow tells a DAG file which task its process runs.
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "ecommerce_warehouse")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", task_id)
+    bag = DagBag(ROOT / "dags" / "ecommerce_warehouse.py", load_op_links=False)
+    assert bag.import_errors == {}
+    everything = {task.task_id for task in dags["ecommerce_warehouse"].tasks}
+    build = {name for name in everything if name.startswith("warehouse.")}
+    assert build
+    made = {task.task_id for task in bag.dags["ecommerce_warehouse"].tasks}
+    assert made == (everything if has_build else everything - build)
+
+
+@pytest.mark.parametrize(
     ("zone", "begin", "end"),
     [
         ("Europe/Berlin", "2024-03-30T23:00:00+00:00", "2024-03-31T22:00:00+00:00"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Param
@@ -145,18 +145,17 @@ class QualityCheck(BaseOperator):
             if self.on_question:
                 self.on_question(connection, context)
         self.log.warning("%s; waiting for a person to decide", failure.message)
+        time_to_decide = timedelta(hours=check.decide_within_hours)
         upsert_hitl_detail(
             ti_id=context["ti"].id,
             options=[APPROVE, REJECT],
             subject=f"{self.check_name}: publish anyway?",
-            body=f"{failure.message}\n\n**What would change in `marts`**\n\n{as_markdown}",
+            body=question_in_words(failure.message, datetime.now(UTC) + time_to_decide, as_markdown),
             params={
                 REASON_FIELD: Param("", type="string", title="Why", description="Kept with the decision.").serialize()
             },
         )
-        raise TaskAwaitingInput(
-            method_name=self.execute_complete.__name__, timeout=timedelta(hours=check.decide_within_hours)
-        )
+        raise TaskAwaitingInput(method_name=self.execute_complete.__name__, timeout=time_to_decide)
 
     def _decide(self, context: Context, answer: Answer) -> None:
         """Record the decision; only an approval of the build that would be published lets the task succeed."""
@@ -178,6 +177,19 @@ class QualityCheck(BaseOperator):
             record_results(connection, check, run_id, approved, request_of(context).window)
         self.log.warning("approved by %s", answer)
         add_note(context, f"approved by {answer}")
+
+
+def question_in_words(found: str, until: datetime, difference: str) -> str:
+    """
+    The text of a question: what was found, until when it waits, and what a publication would change.
+
+    :param difference: a table in Markdown, if the run has something to publish
+    """
+    waits = (
+        "Whoever may edit the tasks of this DAG can approve or reject. "
+        f"Without an answer until {until:%Y-%m-%d %H:%M} UTC nothing is published."
+    )
+    return f"{' '.join(found.split())}\n\n{waits}\n\n**What would change in `marts`**\n\n{difference}"
 
 
 def _holds_lease(connection: Connection, run_id: str) -> bool:
