@@ -424,7 +424,9 @@ def test_anomaly_waits_for_a_person_without_blocking_other_runs(warehouse: Wareh
         question = warehouse.api.question(newer.run_id, AMOUNT)
         assert question["subject"] == "amount: publish anyway?"
         assert question["options"] == ["Approve", "Reject"]
-        assert re.search(r"Without an answer until \d{4}-\d\d-\d\d \d\d:\d\d UTC nothing is published", question["body"])
+        assert re.search(
+            r"Without an answer until \d{4}-\d\d-\d\d \d\d:\d\d UTC nothing is published", question["body"]
+        )
         day = str(warehouse.demo.last - timedelta(days=1))
         assert re.search(rf"\| daily_revenue \| 0 \| \d \| 0 \| .*{day}: [\d.]+ → 1,000,", question["body"])
         opened = "select incident, closed_by from ops.alert where incident like %s and closed_at is null"
