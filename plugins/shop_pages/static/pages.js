@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const palette = () => ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"].map(css);
+  const palette = () => ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8", "--c9", "--c10", "--c11", "--c12"].map(css);
 
   function applyTheme(plot, height) {
     const text = css("--text");
@@ -74,8 +74,10 @@
     }
   }
 
-  // A click on a point opens the facts of its row, if only one row has this day, month or name.
+  // A click on a point opens the facts of its row, if only one row has this day, month or name. A point of several rows,
+  // such as a week, has no facts of its own.
   function openFacts(name, point) {
+    if (!charts.get(name).is_row) return;
     const label = point.data.orientation === "h" ? point.y : point.x;
     const rows = [...document.querySelectorAll(`#${CSS.escape(name)} tr[data-label]`)].filter((row) => row.dataset.label === String(label));
     const link = rows.length === 1 && rows[0].querySelector("a[data-drill]");
