@@ -105,7 +105,9 @@ def _chosen_addresses(first: date, last: date, categories: list[str]) -> dict[st
             yield address + (f"&category={quote(random.choice(categories))}" if with_category else "")
 
     addresses = {
-        page.name: addresses_of(f"/shop/{page.name}?first={{first}}&last={{last}}", takes_category=page.takes("category"))
+        page.name: addresses_of(
+            f"/shop/{page.name}?first={{first}}&last={{last}}", takes_category=page.takes("category")
+        )
         for page in PAGES.values()
     }
     addresses["status"] = addresses_of("/shop/status?last={day}")

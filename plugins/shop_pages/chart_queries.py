@@ -2,8 +2,8 @@
 SQL for charts: Postgres adds up what a chart draws, so that a chart is whole however many rows there are.
 
 Two things can be too many to draw. Points of time: days become weeks, months or years (`by_period`). Names: all but the
-largest become one series, "Other", whose values are the sums of the rest (`largest_and_other`). Only columns that may be
-added up are; averages and shares are computed from their parts afterwards (``computed``).
+largest become one series, "Other", whose values are the sums of the rest (`largest_and_other`). Only columns that may
+be added up are; averages and shares are computed from their parts afterwards (``computed``).
 
 Beside the values, a row has what the line below the chart tells: `unit`, `is_complete`, `series_count`, `is_other`,
 `ranked_count`, `rest`.
@@ -75,9 +75,7 @@ def by_period(
         order by period"""
 
 
-def largest_and_other(
-    rows: str, *, by: str, largest_by: str, values: Sequence[str], keys: Sequence[str] = ()
-) -> str:
+def largest_and_other(rows: str, *, by: str, largest_by: str, values: Sequence[str], keys: Sequence[str] = ()) -> str:
     """
     The rows of the largest series as they are, and those of all others added up.
 

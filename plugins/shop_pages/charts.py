@@ -127,7 +127,11 @@ def describe_parts(rows: list[Row], series: str, row_unit: str) -> str:
     """
     first = rows[0]
     unit = first.get("unit", row_unit)
-    texts = [_describe_series(first, series), "" if unit == row_unit else f"Drawn by {unit}.", _describe_incomplete(rows)]
+    texts = [
+        _describe_series(first, series),
+        "" if unit == row_unit else f"Drawn by {unit}.",
+        _describe_incomplete(rows),
+    ]
     return " ".join(filter(None, texts))
 
 

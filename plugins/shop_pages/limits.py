@@ -23,7 +23,7 @@ RETRY_AFTER = 3.0
 MAX_CONNECTIONS = 4
 #: Rows of a table that a page shows; it says of how many, and the CSV file has all.
 PAGE_ROWS = 100
-#: Rows of a result that a page reads whole, such as those of a chart. With more, it says so instead of leaving rows out.
+#: Rows of a result that a page reads whole, such as those of a chart. With more, it shows an error and leaves none out.
 MAX_ROWS = 20_000
 #: Points of time of a chart; a longer range is drawn by weeks, months or years.
 CHART_POINTS = 400

@@ -199,7 +199,9 @@ class ConnectionPool:
 
 def connection_problem(error: Exception, conn_id: str) -> WarehouseUnavailable:
     """What a reader is told about an error of a connection."""
-    return error if isinstance(error, WarehouseUnavailable) else WarehouseUnavailable(f"{conn_id}: {_first_line(error)}")
+    return (
+        error if isinstance(error, WarehouseUnavailable) else WarehouseUnavailable(f"{conn_id}: {_first_line(error)}")
+    )
 
 
 def statement_problem(error: psycopg.Error, conn_id: str, timeout: float) -> WarehouseUnavailable | None:

@@ -167,7 +167,9 @@ QUALITY = """
         where failed_on > (select day from last)
         group by subject_kind, subject_name
     )
-    select results.*, count(*) over () as all_rows, coalesce(failures, 0) as failures, coalesce(failing, 0) as failing, round(hours, 1) as hours
+    select
+        results.*, count(*) over () as all_rows, coalesce(failures, 0) as failures,
+        coalesce(failing, 0) as failing, round(hours, 1) as hours
     from results
     left join repaired using (subject_kind, subject_name)
     order by subject_kind desc, pass_percent, subject_name

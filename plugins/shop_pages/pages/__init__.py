@@ -15,7 +15,7 @@ DAY_RANGE = """
     select min(order_date) as first, max(order_date) as last
     from marts.daily_revenue"""
 
-#: Orders that are dated before the first loaded day. Days, and not orders: an order with lines on two days would count twice.
+#: Days with orders before the first loaded day. Their orders do not add up: one with lines on two days counts on both.
 EARLIER_DAYS = """
     select count(*) filter (where daily_orders > 0) as days, sum(daily_revenue) as revenue
     from marts.daily_revenue

@@ -109,9 +109,7 @@ async def get_fact(request: Request, fact: str, key: str, line: _Line = None) ->
         raw_columns=_columns(raw.rows),
         raw_count=raw_count,
         related=[part for part in related if part["fact"] is not table or len(part["facts"].rows) > 1],
-        versions={
-            source: (_columns(rows.rows), rows.rows, n) for source, (rows, n) in versions.items() if rows.rows
-        },
+        versions={source: (_columns(rows.rows), rows.rows, n) for source, (rows, n) in versions.items() if rows.rows},
         parts=(facts, raw, *(part["facts"] for part in related), *(rows for rows, _ in versions.values())),
     )
 

@@ -172,10 +172,9 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
 
 
 def _begins_with_first_day(page: FigurePage, days: Days, filters: Filters) -> bool:
-    """Whether the page shows all days, or a figure of all days, and leaves out orders of before the first loaded day."""
-    return days.earlier_days > 0 and filters.since == days.covered_first and (
-        filters.first == days.first or page.takes("since")
-    )  # fmt: skip
+    """Whether the page shows all days, or a figure of all days, without the orders before the first loaded day."""
+    shows_all_days = filters.first == days.first or page.takes("since")
+    return days.earlier_days > 0 and filters.since == days.covered_first and shows_all_days
 
 
 def _csv_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:

@@ -33,7 +33,9 @@ ALL_MONTHS = {"first": FIRST_MONTH, "last": AS_OF}
 
 def fill(owner: psycopg.Connection, mart: str, values: str, rows: str) -> None:
     """Replace a mart's rows by copies of one of them with other values: `jsonb` by SQL over other rows."""
-    owner.execute(f"create temporary table template as select to_jsonb(one) as row from marts.{mart} as one limit 1".encode())
+    owner.execute(
+        f"create temporary table template as select to_jsonb(one) as row from marts.{mart} as one limit 1".encode()
+    )
     owner.execute(f"delete from marts.{mart}".encode())
     owner.execute(
         f"""
@@ -41,7 +43,8 @@ def fill(owner: psycopg.Connection, mart: str, values: str, rows: str) -> None:
         select made.*
         from template
         cross join {rows}
-        cross join lateral jsonb_populate_record(null::marts.{mart}, template.row || jsonb_build_object({values})) as made
+        cross join lateral
+            jsonb_populate_record(null::marts.{mart}, template.row || jsonb_build_object({values})) as made
         """.encode()
     )
     owner.execute("drop table template")
@@ -333,10 +336,14 @@ def test_file_of_120_000_rows_is_whole(pages: TestClient, large: psycopg.Connect
     ids, values = header.index("customer_id"), header.index("lifetime_value")
     assert rows[0][ids] == f"C{CUSTOMERS}"
     assert len({row[ids] for row in rows}) == CUSTOMERS
-    assert sum(Decimal(row[values]) for row in rows) == one(large, "select sum(lifetime_value) from marts.customer_segments")
+    assert sum(Decimal(row[values]) for row in rows) == one(
+        large, "select sum(lifetime_value) from marts.customer_segments"
+    )
 
 
-def test_file_of_120_000_rows_takes_the_memory_of_a_few_batches(large: psycopg.Connection, tokens: dict[str, str]) -> None:
+def test_file_of_120_000_rows_takes_the_memory_of_a_few_batches(
+    large: psycopg.Connection, tokens: dict[str, str]
+) -> None:
     peaks = []
 
     async def download(app: FastAPI) -> None:
@@ -386,7 +393,7 @@ def test_file_that_takes_too_long_is_broken_off_and_never_ends_as_if_whole(
 
     async def download(app: FastAPI) -> None:
         client = Client(tokens["viewer"])
-        with pytest.raises(BaseException, match="took longer|unhandled errors"):
+        with pytest.raises(BaseException, match=r"took longer|response already started"):
             await client.get(app, FILE)
         assert (client.status, client.is_finished) == (200, False)
         assert app.state.downloads.running == 0
@@ -506,7 +513,9 @@ def test_row_of_all_plans_is_not_added_to_those_of_the_plans(
         f" from {mart} as plan".encode(), ["All plans"],
     )  # fmt: skip
     assert shown() == before
-    page = pages.get(f"/rows/subscription_performance_monthly?{urlencode({'revenue_month': '2024-03-01', 'plan_type': 'All plans'})}")
+    page = pages.get(
+        f"/rows/subscription_performance_monthly?{urlencode({'revenue_month': '2024-03-01', 'plan_type': 'All plans'})}"
+    )
     assert 'class="badge bad"' not in page.text
 
 
@@ -524,8 +533,14 @@ def test_movements_of_subscriptions_are_shown_where_the_mart_has_them(
     assert {change for _, change in zip(*traces(part)[0]["x"], strict=True)} == {"opening", "new", "churned", "closing"}
     for name in names:
         large.execute(f"alter table {mart} add column {name} numeric(18, 2) default 0".encode())
-    large.execute(f"update {mart} set expansion_mrr = 5 where revenue_month = '2024-02-01' and plan_type = 'Basic'".encode())
+    large.execute(
+        f"update {mart} set expansion_mrr = 5 where revenue_month = '2024-02-01' and plan_type = 'Basic'".encode()
+    )
     part = section(pages, "customers", "subscriptions", days)
     assert "Net retention" in part
     (waterfall,) = traces(part)
-    assert [y for change, y in zip(waterfall["x"][1], waterfall["y"], strict=True) if change == "expansion"] == [0, 5, 0]
+    assert [y for change, y in zip(waterfall["x"][1], waterfall["y"], strict=True) if change == "expansion"] == [
+        0,
+        5,
+        0,
+    ]

@@ -79,7 +79,13 @@ def test_line_below_a_chart_says_what_is_added_up_left_out_or_not_complete(rows:
 
 @pytest.mark.parametrize(
     ("unit", "name"),
-    [("day", "5 Feb 2024"), ("week", "week of 5 Feb 2024"), ("month", "Feb 2024"), ("quarter", "Q1 2024"), ("year", "2024")],
-)  # fmt: skip
+    [
+        ("day", "5 Feb 2024"),
+        ("week", "week of 5 Feb 2024"),
+        ("month", "Feb 2024"),
+        ("quarter", "Q1 2024"),
+        ("year", "2024"),
+    ],
+)
 def test_period_has_the_name_of_its_unit(unit: str, name: str) -> None:
     assert period_name(date(2024, 2, 5), unit) == name

@@ -1,4 +1,4 @@
-"""The definitions of the figures: anchors for the figures' buttons, and no links to files that the pages do not have."""
+"""The definitions of the figures: an anchor for each heading, and no links to files that the pages do not have."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_heading_of_a_mart_has_its_name_as_anchor(text: str) -> None:
 def test_text_has_tables_no_html_of_its_own_and_no_link_to_other_files(text: str) -> None:
     assert "<td>2</td>" in text
     assert "<b>" not in text
-    assert "<p>Money and <a href=\"#days\">days</a>.</p>" in text
+    assert '<p>Money and <a href="#days">days</a>.</p>' in text
 
 
 def test_page_has_the_project_s_definitions() -> None:

@@ -65,9 +65,7 @@ def test_change_compares_with_the_same_weekday_of_last_year_and_only_with_loaded
 ) -> None:
     as_of = date(2024, 3, 1)
     # Days that no load has covered have rows, too: one stray order makes the mart begin years before.
-    rows = {
-        as_of - timedelta(days=n): {**DAY, "daily_revenue": Decimal(100 if n == 364 else 200)} for n in range(370)
-    }
+    rows = {as_of - timedelta(days=n): {**DAY, "daily_revenue": Decimal(100 if n == 364 else 200)} for n in range(370)}
     kpi = _kpi(REVENUE, rows, as_of, date.fromisoformat(covered_first), [], None, datetime(2024, 3, 2, tzinfo=UTC))
     texts = {change.label: change.text for change in kpi.changes}
     assert texts["year before"] == year_before
