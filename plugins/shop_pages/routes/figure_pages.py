@@ -114,7 +114,10 @@ class RenderedFigure:
         """The line below the chart: what it has added up or left out; empty for nothing."""
         if self.chart is None or self.chart_rows is None:
             return ""
-        return describe_parts(self.chart_rows.rows, self.figure.series, self.figure.row_unit)
+        rows = self.chart_rows.rows
+        # A unit that the reader has chosen is no surprise.
+        expected_unit = rows[0]["unit"] if self.figure.takes("grain") else self.figure.row_unit
+        return describe_parts(rows, self.figure.series, expected_unit)
 
     def table(self, base: str) -> Markup:
         """The table."""
@@ -129,7 +132,7 @@ class RenderedFigure:
     def _draw(self, rows: list[Row]) -> Markup:
         if self.figure.draw is None:
             return Markup()
-        # A point of a week or a quarter is no row of the table, even if a row has its first day.
+        # A point of a week or a quarter is no row of a table by day, even if a row has its first day.
         is_row = rows[0].get("unit", self.figure.row_unit) == self.figure.row_unit
         return embed_json(escape_texts({"name": self.figure.name, "is_row": is_row, **self.figure.draw(rows)}))
 

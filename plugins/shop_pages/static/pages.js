@@ -69,7 +69,7 @@
     } catch (error) {
       box.classList.remove("loading");
       box.classList.add("state", "error");
-      box.textContent = "The chart could not be drawn. The table below has the same figures.";
+      box.textContent = "The chart could not be drawn. The table below has the figures.";
       console.error(error);
     }
   }
@@ -114,8 +114,12 @@
     try {
       if (!box.dataset.drawn) await draw(name);
       const { data, layout } = applyTheme(charts.get(name), 500);
-      layout.title = { text: document.getElementById(name + "-title").textContent, font: { color: css("--text") } };
-      layout.margin = { l: 60, r: 30, t: 60, b: 60 };
+      // With the line below the chart, so that the picture also says what it has added up or left out.
+      const parts = document.querySelector(`#${CSS.escape(name)} .chart-parts`);
+      const title = [document.getElementById(name + "-title").textContent, ...(parts ? [parts.textContent] : [])];
+      const escaped = title.map((text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"));
+      layout.title = { text: escaped.join("<br><sub>") + (parts ? "</sub>" : ""), font: { color: css("--text") } };
+      layout.margin = { l: 60, r: 30, t: 80, b: 60 };
       layout.paper_bgcolor = layout.plot_bgcolor = css("--card");
       await Plotly.downloadImage({ data, layout }, {
         format: button.dataset.save, filename: document.title.split(" · ")[0].toLowerCase() + "-" + name, width: 1000, height: 500, scale: 2,
