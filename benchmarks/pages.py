@@ -105,7 +105,9 @@ def _chosen_addresses(first: date, last: date, categories: list[str]) -> dict[st
             yield address + (f"&category={quote(random.choice(categories))}" if with_category else "")
 
     addresses = {
-        page.name: addresses_of(f"/shop/{page.name}?first={{first}}&last={{last}}", takes_category=page.takes_category)
+        page.name: addresses_of(
+            f"/shop/{page.name}?first={{first}}&last={{last}}", takes_category=page.takes("category")
+        )
         for page in PAGES.values()
     }
     addresses["status"] = addresses_of("/shop/status?last={day}")
@@ -241,12 +243,15 @@ async def _read(
 
 
 def _print_plans(state: State, first: date, last: date) -> None:
-    values = {"first": first, "last": last, "category": None, "row_cap": PAGE_ROWS}
+    values = {
+        "first": first, "last": last, "since": first, "category": None, "grain": "month", "page_rows": PAGE_ROWS + 1,
+        "covered_first": first, "covered_last": last,
+    }  # fmt: skip
     with psycopg.connect(state.dsn(role="reader"), autocommit=True) as connection:
         for page in PAGES.values():
             plans = []
             for figure in page.figures:
-                for query in filter(None, (figure.query, figure.chart_query)):
+                for query in filter(None, (figure.table_query, figure.chart_query, figure.summary_query)):
                     rows = connection.execute(f"explain (analyze, buffers) {query}".encode(), values).fetchall()
                     plan = [row[0] for row in rows]
                     plans.append((float(plan[-1].split()[-2]), figure.name, plan))

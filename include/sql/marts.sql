@@ -14,6 +14,18 @@ order by mart asc, publication_id desc;
 
 grant select on marts.published to reader, inspector;
 
+-- The first day that is covered and "today" of the last published build.
+create or replace view marts.covered_days as
+select
+    first_covered_date,
+    as_of_date
+from ops.build
+where is_published
+order by claimed_at desc
+limit 1;
+
+grant select on marts.covered_days to reader, inspector;
+
 -- A warehouse from before there were refunds: a product has no rank in a month in which it sold nothing.
 do $$
 begin

@@ -13,6 +13,7 @@ from shop_pages import limits
 from shop_pages.access import require_read_access
 from shop_pages.assets import ASSETS, asset
 from shop_pages.cached_response import ResponseCache
+from shop_pages.downloads import Downloads
 from shop_pages.error_pages import add_error_pages
 from shop_pages.pool import ConnectionPool, LastAnswers
 from shop_pages.queries import Warehouse
@@ -43,6 +44,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     last_answers: LastAnswers = {}
     app.state.reader = Warehouse(ConnectionPool(limits.READER, last_answers=last_answers), reads_marts_only=True)
     app.state.inspector = Warehouse(ConnectionPool(limits.INSPECTOR, last_answers=last_answers))
+    app.state.downloads = Downloads(limits.READER)
     app.state.responses = ResponseCache()
     # Before the first reader comes: to compress the chart library and to connect each take a third of a second.
     warm_up = asyncio.gather(

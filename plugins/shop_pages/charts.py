@@ -1,12 +1,18 @@
-"""Charts from rows: each function returns the `data` and `layout` of a Plotly chart."""
+"""Charts from rows: each function returns the `data` and `layout` of a Plotly chart, or the line of text below it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from shop_pages.figures import Plot, json_value
+from shop_pages.formats import Format, day, format_value
+from shop_pages.limits import CHART_SERIES, RANKED_BARS
 from shop_pages.pool import Row
+
+#: Where a line or a bar of a period that is not complete differs from the others.
+_OPEN_POINT, _HATCHED = "circle-open", "/"
 
 
 def _axis_value(value: Any) -> Any:
@@ -19,41 +25,59 @@ def column_values(rows: list[Row], name: str) -> list[Any]:
     return [json_value(row[name]) for row in rows]
 
 
+def bars(rows: list[Row], x: str, y: str, name: str, **more: Any) -> dict[str, Any]:
+    """A series of bars; those of periods that are not complete are hatched."""
+    trace = {"type": "bar", "name": name, "x": [_axis_value(row[x]) for row in rows], "y": column_values(rows, y)}
+    if not all(map(_is_complete, rows)):
+        trace["marker"] = {"pattern": {"shape": ["" if _is_complete(row) else _HATCHED for row in rows]}}
+    return {**trace, **more}
+
+
+def line(rows: list[Row], x: str, y: str, name: str, **more: Any) -> dict[str, Any]:
+    """A line; the points of periods that are not complete are circles."""
+    trace: dict[str, Any] = {
+        "type": "scatter", "mode": "lines", "name": name,
+        "x": [_axis_value(row[x]) for row in rows], "y": column_values(rows, y),
+    }  # fmt: skip
+    if not all(map(_is_complete, rows)):
+        sizes = [0 if _is_complete(row) else 8 for row in rows]
+        trace |= {"mode": "lines+markers", "marker": {"symbol": _OPEN_POINT, "size": sizes}}
+    return {**trace, **more}
+
+
 def line_chart(rows: list[Row], x: str, series: Mapping[str, str], **layout: Any) -> Plot:
     """A line for each column."""
-    return {
-        "data": [
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": label,
-                "x": column_values(rows, x),
-                "y": column_values(rows, name),
-            }
-            for name, label in series.items()
-        ],
-        "layout": layout,
-    }
+    return {"data": [line(rows, x, name, label) for name, label in series.items()], "layout": layout}
 
 
 def grouped_chart(rows: list[Row], by: str, *, x: str, y: str, kind: str = "bar", **layout: Any) -> Plot:
-    """A series for each value of the column ``by``, the largest total first; bars are stacked."""
-    totals: dict[Any, float] = {}
+    """
+    A series for each value of the column ``by``, the largest total first; bars are stacked.
+
+    Rows that stand for several series (`largest_and_other`) are the last one, "Other".
+    """
+    series: dict[tuple[bool, Any], list[Row]] = {}
     for row in rows:
-        totals[row[by]] = totals.get(row[by], 0.0) + float(row[y] or 0)
-    shape: dict[str, Any] = {"type": "bar"} if kind == "bar" else {"type": "scatter", "mode": "lines"}
+        series.setdefault((bool(row.get("is_other")), row[by]), []).append(row)
+    trace = bars if kind == "bar" else line
     return {
         "data": [
-            {
-                **shape,
-                "name": str(_axis_value(value)),
-                "x": [_axis_value(row[x]) for row in rows if row[by] == value],
-                "y": [json_value(row[y]) for row in rows if row[by] == value],
-            }
-            for value in sorted(totals, key=lambda value: -totals[value])
+            trace(series[key], x, y, _series_name(series[key][0], by))
+            for key in sorted(series, key=lambda key: (key[0], -sum(float(row[y] or 0) for row in series[key])))
         ],
         "layout": {**({"barmode": "stack"} if kind == "bar" else {}), **layout},
     }
+
+
+def _series_name(row: Row, by: str) -> str:
+    if row.get("is_other"):
+        return "Other"
+    return str(_axis_value(row[by]))
+
+
+def named(rows: list[Row], by: str) -> list[Row]:
+    """The rows with the name of their series in the column ``by``, for an axis."""
+    return [{**row, by: _series_name(row, by)} for row in rows]
 
 
 def ranking_chart(rows: list[Row], *, label: str, y: str, **layout: Any) -> Plot:
@@ -90,10 +114,63 @@ def heatmap(rows: list[Row], *, x: str, y: str, z: str, unit: str = "", diverges
     return {"data": [trace], "layout": {"yaxis": {"autorange": "reversed", "type": "category"}}}
 
 
-def sum_by(rows: list[Row], by: tuple[str, ...], value: str) -> list[Row]:
-    """The rows added up by the columns ``by``."""
-    totals: dict[tuple[Any, ...], Any] = {}
-    for row in rows:
-        key = tuple(row[name] for name in by)
-        totals[key] = totals.get(key, 0) + (row[value] or 0)
-    return [{**dict(zip(by, key, strict=True)), value: total} for key, total in totals.items()]
+# -- the line below a chart --------------------------------------------------------------------------------------------
+
+
+def describe_parts(rows: list[Row], series: str, row_unit: str) -> str:
+    """
+    What a chart has added up or left out, and which of its periods are not complete; empty for nothing.
+
+    :param rows: those of the chart's query
+    :param series: what there is a series or a bar of, in the plural
+    :param row_unit: the unit of time of the table's rows
+    """
+    first = rows[0]
+    unit = first.get("unit", row_unit)
+    texts = [
+        _describe_series(first, series),
+        "" if unit == row_unit else f"Drawn by {unit}.",
+        _describe_incomplete(rows),
+    ]
+    return " ".join(filter(None, texts))
+
+
+def _describe_series(row: Row, series: str) -> str:
+    """`24 categories: the 11 largest, and the rest as Other.`, `The first 15 of 4,312 products; …`; else empty."""
+    if (many := row.get("series_count") or 0) > CHART_SERIES + 1:
+        return f"{many:,} {series}: the {CHART_SERIES} largest, and the rest as Other."
+    if (many := row.get("ranked_count") or 0) > RANKED_BARS:
+        rest = row.get("rest")
+        others = "" if rest is None else f"; all others together: {rest:,}"
+        return f"The first {RANKED_BARS} of {many:,} {series}{others}."
+    return ""
+
+
+def _describe_incomplete(rows: list[Row]) -> str:
+    """`Not complete: Mar 2024.`; empty if every period is complete."""
+    # A figure without a query for its chart has rows by month.
+    periods = {row.get("period", row.get("month")): row.get("unit", "month") for row in rows if not _is_complete(row)}
+    names = [period_name(period, periods[period]) for period in sorted(periods)]
+    if not names:
+        return ""
+    # Those before the first loaded day can be many.
+    text = ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]}, {len(names):,} periods"
+    return f"Not complete: {text}."
+
+
+def _is_complete(row: Row) -> bool:
+    return bool(row.get("is_complete", True))
+
+
+def period_name(period: date, unit: str) -> str:
+    """`28 Jun 2024`, `week of 24 Jun 2024`, `Jun 2024`, `Q2 2024`, `2024`."""
+    match unit:
+        case "day":
+            return day(period)
+        case "week":
+            return f"week of {day(period)}"
+        case "quarter":
+            return f"Q{(period.month + 2) // 3} {period.year}"
+        case "year":
+            return str(period.year)
+    return format_value(period, Format.MONTH)

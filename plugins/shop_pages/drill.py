@@ -21,6 +21,8 @@ from shop_pages.pool import Row
 
 #: Fact rows that a page shows for a mart row; the totals are those of all rows.
 FACT_ROWS = 200
+#: Versions of a customer or a product that a page shows.
+VERSION_ROWS = 20
 
 _LINES = (
     FigureColumn("order_id", "Order"),
@@ -159,6 +161,7 @@ class RelatedRows:
 
     :param fact: their fact table
     :param query: by the row's `%(order_id)s` and `%(line_number)s`
+    :param sorted_by: the order of the rows in words
     :param no_rows: what the page says where there are none
     :param no_order: the same for a row that names no order; only a refund may lack one
     """
@@ -167,6 +170,7 @@ class RelatedRows:
     title: str
     query: str
     columns: Sequence[FigureColumn]
+    sorted_by: str
     no_rows: str
     no_order: str = ""
 
@@ -221,6 +225,7 @@ FACTS = {
                     title="All lines of the order",
                     query=_lines_of_order("fact_sales.order_id = %(order_id)s"),
                     columns=_ORDER_LINES,
+                    sorted_by="by line",
                     no_rows="The order has no lines.",
                 ),
                 RelatedRows(
@@ -231,6 +236,7 @@ FACTS = {
                         fact_refunds.order_id = %(order_id)s
                         and (fact_refunds.line_number is null or {_is_line("fact_refunds.line_number")})"""),
                     columns=_REFUNDS,
+                    sorted_by="by amount",
                     no_rows="Nothing of it was refunded.",
                 ),
             ),
@@ -250,6 +256,7 @@ FACTS = {
                         f"fact_sales.order_id = %(order_id)s and {_is_line('fact_sales.line_number')}"
                     ),
                     columns=_ORDER_LINES,
+                    sorted_by="by line",
                     no_rows="The warehouse has no order line that this refund names.",
                     no_order="This refund names no order.",
                 ),
@@ -326,12 +333,14 @@ class FactRows:
     :param query: the rows, with the keys of the mart as parameters. Each row has `all_rows`, the number of all rows,
         and the totals of all
     :param totals: column of the mart → the total that it must equal
+    :param sorted_by: the order of the rows in words
     :param columns: those of the fact, unless others are given
     """
 
     fact: str
     query: str
     totals: Mapping[str, str]
+    sorted_by: str
     note: str = ""
     columns: Sequence[FigureColumn] = ()
 
@@ -372,21 +381,30 @@ TOTAL_FORMATS = {
 
 _SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
 _SAME_SUBCATEGORY = "products.subcategory is not distinct from %(subcategory)s::text"
-_LARGEST_FIRST = "lines.order_amount desc, lines.order_id, lines.line_number"
-_NEWEST_FIRST = "lines.date_key desc, lines.order_id, lines.line_number"
+#: Orders of lines: SQL, and the same in words.
+_LARGEST_FIRST = ("lines.order_amount desc, lines.order_id, lines.line_number", "by amount")
+_NEWEST_FIRST = ("lines.date_key desc, lines.order_id, lines.line_number", "the newest first")
 
 
 def _in_month(fact: str, key: str) -> str:
     return f"{fact}.date_key >= %({key})s::date and {fact}.date_key < (%({key})s::date + interval '1 month')::date"
 
 
-def _sales(condition: str, totals: Mapping[str, str], order: str = _LARGEST_FIRST, note: str = "") -> FactRows:
-    query = _COUNTED_LINES.format(line=_LINE, condition=condition, order=order)
-    return FactRows(fact="fact_sales", query=query, totals=totals, note=note)
+def _sales(
+    condition: str, totals: Mapping[str, str], order: tuple[str, str] = _LARGEST_FIRST, note: str = ""
+) -> FactRows:
+    order_by, sorted_by = order
+    query = _COUNTED_LINES.format(line=_LINE, condition=condition, order=order_by)
+    return FactRows(fact="fact_sales", query=query, totals=totals, sorted_by=sorted_by, note=note)
 
 
 def _refunded(condition: str) -> FactRows:
-    return FactRows(fact="fact_refunds", query=_refunds(condition), totals={"refunded_amount": "all_amount"})
+    return FactRows(
+        fact="fact_refunds",
+        query=_refunds(condition),
+        totals={"refunded_amount": "all_amount"},
+        sorted_by="by amount",
+    )
 
 
 DRILL_PATHS: dict[str, DrillPath] = {
@@ -459,7 +477,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
                     count(*) over () as all_rows, sum(monthly_fee) over () as all_amount
                 from core.fact_subscriptions
                 where
-                    plan_type is not distinct from %(plan_type)s::text
+                    (%(plan_type)s::text = 'All plans' or plan_type is not distinct from %(plan_type)s::text)
                     and start_date <= least(
                         (%(revenue_month)s::date + interval '1 month')::date - 1,
                         (select max(order_date) from marts.daily_revenue)
@@ -473,6 +491,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
                     )
                 order by monthly_fee desc, subscription_id""",
             totals={"active_subscriptions": "all_rows", "closing_mrr": "all_amount"},
+            sorted_by="by fee",
             note="subscriptions that were active at the end of the month, or at the last published day in it",
         ),
     ),
@@ -488,6 +507,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
                 where date_key = %(event_date)s::date
                 order by interaction_type = 'purchase' desc, event_at, event_id""",
             totals={},
+            sorted_by="purchases first",
         ),
     ),
     "order_for_reviews": DrillPath(
@@ -496,6 +516,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
             fact="fact_sales",
             query=_lines_of_order("fact_sales.order_id = %(order_id)s::text"),
             totals={"order_amount": "all_amount"},
+            sorted_by="by line",
             note="all lines of the order; cancelled ones and those without an amount do not count",
             columns=_ORDER_LINES,
         ),
@@ -536,6 +557,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
                     and fact_weather.precipitation_category = %(precipitation_category)s::text
                 order by fact_weather.date_key desc""",
             totals={"days": "all_rows"},
+            sorted_by="the newest first",
         ),
     ),
 }

@@ -10,14 +10,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from shop_pages.formats import NUMERIC_FORMATS, Format
-from shop_pages.limits import PAGE_ROWS, ROW_CAP
 from shop_pages.pool import Row
 
 #: A Plotly chart: `data` and `layout`. Colours come from the theme.
 Plot = dict[str, Any]
-
-#: The column of a chart's query with the number of rows of the table.
-TABLE_ROWS = "table_rows"
 
 
 @dataclass(frozen=True)
@@ -27,6 +23,7 @@ class FigureColumn:
 
     :param source: the source without which it says nothing: the table of a shop that does not have it leaves it out
     :param help: what its word means; shown with the figure's own help, if the column is
+    :param is_optional: a column that the mart may not have yet: the table leaves it out while no row has a value
     """
 
     name: str
@@ -34,6 +31,7 @@ class FigureColumn:
     format: Format = Format.TEXT
     source: str | None = None
     help: str = ""
+    is_optional: bool = False
 
     @property
     def is_numeric(self) -> bool:
@@ -46,17 +44,24 @@ class Figure:
     """
     One chart with its table.
 
+    No row is left out in silence: the table says which rows of how many it shows, the CSV file has all, and the chart
+    is drawn from rows that Postgres has added up (`chart_queries`), with a line below it that says how.
+
     :param name: in addresses
     :param question: the question it answers, for someone who runs a shop
     :param help: what its words mean, in a sentence or two
     :param mart: the mart it is drawn from
     :param source: the source that it is about, if that is not the one of its mart
-    :param query: executed as `reader`. Its parameters are the filters `%(first)s`, `%(last)s` (inclusive) and
-        `%(category)s`, and `%(row_cap)s`, the most rows that are read
-    :param chart_query: for a chart that is not drawn from the rows of the table. The page then reads only the rows that
-        its table shows; this query returns their total number in the column `table_rows`
+    :param query: all rows of the table, executed as `reader`. Its parameters are those of `Filters`
+    :param order_by: SQL: the order of the rows
+    :param sorted_by: the same in words: "by revenue"
+    :param first_rows_query: a faster query for the first `%(page_rows)s` rows of that order, for a table of many rows
+    :param chart_query: the rows that the chart is drawn from; None: those of `query`, if they are few in every shop
+    :param summary_query: one row of totals over all rows of `query`
+    :param unit: the unit of time of a row of the table, if that is not the month or the day of its first column
+    :param series: what the chart draws one of for each name, in the plural: "categories"
     :param draw: builds the chart from the rows; None for a figure that is a table only
-    :param summarize: the totals of all rows in a line of text; None or an empty text for none
+    :param summarize: the row of totals as a line of text; an empty text for none
     :param keys: key column of the mart → column of the query that holds its value; each row links to its facts by these
     """
 
@@ -66,27 +71,46 @@ class Figure:
     mart: str
     query: str
     columns: Sequence[FigureColumn]
+    order_by: str = ""
+    sorted_by: str = ""
+    first_rows_query: str | None = None
     chart_query: str | None = None
+    summary_query: str | None = None
+    unit: str = ""
+    series: str = "rows"
     help: str = ""
     source: str | None = None
     draw: Callable[[list[Row]], Plot] | None = None
-    summarize: Callable[[list[Row]], str] | None = None
+    summarize: Callable[[Row], str] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def page_rows(self) -> int:
-        """Rows that the page reads for the table."""
-        return ROW_CAP if self.chart_query is None else PAGE_ROWS
+    def table_query(self) -> str:
+        """The rows of the table in their order; a page shows the first of them."""
+        return self.first_rows_query or self._ordered("*")
+
+    @property
+    def download_query(self) -> str:
+        """All rows, with the columns of the CSV file."""
+        return self._ordered(", ".join(column.name for column in self.columns))
+
+    @property
+    def row_unit(self) -> str:
+        """The unit of time of a row of the table, such as `month`."""
+        return self.unit or ("month" if self.columns[0].format is Format.MONTH else "day")
+
+    def takes(self, parameter: str) -> bool:
+        """Whether a filter of the page applies, such as `category`."""
+        return f"%({parameter})s" in self.query
 
     @property
     def takes_days(self) -> bool:
         """Whether the page's range of days applies."""
-        return "%(first)s" in self.query or "%(last)s" in self.query
+        return self.takes("first") or self.takes("last")
 
-    @property
-    def takes_category(self) -> bool:
-        """Whether the page's category applies."""
-        return "%(category)s" in self.query
+    def _ordered(self, columns: str) -> str:
+        order = f"\norder by {self.order_by}" if self.order_by else ""
+        return f"select {columns} from (\n{self.query}\n) as result{order}"
 
     def drill_path(self, row: Row) -> str | None:
         """The path of the page with the mart's row and the facts behind it, below the pages' own."""
@@ -104,10 +128,9 @@ class FigurePage:
     #: Length of the default range in days; None: all days.
     days: int | None = 90
 
-    @property
-    def takes_category(self) -> bool:
-        """Whether any of its figures has the category as a filter."""
-        return any(figure.takes_category for figure in self.figures)
+    def takes(self, parameter: str) -> bool:
+        """Whether any of its figures has this filter, such as `category`."""
+        return any(figure.takes(parameter) for figure in self.figures)
 
     def figure(self, name: str) -> Figure | None:
         """The figure with this name, or None."""

@@ -138,17 +138,27 @@ def count(n: int, one: str, many: str | None = None) -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def describe_part(shown: int, all_rows: int, one: str = "row", many: str | None = None, sorted_by: str = "") -> str:
+    """`12 rows`; of a table that does not show all: `the first 100 of 4,312 rows, by revenue`."""
+    if shown >= all_rows:
+        return count(shown, one, many)
+    return f"the first {shown:,} of {count(all_rows, one, many)}" + (f", {sorted_by}" if sorted_by else "")
+
+
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Comma-separated values (RFC 4180) with a byte order mark, by which spreadsheets recognise UTF-8."""
+    return "\ufeff" + csv_lines([header]) + csv_lines(rows)
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
     """
-    Comma-separated values (RFC 4180) with a byte order mark, by which spreadsheets recognise UTF-8.
+    The lines of such a file.
 
     A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection). Numbers and
     dates stay as they are: a negative amount is no formula.
     """
     out = io.StringIO()
-    out.write("\ufeff")
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([_cell(name) for name in header])
     writer.writerows([_cell(value) for value in row] for row in rows)
     return out.getvalue()
 

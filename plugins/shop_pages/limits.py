@@ -21,9 +21,24 @@ FRESH_SECONDS = 10.0
 RETRY_AFTER = 3.0
 #: Connections of each role in each process of the API server.
 MAX_CONNECTIONS = 4
-#: Rows that one query may return, and rows of them that a page shows; a CSV file has all that the query returned.
-ROW_CAP = 5_000
+#: Rows of a table that a page shows; it says of how many, and the CSV file has all.
 PAGE_ROWS = 100
+#: Rows of a result that a page reads whole, such as those of a chart. With more, it shows an error and leaves none out.
+MAX_ROWS = 20_000
+#: Points of time of a chart; a longer range is drawn by weeks, months or years.
+CHART_POINTS = 400
+#: Categories, products … of a chart that are drawn one by one; all others are added up as "Other".
+CHART_SERIES = 11
+#: Bars of a ranking; the line below the chart says how many it leaves out.
+RANKED_BARS = 15
+#: CSV files that each process sends at the same time. Each has a connection of its own.
+MAX_DOWNLOADS = 4
+#: Rows of a CSV file that are in memory at once.
+DOWNLOAD_BATCH = 1_000
+#: Seconds that a file may take to its first row; that a client may take no row; and that a whole file may take.
+DOWNLOAD_FIRST_ROW_TIMEOUT = 60.0
+DOWNLOAD_IDLE_TIMEOUT = 60.0
+DOWNLOAD_TIMEOUT = 1_800.0
 #: Rows of all cached results, and compressed bytes of all cached pages and files, in each process.
 CACHED_ROWS = 50_000
 CACHED_BYTES = 16_000_000

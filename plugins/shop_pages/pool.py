@@ -30,9 +30,11 @@ LastAnswers = dict[tuple[Any, Any], float]
 #: JIT, since compiling takes longer than a page may.
 _SESSION = (
     "-c default_transaction_read_only=on -c timezone=UTC -c datestyle=ISO -c search_path=pg_catalog"
-    f" -c statement_timeout={int(STATEMENT_TIMEOUT * 1000)} -c lock_timeout=500"
-    " -c idle_in_transaction_session_timeout=5000 -c max_parallel_workers_per_gather=0 -c jit=off"
+    " -c lock_timeout=500 -c max_parallel_workers_per_gather=0 -c jit=off"
+    " -c statement_timeout={statement:.0f} -c idle_in_transaction_session_timeout={idle:.0f}"
 )
+#: Seconds that a connection of a page may stay in a transaction without a statement.
+_IDLE_TIMEOUT = 5.0
 
 #: libpq's timeouts for a page, shorter than those of a load: seconds to connect, milliseconds to send.
 _TIMEOUTS = {"connect_timeout": 2, "tcp_user_timeout": 3000}
@@ -42,23 +44,32 @@ class WarehouseUnavailable(Exception):
     """The warehouse did not answer, and no earlier result is cached; the message gives the reason."""
 
 
-def connection_arguments(conn_id: str) -> dict[str, Any]:
+class NotBuiltYet(WarehouseUnavailable):
+    """The warehouse has no such table, or the table no such column, before the next run builds it."""
+
+
+def connection_arguments(
+    conn_id: str, *, statement_timeout: float = STATEMENT_TIMEOUT, idle_timeout: float = _IDLE_TIMEOUT
+) -> dict[str, Any]:
     """
     Arguments of `psycopg.connect` for an Airflow connection.
 
+    :param statement_timeout: seconds after which Postgres cancels a statement
+    :param idle_timeout: seconds without a statement after which Postgres ends a transaction and its connection
     :raises WarehouseUnavailable: there is no such connection
     """
     try:
         account = connection_by_id(conn_id)
     except LookupError as error:
         raise WarehouseUnavailable(f"there is no connection {conn_id!r}; add it under Admin → Connections") from error
+    session = _SESSION.format(statement=statement_timeout * 1000, idle=idle_timeout * 1000)
     return {
         "application_name": "airflow pages",
-        **connect_arguments(account, _SESSION),
+        **connect_arguments(account, session),
         **_TIMEOUTS,
         **{name: value for name, value in account.extra_dejson.items() if name in _TIMEOUTS},
         # Options in the connection's extra are ignored: no page may write.
-        "options": _SESSION,
+        "options": session,
     }
 
 
@@ -139,8 +150,8 @@ class ConnectionPool:
             cursor = await connection.execute(query.encode(), parameters)
             rows = await cursor.fetchall()
         except psycopg.Error as error:
-            if reason := self._statement_problem(error):
-                raise WarehouseUnavailable(reason) from error
+            if problem := statement_problem(error, self.conn_id, STATEMENT_TIMEOUT):
+                raise problem from error
             raise
         finally:
             await self._pool.putconn(connection)
@@ -180,24 +191,35 @@ class ConnectionPool:
 
     def _report_failure(self, error: Exception) -> None:
         """Tell all who wait for a connection why they get none, and those who ask within `RETRY_AFTER` seconds."""
-        is_explained = isinstance(error, WarehouseUnavailable)
-        self._reason = str(error) if is_explained else f"{self.conn_id}: {_first_line(error)}"
+        self._reason = str(connection_problem(error, self.conn_id))
         self._retry_at = time.monotonic() + RETRY_AFTER
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(None)
 
-    def _statement_problem(self, error: psycopg.Error) -> str | None:
-        """The reader's text for an error of the statement itself; None for any other error."""
-        match error:
-            case psycopg.errors.QueryCanceled():
-                return f"the warehouse did not answer within {STATEMENT_TIMEOUT:g} s"
-            case psycopg.errors.LockNotAvailable():
-                return "a table is being rebuilt; try again in a moment"
-            case psycopg.errors.UndefinedTable():
-                return f"nothing is there yet: {_first_line(error)}; run the warehouse first"
-            case psycopg.errors.InsufficientPrivilege():
-                return f"{self.conn_id}: {_first_line(error)}; see include/sql/roles.sql"
-        return None
+
+def connection_problem(error: Exception, conn_id: str) -> WarehouseUnavailable:
+    """What a reader is told about an error of a connection."""
+    return (
+        error if isinstance(error, WarehouseUnavailable) else WarehouseUnavailable(f"{conn_id}: {_first_line(error)}")
+    )
+
+
+def statement_problem(error: psycopg.Error, conn_id: str, timeout: float) -> WarehouseUnavailable | None:
+    """
+    What a reader is told about an error of the statement itself; None for any other error.
+
+    :param timeout: the seconds after which Postgres cancels the statement
+    """
+    match error:
+        case psycopg.errors.QueryCanceled():
+            return WarehouseUnavailable(f"the warehouse did not answer within {timeout:g} s")
+        case psycopg.errors.LockNotAvailable():
+            return WarehouseUnavailable("a table is being rebuilt; try again in a moment")
+        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedColumn():
+            return NotBuiltYet(f"nothing is there yet: {_first_line(error)}; run the warehouse first")
+        case psycopg.errors.InsufficientPrivilege():
+            return WarehouseUnavailable(f"{conn_id}: {_first_line(error)}; see include/sql/roles.sql")
+    return None
 
 
 def _first_line(error: BaseException) -> str:

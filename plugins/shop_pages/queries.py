@@ -1,5 +1,8 @@
 """
-Queries of the pages: read-only, limited in rows and time, and cached.
+Queries of the pages: read-only, limited in time, and cached.
+
+A result is whole, or one of those that say that they are the first rows of more: a query with more rows than a page can
+hold is an error that the page shows.
 
 All of it runs in the API server's event loop: a warehouse that does not answer blocks a few connections, and none of
 the threads with which Airflow serves everyone else. Rows of marts stay valid until the next publication.
@@ -18,7 +21,7 @@ from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
-from shop_pages.limits import BUSY_TIMEOUT, CACHED_ROWS, FRESH_SECONDS, RESPONSE_TIMEOUT, ROW_CAP
+from shop_pages.limits import BUSY_TIMEOUT, CACHED_ROWS, FRESH_SECONDS, MAX_ROWS, RESPONSE_TIMEOUT
 from shop_pages.pool import ConnectionPool, Row, WarehouseUnavailable
 
 T = TypeVar("T")
@@ -36,13 +39,17 @@ _PUBLICATION = """
     where mart.relnamespace = 'marts'::regnamespace and mart.relkind = 'r'"""
 
 
+class TooManyRows(WarehouseUnavailable):
+    """A query has more rows than a page can hold."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """
     The result of a query.
 
     :param read_at: when the warehouse returned it
-    :param is_truncated: the query had more rows than the cap
+    :param is_truncated: these are the first rows of more, as `Warehouse.first_rows` was asked for
     :param problem: why this is an earlier result and not the current one; None if it is current
     :param version: a number of its own for each time that the query was executed
     """
@@ -94,12 +101,38 @@ class Warehouse:
         self._publication_valid_until = 0.0
         self._unresponsive_at = 0.0
 
-    async def rows(self, query: str, /, cap: int = ROW_CAP, **parameters: Any) -> Rows:
+    async def rows(self, query: str, /, **parameters: Any) -> Rows:
         """
-        The rows of ``query``, at most ``cap``; an earlier result, marked by its problem, if there is no answer now.
+        All rows of ``query``; an earlier result, marked by its problem, if there is no answer now.
+
+        :raises WarehouseUnavailable: there is no answer now, and no earlier result
+        :raises TooManyRows: there are more than `MAX_ROWS`
+        """
+        rows = await self._read(query, MAX_ROWS, parameters)
+        if rows.is_truncated:
+            raise TooManyRows(f"there are more than {MAX_ROWS:,} rows; choose fewer days, or one category")
+        return rows
+
+    async def first_rows(self, query: str, /, n: int, **parameters: Any) -> Rows:
+        """
+        The first ``n`` rows of ``query``; `is_truncated` says whether there are more. Otherwise as `rows`.
+
+        The page that shows them says of how many they are the first.
 
         :raises WarehouseUnavailable: there is no answer now, and no earlier result
         """
+        return await self._read(query, n, parameters)
+
+    async def count(self, query: str, /, **parameters: Any) -> int:
+        """
+        The number of rows of ``query``.
+
+        :raises WarehouseUnavailable: there is no answer now, and no earlier result
+        """
+        counted = await self.rows(f"select count(*) as n from (\n{query}\n) as result", **parameters)
+        return int(counted.rows[0]["n"])
+
+    async def _read(self, query: str, cap: int, parameters: Mapping[str, Any]) -> Rows:
         key = (query, cap, *sorted((name, repr(value)) for name, value in parameters.items()))
         cached = self._cache.get(key)
         if cached is not None and self._is_current(cached):
@@ -109,14 +142,14 @@ class Warehouse:
         if problem is None:
             return task.result()
         if cached is not None:
-            return replace(cached.rows, problem=problem)
-        raise WarehouseUnavailable(problem)
+            return replace(cached.rows, problem=str(problem))
+        raise problem
 
     async def close(self) -> None:
         """Close the connections."""
         await self.pool.close()
 
-    async def _wait(self, task: asyncio.Task[Rows], *, has_cached_rows: bool) -> str | None:
+    async def _wait(self, task: asyncio.Task[Rows], *, has_cached_rows: bool) -> WarehouseUnavailable | None:
         """
         Wait for a running query: None if it has succeeded, else the reason why there is no result.
 
@@ -133,10 +166,11 @@ class Warehouse:
             elif not has_cached_rows and now - started < BUSY_TIMEOUT:
                 await asyncio.wait({task}, timeout=RESPONSE_TIMEOUT)
                 continue
-            return f"the warehouse did not answer within {RESPONSE_TIMEOUT if has_cached_rows else now - started:.1f} s"
+            waited = RESPONSE_TIMEOUT if has_cached_rows else now - started
+            return WarehouseUnavailable(f"the warehouse did not answer within {waited:.1f} s")
         error = task.exception()
         if error is None or isinstance(error, WarehouseUnavailable):
-            return str(error) if error else None
+            return error
         raise error
 
     def _run_once(self, key: tuple[Any, ...], start: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
@@ -158,9 +192,10 @@ class Warehouse:
         cached = self._cache.get(key)
         if cached is not None and self._is_current(cached):
             return cached.rows
-        limited = f"select * from (\n{query}\n) as result limit %(row_cap)s"
+        # One more than wanted: whether there are more.
+        limited = f"select * from (\n{query}\n) as result limit %(row_limit)s"
         queried_at = time.monotonic()
-        rows = await self.pool.fetch(limited, {**parameters, "row_cap": cap + 1})
+        rows = await self.pool.fetch(limited, {**parameters, "row_limit": cap + 1})
         result = Rows(rows[:cap], datetime.now(UTC), is_truncated=len(rows) > cap)
         self._cache[key] = _CacheEntry(result, publication, queried_at)
         return result

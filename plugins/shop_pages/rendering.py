@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from ecommerce.common.days import time_zone
 from ecommerce.common.shop import shop
-from shop_pages import formats, limits
+from shop_pages import formats
 from shop_pages.airflow_access import base_path
 from shop_pages.assets import asset
 from shop_pages.cached_response import ResponseCache, respond
@@ -67,6 +67,7 @@ def templates() -> jinja2.Environment:
         "auto_format": _auto_format,
         "first_or_empty": lambda values: next(iter(values), ()),
         "reverse_pairs": lambda pairs: reversed(list(pairs)),
+        "capitalized": lambda text: text[:1].upper() + text[1:],
         "day": formats.day,
         "ago": formats.ago,
         "seconds": formats.seconds,
@@ -78,8 +79,7 @@ def templates() -> jinja2.Environment:
         "count": formats.count,
         "zip": zip,
         "one_day": timedelta(days=1),
-        "PAGE_ROWS": limits.PAGE_ROWS,
-        "ROW_CAP": limits.ROW_CAP,
+        "describe_part": formats.describe_part,
     }
     return environment
 

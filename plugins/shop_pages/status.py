@@ -79,6 +79,8 @@ CALENDAR = """
     group by days.source, days.day
     order by days.source, days.day"""
 
+# Those below with `all_rows`, the number of all rows, have the first of them: the page says of how many.
+
 #: First and last day of each source, over all loads.
 SOURCE_RANGES = """
     select source, min(window_start) as first_day, max(window_end) - 1 as last_day
@@ -101,7 +103,7 @@ RUNS = """
     )
     select
         loads.*, build.claimed_at, build.finished_at as built_at, build.is_full_refresh, published.published_at,
-        published.rows_changed,
+        published.rows_changed, count(*) over () as all_rows,
         extract(epoch from coalesce(published.published_at, loads.finished_at) - loads.started_at)::float8 as seconds
     from loads
     left join ops.build on loads.run_id = build.run_id
@@ -139,7 +141,7 @@ INCIDENTS = """
     select
         incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
         window_end - 1 as last_day, message, last_run_id, opened_at, last_seen_at, times_seen, closed_at, closed_by,
-        sent_to, send_error
+        sent_to, send_error, count(*) over () as all_rows
     from ops.alert
     where closed_at is null or closed_at > now() - interval '30 days'
     order by closed_at desc nulls first, opened_at
@@ -165,7 +167,9 @@ QUALITY = """
         where failed_on > (select day from last)
         group by subject_kind, subject_name
     )
-    select results.*, coalesce(failures, 0) as failures, coalesce(failing, 0) as failing, round(hours, 1) as hours
+    select
+        results.*, count(*) over () as all_rows, coalesce(failures, 0) as failures,
+        coalesce(failing, 0) as failing, round(hours, 1) as hours
     from results
     left join repaired using (subject_kind, subject_name)
     order by subject_kind desc, pass_percent, subject_name
@@ -185,7 +189,7 @@ QUARANTINE = """
     )
     select
         source, reason, count(*) as rejected, count(replayed_at) as replayed, min(quarantined_at) as first_at,
-        max(quarantined_at) as last_at, max(batch_id) as batch_id,
+        max(quarantined_at) as last_at, max(batch_id) as batch_id, count(*) over () as all_rows,
         array_agg(jsonb_pretty(payload) order by n) filter (where n <= 3) as examples
     from rejected
     group by source, reason
@@ -194,7 +198,8 @@ QUARANTINE = """
 
 PUBLICATIONS = """
     select
-        publication_id, run_id, max(published_at) as published_at, sum(rows_inserted) as rows_inserted,
+        publication_id, run_id, count(*) over () as all_rows, max(published_at) as published_at,
+        sum(rows_inserted) as rows_inserted,
         sum(rows_updated) as rows_updated, sum(rows_deleted) as rows_deleted,
         jsonb_agg(
             jsonb_build_object(

@@ -13,13 +13,19 @@ from typing import Any
 from ecommerce.common.days import day_of
 from ecommerce.common.shop import shop
 from shop_pages.absent_sources import absence_of_source, absent_in_words
+from shop_pages.covered_days import first_covered_date, read_covered_days
 from shop_pages.formats import NO_VALUE, Format, ago, count, format_value, short_money
+from shop_pages.formats import day as format_day
+from shop_pages.pages.shared import ALL_PLANS
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
 
 SPARKLINE_DAYS = 30
-#: Days back from the as-of date that are read: a year, a leap day and a few more.
+#: Days back from the as-of date that are read: more than the 52 weeks of the longest comparison.
 _DAYS_BACK = 370
+#: Days between a day and the one that it is compared with. A year before is the same weekday 52 weeks before, as in the
+#: marts: the calendar's day of last year would compare a Sunday with a Saturday.
+_COMPARED_DAYS = {"day before": 1, "week before": 7, "year before": 52 * 7}
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 _SALES = """
@@ -37,10 +43,12 @@ _CONVERSION = """
     order by event_date"""
 
 #: The closing values of the last month, which ends on the as-of date.
-_SUBSCRIPTIONS = """
+_SUBSCRIPTIONS = f"""
     select revenue_month, sum(active_subscriptions) as active_subscriptions, sum(closing_mrr) as mrr
     from marts.subscription_performance_monthly
-    where revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
+    where
+        revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
+        and plan_type is distinct from '{ALL_PLANS}'
     group by revenue_month"""
 
 #: By day, since the mart has months only: a subscription is active from its start to the day before its end.
@@ -59,10 +67,16 @@ _SUBSCRIPTIONS_BY_DAY = """
         from changes
         group by day
     )
-    select
-        day, sum(subscriptions) over (order by day) as active_subscriptions, sum(fee) over (order by day) as mrr
-    from days
-    order by day desc"""
+    select *
+    from (
+        select
+            day, sum(subscriptions) over (order by day) as active_subscriptions, sum(fee) over (order by day) as mrr
+        from days
+    ) as totals
+    where day <= (select max(order_date) from marts.daily_revenue)
+    order by day desc
+    -- The days that are compared, and the last change before them.
+    limit 371"""
 
 _ATTENTION = """
     select
@@ -108,13 +122,19 @@ _LOADS = """
 
 @dataclass(frozen=True)
 class Change:
-    """A comparison with an earlier day: the value of that day, and the difference."""
+    """
+    A comparison with an earlier day: the value of that day, and the difference.
+
+    :param text: the difference; where there is none, why in few words
+    :param reason: the same in a sentence; empty for a difference
+    """
 
     label: str
     day: date
     before: str
     text: str
     direction: str  # up, down, same, none
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,6 +272,7 @@ class TodayRows:
     """
 
     sales: Rows
+    covered: Rows | None
     conversion: Rows
     closing: Rows
     subscriptions: Rows
@@ -286,8 +307,9 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
                 problems.append(str(error))
             return no_rows
 
-    sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
+    sales, covered, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
         reader.rows(_SALES),
+        read_covered_days(reader),
         reader.rows(_CONVERSION),
         reader.rows(_SUBSCRIPTIONS),
         optional(inspector.rows(_SUBSCRIPTIONS_BY_DAY)),
@@ -304,6 +326,7 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         )
     return TodayRows(
         sales=sales,
+        covered=covered,
         conversion=conversion,
         closing=closing,
         subscriptions=subscriptions,
@@ -322,6 +345,7 @@ def build_today(data: TodayRows, now: datetime) -> Today:
         return Today(None, "", None, None, (), (), {}, data.problems, absent_in_words())
     as_of: date = data.sales.rows[-1]["day"]
     publication = _first(data.publication)
+    covered_first = first_covered_date(data.covered)
     checks = data.checks.rows
     return Today(
         as_of=as_of,
@@ -329,7 +353,7 @@ def build_today(data: TodayRows, now: datetime) -> Today:
         published_at=publication["published_at"] if publication else None,
         run_id=publication["run_id"] if publication else None,
         kpis=[
-            _kpi(measure, rows_by_day, as_of, checks, publication, now)
+            _kpi(measure, rows_by_day, as_of, covered_first, checks, publication, now)
             for measure, rows_by_day in _measures(data, as_of)
         ],
         items=_attention_items(data.attention.rows[0], data.failed_checks.rows, checks, _first(data.loads)),
@@ -360,14 +384,6 @@ def _measures(data: TodayRows, as_of: date) -> Iterator[tuple[_Measure, Mapping[
                 yield measure, rows_by_day
 
 
-def year_before(day: date) -> date:
-    """The same day a year earlier; the 28th for a leap day."""
-    try:
-        return day.replace(year=day.year - 1)
-    except ValueError:
-        return day.replace(year=day.year - 1, day=28)
-
-
 def _fill_days(rows: list[Row], as_of: date) -> dict[date, Row]:
     """Rows of the days with a change, newest first → a row for each day back from the as-of date."""
     rows_by_day: dict[date, Row] = {}
@@ -387,21 +403,21 @@ def _kpi(
     measure: _Measure,
     rows_by_day: Mapping[date, Row],
     as_of: date,
+    covered_first: date | None,
     checks: list[Row],
     publication: Row | None,
     now: datetime,
 ) -> Kpi:
+    def is_covered(day: date) -> bool:
+        return covered_first is None or day >= covered_first
+
     def value_on(day: date) -> Decimal | None:
-        row = rows_by_day.get(day)
+        row = rows_by_day.get(day) if is_covered(day) else None
         value = measure.value_of(row) if row is not None else None
         return None if value is None else Decimal(value)
 
     value = value_on(as_of)
-    earlier_days = {
-        "day before": as_of - timedelta(days=1),
-        "week before": as_of - timedelta(days=7),
-        "year before": year_before(as_of),
-    }
+    earlier_days = {label: as_of - timedelta(days=days) for label, days in _COMPARED_DAYS.items()}
     history = [value_on(as_of - timedelta(days=n)) for n in range(SPARKLINE_DAYS - 1, -1, -1)]
     badge, badge_state, badge_title = _badge(measure, checks, publication, now)
     exact = format_value(_rounded(value), measure.format)
@@ -411,7 +427,12 @@ def _kpi(
         value=short_money(value) if measure.format is Format.MONEY else exact,
         exact=exact,
         note=(measure.note_of(rows_by_day[as_of]) if as_of in rows_by_day else None) or "",
-        changes=[_change(measure, label, day, value, value_on(day)) for label, day in earlier_days.items()],
+        changes=[
+            _change(measure, label, day, value, value_on(day))
+            if is_covered(day)
+            else _no_change(label, day, "not loaded", f"{format_day(day)} was not loaded.")
+            for label, day in earlier_days.items()
+        ],
         sparkline=[None if amount is None else float(amount) for amount in history],
         sparkline_text=_describe(history, measure.format),
         link=measure.link,
@@ -432,16 +453,22 @@ def _describe(history: Sequence[Decimal | None], value_format: Format) -> str:
 
 def _change(measure: _Measure, label: str, day: date, value: Decimal | None, before: Decimal | None) -> Change:
     before_text = format_value(_rounded(before), measure.format)
-    if value is None or before is None:
-        return Change(label, day, before_text, NO_VALUE, "none")
+    if value is None:
+        return _no_change(label, day, "no value", f"{measure.title} has no value on the last day.", before_text)
+    if before is None:
+        return _no_change(label, day, "no value then", f"{measure.title} has no value on {format_day(day)}.")
     if measure.is_share:
         difference, text = _difference(value - before, 2, "pp")
     elif before or not value:
         difference, text = _difference((value - before) * 100 / (abs(before) or 1), 1, "%")
     else:  # from nothing to something: no percentage
-        return Change(label, day, before_text, NO_VALUE, "none")
+        return _no_change(label, day, "was 0", f"{measure.title} was 0 on {format_day(day)}.", before_text)
     direction = "up" if difference > 0 else "down" if difference < 0 else "same"
     return Change(label, day, before_text, text, direction)
+
+
+def _no_change(label: str, day: date, text: str, reason: str, before: str = NO_VALUE) -> Change:
+    return Change(label, day, before, text, "none", reason)
 
 
 def _difference(value: Decimal, decimals: int, unit: str) -> tuple[Decimal, str]:

@@ -10,10 +10,16 @@ from shop_pages.pages.seasons import SEASONS
 #: By name, in the order of the navigation.
 PAGES = {page.name: page for page in (REVENUE, CUSTOMERS, OPERATIONS, SEASONS)}
 
-#: First and last day of the marts.
+#: First and last day of the marts: that of the first order, and the as-of date.
 DAY_RANGE = """
     select min(order_date) as first, max(order_date) as last
     from marts.daily_revenue"""
+
+#: Days with orders before the first loaded day. Their orders do not add up: one with lines on two days counts on both.
+EARLIER_DAYS = """
+    select count(*) filter (where daily_orders > 0) as days, sum(daily_revenue) as revenue
+    from marts.daily_revenue
+    where order_date < %(covered_first)s"""
 
 CATEGORIES = """
     select distinct category_name

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from shop_pages.charts import column_values, grouped_chart, heatmap, line_chart, ranking_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
+from shop_pages.chart_queries import COVERED, DAYS, IN_RANGE, MONTHS, by_period
+from shop_pages.charts import column_values, grouped_chart, heatmap, line_chart, period_name, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format, format_value
-from shop_pages.pages.shared import MONTH, MONTH_IN_RANGE, REFUNDS, REVENUE_AMOUNT
+from shop_pages.pages.shared import (
+    ALL_PLANS,
+    MONTH,
+    MONTH_IN_RANGE,
+    MONTH_IS_COMPLETE,
+    REFUNDS,
+    REVENUE_AMOUNT,
+)
 from shop_pages.pool import Row
 
 #: A customer's lifetime value, below the figures that have it.
 _VALUE_HELP = "Lifetime value is net: what a customer has bought, minus what was paid back."
 _LIFETIME_VALUE = FigureColumn("lifetime_value", "Lifetime value", Format.MONEY)
 
+_EVENTS = "from marts.conversion_funnel_daily where event_date between %(first)s and %(last)s"
+_COHORTS = "from marts.customer_cohorts_monthly where cohort_month >= date_trunc('month', %(since)s::timestamp)::date"
+#: Of plans, without the row that has all of them.
+_PLANS = f"from marts.subscription_performance_monthly where plan_type is distinct from '{ALL_PLANS}'"
 
-def _summarize_guests(rows: list[Row]) -> str:
+#: Movements that a mart of before does not have: read as null where it lacks the column.
+_MOVEMENTS = ("reactivated_mrr", "expansion_mrr", "contraction_mrr", "gross_retention_percent", "net_retention_percent")
+_MOVEMENTS_SELECT = ", ".join(
+    f"(to_jsonb(subscription_performance_monthly) ->> '{name}')::numeric as {name}" for name in _MOVEMENTS
+)
+#: What changes a month's MRR, in the order of the waterfall: column → label and sign.
+_CHANGES = {
+    "new_mrr": ("new", 1),
+    "reactivated_mrr": ("reactivated", 1),
+    "expansion_mrr": ("expansion", 1),
+    "contraction_mrr": ("contraction", -1),
+    "churned_mrr": ("churned", -1),
+}
+
+
+def _summarize_guests(totals: Row) -> str:
     """`Guests: 1,234.50, 12.34 % of all revenue`; empty without revenue of guests."""
-    revenue, percent = rows[0]["guest_revenue"], rows[0]["guest_percent"]
-    if not revenue:
+    if not totals["guest_revenue"]:
         return ""
-    return f"Guests: {format_value(revenue, Format.MONEY)}, {format_value(percent, Format.PERCENT)} of all revenue"
+    revenue = format_value(totals["guest_revenue"], Format.MONEY)
+    return f"Guests: {revenue}, {format_value(totals['guest_percent'], Format.PERCENT)} of all revenue"
 
 
 def _draw_funnel(rows: list[Row]) -> Plot:
@@ -30,7 +55,7 @@ def _draw_funnel(rows: list[Row]) -> Plot:
             {
                 "type": "funnel",
                 "y": [label for _, label in steps],
-                "x": [sum(row[name] or 0 for row in rows) for name, _ in steps],
+                "x": [json_value(rows[0][name] or 0) for name, _ in steps],
                 "texttemplate": "%{value:,}<br>%{percentInitial:.1%}",
             }
         ],
@@ -38,25 +63,31 @@ def _draw_funnel(rows: list[Row]) -> Plot:
     }
 
 
+def _draw_cohorts(rows: list[Row]) -> Plot:
+    named = [{**row, "cohort": _cohort_name(row)} for row in rows]
+    return heatmap(named, x="months_since_first", y="cohort", z="retention_percent", unit=" %")
+
+
+def _cohort_name(row: Row) -> str:
+    """`2024-01`, `2024 Q1`, `2024`: in this order they sort by time."""
+    month = row["cohort"]
+    if row["cohort_unit"] == "month":
+        return f"{month:%Y-%m}"
+    return f"{month.year} Q{(month.month + 2) // 3}" if row["cohort_unit"] == "quarter" else str(month.year)
+
+
 def _draw_waterfall(rows: list[Row]) -> Plot:
-    """From the first opening value, by the gains and losses of each month, to the last closing value."""
-    totals: dict[Any, list[float]] = {}
-    for row in rows:
-        amounts = totals.setdefault(row["month"], [0.0, 0.0, 0.0])
-        for n, name in enumerate(("opening_mrr", "new_mrr", "churned_mrr")):
-            amounts[n] += float(row[name])
-    months = sorted(totals)
-    if not months:
-        return {"data": [], "layout": {}}
-    x: list[list[str]] = [[f"{months[0]:%b %Y}"], ["opening"]]
-    y, measure = [totals[months[0]][0]], ["absolute"]
-    for month in months:
-        _, new, churned = totals[month]
-        x[0] += [f"{month:%b %Y}"] * 2
-        x[1] += ["new", "churned"]
-        y += [new, -churned]
-        measure += ["relative", "relative"]
-    x[0].append(f"{months[-1]:%b %Y}")
+    """From the first opening value, by the gains and losses of each period, to the last closing value."""
+    names = [period_name(row["period"], row["unit"]) for row in rows]
+    changes = [name for name in _CHANGES if name in ("new_mrr", "churned_mrr") or any(row[name] for row in rows)]
+    x: list[list[str]] = [[names[0]], ["opening"]]
+    y, measure = [float(rows[0]["opening_mrr"])], ["absolute"]
+    for name, row in zip(names, rows, strict=True):
+        x[0] += [name] * len(changes)
+        x[1] += [_CHANGES[change][0] for change in changes]
+        y += [float(row[change] or 0) * _CHANGES[change][1] for change in changes]
+        measure += ["relative"] * len(changes)
+    x[0].append(names[-1])
     x[1].append("closing")
     y.append(0.0)
     measure.append("total")
@@ -82,15 +113,16 @@ CUSTOMERS = FigurePage(
                     customer_tier, count(*) as customers, sum(lifetime_revenue) as revenue,
                     sum(refunded_amount) as refunded_amount, sum(lifetime_value) as lifetime_value,
                     round(avg(lifetime_value), 2) as average_value,
-                    round(sum(lifetime_value) * 100 / nullif(sum(sum(lifetime_value)) over (), 0), 2) as percent,
-                    (select sum(guest_revenue) from marts.daily_revenue) as guest_revenue,
-                    (
-                        select round(sum(guest_revenue) * 100 / nullif(sum(daily_revenue), 0), 2)
-                        from marts.daily_revenue
-                    ) as guest_percent
+                    round(sum(lifetime_value) * 100 / nullif(sum(sum(lifetime_value)) over (), 0), 2) as percent
                 from marts.customer_segments
-                group by customer_tier
-                order by lifetime_value desc""",
+                group by customer_tier""",
+            order_by="lifetime_value desc",
+            sorted_by="by value",
+            summary_query="""
+                select
+                    sum(guest_revenue) as guest_revenue,
+                    round(sum(guest_revenue) * 100 / nullif(sum(daily_revenue), 0), 2) as guest_percent
+                from marts.daily_revenue""",
             columns=(
                 FigureColumn("customer_tier", "Tier"),
                 FigureColumn("customers", "Customers", Format.COUNT),
@@ -131,8 +163,9 @@ CUSTOMERS = FigurePage(
                     round(avg(total_orders), 1) as orders
                 from marts.customer_segments
                 where rfm_segment is not null
-                group by rfm_segment
-                order by lifetime_value desc""",
+                group by rfm_segment""",
+            order_by="lifetime_value desc",
+            sorted_by="by value",
             columns=(
                 FigureColumn("rfm_segment", "Segment"),
                 FigureColumn("customers", "Customers", Format.COUNT),
@@ -147,12 +180,35 @@ CUSTOMERS = FigurePage(
             title="Cohorts",
             question="How many customers of each first month buy again in the months after it?",
             mart="customer_cohorts_monthly",
-            query="""
+            query=f"""
                 select
                     cohort_month, order_month, months_since_first, cohort_customers, active_customers,
                     retention_percent, revenue, cumulative_revenue
-                from marts.customer_cohorts_monthly
-                order by cohort_month, months_since_first""",
+                {_COHORTS}""",
+            order_by="cohort_month, months_since_first",
+            sorted_by="by first month",
+            # Cohorts of several months are one of all their customers: each is in one cohort only. Without a cohort's
+            # first month: its 100 % would make all other cells look the same.
+            chart_query=f"""
+                with cohorts as (
+                    select * {_COHORTS}
+                ),
+                units as (
+                    select
+                        case when count(distinct cohort_month) <= 48 then 'month'
+                            when count(distinct cohort_month) <= 144 then 'quarter' else 'year' end as cohort_unit
+                    from cohorts
+                )
+                select
+                    date_trunc(cohort_unit, cohort_month::timestamp)::date as cohort, cohort_unit, months_since_first,
+                    round(sum(active_customers) * 100.0 / nullif(sum(cohort_customers), 0), 2) as retention_percent,
+                    max(order_month) as period,
+                    bool_and({MONTH_IS_COMPLETE.format(month="order_month")}) as is_complete
+                from cohorts
+                cross join units
+                where months_since_first > 0
+                group by 1, 2, 3
+                order by 1, 3""",
             columns=(
                 FigureColumn("cohort_month", "First bought in", Format.MONTH),
                 FigureColumn("order_month", "Month", Format.MONTH),
@@ -163,14 +219,7 @@ CUSTOMERS = FigurePage(
                 REVENUE_AMOUNT,
                 FigureColumn("cumulative_revenue", "Revenue so far", Format.MONEY),
             ),
-            # Without a cohort's first month: its 100 % would make all other cells look the same.
-            draw=lambda rows: heatmap(
-                [{**row, "cohort_month": f"{row['cohort_month']:%Y-%m}"} for row in rows if row["months_since_first"]],
-                x="months_since_first",
-                y="cohort_month",
-                z="retention_percent",
-                unit=" %",
-            ),
+            draw=_draw_cohorts,
             keys={"cohort_month": "cohort_month", "order_month": "order_month"},
         ),
         Figure(
@@ -178,13 +227,18 @@ CUSTOMERS = FigurePage(
             title="From view to purchase",
             question="Where do people leave on the way to an order?",
             mart="conversion_funnel_daily",
-            query="""
+            query=f"""
                 select
                     event_date, views, add_to_carts, purchases, viewers, carters, buyers, view_to_cart_percent,
                     cart_to_purchase_percent, view_to_purchase_percent
-                from marts.conversion_funnel_daily
-                where event_date between %(first)s and %(last)s
-                order by event_date""",
+                {_EVENTS}""",
+            order_by="event_date",
+            sorted_by="by day",
+            # Events add up; the customers behind them do not.
+            chart_query=f"""
+                select sum(views) as views, sum(add_to_carts) as add_to_carts, sum(purchases) as purchases
+                {_EVENTS}
+                having count(*) > 0""",
             columns=(
                 FigureColumn("event_date", "Day", Format.DAY),
                 FigureColumn("views", "Views", Format.COUNT),
@@ -205,11 +259,23 @@ CUSTOMERS = FigurePage(
             title="Conversion by day",
             question="Do more or fewer visits end with a purchase than before?",
             mart="conversion_funnel_daily",
-            query="""
+            help="In a long range each point is the mean of its days: a customer who comes on ten days counts on each.",
+            query=f"""
                 select event_date, viewers, buyers, view_to_cart_percent, view_to_purchase_percent
-                from marts.conversion_funnel_daily
-                where event_date between %(first)s and %(last)s
-                order by event_date""",
+                {_EVENTS}""",
+            order_by="event_date",
+            sorted_by="by day",
+            chart_query=by_period(
+                f"select event_date, viewers, carters, buyers {_EVENTS}",
+                time="event_date",
+                units=DAYS,
+                covered=IN_RANGE,
+                # Of the customers of each day: one who comes on ten days counts on each of them.
+                values={
+                    "view_to_cart_percent": "round(sum(carters) * 100.0 / nullif(sum(viewers), 0), 2)",
+                    "view_to_purchase_percent": "round(sum(buyers) * 100.0 / nullif(sum(viewers), 0), 2)",
+                },
+            ),
             columns=(
                 FigureColumn("event_date", "Day", Format.DAY),
                 FigureColumn("viewers", "Viewers", Format.COUNT),
@@ -219,7 +285,7 @@ CUSTOMERS = FigurePage(
             ),
             draw=lambda rows: line_chart(
                 rows,
-                "event_date",
+                "period",
                 {"view_to_cart_percent": "View to cart", "view_to_purchase_percent": "View to purchase"},
                 yaxis={"ticksuffix": " %", "rangemode": "tozero"},
             ),
@@ -233,21 +299,46 @@ CUSTOMERS = FigurePage(
             query=f"""
                 select
                     revenue_month as month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr,
-                    active_subscriptions, new_subscriptions, churned_subscriptions, churn_percent
+                    active_subscriptions, new_subscriptions, churned_subscriptions, churn_percent, {_MOVEMENTS_SELECT}
                 from marts.subscription_performance_monthly
-                where revenue_month {MONTH_IN_RANGE}
-                order by revenue_month, plan_type""",
+                where revenue_month {MONTH_IN_RANGE}""",
+            order_by="month, plan_type",
+            sorted_by="by month and plan",
+            chart_query=by_period(
+                f"""
+                    select
+                        revenue_month, sum(opening_mrr) as opening_mrr, sum(new_mrr) as new_mrr,
+                        sum(churned_mrr) as churned_mrr, sum(reactivated_mrr) as reactivated_mrr,
+                        sum(expansion_mrr) as expansion_mrr, sum(contraction_mrr) as contraction_mrr
+                    from (
+                        select revenue_month, opening_mrr, new_mrr, churned_mrr, {_MOVEMENTS_SELECT}
+                        {_PLANS} and revenue_month {MONTH_IN_RANGE}
+                    ) as plans
+                    group by revenue_month""",
+                time="revenue_month",
+                units={"month": 30 * 24, "quarter": 91 * 24},
+                covered=COVERED,
+                values={
+                    "opening_mrr": "(array_agg(opening_mrr order by revenue_month))[1]",
+                    **{name: f"sum({name})" for name in _CHANGES},
+                },
+            ),
             columns=(
                 MONTH,
                 FigureColumn("plan_type", "Plan"),
                 FigureColumn("opening_mrr", "Opening MRR", Format.MONEY),
                 FigureColumn("new_mrr", "New", Format.MONEY),
+                FigureColumn("reactivated_mrr", "Reactivated", Format.MONEY, is_optional=True),
+                FigureColumn("expansion_mrr", "Expansion", Format.MONEY, is_optional=True),
+                FigureColumn("contraction_mrr", "Contraction", Format.MONEY, is_optional=True),
                 FigureColumn("churned_mrr", "Churned", Format.MONEY),
                 FigureColumn("closing_mrr", "Closing MRR", Format.MONEY),
                 FigureColumn("active_subscriptions", "Active", Format.COUNT),
                 FigureColumn("new_subscriptions", "New", Format.COUNT),
                 FigureColumn("churned_subscriptions", "Churned", Format.COUNT),
                 FigureColumn("churn_percent", "Churn", Format.PERCENT),
+                FigureColumn("gross_retention_percent", "Gross retention", Format.PERCENT, is_optional=True),
+                FigureColumn("net_retention_percent", "Net retention", Format.PERCENT, is_optional=True),
             ),
             draw=_draw_waterfall,
             keys={"revenue_month": "month", "plan_type": "plan_type"},
@@ -257,17 +348,31 @@ CUSTOMERS = FigurePage(
             title="Subscriptions by plan",
             question="Which plans grow?",
             mart="subscription_performance_monthly",
-            query="""
+            query=f"""
                 select revenue_month as month, plan_type, active_subscriptions, closing_mrr
-                from marts.subscription_performance_monthly
-                order by revenue_month, plan_type""",
+                {_PLANS} and revenue_month >= date_trunc('month', %(since)s::timestamp)::date""",
+            order_by="month, plan_type",
+            sorted_by="by month and plan",
+            # Of several months, what the last one closed with.
+            chart_query=by_period(
+                f"""
+                    select revenue_month, plan_type, active_subscriptions
+                    {_PLANS} and revenue_month >= date_trunc('month', %(since)s::timestamp)::date""",
+                time="revenue_month",
+                units=MONTHS,
+                covered=COVERED,
+                values={"active_subscriptions": "(array_agg(active_subscriptions order by revenue_month desc))[1]"},
+                by="plan_type",
+                largest_by="active_subscriptions",
+            ),
+            series="plans",
             columns=(
                 MONTH,
                 FigureColumn("plan_type", "Plan"),
                 FigureColumn("active_subscriptions", "Active", Format.COUNT),
                 FigureColumn("closing_mrr", "Closing MRR", Format.MONEY),
             ),
-            draw=lambda rows: grouped_chart(rows, "plan_type", x="month", y="active_subscriptions", kind="line"),
+            draw=lambda rows: grouped_chart(rows, "plan_type", x="period", y="active_subscriptions", kind="line"),
             keys={"revenue_month": "month", "plan_type": "plan_type"},
         ),
         Figure(
@@ -281,9 +386,9 @@ CUSTOMERS = FigurePage(
                     customer_id, customer_name, customer_tier, rfm_segment, lifetime_revenue, refunded_amount,
                     lifetime_value, total_orders, avg_order_value, last_order_date, days_since_last_order,
                     orders_per_30_days
-                from marts.customer_segments
-                order by lifetime_value desc, customer_id
-                limit 200""",
+                from marts.customer_segments""",
+            order_by="lifetime_value desc, customer_id",
+            sorted_by="by lifetime value",
             columns=(
                 FigureColumn("customer_id", "Customer"),
                 FigureColumn("customer_name", "Name"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from shop_pages.charts import grouped_chart, ranking_chart
-from shop_pages.figures import TABLE_ROWS, Figure, FigureColumn, FigurePage, Plot
+from shop_pages.chart_queries import DAYS, IN_RANGE, by_period, largest_and_other, ranking
+from shop_pages.charts import grouped_chart, named, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
 from shop_pages.pages.shared import CATEGORY, CONTRIBUTION, DAY, IN_CATEGORY
 from shop_pages.pool import Row
 
 
 def _draw_stock(rows: list[Row]) -> Plot:
-    plot = grouped_chart(rows, "inventory_status", x="category_name", y="products")
+    # "Other" stands for the categories on the axis, and not for a series.
+    bars = [{**row, "is_other": False} for row in named(rows, "category_name")]
+    plot = grouped_chart(bars, "inventory_status", x="category_name", y="products")
     plot["layout"]["xaxis"] = {"type": "category"}
     return plot
 
@@ -67,15 +70,19 @@ OPERATIONS = FigurePage(
             query=f"""
                 select {_STOCK_SELECT}
                 from marts.inventory_status
-                where {_REORDER_CONDITION}
-                order by days_of_stock nulls last, units_sold_30d desc, product_id""",
+                where {_REORDER_CONDITION}""",
+            order_by="days_of_stock nulls last, units_sold_30d desc, product_id",
+            sorted_by="those that run out first",
             columns=_STOCK,
-            chart_query=f"""
-                select product_name, units_sold_30d, count(*) over () as {TABLE_ROWS}
-                from marts.inventory_status
-                where {_REORDER_CONDITION}
-                order by units_sold_30d desc nulls last, days_of_stock nulls last, product_id
-                limit 15""",
+            chart_query=ranking(
+                f"""
+                    select product_id, product_name, units_sold_30d, days_of_stock
+                    from marts.inventory_status
+                    where {_REORDER_CONDITION}""",
+                order_by="units_sold_30d desc nulls last, days_of_stock nulls last, product_id",
+                total_of="units_sold_30d",
+            ),
+            series="products, by units sold in the last 30 days",
             draw=lambda rows: ranking_chart(
                 rows,
                 label="product_name",
@@ -92,18 +99,24 @@ OPERATIONS = FigurePage(
             query=f"""
                 select {_STOCK_SELECT}
                 from marts.inventory_status
-                where {IN_CATEGORY}
-                order by category_name, product_id""",
+                where {IN_CATEGORY}""",
+            order_by="category_name, product_id",
+            sorted_by="by category",
             columns=_STOCK,
-            chart_query=f"""
-                select
-                    category_name, inventory_status,
-                    count(*) filter (where product_status not in ('Discontinued', 'Removed')) as products,
-                    sum(count(*)) over () as {TABLE_ROWS}
-                from marts.inventory_status
-                where {IN_CATEGORY}
-                group by category_name, inventory_status
-                order by category_name, inventory_status""",
+            chart_query=largest_and_other(
+                f"""
+                    select
+                        category_name, inventory_status,
+                        count(*) filter (where product_status not in ('Discontinued', 'Removed')) as products
+                    from marts.inventory_status
+                    where {IN_CATEGORY}
+                    group by category_name, inventory_status""",
+                by="category_name",
+                largest_by="products",
+                values=["products"],
+                keys=["inventory_status"],
+            ),
+            series="categories",
             draw=_draw_stock,
             keys={"product_id": "product_id"},
         ),
@@ -114,34 +127,48 @@ OPERATIONS = FigurePage(
             help="One row is an order, with the amounts of all its lines.",
             mart="order_for_reviews",
             query=f"""
+                select {_REVIEW_READ}
+                from marts.order_for_reviews
+                where order_date between %(first)s and %(last)s""",
+            order_by="review_priority = 'High' desc, order_amount desc, order_id",
+            sorted_by="urgent ones first, then by amount",
+            first_rows_query=f"""
                 with high as materialized (
                     select {_REVIEW_READ}
                     from marts.order_for_reviews
                     where order_date between %(first)s and %(last)s and review_priority = 'High'
                     order by order_amount desc, order_id
-                    limit %(row_cap)s
+                    limit %(page_rows)s
                 ),
-                -- Skipped if the urgent orders alone reach the row cap: to read these takes longer.
+                -- Skipped if there are enough urgent orders for the page: to read these takes longer.
                 others as (
                     select {_REVIEW_READ}
                     from marts.order_for_reviews
                     where
                         order_date between %(first)s and %(last)s and review_priority <> 'High'
-                        and (select count(*) from high) < %(row_cap)s
+                        and (select count(*) from high) < %(page_rows)s
                     order by order_amount desc, order_id
-                    limit %(row_cap)s
+                    limit %(page_rows)s
                 )
                 select {_REVIEW_SELECT}
                 from (select * from high union all select * from others) as reviews
                 order by review_priority = 'High' desc, order_amount desc, order_id""",
             columns=_REVIEWS,
-            chart_query=f"""
-                select order_date, review_priority, count(*) as orders, sum(count(*)) over () as {TABLE_ROWS}
-                from marts.order_for_reviews
-                where order_date between %(first)s and %(last)s
-                group by order_date, review_priority
-                order by order_date, review_priority""",
-            draw=lambda rows: grouped_chart(rows, "review_priority", x="order_date", y="orders"),
+            chart_query=by_period(
+                """
+                    select order_date, review_priority, count(*) as orders
+                    from marts.order_for_reviews
+                    where order_date between %(first)s and %(last)s
+                    group by order_date, review_priority""",
+                time="order_date",
+                units=DAYS,
+                covered=IN_RANGE,
+                values={"orders": "sum(orders)"},
+                by="review_priority",
+                largest_by="orders",
+            ),
+            series="priorities",
+            draw=lambda rows: grouped_chart(rows, "review_priority", x="period", y="orders"),
             keys={"order_id": "order_id"},
         ),
     ),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shop_pages.absent_sources import absence_of_source
-from shop_pages.charts import column_values, grouped_chart, ranking_chart, sum_by
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
+from shop_pages.chart_queries import COVERED, DAYS, IN_RANGE, MONTHS, WEEKS, by_period, ranking
+from shop_pages.charts import bars, grouped_chart, line, period_name, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import (
     CATEGORY,
@@ -15,7 +18,9 @@ from shop_pages.pages.shared import (
     MARGIN,
     MONTH,
     MONTH_IN_RANGE,
+    MONTH_IS_COMPLETE,
     NET_REVENUE,
+    NO_GROWTH,
     ORDERS,
     REFUNDS,
     REVENUE_AMOUNT,
@@ -24,33 +29,25 @@ from shop_pages.pool import Row
 
 
 def _draw_trend(rows: list[Row]) -> Plot:
-    days = column_values(rows, "order_date")
-    lines = {"revenue_7d_avg": ("7-day average of revenue", 3.0)}
+    lines = {}
+    if rows[0]["unit"] == "day":
+        lines["revenue_7d_avg"] = ("7-day average of revenue", 3.0)
     if any(row["refunded_amount"] for row in rows):
         lines["net_revenue"] = ("Net revenue", 1.5)
     return {
         "data": [
-            {"type": "bar", "name": "Revenue", "x": days, "y": column_values(rows, "daily_revenue"), "opacity": 0.45},
-            *(
-                {"type": "scatter", "mode": "lines", "name": label, "x": days, "y": column_values(rows, name),
-                 "line": {"width": width}}
-                for name, (label, width) in lines.items()
-            ),
+            bars(rows, "period", "daily_revenue", "Revenue", opacity=0.45),
+            *(line(rows, "period", name, label, line={"width": width}) for name, (label, width) in lines.items()),
         ],
         "layout": {"yaxis": {"rangemode": "tozero"}},
-    }  # fmt: skip
+    }
 
 
-def _summarize_trend(rows: list[Row]) -> str:
-    """
-    `Revenue 1,000.00 · refunds 20.00 · net revenue 980.00 · guests 250.00, 25.00 % of the revenue`.
-
-    Money adds up; orders do not: one with lines on two days counts on both.
-    """
+def _summarize_trend(totals: Row) -> str:
+    """`Revenue 1,000.00 · refunds 20.00 · net revenue 980.00 · guests 250.00, 25.00 % of the revenue`."""
     labels = {"daily_revenue": "Revenue", "refunded_amount": "refunds", "net_revenue": "net revenue"}
     if absence_of_source("refund"):
         labels = {"daily_revenue": "Revenue"}
-    totals = {name: sum(row[name] for row in rows) for name in (*labels, "guest_revenue")}
     parts = [f"{label} {format_value(totals[name], Format.MONEY)}" for name, label in labels.items()]
     if guests := totals["guest_revenue"]:
         share = format_value(100 * guests / totals["daily_revenue"], Format.PERCENT)
@@ -58,11 +55,60 @@ def _summarize_trend(rows: list[Row]) -> str:
     return " · ".join(parts)
 
 
+def _draw_growth(rows: list[Row]) -> Plot:
+    """Revenue by period, beside that of the same days a year before; of the running period also its run rate."""
+    drawn = [{**row, "name": period_name(row["period"], row["unit"])} for row in rows]
+    texts = [[_growth_text(row["growth_percent"]), _growth_text(row["year_over_year_percent"])] for row in rows]
+    data: list[dict[str, Any]] = [
+        bars(
+            drawn,
+            "name",
+            "revenue",
+            "Revenue",
+            customdata=texts,
+            hovertemplate="%{y:,.2f}<br>%{customdata[0]} to the period before"
+            "<br>%{customdata[1]} to the year before<extra></extra>",
+        )
+    ]
+    if any(row["last_year_revenue"] is not None for row in rows):
+        data.append(line(drawn, "name", "last_year_revenue", "The same days a year before"))
+    if running := [row for row in drawn if row["run_rate"] is not None]:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "Run rate of the running period",
+                "x": [row["name"] for row in running],
+                "y": [json_value(row["run_rate"]) for row in running],
+                "marker": {"symbol": "line-ew-open", "size": 22, "line": {"width": 3}},
+            }
+        )
+    return {"data": data, "layout": {"xaxis": {"type": "category"}, "yaxis": {"rangemode": "tozero"}}}
+
+
+def _growth_text(percent: Any) -> str:
+    return "no comparison" if percent is None else f"{percent:+,.2f} %"
+
+
 def _draw_shares(rows: list[Row]) -> Plot:
-    plot = grouped_chart(rows, "payment_method", x="month", y="percent")
+    plot = grouped_chart(rows, "payment_method", x="period", y="percent")
     plot["layout"]["yaxis"] = {"ticksuffix": " %", "range": [0, 100]}
     return plot
 
+
+_DAYS = "from marts.daily_revenue where order_date between %(first)s and %(last)s"
+_CATEGORIES = f"from marts.product_category_revenue_monthly where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}"
+_PAYMENTS = f"from marts.product_revenue_payment_analysis where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}"
+_PRODUCTS = f"""
+                from marts.product_performance_monthly
+                where
+                    revenue_month = date_trunc('month', %(last)s::timestamp)::date
+                    and {IN_CATEGORY}"""
+_GROWTH = """
+                from marts.revenue_trend
+                where
+                    grain = %(grain)s and category_name = coalesce(%(category)s::text, 'All categories')
+                    and period_start between date_trunc(%(grain)s, %(since)s::timestamp)::date and %(last)s"""
 
 REVENUE = FigurePage(
     name="revenue",
@@ -74,17 +120,36 @@ REVENUE = FigurePage(
             title="Revenue by day",
             question="Does revenue grow, apart from the usual changes within a week?",
             help="Revenue is gross: what was sold, before refunds. Gross profit and margin are those of the revenue"
-            " whose cost is known. Guests are not among the customers. An order with lines on two days counts on both.",
+            " whose cost is known. Guests are not among the customers. An order with lines on two days counts on both."
+            " Growth is against the day before, and empty where that had no revenue.",
             mart="daily_revenue",
-            query="""
+            query=f"""
                 select
                     order_date, daily_revenue, refunded_amount, net_revenue, revenue_7d_avg, daily_gross_profit,
                     gross_margin_percent, known_cost_percent, daily_orders, daily_customers, guest_orders,
                     round(guest_orders * 100.0 / nullif(daily_orders, 0), 2) as guest_order_percent,
                     guest_revenue, avg_order_value, daily_growth_percent
-                from marts.daily_revenue
-                where order_date between %(first)s and %(last)s
-                order by order_date""",
+                {_DAYS}""",
+            order_by="order_date",
+            sorted_by="by day",
+            chart_query=by_period(
+                f"select order_date, daily_revenue, refunded_amount, net_revenue, revenue_7d_avg {_DAYS}",
+                time="order_date",
+                units=DAYS,
+                covered=IN_RANGE,
+                values={
+                    "daily_revenue": "sum(daily_revenue)",
+                    "refunded_amount": "sum(refunded_amount)",
+                    "net_revenue": "sum(net_revenue)",
+                    "revenue_7d_avg": "case when unit = 'day' then max(revenue_7d_avg) end",
+                },
+            ),
+            # Money adds up; orders do not: one with lines on two days counts on both.
+            summary_query=f"""
+                select
+                    sum(daily_revenue) as daily_revenue, sum(refunded_amount) as refunded_amount,
+                    sum(net_revenue) as net_revenue, sum(guest_revenue) as guest_revenue
+                {_DAYS}""",
             columns=(
                 DAY,
                 FigureColumn("daily_revenue", "Revenue", Format.MONEY),
@@ -107,6 +172,51 @@ REVENUE = FigurePage(
             keys={"order_date": "order_date"},
         ),
         Figure(
+            name="growth",
+            title="Growth",
+            question="Does the shop grow, against the period before and against the year before?",
+            help="The running period is compared with as many days of the periods before; its run rate is what it comes"
+            f" to if it goes on like this. {NO_GROWTH}",
+            mart="revenue_trend",
+            query=f"""
+                select
+                    period_start, category_name, revenue, refunded_amount, net_revenue, gross_profit,
+                    gross_margin_percent, orders, customers, units, avg_order_value, days_elapsed, days_in_period,
+                    is_complete, previous_period_revenue, growth_percent, last_year_revenue, year_over_year_percent,
+                    run_rate
+                {_GROWTH}""",
+            order_by="period_start desc",
+            sorted_by="the newest periods first",
+            chart_query=f"""
+                select
+                    period_start as period, grain as unit, revenue, growth_percent, last_year_revenue,
+                    year_over_year_percent, run_rate, is_complete
+                {_GROWTH}
+                order by period_start""",
+            columns=(
+                FigureColumn("period_start", "From", Format.DAY),
+                CATEGORY,
+                REVENUE_AMOUNT,
+                FigureColumn("growth_percent", "Against the period before", Format.PERCENT),
+                FigureColumn("year_over_year_percent", "Against the year before", Format.PERCENT),
+                FigureColumn("run_rate", "Run rate", Format.MONEY),
+                FigureColumn("is_complete", "Complete", Format.BOOLEAN),
+                FigureColumn("days_elapsed", "Days so far", Format.COUNT),
+                FigureColumn("days_in_period", "Days", Format.COUNT),
+                FigureColumn("previous_period_revenue", "Period before", Format.MONEY),
+                FigureColumn("last_year_revenue", "Year before", Format.MONEY),
+                REFUNDS,
+                NET_REVENUE,
+                FigureColumn("gross_profit", "Gross profit", Format.MONEY),
+                MARGIN,
+                ORDERS,
+                FigureColumn("customers", "Customers", Format.COUNT),
+                FigureColumn("units", "Units", Format.COUNT),
+                FigureColumn("avg_order_value", "Average order", Format.MONEY),
+            ),
+            draw=_draw_growth,
+        ),
+        Figure(
             name="categories",
             title="Categories by month",
             question="Which categories carry the revenue, and with what margin?",
@@ -117,9 +227,19 @@ REVENUE = FigurePage(
                     revenue_month as month, category_name, subcategory, total_revenue as revenue, refunded_amount,
                     net_revenue, total_gross_profit, gross_margin_percent, known_cost_percent, order_count as orders,
                     units_sold
-                from marts.product_category_revenue_monthly
-                where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}
-                order by revenue_month, revenue desc, category_name, subcategory""",
+                {_CATEGORIES}""",
+            order_by="month, revenue desc, category_name, subcategory",
+            sorted_by="by month and revenue",
+            chart_query=by_period(
+                f"select revenue_month, category_name, total_revenue {_CATEGORIES}",
+                time="revenue_month",
+                units=MONTHS,
+                covered=COVERED,
+                values={"revenue": "sum(total_revenue)"},
+                by="category_name",
+                largest_by="revenue",
+            ),
+            series="categories",
             columns=(
                 MONTH,
                 CATEGORY,
@@ -133,9 +253,7 @@ REVENUE = FigurePage(
                 ORDERS,
                 FigureColumn("units_sold", "Units", Format.COUNT),
             ),
-            draw=lambda rows: grouped_chart(
-                sum_by(rows, ("month", "category_name"), "revenue"), "category_name", x="month", y="revenue"
-            ),
+            draw=lambda rows: grouped_chart(rows, "category_name", x="period", y="revenue"),
             keys={"revenue_month": "month", "category_name": "category_name", "subcategory": "subcategory"},
         ),
         Figure(
@@ -150,11 +268,22 @@ REVENUE = FigurePage(
                     revenue_month as month, sum(refunded_amount) as refunded_amount, sum(total_revenue) as revenue,
                     sum(net_revenue) as net_revenue,
                     round(sum(refunded_amount) * 100 / nullif(sum(total_revenue), 0), 2) as percent
-                from marts.product_category_revenue_monthly
-                where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}
+                {_CATEGORIES}
                 group by revenue_month
-                having sum(refunded_amount) > 0
-                order by revenue_month""",
+                having sum(refunded_amount) > 0""",
+            order_by="month",
+            sorted_by="by month",
+            chart_query=by_period(
+                f"""
+                    select revenue_month, sum(refunded_amount) as refunded_amount
+                    {_CATEGORIES}
+                    group by revenue_month
+                    having sum(refunded_amount) > 0""",
+                time="revenue_month",
+                units=MONTHS,
+                covered=COVERED,
+                values={"refunded_amount": "sum(refunded_amount)"},
+            ),
             columns=(
                 MONTH,
                 FigureColumn("refunded_amount", "Refunds", Format.MONEY),
@@ -163,14 +292,7 @@ REVENUE = FigurePage(
                 FigureColumn("percent", "Refunds of the revenue", Format.PERCENT),
             ),
             draw=lambda rows: {
-                "data": [
-                    {
-                        "type": "bar",
-                        "name": "Refunds",
-                        "x": column_values(rows, "month"),
-                        "y": column_values(rows, "refunded_amount"),
-                    }
-                ],
+                "data": [bars(rows, "period", "refunded_amount", "Refunds")],
                 "layout": {"showlegend": False},
             },
         ),
@@ -180,16 +302,28 @@ REVENUE = FigurePage(
             question="How much of the revenue comes from returning customers?",
             help="Guests are in neither: nobody knows whether they have bought before.",
             mart="daily_revenue",
-            query="""
+            query=f"""
                 select
                     date_trunc('week', order_date::timestamp)::date as week,
                     sum(new_customer_revenue) as new_customers,
                     sum(returning_customer_revenue) as returning_customers, sum(guest_revenue) as guests,
                     sum(new_customers) as first_orders
-                from marts.daily_revenue
-                where order_date between %(first)s and %(last)s
-                group by 1
-                order by 1""",
+                {_DAYS}
+                group by 1""",
+            order_by="week",
+            sorted_by="by week",
+            unit="week",
+            chart_query=by_period(
+                f"select order_date, new_customer_revenue, returning_customer_revenue, guest_revenue {_DAYS}",
+                time="order_date",
+                units=WEEKS,
+                covered=IN_RANGE,
+                values={
+                    "new_customers": "sum(new_customer_revenue)",
+                    "returning_customers": "sum(returning_customer_revenue)",
+                    "guests": "sum(guest_revenue)",
+                },
+            ),
             columns=(
                 FigureColumn("week", "Week from", Format.DAY),
                 FigureColumn("new_customers", "Revenue of new customers", Format.MONEY),
@@ -199,7 +333,7 @@ REVENUE = FigurePage(
             ),
             draw=lambda rows: {
                 "data": [
-                    {"type": "bar", "name": label, "x": column_values(rows, "week"), "y": column_values(rows, name)}
+                    bars(rows, "period", name, label)
                     for name, label in (
                         ("returning_customers", "Returning"),
                         ("new_customers", "New"),
@@ -223,10 +357,21 @@ REVENUE = FigurePage(
                     case when %(category)s::text is not null then sum(order_count) end as orders,
                     round(sum(revenue) * 100 / nullif(sum(sum(revenue)) over (partition by revenue_month), 0), 2)
                         as percent
-                from marts.product_revenue_payment_analysis
-                where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}
-                group by revenue_month, payment_method
-                order by revenue_month, revenue desc, payment_method""",
+                {_PAYMENTS}
+                group by revenue_month, payment_method""",
+            order_by="month, revenue desc, payment_method",
+            sorted_by="by month and revenue",
+            chart_query=by_period(
+                f"select revenue_month, payment_method, revenue {_PAYMENTS}",
+                time="revenue_month",
+                units=MONTHS,
+                covered=COVERED,
+                values={"revenue": "sum(revenue)"},
+                by="payment_method",
+                largest_by="revenue",
+                computed={"percent": "round(revenue * 100 / nullif(sum(revenue) over (partition by period), 0), 2)"},
+            ),
+            series="payment methods",
             columns=(
                 MONTH,
                 FigureColumn("payment_method", "Payment method"),
@@ -245,8 +390,14 @@ REVENUE = FigurePage(
                 select
                     payment_method, total_orders as orders, total_revenue as revenue, avg_order_value, min_order_value,
                     max_order_value, order_percent, revenue_percent
-                from marts.payment_method_preference
-                order by revenue desc, payment_method""",
+                from marts.payment_method_preference""",
+            order_by="revenue desc, payment_method",
+            sorted_by="by revenue",
+            chart_query=ranking(
+                "select payment_method, total_revenue, avg_order_value from marts.payment_method_preference",
+                order_by="total_revenue desc, payment_method",
+            ),
+            series="payment methods, by revenue",
             columns=(
                 FigureColumn("payment_method", "Payment method"),
                 ORDERS,
@@ -264,19 +415,26 @@ REVENUE = FigurePage(
             name="products",
             title="Leading products",
             question="Which products lead the last month of the range, and which gain or lose?",
-            help="Gross profit is that of the revenue whose cost is known.",
+            help=f"Gross profit is that of the revenue whose cost is known. {NO_GROWTH}",
             mart="product_performance_monthly",
             query=f"""
                 select
                     revenue_month as month, product_id, product_name, category_name, revenue, refunded_amount,
                     net_revenue, gross_profit, contribution_amount, order_count as orders, units_sold,
                     category_rank, category_revenue_percent, mom_growth_percent
-                from marts.product_performance_monthly
-                where
-                    revenue_month = date_trunc('month', %(last)s::timestamp)::date
-                    and {IN_CATEGORY}
-                order by revenue desc, product_id
-                limit 100""",
+                {_PRODUCTS}""",
+            order_by="revenue desc, product_id",
+            sorted_by="by revenue",
+            chart_query=ranking(
+                f"""
+                    select
+                        product_id, product_name, revenue, revenue_month as period,
+                        {MONTH_IS_COMPLETE.format(month="revenue_month")} as is_complete
+                    {_PRODUCTS}""",
+                order_by="revenue desc, product_id",
+                total_of="revenue",
+            ),
+            series="products, by revenue",
             columns=(
                 MONTH,
                 FigureColumn("product_id", "Product"),
@@ -293,7 +451,7 @@ REVENUE = FigurePage(
                 FigureColumn("category_revenue_percent", "Of the category", Format.PERCENT),
                 FigureColumn("mom_growth_percent", "Against the month before", Format.PERCENT),
             ),
-            draw=lambda rows: ranking_chart(rows[:15], label="product_name", y="revenue"),
+            draw=lambda rows: ranking_chart(rows, label="product_name", y="revenue"),
             keys={"revenue_month": "month", "product_id": "product_id"},
         ),
     ),

@@ -8,6 +8,7 @@ from shop_pages.routes import (
     drill_pages,
     figure_pages,
     home,
+    metrics_page,
     status_page,
     today_page,
     trigger_pages,
@@ -21,6 +22,7 @@ ROUTERS = (
     figure_pages.router,  # /revenue, /customers, /operations, /seasons, and /{page}/{figure}.csv of each
     status_page.router,  # /status
     drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
+    metrics_page.router,  # /metrics
     dbt_pages.router,  # /models, /models/{name}
     trigger_pages.router,  # /trigger/{dag_id}, /started/{dag_id}
     home.not_found_router,  # every other address; must be the last

@@ -19,12 +19,14 @@ from shop_pages.drill import (
     REJECTED_ROWS_QUERY,
     TOTAL_FORMATS,
     VERSION_QUERIES,
+    VERSION_ROWS,
     Fact,
     FactRows,
     batch_path,
     keys_of,
 )
 from shop_pages.figures import FigureColumn
+from shop_pages.limits import PAGE_ROWS
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import render, render_cached
@@ -48,7 +50,7 @@ async def get_mart_row(request: Request, mart: str) -> Response:
     behind = [facts for facts in (path.facts, path.refunds) if facts is not None]
     mart_rows, *results = await asyncio.gather(
         reader.rows(path.mart_row_query(mart), **keys),
-        *(rows_or_problem(inspector.rows(facts.query, cap=FACT_ROWS, **keys)) for facts in behind),
+        *(rows_or_problem(inspector.first_rows(facts.query, FACT_ROWS, **keys)) for facts in behind),
     )
     if not mart_rows.rows:
         raise HTTPException(404, f"marts.{mart} has no such row: {', '.join(f'{k} {v}' for k, v in keys.items())}.")
@@ -83,9 +85,9 @@ async def get_fact(request: Request, fact: str, key: str, line: _Line = None) ->
     if line is not None and table.line is None:
         raise HTTPException(400, f"A row of core.{fact} has no line: leave it out of the address.")
     inspector: Warehouse = request.app.state.inspector
-    facts, raw = await asyncio.gather(
-        inspector.rows(table.row_query, cap=2, key=key, line=line),
-        inspector.rows(table.raw_query, cap=FACT_ROWS, key=key, line=line),
+    facts, (raw, raw_count) = await asyncio.gather(
+        inspector.first_rows(table.row_query, 2, key=key, line=line),
+        _first_rows_of(inspector, table.raw_query, FACT_ROWS, key=key, line=line),
     )
     if not facts.rows:
         which = f"{key!r}" if line is None else f"{key!r}, line {line}"
@@ -105,9 +107,10 @@ async def get_fact(request: Request, fact: str, key: str, line: _Line = None) ->
         row=row,
         raw=raw.rows,
         raw_columns=_columns(raw.rows),
+        raw_count=raw_count,
         related=[part for part in related if part["fact"] is not table or len(part["facts"].rows) > 1],
-        versions={source: (_columns(rows.rows), rows.rows) for source, rows in versions.items() if rows.rows},
-        parts=(facts, raw, *(part["facts"] for part in related), *versions.values()),
+        versions={source: (_columns(rows.rows), rows.rows, n) for source, (rows, n) in versions.items() if rows.rows},
+        parts=(facts, raw, *(part["facts"] for part in related), *(rows for rows, _ in versions.values())),
     )
 
 
@@ -115,9 +118,9 @@ async def get_fact(request: Request, fact: str, key: str, line: _Line = None) ->
 async def get_batch(request: Request, batch_id: int) -> Response:
     """One load of one source: its rows and its run, its Kafka offsets, and its rejected rows."""
     inspector: Warehouse = request.app.state.inspector
-    batches, rejected = await asyncio.gather(
+    batches, (rejected, rejected_count) = await asyncio.gather(
         inspector.rows(BATCH_QUERY, batch_id=batch_id),
-        inspector.rows(REJECTED_ROWS_QUERY, batch_id=batch_id, cap=100),
+        _first_rows_of(inspector, REJECTED_ROWS_QUERY, PAGE_ROWS, batch_id=batch_id),
     )
     if not batches.rows:
         raise HTTPException(404, f"There is no batch {batch_id}.")
@@ -134,6 +137,7 @@ async def get_batch(request: Request, batch_id: int) -> Response:
         offsets=offsets.rows if isinstance(offsets, Rows) else [],
         offsets_problem=offsets if isinstance(offsets, str) else None,
         rejected=rejected,
+        rejected_count=rejected_count,
         parts=(batches, rejected),
     )
 
@@ -157,7 +161,7 @@ async def _read_related(inspector: Warehouse, fact: Fact, row: Row) -> list[dict
     """The rows of other facts that belong to a fact row, or to all lines of an order."""
     keys = {name: row.get(name) for name in ("order_id", "line_number")}
     results = await asyncio.gather(
-        *(inspector.rows(related.query, cap=FACT_ROWS, **keys) for related in fact.related)
+        *(inspector.first_rows(related.query, FACT_ROWS, **keys) for related in fact.related)
     )  # fmt: skip
     return [
         {
@@ -165,19 +169,26 @@ async def _read_related(inspector: Warehouse, fact: Fact, row: Row) -> list[dict
             "title": related.title,
             "columns": related.columns,
             "facts": rows,
+            "sorted_by": related.sorted_by,
             "no_rows": absence_of(related.fact) or (related.no_rows if keys["order_id"] else related.no_order),
         }
         for related, rows in zip(fact.related, results, strict=True)
     ]
 
 
-async def _read_versions(inspector: Warehouse, row: Row) -> dict[str, Rows]:
-    """The versions of the customer and the product of a fact, by raw table."""
+async def _first_rows_of(inspector: Warehouse, query: str, n: int, **parameters: Any) -> tuple[Rows, int]:
+    """The first rows of a query, and the number of all."""
+    rows = await inspector.first_rows(query, n, **parameters)
+    return rows, await inspector.count(query, **parameters) if rows.is_truncated else len(rows.rows)
+
+
+async def _read_versions(inspector: Warehouse, row: Row) -> dict[str, tuple[Rows, int]]:
+    """The newest versions of the customer and the product of a fact, by raw table, and the number of all."""
     versions = {}
     for source, query in VERSION_QUERIES.items():
         key = row.get("customer_id" if source == "customer" else "product_id")
         if key is not None:
-            versions[source] = await inspector.rows(query, key=key, cap=20)
+            versions[source] = await _first_rows_of(inspector, query, VERSION_ROWS, key=key)
     return versions
 
 
@@ -188,6 +199,7 @@ def _fact_rows(behind: FactRows, row: Row, rows: Rows | str) -> dict[str, Any]:
         "fact": FACTS[behind.fact],
         "columns": behind.shown_columns,
         "note": behind.note,
+        "sorted_by": behind.sorted_by,
         "is_refunds": behind.fact == "fact_refunds",
         "absence": absence_of(behind.fact),
         "problem": problem,

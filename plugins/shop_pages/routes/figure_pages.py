@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -16,30 +15,17 @@ from ecommerce.common.sources import FILLED_BY
 from shop_pages import formats, limits
 from shop_pages.absent_sources import absences
 from shop_pages.cached_response import ResponseCache, respond
-from shop_pages.figures import TABLE_ROWS, Figure, FigureColumn, FigurePage
-from shop_pages.pages import CATEGORIES, DAY_RANGE, PAGES
-from shop_pages.pool import Row, WarehouseUnavailable
+from shop_pages.charts import describe_parts
+from shop_pages.downloads import Downloads, csv_download
+from shop_pages.figures import Figure, FigureColumn, FigurePage
+from shop_pages.filters import GRAINS, Days, Filters, filters_of, presets, read_days
+from shop_pages.pages import CATEGORIES, PAGES
+from shop_pages.pool import NotBuiltYet, Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
-from shop_pages.rendering import embed_json, escape_texts, parse_day, render, render_cached, render_table
+from shop_pages.rendering import embed_json, escape_texts, render, render_cached, render_table
 from shop_pages.security import CHART_HEADERS
 
 router = APIRouter()
-
-_PRESETS = {"7 days": 7, "30 days": 30, "90 days": 90, "1 year": 365}
-
-
-@dataclass(frozen=True)
-class Filters:
-    """The filters of a page of figures; both days are included."""
-
-    first: date
-    last: date
-    category: str | None
-
-    def parameters(self, query: str) -> dict[str, Any]:
-        """The parameters that a query has: a filter it does not use must not make it a different query."""
-        parameters = {"first": self.first, "last": self.last, "category": self.category}
-        return {name: value for name, value in parameters.items() if f"%({name})s" in query}
 
 
 @dataclass(frozen=True)
@@ -48,23 +34,35 @@ class RenderedFigure:
     A figure with its rows, or with the reason why they could not be read.
 
     :param absences: the sources that the shop does not have, each with a sentence that says so
-    :param chart_rows: the rows that the chart is drawn from; those of the table unless the figure has a query for it
+    :param rows: the rows of the table, which may be the first of more
+    :param row_count: the number of all rows of the table
+    :param chart_rows: the rows that the chart is drawn from
+    :param totals: the row of totals
+    :param is_built: the mart is there
     """
 
     figure: Figure
     absences: Mapping[str, str]
     rows: Rows | None
+    row_count: int = 0
     chart_rows: Rows | None = None
+    totals: Rows | None = None
     problem: str | None = None
+    is_built: bool = True
+
+    @property
+    def parts(self) -> Sequence[Rows]:
+        """All results that it shows."""
+        return [rows for rows in (self.rows, self.chart_rows, self.totals) if rows]
 
     @property
     def state(self) -> str:
-        """`error`, `empty`, `stale` or `good`."""
+        """`unbuilt`, `error`, `empty`, `stale` or `good`."""
         if self.rows is None:
-            return "error"
+            return "error" if self.is_built else "unbuilt"
         if not self.rows.rows:
             return "empty"
-        return "stale" if self.rows.problem else "good"
+        return "stale" if any(part.problem for part in self.parts) else "good"
 
     @property
     def absence(self) -> str | None:
@@ -73,8 +71,14 @@ class RenderedFigure:
 
     @property
     def columns(self) -> list[FigureColumn]:
-        """The columns of the table: those that the shop has a source for."""
-        return [column for column in self.figure.columns if column.source not in self.absences]
+        """The columns of the table: those that the shop has a source for, and the mart has."""
+        rows = self.rows.rows if self.rows else []
+        return [
+            column
+            for column in self.figure.columns
+            if column.source not in self.absences
+            and not (column.is_optional and all(row[column.name] is None for row in rows))
+        ]
 
     @property
     def help(self) -> str:
@@ -85,91 +89,119 @@ class RenderedFigure:
 
     @property
     def summary(self) -> str:
-        """The totals of its rows; empty if not all of them were read."""
-        if self.figure.summarize is None or self.rows is None or not self.rows.rows or self.rows.is_truncated:
+        """The totals of all rows; empty for none."""
+        if self.figure.summarize is None or self.totals is None or not self.rows or not self.rows.rows:
             return ""
-        return self.figure.summarize(self.rows.rows)
+        return self.figure.summarize(self.totals.rows[0])
 
     @property
-    def row_count(self) -> int:
-        """Rows of the figure, of which the page may have read only those that its table shows."""
-        if self.figure.chart_query is not None and self.chart_rows and self.chart_rows.rows:
-            return int(self.chart_rows.rows[0][TABLE_ROWS])
-        return len(self.rows.rows) if self.rows else 0
+    def table_title(self) -> str:
+        """`12 rows`, or which rows of how many the table shows: `the first 100 of 4,312 rows, by revenue`."""
+        shown = len(self.rows.rows) if self.rows else 0
+        text = formats.describe_part(shown, self.row_count, sorted_by=self.figure.sorted_by)
+        return text if shown == self.row_count else f"{text}; the CSV has all"
 
     @property
     def chart(self) -> Markup | None:
         """The chart as JSON in the page; None for a figure without a chart or without rows."""
-        name, draw, chart_rows = self.figure.name, self.figure.draw, self.chart_rows
-        if draw is None or chart_rows is None or not chart_rows.rows:
+        chart_rows = self.chart_rows
+        if chart_rows is None or not chart_rows.rows:
             return None
-        return chart_rows.derive(("chart", name), lambda rows: embed_json(escape_texts({"name": name, **draw(rows)})))
+        return chart_rows.derive(("chart", self.figure.name), self._draw)
+
+    @property
+    def chart_parts(self) -> str:
+        """The line below the chart: what it has added up or left out; empty for nothing."""
+        if self.chart is None or self.chart_rows is None:
+            return ""
+        rows = self.chart_rows.rows
+        # A unit that the reader has chosen is no surprise.
+        expected_unit = rows[0]["unit"] if self.figure.takes("grain") else self.figure.row_unit
+        return describe_parts(rows, self.figure.series, expected_unit)
 
     def table(self, base: str) -> Markup:
-        """The table, with the rows that a page shows."""
+        """The table."""
         figure = self.figure
         if self.rows is None:
             return Markup()
         columns = self.columns
         return self.rows.derive(
-            ("table", figure.name, base, *columns),
-            lambda rows: render_table(figure, columns, rows[: limits.PAGE_ROWS], base),
+            ("table", figure.name, base, *columns), lambda rows: render_table(figure, columns, rows, base)
         )
+
+    def _draw(self, rows: list[Row]) -> Markup:
+        if self.figure.draw is None:
+            return Markup()
+        # A point of a week or a quarter is no row of a table by day, even if a row has its first day.
+        is_row = rows[0].get("unit", self.figure.row_unit) == self.figure.row_unit
+        return embed_json(escape_texts({"name": self.figure.name, "is_row": is_row, **self.figure.draw(rows)}))
 
 
 def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
-    async def get_figure_page(request: Request, first: str = "", last: str = "", category: str = "") -> Response:
+    async def get_figure_page(request: Request) -> Response:
         reader: Warehouse = request.app.state.reader
-        day_range, categories = await asyncio.gather(reader.rows(DAY_RANGE), reader.rows(CATEGORIES))
-        days = day_range.rows[0]
-        if days["last"] is None:
-            return render(request, "empty.html", page=page.name, title=page.title, parts=(day_range,))
-        filters = _parse_filters(page, days, first, last, category)
+        (days, day_parts), categories = await asyncio.gather(read_days(reader), reader.rows(CATEGORIES))
+        if days is None:
+            return render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
+        filters = filters_of(page, days, request)
         absent = absences()
         figures = await asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures))
-        parts = [rows for figure in figures for rows in (figure.rows, figure.chart_rows) if rows]
+        parts = [rows for figure in figures for rows in figure.parts]
 
         def values() -> dict[str, Any]:
             return {
                 "page": page.name,
                 "title": page.title,
                 "lead": page.lead,
-                "takes_category": page.takes_category,
+                "grains": GRAINS if page.takes("grain") else {},
+                "takes_category": page.takes("category"),
                 "filters": filters,
                 "days": days,
-                "presets": _presets(days, filters),
+                "shows_earlier_days": _begins_with_first_day(page, days, filters),
+                "presets": presets(days, filters),
                 "categories": [row["category_name"] for row in categories.rows],
                 "figures": figures,
             }
 
-        if any(figure.problem for figure in figures):
+        if any(figure.rows is None for figure in figures):
             response = render(request, "figures.html", parts=parts, **values())
         else:
-            key = (page.name, filters)
-            response = render_cached(request, "figures.html", [day_range, categories, *parts], key, values)
+            key = (page.name, filters, days)
+            response = render_cached(request, "figures.html", [*day_parts, categories, *parts], key, values)
         response.headers.update(CHART_HEADERS)
         return response
 
     return get_figure_page
 
 
+def _begins_with_first_day(page: FigurePage, days: Days, filters: Filters) -> bool:
+    """Whether the page shows all days, or a figure of all days, without the orders before the first loaded day."""
+    shows_all_days = filters.first == days.first or page.takes("since")
+    return days.earlier_days > 0 and filters.since == days.covered_first and shows_all_days
+
+
 def _csv_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
-    async def get_figure_csv(
-        request: Request, figure: str, first: str = "", last: str = "", category: str = ""
-    ) -> Response:
+    async def get_figure_csv(request: Request, figure: str) -> Response:
         reader: Warehouse = request.app.state.reader
         cache: ResponseCache = request.app.state.responses
+        downloads: Downloads = request.app.state.downloads
         found = page.figure(figure)
         if found is None:
             raise HTTPException(404, f"The page {page.title} has no figure {figure!r}.")
-        day_range = await reader.rows(DAY_RANGE)
-        if day_range.rows[0]["last"] is None:
+        days, _ = await read_days(reader)
+        if days is None:
             raise HTTPException(404, "Nothing has been published yet.")
-        filters = _parse_filters(page, day_range.rows[0], first, last, category)
-        rows = await _read_all_rows(reader, found, filters)
+        filters = filters_of(page, days, request)
+        rows = await _first_rows(reader, found, filters)
+        headers = _csv_headers(page, found, filters, rows)
+        if rows.is_truncated:
+            query = found.download_query
+            header = [column.name for column in found.columns]
+            return await csv_download(downloads, query, filters.parameters(query), header, headers)
+        # All rows, which the page has read, too.
         key = (page.name, found.name, filters)
         cached = cache.get_or_render(key, [rows], lambda: _csv(found, rows), "text/csv; charset=utf-8")
-        return respond(request, cached, _csv_headers(page, found, filters, rows))
+        return respond(request, cached, headers)
 
     return get_figure_csv
 
@@ -185,54 +217,33 @@ for _page in PAGES.values():
 async def _read_figure(
     reader: Warehouse, figure: Figure, filters: Filters, absent: Mapping[str, str]
 ) -> RenderedFigure:
-    async def read(query: str, cap: int = limits.ROW_CAP) -> Rows:
-        return await reader.rows(query, cap=cap, **filters.parameters(query))
+    async def read(query: str | None) -> Rows | None:
+        return await reader.rows(query, **filters.parameters(query)) if query else None
 
     try:
-        if figure.chart_query is None:
-            rows = await read(figure.query)
-            return RenderedFigure(figure, absent, rows, rows)
-        rows, chart_rows = await asyncio.gather(read(figure.query, figure.page_rows), read(figure.chart_query))
-        return RenderedFigure(figure, absent, rows, chart_rows)
+        rows, chart_rows, totals = await asyncio.gather(
+            _first_rows(reader, figure, filters), read(figure.chart_query), read(figure.summary_query)
+        )
+        row_count = len(rows.rows)
+        if rows.is_truncated:
+            row_count = await reader.count(figure.query, **filters.parameters(figure.query))
+        if figure.draw is not None and figure.chart_query is None:
+            chart_rows = await read(figure.query) if rows.is_truncated else rows
+        return RenderedFigure(figure, absent, rows, row_count, chart_rows, totals)
+    except NotBuiltYet:
+        return RenderedFigure(figure, absent, None, is_built=False)
     except WarehouseUnavailable as error:
         return RenderedFigure(figure, absent, None, problem=str(error))
 
 
-async def _read_all_rows(reader: Warehouse, figure: Figure, filters: Filters) -> Rows:
-    """The rows of a figure up to the cap; the page's own result, if that has all of them."""
-    parameters = filters.parameters(figure.query)
-    rows = await reader.rows(figure.query, cap=figure.page_rows, **parameters)
-    if rows.is_truncated and figure.page_rows < limits.ROW_CAP:
-        rows = await reader.rows(figure.query, **parameters)
-    return rows
-
-
-# -- filters -----------------------------------------------------------------------------------------------------------
-
-
-def _parse_filters(page: FigurePage, days: Row, first: str, last: str, category: str) -> Filters:
-    """
-    The filters of an address; without days, the page's own range up to the as-of date.
-
-    :raises HTTPException: 400, a text that is no day, or a range that ends before it starts
-    """
-    end = parse_day("last day", last) or days["last"]
-    default = days["first"] if page.days is None else max(days["first"], end - timedelta(days=page.days - 1))
-    start = parse_day("first day", first) or min(default, end)
-    if start > end:
-        raise HTTPException(400, f"The first day {start} is after the last day {end}.")
-    return Filters(start, end, category or None)
-
-
-def _presets(days: Row, filters: Filters) -> list[dict[str, Any]]:
-    """The ranges that a reader can choose with one click."""
-    last: date = days["last"]
-    ranges = {label: last - timedelta(days=length - 1) for label, length in _PRESETS.items()}
-    ranges["All"] = days["first"]
-    return [
-        {"label": label, "first": first, "last": last, "is_current": (first, last) == (filters.first, filters.last)}
-        for label, first in ranges.items()
-    ]
+async def _first_rows(reader: Warehouse, figure: Figure, filters: Filters) -> Rows:
+    """The rows that a table shows."""
+    query, n = figure.table_query, limits.PAGE_ROWS
+    parameters = filters.parameters(query)
+    if "%(page_rows)s" in query:
+        # One more, which says that there are more.
+        parameters["page_rows"] = n + 1
+    return await reader.first_rows(query, n, **parameters)
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------
@@ -249,6 +260,6 @@ def _csv(figure: Figure, rows: Rows) -> str:
 def _csv_headers(page: FigurePage, figure: Figure, filters: Filters, rows: Rows) -> dict[str, str]:
     name = f"{page.name}-{figure.name}" + (f"-{filters.first}-{filters.last}" if figure.takes_days else "")
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    if rows.problem:
+    if rows.problem and not rows.is_truncated:
         headers |= {"X-Read-At": rows.read_at.isoformat(), "Cache-Control": "no-store"}
     return headers

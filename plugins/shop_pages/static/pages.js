@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const palette = () => ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"].map(css);
+  const palette = () => ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8", "--c9", "--c10", "--c11", "--c12"].map(css);
 
   function applyTheme(plot, height) {
     const text = css("--text");
@@ -69,13 +69,15 @@
     } catch (error) {
       box.classList.remove("loading");
       box.classList.add("state", "error");
-      box.textContent = "The chart could not be drawn. The table below has the same figures.";
+      box.textContent = "The chart could not be drawn. The table below has the figures.";
       console.error(error);
     }
   }
 
-  // A click on a point opens the facts of its row, if only one row has this day, month or name.
+  // A click on a point opens the facts of its row, if only one row has this day, month or name. A point of several rows,
+  // such as a week, has no facts of its own.
   function openFacts(name, point) {
+    if (!charts.get(name).is_row) return;
     const label = point.data.orientation === "h" ? point.y : point.x;
     const rows = [...document.querySelectorAll(`#${CSS.escape(name)} tr[data-label]`)].filter((row) => row.dataset.label === String(label));
     const link = rows.length === 1 && rows[0].querySelector("a[data-drill]");
@@ -112,8 +114,12 @@
     try {
       if (!box.dataset.drawn) await draw(name);
       const { data, layout } = applyTheme(charts.get(name), 500);
-      layout.title = { text: document.getElementById(name + "-title").textContent, font: { color: css("--text") } };
-      layout.margin = { l: 60, r: 30, t: 60, b: 60 };
+      // With the line below the chart, so that the picture also says what it has added up or left out.
+      const parts = document.querySelector(`#${CSS.escape(name)} .chart-parts`);
+      const title = [document.getElementById(name + "-title").textContent, ...(parts ? [parts.textContent] : [])];
+      const escaped = title.map((text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"));
+      layout.title = { text: escaped.join("<br><sub>") + (parts ? "</sub>" : ""), font: { color: css("--text") } };
+      layout.margin = { l: 60, r: 30, t: 80, b: 60 };
       layout.paper_bgcolor = layout.plot_bgcolor = css("--card");
       await Plotly.downloadImage({ data, layout }, {
         format: button.dataset.save, filename: document.title.split(" · ")[0].toLowerCase() + "-" + name, width: 1000, height: 500, scale: 2,

@@ -22,8 +22,10 @@ from shop_pages.app import create_app
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.support import Loader, Row
 
-#: The as-of date, and the days that its figures are compared with.
-AS_OF, DAY_BEFORE, WEEK_BEFORE, YEAR_BEFORE = "2024-03-01", "2024-02-29", "2024-02-23", "2023-03-01"
+#: The as-of date, and the days that its figures are compared with; the year before is 52 weeks before.
+AS_OF, DAY_BEFORE, WEEK_BEFORE, YEAR_BEFORE = "2024-03-01", "2024-02-29", "2024-02-23", "2023-03-03"
+#: The first day that is loaded.
+FIRST_LOADED = "2023-03-01"
 HOSTILE_NAME = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 FORMULA_NAME = '=HYPERLINK("http://example.org","x")'
 #: The order of a guest; its id has every character that means something in an address.
@@ -224,8 +226,8 @@ def filled(
         loader.load("customer", AS_OF, rows=people)
         loader.load("subscription_data", AS_OF, rows=subscriptions())
         rejected: list[Row] = [{**orders()[0], "order_id": "BAD", "order_amount": "-1"}]
-        loader.load("sales_fact", YEAR_BEFORE, AS_OF, rows=orders() + rejected)
-        loader.load("refund", YEAR_BEFORE, AS_OF, rows=refunds())
+        loader.load("sales_fact", FIRST_LOADED, AS_OF, rows=orders() + rejected)
+        loader.load("refund", FIRST_LOADED, AS_OF, rows=refunds())
         loader.load("kafka_stream", DAY_BEFORE, AS_OF, rows=events(), columns=event_columns(), lineage=())
         weather = [
             {"date": day, "temperature": "15", "precipitation": "1", "city": "Berlin"} for day in (AS_OF, DAY_BEFORE)

@@ -14,6 +14,7 @@ from shop_pages.figures import drill_path
 from tests.integration.shop_pages.conftest import (
     AS_OF,
     DAY_BEFORE,
+    FIRST_LOADED,
     GUEST_ORDER,
     LONG_ORDER,
     SPLIT_ORDER,
@@ -164,7 +165,7 @@ def test_mart_row_leads_to_raw_row_and_batch(client: TestClient, filled: Callabl
         (
             # Without the guest's order.
             "customer_cohorts_monthly",
-            {"cohort_month": YEAR_BEFORE, "order_month": AS_OF},
+            {"cohort_month": FIRST_LOADED, "order_month": AS_OF},
             ["900.00 = revenue"],
             None,
         ),

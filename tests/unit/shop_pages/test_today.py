@@ -1,17 +1,12 @@
 """Key figures of the page Today: the days they are compared with, and the text of a difference."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from shop_pages.today import _SALES_MEASURES, _age, _change, year_before
+from shop_pages.today import _SALES_MEASURES, _age, _change, _kpi
 from tests.integration.support import set_shop
-
-
-def test_year_before_leap_day_is_the_28th() -> None:
-    assert year_before(date(2024, 2, 29)) == date(2023, 2, 28)
-    assert year_before(date(2024, 3, 1)) == date(2023, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +39,9 @@ MARGIN = _SALES_MEASURES[3]
         (REVENUE, "100.04", "100", "±0.0 %", "same"),
         (REVENUE, "2100", "100", "+2,000.0 %", "up"),
         (REVENUE, "0", "0", "±0.0 %", "same"),
-        (REVENUE, "5", "0", "–", "none"),
-        (REVENUE, None, "100", "–", "none"),
-        (REVENUE, "100", None, "–", "none"),
+        (REVENUE, "5", "0", "was 0", "none"),
+        (REVENUE, None, "100", "no value", "none"),
+        (REVENUE, "100", None, "no value then", "none"),
         (MARGIN, "40.004", "40", "±0.00 pp", "same"),
         (MARGIN, "39.5", "40", "−0.50 pp", "down"),
         (MARGIN, "5", "0", "+5.00 pp", "up"),
@@ -58,6 +53,26 @@ def test_change_shows_rounded_difference_with_sign(
     numbers = [None if number is None else Decimal(number) for number in (value, before)]
     change = _change(measure, "day before", date(2024, 1, 1), *numbers)
     assert (change.text, change.direction) == (text, direction)
+    assert bool(change.reason) is (direction == "none")
+
+
+@pytest.mark.parametrize(
+    ("covered_first", "year_before"),
+    [("2023-03-03", "+100.0 %"), ("2023-03-04", "not loaded"), ("2024-03-01", "not loaded")],
+)
+def test_change_compares_with_the_same_weekday_of_last_year_and_only_with_loaded_days(
+    covered_first: str, year_before: str
+) -> None:
+    as_of = date(2024, 3, 1)
+    # Days that no load has covered have rows, too: one stray order makes the mart begin years before.
+    rows = {as_of - timedelta(days=n): {**DAY, "daily_revenue": Decimal(100 if n == 364 else 200)} for n in range(370)}
+    kpi = _kpi(REVENUE, rows, as_of, date.fromisoformat(covered_first), [], None, datetime(2024, 3, 2, tzinfo=UTC))
+    texts = {change.label: change.text for change in kpi.changes}
+    assert texts["year before"] == year_before
+    assert texts["day before"] == ("±0.0 %" if covered_first < "2024-03-01" else "not loaded")
+    if year_before == "not loaded":
+        assert kpi.changes[2].reason == "3 Mar 2023 was not loaded."
+        assert kpi.changes[2].before == "–"
 
 
 DAY = {

@@ -1,0 +1,50 @@
+"""The definitions of the figures: `docs/metrics.md`, with an anchor for each heading."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+_METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+@cache
+def metrics_html() -> Markup:
+    """
+    The text as HTML. The heading of a mart has its name as an anchor: "## `daily_revenue`" → `#daily_revenue`.
+
+    :raises FileNotFoundError: the file is not here
+    """
+    # Without HTML of its own: whatever the text has in angle brackets is shown as such.
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse(_METRICS.read_text())
+    for heading, text in pairwise(tokens):
+        if heading.type == "heading_open":
+            heading.attrSet("id", anchor(text.content))
+    for token in tokens:
+        if token.children:
+            token.children = _without_links(token.children)
+    return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704
+
+
+def anchor(heading: str) -> str:
+    """`daily_revenue` of "`daily_revenue`: by day", `orders-and-lines` of "Orders and lines"."""
+    name = heading.partition(":")[0]
+    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")
+
+
+def _without_links(tokens: list[Token]) -> list[Token]:
+    """Without links to other files, which these pages do not have; their texts stay."""
+    kept, is_open = [], False
+    for token in tokens:
+        if token.type == "link_open":
+            is_open = str(token.attrGet("href")).startswith("#")
+        if token.type not in ("link_open", "link_close") or is_open:
+            kept.append(token)
+    return kept
