@@ -43,6 +43,7 @@ begin
     if zone <> previous then
         -- Of days of the time zone before; this file and raw.sql create them again.
         drop index if exists raw.kafka_stream_event_date, ops.check_result_day;
+        drop table if exists ops.loaded_day;
     end if;
 end
 $do$;
@@ -75,6 +76,16 @@ alter table ops.load_batch add column if not exists seconds numeric
 alter table ops.load_batch add column if not exists rows_per_second numeric
     generated always as (round(rows_read / nullif(extract(epoch from finished_at - started_at), 0))) stored;
 create index if not exists load_batch_source_window on ops.load_batch (source, status, window_end);
+
+-- Rows of raw of each day of the windows, as the last load of the day has left them. Only of sources that replace their
+-- window; of all others each batch has its rows for ever.
+create table if not exists ops.loaded_day (
+    source text not null,
+    day date not null,
+    rows bigint not null,
+    batch_id bigint not null, -- the last that changed the number
+    primary key (source, day)
+);
 
 -- Columns of a source's table that are new, missing or retyped, each noted once. A column that is not required and that
 -- the source never had is none of these.

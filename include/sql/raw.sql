@@ -123,6 +123,48 @@ create table if not exists raw.product_category (
     primary key (product_id, _batch_id)
 );
 
+-- A warehouse from before `_valid_from` was never after the read, and only a later change time than before counted. One
+-- change that was dated in the future had hidden all later ones of its product, and one with an old date had rewritten
+-- history. Each gets the time that the loader would give it now, and the next build makes all models anew.
+do $$
+begin
+    with ordered as (
+        select
+            *,
+            case
+                when lag(_is_deleted) over versions then lag(last_updated, 2) over versions
+                else lag(last_updated) over versions
+            end as previous_update
+        from raw.product_category
+        window versions as (partition by product_id order by _batch_id)
+    ),
+    dated as (
+        select
+            product_id,
+            _batch_id,
+            max(
+                case
+                    when _is_deleted or last_updated is null or last_updated <= previous_update then _loaded_at
+                    when _valid_from > _loaded_at then least(ops.shop_midnight(last_updated), _loaded_at)
+                    else _valid_from
+                end
+            ) over (partition by product_id order by _batch_id) as valid_from
+        from ordered
+    )
+    update raw.product_category as version
+    set _valid_from = dated.valid_from
+    from dated
+    where version.product_id = dated.product_id
+        and version._batch_id = dated._batch_id
+        and version._valid_from <> dated.valid_from;
+    if found then
+        update ops.build
+        set project_digest = 'before times of raw.product_category were repaired'
+        where claimed_at = (select max(claimed_at) from ops.build where is_published);
+    end if;
+end
+$$;
+
 create table if not exists raw.customer (
     customer_id text not null,
     customer_name text,
@@ -167,6 +209,22 @@ begin
     end if;
 end
 $$;
+
+-- A warehouse from before the rows of a day were counted, or with those of days of another time zone: what raw has now.
+insert into ops.loaded_day (source, day, rows, batch_id)
+select source, day, count(*), max(batch_id)
+from (
+    select 'sales_fact' as source, ops.shop_day(created_at at time zone 'UTC') as day, _batch_id as batch_id
+    from raw.sales_fact
+    union all
+    select 'refund', ops.shop_day(created_at at time zone 'UTC'), _batch_id
+    from raw.refund
+    union all
+    select 'weather_data', date, _batch_id
+    from raw.weather_data
+) as held
+where not exists (select from ops.loaded_day)
+group by source, day;
 
 -- All roles that read raw may read all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema raw to transformer, publisher, inspector;

@@ -191,6 +191,7 @@ def test_warehouse_tasks_follow_the_data(dags) -> None:
         "schema_drift",
         "reconciliation_source",
         "reconciliation_refund",
+        "rows_of_loads",
     } == {name for name, check in read_checks().checks.items() if not check.follows_the_build}
     assert dag.get_task("refresh_marts").downstream_task_ids == set()
     # A run without every source is not green.

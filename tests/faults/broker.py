@@ -10,6 +10,11 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
+from confluent_kafka import Producer
+
+#: A topic that no test reads.
+_TOPIC_OF_NO_ONE = "of_no_one"
+
 
 class Broker:
     """The demo stack's broker, as a child of the tests; its messages outlive it."""
@@ -54,10 +59,20 @@ class Broker:
         return was_killed
 
     def wait_until_saved(self, since: float) -> None:
-        """Wait until what it was given before that time is on its disk: it writes what changed, once a second."""
+        """
+        Wait until what it was given before that time is on its disk.
+
+        It writes once a second, and only if something has changed. What it was given may have been written just before
+        that time, and nothing would follow: so it gets messages of no one's until it has written again.
+        """
         saved, deadline = self._folder / "data" / "kafka.json", time.monotonic() + 10
+        producer, next_message = Producer({"bootstrap.servers": self.bootstrap, "log_level": 0}), time.monotonic()
         while not (saved.exists() and saved.stat().st_mtime >= since):
             assert time.monotonic() < deadline, "the broker does not write down what it was given"
+            if time.monotonic() >= next_message:
+                producer.produce(_TOPIC_OF_NO_ONE, b"")
+                assert producer.flush(10) == 0, "the broker does not take a message"
+                next_message = time.monotonic() + 0.5
             time.sleep(0.05)
 
     def kill(self) -> None:

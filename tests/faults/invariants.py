@@ -38,7 +38,7 @@ def is_committed(place: Place, run_id: str, source: str) -> int:
 
 def _each_row_is_held_once(place: Place, source: str) -> None:
     there, held, refused = place.source(source), place.raw(source), place.quarantined(source)
-    # A key whose row was refused keeps the version before it.
+    # A key whose row was refused keeps the version before it, and a day the weather that was measured before.
     refused_keys = {_key_of(source, row) for row in refused} - {None}
     surplus = {row: count for row, count in (held - there).items() if _key_of(source, row) not in refused_keys}
     assert not surplus, f"{source}: raw holds what the source has not, or more often: {surplus}"
@@ -49,12 +49,12 @@ def _each_row_is_held_once(place: Place, source: str) -> None:
 
 
 def _key_of(source: str, row: Values) -> Values | None:
-    """The key of a version log's row."""
+    """The key of a row that stays in raw while the source has a bad one: of a version log, or of the weather."""
     entry = SOURCES[source]
     names = [column.name for column in entry.columns]
     return (
         tuple(row[names.index(name)] for name in entry.key)
-        if entry.write_disposition is WriteDisposition.VERSION_LOG
+        if entry.write_disposition is WriteDisposition.VERSION_LOG or entry.keeps_missing
         else None
     )
 

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -245,7 +245,7 @@ class Place:
                 for o, value in enumerate(values)
             )
         if source == "weather_data":
-            return Counter((day, t, p, city) for (city, day), (t, p) in self.weather.measured.items() if t or p)
+            return Counter(self._weather())
         texts = sql.SQL(", ").join(
             sql.SQL("coalesce({}::text, {})").format(sql.Identifier(column.name), sql.Literal(column.default))
             for column in SOURCES[source].columns
@@ -255,6 +255,16 @@ class Place:
             SOURCES[source], shop().location_of(source), Window.of_days(*map(date.fromisoformat, (FIRST, LAST)))
         ).rows(None)
         return Counter(self.shop.execute(sql.SQL("select {} from {}").format(texts, relation)).fetchall())
+
+    def _weather(self) -> Iterator[Values]:
+        """What the API has measured; where raw has a value that it has no more, with that value."""
+        held = {(day, city): (t, p) for day, t, p, city in self.raw("weather_data")}
+        for (city, day), measured in self.weather.measured.items():
+            before = held.get((day, city), (None, None))
+            kept = tuple(value or old for value, old in zip(measured, before, strict=True))
+            t, p = kept if kept == before else measured
+            if t or p:
+                yield (day, t, p, city)
 
     def quarantined(self, source: str) -> Counter[Values]:
         """What is in quarantine of a source, in the same form."""

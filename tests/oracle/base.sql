@@ -206,16 +206,15 @@ where product_id not in (
 );
 
 -- Category and cost of an order's product. Grain: product version, [valid_from, valid_to).
--- The first version has no start; a change is valid from its last_updated, but never before the
--- version that it follows; without that date, from when it was read, which is after every order.
+-- The first version has no start. A change is valid from its last_updated, if that is later than the
+-- one of the version that it follows; otherwise from when it was read, which is after every order.
 create table shop.product_version as
 with dated as (
 
     select
         *,
         case
-            when bool_and(last_updated is not null) over versions
-                then max(last_updated) over versions
+            when last_updated > lag(last_updated) over versions then last_updated
             else date 'infinity'
         end as changed_on
     from shop.product_category

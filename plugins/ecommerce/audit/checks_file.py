@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from ecommerce.audit.anomaly import Anomaly
 from ecommerce.audit.check import Check, Settings
 from ecommerce.audit.dbt_tests import DbtTests
-from ecommerce.audit.load_checks import ColumnChanges, Completeness, Freshness, Quarantined
+from ecommerce.audit.load_checks import ColumnChanges, Completeness, Freshness, Quarantined, RowsOfLoads
 from ecommerce.audit.reconciliation import Reconciliation, SourceReconciliation
 from ecommerce.audit.table_checks import FOLDER, BadRows, Distribution, Orphans, Uniqueness
 from ecommerce.common.errors import CheckSettingsError
@@ -35,6 +35,7 @@ AnyCheck = Annotated[
     | Orphans
     | Quarantined
     | Reconciliation
+    | RowsOfLoads
     | SourceReconciliation
     | Uniqueness,
     Field(discriminator="kind"),
@@ -164,5 +165,5 @@ def _place_of(loc: Place) -> Place:
 
 _KINDS = {
     "amount", "completeness", "dbt_tests", "distribution", "freshness", "orphans", "quarantined", "reconciliation",
-    "reconciliation_source", "schema_drift", "sql", "uniqueness", "volume",
+    "reconciliation_source", "rows_of_loads", "schema_drift", "sql", "uniqueness", "volume",
 }  # fmt: skip

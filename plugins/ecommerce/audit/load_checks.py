@@ -1,4 +1,4 @@
-"""Checks of the loads: is each day loaded, how many rows were rejected, and did a source's columns change?"""
+"""Checks of the loads: are days missing, rows lost from raw, rows rejected, or a source's columns changed?"""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from pydantic import Field, field_validator
 
-from ecommerce.audit.check import Check, CheckContext, Limits, fetch_rows
+from ecommerce.audit.check import Check, CheckContext, Limits, expression, fetch_rows
 from ecommerce.audit.check_results import CheckResult, Status
-from ecommerce.common.sources import SOURCES
+from ecommerce.common.sources import SOURCES, Source, WriteDisposition
 from ecommerce.common.windows import Window
+from ecommerce.load.extent import window_column
 
 
 class _SourceCheck(Check):
@@ -220,6 +221,80 @@ class Quarantined(_SourceCheck, Limits):
     async def _reasons(connection: AsyncConnection, source: str, batch_id: int) -> list[dict[str, Any]]:
         rows = await fetch_rows(connection, _REJECTION_REASONS, source=source)
         return [{"reason": reason, "rows": count, "batch_id": batch_id} for reason, count in rows]
+
+
+_ROWS_BY_DAY = sql.SQL("""
+select
+    to_char(day, 'YYYY-MM-DD'),
+    coalesce(held.rows, 0),
+    coalesce(noted.rows, 0)
+from (
+    select day, rows
+    from ops.loaded_day
+    where source = %(source)s
+) as noted
+full join (
+    select {day} as day, count(*) as rows
+    from {raw} as stored
+    group by 1
+) as held using (day)
+order by day
+""")
+
+_ROWS_BY_LOAD = sql.SQL("""
+select
+    format('batch %%s (%%s to %%s)', load_batch.batch_id, load_batch.window_start, load_batch.window_end - 1),
+    coalesce(held.rows, 0),
+    load_batch.rows_loaded + case when %(has_tombstones)s then load_batch.rows_removed else 0 end
+from ops.load_batch
+left join (
+    select _batch_id, count(*) as rows
+    from {raw}
+    group by 1
+) as held
+    on load_batch.batch_id = held._batch_id
+where load_batch.source = %(source)s and load_batch.status = 'loaded'
+order by load_batch.batch_id
+""")
+
+
+class RowsOfLoads(_SourceCheck):
+    """
+    Raw still has the rows that the loads have left there, and no other ones.
+
+    Of a source that replaces its window the rows are counted by day, of any other by load, and all of them: what was
+    lost behind the loader's back may be of any day.
+    """
+
+    kind: Literal["rows_of_loads"]
+
+    async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
+        """One result for each source."""
+        return [await self._evaluate_source(connection, SOURCES[source]) for source in self.sources]
+
+    @staticmethod
+    async def _evaluate_source(connection: AsyncConnection, source: Source) -> CheckResult:
+        raw = sql.Identifier("raw", source.name)
+        has_days = source.write_disposition is WriteDisposition.REPLACE_WINDOW
+        if has_days:
+            query = _ROWS_BY_DAY.format(day=expression(window_column(source, "stored").day.as_string()), raw=raw)
+            unit, advice = "days", "load these days again"
+        else:
+            query = _ROWS_BY_LOAD.format(raw=raw)
+            unit, advice = "loads", "no load brings such rows back: restore them from a backup"
+        has_tombstones = source.write_disposition is WriteDisposition.VERSION_LOG
+        rows = await fetch_rows(connection, query, source=source.name, has_tombstones=has_tombstones)
+        observed, expected = sum(held for _, held, _ in rows), sum(noted for *_, noted in rows)
+        differing = [(part, held, noted) for part, held, noted in rows if held != noted]
+        subject = f"raw.{source.name}"
+        if not differing:
+            return CheckResult(subject, "pass", observed, expected, f"{observed:,} rows, as the loads have left them")
+        examples = ", ".join(f"{part} has {held:,} rows, not {noted:,}" for part, held, noted in differing[:3])
+        message = (
+            f"{len(differing)} of {len(rows)} {unit} have other rows than the loads have left: {examples}; {advice}"
+        )
+        bad_rows = [{unit.removesuffix("s"): part, "rows": held, "loaded": noted} for part, held, noted in differing]
+        return CheckResult(subject, "fail", observed, expected, message, bad_rows)
 
 
 _COLUMN_CHANGES = """

@@ -46,7 +46,7 @@ KeyAndAmount = tuple[str | None, ...]
 @dataclass(frozen=True)
 class _Difference:
     """
-    How the source's table and raw differ.
+    How the source's table and raw differ in a window.
 
     :param source_rows: rows of the source
     :param raw_rows: rows of raw
@@ -54,11 +54,31 @@ class _Difference:
     :param surplus: rows that only raw has
     """
 
+    window: Window
     source_rows: int
     raw_rows: int
     missing: Sequence[KeyAndAmount]
     surplus: Sequence[KeyAndAmount]
 
+
+#: The windows to compare, without overlaps: that of the run, and those of the loads whose days the run builds.
+_WINDOWS = """
+with compared as (
+    select daterange(%(start)s, %(end)s) as days
+    where %(is_requested)s
+    union all
+    select daterange(load_batch.window_start, load_batch.window_end)
+    from ops.claimed_date
+    inner join ops.load_batch
+        on claimed_date.batch_id = load_batch.batch_id
+    where claimed_date.run_id = %(run_id)s and claimed_date.source = %(source)s
+)
+
+select lower(merged.days), upper(merged.days)
+from (select range_agg(days) as all_days from compared) as aggregated
+cross join lateral unnest(aggregated.all_days) as merged (days)
+order by 1
+"""
 
 # Rows are compared as arrays, which can be hashed also where a value is null.
 _QUARANTINED = sql.SQL("""
@@ -74,10 +94,11 @@ where missing.key_and_amount in (
 
 class SourceReconciliation(Check):
     """
-    Each row of the source's window is in `raw` with its amount, or in quarantine; and `raw` has no other row.
+    Each row of the source is in `raw` with its amount, or in quarantine; and `raw` has no other row.
 
-    It only warns when the run did not load the source. A source that changed after it was loaded differs, too; loading
-    the window again repairs that. A source in another database than Postgres is not compared.
+    Compared are the window, if the run was to load the source, and the windows of all loads whose days the run builds,
+    whichever run has loaded them; without any it warns. A source that changed after it was loaded differs, too;
+    loading the window again repairs that. A source in another database than Postgres is not compared.
 
     :param source: a source in Postgres of which each load replaces its window
     :param amount: its column with the amount
@@ -102,50 +123,69 @@ class SourceReconciliation(Check):
 
     async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
         """One result, of rows and their amounts."""
-        subject, window = f"raw.{self.source}", context.window
-        if self.source not in context.request.sources:
-            message = f"not compared: this run did not load {self.source}"
+        subject = f"raw.{self.source}"
+        windows = await self._windows(connection, context)
+        if not windows:
+            message = f"not compared: this run did not load {self.source}, and builds none of its days"
             return [CheckResult(subject, "warn", None, None, message)]
         location = shop().location_of(self.source)
         account = await fetch_airflow_connection(location.connection)
         if account.conn_type != "postgres":
             return []
         in_raw = sql.Identifier("raw", self.source)
-        raw = _SourceTable(in_raw, self, window, await _columns_of(connection, in_raw), "UTC")
-        difference = await self._compare(connection, raw, location, account, window)
-        quarantined = await self._quarantined(connection, difference.missing)
-        missing = [row for row in difference.missing if row not in quarantined]
-        in_quarantine = len(difference.missing) - len(missing)
-        expected = difference.source_rows - in_quarantine
-        if missing or difference.surplus:
-            message = self._difference_message(missing, difference.surplus, window)
-            rows = self._bad_rows(missing, difference.surplus)
-            return [CheckResult(subject, "fail", difference.raw_rows, expected, message, rows)]
+        columns = await _columns_of(connection, in_raw)
+        raw = [_SourceTable(in_raw, self, window, columns, "UTC") for window in windows]
+        differences = await self._compare(connection, raw, location, account)
+        candidates = [row for difference in differences for row in difference.missing]
+        quarantined = await self._quarantined(connection, candidates)
+        missing = [row for row in candidates if row not in quarantined]
+        surplus = [row for difference in differences for row in difference.surplus]
+        in_quarantine = len(candidates) - len(missing)
+        raw_rows = sum(difference.raw_rows for difference in differences)
+        source_rows = sum(difference.source_rows for difference in differences)
+        if missing or surplus:
+            differing = [each.window for each in differences if each.surplus or {*each.missing} - quarantined]
+            message = self._difference_message(missing, surplus, differing)
+            rows = self._bad_rows(missing, surplus)
+            return [CheckResult(subject, "fail", raw_rows, source_rows - in_quarantine, message, rows)]
+        amount = sum([await part.amount(connection) for part in raw], Decimal(0))
         message = (
-            f"{difference.source_rows:,} rows in the shop = {difference.raw_rows:,} in raw"
-            f" ({await raw.amount(connection):,.2f}) + {in_quarantine:,} in quarantine"
+            f"{source_rows:,} rows in the shop = {raw_rows:,} in raw ({amount:,.2f}) + {in_quarantine:,} in quarantine"
         )
-        return [CheckResult(subject, "pass", difference.raw_rows, expected, message)]
+        return [CheckResult(subject, "pass", raw_rows, source_rows - in_quarantine, message)]
+
+    async def _windows(self, connection: AsyncConnection, context: CheckContext) -> list[Window]:
+        rows = await fetch_rows(
+            connection,
+            _WINDOWS,
+            start=context.window.start,
+            end=context.window.end,
+            is_requested=self.source in context.request.sources,
+            run_id=context.run_id,
+            source=self.source,
+        )
+        return [Window(start, end) for start, end in rows]
 
     async def _compare(
-        self,
-        connection: AsyncConnection,
-        raw: _SourceTable,
-        location: SourceLocation,
-        account: Account,
-        window: Window,
-    ) -> _Difference:
-        """Compare both tables by buckets, and row by row in the buckets that differ."""
-        relation = expression(relation_of(SOURCES[self.source], location, window).rows(None).as_string())
+        self, connection: AsyncConnection, raw: Sequence[_SourceTable], location: SourceLocation, account: Account
+    ) -> list[_Difference]:
+        """Compare each window by buckets, and row by row in the buckets that differ."""
         async with async_postgres(account, source_session(), timeout_seconds=self.timeout_seconds) as shop_session:
-            columns = await _columns_of(shop_session, relation)
-            at_source = _SourceTable(relation, self, window, columns, shop().source_time_zone)
-            buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
-            in_raw, in_shop = await raw.buckets(connection, buckets), await at_source.buckets(shop_session, buckets)
-            differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
-            raw_keys = await raw.keys(connection, buckets, differing)
-            shop_keys = await at_source.keys(shop_session, buckets, differing)
+            return [await self._compare_window(connection, part, shop_session, location) for part in raw]
+
+    async def _compare_window(
+        self, connection: AsyncConnection, raw: _SourceTable, shop_session: AsyncConnection, location: SourceLocation
+    ) -> _Difference:
+        relation = expression(relation_of(SOURCES[self.source], location, raw.window).rows(None).as_string())
+        columns = await _columns_of(shop_session, relation)
+        at_source = _SourceTable(relation, self, raw.window, columns, shop().source_time_zone)
+        buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
+        in_raw, in_shop = await raw.buckets(connection, buckets), await at_source.buckets(shop_session, buckets)
+        differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
+        raw_keys = await raw.keys(connection, buckets, differing)
+        shop_keys = await at_source.keys(shop_session, buckets, differing)
         return _Difference(
+            window=raw.window,
             source_rows=sum(rows for rows, _ in in_shop.values()),
             raw_rows=sum(rows for rows, _ in in_raw.values()),
             missing=_without(shop_keys, raw_keys),
@@ -173,7 +213,7 @@ class SourceReconciliation(Check):
         ]
 
     def _difference_message(
-        self, missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount], window: Window
+        self, missing: Sequence[KeyAndAmount], surplus: Sequence[KeyAndAmount], windows: Sequence[Window]
     ) -> str:
         """The rows that differ, in three groups: missing, surplus, and with another amount."""
         missing_keys, surplus_keys = [row[:-1] for row in missing], [row[:-1] for row in surplus]
@@ -187,7 +227,7 @@ class SourceReconciliation(Check):
         parts = [f"{len(keys)} {text} (example {self._spelled(keys[0])})" for text, keys in groups.items() if keys]
         return (
             f"{total} {'row differs' if total == 1 else 'rows differ'} between shop and warehouse: {', '.join(parts)}."
-            f" Probably the shop changed after the load: load {window} again"
+            f" Probably the shop changed after the load: load {', '.join(map(str, windows))} again"
         )
 
     def _spelled(self, key: KeyAndAmount) -> str:
@@ -253,6 +293,7 @@ class _SourceTable:
         time_zone: str,
     ) -> None:
         source = SOURCES[check.source]
+        self.window = window
         name = source.window_column or ""
         column = TimeColumn(sql.Identifier(name), columns.get(name, "timestamp"), time_zone)
         keys = [

@@ -40,7 +40,7 @@ class Key(Settings):
     key: Annotated[list[ColumnName], Field(min_length=1)]
 
 
-#: Whether a unique index over columns of the key rules out duplicates.
+#: Whether a unique index rules out duplicates: each of its columns is of the key, and none lets nulls repeat.
 _HAS_UNIQUE_INDEX = """
 select
     exists (
@@ -51,14 +51,17 @@ select
             and index.indisvalid
             and index.indpred is null
             and index.indexprs is null
-            and (
-                select array_agg(attribute.attname::text order by 1)
-                from pg_attribute as attribute
+            and not exists (
+                select from pg_attribute as attribute
                 where
                     attribute.attrelid = index.indrelid
-                    and attribute.attnum = any(index.indkey)
-                    and (attribute.attnotnull or index.indnullsnotdistinct)
-            ) <@ %(key)s::text[]
+                    -- Columns behind those of the key are only included, and keep no rows apart.
+                    and attribute.attnum = any((index.indkey::smallint[])[0:index.indnkeyatts - 1])
+                    and not (
+                        attribute.attname::text = any(%(key)s::text[])
+                        and (attribute.attnotnull or index.indnullsnotdistinct)
+                    )
+            )
     )
 """
 

@@ -82,6 +82,30 @@ class TimeColumn:
         )
         return sql.SQL("({} and {})").format(near, self._at_least_and_before(self._instant, first, last))
 
+    def outside(self, start: date, end: date) -> sql.Composed:
+        """The condition, for an index, that it is null, or before the first day, or on the second one or later."""
+        if self._is_local:
+            return self._null_or_before_or_from(self.column, start, end)
+        first, last = midnight(start), midnight(end)
+        if self.type_name == "timestamptz":
+            return self._null_or_before_or_from(self.column, first, last)
+        first_clock, last_clock = first.replace(tzinfo=None), last.replace(tzinfo=None)
+        if self.zone == "UTC":
+            return self._null_or_before_or_from(self.column, first_clock, last_clock)
+        # As above: only the converted time decides, and an index needs the bare column.
+        return sql.SQL("""
+            ({column} is null
+            or ({column} < {near_first} and {instant} < {first})
+            or ({column} >= {near_last} and {instant} >= {last}))
+        """).format(
+            column=self.column,
+            instant=self._instant,
+            near_first=sql.Literal(first_clock + FURTHEST),
+            near_last=sql.Literal(last_clock - FURTHEST),
+            first=sql.Literal(first),
+            last=sql.Literal(last),
+        )
+
     def among(self, days: Collection[date]) -> sql.Composed:
         """The condition that it lies in one of these days."""
         first, end = min(days), max(days) + timedelta(days=1)
@@ -100,6 +124,12 @@ class TimeColumn:
         if self.type_name == "timestamptz":
             return self.column
         return sql.SQL("({} at time zone {})").format(self.column, sql.Literal(self.zone))
+
+    @staticmethod
+    def _null_or_before_or_from(value: sql.Composable, start: date, end: date) -> sql.Composed:
+        return sql.SQL("({value} is null or {value} < {start} or {value} >= {end})").format(
+            value=value, start=sql.Literal(start), end=sql.Literal(end)
+        )
 
     @staticmethod
     def _at_least_and_before(value: sql.Composable, start: date, end: date) -> sql.Composed:

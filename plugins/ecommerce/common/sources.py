@@ -127,6 +127,7 @@ class Source:
     :param lineage: columns that the reader adds and raw keeps, beside the business columns
     :param lookback_days: days before the window that are read again with it, as far back as they were loaded before:
         a slow transaction may have committed rows into a window after it was read (`replace_window`)
+    :param keeps_missing: a row or value that the source does not give (any more) stays in raw (`replace_window`)
     :param parallel_reads: connections that share a read of a table, all in one snapshot
     :param new_columns: what a load does with new columns of the source's table
     :param max_rejected_share: a load fails if more than this share of its rows (0-1) is rejected ...
@@ -146,6 +147,7 @@ class Source:
     dependents: Sequence[Dependents] = field(default=())
     lineage: Sequence[Column] = field(default=())
     lookback_days: int = 3
+    keeps_missing: bool = False
     parallel_reads: int = 1
     new_columns: NewColumns = NewColumns.IGNORE
     max_rejected_share: float = 0.2
@@ -332,6 +334,8 @@ _REGISTRY = (
         window_column="date",
         # The public archive gets a day two to five days later, and corrects it for some days more.
         lookback_days=10,
+        # An archive has gaps for a time, and takes back values while it corrects them.
+        keeps_missing=True,
         day="date",
     ),
 )

@@ -53,6 +53,10 @@ class Window:
         return str(self.start) if self.start == self.last else f"{self.start} to {self.last}"
 
 
+#: All days that a window may have.
+CALENDAR_WINDOW = Window.of_days(*map(date.fromisoformat, CALENDAR))
+
+
 @dataclass(frozen=True)
 class Request:
     """What a run has to do: its days, its sources, and options of the form."""

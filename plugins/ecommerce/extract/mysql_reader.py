@@ -17,7 +17,7 @@ from ecommerce.common.errors import ShopError, SourceError
 from ecommerce.common.fingerprint import HASHED_DIGITS, Fingerprint, RowHash
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import CALENDAR, Column, Source
-from ecommerce.common.windows import Window
+from ecommerce.common.windows import CALENDAR_WINDOW, Window
 from ecommerce.extract import mysql_columns, template_rules
 from ecommerce.extract.mysql_columns import FoundColumn
 from ecommerce.extract.mysql_connection import (
@@ -32,7 +32,7 @@ from ecommerce.extract.mysql_connection import (
     stream,
     stream_lines,
 )
-from ecommerce.extract.mysql_times import CALENDAR_WINDOW, MySQLTime
+from ecommerce.extract.mysql_times import MySQLTime
 from ecommerce.extract.reader_protocol import ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import readable
 
@@ -162,7 +162,7 @@ class MySQLReader:
         """
         if self.source.window_column not in self._found or self.location.is_bound:
             return None
-        column = replace(self._window_column, window=CALENDAR_WINDOW)
+        column = self._window_column_anywhere
         until_today = column.between(date.fromisoformat(CALENDAR[0]), today() + timedelta(days=1))
         statement = f"select cast(max({column.day}) as char) from {self._rows(None)} where {until_today}"
         value = self._execute(statement)[0][0]
@@ -229,16 +229,44 @@ class MySQLReader:
 
     def suspect(self, days: Collection[date] | None) -> Iterator[list[str | None]]:
         """The rows that do not pass, of some days or of the whole window, as texts."""
+        return self._texts(self._found, days, f"{self._inside(days)} and ({self._passes}) is not true")
+
+    def undated(self) -> Iterator[list[str | None]]:
+        """Rows that no window has, as texts."""
+        if self.source.window_column and not self.location.is_bound:
+            everything = CALENDAR_WINDOW
+            yield from self._texts(
+                self._found_anywhere, None, self._window_column_anywhere.outside(everything.start, everything.end)
+            )
+
+    def in_other_windows(self, keys: Mapping[str, Collection[str]]) -> Iterator[list[str | None]]:
+        """Rows outside of the window that may have one of these keys, as texts."""
+        column, everything = self._window_column_anywhere, CALENDAR_WINDOW
+        conditions = [
+            *(f"{self._name(key)} in ({', '.join(map(literal, values))})" for key, values in keys.items()),
+            column.between(everything.start, everything.end),
+            f"not {column.between(self._window.start, self._window.end)}",
+        ]
+        return self._texts(self._found_anywhere, [everything.start, everything.last], " and ".join(conditions))
+
+    def _texts(
+        self, found_columns: Mapping[str, FoundColumn], days: Collection[date] | None, condition: str
+    ) -> Iterator[list[str | None]]:
+        """
+        Rows as texts.
+
+        :param days: the days that a template is asked for; None: the window
+        """
         found = [
-            (column, self._found[column.name])
+            (column, found_columns[column.name])
             for column in self.source.columns
-            if column.name in self._found and not self._found[column.name].is_null
+            if column.name in found_columns and not found_columns[column.name].is_null
         ]
         values = ", ".join(mysql_columns.suspect_value(column, source) for column, source in found)
         statement = f"""
             select {values}
             from {self._rows(days)}
-            where {self._inside(days)} and ({self._passes}) is not true
+            where {condition}
         """
         for rows in self._stream(statement):
             for row in rows:
@@ -307,6 +335,18 @@ class MySQLReader:
     @property
     def _window_column(self) -> MySQLTime:
         return self._time_of(self._found[self.source.window_column or ""])
+
+    @property
+    def _window_column_anywhere(self) -> MySQLTime:
+        """The column that decides the window, of rows that may lie in any."""
+        return replace(self._window_column, window=CALENDAR_WINDOW)
+
+    @property
+    def _found_anywhere(self) -> Mapping[str, FoundColumn]:
+        """The columns of rows that may lie in any window."""
+        key = self.source.window_column or ""
+        found = self._found[key]
+        return {**self._found, key: replace(found, time=found.time and self._window_column_anywhere)}
 
     def _time_of(self, column: FoundColumn) -> MySQLTime:
         is_in_window = column.name.lower() == self.source.window_column

@@ -17,15 +17,11 @@ from pymysql.constants import FIELD_TYPE
 
 from ecommerce.common.days import FURTHEST, midnight
 from ecommerce.common.shop import shop
-from ecommerce.common.sources import CALENDAR
 from ecommerce.common.windows import Window
 from ecommerce.extract.mysql_connection import name
 
 #: From when on (None: always) an offset holds, in order.
 _Offsets = Sequence[tuple[datetime | None, timedelta]]
-
-#: The window of a column that may have any time.
-CALENDAR_WINDOW = Window.of_days(*map(date.fromisoformat, CALENDAR))
 
 _DAY = timedelta(days=1)
 #: No clock is changed, and changed back, within less.
@@ -70,6 +66,21 @@ class MySQLTime:
             return _between(value, first, last)
         # Its clock is put back once a year, so that only the converted time decides. An index needs the bare column.
         return f"({_between(value, first - FURTHEST, last + FURTHEST)} and {_between(self.utc, first, last)})"
+
+    def outside(self, start: date, end: date) -> str:
+        """The condition, for an index, that it is null, or before the first day, or on the second one or later."""
+        value = name(self.column)
+        if self._is_local:
+            return f"({value} is null or {value} < '{start}' or {value} >= '{end}')"
+        first, last = (midnight(day).replace(tzinfo=None) for day in (start, end))
+        if self._zone == "UTC":
+            return f"({value} is null or {value} < '{first}' or {value} >= '{last}')"
+        # As above. A zero date cannot be converted, and is before any other.
+        return (
+            f"({value} is null or {value} < '{first - FURTHEST}'"
+            f" or ({value} < '{first + FURTHEST}' and {self.utc} < '{first}')"
+            f" or ({value} >= '{last - FURTHEST}' and {self.utc} >= '{last}'))"
+        )
 
     def among(self, days: Collection[date]) -> str:
         """The condition that it lies in one of these days."""

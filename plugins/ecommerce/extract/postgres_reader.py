@@ -22,8 +22,8 @@ from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fi
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import CALENDAR, Column, Kind, Source
 from ecommerce.common.value_rules import REASONS_VERSION, column_of, is_converted, passes, reasons_to_reject, typed
-from ecommerce.common.windows import Window
-from ecommerce.extract.postgres_relation import named_errors, relation_of, window_column
+from ecommerce.common.windows import CALENDAR_WINDOW, Window
+from ecommerce.extract.postgres_relation import is_any_of, named_errors, relation_of, window_column
 from ecommerce.extract.reader_protocol import BINARY_TRAILER, ColumnType, Constant, ResumePoints, TopicRead
 from ecommerce.extract.texts import escaped, is_utf8
 
@@ -213,6 +213,35 @@ class PostgresReader:
 
     def suspect(self, days: Collection[date] | None) -> Iterator[bytes]:
         """The rows that do not pass, of some days or of the whole window, as blocks of COPY text."""
+        condition = sql.SQL("{} and ({}) is not true").format(self._inside(days), self._passes)
+        # To validate the rows once more, as texts, takes the warehouse ten times as long.
+        return self._texts(days, condition, reasons_to_reject(self.source, self._type_names))
+
+    def undated(self) -> Iterator[bytes]:
+        """Rows that no window has, as blocks of COPY text."""
+        if self.source.window_column and not self.location.is_bound:
+            everything = CALENDAR_WINDOW
+            yield from self._texts(None, self._window_column.outside(everything.start, everything.end))
+
+    def in_other_windows(self, keys: Mapping[str, Collection[str]]) -> Iterator[bytes]:
+        """Rows outside of the window that may have one of these keys, as blocks of COPY text."""
+        column, everything = self._window_column, CALENDAR_WINDOW
+        conditions = [
+            *(is_any_of(name, self._column_types[name], values) for name, values in keys.items()),
+            column.between(everything.start, everything.end),
+            sql.SQL("not {}").format(column.between(self._window.start, self._window.end)),
+        ]
+        return self._texts([everything.start, everything.last], sql.SQL(" and ").join(conditions))
+
+    def _texts(
+        self, days: Collection[date] | None, condition: sql.Composable, reasons: sql.Composable | None = None
+    ) -> Iterator[bytes]:
+        """
+        Rows as blocks of COPY text.
+
+        :param days: the days that a template is asked for; None: the window
+        :param reasons: why a row is rejected, where the server can tell; None: the warehouse finds that out
+        """
         values = [self._text(column) for column in self.source.columns]
         if self._unchecked:
             for place, column in self._unchecked.items():
@@ -222,20 +251,14 @@ class PostgresReader:
                 )
             values.append(self._not_utf8())
         elif self._gives_reasons:
-            # To validate the rows once more, as texts, takes the warehouse ten times as long.
-            values.append(reasons_to_reject(self.source, self._type_names))
+            values.append(reasons or sql.SQL("null::text"))
         query = sql.SQL("""
             copy (
                 select {values}
                 from {table}
-                where {inside} and ({passes}) is not true
+                where {condition}
             ) to stdout
-        """).format(
-            values=sql.SQL(", ").join(values),
-            table=self._relation.rows(days),
-            inside=self._inside(days),
-            passes=self._passes,
-        )
+        """).format(values=sql.SQL(", ").join(values), table=self._relation.rows(days), condition=condition)
         # In a savepoint, since whoever does not take all rows cancels the COPY, which ends a transaction.
         with self._named_errors(), self._at_source.transaction():
             yield from _blocks(self._at_source, query)

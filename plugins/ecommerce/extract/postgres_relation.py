@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -19,6 +20,7 @@ from ecommerce.common.windows import Window
 from ecommerce.extract import template_rules
 from ecommerce.extract.reader_protocol import ColumnType
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Where a table lies whose schema the profile does not name.
 DEFAULT_SCHEMA = "public"
 
@@ -270,6 +272,24 @@ def window_column(source: Source, types: Mapping[str, ColumnType]) -> TimeColumn
     """
     name = source.window_column or ""
     return TimeColumn(sql.Identifier(name), types[name].name, shop().source_time_zone)
+
+
+def is_any_of(name: str, found: ColumnType, values: Collection[str]) -> sql.Composed:
+    """
+    The condition that a column has one of some values, given as texts: one that an index of the column knows.
+
+    A column that is neither a text, a whole number nor a `uuid` is compared by its text, without an index.
+    """
+    column, texts = sql.Identifier(name), list(values)
+    match found.name:
+        case "int2" | "int4" | "int8":
+            return sql.SQL("{} = any({}::text[]::bigint[])").format(column, sql.Literal(texts))
+        case "uuid":
+            # What raw has of before the column was a `uuid` need not be one.
+            return sql.SQL("{} = any({}::text[]::uuid[])").format(
+                column, sql.Literal([text for text in texts if _UUID.fullmatch(text)])
+            )
+    return sql.SQL("{}::text = any({}::text[])").format(column, sql.Literal(texts))
 
 
 @contextmanager

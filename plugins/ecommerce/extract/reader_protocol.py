@@ -177,5 +177,19 @@ class PrevalidatingReader(Reader, Protocol):
     def suspect(self, days: Collection[date] | None) -> Iterator[Chunk]:
         """Rows that do not pass, of some days or of the whole window, as COPY text or rows of texts."""
 
+    def undated(self) -> Iterator[Chunk]:
+        """
+        Rows that no window has, in the form of `suspect`: their time is null, infinite or outside of the calendar.
+
+        None of a source without windows, nor of a template that itself chooses the rows of a window.
+        """
+
+    def in_other_windows(self, keys: Mapping[str, Collection[str]]) -> Iterator[Chunk]:
+        """
+        Rows outside of the window, in the form of `suspect`, that may have one of these keys; undated ones are not.
+
+        :param keys: column of the key → values that it has; a column that the source need not have is left out
+        """
+
     def cancel(self) -> None:
         """Cancel the statement that another thread runs at the source."""

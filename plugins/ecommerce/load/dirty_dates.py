@@ -8,7 +8,8 @@ from ecommerce.common.sources import SOURCES, Dependents, Reference, Source, Tou
 from ecommerce.common.value_rules import SQL_TYPES, column_of, joined
 from ecommerce.load.batches import was_loaded
 
-#: Each row that a load wrote or deleted: the day of its fact, and the keys by which other rows depend on it.
+#: Each row that a load wrote or deleted: the day of its fact, the day of the window in which it lies, and the keys by
+#: which other rows depend on it.
 CHANGED_ROWS = sql.Identifier("pg_temp", "changed_rows")
 
 
@@ -23,13 +24,15 @@ def dependent_keys(source: Source) -> list[str]:
 
 
 def create_changed_rows(connection: Connection, source: Source) -> None:
-    """Create the table of changed rows, empty: the day, the `dependent_keys`, and whether raw has lost the key."""
+    """Create the table of changed rows, empty: its days, the `dependent_keys`, and whether raw has lost the key."""
     keys = sql.SQL("").join(
         sql.SQL("{} {}, ").format(sql.Identifier(name), sql.SQL(SQL_TYPES[column_of(source, name).kind]))
         for name in dependent_keys(source)
     )
     connection.execute(
-        sql.SQL("create temp table {} (day date, {}is_lost boolean) on commit drop").format(CHANGED_ROWS, keys)
+        sql.SQL("create temp table {} (day date, window_day date, {}is_lost boolean) on commit drop").format(
+            CHANGED_ROWS, keys
+        )
     )
 
 

@@ -16,10 +16,15 @@ from ecommerce.common.windows import Window
 
 @dataclass(frozen=True)
 class Extent:
-    """A window, or only some of its days."""
+    """
+    A window, or only some of its days.
+
+    :param has_undated: the load has also read the rows that no window has
+    """
 
     window: Window
     days: Collection[date] | None = None
+    has_undated: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -36,7 +41,7 @@ class Extent:
         return column.among(self.days) if self.days else sql.SQL("false")
 
 
-def window_column(source: Source, alias: str) -> TimeColumn:
-    """The column of raw, under an alias, that decides the window of a source's row."""
+def window_column(source: Source, *alias: str) -> TimeColumn:
+    """The column of raw, under an alias if it has one, that decides the window of a source's row."""
     column = column_of(source, source.window_column or "")
-    return TimeColumn(sql.Identifier(alias, column.name), SQL_TYPES[column.kind], "UTC")
+    return TimeColumn(sql.Identifier(*alias, column.name), SQL_TYPES[column.kind], "UTC")

@@ -22,8 +22,9 @@ from ecommerce.common.errors import MassRemoval, QuarantineOverflow
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
-from ecommerce.load import batches, offsets, quarantine, raw_writer, schema_drift, strategies, validate
+from ecommerce.load import batches, offsets, quarantine, schema_drift, strategies, validate
 from ecommerce.load.batches import BatchCounts, RunIdentity
+from ecommerce.load.mass_removal import first_mass_removal
 from ecommerce.load.raw_writer import WriteCounts
 from ecommerce.load.result import LoadResult, lost_ranges
 from ecommerce.load.staging import STAGE
@@ -62,7 +63,8 @@ def load(
     :param allow_mass_removal: remove more than half of what raw has, if the source does not have it any more
     :raises SourceError: the source cannot be read, or its table has lost or retyped a column
     :raises QuarantineOverflow: more than the source's share of rows was rejected
-    :raises MassRemoval: more than half of raw's rows of the window, or of a version log's keys, would be removed
+    :raises MassRemoval: more than half of raw's rows of the window or of a day of it, or of a version log's keys,
+        would be removed
     :raises LoaderFenced: another load has marked this one as failed before it could commit
     """
     with batches.one_loader(connection, source):
@@ -135,10 +137,12 @@ def _run(job: LoadJob, reader: Reader, strategy: Strategy) -> LoadResult:
     started = time.monotonic()
     fault_points.point("before_read")
 
-    read, staged = strategy.read()
+    read, staged, undated = strategy.read()
     rejected = validate.reject_bad_values(job.connection, job.source) if staged else 0
     rejected += strategy.accept(staged - rejected)
-    _fail_on_overflow(job, read, rejected)
+    moved = strategy.follow_moved()
+    read, rejected = read + moved.total, rejected + moved.rejected
+    _fail_on_overflow(job, read, rejected, undated)
 
     quarantined = quarantine.store_rejected(job.connection, job.source, job.batch_id) if rejected else 0
     fault_points.point("quarantined")
@@ -191,12 +195,13 @@ def _fail_on_mass_removal(job: LoadJob, written: WriteCounts) -> None:
     :raises MassRemoval: the load was not allowed to
     """
     source, window = job.source, job.window
-    if written.lost <= raw_writer.FREE_REMOVALS or 2 * written.lost <= written.held or job.allow_mass_removal:
+    loss = first_mass_removal(written.losses)
+    if loss is None or job.allow_mass_removal:
         return
     is_log = source.write_disposition is WriteDisposition.VERSION_LOG
-    what = f"current {source.key[0]}s" if is_log else f"rows that raw has of {window}"
+    what = f"current {source.key[0]}s" if is_log else f"rows that raw has of {loss.day or window}"
     raise MassRemoval(
-        f"{source.name}: this load would remove {written.lost:,} of {written.held:,} {what}, since the source does not "
+        f"{source.name}: this load would remove {loss.lost:,} of {loss.held:,} {what}, since the source does not "
         "have them any more, or only with values that are rejected. That is more than half, so nothing was loaded. "
         "Repair the source and load again; or, if it is right, allow it: "
         f"`allow_mass_removal` in the form of extract_{source.name}, or make run FROM={window.start} TO={window.last} "
@@ -204,10 +209,11 @@ def _fail_on_mass_removal(job: LoadJob, written: WriteCounts) -> None:
     )
 
 
-def _fail_on_overflow(job: LoadJob, read: int, rejected: int) -> None:
+def _fail_on_overflow(job: LoadJob, read: int, rejected: int, undated: int) -> None:
     """
     Log what was rejected, and fail if it is too much.
 
+    :param undated: rows that no window has; each load reads all of them, and fails for none
     :raises QuarantineOverflow: more than the source's share
     """
     if not rejected:
@@ -225,6 +231,7 @@ def _fail_on_overflow(job: LoadJob, read: int, rejected: int) -> None:
     reasons = "; ".join(f"{count}x {reason}" for reason, count in examples)
     source = job.source
     log.warning("%s %s: %s of %s rows rejected: %s", source.name, job.window, rejected, read, reasons)
+    rejected, read = rejected - undated, read - undated
     if rejected > source.max_rejected_rows and rejected > source.max_rejected_share * read:
         raise QuarantineOverflow(
             f"{source.name} {job.window}: {rejected:,} of {read:,} rows were rejected, more than the "

@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.value_rules import cast, cast_if_valid, column_of
+from ecommerce.common.windows import CALENDAR_WINDOW
 from ecommerce.load.extent import Extent, window_column
 from ecommerce.load.staging import STAGE
 
@@ -282,27 +283,49 @@ def _digest(*payload: str) -> sql.Composed:
 
 
 def _in_extent(source: Source, extent: Extent) -> sql.Composable:
-    """Whether this load has read where a rejected row belongs: by its own window column, or by its batch's window."""
+    """
+    Whether this load has read where a rejected row belongs: by its own window column, or by its batch's window.
+
+    A row that no window has belongs to each load that has read such rows.
+    """
     if source.window_column is None:
         return sql.SQL("true")
-    return sql.SQL("""
+    value = _payload_value(source, "rejected", source.window_column)
+    time = replace(window_column(source, "rejected"), column=value)
+    in_extent = sql.SQL("""
         coalesce(
             {in_window},
             batch.window_start >= {start} and batch.window_end <= {end}
         )
     """).format(
-        in_window=replace(
-            window_column(source, "rejected"), column=_payload_value(source, "rejected", source.window_column)
-        ).between(extent.window.start, extent.window.end),
+        in_window=time.between(extent.window.start, extent.window.end),
         start=sql.Literal(extent.window.start),
         end=sql.Literal(extent.window.end),
+    )
+    if not extent.has_undated:
+        return in_extent
+    # A time that cannot be cast is one of a window's rows.
+    return sql.SQL("""
+        case
+            when {text} is null or ({value} is not null and {outside}) then true
+            else {in_extent}
+        end
+    """).format(
+        text=_payload_text("rejected", source.window_column),
+        value=value,
+        outside=time.outside(CALENDAR_WINDOW.start, CALENDAR_WINDOW.end),
+        in_extent=in_extent,
     )
 
 
 def _payload_value(source: Source, table: str, column: str, field: str | None = None) -> sql.Composed:
     """A value of a rejected row's payload as raw would store it; null if it cannot be cast (people edit payloads)."""
-    text = sql.SQL("{} ->> {}").format(sql.Identifier(table, "payload"), sql.Literal(field or column))
-    return cast_if_valid(source, column_of(source, column), sql.SQL("({})").format(text))
+    return cast_if_valid(source, column_of(source, column), _payload_text(table, field or column))
+
+
+def _payload_text(table: str, field: str) -> sql.Composed:
+    """A value of a rejected row's payload as it is."""
+    return sql.SQL("({} ->> {})").format(sql.Identifier(table, "payload"), sql.Literal(field))
 
 
 def _is_in_raw(source: Source) -> sql.Composed:

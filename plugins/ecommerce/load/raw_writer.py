@@ -15,6 +15,7 @@ from psycopg import Connection, sql
 from ecommerce.common.fingerprint import Fingerprint, RowHash, fingerprints
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.value_rules import cast_if_valid, column_of
+from ecommerce.load import loaded_days
 from ecommerce.load.dirty_dates import (
     CHANGED_ROWS,
     create_changed_rows,
@@ -26,13 +27,11 @@ from ecommerce.load.dirty_dates import (
     mark_touched_days,
 )
 from ecommerce.load.extent import Extent, window_column
+from ecommerce.load.mass_removal import FREE_REMOVALS, Loss, losses_of_window
 from ecommerce.load.staging import ACCEPTED, STAGE
 from ecommerce.load.validate import reject_accepted, repeated_key_advice, repeated_key_reason
 
 _NEW_VERSIONS = sql.Identifier("pg_temp", "new_versions")
-
-#: A load may always remove so many rows or keys.
-FREE_REMOVALS = 10
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,20 @@ class WriteCounts:
     """
     Rows written to raw, rows that are gone from the source, and days marked as dirty.
 
-    :param lost: rows or keys of the window that raw had, and that no accepted row replaces
-    :param held: how many raw had; counted only if more than `FREE_REMOVALS` are lost
+    :param losses: what raw loses for good, where that may be too much
     """
 
     loaded: int
     removed: int
     days: int
-    lost: int = 0
-    held: int = 0
+    losses: Sequence[Loss] = ()
 
 
 def write(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
     """Make raw equal to the accepted rows, by the source's write disposition."""
     if extent.is_empty:
+        # A window of which nothing has changed.
+        loaded_days.note(connection, source, extent, batch_id)
         return WriteCounts(0, 0, 0)
     writers = {
         WriteDisposition.APPEND: _append,
@@ -147,6 +146,7 @@ def count_first_load(
     :param days: the days whose facts they change; None: raw is queried for them
     :param had_rows: raw has rows outside of the extent
     """
+    loaded_days.note(connection, source, extent, batch_id)
     if source.day is None or not rows:
         return WriteCounts(rows, 0, 0)
     changed = (
@@ -239,8 +239,10 @@ def _append(connection: Connection, source: Source, extent: Extent, batch_id: in
 
 def _replace_window(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
     create_changed_rows(connection, source)
+    if source.keeps_missing:
+        _keep_known_values(connection, source)
     removed = _delete_differing(connection, source, extent)
-    lost, held = _count_lost(connection, source, extent) if removed else (0, 0)
+    losses = losses_of_window(connection, source, extent) if removed else []
     loaded = connection.execute(
         sql.SQL("""
             with added as (
@@ -263,19 +265,49 @@ def _replace_window(connection: Connection, source: Source, extent: Extent, batc
             changed=_changed(source),
         )
     ).rowcount
-    days = mark_changed_days(connection, source, batch_id) if loaded or removed else 0
-    return WriteCounts(loaded, removed, days, lost, held)
+    loaded_days.note(connection, source, extent, batch_id)
+    if not loaded and not removed:
+        return WriteCounts(0, 0, 0)
+    loaded_days.note_other_days(connection, source, extent, batch_id)
+    return WriteCounts(loaded, removed, mark_changed_days(connection, source, batch_id), losses)
+
+
+def _keep_known_values(connection: Connection, source: Source) -> None:
+    """Let accepted rows have the values of raw where the source gives none."""
+    names = [column.name for column in source.columns if not column.required and column.name not in source.key]
+    connection.execute(
+        sql.SQL("""
+            update {accepted} as accepted
+            set {values}
+            from {raw} as stored
+            where {same_key} and ({is_missing})
+        """).format(
+            accepted=ACCEPTED,
+            values=sql.SQL(", ").join(
+                sql.SQL("{0} = coalesce(accepted.{0}, stored.{0})").format(sql.Identifier(name)) for name in names
+            ),
+            raw=_raw(source),
+            same_key=_equal(source.key, "stored", "accepted"),
+            is_missing=sql.SQL(" or ").join(
+                sql.SQL("accepted.{} is null").format(sql.Identifier(name)) for name in names
+            ),
+        )
+    )
 
 
 def _delete_differing(connection: Connection, source: Source, extent: Extent) -> int:
     """Delete the rows of the extent that no accepted row equals, and those of accepted keys elsewhere; how many."""
+    same_key = _equal(source.key, "stored", "accepted")
+    may_go: sql.Composable = sql.SQL("true")
+    if source.keeps_missing:
+        may_go = sql.SQL("exists (select from {} as accepted where {})").format(ACCEPTED, same_key)
     # Equal in effect to deleting the window and copying it in, but a row that did not change is not rewritten.
     # Two deletes, since one with `or` would read all of raw, which grows with its age.
     return connection.execute(
         sql.SQL("""
             with gone as (
                 delete from {raw} as stored
-                where {inside} and not exists (
+                where {inside} and {may_go} and not exists (
                     select from {accepted} as accepted where {same_key} and {same_row}
                 )
                 returning *
@@ -296,8 +328,9 @@ def _delete_differing(connection: Connection, source: Source, extent: Extent) ->
             changed_rows=CHANGED_ROWS,
             raw=_raw(source),
             inside=extent.condition(source, "stored"),
+            may_go=may_go,
             accepted=ACCEPTED,
-            same_key=_equal(source.key, "stored", "accepted"),
+            same_key=same_key,
             same_key_gone=_equal(source.key, "gone", "accepted"),
             same_row=_same_bytes(source, "stored", "accepted"),
             changed_columns=_changed_columns(source),
@@ -306,42 +339,24 @@ def _delete_differing(connection: Connection, source: Source, extent: Extent) ->
     ).rowcount
 
 
-def _count_lost(connection: Connection, source: Source, extent: Extent) -> tuple[int, int]:
-    """Of the window's rows those that are deleted for good; and, if they are more than a few, all that raw had."""
-    row = connection.execute(
-        sql.SQL("""
-            select count(*) filter (where is_lost), count(is_lost)
-            from {}
-        """).format(CHANGED_ROWS)
-    ).fetchone()
-    lost, deleted = row or (0, 0)
-    if lost <= FREE_REMOVALS:
-        return lost, 0
-    row = connection.execute(
-        sql.SQL("select count(*) from {raw} as stored where {inside}").format(
-            raw=_raw(source), inside=Extent(extent.window).condition(source, "stored")
-        )
-    ).fetchone()
-    return lost, deleted + (row[0] if row else 0)
-
-
 def _changed_columns(source: Source) -> sql.Composed:
-    return _names(["day", *dependent_keys(source)])
+    return _names(["day", "window_day", *dependent_keys(source)])
 
 
 def _changed(source: Source) -> sql.Composed:
     """SQL over a raw row: its values of `_changed_columns`."""
-    return sql.SQL(", ").join([day_of(source), *map(sql.Identifier, dependent_keys(source))])
+    window_day = window_column(source).day
+    return sql.SQL(", ").join([day_of(source), window_day, *map(sql.Identifier, dependent_keys(source))])
 
 
 def _extend_version_log(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
     connection.execute(
         sql.SQL("""
             create temp table latest on commit drop as
-            select distinct on ({key}) *
+            select distinct on ({key}) *, {changed_at} as _changed_at
             from {raw}
             order by {key}, _batch_id desc
-        """).format(key=_names(source.key), raw=_raw(source))
+        """).format(key=_names(source.key), raw=_raw(source), changed_at=_last_change_time(source))
     )
     connection.execute("analyze pg_temp.latest")
     connection.execute(
@@ -356,8 +371,20 @@ def _extend_version_log(connection: Connection, source: Source, extent: Extent, 
     # Without statistics the planner expects many versions, and sorts all facts to find those of their keys.
     connection.execute(sql.SQL("analyze {}").format(_NEW_VERSIONS))
     days = sum(mark_touched_days(connection, source, touch, batch_id, _NEW_VERSIONS) for touch in source.touches)
-    held = _count_current(connection) if tombstones > FREE_REMOVALS else 0
-    return WriteCounts(versions, tombstones, days, tombstones, held)
+    losses = [Loss(tombstones, _count_current(connection))] if tombstones > FREE_REMOVALS else []
+    return WriteCounts(versions, tombstones, days, losses)
+
+
+def _last_change_time(source: Source) -> sql.Composable:
+    """SQL over a version: the source's own change time of it, or of the version that a deletion follows."""
+    if source.change_time is None:
+        return sql.SQL("null::date")
+    return sql.SQL("""
+        case
+            when _is_deleted then lead({time}) over (partition by {key} order by _batch_id desc)
+            else {time}
+        end
+    """).format(time=sql.Identifier(source.change_time), key=_names(source.key))
 
 
 def _count_current(connection: Connection) -> int:
@@ -368,11 +395,15 @@ def _count_current(connection: Connection) -> int:
 
 def _add_versions(connection: Connection, source: Source, batch_id: int) -> int:
     """Add a version of each key that is new or has changed; how many."""
-    changed_at = (
-        sql.SQL("coalesce(ops.shop_midnight(accepted.{}), now())").format(sql.Identifier(source.change_time))
-        if source.change_time
-        else sql.SQL("now()")
-    )
+    changed_at: sql.Composable = sql.SQL("now()")
+    if source.change_time:
+        # The source's own time counts only if it is later than that of the version before, and not after this read.
+        changed_at = sql.SQL("""
+            case
+                when accepted.{time} <= latest._changed_at then now()
+                else least(ops.shop_midnight(accepted.{time}), now())
+            end
+        """).format(time=sql.Identifier(source.change_time))
     return connection.execute(
         sql.SQL("""
             with added as (

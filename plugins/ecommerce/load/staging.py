@@ -2,7 +2,7 @@
 The temporary tables of a load, and the COPY that fills them or raw.
 
 `stage` has suspect rows as texts; if one is rejected, the reason is in `_rejection`. `accepted` has typed rows, as raw
-stores them.
+stores them. `moved` has rows of other windows as texts, among them those whose keys raw has in this one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STAGE = sql.Identifier("pg_temp", "stage")
 ACCEPTED = sql.Identifier("pg_temp", "accepted")
+MOVED = sql.Identifier("pg_temp", "moved")
 
 #: Seconds between two progress lines of a long read.
 PROGRESS_SECONDS = 5.0
@@ -63,6 +64,11 @@ class Staging:
 
     def copy_suspect(self, columns: Sequence[str], chunks: Iterator[Chunk]) -> int:
         """Create `stage` and copy rows of texts into it; the number of rows."""
+        self.create_stage()
+        return self.copy(STAGE, columns, chunks, "format text")
+
+    def create_stage(self) -> None:
+        """Create the table `stage`, empty."""
         texts = sql.SQL(", ").join(
             sql.SQL("{} text").format(sql.Identifier(column.name)) for column in self._source.loaded_columns
         )
@@ -75,7 +81,10 @@ class Staging:
                 ) on commit drop
             """).format(stage=STAGE, texts=texts)
         )
-        return self.copy(STAGE, columns, chunks, "format text")
+
+    def create_moved(self) -> None:
+        """Create the table `moved`, empty, in the form of `stage`."""
+        self._connection.execute(sql.SQL("create temp table {} (like {}) on commit drop").format(MOVED, STAGE))
 
     def create_accepted(self) -> None:
         """Create the table `accepted`, empty."""

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import NamedTuple
 
@@ -31,11 +31,11 @@ from psycopg import Connection, sql
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, Constant, PrevalidatingReader, Reader
-from ecommerce.load import bulk_load, raw_writer, schema_drift, validate
+from ecommerce.load import bulk_load, moved_rows, raw_writer, schema_drift, validate
 from ecommerce.load.extent import Extent
 from ecommerce.load.offsets import StoredOffsets
 from ecommerce.load.raw_writer import WriteCounts
-from ecommerce.load.staging import ACCEPTED, Staging
+from ecommerce.load.staging import ACCEPTED, MOVED, STAGE, Staging
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,22 @@ class LoadJob:
 
 
 class ReadCounts(NamedTuple):
-    """Rows of the window: how many the source has, and how many of them are staged to be validated."""
+    """
+    Rows that were read: how many there are, and how many of them are staged to be validated.
+
+    :param undated: how many of the staged ones no window has; all of them are rejected
+    """
 
     total: int
     staged: int
+    undated: int = 0
+
+
+class MovedCounts(NamedTuple):
+    """Rows that have moved to another window: how many were read, and how many of them are rejected."""
+
+    total: int = 0
+    rejected: int = 0
 
 
 class Strategy(ABC):
@@ -93,6 +105,14 @@ class Strategy(ABC):
 
         :param passed: how many have passed
         """
+
+    def follow_moved(self) -> MovedCounts:
+        """
+        Accept the rows that have left the window for another one, so that raw does not lose them.
+
+        Only a source that can be asked for keys can tell; of any other nothing is found.
+        """
+        return MovedCounts()
 
     @abstractmethod
     def write(self) -> WriteCounts:
@@ -127,11 +147,18 @@ class RowByRow(Strategy):
 
 
 class PrevalidatedRows(RowByRow):
-    """Accepts the rows that the source has validated, and validates the suspect ones."""
+    """
+    Accepts the rows that the source has validated, and validates the suspect ones.
+
+    Also reads the rows that no window has. A row that raw has in the window, and the source has not, is looked for by
+    its key before raw loses it.
+    """
 
     def __init__(self, job: LoadJob, reader: PrevalidatingReader) -> None:
         super().__init__(job, reader)
         self._table = reader
+        self.extent = Extent(job.window, has_undated=not reader.location.is_bound)
+        self._undated = 0
 
     def read(self) -> ReadCounts:
         """Copy all rows of the window."""
@@ -146,12 +173,27 @@ class PrevalidatedRows(RowByRow):
             rows = self._table.prevalidated(self.extent.days, [])
             prevalidated = self.staging.copy(ACCEPTED, columns, rows, self._table.copy_format)
         staged = self._stage_suspect(suspect_days)
-        return ReadCounts(prevalidated + staged, staged)
+        return ReadCounts(prevalidated + staged, staged, self._undated)
 
     def _stage_suspect(self, days: Collection[date] | None) -> int:
+        columns = self._table.columns
+        self._undated = self.staging.copy_suspect(columns, self._table.undated())
+        if self._undated:
+            validate.reject_undated(self.job.connection, self.job.source)
         # An empty list of days would be an empty condition.
         chunks = iter(()) if days is not None and not days else self._table.suspect(days)
-        return self.staging.copy_suspect(self._table.columns, chunks)
+        return self._undated + self.staging.copy(STAGE, columns, chunks, "format text")
+
+    def follow_moved(self) -> MovedCounts:
+        """Ask the source for the keys that raw would lose, many at a time."""
+        job = self.job
+        if job.source.window_column is None or not moved_rows.find_lost_keys(job.connection, job.source, self.extent):
+            return MovedCounts()
+        self.staging.create_moved()
+        for keys in moved_rows.lost_keys(job.connection, job.source):
+            rows = self._table.in_other_windows(keys)
+            self.staging.copy(MOVED, self._table.columns, rows, "format text")
+        return MovedCounts(*moved_rows.accept(job.connection, job.source, self.staging))
 
 
 class CompareByDay(PrevalidatedRows):
@@ -161,7 +203,7 @@ class CompareByDay(PrevalidatedRows):
         """Narrow the extent to the days that differ, and copy them."""
         unchanged, differing_days = self._compare_days()
         counts = self._read_days(differing_days)
-        return ReadCounts(unchanged + counts.total, counts.staged)
+        return counts._replace(total=unchanged + counts.total)
 
     def accept(self, passed: int) -> int:
         """Accept one row of each key; suspect rows must all be rejected, as they are of days that were not compared."""
@@ -182,7 +224,7 @@ class CompareByDay(PrevalidatedRows):
         differing = sorted((current.keys() | stored.keys()) - unchanged.keys())
         prevalidated = self._table.fingerprints(seed, differing) if differing else {}
         unchanged |= {day: rows for day, (rows, _) in prevalidated.items() if stored.get(day) == prevalidated[day]}
-        self.extent = Extent(self.job.window, [day for day in differing if day not in unchanged])
+        self.extent = replace(self.extent, days=[day for day in differing if day not in unchanged])
         log.info(
             "%s: %s of %s days of %s are unchanged, with %s rows",
             self.job.source.name, len(unchanged), len(current.keys() | stored.keys()), self.job.window,
@@ -208,12 +250,16 @@ class FirstLoad(PrevalidatedRows):
         if by_day is not None and self._copied == sum(by_day.values()):
             self._days = [day for day in by_day if day is not None]
         staged = self._stage_suspect(None if self._days is None else [])
-        return ReadCounts(self._copied + staged, staged)
+        return ReadCounts(self._copied + staged, staged, self._undated)
 
     def accept(self, passed: int) -> int:
         """Accept nothing more: suspect rows must all be rejected, and a repeated key has failed the copy."""
         _fail_if_any_passed(passed)
         return 0
+
+    def follow_moved(self) -> MovedCounts:
+        """Nothing: raw had no row of the window that it could lose."""
+        return MovedCounts()
 
     def write(self) -> WriteCounts:
         """Mark the days; raw already has the rows."""

@@ -34,6 +34,19 @@ def reject_bad_values(connection: Connection, source: Source) -> int:
     return int(row[0]) if row else 0
 
 
+def reject_undated(connection: Connection, source: Source) -> None:
+    """Reject all staged rows, since their time is in no window: each for its bad values, or for that alone."""
+    reject_bad_values(connection, source)
+    time = sql.Identifier(source.window_column or "")
+    connection.execute(
+        sql.SQL("""
+            update {stage}
+            set _rejection = {reason} || {time}
+            where _rejection is null
+        """).format(stage=STAGE, reason=f"{source.window_column} is in no window: ", time=time)
+    )
+
+
 def reject_repeated_keys(connection: Connection, source: Source) -> int:
     """
     Accept one row of each natural key: the greatest `latest_by`, then the greatest as text, so every load agrees.

@@ -8,6 +8,7 @@ import pytest
 
 from ecommerce.audit import reconciliation
 from ecommerce.build import lease
+from ecommerce.load.batches import RunIdentity
 from tests.integration.support import ALL_COLUMNS, Loader, set_shop
 
 FIRST, LAST = "2024-03-01", "2024-03-02"
@@ -221,8 +222,28 @@ def test_source_reconciliation_warns_for_source_that_was_not_requested(
 ) -> None:
     shop.execute("delete from sales_fact")
     assert evaluate("reconciliation_source", FIRST, LAST, sources=["product"]) == [
-        ("raw.sales_fact", "warn", "not compared: this run did not load sales_fact")
+        ("raw.sales_fact", "warn", "not compared: this run did not load sales_fact, and builds none of its days")
     ]
+
+
+@pytest.mark.parametrize("sources", [["sales_fact"], ["product"]])
+def test_source_reconciliation_compares_windows_of_all_claimed_loads(
+    evaluate, loaded: Loader, shop: psycopg.Connection, insert: Callable[..., None], sources: list[str]
+) -> None:
+    """Whichever run has loaded them, and whatever this run was to load."""
+    later, last = "2024-03-09", "2024-03-20"
+    insert("sales_fact", order_id="O9", product_id="P", order_date=BEFORE, order_amount=1, created_at=f"{later} 10:00")
+    loaded.load("sales_fact", later, run=RunIdentity("extract_sales_fact", "another_run"))
+    assert lease.take(loaded.connection, "a_dag", "a_run", project="p", full_refresh=False)
+    compared = "7 rows in the shop = 6 in raw (6,173.50) + 1 in quarantine"
+    assert evaluate("reconciliation_source", last, sources=sources) == [("raw.sales_fact", "pass", compared)]
+    shop.execute(
+        "update sales_fact set order_amount = 2 where order_id = 'O9'; delete from sales_fact where order_id = ' O3'"
+    )
+    ((_, status, message),) = evaluate("reconciliation_source", last, sources=sources)
+    assert status == "fail"
+    assert message.startswith("2 rows differ between shop and warehouse: 1 only in the warehouse (example order_id O3,")
+    assert message.endswith(f"load {FIRST} to {LAST}, {later} again")
 
 
 @pytest.mark.parametrize("check", ["reconciliation_source", "reconciliation_refund"])

@@ -1,5 +1,6 @@
 """Kinds `uniqueness`, `orphans`, `distribution`, `quarantined`, `schema_drift` and `sql`: limits and bad rows."""
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -53,6 +54,9 @@ def test_uniqueness_fails_for_duplicate_key(evaluate, only: Only, core: Callable
         # Nulls are not equal to each other in such an index.
         ("unique index on core.t (may_be_null)", False),
         ("unique index on core.t (may_be_null) nulls not distinct", True),
+        ("unique index on core.t (id) include (may_be_null)", True),
+        ("unique index on core.t (id, may_be_null)", False),
+        ("unique index on core.t (id, may_be_null) nulls not distinct", True),
     ],
 )
 def test_uniqueness_counts_nothing_with_a_unique_index(
@@ -61,7 +65,9 @@ def test_uniqueness_counts_nothing_with_a_unique_index(
     core(
         f"create table core.t (id int not null, place int not null, more int not null, may_be_null int);create {index}"
     )
-    key = "may_be_null" if "may_be_null" in index else "id, place"
+    key = {"(may_be_null)": "may_be_null", "(id, may_be_null)": "id, may_be_null"}.get(
+        re.findall(r"\(.*?\)", index)[0], "id, place"
+    )
     check = only(f"kind: uniqueness, tables: [{{table: core.t, key: [{key}]}}]")
     ((_, status, message),) = evaluate(check, DAY)
     assert status == "pass"
@@ -70,6 +76,20 @@ def test_uniqueness_counts_nothing_with_a_unique_index(
         if rules_out_duplicates
         else f"0 rows repeat the {key} of another row"
     )
+
+
+@pytest.mark.parametrize("columns", ["id, part", "part, id"])
+def test_uniqueness_finds_duplicates_that_an_index_with_a_nullable_column_lets_in(
+    evaluate, only: Only, core: Callable[[str], None], columns: str
+) -> None:
+    core(f"create table core.t (id int not null, part int); create unique index on core.t ({columns})")
+    core("insert into core.t values (1, null), (1, 2), (1, 3), (2, null), (2, null)")
+    check = only("kind: uniqueness, tables: [{table: core.t, key: [id]}]")
+    ((_, status, message),) = evaluate(check, DAY)
+    assert (status, message[: message.index(",")]) == ("fail", "3 rows repeat the id of another row")
+    check = only("kind: uniqueness, tables: [{table: core.t, key: [id, part]}]")
+    ((_, status, message),) = evaluate(check, DAY)
+    assert (status, message[: message.index(", e.g.")]) == ("fail", "1 rows repeat the id, part of another row")
 
 
 # -- orphans -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -152,6 +152,61 @@ def test_unchanged_days_are_not_read_again(mysql_shop: Shop) -> None:
     assert (result.rows_read, result.rows_unchanged, result.bytes_read) == (2, 2, 0)
     assert mysql_shop.raw("*") == held
     assert mysql_shop.dirty_dates() == set()
+
+
+@pytest.mark.parametrize("created_at", ["datetime", "timestamp null", "datetime(6)"])
+def test_undated_rows_are_quarantined(mysql_shop: Shop, created_at: str) -> None:
+    mysql_shop.create(created_at=created_at)
+    mysql_shop.insert()
+    mysql_shop.execute("set sql_mode = ''")
+    mysql_shop.execute(
+        "insert into sales_fact (order_id, product_id, order_date, order_amount, created_at) values"
+        f" ('O2', 'P', '{DAY}', 1, null), ('O3', 'P', '{DAY}', 1, '0000-00-00')"
+    )
+    mysql_shop.execute("set sql_mode = default")
+    zero = "created_at is not a timestamp such as 2024-01-31 23:59:59: 0000-00-00 00:00:00"
+    expected = ["created_at is missing", zero]
+    first = mysql_shop.load()
+    assert (first.rows_read, first.rows_loaded, first.rows_quarantined) == (3, 1, 2)
+    assert mysql_shop.reasons() == expected
+    again = mysql_shop.load(last=NEXT_DAY)
+    assert (again.rows_unchanged, again.rows_quarantined) == (3, 0)
+    assert mysql_shop.reasons() == expected
+
+
+@pytest.mark.parametrize("zones", [("UTC", "UTC"), ("Europe/Berlin", "America/New_York")])
+@pytest.mark.parametrize("place", ["table", "template", "template that chooses the window"])
+def test_moved_order_stays_with_its_new_time(
+    mysql_shop: Shop,
+    set_time_zone: Callable[..., None],
+    tmp_path: Path,
+    zones: tuple[str, str],
+    place: str,
+) -> None:
+    """In a month with another offset from UTC."""
+    set_time_zone(*zones)
+    mysql_shop.create()
+    mysql_shop.insert()
+    mysql_shop.insert(order_id="it's\\", line_number=None)
+    mysql_shop.insert(order_id="gone")
+    location: dict[str, Any] = {}
+    if place != "table":
+        condition = "" if place == "template" else " where created_at >= %(start_at)s and created_at < %(end_at)s"
+        (tmp_path / "orders.sql").write_text(f"select * from sales_fact{condition}")
+        location = {"template": tmp_path / "orders.sql"}
+    mysql_shop.load(location=location)
+    mysql_shop.execute("delete from sales_fact where order_id = 'gone'")
+    mysql_shop.execute("update sales_fact set created_at = '2023-07-01 12:00:00'")
+    # A row that the shop has under another spelling of a key is another row.
+    mysql_shop.insert(order_id="GONE", created_at="2023-07-01 12:00:00")
+    result = mysql_shop.load(location=location)
+    assert (result.rows_read, result.rows_loaded, result.rows_removed) == (2, 2, 3)
+    moved = "2023-07-01 12:00:00" if zones[1] == "UTC" else "2023-07-01 16:00:00"
+    assert mysql_shop.raw("order_id, line_number, created_at::text") == [
+        ("O1", 1, moved), ("it's\\", 1, moved),
+    ]  # fmt: skip
+    again = mysql_shop.load(first="2023-07-01", location=location)
+    assert (again.rows_read, again.rows_loaded, again.rows_removed) == (3, 1, 0)
 
 
 def test_changed_new_and_vanished_rows_are_loaded(mysql_shop: Shop) -> None:

@@ -6,6 +6,7 @@ from datetime import date, datetime
 import psycopg
 import pytest
 
+from ecommerce.build import lease
 from ecommerce.common.connections import LOADER, PUBLISHER, warehouse
 from ecommerce.common.errors import SchemaDrift
 from ecommerce.load.quarantine import GONE
@@ -154,6 +155,102 @@ def test_columns_of_before_count_as_seen(upgraded: Loader, shop: psycopg.Connect
     shop.execute("alter table sales_fact drop payment_method")
     with pytest.raises(SchemaDrift, match="payment_method"):
         upgraded.load("sales_fact", DAY)
+
+
+#: Versions as they were written before: batch → change date, when it was read, from when on it was valid.
+VERSIONS_OF_BEFORE = {
+    # A typo of the year, its correction, and a later change.
+    "future": [
+        ("2024-01-01", "2024-02-01 10:00", "2024-01-01"),
+        ("2054-03-01", "2024-03-02 10:00", "2054-03-01"),
+        ("2024-03-01", "2024-03-03 10:00", "2054-03-01"),
+        ("2024-04-01", "2024-04-02 10:00", "2054-03-01"),
+    ],
+    # A change with an untouched date, a deletion, and a return with that date.
+    "untouched": [
+        ("2024-01-01", "2024-02-01 10:00", "2024-01-01"),
+        ("2024-01-01", "2024-02-02 10:00", "2024-01-01"),
+        (None, "2024-02-03 10:00", "2024-02-03 10:00"),
+        ("2024-01-01", "2024-02-04 10:00", "2024-02-03 10:00"),
+        ("2024-02-05", "2024-02-06 10:00", "2024-02-05"),
+    ],
+    # As the loader writes them now.
+    "good": [
+        ("2024-01-01", "2024-02-01 10:00", "2024-01-01"),
+        (None, "2024-02-02 10:00", "2024-02-02 10:00"),
+        ("2024-01-02", "2024-02-03 10:00", "2024-02-02 10:00"),
+    ],
+}
+
+
+def test_change_times_of_before_are_repaired_once(loader: Loader) -> None:
+    """No version is valid from after its read, or reaches back without a later change date than before."""
+    for product, read in VERSIONS_OF_BEFORE.items():
+        for batch, (last_updated, loaded_at, valid_from) in enumerate(read, start=1):
+            loader.connection.execute(
+                """
+                insert into raw.product_category (
+                    product_id, category_id, last_updated, _valid_from, _is_deleted, _batch_id, _loaded_at
+                )
+                values (%s, 'K', %s, %s::timestamp at time zone 'UTC', %s, %s, %s::timestamp at time zone 'UTC')
+                """,
+                [product, last_updated, valid_from, product == "untouched" and last_updated is None, batch, loaded_at],
+            )
+    loader.connection.execute(
+        """
+        insert into ops.build (run_id, dag_id, is_full_refresh, project_digest, claimed_at, finished_at, is_published)
+        values ('before', 'a_dag', false, 'p', now(), now(), true)
+        """
+    )
+    query = """
+        select product_id, to_char(_valid_from at time zone 'UTC', 'MM-DD HH24') from raw.product_category
+        order by product_id desc, _batch_id
+    """
+    repaired = [
+        *(("untouched", time) for time in ("01-01 00", "02-02 10", "02-03 10", "02-04 10", "02-05 00")),
+        *(("good", time) for time in ("01-01 00", "02-02 10", "02-02 10")),
+        *(("future", time) for time in ("01-01 00", "03-02 10", "03-03 10", "04-01 00")),
+    ]
+    for _ in range(2):
+        with acting_as(loader.connection, "loader"):
+            loader.connection.execute("comment on schema raw is 'include/sql of before'")
+        upgrade()
+        assert loader.rows(query) == repaired
+    claim = lease.take(loader.connection, "a_dag", "next", project="p", full_refresh=False)
+    assert claim is not None
+    assert claim.is_full_refresh
+
+
+def test_rows_of_before_count_as_loaded(loader: Loader) -> None:
+    rows = [
+        {
+            "order_id": f"O{n}",
+            "product_id": "P",
+            "order_date": DAY,
+            "order_amount": "1",
+            "created_at": f"2024-03-0{n} 10:00",
+        }
+        for n in (1, 2)
+    ]
+    loader.load("sales_fact", DAY, "2024-03-02", rows=rows)
+    query = "select day::text, rows from ops.loaded_day where source = 'sales_fact' order by 1"
+    noted = loader.rows(query)
+    assert noted == [("2024-03-01", 1), ("2024-03-02", 1)]
+    with acting_as(loader.connection, "loader"):
+        loader.connection.execute(
+            """
+            drop table ops.loaded_day;
+            comment on schema raw is 'include/sql of before';
+            comment on schema ops is 'include/sql of before'
+            """
+        )
+    upgrade()
+    assert loader.rows(query) == noted
+    # Applied again, the scripts do not take what was lost meanwhile for what was loaded.
+    with acting_as(loader.connection, "loader"):
+        loader.connection.execute("delete from raw.sales_fact; comment on schema raw is 'include/sql of before'")
+    upgrade()
+    assert loader.rows(query) == noted
 
 
 def test_published_rank_of_before_may_become_null(loader: Loader) -> None:

@@ -160,14 +160,70 @@ def test_version_is_valid_from_source_change_date(loader: Loader, shop: psycopg.
     loader.load("product_category", DAY)
     shop.execute("update product_category set category_name = 'Games', last_updated = '2024-02-20'")
     loader.load("product_category", DAY)
-    # A correction that is dated before the version it follows does not go under it.
-    shop.execute("update product_category set category_name = 'Play', last_updated = '2024-01-01'")
-    loader.load("product_category", DAY)
     assert versions(loader, "product_category", "category_name, _valid_from at time zone 'UTC'") == [
         ("Toys", datetime(2024, 1, 10)),
         ("Games", datetime(2024, 2, 20)),
-        ("Play", datetime(2024, 2, 20)),
     ]
+
+
+@pytest.mark.parametrize("last_updated", ["2024-02-20", "2024-01-01"])
+def test_change_whose_change_date_is_not_later_is_valid_from_read_time(
+    loader: Loader, shop: psycopg.Connection, category: Insert, last_updated: str
+) -> None:
+    """The date was not touched, or put back: history up to now stays as it is."""
+    category("P1", "2024-02-20")
+    loader.load("product_category", DAY)
+    shop.execute(f"update product_category set cost_price = 7, last_updated = '{last_updated}'".encode())
+    loader.load("product_category", DAY)
+    (_, changed) = versions(loader, "product_category", "_valid_from = _loaded_at")
+    assert changed == (True,)
+
+
+@pytest.mark.usefixtures("facts")
+def test_change_with_untouched_change_date_marks_no_earlier_day_dirty(
+    loader: Loader, shop: psycopg.Connection, category: Insert
+) -> None:
+    category("P1", "2024-01-01")
+    loader.load("product_category", DAY)
+    loader.pop_dirty_dates()
+    shop.execute("update product_category set cost_price = 7")
+    assert loader.load("product_category", DAY).rows_loaded == 1
+    assert loader.pop_dirty_dates() == set()
+
+
+def test_change_dated_in_the_future_is_valid_from_read_time(
+    loader: Loader, shop: psycopg.Connection, category: Insert
+) -> None:
+    """Nor does it hide what comes after it: a correction counts, and a change with a date of the past."""
+    category("P1", "2024-01-10")
+    loader.load("product_category", DAY)
+    for name, day in (("Typo", "2054-02-20"), ("Mended", "2024-02-20"), ("Later", "2024-03-01")):
+        shop.execute("update product_category set category_name = %s, last_updated = %s", [name, day])
+        loader.load("product_category", DAY)
+    held = versions(loader, "product_category", "category_name, _valid_from <= _loaded_at, _valid_from = _loaded_at")
+    assert held == [
+        ("Toys", True, False),
+        ("Typo", True, True),
+        ("Mended", True, True),
+        # Later than the change date before it, but never before the version that it follows.
+        ("Later", True, False),
+    ]
+    times = [time for (time,) in versions(loader, "product_category", "_valid_from")]
+    assert times[2] == times[3] == sorted(times)[-1]
+
+
+def test_key_that_returns_with_untouched_change_date_is_valid_from_read_time(
+    loader: Loader, shop: psycopg.Connection, category: Insert
+) -> None:
+    category("P0", "2024-01-10")
+    category("P1", "2024-01-10")
+    loader.load("product_category", DAY)
+    shop.execute("delete from product_category where product_id = 'P1'")
+    loader.load("product_category", DAY)
+    category("P1", "2024-01-10", category_name="Games")
+    loader.load("product_category", DAY)
+    query = "select _valid_from = _loaded_at from raw.product_category where product_id = 'P1' order by _batch_id"
+    assert loader.rows(query) == [(False,), (True,), (True,)]
 
 
 def test_version_without_change_date_is_valid_from_read_time(loader: Loader, category: Insert) -> None:

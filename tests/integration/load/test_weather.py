@@ -172,6 +172,48 @@ def test_corrected_weather_day_is_replaced(loader: Loader, faulty: Faulty, use: 
 
 
 @pytest.mark.parametrize(
+    ("values", "stored"),
+    [
+        pytest.param({"temperature_2m_mean": [None], "precipitation_sum": [None]}, ("1.5", "0.25"), id="neither value"),
+        pytest.param({"temperature_2m_mean": [None]}, ("1.5", "0.25"), id="no temperature"),
+        pytest.param({"precipitation_sum": [None], "temperature_2m_mean": [7]}, ("7", "0.25"), id="no precipitation"),
+        pytest.param({name: [] for name in ("time", "temperature_2m_mean", "precipitation_sum")},
+                     ("1.5", "0.25"), id="no day"),
+        pytest.param({"temperature_2m_mean": ["warm"]}, ("1.5", "0.25"), id="rejected"),
+    ],
+)  # fmt: skip
+def test_value_that_the_api_has_no_more_stays(
+    loader: Loader,
+    faulty: Faulty,
+    use: Callable[[str], None],
+    values: dict[str, Any],
+    stored: tuple[str, str],
+) -> None:
+    use(faulty.url)
+    faulty.answers(200, answer())
+    loader.load("weather_data", "2024-01-01")
+    loader.pop_dirty_dates()
+    faulty.answers(200, json.dumps({"daily": json.loads(answer())["daily"] | values}))
+    result = loader.load("weather_data", "2024-01-01")
+    assert result.rows_read == result.rows_loaded + result.rows_unchanged + result.rows_quarantined
+    expected = [(city, "2024-01-01", *map(Decimal, stored)) for city in ("Berlin", "Hamburg")]
+    assert stored_weather(loader) == expected
+    has_changed = stored != ("1.5", "0.25")
+    assert loader.pop_dirty_dates() == ({("weather_data", "2024-01-01")} if has_changed else set())
+
+
+def test_days_of_a_city_that_is_asked_for_no_more_stay(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(faulty.url)
+    faulty.answers(200, answer())
+    loader.load("weather_data", "2024-01-01")
+    monkeypatch.setenv("AIRFLOW_VAR_WEATHER_CITIES", json.dumps({"Berlin": CITIES["Berlin"]}))
+    assert loader.load("weather_data", "2024-01-01").rows_removed == 0
+    assert {city for city, *_ in stored_weather(loader)} == {"Berlin", "Hamburg"}
+
+
+@pytest.mark.parametrize(
     ("values", "reason"),
     [
         ({"temperature_2m_mean": ["warm"]}, "temperature is not a number: warm"),
