@@ -43,10 +43,8 @@ class ExpectedCustomers:
 
     def orders(self, customer: Customer, first: int, end: int) -> float:
         """The expected orders of a customer from the n-th day until before another."""
-        calendar = self.sales.shop.calendar
-        joined = (customer.joined_on - calendar.first).days
-        left = (customer.left_on - calendar.first).days if customer.left_on else calendar.length
-        first, end = max(first, joined, 0), min(end, left, calendar.length)
+        begin, left = self._presence(customer)
+        first, end = max(first, begin), min(end, left)
         return customer.frequency * (self.up_to[end] - self.up_to[first]) if first < end else 0.0
 
     def repeat_share(self) -> Estimate:
@@ -90,15 +88,14 @@ class ExpectedCustomers:
 
     def _frequency(self, customer: Customer) -> tuple[float, float, float]:
         """The probability that a customer has a frequency, and the means of it and of its square where it has one."""
+        begin, end = self._presence(customer)
+        up_to = [customer.frequency * orders for orders in self.up_to]
         length = self.sales.shop.calendar.length
         probability = first = second = 0.0
-        for number in range(length - FIRST_DAYS):
-            today = self.orders(customer, number, number + 1)
-            if not today:
-                continue
-            begins = exp(-self.orders(customer, 0, number)) * -expm1(-today)
+        for number in range(begin, min(end, length - FIRST_DAYS)):
+            today, later = up_to[number + 1] - up_to[number], up_to[end] - up_to[number + 1]
+            begins = exp(up_to[begin] - up_to[number]) * -expm1(-today)
             on_first_day = today / -expm1(-today)
-            later = self.orders(customer, number + 1, length)
             # Orders of the first day, of which there is one at least, and those of the days after it.
             mean = on_first_day + later
             variance = on_first_day * (1 + today - on_first_day) + later
@@ -107,6 +104,13 @@ class ExpectedCustomers:
             first += begins * scale * mean
             second += begins * scale * scale * (variance + mean * mean)
         return probability, first, second
+
+    def _presence(self, customer: Customer) -> tuple[int, int]:
+        """The number of the first day on which a customer may buy, and of the day after the last."""
+        length = self.sales.shop.calendar.length
+        joined, left = self._number(customer.joined_on), customer.left_on
+        begin = min(max(joined, 0), length)
+        return begin, max(begin, min(self._number(left), length) if left else length)
 
     def _number(self, day: date) -> int:
         return (day - self.sales.shop.calendar.first).days

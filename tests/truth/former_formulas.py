@@ -4,7 +4,8 @@ The formulas that the marts had before, or a hasty reader would use: each must m
 All are queries on `core`, whose rows the marts share.
 """
 
-#: City, and the correlation of temperature and precipitation with the day's revenue, growth and seasons included.
+#: City, and the correlation of temperature and precipitation with the revenue of the days until one, growth and
+#: seasons included.
 CORRELATION_WITH_REVENUE = """
 select
     weather.city,
@@ -14,12 +15,15 @@ select
 from core.fact_weather as weather
 inner join core.int_daily_sales as sales
     on weather.date_key = sales.date_key
-where weather.temperature_c is not null and weather.precipitation_mm is not null
+where
+    weather.temperature_c is not null
+    and weather.precipitation_mm is not null
+    and weather.date_key <= %s
 group by weather.city
 order by weather.city
 """
 
-#: City, temperature, and the mean revenue of its days in percent of the mean revenue of all days.
+#: City, temperature, and the mean revenue of its days in percent of the mean revenue of all days until one.
 TEMPERATURE_INDEX = """
 select
     weather.city,
@@ -28,7 +32,10 @@ select
 from core.fact_weather as weather
 inner join core.int_daily_sales as sales
     on weather.date_key = sales.date_key
-where weather.temperature_c is not null and weather.precipitation_mm is not null
+where
+    weather.temperature_c is not null
+    and weather.precipitation_mm is not null
+    and weather.date_key <= %s
 group by weather.city, weather.temperature_category
 """
 
@@ -105,14 +112,14 @@ from (
 
 #: Orders whose customer is null at the source: a blank one is not.
 ORDERS_WITHOUT_CUSTOMER = """
-select count(distinct order_id)::float
+select count(distinct order_id)
 from raw.sales_fact
 where customer_id is null and order_amount > 0
 """
 
 #: Orders with this status, spelled like this.
 ORDERS_WITH_STATUS_CANCELLED = """
-select count(distinct order_id)::float
+select count(distinct order_id)
 from raw.sales_fact
 where order_status = 'cancelled'
 """

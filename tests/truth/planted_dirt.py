@@ -1,4 +1,4 @@
-"""Which rows of the generated shop are wrong on purpose, by what the generator did to them and not by the loader's rules."""
+"""Which rows of the generated shop are wrong on purpose: by what the generator did to them, not by the loader's rules."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -74,8 +74,8 @@ def is_cancelled(row: FileRow) -> bool:
 
 def good_rows(source: str, rows: Sequence[FileRow]) -> list[FileRow]:
     """The rows without a mistake; of two with the same key, the later one."""
-    latest = {key_of(source, row): row for row in rows if not is_mistake(source, row)}
-    return list(latest.values())
+    good = [row for row in rows if not is_mistake(source, row)]
+    return list({key_of(source, row): row for row in good}.values()) if source in KEYS else good
 
 
 def planted(source: str, rows: Sequence[FileRow]) -> Counter[tuple[str | None, ...]]:
@@ -85,8 +85,8 @@ def planted(source: str, rows: Sequence[FileRow]) -> Counter[tuple[str | None, .
 
 
 def key_of(source: str, row: FileRow) -> tuple[str | None, ...]:
-    columns = KEYS.get(source, tuple(row))
-    return tuple(row[name] or ("1" if name == "line_number" else None) for name in columns)
+    # A line without a number is line 1.
+    return tuple(row[name] or ("1" if name == "line_number" else None) for name in KEYS[source])
 
 
 def values_of(row: FileRow) -> tuple[str | None, ...]:

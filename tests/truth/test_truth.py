@@ -88,9 +88,18 @@ def test_temperature_has_no_effect(shop: BuiltShop) -> None:
         assert not is_significant
 
 
+def last_of_former_weather(shop: BuiltShop) -> date:
+    """
+    Until when the former formulas are asked.
+
+    In a single whole year, growth and Christmas happen to cancel out; in half a year, as the demo has it, they do not.
+    """
+    return date(2024, 6, 30) if shop.size is ONE_YEAR else shop.last
+
+
 @of_each_shop
 def test_former_correlation_of_temperature_is_not_that_put_in(shop: BuiltShop) -> None:
-    for city, days, correlation, _ in shop.rows(former_formulas.CORRELATION_WITH_REVENUE):
+    for city, days, correlation, _ in shop.rows(former_formulas.CORRELATION_WITH_REVENUE, last_of_former_weather(shop)):
         low, high = confidence(correlation, days)
         find(shop.size.name, f"  formerly: correlation of temperature, {city}", 0, correlation, (low, high))
         assert not low <= 0 <= high
@@ -151,9 +160,10 @@ def test_revenue_index_of_weather_is_that_of_rain_alone(shop: BuiltShop, column:
 @of_each_shop
 def test_former_revenue_index_of_temperature_is_not_that_put_in(shop: BuiltShop) -> None:
     put_in = expected_indexes(shop, "temperature_category")
-    freezing = [row for row in shop.rows(former_formulas.TEMPERATURE_INDEX) if row[1] in ("Freezing", "Warm")]
-    for city, category, index in freezing:
-        miss(shop.size.name, f"revenue index, {city}, {category}", put_in[city, category], index, len(put_in))
+    rows = shop.rows(former_formulas.TEMPERATURE_INDEX, last_of_former_weather(shop))
+    for city, category, index in rows:
+        if category in ("Freezing", "Warm"):
+            miss(shop.size.name, f"revenue index, {city}, {category}", put_in[city, category], index, len(put_in))
 
 
 # Growth
@@ -287,7 +297,7 @@ def expected_season(shop: BuiltShop, category: str, years: int) -> list[Estimate
     ordinary = sum(lift_and_weekday.values()) / len(lift_and_weekday)
     variances: defaultdict[int, list[float]] = defaultdict(list)
     month = shop.size.first
-    while (after := (month + timedelta(days=31)).replace(day=1)) <= shop.last:
+    while (after := month_after(month)) <= shop.last + timedelta(days=1):
         days = (after - month).days
         revenue = shop.sales.revenue(month, days, category)
         of_days = sum(lift_and_weekday[month + timedelta(days=number)] for number in range(days)) / days / ordinary - 1
@@ -361,7 +371,7 @@ def test_share_of_customers_who_order_again_is_that_put_in(shop: BuiltShop) -> N
 @of_each_shop
 def test_retention_of_first_cohort_is_that_put_in(shop: BuiltShop) -> None:
     """In each month that is complete, after the first one that is."""
-    cohort = (shop.size.first - timedelta(days=1) + timedelta(days=31)).replace(day=1)
+    cohort = month_after(shop.size.first - timedelta(days=1))
     rows = shop.rows(
         """
         select order_month, retention_percent::float
@@ -394,8 +404,10 @@ def test_share_of_guests_is_that_put_in(shop: BuiltShop) -> None:
     orders, guests = shop.rows("select sum(daily_orders)::float, sum(guest_orders)::float from marts.daily_revenue")[0]
     put_in = share(effects.GUEST_SHARE, orders)
     hold(shop.size.name, "guests' orders, percent", put_in, 100 * guests / orders)
-    former = 100 * shop.value(former_formulas.ORDERS_WITHOUT_CUSTOMER) / orders
-    miss(shop.size.name, "guests' orders, without blank ones", put_in, former)
+    planted_guests = {row["order_id"] for row in shop.counted_lines() if not (row["customer_id"] or "").strip()}
+    hold_exactly(shop.size.name, "guests' orders", len(planted_guests), guests)
+    former = shop.value(former_formulas.ORDERS_WITHOUT_CUSTOMER)
+    assert former < len(planted_guests), "a blank customer is no customer"
 
 
 # Cancelled orders, refunds, reviews
@@ -520,7 +532,9 @@ def test_repaired_values_are_those_put_in(shop: BuiltShop) -> None:
 def month_ends(shop: BuiltShop) -> list[tuple[date, date]]:
     """Each month of the shop's days, and its last day; that of the as-of month is the as-of date."""
     months = sorted({day.replace(day=1) for day in shop.generated.calendar.days})
-    return [(month, min((month + timedelta(days=31)).replace(day=1) - timedelta(days=1), shop.last)) for month in months]
+    return [
+        (month, min((month + timedelta(days=31)).replace(day=1) - timedelta(days=1), shop.last)) for month in months
+    ]
 
 
 def recurring_revenue(shop: BuiltShop) -> dict[tuple[date, str], Decimal]:

@@ -112,9 +112,7 @@ def generate(
     messages = dirty_rows.messages(rng("messages"), customers, products, calendar)
     lines = "".join(f"{json.dumps(message)}\n" for message in messages)
     (folder / "messages.jsonl").write_text(lines, encoding="utf-8", newline="\n")
-    return GeneratedShop(
-        calendar, demand, weather, all_products, all_customers, all_orders, all_refunds, subscription
-    )
+    return GeneratedShop(calendar, demand, weather, all_products, all_customers, all_orders, all_refunds, subscription)
 
 
 def _write(folder: Path, table: str, rows: Iterable[Row]) -> None:
