@@ -1,6 +1,7 @@
 -- The shop's data as the warehouse loads it: only valid rows, typed, trimmed, defaults filled in.
 -- Reads `source.*`: each file as text; rows of sources with versions have read_number, 1 for the
--- opening state and 2 for the final one. Variables: first_day and as_of_date, both inclusive, days of
+-- opening state and 2 for the final one. Subscriptions have read_on, the day on which they were read:
+-- `-infinity` for the opening state and `infinity` for the final one, which is read after the window. Variables: first_day and as_of_date, both inclusive, days of
 -- the shop.
 
 -- Order lines recorded in the window, cancelled ones too. Grain: order and line; of several with the
@@ -289,29 +290,127 @@ from known
 left join latest_name on known.product_id = latest_name.product_id
 left join latest_category on known.product_id = latest_category.product_id;
 
--- Grain: subscription as last read; without those that vanished from the source, with the last
--- valid row of those whose latest row is invalid.
-create table shop.subscription as
+-- Grain: read and subscription; only valid rows. A plan with the name of the total gets another one.
+create table shop.subscription_read as
 select
     clean(subscription_id) as subscription_id,
     to_subscriber(customer_id) as customer_id,
-    clean(plan_type) as plan_type,
+    clean(plan_type)
+    || case
+        when regexp_full_match(clean(plan_type), 'All plans( \(plan\))*') then ' (plan)' else ''
+    end as plan_type,
+    coalesce(lower(clean(status)) in ('cancelled', 'canceled'), false) as is_cancelled,
     coalesce(to_cents(to_number(monthly_fee)), 0) as monthly_fee,
     to_date(subscription_start_date) as start_date,
-    to_date(subscription_end_date) as end_date
+    coalesce(to_date(subscription_end_date), date 'infinity') as end_date,
+    read_on
 from source.subscription_data
 where
-    clean(subscription_id) in (
-        select clean(subscription_data.subscription_id)
-        from source.subscription_data
-        where subscription_data.read_number = 2
-    )
+    clean(subscription_id) is not null
     and to_subscriber(customer_id) is not null
     and to_date(subscription_start_date) is not null
     and not is_invalid(subscription_end_date, to_date(subscription_end_date))
     and not is_invalid(monthly_fee, to_number(monthly_fee))
-    and coalesce(to_number(monthly_fee) >= 0, true)
-qualify row_number() over (partition by clean(subscription_id) order by read_number desc) = 1;
+    and coalesce(to_number(monthly_fee) >= 0, true);
+
+-- Grain: subscription; its latest valid row. One that a read does not find any more, valid or not, has
+-- ended on the day of that read; if it had not begun by then, it never was. It ended at the earliest
+-- on the day of its start. Status as of the as-of date.
+create table shop.subscription as
+with last_seen as (
+
+    select
+        clean(subscription_id) as subscription_id,
+        max(read_on) as read_on
+    from source.subscription_data
+    group by clean(subscription_id)
+
+),
+
+gone as (
+
+    select
+        last_seen.subscription_id,
+        min(read_day.read_on) as gone_on
+    from last_seen
+    inner join source.read_day on last_seen.read_on < read_day.read_on
+    group by last_seen.subscription_id
+
+),
+
+latest as (
+
+    select * from shop.subscription_read
+    qualify row_number() over (partition by subscription_id order by read_on desc) = 1
+
+)
+
+select
+    latest.subscription_id,
+    latest.customer_id,
+    latest.plan_type,
+    latest.start_date,
+    greatest(
+        latest.start_date, least(latest.end_date, coalesce(gone.gone_on, date 'infinity'))
+    ) as ended_on,
+    case
+        when latest.is_cancelled then 'cancelled'
+        when
+            latest.start_date <= getvariable('as_of_date')
+            and least(latest.end_date, coalesce(gone.gone_on, date 'infinity'))
+            > getvariable('as_of_date')
+            then 'active'
+        else 'expired'
+    end as subscription_status
+from latest
+left join gone on latest.subscription_id = gone.subscription_id
+where gone.gone_on is null or gone.gone_on > latest.start_date;
+
+-- The fee of each day from a subscription's start to the as-of date, or to its end: of the last read
+-- by that day, or of the first of all. Grain: subscription and day. A subscription that was never
+-- active has its first day; `is_active` is false on the day of an end.
+create table shop.subscription_day as
+with every_day as (
+
+    select
+        subscription.*,
+        unnest(
+            generate_series(
+                subscription.start_date,
+                least(subscription.ended_on, getvariable('as_of_date')),
+                interval 1 day
+            )
+        )::date as day
+    from shop.subscription
+    where subscription.start_date <= getvariable('as_of_date')
+
+),
+
+with_fee as (
+
+    select
+        every_day.subscription_id,
+        every_day.customer_id,
+        every_day.plan_type,
+        every_day.start_date,
+        every_day.day,
+        every_day.day < every_day.ended_on as is_active,
+        coalesce(
+            arg_max(subscription_read.monthly_fee, subscription_read.read_on)
+                filter (where subscription_read.read_on <= every_day.day),
+            arg_min(subscription_read.monthly_fee, subscription_read.read_on)
+        ) as monthly_fee
+    from every_day
+    inner join shop.subscription_read
+        on every_day.subscription_id = subscription_read.subscription_id
+    group by all
+
+)
+
+select
+    *,
+    lag(monthly_fee) over (partition by subscription_id order by day) as fee_of_day_before
+from with_fee;
 
 -- Grain: customer; the latest version of each, also if deleted, and an inferred row for each that
 -- only facts have.

@@ -632,6 +632,8 @@ def _subscriptions() -> Iterable[Sequence[Value]]:
         (24, " Basic ", date(2024, 1, 2), None, "4.44", "Active"),
         (25, "Trial", date(2023, 10, 5), date(2023, 10, 25), "1.11", "Expired"),
         (26, "Trial", date(2024, 1, 5), None, "1.11", "Active"),
+        # A plan with the name of all plans.
+        (27, "All plans", date(2024, 1, 3), None, "6.66", "Active"),
         # The second subscription of a customer, an id of four digits, and two unknown customers.
         (1, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
         (1000, "Basic", date(2023, 12, 24), None, "9.99", "Active"),

@@ -38,24 +38,35 @@ def _draw_funnel(rows: list[Row]) -> Plot:
     }
 
 
+#: What a month adds to recurring revenue, and what it takes away: column → (label, sign).
+_MRR_MOVES = {
+    "new_mrr": ("new", 1),
+    "reactivated_mrr": ("reactivated", 1),
+    "expansion_mrr": ("expansion", 1),
+    "contraction_mrr": ("contraction", -1),
+    "churned_mrr": ("churned", -1),
+}
+
+
 def _draw_waterfall(rows: list[Row]) -> Plot:
-    """From the first opening value, by the gains and losses of each month, to the last closing value."""
-    totals: dict[Any, list[float]] = {}
+    """From the first opening value, by what each month adds and takes away, to the last closing value."""
+    totals: dict[Any, dict[str, float]] = {}
     for row in rows:
-        amounts = totals.setdefault(row["month"], [0.0, 0.0, 0.0])
-        for n, name in enumerate(("opening_mrr", "new_mrr", "churned_mrr")):
-            amounts[n] += float(row[name])
+        amounts = totals.setdefault(row["month"], dict.fromkeys(("opening_mrr", *_MRR_MOVES), 0.0))
+        for name in amounts:
+            amounts[name] += float(row[name])
     months = sorted(totals)
     if not months:
         return {"data": [], "layout": {}}
     x: list[list[str]] = [[f"{months[0]:%b %Y}"], ["opening"]]
-    y, measure = [totals[months[0]][0]], ["absolute"]
+    y, measure = [totals[months[0]]["opening_mrr"]], ["absolute"]
+    # A movement that there never is needs no bar of 0 in each month; new and churned always have theirs.
+    moves = [name for name in _MRR_MOVES if name in ("new_mrr", "churned_mrr") or any(totals[m][name] for m in months)]
     for month in months:
-        _, new, churned = totals[month]
-        x[0] += [f"{month:%b %Y}"] * 2
-        x[1] += ["new", "churned"]
-        y += [new, -churned]
-        measure += ["relative", "relative"]
+        x[0] += [f"{month:%b %Y}"] * len(moves)
+        x[1] += [_MRR_MOVES[name][0] for name in moves]
+        y += [_MRR_MOVES[name][1] * totals[month][name] for name in moves]
+        measure += ["relative"] * len(moves)
     x[0].append(f"{months[-1]:%b %Y}")
     x[1].append("closing")
     y.append(0.0)
@@ -232,22 +243,28 @@ CUSTOMERS = FigurePage(
             mart="subscription_performance_monthly",
             query=f"""
                 select
-                    revenue_month as month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr,
-                    active_subscriptions, new_subscriptions, churned_subscriptions, churn_percent
+                    revenue_month as month, plan_type, opening_mrr, new_mrr, reactivated_mrr, expansion_mrr,
+                    contraction_mrr, churned_mrr, closing_mrr, active_subscriptions, new_subscriptions,
+                    churned_subscriptions, churn_percent, gross_retention_percent, net_retention_percent
                 from marts.subscription_performance_monthly
-                where revenue_month {MONTH_IN_RANGE}
+                where revenue_month {MONTH_IN_RANGE} and plan_type is distinct from 'All plans'
                 order by revenue_month, plan_type""",
             columns=(
                 MONTH,
                 FigureColumn("plan_type", "Plan"),
                 FigureColumn("opening_mrr", "Opening MRR", Format.MONEY),
                 FigureColumn("new_mrr", "New", Format.MONEY),
+                FigureColumn("reactivated_mrr", "Reactivated", Format.MONEY),
+                FigureColumn("expansion_mrr", "Expansion", Format.MONEY),
+                FigureColumn("contraction_mrr", "Contraction", Format.MONEY),
                 FigureColumn("churned_mrr", "Churned", Format.MONEY),
                 FigureColumn("closing_mrr", "Closing MRR", Format.MONEY),
                 FigureColumn("active_subscriptions", "Active", Format.COUNT),
                 FigureColumn("new_subscriptions", "New", Format.COUNT),
                 FigureColumn("churned_subscriptions", "Churned", Format.COUNT),
                 FigureColumn("churn_percent", "Churn", Format.PERCENT),
+                FigureColumn("gross_retention_percent", "Gross retention", Format.PERCENT),
+                FigureColumn("net_retention_percent", "Net retention", Format.PERCENT),
             ),
             draw=_draw_waterfall,
             keys={"revenue_month": "month", "plan_type": "plan_type"},
@@ -260,6 +277,7 @@ CUSTOMERS = FigurePage(
             query="""
                 select revenue_month as month, plan_type, active_subscriptions, closing_mrr
                 from marts.subscription_performance_monthly
+                where plan_type is distinct from 'All plans'
                 order by revenue_month, plan_type""",
             columns=(
                 MONTH,

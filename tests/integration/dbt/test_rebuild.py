@@ -19,9 +19,9 @@ from tests.integration.support import Loader, Row
 #: Built whole by every run: their rows are few, whatever the history.
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
-    "fact_subscriptions", "int_customer_sales", "inventory_status", "payment_method_preference",
+    "fact_subscriptions", "int_customer_sales", "int_subscription_fees", "inventory_status", "payment_method_preference",
     "product_category_revenue_monthly", "product_revenue_payment_analysis", "seasonal_sales_analysis",
-    "subscription_performance_monthly", "weather_sales_impact",
+    "subscription_customers", "subscription_performance_monthly", "weather_sales_impact",
 }  # fmt: skip
 
 
@@ -206,9 +206,9 @@ def test_incremental_builds_equal_a_full_refresh(after: After) -> None:
     assert rows == {name: {row for row, _ in content} for name, content in after.whole.items()}
     # No events, subscriptions and weather were loaded, and each key is known in the end.
     assert {name for name, content in rows.items() if not content} == {
-        "core.fact_customer_events", "core.fact_subscriptions", "core.fact_weather", "core.int_unknown_keys",
-        "marts_build.conversion_funnel_daily", "marts_build.subscription_performance_monthly",
-        "marts_build.weather_sales_impact",
+        "core.fact_customer_events", "core.fact_subscriptions", "core.fact_weather", "core.int_subscription_fees",
+        "core.int_unknown_keys", "marts_build.conversion_funnel_daily", "marts_build.subscription_customers",
+        "marts_build.subscription_performance_monthly", "marts_build.weather_sales_impact",
     }  # fmt: skip
 
 

@@ -122,7 +122,15 @@ CENTS = (
         )
     ),
     ("core.fact_subscriptions", "monthly_fee", ROW, FEES),
-    ("marts_build.subscription_performance_monthly", "closing_mrr", "revenue_month = date '2024-01-01'", FEES),
+    ("core.int_subscription_fees", "monthly_fee", ROW, FEES),
+    *(
+        ("marts_build.subscription_performance_monthly", "closing_mrr", f"ctid = (select min(ctid) {of_january})", FEES)
+        for of_january in (
+            "from {table} where revenue_month = date '2024-01-01' and plan_type = 'All plans'",
+            "from {table} where revenue_month = date '2024-01-01' and plan_type is distinct from 'All plans'",
+        )
+    ),
+    ("marts_build.subscription_customers", "monthly_fee", ROW, FEES),
 )
 
 #: Other changes, and the test that must find each.

@@ -215,6 +215,7 @@ STAGING_ON_STAGING = {
     ("stg_products", "stg_product_versions"),
     ("stg_product_categories", "stg_product_category_versions"),
     ("stg_customer", "stg_customer_versions"),
+    ("stg_subscriptions", "stg_subscription_versions"),
     ("stg_subscriptions", "stg_as_of"),
     ("stg_claimed_customers", "stg_customer_versions"),
     ("stg_claimed_products", "stg_product_versions"),

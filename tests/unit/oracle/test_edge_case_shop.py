@@ -167,14 +167,17 @@ def test_new_customers_per_day_add_up_to_cohorts(oracle: duckdb.DuckDBPyConnecti
     assert of_days == dict(oracle.execute(cohorts).fetchall())
 
 
-def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
+def test_opening_and_movements_make_closing_and_next_opening(
     oracle: duckdb.DuckDBPyConnection,
 ) -> None:
     assert one(
         oracle,
         """
         select
-            count(*) filter (where opening_mrr + new_mrr - churned_mrr <> closing_mrr),
+            count(*) filter (
+                where opening_mrr + new_mrr + reactivated_mrr + expansion_mrr - contraction_mrr - churned_mrr
+                <> closing_mrr
+            ),
             count(*) filter (where previous_closing_mrr <> opening_mrr),
         from (
             select
@@ -219,6 +222,13 @@ def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
         ("customer_cohorts_monthly", "months_since_first > 12 and active_customers > 0"),
         ("customer_cohorts_monthly", "active_customers between 1 and cohort_customers - 1"),
         ("subscription_performance_monthly", "plan_type is null"),
+        ("subscription_performance_monthly", "plan_type = 'All plans (plan)'"),
+        ("subscription_performance_monthly", "plan_type = 'All plans' and is_complete"),
+        ("subscription_performance_monthly", "reactivated_mrr > 0 and new_mrr > 0"),
+        ("subscription_performance_monthly", "gross_retention_percent < 100 and not is_complete"),
+        ("subscription_customers", "active_subscriptions > 1 and plan_type is not null"),
+        ("subscription_customers", "subscription_status = 'cancelled' and monthly_fee > 0"),
+        ("subscription_customers", "lifetime_fees = 0 and months_active = 0"),
         ("subscription_performance_monthly", "churn_percent = 12.5"),
         ("subscription_performance_monthly", "churned_subscriptions > 0 and churn_percent is null"),
         ("conversion_funnel_daily", "views + add_to_carts + purchases = 0"),

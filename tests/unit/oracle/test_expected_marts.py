@@ -798,41 +798,80 @@ def test_product_performance_monthly_has_lines_and_refunds_of_the_product(shop) 
 
 
 def test_subscription_performance_monthly_has_expected_rows(shop) -> None:
+    subscriptions = [
+        {"subscription_start_date": "2023-12-31", "subscription_end_date": "2024-01-31"},
+        {
+            "subscription_start_date": "2024-01-31",
+            "subscription_end_date": "2024-02-01",
+            "monthly_fee": "1",
+        },
+        {
+            "subscription_start_date": "2024-02-01",
+            "subscription_end_date": "2024-02-01",
+            "monthly_fee": "2",
+        },
+        {
+            "subscription_start_date": "2024-02-10",
+            "subscription_end_date": "2024-02-21",
+            "monthly_fee": "",
+        },
+        {"subscription_start_date": "2024-02-21", "status": "Cancelled", "monthly_fee": "4.005"},
+        {"subscription_start_date": "2024-02-20", "plan_type": " ", "monthly_fee": "8"},
+        {"subscription_start_date": "2024-02-01", "monthly_fee": "-1"},
+    ]
+    # Each of another customer: none is reactivated.
     query = shop(
-        subscription_data=[
-            {"subscription_start_date": "2023-12-31", "subscription_end_date": "2024-01-31"},
-            {
-                "subscription_start_date": "2024-01-31",
-                "subscription_end_date": "2024-02-01",
-                "monthly_fee": "1",
-            },
-            {
-                "subscription_start_date": "2024-02-01",
-                "subscription_end_date": "2024-02-01",
-                "monthly_fee": "2",
-            },
-            {
-                "subscription_start_date": "2024-02-10",
-                "subscription_end_date": "2024-02-21",
-                "monthly_fee": "",
-            },
-            {"subscription_start_date": "2024-02-21", "status": "Cancelled", "monthly_fee": "4.005"},
-            {"subscription_start_date": "2024-02-20", "plan_type": " ", "monthly_fee": "8"},
-            {"subscription_start_date": "2024-02-01", "monthly_fee": "-1"},
-        ],
+        subscription_data=[row | {"customer_id": f"{number}"} for number, row in enumerate(subscriptions, start=1)],
         last=date(2024, 2, 20),
     )
     columns = (
         "revenue_month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr, active_subscriptions, "
         "new_subscriptions, churned_subscriptions, churn_percent"
     )
-    assert query(f"select {columns} from marts.subscription_performance_monthly order by 1, 2 nulls last") == [
+    rows = query(f"select {columns} from marts.subscription_performance_monthly order by 1, 2 nulls last")
+    assert [row for row in rows if row[1] == "All plans"] == [
+        ("2023-12-01", "All plans", "0.00", "10.00", "0.00", "10.00", "1", "1", "0", None),
+        ("2024-01-01", "All plans", "10.00", "1.00", "10.00", "1.00", "1", "1", "1", "100.00"),
+        ("2024-02-01", "All plans", "1.00", "10.00", "3.00", "8.00", "2", "3", "2", "200.00"),
+    ]
+    assert [row for row in rows if row[1] != "All plans"] == [
         ("2023-12-01", "Basic", "0.00", "10.00", "0.00", "10.00", "1", "1", "0", None),
         ("2023-12-01", None, "0.00", "0.00", "0.00", "0.00", "0", "0", "0", None),
         ("2024-01-01", "Basic", "10.00", "1.00", "10.00", "1.00", "1", "1", "1", "100.00"),
         ("2024-01-01", None, "0.00", "0.00", "0.00", "0.00", "0", "0", "0", None),
         ("2024-02-01", "Basic", "1.00", "2.00", "3.00", "0.00", "1", "2", "2", "200.00"),
         ("2024-02-01", None, "0.00", "8.00", "0.00", "8.00", "1", "1", "0", None),
+    ]
+
+
+def test_subscription_marts_follow_the_fees_of_the_days_they_were_read(shop) -> None:
+    """Raised on 10 February and lowered on 20 March; one that is gone on 20 March; a fee that is read too late."""
+    basic, gone, late = (
+        {"customer_id": customer, "subscription_start_date": day, "monthly_fee": fee}
+        for customer, day, fee in (("1", "2024-01-31", "10"), ("2", "2024-02-01", "4"), ("2", "2024-03-02", "6"))
+    )
+    query = shop(
+        opening={"subscription_data": [basic, gone, late]},
+        reads={
+            "2024-02-10": [basic | {"monthly_fee": "15"}, gone, late | {"monthly_fee": "7"}],
+            "2024-03-20": [basic | {"monthly_fee": "12.5"}, late | {"subscription_id": "S3", "monthly_fee": "7"}],
+        },
+        subscription_data=[basic | {"monthly_fee": "99"}, late | {"subscription_id": "S3", "monthly_fee": "99"}],
+    )
+    columns = (
+        "revenue_month, opening_mrr, new_mrr, reactivated_mrr, expansion_mrr, contraction_mrr, churned_mrr, "
+        "closing_mrr, gross_retention_percent, net_retention_percent, is_complete"
+    )
+    assert query(
+        f"select {columns} from marts.subscription_performance_monthly where plan_type = 'All plans' order by 1"
+    ) == [
+        ("2024-01-01", "0.00", "10.00", "0.00", "0.00", "0.00", "0.00", "10.00", None, None, True),
+        ("2024-02-01", "10.00", "4.00", "0.00", "5.00", "0.00", "0.00", "19.00", "100.00", "150.00", True),
+        ("2024-03-01", "19.00", "7.00", "0.00", "0.00", "2.50", "4.00", "19.50", "65.79", "65.79", True),
+    ]
+    assert query("from marts.subscription_customers order by 1") == [
+        ("CUST001", "Basic", "active", "1", "12.50", "37.50", "3", "2024-01-31"),
+        ("CUST002", "Basic", "active", "1", "7.00", "15.00", "2", "2024-02-01"),
     ]
 
 
