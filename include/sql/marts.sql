@@ -28,3 +28,24 @@ begin
     end if;
 end
 $$;
+
+-- A warehouse from before `weather_correlation`: the correlations of weather_sales_impact had season and growth in
+-- them. Where a view reads them they stay, and the publication says which view.
+do $$
+begin
+    if exists (
+        select from pg_attribute
+        where
+            attrelid = to_regclass('marts.weather_sales_impact')
+            and attname = 'correlation_temperature_revenue'
+            and not attisdropped
+    ) then
+        alter table marts.weather_sales_impact
+            drop column correlation_temperature_revenue,
+            drop column correlation_precipitation_revenue;
+    end if;
+exception
+    when dependent_objects_still_exist then
+        raise warning '%', sqlerrm;
+end
+$$;

@@ -47,6 +47,16 @@ begin
 end
 $do$;
 
+-- The country of the shop's profile, and null without one: the loader puts it in the place of :'country'. The public
+-- holidays of that country are written by the loader as well (plugins/ecommerce/common/public_holidays.py).
+create or replace function ops.shop_country() returns text
+    language sql immutable parallel safe return :'country'::text;
+
+create table if not exists ops.holiday (
+    holiday_date date primary key,
+    holiday_name text not null
+);
+
 create table if not exists ops.load_batch (
     batch_id bigint generated always as identity primary key,
     source text not null,
@@ -208,6 +218,9 @@ alter table ops.build add column if not exists first_covered_date date;
 -- Whose days the models were built of.
 alter table ops.build add column if not exists time_zone text not null default 'UTC';
 alter table ops.build alter column time_zone set default ops.shop_time_zone();
+-- With whose holidays; null without a country.
+alter table ops.build add column if not exists country text;
+alter table ops.build alter column country set default ops.shop_country();
 
 -- "Today" for every model, and the first day that is covered: those of the running build, otherwise the last and the
 -- first day for which sales are loaded. What is loaded while a run builds does not change its days.

@@ -193,7 +193,7 @@ BUILT_WITHOUT = {
     - {"customer_segments", "daily_revenue", "product_category_revenue_monthly", "product_performance_monthly"},
     "customer": set(),
     "subscription_data": MARTS - SUBSCRIPTIONS,
-    "weather_data": MARTS - {"weather_sales_impact"},
+    "weather_data": MARTS - {"weather_sales_impact", "weather_correlation"},
 }
 
 
@@ -233,8 +233,9 @@ def test_nodes_of_finds_cosmos_tasks_to_skip(mode: str, dags) -> None:
         f"{core}.fact_weather.run",
         f"{core}.fact_weather.test",
         f"{marts}.analytics.weather_sales_impact_run",
+        f"{marts}.analytics.weather_correlation_run",
     }
-    assert len(skipped) == (4 if mode == "watcher" else 5)
+    assert len(skipped) == (5 if mode == "watcher" else 6)
     if mode == "watcher":
         producer: Any = group.dag.get_task("warehouse.dbt_producer_watcher")
         assert producer.exclude == "weather"
@@ -244,7 +245,7 @@ def test_each_mart_is_a_task_in_its_folder(dags) -> None:
     ids = {task.task_id for task in dags["ecommerce_warehouse"].tasks}
     for mart in MARTS:
         assert any(f".{mart}" in task_id and ".marts." in task_id for task_id in ids), mart
-    assert len(MARTS) == 14
+    assert len(MARTS) == 16
 
 
 def test_each_dbt_node_has_one_task(dags, manifest) -> None:

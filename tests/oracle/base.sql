@@ -514,3 +514,43 @@ select
 from every_day
 left join shop.counted_line on every_day.order_date = counted_line.order_date
 group by every_day.order_date;
+
+-- Revenue of a day against what is usual then. Grain: as shop.sales_day. Usual is the mean of the days from 14
+-- before to 14 after, if there are 15 of them, times the mean of what its weekday has of that; a day without
+-- one of the two, or with one of 0, has no ratio.
+create table shop.comparable_day as
+with compared as (
+
+    select
+        this_day.order_date,
+        isodow(this_day.order_date) as weekday,
+        this_day.revenue,
+        case
+            when count(*) >= 15 and sum(near_day.revenue) > 0
+                then sum(near_day.revenue)::double / count(*)
+        end as baseline
+    from shop.sales_day as this_day
+    inner join shop.sales_day as near_day
+        on near_day.order_date between this_day.order_date - 14 and this_day.order_date + 14
+    group by this_day.order_date, this_day.revenue
+
+),
+
+weekdays as (
+
+    select
+        weekday,
+        sum(revenue::double / baseline) / count(*) as factor
+    from compared
+    where baseline is not null
+    group by weekday
+    having sum(revenue) > 0
+
+)
+
+select
+    compared.order_date,
+    compared.revenue,
+    compared.revenue::double / (compared.baseline * weekdays.factor) as sales_ratio
+from compared
+left join weekdays on compared.weekday = weekdays.weekday;

@@ -79,12 +79,21 @@ MARTS: Mapping[str, Mart] = {
     "seasonal_sales_analysis": Mart(
         ("sales_month", "category_name"), {"coefficient_of_variation_percent": Decimal("0.01")}
     ),
-    "weather_sales_impact": Mart(
-        ("city", "temperature_category", "precipitation_category"),
+    "seasonal_index": Mart(
+        ("category_name", "month_of_year"),
         {
-            "correlation_temperature_revenue": Decimal("0.0001"),
-            "correlation_precipitation_revenue": Decimal("0.0001"),
+            "index_percent": Decimal("0.01"),
+            "lowest": Decimal("0.01"),
+            "highest": Decimal("0.01"),
+            "strength": Decimal("0.0001"),
         },
+    ),
+    "weather_sales_impact": Mart(
+        ("city", "temperature_category", "precipitation_category"), {"revenue_index": Decimal("0.01")}
+    ),
+    "weather_correlation": Mart(
+        ("city", "factor", "lag_days"),
+        {name: Decimal("0.0001") for name in ("correlation", "ci_low", "ci_high", "raw_correlation")},
     ),
 }
 

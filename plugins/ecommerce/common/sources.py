@@ -350,6 +350,7 @@ FILLED_BY = {
     "subscription_customers": "subscription_data",
     "fact_weather": "weather_data",
     "weather_sales_impact": "weather_data",
+    "weather_correlation": "weather_data",
 }
 
 #: Source → what a shop without it does not have.

@@ -150,6 +150,7 @@ WITHOUT_PRIMARY_KEY = {
     "stg_claimed_days",
     "product_category_revenue_monthly",
     "product_revenue_payment_analysis",
+    "seasonal_index",
 }
 
 

@@ -5,7 +5,7 @@ The window is 2024-01-01 … 2024-03-31; columns that a row does not set have th
 """
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -301,7 +301,7 @@ def test_shop_of_only_order_lines_has_marts(tmp_path: Path) -> None:
         assert oracle.execute("select product_id, product_status from marts.inventory_status").fetchall() == [
             ("P1", "Unknown")
         ]
-        for mart in ("customer_segments", "subscription_performance_monthly", "weather_sales_impact"):
+        for mart in ("customer_segments", "subscription_performance_monthly", "weather_correlation"):
             assert oracle.execute(f"from marts.{mart}").fetchall() == [], mart
 
 
@@ -1183,28 +1183,50 @@ def test_weather_categories_have_expected_limits(
     assert query("select temperature_category, precipitation_category from marts.weather_sales_impact") == [categories]
 
 
-@pytest.mark.parametrize(
-    ("temperatures", "precipitations", "amounts", "correlations"),
-    [
-        ("555", "012", "123", (None, "1.0000")),
-        ("654", "000", "123", ("-1.0000", None)),
-        ("654", "012", "111", (None, None)),
-    ],
-)
-def test_weather_correlation_of_constant_values_is_null(
-    shop, temperatures, precipitations, amounts, correlations
-) -> None:
-    """Each digit of the parameters is the value of one day."""
-    days = [f"2024-01-0{number}" for number in (1, 2, 3)]
+def days_of(first: date, last: date) -> list[str]:
+    return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
+
+
+def test_weather_correlation_of_constant_values_is_null(shop) -> None:
+    """The same revenue on each of the 60 days from the first order on; weather of the 91 covered days."""
+    days = days_of(date(2024, 2, 1), date(2024, 3, 31))
     query = shop(
-        sales_fact=[{"order_date": day, "order_amount": amount} for day, amount in zip(days, amounts, strict=True)],
+        sales_fact=[{"order_date": day, "order_amount": "10"} for day in days],
         weather_data=[
-            {"date": day, "temperature": temperature, "precipitation": precipitation}
-            for day, temperature, precipitation in zip(days, temperatures, precipitations, strict=True)
+            {"date": day, "temperature": str(number % 5), "precipitation": "0"}
+            for number, day in enumerate(days_of(date(2024, 1, 1), date(2024, 3, 31)))
         ],
     )
-    columns = "correlation_temperature_revenue, correlation_precipitation_revenue"
-    assert query(f"select distinct {columns} from marts.weather_sales_impact") == [correlations]
+    columns = "factor, lag_days, days, correlation, ci_low, ci_high, is_significant, raw_correlation"
+    assert query(f"select {columns} from marts.weather_correlation order by 1, 2") == [
+        # With weather of days before the first order, whose sales are those of days after it.
+        (factor, str(lag), "60", None, None, None, None, None)
+        for factor in ("precipitation", "temperature")
+        for lag in range(4)
+    ]
+
+
+@pytest.mark.parametrize(("days", "is_known"), [(29, False), (30, True)])
+def test_weather_correlation_needs_thirty_days(shop, days: int, is_known: bool) -> None:
+    """Twice as much is sold on every fifth day, on which it rains."""
+    sold = days_of(date(2024, 2, 1), date(2024, 3, 31))
+    query = shop(
+        sales_fact=[
+            {"order_date": day, "order_amount": "10" if number % 5 else "20"} for number, day in enumerate(sold)
+        ],
+        weather_data=[
+            {"date": day, "temperature": "", "precipitation": "0" if number % 5 else "7"}
+            for number, day in enumerate(sold[:days])
+        ],
+    )
+    columns = "days, correlation is not null, is_significant, raw_correlation"
+    rain = "marts.weather_correlation where factor = 'precipitation' and lag_days = 0"
+    assert query(f"select {columns} from {rain}") == [
+        (str(days), is_known, True if is_known else None, "1.0000" if is_known else None)
+    ]
+    assert query("select distinct days, correlation from marts.weather_correlation where factor = 'temperature'") == [
+        ("0", None)
+    ]
 
 
 def test_weather_sales_impact_has_expected_rows(shop) -> None:
@@ -1231,17 +1253,52 @@ def test_weather_sales_impact_has_expected_rows(shop) -> None:
             day(6, "", "1"),
             day(7, "1", ""),
             day(8, "1", "-1"),
+            day(9, "2", "0"),
             day(2, "30.1", "2.5", "Bonn"),
         ],
     )
-    # Berlin's mean is 70 / 4 = 17.50. Temperature: Σx 20, Σx² 202.02, Σxy 604; 4 · 604 - 20 · 70 = 1016;
-    # over √(4 · 202.02 - 400) √(4 · 2100 - 4900) = 20.2010 · 59.1608: 0.8501. Rain: Σx 9.9, Σx² 62.01, Σxy 300;
-    # 1200 - 693 = 507; over √(248.04 - 98.01) · 59.1608 = 12.2487 · 59.1608: 0.6997.
+    # Until 19 January there is an order within 14 days. Of the three Tuesdays of these days only the first has sales:
+    # the factor is a third of its own revenue / baseline, and its ratio is 3; likewise on Wednesday and on Friday.
+    # On 4 January, a Thursday, the factor is 0: no ratio. Berlin's mean ratio is (3 + 3 + 3 + 0) / 4 = 2.25.
     assert query("from marts.weather_sales_impact order by 1, 5, 2") == [
-        ("Berlin", "Freezing", "Light Rain", "1", "0.00", "0.00", "0.8501", "0.6997"),
-        ("Berlin", "Cold", "No Rain", "2", "15.00", "85.71", "0.8501", "0.6997"),
-        ("Berlin", "Cool", "Heavy Rain", "1", "40.00", "228.57", "0.8501", "0.6997"),
-        ("Bonn", "Hot", "Moderate Rain", "1", "10.00", "100.00", None, None),
+        ("Berlin", "Freezing", "Light Rain", "1", "0.00", None),
+        ("Berlin", "Cold", "No Rain", "3", "10.00", "88.89"),
+        ("Berlin", "Cool", "Heavy Rain", "1", "40.00", "133.33"),
+        ("Bonn", "Hot", "Moderate Rain", "1", "10.00", "100.00"),
+    ]
+
+
+@pytest.mark.parametrize(("last", "months"), [(date(2022, 12, 30), 0), (date(2022, 12, 31), 24)])
+def test_seasonal_index_needs_twelve_complete_months(shop, last: date, months: int) -> None:
+    query = shop(
+        sales_fact=[
+            {"order_date": day, "order_amount": "10"} for day in days_of(date(2021, 12, 20), date(2022, 12, 31))
+        ],
+        first=date(2021, 12, 20),
+        last=last,
+    )
+    assert query("select count(*) from marts.seasonal_index") == [(str(months),)]
+    columns = "index_percent, years_used, lowest, highest, strength, is_reliable"
+    expected = [("100.00", "1", "100.00", "100.00", None, False)]
+    assert query(f"select distinct {columns} from marts.seasonal_index") == expected[:months]
+
+
+def test_seasonal_index_has_expected_months(shop) -> None:
+    """
+    Ten a day, twenty in each December, for two years of 365 days; no growth. Each 365 days have 10 × 334 + 20 × 31 =
+    3,960, so every month is at 10 × 365 / 3,960 of its year and December at twice that: 1200 / 13 and 2400 / 13.
+    """
+    query = shop(
+        sales_fact=[
+            {"order_date": day, "order_amount": "20" if day[5:7] == "12" else "10"}
+            for day in days_of(date(2022, 1, 1), date(2023, 12, 31))
+        ],
+        first=date(2022, 1, 1),
+        last=date(2023, 12, 31),
+    )
+    assert query("from marts.seasonal_index where category_name = 'Garden' order by month_of_year") == [
+        ("Garden", str(month), index, "2", index, index, "1.0000", True)
+        for month, index in enumerate(["92.31"] * 11 + ["184.62"], start=1)
     ]
 
 
