@@ -416,14 +416,36 @@ from every_day
 left join shop.counted_line on every_day.order_date = counted_line.order_date
 group by every_day.order_date;
 
--- The days of each week (ISO), month, quarter and year, far enough for every date of the calendar.
+-- The days of each week (ISO), month, quarter and year, from two years before the shop's first day on, so
+-- that each of its periods has one to be compared with.
 create table shop.period_day as
-with calendar as (
+with bounds as (
+
+    select
+        least(
+            getvariable('first_day'),
+            (select min(order_date) from shop.loaded_line),
+            (select min(refund_date) from shop.loaded_refund)
+        ) as first_day,
+        greatest(
+            getvariable('as_of_date'),
+            (select max(order_date) from shop.loaded_line),
+            (select max(refund_date) from shop.loaded_refund)
+        ) as last_day
+
+),
+
+calendar as (
 
     select
         unnest(
-            generate_series(date '1968-12-30', date '2070-12-31', interval 1 day)
+            generate_series(
+                date_trunc('year', first_day) - interval 2 year,
+                date_trunc('year', last_day) + interval 1 year + interval 7 day,
+                interval 1 day
+            )
         )::date as calendar_day
+    from bounds
 
 )
 
@@ -483,7 +505,7 @@ inner join shop.period_day
         and others.other_start = period_day.period_start
 where
     not others.is_running
-    or period_day.calendar_day < others.other_start + others.days_elapsed;
+    or period_day.calendar_day - others.other_start < others.days_elapsed;
 
 -- Grain: period and the other one. Without all of its days loaded there is nothing to compare with.
 create table shop.comparison as

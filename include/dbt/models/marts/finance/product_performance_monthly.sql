@@ -55,10 +55,21 @@ periods as (
 
 ),
 
+as_of as (
+
+    select * from {{ ref('dim_date') }}
+    where is_as_of
+
+),
+
 running as (
 
-    select * from periods
-    where is_running
+    select
+        periods.*,
+        as_of.date_key as as_of_date
+    from periods
+    cross join as_of
+    where periods.is_running
 
 ),
 
@@ -79,10 +90,7 @@ lines_ahead as (
     select * from {{ ref('fact_sales') }}
     where
         {{ is_counted() }}
-        and date_key > (
-            select dates.date_key from {{ ref('dim_date') }} as dates
-            where dates.is_as_of
-        )
+        and date_key > (select running.as_of_date from running)
         and date_key <= (select running.period_end from running)
 
 ),

@@ -49,6 +49,12 @@ dates as (
 
 ),
 
+all_periods as (
+
+    select * from {{ ref('int_periods') }}
+
+),
+
 days as (
 
     select
@@ -62,7 +68,7 @@ days as (
 periods as (
 
     select all_periods.*
-    from {{ ref('int_periods') }} as all_periods
+    from all_periods
     inner join days
         on
             all_periods.period_end >= days.first_day
