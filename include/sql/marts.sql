@@ -49,3 +49,18 @@ exception
         raise warning '%', sqlerrm;
 end
 $$;
+
+-- A warehouse from before periods were complete or not: a month that is not has no share of the average.
+do $$
+begin
+    if exists (
+        select from pg_attribute
+        where
+            attrelid = to_regclass('marts.seasonal_sales_analysis')
+            and attname = 'percent_of_average'
+            and attnotnull
+    ) then
+        alter table marts.seasonal_sales_analysis alter column percent_of_average drop not null;
+    end if;
+end
+$$;

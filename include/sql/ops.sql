@@ -258,7 +258,7 @@ create table if not exists ops.claimed_date (
 create table if not exists ops.rebuild (
     run_id text not null,
     model text not null,
-    period text not null check (period in ('day', 'month', 'year', 'all')),
+    period text not null check (period in ('day', 'week', 'month', 'year', 'all')),
     sources text[] not null,
     rows_inserted bigint not null,
     rows_deleted bigint, -- null for a model that was created anew
@@ -266,7 +266,24 @@ create table if not exists ops.rebuild (
     primary key (run_id, model)
 );
 
--- Why did this run rebuild this day, month or year of a model? One row for each claimed period, source and load.
+-- A warehouse from before models were rebuilt by week.
+do $$
+begin
+    if exists (
+        select from pg_constraint
+        where
+            conrelid = 'ops.rebuild'::regclass
+            and conname = 'rebuild_period_check'
+            and pg_get_constraintdef(oid) not like '%week%'
+    ) then
+        alter table ops.rebuild drop constraint rebuild_period_check;
+        alter table ops.rebuild add constraint rebuild_period_check
+            check (period in ('day', 'week', 'month', 'year', 'all'));
+    end if;
+end
+$$;
+
+-- Why did this run rebuild this day, week, month or year of a model? One row for each claimed period, source and load.
 create or replace view ops.rebuild_reason as
 select
     rebuild.run_id,

@@ -554,3 +554,104 @@ select
     compared.revenue::double / (compared.baseline * weekdays.factor) as sales_ratio
 from compared
 left join weekdays on compared.weekday = weekdays.weekday;
+
+-- The days of each week (ISO), month, quarter and year, from two years before the shop's first day on, so
+-- that each of its periods has one to be compared with.
+create table shop.period_day as
+with bounds as (
+
+    select
+        least(
+            getvariable('first_day'),
+            (select min(order_date) from shop.loaded_line),
+            (select min(refund_date) from shop.loaded_refund)
+        ) as first_day,
+        greatest(
+            getvariable('as_of_date'),
+            (select max(order_date) from shop.loaded_line),
+            (select max(refund_date) from shop.loaded_refund)
+        ) as last_day
+
+),
+
+calendar as (
+
+    select
+        unnest(
+            generate_series(
+                date_trunc('year', first_day) - interval 2 year,
+                date_trunc('year', last_day) + interval 1 year + interval 7 day,
+                interval 1 day
+            )
+        )::date as calendar_day
+    from bounds
+
+)
+
+select
+    grain,
+    date_trunc(grain, calendar_day)::date as period_start,
+    calendar_day,
+    calendar_day between getvariable('first_day') and getvariable('as_of_date') as is_covered
+from calendar
+cross join (values ('week'), ('month'), ('quarter'), ('year')) as grains (grain);
+
+-- Grain: period. Complete if the days of its windows are all loaded; running if it is not complete
+-- and today is one of its days.
+create table shop.period as
+select
+    grain,
+    period_start,
+    count(*) as days_in_period,
+    count(*) filter (is_covered) as days_elapsed,
+    bool_and(is_covered) as is_complete,
+    bool_or(calendar_day = getvariable('as_of_date')) and not bool_and(is_covered) as is_running
+from shop.period_day
+group by grain, period_start;
+
+-- The days that a period is compared with: of the period before, and of the one a year before (of a
+-- week: 52 weeks). Of a running period, as many as it has had itself.
+create table shop.compared_day as
+with others as (
+
+    select
+        *,
+        'previous' as other,
+        date_trunc(grain, period_start - 1)::date as other_start
+    from shop.period
+    union all
+    select
+        *,
+        'last year' as other,
+        case
+            when grain = 'week' then period_start - 364
+            else (period_start - interval 1 year)::date
+        end as other_start
+    from shop.period
+
+)
+
+select
+    others.grain,
+    others.period_start,
+    others.other,
+    period_day.calendar_day,
+    period_day.is_covered and (others.is_complete or others.is_running) as is_comparable
+from others
+inner join shop.period_day
+    on
+        others.grain = period_day.grain
+        and others.other_start = period_day.period_start
+where
+    not others.is_running
+    or period_day.calendar_day - others.other_start < others.days_elapsed;
+
+-- Grain: period and the other one. Without all of its days loaded there is nothing to compare with.
+create table shop.comparison as
+select
+    grain,
+    period_start,
+    other,
+    bool_and(is_comparable) as is_comparable
+from shop.compared_day
+group by grain, period_start, other;

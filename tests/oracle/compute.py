@@ -68,6 +68,7 @@ MARTS: Mapping[str, Mart] = {
     "payment_method_preference": Mart(("payment_method",)),
     "daily_revenue": Mart(("order_date",)),
     "product_performance_monthly": Mart(("revenue_month", "product_id")),
+    "revenue_trend": Mart(("grain", "period_start", "category_name")),
     "customer_segments": Mart(("customer_id",)),
     "customer_cohorts_monthly": Mart(("cohort_month", "order_month")),
     "subscription_performance_monthly": Mart(("revenue_month", "plan_type")),

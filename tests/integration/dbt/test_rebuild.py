@@ -19,9 +19,9 @@ from tests.integration.support import Loader, Row
 #: Built whole by every run: their rows are few, whatever the history.
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
-    "fact_subscriptions", "int_comparable_daily_sales", "int_customer_sales", "int_subscription_fees",
-    "inventory_status", "payment_method_preference", "seasonal_index", "weather_correlation",
-    "product_category_revenue_monthly", "product_revenue_payment_analysis", "seasonal_sales_analysis",
+    "fact_subscriptions", "int_comparable_daily_sales", "int_customer_sales", "int_periods",
+    "int_subscription_fees", "inventory_status", "payment_method_preference", "seasonal_index", "weather_correlation",
+    "product_category_revenue_monthly", "product_revenue_payment_analysis", "revenue_trend", "seasonal_sales_analysis",
     "subscription_customers", "subscription_performance_monthly", "weather_sales_impact",
 }  # fmt: skip
 

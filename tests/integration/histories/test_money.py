@@ -101,6 +101,8 @@ CENTS = (
             ("marts_build.customer_cohorts_monthly", "revenue"),
             ("marts_build.product_performance_monthly", "revenue"),
             ("marts_build.product_performance_monthly", "gross_profit"),
+            ("marts_build.revenue_trend", "revenue"),
+            ("marts_build.revenue_trend", "gross_profit"),
         )
     ),
     ("core.fact_refunds", "refund_amount", ROW, REFUNDS_TO_FACTS),
@@ -117,6 +119,8 @@ CENTS = (
             ("marts_build.product_category_revenue_monthly", "net_revenue"),
             ("marts_build.product_performance_monthly", "refunded_amount"),
             ("marts_build.product_performance_monthly", "net_revenue"),
+            ("marts_build.revenue_trend", "refunded_amount"),
+            ("marts_build.revenue_trend", "net_revenue"),
             ("marts_build.customer_segments", "refunded_amount"),
             ("marts_build.customer_segments", "lifetime_value"),
         )

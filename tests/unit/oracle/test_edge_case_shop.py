@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from tests.oracle.compute import MARTS, compute
-from tests.oracle.edge_case_shop import COLUMNS, FIRST, LAST, write_edge_case_shop
+from tests.oracle.edge_case_shop import COLUMNS, FIRST, LAST, WINDOWS, write_edge_case_shop
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def oracle(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with compute(folder, FIRST, LAST) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def covered_oracle(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The same shop, covered since before its first order."""
+    first, last = WINDOWS["covered since a year before"]
+    with compute(folder, first, last) as connection:
         yield connection
 
 
@@ -271,12 +279,20 @@ def test_opening_and_movements_make_closing_and_next_opening(
         ("product_performance_monthly", "mom_growth_percent = 200.13"),
         ("product_performance_monthly", "category_rank > 1"),
         ("payment_method_preference", "payment_method = 'unknown'"),
-        ("seasonal_sales_analysis", "coefficient_of_variation_percent = 0"),
+        ("product_performance_monthly", "not is_complete and category_rank is null and order_count > 0"),
+        ("product_performance_monthly", "not is_complete and mom_growth_percent is not null"),
+        ("revenue_trend", "not is_complete and growth_percent is not null and run_rate is not null"),
+        ("revenue_trend", "days_elapsed > 0 and not is_complete and period_start < '2023-12-01' and grain = 'month'"),
+        ("revenue_trend", "category_name is null and revenue = 0 and refunded_amount > 0"),
+        ("revenue_trend", "category_name is null and customers > 0 and customers < orders"),
+        ("revenue_trend", "orders > 0 and gross_profit is null"),
+        ("revenue_trend", "category_name = 'Only Running' and revenue = 10 and previous_period_revenue = 0"),
         ("seasonal_sales_analysis", "coefficient_of_variation_percent is null"),
-        ("seasonal_sales_analysis", "percent_of_average = 100 and performance_category = 'Below Average'"),
-        ("seasonal_sales_analysis", "performance_category = 'Above Average'"),
         ("seasonal_sales_analysis", "previous_quarter_revenue = 0"),
         ("seasonal_sales_analysis", "mom_growth_percent = 200.13"),
+        ("seasonal_sales_analysis", "performance_category = 'Incomplete' and days_elapsed between 1 and 27"),
+        ("seasonal_sales_analysis", "performance_category = 'Incomplete' and days_elapsed = 0"),
+        ("seasonal_sales_analysis", "category_name = 'Only Running' and monthly_revenue = 15"),
         ("weather_sales_impact", "avg_daily_revenue = 0"),
         ("weather_sales_impact", "revenue_index > 110"),
         ("weather_correlation", "factor = 'precipitation' and correlation is null and days >= 30"),
@@ -285,4 +301,23 @@ def test_opening_and_movements_make_closing_and_next_opening(
 )
 def test_edge_case_occurs_in_mart(oracle: duckdb.DuckDBPyConnection, mart: str, case: str) -> None:
     (rows,) = one(oracle, f"select count(*) from marts.{mart} where {case}")
+    assert rows != 0
+
+
+@pytest.mark.parametrize(
+    ("mart", "case"),
+    [
+        ("seasonal_sales_analysis", "coefficient_of_variation_percent = 0"),
+        ("seasonal_sales_analysis", "percent_of_average = 100 and performance_category = 'Below Average'"),
+        ("seasonal_sales_analysis", "performance_category = 'Above Average'"),
+        ("seasonal_sales_analysis", "previous_quarter_revenue = 0 and qoq_growth_percent is null and is_complete"),
+        ("seasonal_sales_analysis", "not is_complete and qoq_growth_percent is not null"),
+        ("seasonal_sales_analysis", "category_name = 'Tied' and performance_category = 'Best Month'"),
+        ("revenue_trend", "grain = 'week' and year_over_year_percent is not null"),
+        ("revenue_trend", "grain = 'year' and not is_complete and growth_percent = year_over_year_percent"),
+        ("revenue_trend", "grain = 'quarter' and last_year_revenue = 0 and revenue > 0"),
+    ],
+)
+def test_edge_case_occurs_in_mart_of_a_covered_year(covered_oracle: duckdb.DuckDBPyConnection, mart: str, case: str):
+    (rows,) = one(covered_oracle, f"select count(*) from marts.{mart} where {case}")
     assert rows != 0

@@ -1,4 +1,5 @@
--- Grain: one row per day and category with lines that marts count. Additive: revenue.
+-- Grain: one row per day and category that has lines that marts count. Additive: units and money, but
+-- not orders: an order may have several categories, and lines on several days.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -24,12 +25,17 @@ final as (
     select
         lines.date_key,
         products.category_name,
-        sum(lines.order_amount) as revenue
+        count(distinct lines.order_id) as orders,
+        sum(lines.order_quantity)::bigint as units,
+        sum(lines.order_amount) as revenue,
+        coalesce(sum(lines.order_amount) filter (where lines.gross_profit is not null), 0)
+            as known_cost_revenue,
+        sum(lines.gross_profit) as gross_profit
     from lines
     inner join products
         on lines.product_key = products.product_key
     where {{ is_counted('lines') }}
-    group by lines.date_key, products.category_name
+    group by 1, 2
 
 )
 
