@@ -108,6 +108,16 @@ class ExpectedSales:
             variance += orders * value.variance + DAY_VARIANCE * (orders * value.mean) ** 2
         return Estimate(total, variance**0.5)
 
+    def trend(self, first: date, days: int) -> float:
+        """What some days sell by season and growth alone, in proportion to other days."""
+        start = (first - self.shop.calendar.first).days
+        return sum(
+            self.shop.demand.level(number)
+            * between_months(day, self.shop.demand.months)
+            * self.values[day][ALL_CATEGORIES].mean
+            for number, day in list(enumerate(self.shop.calendar.days))[start : start + days]
+        )
+
     def seasonal_factors(self, category: str = ALL_CATEGORIES) -> list[float]:
         """
         The month factors that were put in, for revenue, January first; their mean is 100.

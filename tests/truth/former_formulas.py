@@ -4,8 +4,8 @@ The formulas that the marts had before, or a hasty reader would use: each must m
 All are queries on `core`, whose rows the marts share.
 """
 
-#: City, and the correlation of temperature and precipitation with the revenue of the days until one, growth and
-#: seasons included.
+#: City, and the correlation of temperature and precipitation with the revenue of some days, growth and seasons
+#: included.
 CORRELATION_WITH_REVENUE = """
 select
     weather.city,
@@ -18,25 +18,9 @@ inner join core.int_daily_sales as sales
 where
     weather.temperature_c is not null
     and weather.precipitation_mm is not null
-    and weather.date_key <= %s
+    and weather.date_key between %s and %s
 group by weather.city
 order by weather.city
-"""
-
-#: City, temperature, and the mean revenue of its days in percent of the mean revenue of all days until one.
-TEMPERATURE_INDEX = """
-select
-    weather.city,
-    weather.temperature_category,
-    (100 * avg(sales.revenue) / avg(avg(sales.revenue)) over (partition by weather.city))::float
-from core.fact_weather as weather
-inner join core.int_daily_sales as sales
-    on weather.date_key = sales.date_key
-where
-    weather.temperature_c is not null
-    and weather.precipitation_mm is not null
-    and weather.date_key <= %s
-group by weather.city, weather.temperature_category
 """
 
 #: Month of the year, and its revenue in percent of the mean month, as a mean over the years.

@@ -1,4 +1,4 @@
-"""Which rows of the generated shop are wrong on purpose: by what the generator did to them, not by the loader's rules."""
+"""Which rows of the generated shop are wrong on purpose: by what the generator did, not by the loader's rules."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

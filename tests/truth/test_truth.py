@@ -88,18 +88,13 @@ def test_temperature_has_no_effect(shop: BuiltShop) -> None:
         assert not is_significant
 
 
-def last_of_former_weather(shop: BuiltShop) -> date:
-    """
-    Until when the former formulas are asked.
-
-    In a single whole year, growth and Christmas happen to cancel out; in half a year, as the demo has it, they do not.
-    """
-    return date(2024, 6, 30) if shop.size is ONE_YEAR else shop.last
+#: Half a year, as the demo has it: in a whole year, growth and Christmas may happen to cancel out.
+HALF_A_YEAR = (date(2024, 1, 1), date(2024, 6, 30))
 
 
 @of_each_shop
 def test_former_correlation_of_temperature_is_not_that_put_in(shop: BuiltShop) -> None:
-    for city, days, correlation, _ in shop.rows(former_formulas.CORRELATION_WITH_REVENUE, last_of_former_weather(shop)):
+    for city, days, correlation, _ in shop.rows(former_formulas.CORRELATION_WITH_REVENUE, *HALF_A_YEAR):
         low, high = confidence(correlation, days)
         find(shop.size.name, f"  formerly: correlation of temperature, {city}", 0, correlation, (low, high))
         assert not low <= 0 <= high
@@ -157,16 +152,11 @@ def test_revenue_index_of_weather_is_that_of_rain_alone(shop: BuiltShop, column:
         hold(shop.size.name, f"revenue index, {', '.join(place)}", put_in[place], index, len(found))
 
 
-@of_each_shop
-def test_former_revenue_index_of_temperature_is_not_that_put_in(shop: BuiltShop) -> None:
-    put_in = expected_indexes(shop, "temperature_category")
-    rows = shop.rows(former_formulas.TEMPERATURE_INDEX, last_of_former_weather(shop))
-    for city, category, index in rows:
-        if category in ("Freezing", "Warm"):
-            miss(shop.size.name, f"revenue index, {city}, {category}", put_in[city, category], index, len(put_in))
-
-
 # Growth
+
+
+def month_after(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)
 
 
 def running_month(shop: BuiltShop) -> tuple[date, int]:
@@ -200,6 +190,21 @@ def test_running_month_grows_by_what_was_put_in(shop: BuiltShop) -> None:
     for category in (ALL_CATEGORIES, *CATEGORIES):
         put_in = expected_month_growth(shop, category)
         hold(shop.size.name, f"growth of the running month, {category}", put_in, found[category], len(CATEGORIES) + 1)
+
+
+@pytest.mark.parametrize("shop", LONG_SHOPS[:1], indirect=True)
+def test_running_month_of_four_weeks_is_compared_with_the_trend(shop: BuiltShop) -> None:
+    """Four weeks have all weekdays as often, so what is compared is within points of season and growth alone."""
+    put_in, trend = expected_month_growth(shop, ALL_CATEGORIES), month_trend(shop)
+    find(shop.size.name, "running month, season and growth alone", trend, put_in.value, (trend - 3, trend + 3))
+    assert put_in.value == pytest.approx(trend, abs=GROWTH_POINTS)
+
+
+def month_trend(shop: BuiltShop) -> float:
+    """Growth of the as-of month by season and growth alone: without weekdays, rain and noise."""
+    month, days = running_month(shop)
+    before = (month - timedelta(days=1)).replace(day=1)
+    return 100 * (shop.sales.trend(month, days) / shop.sales.trend(before, days) - 1)
 
 
 @of_each_shop
@@ -532,9 +537,7 @@ def test_repaired_values_are_those_put_in(shop: BuiltShop) -> None:
 def month_ends(shop: BuiltShop) -> list[tuple[date, date]]:
     """Each month of the shop's days, and its last day; that of the as-of month is the as-of date."""
     months = sorted({day.replace(day=1) for day in shop.generated.calendar.days})
-    return [
-        (month, min((month + timedelta(days=31)).replace(day=1) - timedelta(days=1), shop.last)) for month in months
-    ]
+    return [(month, min(month_after(month) - timedelta(days=1), shop.last)) for month in months]
 
 
 def recurring_revenue(shop: BuiltShop) -> dict[tuple[date, str], Decimal]:
