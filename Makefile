@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test check-real lint bench screenshots lock
+.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test check-real truth lint bench screenshots lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ test: setup ## run all tests in two processes; some tests in one process: make t
 check-real: setup ## compare the marts with an independent computation: DATA=folder FROM= TO= [TIME_ZONE= SOURCE_TIME_ZONE=]
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)" \
 		$(if $(TIME_ZONE),--time-zone $(TIME_ZONE)) $(if $(SOURCE_TIME_ZONE),--source-time-zone $(SOURCE_TIME_ZONE))
+
+truth: setup ## compare the marts with what generated shops have on purpose, and print the table [LONG=1 for two and three years]
+	@$(if $(LONG),ECOMMERCE_TEST_LONG=1) $(BIN)/python -m tests.truth
 
 lint: setup ## run ruff, import-linter, mypy, sqlfluff, dbt-score
 	@$(BIN)/ruff check .

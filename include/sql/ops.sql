@@ -48,6 +48,16 @@ begin
 end
 $do$;
 
+-- The country of the shop's profile, and null without one: the loader puts it in the place of :'country'. The public
+-- holidays of that country are written by the loader as well (plugins/ecommerce/common/public_holidays.py).
+create or replace function ops.shop_country() returns text
+    language sql immutable parallel safe return :'country'::text;
+
+create table if not exists ops.holiday (
+    holiday_date date primary key,
+    holiday_name text not null
+);
+
 create table if not exists ops.load_batch (
     batch_id bigint generated always as identity primary key,
     source text not null,
@@ -219,6 +229,9 @@ alter table ops.build add column if not exists first_covered_date date;
 -- Whose days the models were built of.
 alter table ops.build add column if not exists time_zone text not null default 'UTC';
 alter table ops.build alter column time_zone set default ops.shop_time_zone();
+-- With whose holidays; null without a country.
+alter table ops.build add column if not exists country text;
+alter table ops.build alter column country set default ops.shop_country();
 
 -- "Today" for every model, and the first day that is covered: those of the running build, otherwise the last and the
 -- first day for which sales are loaded. What is loaded while a run builds does not change its days.
@@ -256,7 +269,7 @@ create table if not exists ops.claimed_date (
 create table if not exists ops.rebuild (
     run_id text not null,
     model text not null,
-    period text not null check (period in ('day', 'month', 'year', 'all')),
+    period text not null check (period in ('day', 'week', 'month', 'year', 'all')),
     sources text[] not null,
     rows_inserted bigint not null,
     rows_deleted bigint, -- null for a model that was created anew
@@ -264,7 +277,24 @@ create table if not exists ops.rebuild (
     primary key (run_id, model)
 );
 
--- Why did this run rebuild this day, month or year of a model? One row for each claimed period, source and load.
+-- A warehouse from before models were rebuilt by week.
+do $$
+begin
+    if exists (
+        select from pg_constraint
+        where
+            conrelid = 'ops.rebuild'::regclass
+            and conname = 'rebuild_period_check'
+            and pg_get_constraintdef(oid) not like '%week%'
+    ) then
+        alter table ops.rebuild drop constraint rebuild_period_check;
+        alter table ops.rebuild add constraint rebuild_period_check
+            check (period in ('day', 'week', 'month', 'year', 'all'));
+    end if;
+end
+$$;
+
+-- Why did this run rebuild this day, week, month or year of a model? One row for each claimed period, source and load.
 create or replace view ops.rebuild_reason as
 select
     rebuild.run_id,

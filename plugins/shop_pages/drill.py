@@ -140,6 +140,27 @@ _REFUNDS_WHERE = """
     where {condition}
     order by fact_refunds.refund_amount desc, fact_refunds.refund_id"""
 
+#: The subscriptions that are active on a day, with the fee of that day.
+_SUBSCRIPTIONS_WHERE = """
+    with last_day as (select {last_day} as day)
+    select
+        fact_subscriptions.subscription_id, fact_subscriptions.customer_id, fact_subscriptions.plan_type,
+        fact_subscriptions.start_date, fact_subscriptions.end_date, fees.monthly_fee,
+        fact_subscriptions.subscription_status,
+        count(*) over () as all_rows, sum(fees.monthly_fee) over () as all_amount
+    from core.fact_subscriptions
+    cross join last_day
+    inner join core.int_subscription_fees as fees
+        on
+            fact_subscriptions.subscription_id = fees.subscription_id
+            and fees.valid_from <= last_day.day
+            and last_day.day < fees.valid_to
+    where
+        fact_subscriptions.start_date <= last_day.day
+        and coalesce(fact_subscriptions.end_date > last_day.day, true)
+        and {condition}
+    order by fees.monthly_fee desc, fact_subscriptions.subscription_id"""
+
 
 def _lines_of_order(condition: str) -> str:
     return _LINES_OF_ORDER.format(line=_LINE, condition=condition)
@@ -471,28 +492,31 @@ DRILL_PATHS: dict[str, DrillPath] = {
         keys={"revenue_month": "date", "plan_type": "text"},
         facts=FactRows(
             fact="fact_subscriptions",
-            query="""
-                select
-                    subscription_id, customer_id, plan_type, start_date, end_date, monthly_fee, subscription_status,
-                    count(*) over () as all_rows, sum(monthly_fee) over () as all_amount
-                from core.fact_subscriptions
-                where
-                    (%(plan_type)s::text = 'All plans' or plan_type is not distinct from %(plan_type)s::text)
-                    and start_date <= least(
-                        (%(revenue_month)s::date + interval '1 month')::date - 1,
-                        (select max(order_date) from marts.daily_revenue)
-                    )
-                    and (
-                        end_date is null
-                        or end_date > least(
-                            (%(revenue_month)s::date + interval '1 month')::date - 1,
-                            (select max(order_date) from marts.daily_revenue)
-                        )
-                    )
-                order by monthly_fee desc, subscription_id""",
+            query=_SUBSCRIPTIONS_WHERE.format(
+                last_day="""least(
+                    (%(revenue_month)s::date + interval '1 month')::date - 1,
+                    (select max(order_date) from marts.daily_revenue)
+                )""",
+                condition="""
+                    (%(plan_type)s::text = 'All plans' or plan_type is not distinct from %(plan_type)s::text)""",
+            ),
             totals={"active_subscriptions": "all_rows", "closing_mrr": "all_amount"},
             sorted_by="by fee",
-            note="subscriptions that were active at the end of the month, or at the last published day in it",
+            note="subscriptions that were active at the end of the month, or at the last published day in it, with "
+            "the fee that was known then",
+        ),
+    ),
+    "subscription_customers": DrillPath(
+        keys={"customer_id": "text"},
+        facts=FactRows(
+            fact="fact_subscriptions",
+            query=_SUBSCRIPTIONS_WHERE.format(
+                last_day="(select max(order_date) from marts.daily_revenue)",
+                condition="customer_id = %(customer_id)s::text",
+            ),
+            totals={"active_subscriptions": "all_rows", "monthly_fee": "all_amount"},
+            sorted_by="by fee",
+            note="the customer's subscriptions that were active on the last published day",
         ),
     ),
     "conversion_funnel_daily": DrillPath(

@@ -51,16 +51,27 @@ _SUBSCRIPTIONS = f"""
         and plan_type is distinct from '{ALL_PLANS}'
     group by revenue_month"""
 
-#: By day, since the mart has months only: a subscription is active from its start to the day before its end.
+#: By day, since the mart has months only: a subscription is active from its start to the day before its end, each day
+#: with the fee that was known then.
 _SUBSCRIPTIONS_BY_DAY = """
     with subscriptions as (
-        select start_date, end_date, monthly_fee from core.fact_subscriptions
+        select subscription_id, start_date, end_date from core.fact_subscriptions
         where end_date is null or end_date > start_date
     ),
+    fees as (
+        select
+            greatest(start_date, valid_from) as first_day, least(end_date, valid_to) as end_day, monthly_fee
+        from subscriptions
+        inner join core.int_subscription_fees using (subscription_id)
+    ),
     changes as (
-        select start_date as day, 1 as subscriptions, monthly_fee as fee from subscriptions
+        select start_date as day, 1 as subscriptions, 0 as fee from subscriptions
         union all
-        select end_date, -1, -monthly_fee from subscriptions where end_date is not null
+        select end_date, -1, 0 from subscriptions where end_date is not null
+        union all
+        select first_day, 0, monthly_fee from fees where first_day < end_day
+        union all
+        select end_day, 0, -monthly_fee from fees where first_day < end_day and end_day < 'infinity'
     ),
     days as (
         select day, sum(subscriptions) as subscriptions, sum(fee) as fee

@@ -192,6 +192,8 @@ def test_warehouse_tasks_follow_the_data(dags) -> None:
         "reconciliation_source",
         "reconciliation_refund",
         "rows_of_loads",
+        "dated_back",
+        "outside_covered_days",
     } == {name for name, check in read_checks().checks.items() if not check.follows_the_build}
     assert dag.get_task("refresh_marts").downstream_task_ids == set()
     # A run without every source is not green.
@@ -200,18 +202,25 @@ def test_warehouse_tasks_follow_the_data(dags) -> None:
 
 
 #: Marts that are built and published although a source could not be loaded; those of sales depend on each other.
-SALES = MARTS - {"conversion_funnel_daily", "subscription_performance_monthly"}
+SUBSCRIPTIONS = {"subscription_performance_monthly", "subscription_customers"}
+SALES = MARTS - SUBSCRIPTIONS - {"conversion_funnel_daily"}
 BUILT_WITHOUT = {
     "kafka_stream": MARTS - {"conversion_funnel_daily"},
-    "product": {"subscription_performance_monthly"},
-    "product_category": {"subscription_performance_monthly"},
+    "product": SUBSCRIPTIONS,
+    "product_category": SUBSCRIPTIONS,
     "sales_fact": MARTS - SALES,
     # Those with net figures wait for the refunds.
     "refund": MARTS
-    - {"customer_segments", "daily_revenue", "product_category_revenue_monthly", "product_performance_monthly"},
+    - {
+        "customer_segments",
+        "daily_revenue",
+        "product_category_revenue_monthly",
+        "product_performance_monthly",
+        "revenue_trend",
+    },
     "customer": set(),
-    "subscription_data": MARTS - {"subscription_performance_monthly"},
-    "weather_data": MARTS - {"weather_sales_impact"},
+    "subscription_data": MARTS - SUBSCRIPTIONS,
+    "weather_data": MARTS - {"weather_sales_impact", "weather_correlation"},
 }
 
 
@@ -251,8 +260,9 @@ def test_nodes_of_finds_cosmos_tasks_to_skip(mode: str, dags) -> None:
         f"{core}.fact_weather.run",
         f"{core}.fact_weather.test",
         f"{marts}.analytics.weather_sales_impact_run",
+        f"{marts}.analytics.weather_correlation_run",
     }
-    assert len(skipped) == (4 if mode == "watcher" else 5)
+    assert len(skipped) == (5 if mode == "watcher" else 6)
     if mode == "watcher":
         producer: Any = group.dag.get_task("warehouse.dbt_producer_watcher")
         assert producer.exclude == "weather"
@@ -262,7 +272,7 @@ def test_each_mart_is_a_task_in_its_folder(dags) -> None:
     ids = {task.task_id for task in dags["ecommerce_warehouse"].tasks}
     for mart in MARTS:
         assert any(f".{mart}" in task_id and ".marts." in task_id for task_id in ids), mart
-    assert len(MARTS) == 13
+    assert len(MARTS) == 17
 
 
 def test_each_dbt_node_has_one_task(dags, manifest) -> None:

@@ -46,6 +46,22 @@ def set_time_zone(
 
 
 @pytest.fixture
+def set_country(
+    postgres: State, warehouse_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str | None], None]]:
+    """Choose a shop of this country, or of none; the warehouse follows, until the end of the test."""
+    name = conninfo_to_dict(warehouse_dsn)["dbname"]
+
+    def choose(country: str | None) -> None:
+        set_shop(monkeypatch, settings={"country": country})
+        database.make_tables(postgres.dsn(str(name), "postgres"))
+
+    yield choose
+    monkeypatch.undo()
+    database.make_tables(postgres.dsn(str(name), "postgres"))
+
+
+@pytest.fixture
 def other_connection(connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
     """A second session in the same warehouse."""
     with connect("warehouse") as other:

@@ -79,19 +79,19 @@ def acting_as(connection: psycopg.Connection, role: str) -> Iterator[None]:
 
 
 def write_shop(
-    *, templates: Mapping[str, str] | None = None, settings: Mapping[str, str] | None = None, **locations: Any
+    *, templates: Mapping[str, str] | None = None, settings: Mapping[str, str | None] | None = None, **locations: Any
 ) -> Path:
     """
     The folder of a new profile: the one that is chosen now, but with other locations of some sources.
 
     :param templates: file name → SQL, in the folder of the new profile
-    :param settings: further keys of the profile, such as `time_zone`
+    :param settings: further keys of the profile, such as `time_zone`; None: without that key
     """
     chosen = shop().folder
     folder = Path(tempfile.mkdtemp(prefix="shop-", dir=os.environ["ECOMMERCE_TESTS_FOLDER"]))
     profile = yaml.safe_load((chosen / PROFILE).read_text())
     profile["sources"] |= locations
-    profile |= settings or {}
+    profile = {key: value for key, value in (profile | (settings or {})).items() if value is not None}
     (folder / PROFILE).write_text(yaml.safe_dump(profile))
     for template in chosen.glob("*.sql"):
         shutil.copy(template, folder)

@@ -1,6 +1,7 @@
 -- The shop's data as the warehouse loads it: only valid rows, typed, trimmed, defaults filled in.
 -- Reads `source.*`: each file as text; rows of sources with versions have read_number, 1 for the
--- opening state and 2 for the final one. Variables: first_day and as_of_date, both inclusive, days of
+-- opening state and 2 for the final one. Subscriptions have read_on, the day on which they were read:
+-- `-infinity` for the opening state and `infinity` for the final one, which is read after the window. Variables: first_day and as_of_date, both inclusive, days of
 -- the shop.
 
 -- Order lines recorded in the window, cancelled ones too. Grain: order and line; of several with the
@@ -288,29 +289,127 @@ from known
 left join latest_name on known.product_id = latest_name.product_id
 left join latest_category on known.product_id = latest_category.product_id;
 
--- Grain: subscription as last read; without those that vanished from the source, with the last
--- valid row of those whose latest row is invalid.
-create table shop.subscription as
+-- Grain: read and subscription; only valid rows. A plan with the name of the total gets another one.
+create table shop.subscription_read as
 select
     clean(subscription_id) as subscription_id,
     to_subscriber(customer_id) as customer_id,
-    clean(plan_type) as plan_type,
+    clean(plan_type)
+    || case
+        when regexp_full_match(clean(plan_type), 'All plans( \(plan\))*') then ' (plan)' else ''
+    end as plan_type,
+    coalesce(lower(clean(status)) in ('cancelled', 'canceled'), false) as is_cancelled,
     coalesce(to_cents(to_number(monthly_fee)), 0) as monthly_fee,
     to_date(subscription_start_date) as start_date,
-    to_date(subscription_end_date) as end_date
+    coalesce(to_date(subscription_end_date), date 'infinity') as end_date,
+    read_on
 from source.subscription_data
 where
-    clean(subscription_id) in (
-        select clean(subscription_data.subscription_id)
-        from source.subscription_data
-        where subscription_data.read_number = 2
-    )
+    clean(subscription_id) is not null
     and to_subscriber(customer_id) is not null
     and to_date(subscription_start_date) is not null
     and not is_invalid(subscription_end_date, to_date(subscription_end_date))
     and not is_invalid(monthly_fee, to_number(monthly_fee))
-    and coalesce(to_number(monthly_fee) >= 0, true)
-qualify row_number() over (partition by clean(subscription_id) order by read_number desc) = 1;
+    and coalesce(to_number(monthly_fee) >= 0, true);
+
+-- Grain: subscription; its latest valid row. One that a read does not find any more, valid or not, has
+-- ended on the day of that read; if it had not begun by then, it never was. It ended at the earliest
+-- on the day of its start. Status as of the as-of date.
+create table shop.subscription as
+with last_seen as (
+
+    select
+        clean(subscription_id) as subscription_id,
+        max(read_on) as read_on
+    from source.subscription_data
+    group by clean(subscription_id)
+
+),
+
+gone as (
+
+    select
+        last_seen.subscription_id,
+        min(read_day.read_on) as gone_on
+    from last_seen
+    inner join source.read_day on last_seen.read_on < read_day.read_on
+    group by last_seen.subscription_id
+
+),
+
+latest as (
+
+    select * from shop.subscription_read
+    qualify row_number() over (partition by subscription_id order by read_on desc) = 1
+
+)
+
+select
+    latest.subscription_id,
+    latest.customer_id,
+    latest.plan_type,
+    latest.start_date,
+    greatest(
+        latest.start_date, least(latest.end_date, coalesce(gone.gone_on, date 'infinity'))
+    ) as ended_on,
+    case
+        when latest.is_cancelled then 'cancelled'
+        when
+            latest.start_date <= getvariable('as_of_date')
+            and least(latest.end_date, coalesce(gone.gone_on, date 'infinity'))
+            > getvariable('as_of_date')
+            then 'active'
+        else 'expired'
+    end as subscription_status
+from latest
+left join gone on latest.subscription_id = gone.subscription_id
+where gone.gone_on is null or gone.gone_on > latest.start_date;
+
+-- The fee of each day from a subscription's start to the as-of date, or to its end: of the last read
+-- by that day, or of the first of all. Grain: subscription and day. A subscription that was never
+-- active has its first day; `is_active` is false on the day of an end.
+create table shop.subscription_day as
+with every_day as (
+
+    select
+        subscription.*,
+        unnest(
+            generate_series(
+                subscription.start_date,
+                least(subscription.ended_on, getvariable('as_of_date')),
+                interval 1 day
+            )
+        )::date as day
+    from shop.subscription
+    where subscription.start_date <= getvariable('as_of_date')
+
+),
+
+with_fee as (
+
+    select
+        every_day.subscription_id,
+        every_day.customer_id,
+        every_day.plan_type,
+        every_day.start_date,
+        every_day.day,
+        every_day.day < every_day.ended_on as is_active,
+        coalesce(
+            arg_max(subscription_read.monthly_fee, subscription_read.read_on)
+                filter (where subscription_read.read_on <= every_day.day),
+            arg_min(subscription_read.monthly_fee, subscription_read.read_on)
+        ) as monthly_fee
+    from every_day
+    inner join shop.subscription_read
+        on every_day.subscription_id = subscription_read.subscription_id
+    group by all
+
+)
+
+select
+    *,
+    lag(monthly_fee) over (partition by subscription_id order by day) as fee_of_day_before
+from with_fee;
 
 -- Grain: customer; the latest version of each, also if deleted, and an inferred row for each that
 -- only facts have.
@@ -414,3 +513,144 @@ select
 from every_day
 left join shop.counted_line on every_day.order_date = counted_line.order_date
 group by every_day.order_date;
+
+-- Revenue of a day against what is usual then. Grain: as shop.sales_day. Usual is the mean of the days from 14
+-- before to 14 after, if there are 15 of them, times the mean of what its weekday has of that; a day without
+-- one of the two, or with one of 0, has no ratio.
+create table shop.comparable_day as
+with compared as (
+
+    select
+        this_day.order_date,
+        isodow(this_day.order_date) as weekday,
+        this_day.revenue,
+        case
+            when count(*) >= 15 and sum(near_day.revenue) > 0
+                then sum(near_day.revenue)::double / count(*)
+        end as baseline
+    from shop.sales_day as this_day
+    inner join shop.sales_day as near_day
+        on near_day.order_date between this_day.order_date - 14 and this_day.order_date + 14
+    group by this_day.order_date, this_day.revenue
+
+),
+
+weekdays as (
+
+    select
+        weekday,
+        sum(revenue::double / baseline) / count(*) as factor
+    from compared
+    where baseline is not null
+    group by weekday
+    having sum(revenue) > 0
+
+)
+
+select
+    compared.order_date,
+    compared.revenue,
+    compared.revenue::double / (compared.baseline * weekdays.factor) as sales_ratio
+from compared
+left join weekdays on compared.weekday = weekdays.weekday;
+
+-- The days of each week (ISO), month, quarter and year, from two years before the shop's first day on, so
+-- that each of its periods has one to be compared with.
+create table shop.period_day as
+with bounds as (
+
+    select
+        least(
+            getvariable('first_day'),
+            (select min(order_date) from shop.loaded_line),
+            (select min(refund_date) from shop.loaded_refund)
+        ) as first_day,
+        greatest(
+            getvariable('as_of_date'),
+            (select max(order_date) from shop.loaded_line),
+            (select max(refund_date) from shop.loaded_refund)
+        ) as last_day
+
+),
+
+calendar as (
+
+    select
+        unnest(
+            generate_series(
+                date_trunc('year', first_day) - interval 2 year,
+                date_trunc('year', last_day) + interval 1 year + interval 7 day,
+                interval 1 day
+            )
+        )::date as calendar_day
+    from bounds
+
+)
+
+select
+    grain,
+    date_trunc(grain, calendar_day)::date as period_start,
+    calendar_day,
+    calendar_day between getvariable('first_day') and getvariable('as_of_date') as is_covered
+from calendar
+cross join (values ('week'), ('month'), ('quarter'), ('year')) as grains (grain);
+
+-- Grain: period. Complete if the days of its windows are all loaded; running if it is not complete
+-- and today is one of its days.
+create table shop.period as
+select
+    grain,
+    period_start,
+    count(*) as days_in_period,
+    count(*) filter (is_covered) as days_elapsed,
+    bool_and(is_covered) as is_complete,
+    bool_or(calendar_day = getvariable('as_of_date')) and not bool_and(is_covered) as is_running
+from shop.period_day
+group by grain, period_start;
+
+-- The days that a period is compared with: of the period before, and of the one a year before (of a
+-- week: 52 weeks). Of a running period, as many as it has had itself.
+create table shop.compared_day as
+with others as (
+
+    select
+        *,
+        'previous' as other,
+        date_trunc(grain, period_start - 1)::date as other_start
+    from shop.period
+    union all
+    select
+        *,
+        'last year' as other,
+        case
+            when grain = 'week' then period_start - 364
+            else (period_start - interval 1 year)::date
+        end as other_start
+    from shop.period
+
+)
+
+select
+    others.grain,
+    others.period_start,
+    others.other,
+    period_day.calendar_day,
+    period_day.is_covered and (others.is_complete or others.is_running) as is_comparable
+from others
+inner join shop.period_day
+    on
+        others.grain = period_day.grain
+        and others.other_start = period_day.period_start
+where
+    not others.is_running
+    or period_day.calendar_day - others.other_start < others.days_elapsed;
+
+-- Grain: period and the other one. Without all of its days loaded there is nothing to compare with.
+create table shop.comparison as
+select
+    grain,
+    period_start,
+    other,
+    bool_and(is_comparable) as is_comparable
+from shop.compared_day
+group by grain, period_start, other;

@@ -42,6 +42,7 @@ VERSIONED_FILES: Mapping[str, str] = {
     ),
 }
 REQUIRED_FILE = "sales_fact"
+READS = "reads"
 EVENT_FIELDS = ("customer_id", "product_id", "interaction_type", "timestamp")
 
 CSV = "header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', nullstr = ''"
@@ -67,9 +68,11 @@ MARTS: Mapping[str, Mart] = {
     "payment_method_preference": Mart(("payment_method",)),
     "daily_revenue": Mart(("order_date",)),
     "product_performance_monthly": Mart(("revenue_month", "product_id")),
+    "revenue_trend": Mart(("grain", "period_start", "category_name")),
     "customer_segments": Mart(("customer_id",)),
     "customer_cohorts_monthly": Mart(("cohort_month", "order_month")),
     "subscription_performance_monthly": Mart(("revenue_month", "plan_type")),
+    "subscription_customers": Mart(("customer_id",)),
     "conversion_funnel_daily": Mart(("event_date",)),
     # A discount over a list amount, which is a quotient itself.
     "order_for_reviews": Mart(("order_id",), {"discount_percent": Decimal("0.01")}),
@@ -77,12 +80,21 @@ MARTS: Mapping[str, Mart] = {
     "seasonal_sales_analysis": Mart(
         ("sales_month", "category_name"), {"coefficient_of_variation_percent": Decimal("0.01")}
     ),
-    "weather_sales_impact": Mart(
-        ("city", "temperature_category", "precipitation_category"),
+    "seasonal_index": Mart(
+        ("category_name", "month_of_year"),
         {
-            "correlation_temperature_revenue": Decimal("0.0001"),
-            "correlation_precipitation_revenue": Decimal("0.0001"),
+            "index_percent": Decimal("0.01"),
+            "lowest": Decimal("0.01"),
+            "highest": Decimal("0.01"),
+            "strength": Decimal("0.0001"),
         },
+    ),
+    "weather_sales_impact": Mart(
+        ("city", "temperature_category", "precipitation_category"), {"revenue_index": Decimal("0.01")}
+    ),
+    "weather_correlation": Mart(
+        ("city", "factor", "lag_days"),
+        {name: Decimal("0.0001") for name in ("correlation", "ci_low", "ci_high", "raw_correlation")},
     ),
 }
 
@@ -112,7 +124,8 @@ def compute(folder: Path, first: date, last: date, zones: TimeZones = UTC) -> du
     Compute all marts as expected after the window was loaded into an empty warehouse.
 
     :param folder: CSV files, named as the raw tables. Only ``sales_fact.csv`` must exist; a source without a file
-        has no rows. Optional as well: ``opening/`` (an earlier state of the versioned files, read first) and
+        has no rows. Optional as well: ``opening/`` (an earlier state of the versioned files, read first),
+        ``reads/<day>/subscription_data.csv`` (what the subscriptions were on a day of the window, read then) and
         ``messages.jsonl`` (further Kafka messages)
     :param first: first day of the window, inclusive: of ``created_at`` for order lines and refunds, of
         the message's time for events, of the date for weather; the other sources are read whole
@@ -150,11 +163,28 @@ def _read_sources(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.execute(f"create table source.{name} as select *, 2 as read_number from ({final})")
         opening = _rows_of_file(connection, folder / "opening", name, columns)
         connection.execute(f"insert into source.{name} select *, 1 as read_number from ({opening})")
+    _read_subscriptions_of_days(connection, folder)
     connection.execute("alter table source.kafka_stream add column published_at varchar")
     messages = folder / "messages.jsonl"
     if messages.exists() and (events := list(_events(messages))):
         columns = ", ".join(f'"{name}"' for name in (*EVENT_FIELDS, "published_at"))
         connection.executemany(f"insert into source.kafka_stream ({columns}) values (?, ?, ?, ?, ?)", events)
+
+
+def _read_subscriptions_of_days(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Add what was read of the subscriptions on days between the opening and the final state; `read_day` has the days."""
+    connection.execute("""
+        create table source.read_day (read_on date);
+        alter table source.subscription_data add column read_on date;
+        update source.subscription_data
+        set read_on = case when read_number = 1 then date '-infinity' else date 'infinity' end
+    """)
+    for day in sorted((folder / READS).glob("*")):
+        rows = _rows_of_file(connection, day, "subscription_data", VERSIONED_FILES["subscription_data"])
+        connection.execute(f"insert into source.read_day values (date '{day.name}')")
+        connection.execute(
+            f"insert into source.subscription_data select *, null as read_number, date '{day.name}' from ({rows})"
+        )
 
 
 def _rows_of_file(connection: duckdb.DuckDBPyConnection, folder: Path, name: str, columns: str) -> str:

@@ -18,6 +18,16 @@ from pathlib import Path
 FIRST = date(2023, 11, 27)
 LAST = date(2024, 2, 2)
 
+# Other windows of the same files: (first day, last day). The first also covers the days of orders that were recorded a
+# year and more late, so it has the complete months and the years to compare with that the window above lacks.
+WINDOWS = {
+    "covered since a year before": (date(2022, 10, 15), LAST),
+    "covered to 30 March of a leap year": (date(2022, 1, 1), date(2024, 3, 30)),
+    "to the last day of a month": (FIRST, date(2024, 1, 31)),
+    "to the last day of a year": (date(2023, 12, 15), date(2023, 12, 31)),
+    "a single day": (date(2024, 1, 24), date(2024, 1, 24)),
+}
+
 # Days without orders that count: two holidays, and the last day of the year.
 DAYS_WITHOUT_ORDERS = {date(2023, 12, 25), date(2023, 12, 26), date(2023, 12, 31)}
 DAYS_WITHOUT_EVENTS = {date(2023, 12, 25), date(2024, 1, 1)}
@@ -105,6 +115,7 @@ OVERSOLD = "PROD052"  # a stock below zero
 ONLY_REFUNDS = "PROD053"  # refunds, but no order in the window
 ONLY_CANCELLED = "PROD054"
 UNPRICED_AMONG_OTHERS = "PROD055"  # no cost, in a category of products with a cost
+ONLY_RUNNING = "PROD056"  # a category that begins in the running month
 UNKNOWN_PRODUCT = "PROD900"  # in no file but the orders
 UNKNOWN_TO_ALL_BUT_EVENTS = "PROD901"
 
@@ -118,6 +129,7 @@ SPECIAL_CATEGORIES = {
     LOSS: "Losses",
     UNPRICED: "Unpriced",
     ONLY_REFUNDS: "Only Refunds",
+    ONLY_RUNNING: "Only Running",
 }
 
 # stock, reorder point, discontinued, launch
@@ -374,6 +386,10 @@ class _Orders:
         }.items():
             for month, amount in months.items():
                 self.add(product, CASES, date.fromisoformat(f"{month}-01"), amount)
+        for number, day in enumerate((LAST - DAY, LAST, LAST + DAY)):
+            self.add(
+                ONLY_RUNNING, CASES, day, "5.00", created=datetime.combine(LAST, time(8)), order_id=f"RUNNING {number}"
+            )
         # The last day of months, and of a February.
         for day in (date(2023, 11, 30), date(2023, 12, 30), date(2024, 1, 31), date(2023, 2, 28)):
             self.add("PROD013", CASES, day, "31.31")
@@ -632,6 +648,8 @@ def _subscriptions() -> Iterable[Sequence[Value]]:
         (24, " Basic ", date(2024, 1, 2), None, "4.44", "Active"),
         (25, "Trial", date(2023, 10, 5), date(2023, 10, 25), "1.11", "Expired"),
         (26, "Trial", date(2024, 1, 5), None, "1.11", "Active"),
+        # A plan with the name of all plans.
+        (27, "All plans", date(2024, 1, 3), None, "6.66", "Active"),
         # The second subscription of a customer, an id of four digits, and two unknown customers.
         (1, "Basic", date(2023, 12, 24), None, "9.99", "Active"),
         (1000, "Basic", date(2023, 12, 24), None, "9.99", "Active"),

@@ -16,3 +16,13 @@ date_trunc('{{ period }}', {{ date }}::timestamp)::date
             + extract(month from {{ later }}) - extract(month from {{ earlier }})
         )::integer
 {%- endmacro %}
+
+{# A row per grain: the week, month, quarter and year that a date lies in. For a lateral join. #}
+{% macro periods_of(date) -%}
+(
+        values
+        {%- for grain in ['week', 'month', 'quarter', 'year'] %}
+        ('{{ grain }}', {{ first_day_of(grain, date) }}){{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+{%- endmacro %}

@@ -4,8 +4,8 @@
 ({{ prefix }}order_amount > 0 and not {{ prefix }}is_cancelled)
 {%- endmacro %}
 
-{# How many orders too many the months of a group add up to: each order counts once in each of its months.
+{# How many orders too many the periods of a group add up to: each order counts once in each of its periods.
    Over lines of int_split_order_sales. #}
-{% macro orders_counted_too_often() -%}
-count(distinct (order_id, order_month)) - count(distinct order_id)
+{% macro orders_counted_too_often(period='order_month') -%}
+count(distinct (order_id, {{ period }})) - count(distinct order_id)
 {%- endmacro %}

@@ -1,9 +1,12 @@
 {# The incremental strategy `rebuild_periods`: computes the claimed periods of a model again and writes
-   only the rows that differ. A claimed period is a day, month or year with a dirty date that the build
-   under way has claimed. The model's `meta` names the sources whose dirty dates it follows, the length
+   only the rows that differ. A claimed period is a day, week, month or year with a dirty date that the
+   build under way has claimed. The model's `meta` names the sources whose dirty dates it follows, the length
    of its periods, and the column with the first day of a period:
 
        meta={'claimed_from': ['sales_fact', 'product'], 'period': 'month', 'period_column': 'order_month'}
+
+   A model that depends on the as-of date or the first covered day names `as_of` as well: the days that
+   the last complete build did not cover (stg_claimed_days) count as dirty for it.
 
    With `'onward': true` all periods after the first claimed one are rebuilt as well: for a model whose
    rows look back at earlier ones. #}

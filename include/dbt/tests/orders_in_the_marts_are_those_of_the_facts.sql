@@ -1,6 +1,6 @@
 -- Each mart has the number of different orders, not of lines, of the facts: group by group, since
 -- an order may be in several. `lines` has the group's columns in the facts, `columns` in the mart;
--- `of_lines` which lines the mart counts.
+-- `of_lines` which lines the mart counts, `of_rows` which of its rows are compared.
 --
 -- An incremental build compares only the claimed months, and no marts that have no months. A full
 -- refresh and dbt by hand compare everything.
@@ -31,6 +31,18 @@
         'name': 'seasonal_sales_analysis', 'orders': 'monthly_orders',
         'lines': ['month', 'category_name'], 'columns': ['sales_month', 'category_name'],
         'month': 'sales_month',
+    },
+    {
+        'name': 'revenue_trend', 'part': 'categories', 'orders': 'orders',
+        'lines': ['month', 'category_name'], 'columns': ['period_start', 'category_name'],
+        'of_lines': 'is_in_a_day', 'month': 'period_start',
+        'of_rows': "grain = 'month' and category_name is distinct from 'All categories'",
+    },
+    {
+        'name': 'revenue_trend', 'part': 'total', 'orders': 'orders',
+        'lines': ['month'], 'columns': ['period_start'],
+        'of_lines': 'is_in_a_day', 'month': 'period_start',
+        'of_rows': "grain = 'month' and category_name = 'All categories'",
     },
 ] %}
 {%- if is_all %}
@@ -91,7 +103,7 @@ expected as (
 
     {%- for mart in marts %}
     select
-        '{{ mart.name }}' as mart,
+        '{{ [mart.name, mart.part] | select | join(" ") }}' as mart,
         jsonb_build_array({{ mart.lines | join(', ') }}) as order_group,
         count(*) as orders
     from (
@@ -111,11 +123,13 @@ actual as (
 
     {%- for mart in marts %}
     select
-        '{{ mart.name }}' as mart,
+        '{{ [mart.name, mart.part] | select | join(" ") }}' as mart,
         jsonb_build_array({{ mart.columns | join(', ') }}) as order_group,
         {{ mart.orders }} as orders
     from {{ ref(mart.name) }}
-    where {{ is_all }} or {{ mart.month or 'null' }} = any({{ claimed_months }})
+    where
+        ({{ is_all }} or {{ mart.month or 'null' }} = any({{ claimed_months }}))
+        and {{ mart.of_rows or 'true' }}
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 

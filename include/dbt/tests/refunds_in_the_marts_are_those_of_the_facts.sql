@@ -1,7 +1,8 @@
 -- To the cent, in two steps. First, int_daily_refunded_sales has the sum of the refunds, day by
 -- day. Second, each mart with refunds has the sum of these days, month by month if it has months,
 -- and its net figures are what is left: product_performance_monthly without those of no product,
--- customer_segments without those of guests, daily_revenue from the first order to the as-of date.
+-- customer_segments without those of guests, daily_revenue and revenue_trend from the first order to the
+-- as-of date.
 --
 -- The sums by product and month, and by customer and year, are compared with the facts as well.
 --
@@ -119,6 +120,24 @@ expected as (
         and date_key <= (select as_of.date_key from as_of)
     union all
     select
+        concat_ws(' ', 'revenue_trend', trend.grain, trend.part) as mart,
+        trend.period_start as period,
+        sum(days.refunded_amount) as refunded_amount
+    from days
+    cross join lateral (
+        select
+            period.grain,
+            period.period_start,
+            part.part
+        from {{ periods_of('days.date_key') }} as period (grain, period_start)
+        cross join (values ('categories'), ('total')) as part (part)
+    ) as trend
+    where
+        days.date_key >= (select min(order_days.date_key) from order_days)
+        and days.date_key <= (select as_of.date_key from as_of)
+    group by mart, period
+    union all
+    select
         'customer_segments' as mart,
         null as period,
         coalesce(sum(refunded_amount), 0) as refunded_amount
@@ -175,6 +194,19 @@ actual as (
         refunded_amount,
         net_revenue = daily_revenue - refunded_amount as is_net
     from {{ ref('daily_revenue') }}
+    union all
+    select
+        concat_ws(
+            ' ',
+            'revenue_trend',
+            grain,
+            case when category_name = 'All categories' then 'total' else 'categories' end
+        ) as mart,
+        period_start as period,
+        sum(refunded_amount) as refunded_amount,
+        bool_and(net_revenue = revenue - refunded_amount) as is_net
+    from {{ ref('revenue_trend') }}
+    group by mart, period
     union all
     select
         'customer_segments' as mart,

@@ -1,6 +1,7 @@
 -- To the cent, in two steps. First, int_daily_sales has the sum of the lines that count, day by
 -- day. Second, each mart with revenue has the sum of these days, month by month if it has months;
--- daily_revenue ends with the as-of date, and the marts of customers leave out guests. Numbers of
+-- daily_revenue and revenue_trend end with the as-of date, and the marts of customers leave out guests.
+-- revenue_trend has it in each grain, of the categories and of their total. Numbers of
 -- orders are those of days only: an order may be in several groups of a month.
 --
 -- In an incremental build, the first step compares only the claimed days, since the build writes no
@@ -93,6 +94,24 @@ expected as (
     group by period
     union all
     select
+        concat_ws(' ', 'revenue_trend', trend.grain, trend.part) as mart,
+        trend.period_start as period,
+        null as orders,
+        sum(days.revenue) as revenue,
+        sum(days.gross_profit) as gross_profit
+    from days
+    cross join lateral (
+        select
+            period.grain,
+            period.period_start,
+            part.part
+        from {{ periods_of('days.date_key') }} as period (grain, period_start)
+        cross join (values ('categories'), ('total')) as part (part)
+    ) as trend
+    where days.date_key <= (select as_of.date_key from as_of)
+    group by mart, period
+    union all
+    select
         'payment_method_preference' as mart,
         null as period,
         null as orders,
@@ -177,6 +196,20 @@ actual as (
     group by period
     union all
     select
+        concat_ws(
+            ' ',
+            'revenue_trend',
+            grain,
+            case when category_name = 'All categories' then 'total' else 'categories' end
+        ) as mart,
+        period_start as period,
+        null as orders,
+        sum(revenue) as revenue,
+        sum(gross_profit) as gross_profit
+    from {{ ref('revenue_trend') }}
+    group by mart, period
+    union all
+    select
         'payment_method_preference' as mart,
         null as period,
         null as orders,
@@ -194,7 +227,7 @@ actual as (
 
 )
 
--- A month of zero-filled days has no expected revenue, a month without a known cost no profit, and
+-- A period of zero-filled days has no expected revenue, a month without a known cost no profit, and
 -- a month may have refunds alone.
 select
     coalesce(expected.mart, actual.mart) as mart,

@@ -9,23 +9,39 @@ import argparse
 import csv
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from random import Random
 
 from include.demo.shop.generator import dirty_rows
-from include.demo.shop.generator.catalogue import catalogue
-from include.demo.shop.generator.customers import customer_base, subscriptions
+from include.demo.shop.generator.catalogue import Product, catalogue
+from include.demo.shop.generator.customers import Customer, customer_base, subscriptions
+from include.demo.shop.generator.effects import DEMAND, GROWTH_A_YEAR, Demand
 from include.demo.shop.generator.events import events_of_sessions
-from include.demo.shop.generator.orders import daily_activity, orders_by_time
+from include.demo.shop.generator.orders import Order, daily_activity, orders_by_time
 from include.demo.shop.generator.random_draws import Calendar
-from include.demo.shop.generator.refunds import refunds_by_time
-from include.demo.shop.generator.table_states import Row
+from include.demo.shop.generator.refunds import Refund, refunds_by_time
+from include.demo.shop.generator.table_states import Row, States
 from include.demo.shop.generator.weather import daily_weather, wet_days
 from include.demo.shop.shop_folder import COLUMNS
 
 SMALLEST = {"days": 14, "orders": 200, "customers": 60, "products": 48, "events": 1000}
 ORDERS = 13_400
+
+
+@dataclass(frozen=True)
+class GeneratedShop:
+    """What was drawn: the truth behind the files, whose rows of orders and refunds have dirty ones among them."""
+
+    calendar: Calendar
+    demand: Demand
+    weather: list[Row]
+    products: list[Product]
+    customers: list[Customer]
+    orders: list[Order]
+    refunds: list[Refund]
+    subscriptions: States
 
 
 def generate(
@@ -38,7 +54,8 @@ def generate(
     customers: int = 2_400,
     products: int = 320,
     events: int = 110_000,
-) -> None:
+    demand: Demand = DEMAND,
+) -> GeneratedShop:
     """
     Write a CSV file for each source, ``messages.jsonl`` and ``opening/``; files of the same names are replaced.
 
@@ -47,6 +64,7 @@ def generate(
     :param customers: all customers of all days; some join within the days, a few are gone by the end
     :param products: likewise
     :param events: rows of ``kafka_stream``; a few dirty ones and duplicates are added
+    :param demand: growth, months, weekdays, rain and noise
     :raises ValueError: a size is too small for each kind of change and dirty value
     """
     sizes = {"days": days, "orders": orders, "customers": customers, "products": products, "events": events}
@@ -63,7 +81,7 @@ def generate(
     all_products, product, product_category = catalogue(rng("products"), products, calendar)
     all_customers, customer = customer_base(rng("customers"), customers, calendar)
     subscription = subscriptions(rng("subscriptions"), all_customers, calendar)
-    activity = daily_activity(rng("days"), calendar, wet_days(weather))
+    activity = daily_activity(rng("days"), calendar, wet_days(weather), demand)
     all_orders = orders_by_time(rng("orders"), orders, calendar, activity, all_customers, all_products)
     all_refunds, refunded = refunds_by_time(rng("refunds"), all_orders, calendar)
     all_events = events_of_sessions(rng("events"), events, calendar, activity, all_customers, all_products, all_orders)
@@ -94,6 +112,7 @@ def generate(
     messages = dirty_rows.messages(rng("messages"), customers, products, calendar)
     lines = "".join(f"{json.dumps(message)}\n" for message in messages)
     (folder / "messages.jsonl").write_text(lines, encoding="utf-8", newline="\n")
+    return GeneratedShop(calendar, demand, weather, all_products, all_customers, all_orders, all_refunds, subscription)
 
 
 def _write(folder: Path, table: str, rows: Iterable[Row]) -> None:
@@ -125,7 +144,9 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=2_400)
     parser.add_argument("--products", type=int, default=320)
     parser.add_argument("--events", type=int, default=110_000)
-    generate(**vars(parser.parse_args()))
+    parser.add_argument("--growth", type=float, default=GROWTH_A_YEAR, help="growth a year, 0.35 for 35 %%")
+    arguments = vars(parser.parse_args())
+    generate(demand=Demand(growth_a_year=arguments.pop("growth")), **arguments)
 
 
 if __name__ == "__main__":

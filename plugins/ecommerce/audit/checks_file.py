@@ -17,6 +17,7 @@ from ecommerce.audit.check import Check, Settings
 from ecommerce.audit.dbt_tests import DbtTests
 from ecommerce.audit.load_checks import ColumnChanges, Completeness, Freshness, Quarantined, RowsOfLoads
 from ecommerce.audit.reconciliation import Reconciliation, SourceReconciliation
+from ecommerce.audit.stray_dates import DatedBack, OutsideCoveredDays
 from ecommerce.audit.table_checks import FOLDER, BadRows, Distribution, Orphans, Uniqueness
 from ecommerce.common.errors import CheckSettingsError
 from ecommerce.common.shop import Shop, shop
@@ -29,10 +30,12 @@ AnyCheck = Annotated[
     | BadRows
     | ColumnChanges
     | Completeness
+    | DatedBack
     | DbtTests
     | Distribution
     | Freshness
     | Orphans
+    | OutsideCoveredDays
     | Quarantined
     | Reconciliation
     | RowsOfLoads
@@ -164,6 +167,7 @@ def _place_of(loc: Place) -> Place:
 
 
 _KINDS = {
-    "amount", "completeness", "dbt_tests", "distribution", "freshness", "orphans", "quarantined", "reconciliation",
-    "reconciliation_source", "rows_of_loads", "schema_drift", "sql", "uniqueness", "volume",
+    "amount", "completeness", "dated_back", "dbt_tests", "distribution", "freshness", "orphans", "outside_covered_days",
+    "quarantined", "reconciliation", "reconciliation_source", "rows_of_loads", "schema_drift", "sql", "uniqueness",
+    "volume",
 }  # fmt: skip

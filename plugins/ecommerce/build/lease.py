@@ -91,6 +91,7 @@ class LastBuild:
     :param first_covered_date: the first day that was loaded for sales
     :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`
     :param time_zone: whose days the models were built of
+    :param country: with whose holidays; None without a country
     """
 
     is_published: bool
@@ -99,6 +100,7 @@ class LastBuild:
     first_covered_date: date | None
     project: str
     time_zone: str
+    country: str | None
 
 
 #: Batches that are not in the marts: no build that was published has read them.
@@ -277,7 +279,8 @@ def lock_for_verification(
             return None
         row = connection.execute(
             """
-            select is_published, left_out = '{}', as_of_date, first_covered_date, project_digest, time_zone
+            select is_published, left_out = '{}', as_of_date, first_covered_date, project_digest, time_zone,
+                country
             from ops.build
             where dag_id <> %s
             order by claimed_at desc
@@ -370,6 +373,7 @@ def _record_build(
             claimed_at = excluded.claimed_at,
             is_full_refresh = excluded.is_full_refresh,
             time_zone = excluded.time_zone,
+            country = excluded.country,
             project_digest = excluded.project_digest,
             failed_sources = excluded.failed_sources,
             left_out = excluded.left_out,
@@ -407,14 +411,16 @@ def _reason_for_full_refresh(connection: Connection, project: str) -> str | None
     """
     Why an incremental build would not do; None: it does.
 
-    It keeps the days that were built before: by other models, or as the days of another time zone.
+    It keeps the days that were built before: by other models, as the days of another time zone, or with other holidays.
     """
     row = connection.execute(
         """
         select
             bool_or(project_digest <> %s),
             max(time_zone) filter (where time_zone <> ops.shop_time_zone()),
-            ops.shop_time_zone()
+            ops.shop_time_zone(),
+            max(coalesce(country, 'none')) filter (where country is distinct from ops.shop_country()),
+            coalesce(ops.shop_country(), 'none')
         from ops.build
         where
             claimed_at >= coalesce(
@@ -428,11 +434,13 @@ def _reason_for_full_refresh(connection: Connection, project: str) -> str | None
         """,
         [project],
     ).fetchone()
-    is_other_project, other_time_zone, time_zone = row or (False, None, "")
+    is_other_project, other_time_zone, time_zone, other_country, country = row or (False, None, "", None, "")
     if other_time_zone:
         return f"the shop's time zone was {other_time_zone}, and is {time_zone}"
     if is_other_project:
         return "the dbt project has changed"
+    if other_country:
+        return f"the shop's country was {other_country}, and is {country}"
     return "the last one left models out" if _is_full_refresh_incomplete(connection) else None
 
 

@@ -1,37 +1,41 @@
-"""Applies `include/sql` to the warehouse: the tables of `ops`, `raw` and `marts` that are no dbt models."""
+"""Applies `include/sql` and the shop's profile to the warehouse: the tables of `ops`, `raw` and `marts` that are no dbt
+models."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from ecommerce.common.errors import SourceError
+from ecommerce.common.public_holidays import write_holidays
 from ecommerce.common.shop import shop
 
 #: `roles.sql` is for an administrator; each of `_SCHEMAS` has a script, in the order in which they build on each other.
 SQL_FOLDER = Path(__file__).parents[3] / "include" / "sql"
 _SCHEMAS = ("ops", "raw", "marts")
 
-#: What stands in a script for the shop's time zone.
-_TIME_ZONE = ":'time_zone'"
+#: What stands in a script for the shop's time zone, and for its country.
+_TIME_ZONE, _COUNTRY = ":'time_zone'", ":'country'"
 #: A schema's comment: this, and the digest of the script that was applied last.
 _APPLIED = "include/sql "
 
 
 def ensure_schema(connection: psycopg.Connection) -> None:
     """
-    Apply the scripts of the schemas that the role owns, if they or the shop's time zone have changed.
+    Apply the scripts of the schemas that the role owns, if they or the shop's time zone or country have changed.
 
     Otherwise this is one cheap query.
 
     :raises SourceError: an administrator has not created the schemas yet
     """
-    scripts = _scripts(shop().time_zone)
+    country = shop().country
+    scripts = _scripts(shop().time_zone, country)
     if not _outdated(connection, scripts):
         return
     with connection.transaction():
@@ -40,6 +44,8 @@ def ensure_schema(connection: psycopg.Connection) -> None:
         for schema in _outdated(connection, scripts):
             script, digest = scripts[schema]
             connection.execute(script.encode())
+            if schema == "ops":
+                write_holidays(connection, country)
             connection.execute(
                 sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(f"{_APPLIED}{digest}"))
             )
@@ -74,11 +80,15 @@ def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, s
 
 
 @lru_cache(maxsize=4)
-def _scripts(time_zone: str) -> dict[str, tuple[str, str]]:
-    """Each schema → its script, and the digest of the script and the time zone."""
-    literal = sql.Literal(time_zone).as_string()
-    scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text().replace(_TIME_ZONE, literal) for schema in _SCHEMAS}
+def _scripts(time_zone: str, country: str | None) -> dict[str, tuple[str, str]]:
+    """Each schema → its script, and the digest of the script and of what the profile says for it."""
+    literals = {_TIME_ZONE: sql.Literal(time_zone).as_string(), _COUNTRY: sql.Literal(country).as_string()}
+    # Another version of the package may know other holidays.
+    holidays = f"{country} {version('holidays')}" if country else ""
+    scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text() for schema in _SCHEMAS}
+    for place, literal in literals.items():
+        scripts = {schema: script.replace(place, literal) for schema, script in scripts.items()}
     return {
-        schema: (script, hashlib.sha256(f"{time_zone}\0{script}".encode()).hexdigest())
+        schema: (script, hashlib.sha256(f"{time_zone}\0{holidays}\0{script}".encode()).hexdigest())
         for schema, script in scripts.items()
     }

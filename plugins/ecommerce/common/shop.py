@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ecommerce.common.errors import ShopError
+from ecommerce.common.public_holidays import COUNTRIES
 from ecommerce.common.sources import FILLED_BY, SOURCES
 from ecommerce.common.yaml_lines import Place, line_of, load_with_lines
 
@@ -33,6 +34,8 @@ PROFILE = "shop.yml"
 ABSENT = "absent"
 #: The time zones that a profile names, each with what it is without a word about it.
 TIME_ZONES = {"time_zone": "UTC", "source_time_zone": "UTC"}
+#: The country of the profile, for its public holidays.
+COUNTRY = "country"
 #: The source without which there is no warehouse.
 REQUIRED = "sales_fact"
 
@@ -191,6 +194,7 @@ class Shop(BaseModel):
     :param name: that of its folder
     :param time_zone: IANA name of the time zone whose days are the shop's
     :param source_time_zone: that of a source's time which has none of its own
+    :param country: ISO code of the country whose public holidays are the shop's; None: the profile names none
     :param sources: the sources that the shop has, by name, in the registry's order
     """
 
@@ -200,6 +204,7 @@ class Shop(BaseModel):
     folder: Path
     time_zone: str
     source_time_zone: str
+    country: str | None
     sources: dict[str, SourceLocation]
 
     def has(self, source: str) -> bool:
@@ -286,6 +291,7 @@ def _read(path: Path, _changed: int) -> Shop:
         name=path.parent.name,
         folder=path.parent,
         **{key: content.get(key, default) for key, default in TIME_ZONES.items()},
+        country=content.get(COUNTRY),
         sources={source: locations[source] for source in SOURCES if source in locations},
     )
 
@@ -298,13 +304,15 @@ def _mistakes_of_keys(content: Any) -> Iterator[_Mistake]:
     if not isinstance(content, dict) or not isinstance(content.get("sources"), dict):
         yield (), f"it has no sources; write `sources:`, and below it `{REQUIRED}: {{connection: …, table: …}}`"
         return
-    settings = ["sources", *TIME_ZONES]
+    settings = ["sources", *TIME_ZONES, COUNTRY]
     for key, value in content.items():
         if key not in settings:
             yield (key,), f"there is no setting {key}; {_nearest(key, settings)}"
         # The names are read from a folder: not for the one that nearly every profile has.
         if key in TIME_ZONES and value != TIME_ZONES[key] and str(value) not in available_timezones():
             yield (key,), f"{key} is {value!r}; write the name of a time zone, such as Europe/Berlin"
+    if COUNTRY in content and str(content[COUNTRY]) not in COUNTRIES:
+        yield (COUNTRY,), _mistake_of_country(content[COUNTRY])
     for source in content["sources"]:
         if source not in SOURCES:
             yield ("sources", source), f"there is no source {source}; {_nearest(source, SOURCES)}"
@@ -314,6 +322,13 @@ def _mistakes_of_keys(content: Any) -> Iterator[_Mistake]:
             f"{REQUIRED} cannot be absent, since every mart is made of orders; write where the orders are, "
             f"`{REQUIRED}: {{connection: shop_postgres, table: public.orders}}`",
         )
+
+
+def _mistake_of_country(value: Any) -> str:
+    # In YAML, no is false.
+    if value is False:
+        return 'country is false, as YAML reads NO; write "NO" in quotes for Norway'
+    return f"country is {value!r}; write the ISO code of a country, such as DE, or leave the line out"
 
 
 def _locate(content: Any, folder: Path, found: dict[str, SourceLocation]) -> Iterator[_Mistake]:

@@ -349,9 +349,12 @@ FILLED_BY = {
     "fact_customer_events": "kafka_stream",
     "conversion_funnel_daily": "kafka_stream",
     "fact_subscriptions": "subscription_data",
+    "int_subscription_fees": "subscription_data",
     "subscription_performance_monthly": "subscription_data",
+    "subscription_customers": "subscription_data",
     "fact_weather": "weather_data",
     "weather_sales_impact": "weather_data",
+    "weather_correlation": "weather_data",
 }
 
 #: Source → what a shop without it does not have.

@@ -231,7 +231,12 @@ def _check(connection: Connection, mart: str, target: int) -> None:
         [mart, target],
     ).fetchone()
     # Before its first publication a mart was empty.
-    publication_id, columns, expected = row or (None, published_columns(connection, mart), 0)
+    present = published_columns(connection, mart)
+    publication_id, columns, expected = row or (None, present, 0)
+    if lost := sorted(set(columns or ()) - set(present)):
+        raise RollbackError(
+            f"publication {target} cannot be restored: marts.{mart} no longer has its columns {', '.join(lost)}"
+        )
     if expected is not None and checksum(connection, mart, columns) != expected:
         raise RollbackError(
             f"marts.{mart} would not be as publication {publication_id} left it: something besides publications has "

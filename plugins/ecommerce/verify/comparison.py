@@ -91,6 +91,11 @@ _ORIGINS = {
     "fact_subscriptions": _Origin(
         ("subscription_id",), "subscription_data", "btrim(origin.subscription_id) = differing.subscription_id"
     ),
+    "int_subscription_fees": _Origin(
+        ("subscription_id", "valid_from"),
+        "subscription_data",
+        "btrim(origin.subscription_id) = differing.subscription_id",
+    ),
     "fact_weather": _Origin(
         ("city", "date_key"),
         "weather_data",

@@ -125,3 +125,5 @@ def _skip_unless_comparable(last_build: lease.LastBuild) -> None:
         raise AirflowSkipException(f"the last build was of other models; {_SETTLE}")
     if last_build.time_zone != shop().time_zone:
         raise AirflowSkipException(f"the last build was of days of the time zone {last_build.time_zone}; {_SETTLE}")
+    if last_build.country != shop().country:
+        raise AirflowSkipException(f"the last build was with the holidays of {last_build.country}; {_SETTLE}")

@@ -1,8 +1,11 @@
-"""The page Seasons & weather: seasons by category, and revenue by weather."""
+"""The page Seasons & weather: seasons by category, revenue by weather, and whether the weather has an effect."""
 
 from __future__ import annotations
 
-from shop_pages.charts import grouped_chart, heatmap
+from decimal import Decimal
+from typing import Any
+
+from shop_pages.charts import column_values, grouped_chart, heatmap
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format
 from shop_pages.pages.shared import CATEGORY, IN_CATEGORY, MONTH, MONTH_IN_RANGE, ORDERS, REVENUE_AMOUNT
@@ -37,6 +40,33 @@ def _draw_weather(rows: list[Row]) -> Plot:
         ],
         "layout": {"yaxis": {"autorange": "reversed", "type": "category"}},
     }
+
+
+def _draw_effect(rows: list[Row]) -> Plot:
+    """A point with its interval for each city, factor and lag, the first row on top; none where there are few days."""
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": column_values(rows, "correlation"),
+                "y": [f"{row['city']} · {row['factor']} · {row['lag_days']} days later" for row in rows],
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [_distance(row["correlation"], row["ci_high"]) for row in rows],
+                    "arrayminus": [_distance(row["correlation"], row["ci_low"]) for row in rows],
+                },
+                "text": column_values(rows, "effect"),
+                "hovertemplate": "%{y}<br><b>%{x:.2f}</b> %{text}<extra></extra>",
+            }
+        ],
+        "layout": {"yaxis": {"autorange": "reversed", "type": "category"}, "showlegend": False},
+    }
+
+
+def _distance(value: Decimal | None, end: Decimal | None) -> Any:
+    return None if value is None or end is None else json_value(abs(end - value))
 
 
 SEASONS = FigurePage(
@@ -96,14 +126,37 @@ SEASONS = FigurePage(
             keys={"sales_month": "month", "category_name": "category_name"},
         ),
         Figure(
+            name="seasonal_index",
+            title="Months of the year",
+            question="How strong is each month of the year? 100 is the average month; growth is left out.",
+            help="Every category with twelve complete months or more. With less than two years growth and season "
+            "are hard to tell apart: such a category is not reliable.",
+            mart="seasonal_index",
+            query=f"""
+                select
+                    category_name, month_of_year, index_percent, lowest, highest, years_used, is_reliable
+                from marts.seasonal_index
+                where {IN_CATEGORY}
+                order by category_name, month_of_year""",
+            columns=(
+                CATEGORY,
+                FigureColumn("month_of_year", "Month of the year", Format.COUNT),
+                FigureColumn("index_percent", "Index", Format.NUMBER),
+                FigureColumn("lowest", "Lowest year", Format.NUMBER),
+                FigureColumn("highest", "Highest year", Format.NUMBER),
+                FigureColumn("years_used", "Years", Format.COUNT),
+                FigureColumn("is_reliable", "Reliable", Format.BOOLEAN),
+            ),
+            draw=lambda rows: heatmap(rows, x="month_of_year", y="category_name", z="index_percent", diverges_at=100),
+        ),
+        Figure(
             name="weather",
             title="Weather and revenue",
-            question="In which weather does the shop sell more? 100 is an average day of the city.",
+            question="In which weather does the shop sell more? 100 is an average day; season and growth are left out.",
             mart="weather_sales_impact",
             query="""
                 select
-                    city, temperature_category, precipitation_category, days, avg_daily_revenue, revenue_index,
-                    correlation_temperature_revenue, correlation_precipitation_revenue
+                    city, temperature_category, precipitation_category, days, avg_daily_revenue, revenue_index
                 from marts.weather_sales_impact
                 order by city, temperature_category, precipitation_category""",
             columns=(
@@ -113,8 +166,6 @@ SEASONS = FigurePage(
                 FigureColumn("days", "Days", Format.COUNT),
                 FigureColumn("avg_daily_revenue", "Revenue a day", Format.MONEY),
                 FigureColumn("revenue_index", "Index", Format.NUMBER),
-                FigureColumn("correlation_temperature_revenue", "Correlation with temperature", Format.NUMBER),
-                FigureColumn("correlation_precipitation_revenue", "Correlation with rain", Format.NUMBER),
             ),
             draw=_draw_weather,
             keys={
@@ -122,6 +173,40 @@ SEASONS = FigurePage(
                 "temperature_category": "temperature_category",
                 "precipitation_category": "precipitation_category",
             },
+        ),
+        Figure(
+            name="weather_effect",
+            title="Effect of the weather",
+            question="Do sales follow temperature or rain? An interval that contains 0 shows no effect.",
+            help="Each correlation is of the weather of a day with the sales of that day or up to three days later, "
+            "against what is usual then. It goes from -1 to 1, and lies in the interval with 95 % certainty: of twenty "
+            "without any effect, one seems to have one by chance.",
+            mart="weather_correlation",
+            query="""
+                select
+                    city, factor, lag_days, days, correlation, ci_low, ci_high,
+                    case
+                        when days < 30 then 'too few days'
+                        when correlation is null then 'nothing varies'
+                        when not is_significant then 'no effect found'
+                        when factor = 'temperature' and correlation > 0 then 'more sales when it is warmer'
+                        when factor = 'temperature' then 'fewer sales when it is warmer'
+                        when correlation > 0 then 'more sales when it rains'
+                        else 'fewer sales when it rains'
+                    end as effect
+                from marts.weather_correlation
+                order by city, factor desc, lag_days""",
+            columns=(
+                FigureColumn("city", "City"),
+                FigureColumn("factor", "Weather"),
+                FigureColumn("lag_days", "Days later", Format.COUNT),
+                FigureColumn("effect", "Effect"),
+                FigureColumn("days", "Days", Format.COUNT),
+                FigureColumn("correlation", "Correlation", Format.NUMBER),
+                FigureColumn("ci_low", "Interval from", Format.NUMBER),
+                FigureColumn("ci_high", "Interval to", Format.NUMBER),
+            ),
+            draw=_draw_effect,
         ),
     ),
     days=None,

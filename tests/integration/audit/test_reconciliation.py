@@ -272,6 +272,7 @@ MARTS = {
     "product_revenue_payment_analysis": ("order_count", "revenue", "revenue_month"),
     "seasonal_sales_analysis": ("monthly_orders", "monthly_revenue", "sales_month"),
     "product_performance_monthly": ("units_sold", "revenue", "revenue_month"),
+    "revenue_trend": ("units", "revenue", "period_start"),
     "customer_cohorts_monthly": ("active_customers", "revenue", "order_month"),
     "payment_method_preference": ("total_orders", "total_revenue", None),
     "customer_segments": ("total_orders", "lifetime_revenue", None),
@@ -287,7 +288,8 @@ NET = {
 
 #: Marts whose count is compared. In the others, an order may be in several groups of a period.
 COUNTED = (
-    "daily_revenue", "product_category_revenue_monthly", "product_performance_monthly", "customer_cohorts_monthly"
+    "daily_revenue", "product_category_revenue_monthly", "product_performance_monthly", "revenue_trend",
+    "customer_cohorts_monthly",
 )  # fmt: skip
 
 #: Mart → what is compared of it.
@@ -439,7 +441,8 @@ group by 1;
 def _mart(mart: str) -> str:
     """The statements that make a mart; one with refunds has a row also for a month with refunds alone."""
     count, amount, day = MARTS[mart]
-    counted = {"active_customers": "count(distinct customer_id)", "units_sold": "sum(order_quantity)"}
+    units = "sum(order_quantity)"
+    counted = {"active_customers": "count(distinct customer_id)", "units_sold": units, "units": units}
     period = "0" if day is None else "date_key" if day == "order_date" else "date_trunc('month', date_key)::date"
     without_guests = "and not is_guest" if mart in ("customer_cohorts_monthly", "customer_segments") else ""
     conditions = {
@@ -469,6 +472,9 @@ def _mart(mart: str) -> str:
             group by 1
         ) as refunds using (period);
     """
+    if mart == "revenue_trend":
+        statement += "alter table marts_build.revenue_trend add grain text default 'month',"
+        statement += " add category_name text default 'All categories';"
     if mart not in NET:
         return statement
     return f"""

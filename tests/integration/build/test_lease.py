@@ -259,6 +259,23 @@ def test_changed_time_zone_needs_a_full_refresh(published: Loader, set_time_zone
     assert not take(published, "run4").is_full_refresh
 
 
+def test_changed_country_needs_a_full_refresh(published: Loader, set_country: Callable[..., None]) -> None:
+    set_country("FR")
+    claim = take(published, "run2")
+    assert claim.is_build_needed
+    assert claim.reason_for_full_refresh == "the shop's country was DE, and is FR"
+    publish(published, "run2")
+    set_country(None)
+    claim = take(published, "run3")
+    assert claim.reason_for_full_refresh == "the shop's country was FR, and is none"
+    # It was not published: the next one takes it over, whatever the country is by then.
+    set_country("DE")
+    claim = take(published, "run4", take_over_from="run3")
+    assert claim.reason_for_full_refresh == "the shop's country was none, and is DE"
+    publish(published, "run4")
+    assert not take(published, "run5").is_build_needed
+
+
 def test_unchanged_project_is_built_incrementally(published: Loader) -> None:
     published.load("product", DAY, rows=[PRODUCT | {"product_name": "Balloon"}])
     assert not take(published, "run2").is_full_refresh

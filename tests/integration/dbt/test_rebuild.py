@@ -19,9 +19,10 @@ from tests.integration.support import Loader, Row
 #: Built whole by every run: their rows are few, whatever the history.
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
-    "fact_subscriptions", "int_customer_sales", "inventory_status", "payment_method_preference",
-    "product_category_revenue_monthly", "product_revenue_payment_analysis", "seasonal_sales_analysis",
-    "subscription_performance_monthly", "weather_sales_impact",
+    "fact_subscriptions", "int_comparable_daily_sales", "int_customer_sales", "int_periods",
+    "int_subscription_fees", "inventory_status", "payment_method_preference", "seasonal_index", "weather_correlation",
+    "product_category_revenue_monthly", "product_revenue_payment_analysis", "revenue_trend", "seasonal_sales_analysis",
+    "subscription_customers", "subscription_performance_monthly", "weather_sales_impact",
 }  # fmt: skip
 
 
@@ -204,11 +205,12 @@ def column(*names: str) -> Callable[[str], str]:
 def test_incremental_builds_equal_a_full_refresh(after: After) -> None:
     rows = {name: {row for row, _ in content} for name, content in after.arrived.items()}
     assert rows == {name: {row for row, _ in content} for name, content in after.whole.items()}
-    # No events, subscriptions and weather were loaded, and each key is known in the end.
+    # No events, subscriptions and weather were loaded, no twelve months, and each key is known in the end.
     assert {name for name, content in rows.items() if not content} == {
-        "core.fact_customer_events", "core.fact_subscriptions", "core.fact_weather", "core.int_unknown_keys",
-        "marts_build.conversion_funnel_daily", "marts_build.subscription_performance_monthly",
-        "marts_build.weather_sales_impact",
+        "core.fact_customer_events", "core.fact_subscriptions", "core.fact_weather", "core.int_subscription_fees",
+        "core.int_unknown_keys", "marts_build.conversion_funnel_daily", "marts_build.seasonal_index",
+        "marts_build.subscription_customers", "marts_build.subscription_performance_monthly",
+        "marts_build.weather_correlation", "marts_build.weather_sales_impact",
     }  # fmt: skip
 
 
@@ -217,6 +219,11 @@ def test_incremental_build_writes_only_changed_rows(after: After) -> None:
     lines = after.written("core.fact_sales", column("order_id", "line_number"))
     assert lines == {"O5 1", "O7 1", "O8 1", "O2 2", "U1 1"}
     assert after.written("core.int_daily_sales", column("date_key")) == {"2023-11-05", "2024-02-09", "2024-02-11"}
+    categories = after.written("core.int_category_daily_sales", column("date_key", "category_name"))
+    assert categories == {
+        # The categories of days whose revenue is another than before.
+        "2023-11-05 Category P1", "2024-02-11 Category P1", "2024-02-11 Category P2",
+    }  # fmt: skip
     months = after.written("core.int_customer_monthly_sales", column("order_month", "customer_id"))
     assert months == {"2023-11-01 C2", "2024-02-01 C2", "2024-02-01 C1"}
     years = after.written("core.int_customer_yearly_sales", column("order_year", "customer_id"))

@@ -96,6 +96,7 @@ def found(connection: psycopg.Connection, tests: dict[str, str]) -> set[str]:
                 "daily_revenue": ("refunded_amount", "net_revenue"),
                 "product_category_revenue_monthly": ("refunded_amount", "net_revenue"),
                 "product_performance_monthly": ("refunded_amount", "net_revenue"),
+                "revenue_trend": ("refunded_amount", "net_revenue"),
                 "customer_segments": ("refunded_amount", "lifetime_value"),
             }.items()
             for column in columns
@@ -111,6 +112,7 @@ def found(connection: psycopg.Connection, tests: dict[str, str]) -> set[str]:
                 "product_category_revenue_monthly": "order_count",
                 "product_performance_monthly": "order_count",
                 "product_revenue_payment_analysis": "order_count",
+                "revenue_trend": "orders",
                 "seasonal_sales_analysis": "monthly_orders",
             }.items()
         ),

@@ -22,6 +22,51 @@ LAWS = {
         select 1 from marts.customer_segments
         where lifetime_value <> lifetime_revenue - refunded_amount
     """,
+    "net revenue of a period is its revenue less its refunds": """
+        select 1 from marts.revenue_trend
+        where net_revenue <> revenue - refunded_amount
+    """,
+    "each grain of the trend adds up to the days": """
+        select 1
+        from marts.revenue_trend
+        where category_name = 'All categories'
+        group by grain
+        having (sum(revenue), sum(refunded_amount))
+            <> (select (sum(daily_revenue), sum(refunded_amount)) from marts.daily_revenue)
+    """,
+    "the categories of a period make its total": """
+        select 1
+        from marts.revenue_trend
+        group by grain, period_start
+        having
+            coalesce(sum(revenue - refunded_amount) filter (where category_name = 'All categories'), 0)
+            <> coalesce(sum(revenue - refunded_amount) filter (where category_name is distinct from 'All categories'), 0)
+    """,
+    "a period has at most the orders of its categories, and at least those of the largest": """
+        select 1
+        from marts.revenue_trend
+        group by grain, period_start
+        having
+            coalesce(max(orders) filter (where category_name = 'All categories'), 0) not between
+            coalesce(max(orders) filter (where category_name is distinct from 'All categories'), 0)
+            and coalesce(sum(orders) filter (where category_name is distinct from 'All categories'), 0)
+    """,
+    "a period has at most the customers of its categories, and at least those of the largest": """
+        select 1
+        from marts.revenue_trend
+        group by grain, period_start
+        having
+            coalesce(max(customers) filter (where category_name = 'All categories'), 0) not between
+            coalesce(max(customers) filter (where category_name is distinct from 'All categories'), 0)
+            and coalesce(sum(customers) filter (where category_name is distinct from 'All categories'), 0)
+    """,
+    "only complete months are ranked": """
+        select 1 from marts.product_performance_monthly
+        where category_rank is not null and not is_complete
+        union all
+        select 1 from marts.seasonal_sales_analysis
+        where is_complete <> (performance_category <> 'Incomplete')
+    """,
     "each refund is in one month and category": """
         select 1 from marts.product_category_revenue_monthly
         having coalesce(sum(refunded_amount), 0)

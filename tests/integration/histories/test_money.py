@@ -101,6 +101,8 @@ CENTS = (
             ("marts_build.customer_cohorts_monthly", "revenue"),
             ("marts_build.product_performance_monthly", "revenue"),
             ("marts_build.product_performance_monthly", "gross_profit"),
+            ("marts_build.revenue_trend", "revenue"),
+            ("marts_build.revenue_trend", "gross_profit"),
         )
     ),
     ("core.fact_refunds", "refund_amount", ROW, REFUNDS_TO_FACTS),
@@ -117,12 +119,22 @@ CENTS = (
             ("marts_build.product_category_revenue_monthly", "net_revenue"),
             ("marts_build.product_performance_monthly", "refunded_amount"),
             ("marts_build.product_performance_monthly", "net_revenue"),
+            ("marts_build.revenue_trend", "refunded_amount"),
+            ("marts_build.revenue_trend", "net_revenue"),
             ("marts_build.customer_segments", "refunded_amount"),
             ("marts_build.customer_segments", "lifetime_value"),
         )
     ),
     ("core.fact_subscriptions", "monthly_fee", ROW, FEES),
-    ("marts_build.subscription_performance_monthly", "closing_mrr", "revenue_month = date '2024-01-01'", FEES),
+    ("core.int_subscription_fees", "monthly_fee", ROW, FEES),
+    *(
+        ("marts_build.subscription_performance_monthly", "closing_mrr", f"ctid = (select min(ctid) {of_january})", FEES)
+        for of_january in (
+            "from {table} where revenue_month = date '2024-01-01' and plan_type = 'All plans'",
+            "from {table} where revenue_month = date '2024-01-01' and plan_type is distinct from 'All plans'",
+        )
+    ),
+    ("marts_build.subscription_customers", "monthly_fee", ROW, FEES),
 )
 
 #: Other changes, and the test that must find each.

@@ -267,6 +267,36 @@ def test_published_rank_of_before_may_become_null(loader: Loader) -> None:
     assert loader.rows("select * from marts.product_performance_monthly order by 1") == [("P1", 1), ("P2", None)]
 
 
+def forget_applied_marts(loader: Loader) -> None:
+    loader.connection.execute("comment on schema marts is 'include/sql of before'")
+
+
+def test_published_correlations_of_before_are_dropped(loader: Loader) -> None:
+    with acting_as(loader.connection, "publisher"):
+        loader.connection.execute(
+            """
+            create table marts.weather_sales_impact (
+                city text,
+                correlation_temperature_revenue numeric,
+                correlation_precipitation_revenue numeric,
+                days bigint
+            );
+            insert into marts.weather_sales_impact values ('Bonn', 0.37, 0.1, 9);
+            """
+        )
+        loader.connection.execute("create view marts.of_mine as select * from marts.weather_sales_impact")
+        forget_applied_marts(loader)
+    # A view on them keeps them, and the other scripts are applied all the same.
+    with warehouse(PUBLISHER):
+        assert len(loader.rows("select * from marts.weather_sales_impact")[0]) == 4
+    with acting_as(loader.connection, "publisher"):
+        loader.connection.execute("drop view marts.of_mine")
+        forget_applied_marts(loader)
+    with warehouse(PUBLISHER):
+        assert loader.rows("select * from marts.weather_sales_impact") == [("Bonn", 9)]
+    loader.connection.execute("drop table marts.weather_sales_impact")
+
+
 def test_scripts_may_be_applied_again(upgraded: Loader, shop: psycopg.Connection) -> None:
     upgraded.load("sales_fact", DAY)
     before = upgraded.everything()

@@ -79,22 +79,22 @@ def test_right_marts_have_no_differences(folder: Path, warehouse_dsn: str) -> No
         ),
         (
             "seasonal_sales_analysis",
-            "coefficient_of_variation_percent = coefficient_of_variation_percent + 0.02 where category_name = 'Gaps'",
-            5,
+            "coefficient_of_variation_percent = coefficient_of_variation_percent + 0.02 where category_name = 'At Mean'",
+            3,
             ("coefficient_of_variation_percent",),
         ),
         (
-            "weather_sales_impact",
-            "correlation_precipitation_revenue = 'NaN' where city = 'Hamburg'",
+            "weather_correlation",
+            "raw_correlation = 'NaN' where city = 'Hamburg' and factor = 'temperature' and lag_days < 3",
             3,
-            ("correlation_precipitation_revenue",),
+            ("raw_correlation",),
         ),
     ],
 )
 def test_changed_value_is_reported_with_its_column(
     oracle, warehouse_dsn: str, mart: str, change: str, rows: int, columns: tuple[str, ...]
 ) -> None:
-    nan_fits = f"alter table marts.{mart} alter correlation_precipitation_revenue type numeric; "
+    nan_fits = f"alter table marts.{mart} alter raw_correlation type numeric; "
     prepare = nan_fits if "NaN" in change else ""
     comparison = comparison_after(oracle, warehouse_dsn, mart, f"{prepare}update marts.{mart} set {change}")
     assert comparison.rows_different == rows

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,8 +15,9 @@ from tests.integration.histories.history import Build, Load, Place
 from tests.integration.histories.shop import Message, Shop
 from tests.integration.support import Row
 from tests.oracle.compare import compare
+from tests.oracle.compute import UTC as ORACLE_UTC
 from tests.oracle.compute import TimeZones
-from tests.oracle.edge_case_shop import FIRST, LAST, write_edge_case_shop
+from tests.oracle.edge_case_shop import FIRST, LAST, WINDOWS, write_edge_case_shop
 
 TEMPLATE = Path(__file__).parents[3] / "include" / "shops" / "default" / "subscription_data.sql"
 
@@ -34,17 +35,39 @@ def test_marts_of_edge_case_shop_equal_the_expected_ones(
 ) -> None:
     write_edge_case_shop(tmp_path)
     place = Place(connection, dbt, set_time_zone)
-    place.open()
-    place.shop = shop_of_files(tmp_path, zones)
-    place.set_time_zone(zones.shop)
-    subscriptions = place.shop.tables["subscription_data"].values()
-    place.shop.tables["subscription_data"] = keyed(rows_of_template(connection, list(subscriptions)))
-    at = datetime.combine(LAST + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
-    for source in SOURCES:
-        Load(at, source, FIRST, LAST).happen(place)
-    Build(at).happen(place)
+    load_and_build(place, tmp_path, FIRST, LAST, zones)
     differences = compare(tmp_path, FIRST, LAST, warehouse_dsn, zones)
     assert not differences, "\n".join(map(str, differences))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_marts_of_another_window_equal_the_expected_ones(
+    connection: psycopg.Connection,
+    dbt: Dbt,
+    warehouse_dsn: str,
+    tmp_path: Path,
+    set_time_zone: Callable[..., None],
+    window: str,
+) -> None:
+    """Other first covered days and as-of dates make other months complete, and other days comparable."""
+    first, last = WINDOWS[window]
+    write_edge_case_shop(tmp_path)
+    load_and_build(Place(connection, dbt, set_time_zone), tmp_path, first, last, ORACLE_UTC)
+    differences = compare(tmp_path, first, last, warehouse_dsn)
+    assert not differences, "\n".join(map(str, differences))
+
+
+def load_and_build(place: Place, folder: Path, first: date, last: date, zones: TimeZones) -> None:
+    """Load the window of the files into an empty warehouse, build and publish."""
+    place.open()
+    place.shop = shop_of_files(folder, zones)
+    place.set_time_zone(zones.shop)
+    subscriptions = place.shop.tables["subscription_data"].values()
+    place.shop.tables["subscription_data"] = keyed(rows_of_template(place.connection, list(subscriptions)))
+    at = datetime.combine(last + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
+    for source in SOURCES:
+        Load(at, source, first, last).happen(place)
+    Build(at).happen(place)
 
 
 def shop_of_files(folder: Path, zones: TimeZones) -> Shop:

@@ -179,6 +179,18 @@ def test_rollback_across_a_recreated_mart_raises(warehouse: Loader) -> None:
         back(warehouse)
 
 
+def test_rollback_to_columns_that_were_dropped_raises(warehouse: Loader) -> None:
+    """An upgrade may drop them; see include/sql/marts.sql."""
+    build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7))
+    publish(warehouse.connection, RUN)
+    warehouse.connection.execute("alter table marts.tiers drop column orders")
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
+    republish(warehouse)
+    with pytest.raises(RollbackError, match=r"cannot be restored: marts\.tiers no longer has its columns orders"):
+        back(warehouse)
+    assert content(warehouse, "tiers") == [("C1", "Low")]
+
+
 def test_rollback_detects_rows_changed_by_hand(warehouse: Loader, published: Callable) -> None:
     published()
     published()

@@ -208,8 +208,9 @@ def test_lock_for_verification_keeps_others_from_building(connection: psycopg.Co
     lease.release(connection, "run")
     last_build = lease.lock_for_verification(connection, DAG, "check")
     assert last_build == lease.LastBuild(
-        is_published=True, is_complete=True, as_of_date=None, first_covered_date=None, project="p", time_zone="UTC"
-    )
+        is_published=True, is_complete=True, as_of_date=None, first_covered_date=None, project="p", time_zone="UTC",
+        country="DE",
+    )  # fmt: skip
     assert lease.take(connection, "a_dag", "next", project="p", full_refresh=False) is None
     lease.unlock_after_verification(connection, "check")
     claim = lease.take(connection, "a_dag", "next", project="p", full_refresh=False)

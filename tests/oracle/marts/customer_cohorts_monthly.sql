@@ -75,6 +75,9 @@ select
     up_to.active_customers,
     percent(up_to.active_customers, cohort.cohort_customers) as retention_percent,
     up_to.revenue,
-    up_to.cumulative_revenue
+    up_to.cumulative_revenue,
+    period.is_complete
 from up_to
 inner join cohort on up_to.cohort_month = cohort.cohort_month
+inner join shop.period
+    on period.grain = 'month' and up_to.order_month = period.period_start

@@ -48,5 +48,8 @@ select
     percent(total_gross_profit, known_cost_revenue) as gross_margin_percent,
     percent(known_cost_revenue, total_revenue) as known_cost_percent,
     order_count,
-    units_sold
+    units_sold,
+    period.is_complete
 from months
+inner join shop.period
+    on period.grain = 'month' and months.revenue_month = period.period_start

@@ -50,6 +50,9 @@ months as (
             where movement_date = category_date and has_orders = (order_id is not null)
         ) as category_name,
         coalesce(sum(order_amount), 0) as revenue,
+        coalesce(
+            sum(order_amount) filter (movement_date <= getvariable('as_of_date')), 0
+        ) as revenue_to_date,
         coalesce(sum(refund_amount), 0) as refunded_amount,
         known_sum(gross_profit, order_id) as gross_profit,
         known_sum(contribution_amount, order_id) as contribution_amount,
@@ -82,14 +85,35 @@ first_months as (
 
 ),
 
+-- What the product sold on the days that a month is compared with.
+compared as (
+
+    select
+        compared_day.period_start as revenue_month,
+        counted_line.product_id,
+        sum(counted_line.order_amount) as revenue
+    from shop.counted_line
+    inner join shop.compared_day
+        on
+            counted_line.order_date = compared_day.calendar_day
+            and compared_day.grain = 'month'
+            and compared_day.other = 'previous'
+    group by all
+
+),
+
 with_previous as (
 
     select
         months.*,
+        period.is_complete,
+        comparison.is_comparable,
+        case when period.is_running then months.revenue_to_date else months.revenue end
+            as compared_revenue,
         categories.category_revenue,
         case
             when months.revenue_month > first_months.first_month
-                then coalesce(previous_months.revenue, 0)
+                then coalesce(compared.revenue, 0)
         end as previous_month_revenue
     from months
     left join first_months on months.product_id = first_months.product_id
@@ -97,14 +121,22 @@ with_previous as (
         on
             months.revenue_month = categories.revenue_month
             and months.category_name is not distinct from categories.category_name
-    left join months as previous_months
+    inner join shop.period
+        on period.grain = 'month' and months.revenue_month = period.period_start
+    inner join shop.comparison
         on
-            months.product_id = previous_months.product_id
-            and months.revenue_month = previous_months.revenue_month + interval 1 month
+            comparison.grain = 'month'
+            and comparison.other = 'previous'
+            and months.revenue_month = comparison.period_start
+    left join compared
+        on
+            months.product_id = compared.product_id
+            and months.revenue_month = compared.revenue_month
 
 )
 
--- Ranked among those that sold: of a month with refunds alone there is nothing to rank.
+-- Ranked in complete months, among those that sold: of a month with refunds alone there is nothing to
+-- rank.
 select
     with_previous.revenue_month,
     with_previous.product_id,
@@ -119,7 +151,7 @@ select
     with_previous.units_sold,
     with_previous.category_revenue,
     case
-        when with_previous.order_count > 0 then (
+        when with_previous.is_complete and with_previous.order_count > 0 then (
             select 1 + count(*)
             from months as others
             where
@@ -130,9 +162,13 @@ select
     end as category_rank,
     percent(with_previous.revenue, with_previous.category_revenue) as category_revenue_percent,
     with_previous.previous_month_revenue,
-    percent(
-        with_previous.revenue - with_previous.previous_month_revenue,
-        with_previous.previous_month_revenue
-    ) as mom_growth_percent
+    case
+        when with_previous.is_comparable
+            then percent(
+                with_previous.compared_revenue - with_previous.previous_month_revenue,
+                with_previous.previous_month_revenue
+            )
+    end as mom_growth_percent,
+    with_previous.is_complete
 from with_previous
 inner join shop.current_product on with_previous.product_id = current_product.product_id

@@ -1,13 +1,15 @@
 with months as (
 
     select
-        order_month as sales_month,
-        category_name,
-        date_trunc('quarter', order_month)::date as sales_quarter,
-        sum(order_amount) as monthly_revenue,
-        count(distinct order_id) as monthly_orders
+        counted_line.order_month as sales_month,
+        counted_line.category_name,
+        date_trunc('quarter', counted_line.order_month)::date as sales_quarter,
+        sum(counted_line.order_amount) as monthly_revenue,
+        sum(counted_line.order_amount)
+            filter (counted_line.order_date <= getvariable('as_of_date')) as revenue_to_date,
+        count(distinct counted_line.order_id) as monthly_orders
     from shop.counted_line
-    group by order_month, category_name
+    group by all
 
 ),
 
@@ -16,7 +18,8 @@ quarters as (
     select
         sales_quarter,
         category_name,
-        sum(monthly_revenue) as quarterly_revenue
+        sum(monthly_revenue) as quarterly_revenue,
+        sum(revenue_to_date) as revenue_to_date
     from months
     group by sales_quarter, category_name
 
@@ -27,14 +30,27 @@ categories as (
     select
         category_name,
         min(sales_month) as first_month,
-        min(sales_quarter) as first_quarter,
-        count(*) as months,
-        sum(monthly_revenue) as revenue,
-        max(monthly_revenue) as best_revenue,
-        min(monthly_revenue) as worst_revenue,
-        sum(in_cents(monthly_revenue) * in_cents(monthly_revenue)) as sum_of_squares
+        min(sales_quarter) as first_quarter
     from months
     group by category_name
+
+),
+
+-- Only of complete months: what ranks, and what is a mean.
+complete_months as (
+
+    select
+        months.category_name,
+        count(*) as months,
+        sum(months.monthly_revenue) as revenue,
+        max(months.monthly_revenue) as best_revenue,
+        min(months.monthly_revenue) as worst_revenue,
+        sum(in_cents(months.monthly_revenue) * in_cents(months.monthly_revenue)) as sum_of_squares
+    from months
+    inner join shop.period
+        on period.grain = 'month' and months.sales_month = period.period_start
+    where period.is_complete
+    group by months.category_name
 
 ),
 
@@ -54,43 +70,90 @@ variations as (
                         / (months - 1)
                     ) / in_cents(revenue)::double
         end::decimal(38, 2) as coefficient_of_variation_percent
-    from categories
+    from complete_months
+
+),
+
+-- What the category sold on the days that a month or quarter is compared with.
+compared as (
+
+    select
+        compared_day.grain,
+        compared_day.period_start,
+        counted_line.category_name,
+        sum(counted_line.order_amount) as revenue
+    from shop.counted_line
+    inner join shop.compared_day
+        on
+            counted_line.order_date = compared_day.calendar_day
+            and compared_day.other = 'previous'
+    group by all
 
 ),
 
 with_previous as (
 
     select
-        months.*,
-        categories.months as category_months,
-        categories.revenue as category_revenue,
-        categories.best_revenue,
-        categories.worst_revenue,
+        months.* exclude (revenue_to_date),
+        month_period.is_complete,
+        month_period.days_elapsed,
+        case
+            when month_period.is_running then coalesce(months.revenue_to_date, 0)
+            else months.monthly_revenue
+        end as compared_month_revenue,
+        case
+            when quarter_period.is_running then coalesce(quarters.revenue_to_date, 0)
+            else quarters.quarterly_revenue
+        end as compared_quarter_revenue,
+        month_comparison.is_comparable as is_month_comparable,
+        quarter_comparison.is_comparable as is_quarter_comparable,
+        complete_months.months as category_months,
+        complete_months.revenue as category_revenue,
+        complete_months.best_revenue,
+        complete_months.worst_revenue,
         quarters.quarterly_revenue,
         case
             when months.sales_month > categories.first_month
-                then coalesce(previous_months.monthly_revenue, 0)
+                then coalesce(previous_month.revenue, 0)
         end as previous_month_revenue,
         case
             when months.sales_quarter > categories.first_quarter
-                then coalesce(previous_quarters.quarterly_revenue, 0)
+                then coalesce(previous_quarter.revenue, 0)
         end as previous_quarter_revenue,
         variations.coefficient_of_variation_percent
     from months
     inner join categories on months.category_name is not distinct from categories.category_name
-    inner join variations on months.category_name is not distinct from variations.category_name
     inner join quarters
         on
             months.category_name is not distinct from quarters.category_name
             and months.sales_quarter = quarters.sales_quarter
-    left join months as previous_months
+    inner join shop.period as month_period
+        on month_period.grain = 'month' and months.sales_month = month_period.period_start
+    inner join shop.period as quarter_period
+        on quarter_period.grain = 'quarter' and months.sales_quarter = quarter_period.period_start
+    inner join shop.comparison as month_comparison
         on
-            months.category_name is not distinct from previous_months.category_name
-            and months.sales_month = previous_months.sales_month + interval 1 month
-    left join quarters as previous_quarters
+            month_comparison.grain = 'month'
+            and month_comparison.other = 'previous'
+            and months.sales_month = month_comparison.period_start
+    inner join shop.comparison as quarter_comparison
         on
-            months.category_name is not distinct from previous_quarters.category_name
-            and months.sales_quarter = previous_quarters.sales_quarter + interval 3 months
+            quarter_comparison.grain = 'quarter'
+            and quarter_comparison.other = 'previous'
+            and months.sales_quarter = quarter_comparison.period_start
+    left join complete_months
+        on months.category_name is not distinct from complete_months.category_name
+    left join variations on months.category_name is not distinct from variations.category_name
+    left join compared as previous_month
+        on
+            previous_month.grain = 'month'
+            and months.category_name is not distinct from previous_month.category_name
+            and months.sales_month = previous_month.period_start
+    left join compared as previous_quarter
+        on
+            previous_quarter.grain = 'quarter'
+            and months.category_name is not distinct from previous_quarter.category_name
+            and months.sales_quarter = previous_quarter.period_start
 
 )
 
@@ -108,19 +171,30 @@ select
     monthly_revenue,
     monthly_orders,
     ratio(monthly_revenue, monthly_orders) as avg_order_value,
+    is_complete,
+    days_elapsed,
     previous_month_revenue,
-    percent(monthly_revenue - previous_month_revenue, previous_month_revenue) as mom_growth_percent,
+    case
+        when is_month_comparable
+            then percent(compared_month_revenue - previous_month_revenue, previous_month_revenue)
+    end as mom_growth_percent,
     quarterly_revenue,
     previous_quarter_revenue,
-    percent(
-        quarterly_revenue - previous_quarter_revenue, previous_quarter_revenue
-    ) as qoq_growth_percent,
+    case
+        when is_quarter_comparable
+            then percent(
+                compared_quarter_revenue - previous_quarter_revenue, previous_quarter_revenue
+            )
+    end as qoq_growth_percent,
     coefficient_of_variation_percent,
     case
+        when not is_complete then 'Incomplete'
         when monthly_revenue = best_revenue then 'Best Month'
         when monthly_revenue = worst_revenue then 'Worst Month'
         when monthly_revenue * category_months > category_revenue then 'Above Average'
         else 'Below Average'
     end as performance_category,
-    percent(monthly_revenue * category_months, category_revenue) as percent_of_average
+    case
+        when is_complete then percent(monthly_revenue * category_months, category_revenue)
+    end as percent_of_average
 from with_previous

@@ -2,9 +2,8 @@ with days as (
 
     select
         weather.city,
-        weather.temperature,
-        weather.precipitation,
-        sales_day.revenue,
+        comparable_day.revenue,
+        comparable_day.sales_ratio,
         case
             when weather.temperature < 0 then 'Freezing'
             when weather.temperature <= 10 then 'Cold'
@@ -19,26 +18,16 @@ with days as (
             else 'Heavy Rain'
         end as precipitation_category
     from shop.weather
-    inner join shop.sales_day on weather.weather_date = sales_day.order_date
+    inner join shop.comparable_day on weather.weather_date = comparable_day.order_date
     where weather.temperature is not null and weather.precipitation is not null
 
 ),
 
--- A value that is the same on all days has no correlation: null.
 cities as (
 
     select
         city,
-        count(*) as days,
-        sum(revenue) as revenue,
-        case
-            when min(temperature) < max(temperature) and min(revenue) < max(revenue)
-                then corr(temperature::double, revenue::double)
-        end::decimal(38, 4) as correlation_temperature_revenue,
-        case
-            when min(precipitation) < max(precipitation) and min(revenue) < max(revenue)
-                then corr(precipitation::double, revenue::double)
-        end::decimal(38, 4) as correlation_precipitation_revenue
+        avg(sales_ratio) as sales_ratio
     from days
     group by city
 
@@ -51,7 +40,8 @@ groups as (
         temperature_category,
         precipitation_category,
         count(*) as days,
-        sum(revenue) as revenue
+        sum(revenue) as revenue,
+        avg(sales_ratio) as sales_ratio
     from days
     group by city, temperature_category, precipitation_category
 
@@ -63,8 +53,7 @@ select
     groups.precipitation_category,
     groups.days,
     ratio(groups.revenue, groups.days) as avg_daily_revenue,
-    percent(groups.revenue * cities.days, groups.days * cities.revenue) as revenue_index,
-    cities.correlation_temperature_revenue,
-    cities.correlation_precipitation_revenue
+    case when cities.sales_ratio > 0 then 100 * groups.sales_ratio / cities.sales_ratio end::decimal(38, 2)
+        as revenue_index
 from groups
 inner join cities on groups.city = cities.city

@@ -44,6 +44,12 @@ def test_each_profile_of_the_project_is_valid(name: str, monkeypatch: pytest.Mon
     assert templates == set(chosen.folder.glob("*.sql"))
 
 
+@pytest.mark.parametrize(("line", "country"), [("country: FR", "FR"), ('country: "NO"', "NO"), ("", None)])
+def test_profile_may_name_its_country(folder: Path, line: str, country: str | None) -> None:
+    (folder / "shop.yml").write_text(f"{line}\nsources:\n  {SALES}\n")
+    assert shop().country == country
+
+
 def test_sources_are_in_the_order_of_the_registry(folder: Path) -> None:
     (folder / "shop.yml").write_text(
         f"sources:\n  weather_data: {{connection: w}}\n  {SALES}\n  product: {{connection: c, table: Items}}\n"
@@ -154,6 +160,12 @@ MISTAKES = [
         1,
         "time_zone is ['Europe/Berlin']; write the name of a time ",
     ),
+    (f"country: Germany\nsources:\n  {SALES}", 1, "country is 'Germany'; write the ISO code of a country, such as "),
+    (f"sources:\n  {SALES}\ncountry: de", 3, "country is 'de'; write the ISO code of a country, such as DE, or leave "),
+    (f"country: NO\nsources:\n  {SALES}", 1, 'country is false, as YAML reads NO; write "NO" in quotes for Norway'),
+    (f"country: [DE]\nsources:\n  {SALES}", 1, "country is ['DE']; write the ISO code of a country, such as DE, or"),
+    (f"country:\nsources:\n  {SALES}", 1, "country is None; write the ISO code of a country, such as DE, or leave the"),
+    (f"contry: DE\nsources:\n  {SALES}", 1, "there is no setting contry; did you mean country?"),
     (f"source_time_zone: +1\nsources:\n  {SALES}", 1, "source_time_zone is 1; write the name of a time zone, such"),
     (f"sources:\n  {SALES}\n  refunds: absent", 3, "there is no source refunds; did you mean refund?"),
     (f"sources:\n  {SALES}\n  x: absent", 3, "there is no source x; there are kafka_stream, product, "),

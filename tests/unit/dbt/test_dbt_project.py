@@ -150,6 +150,7 @@ WITHOUT_PRIMARY_KEY = {
     "stg_claimed_days",
     "product_category_revenue_monthly",
     "product_revenue_payment_analysis",
+    "seasonal_index",
 }
 
 
@@ -215,6 +216,7 @@ STAGING_ON_STAGING = {
     ("stg_products", "stg_product_versions"),
     ("stg_product_categories", "stg_product_category_versions"),
     ("stg_customer", "stg_customer_versions"),
+    ("stg_subscriptions", "stg_subscription_versions"),
     ("stg_subscriptions", "stg_as_of"),
     ("stg_claimed_customers", "stg_customer_versions"),
     ("stg_claimed_products", "stg_product_versions"),
@@ -252,3 +254,59 @@ def test_no_model_reads_the_wall_clock(manifest) -> None:
     clock = re.compile(r"\b(now\(\)|current_(date|time|timestamp)|local(time|timestamp)|clock_timestamp)\b", re.I)
     for name, model in own(manifest, "nodes", "model").items():
         assert not clock.search(model["raw_code"]), name
+
+
+#: Mart → its figures that may be added up over rows. Every other numeric column of a mart says `additive: false` in
+#: its YAML: shares, averages, comparisons, balances, what repeats over rows, and numbers of different orders and
+#: customers, one of which may be in several rows.
+ADDITIVE = {
+    "conversion_funnel_daily": {"views", "add_to_carts", "purchases"},
+    "customer_cohorts_monthly": {"revenue"},
+    "customer_segments": {"lifetime_revenue", "lifetime_value", "refunded_amount"},
+    "daily_revenue": {
+        "daily_gross_profit", "daily_revenue", "guest_revenue", "net_revenue", "new_customer_revenue", "new_customers",
+        "refunded_amount", "returning_customer_revenue",
+    },
+    "inventory_status": {"stock_level", "stock_value", "units_sold_30d"},
+    "order_for_reviews": {"contribution_amount", "gross_profit", "order_amount"},
+    "payment_method_preference": {"total_revenue"},
+    "product_category_revenue_monthly": {
+        "net_revenue", "refunded_amount", "total_gross_profit", "total_revenue", "units_sold",
+    },
+    "product_performance_monthly": {
+        "contribution_amount", "gross_profit", "net_revenue", "refunded_amount", "revenue", "units_sold",
+    },
+    "product_revenue_payment_analysis": {"revenue"},
+    # Within a grain, and either over the categories or over their total: `additive_within`.
+    "revenue_trend": {"gross_profit", "net_revenue", "refunded_amount", "revenue", "units"},
+    "seasonal_sales_analysis": {"monthly_revenue"},
+    "subscription_performance_monthly": {
+        "churned_mrr", "churned_subscriptions", "new_mrr", "new_subscriptions",
+    },
+}  # fmt: skip
+
+
+def test_numeric_mart_columns_are_additive_or_say_that_they_are_not(manifest) -> None:
+    for name, model in own(manifest, "nodes", "model").items():
+        if layer(model) != "marts":
+            continue
+        numeric = {
+            column["name"]: column["config"]["meta"].get("additive", True)
+            for column in model["columns"].values()
+            if column["data_type"].startswith(("numeric", "integer", "bigint", "double", "real", "smallint"))
+        }
+        assert set(numeric.values()) <= {True, False}, name
+        additive = {column for column, adds_up in numeric.items() if adds_up}
+        assert additive == ADDITIVE.get(model["name"], set()), name
+
+
+def test_marts_with_several_grains_say_within_which_columns_they_add_up(manifest) -> None:
+    """A row of a year has what the rows of its months have, and a total what its categories have."""
+    of_several_grains = set()
+    for model in own(manifest, "nodes", "model").values():
+        within = model["config"]["meta"].get("additive_within")
+        if layer(model) == "marts" and ("grain" in model["columns"] or within is not None):
+            of_several_grains.add(model["name"])
+            assert within, model["name"]
+            assert set(within) <= set(*keys(model)), model["name"]
+    assert of_several_grains == {"revenue_trend"}

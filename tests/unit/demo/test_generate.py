@@ -340,6 +340,26 @@ def test_orders_a_day_follow_the_effects(full_shop: Shop) -> None:
         assert max(values) / mean < highest + 0.03
 
 
+@pytest.mark.parametrize("number", [0, 100, 364, 365, 800])
+def test_level_grows_by_the_rate_of_a_year_in_365_days(number: int) -> None:
+    demand = effects.Demand(growth_a_year=0.5)
+    assert demand.level(number + 365) == pytest.approx(1.5 * demand.level(number))
+    assert demand.level(number + 1) > demand.level(number)
+
+
+def test_demand_of_the_demo_is_that_of_the_constants() -> None:
+    wet, dry = (effects.DEMAND.of_day(0, FIRST, is_wet=is_wet) for is_wet in (True, False))
+    assert dry == pytest.approx(between_months(FIRST, effects.MONTHS) * effects.WEEKDAYS[FIRST.weekday()])
+    assert wet == pytest.approx(effects.RAIN_LIFT * dry)
+
+
+def test_orders_follow_a_demand_of_ones_own(tmp_path: Path) -> None:
+    even = effects.Demand(growth_a_year=0, months=[1] * 12, weekdays=[1] * 7, rain_lift=1, noise=(1, 1))
+    shop = generate(tmp_path, **SMALL | {"days": 20}, demand=even)
+    orders = Counter(order.ordered_at.date() for order in shop.orders)
+    assert set(orders.values()) == {SMALLEST["orders"] // 20}
+
+
 # Refunds
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle.compute import UTC, TimeZones, compute
+from tests.oracle.compute import READS, UTC, TimeZones, compute
 from tests.oracle.edge_case_shop import COLUMNS
 
 Row = dict[str, Any]
@@ -68,11 +68,16 @@ def write_files(folder: Path, files: Mapping[str, Sequence[Row]], names: Sequenc
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Callable[..., Query]:
-    """Compute the marts of the rows of each file; the first product and customer are always there."""
+    """
+    Compute the marts of the rows of each file; the first product and customer are always there.
+
+    `reads` has what was read of the subscriptions on days of the window.
+    """
 
     def build(
         *,
         opening: Mapping[str, Sequence[Row]] | None = None,
+        reads: Mapping[str, Sequence[Row]] | None = None,
         first: date = FIRST,
         last: date = LAST,
         zones: TimeZones = UTC,
@@ -82,6 +87,8 @@ def shop(tmp_path: Path) -> Callable[..., Query]:
         write_files(tmp_path, minimum | files, list(COLUMNS))
         if opening is not None:
             write_files(tmp_path / "opening", opening, list(opening))
+        for day, rows in (reads or {}).items():
+            write_files(tmp_path / READS / day, {"subscription_data": rows}, ["subscription_data"])
         oracle = compute(tmp_path, first, last, zones)
 
         def query(select: str) -> list[tuple[Any, ...]]:

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from tests.oracle.compute import MARTS, compute
-from tests.oracle.edge_case_shop import COLUMNS, FIRST, LAST, write_edge_case_shop
+from tests.oracle.edge_case_shop import COLUMNS, FIRST, LAST, WINDOWS, write_edge_case_shop
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def oracle(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with compute(folder, FIRST, LAST) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def covered_oracle(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The same shop, covered since before its first order."""
+    first, last = WINDOWS["covered since a year before"]
+    with compute(folder, first, last) as connection:
         yield connection
 
 
@@ -59,11 +67,19 @@ def test_less_than_one_row_in_a_hundred_is_invalid(oracle: duckdb.DuckDBPyConnec
         assert 0 <= read - loaded < read / 100, source
 
 
-@pytest.mark.parametrize("mart", MARTS)
+#: Of the 68 days no twelve months: see test_season_shop.py.
+EMPTY = {"seasonal_index"}
+
+
+@pytest.mark.parametrize("mart", sorted(MARTS.keys() - EMPTY))
 def test_key_of_a_mart_is_unique(oracle: duckdb.DuckDBPyConnection, mart: str) -> None:
     keys = ", ".join(MARTS[mart].key)
     rows, distinct = one(oracle, f"select count(*), count(distinct ({keys})) from marts.{mart}")
     assert rows == distinct != 0
+
+
+def test_mart_of_twelve_months_is_empty(oracle: duckdb.DuckDBPyConnection) -> None:
+    assert one(oracle, "select count(*) from marts.seasonal_index") == (0,)
 
 
 def test_marts_agree_on_shared_totals(oracle: duckdb.DuckDBPyConnection) -> None:
@@ -167,14 +183,17 @@ def test_new_customers_per_day_add_up_to_cohorts(oracle: duckdb.DuckDBPyConnecti
     assert of_days == dict(oracle.execute(cohorts).fetchall())
 
 
-def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
+def test_opening_and_movements_make_closing_and_next_opening(
     oracle: duckdb.DuckDBPyConnection,
 ) -> None:
     assert one(
         oracle,
         """
         select
-            count(*) filter (where opening_mrr + new_mrr - churned_mrr <> closing_mrr),
+            count(*) filter (
+                where opening_mrr + new_mrr + reactivated_mrr + expansion_mrr - contraction_mrr - churned_mrr
+                <> closing_mrr
+            ),
             count(*) filter (where previous_closing_mrr <> opening_mrr),
         from (
             select
@@ -219,6 +238,13 @@ def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
         ("customer_cohorts_monthly", "months_since_first > 12 and active_customers > 0"),
         ("customer_cohorts_monthly", "active_customers between 1 and cohort_customers - 1"),
         ("subscription_performance_monthly", "plan_type is null"),
+        ("subscription_performance_monthly", "plan_type = 'All plans (plan)'"),
+        ("subscription_performance_monthly", "plan_type = 'All plans' and is_complete"),
+        ("subscription_performance_monthly", "reactivated_mrr > 0 and new_mrr > 0"),
+        ("subscription_performance_monthly", "gross_retention_percent < 100 and not is_complete"),
+        ("subscription_customers", "active_subscriptions > 1 and plan_type is not null"),
+        ("subscription_customers", "subscription_status = 'cancelled' and monthly_fee > 0"),
+        ("subscription_customers", "lifetime_fees = 0 and months_active = 0"),
         ("subscription_performance_monthly", "churn_percent = 12.5"),
         ("subscription_performance_monthly", "churned_subscriptions > 0 and churn_percent is null"),
         ("conversion_funnel_daily", "views + add_to_carts + purchases = 0"),
@@ -253,16 +279,45 @@ def test_opening_plus_new_minus_churned_is_closing_and_next_opening(
         ("product_performance_monthly", "mom_growth_percent = 200.13"),
         ("product_performance_monthly", "category_rank > 1"),
         ("payment_method_preference", "payment_method = 'unknown'"),
-        ("seasonal_sales_analysis", "coefficient_of_variation_percent = 0"),
+        ("product_performance_monthly", "not is_complete and category_rank is null and order_count > 0"),
+        ("product_performance_monthly", "not is_complete and mom_growth_percent is not null"),
+        ("revenue_trend", "not is_complete and growth_percent is not null and run_rate is not null"),
+        ("revenue_trend", "days_elapsed > 0 and not is_complete and period_start < '2023-12-01' and grain = 'month'"),
+        ("revenue_trend", "category_name is null and revenue = 0 and refunded_amount > 0"),
+        ("revenue_trend", "category_name is null and customers > 0 and customers < orders"),
+        ("revenue_trend", "orders > 0 and gross_profit is null"),
+        ("revenue_trend", "category_name = 'Only Running' and revenue = 10 and previous_period_revenue = 0"),
         ("seasonal_sales_analysis", "coefficient_of_variation_percent is null"),
-        ("seasonal_sales_analysis", "percent_of_average = 100 and performance_category = 'Below Average'"),
-        ("seasonal_sales_analysis", "performance_category = 'Above Average'"),
         ("seasonal_sales_analysis", "previous_quarter_revenue = 0"),
         ("seasonal_sales_analysis", "mom_growth_percent = 200.13"),
+        ("seasonal_sales_analysis", "performance_category = 'Incomplete' and days_elapsed between 1 and 27"),
+        ("seasonal_sales_analysis", "performance_category = 'Incomplete' and days_elapsed = 0"),
+        ("seasonal_sales_analysis", "category_name = 'Only Running' and monthly_revenue = 15"),
         ("weather_sales_impact", "avg_daily_revenue = 0"),
-        ("weather_sales_impact", "correlation_precipitation_revenue is null"),
+        ("weather_sales_impact", "revenue_index > 110"),
+        ("weather_correlation", "factor = 'precipitation' and correlation is null and days >= 30"),
+        ("weather_correlation", "is_significant is not null"),
     ],
 )
 def test_edge_case_occurs_in_mart(oracle: duckdb.DuckDBPyConnection, mart: str, case: str) -> None:
     (rows,) = one(oracle, f"select count(*) from marts.{mart} where {case}")
+    assert rows != 0
+
+
+@pytest.mark.parametrize(
+    ("mart", "case"),
+    [
+        ("seasonal_sales_analysis", "coefficient_of_variation_percent = 0"),
+        ("seasonal_sales_analysis", "percent_of_average = 100 and performance_category = 'Below Average'"),
+        ("seasonal_sales_analysis", "performance_category = 'Above Average'"),
+        ("seasonal_sales_analysis", "previous_quarter_revenue = 0 and qoq_growth_percent is null and is_complete"),
+        ("seasonal_sales_analysis", "not is_complete and qoq_growth_percent is not null"),
+        ("seasonal_sales_analysis", "category_name = 'Tied' and performance_category = 'Best Month'"),
+        ("revenue_trend", "grain = 'week' and year_over_year_percent is not null"),
+        ("revenue_trend", "grain = 'year' and not is_complete and growth_percent = year_over_year_percent"),
+        ("revenue_trend", "grain = 'quarter' and last_year_revenue = 0 and revenue > 0"),
+    ],
+)
+def test_edge_case_occurs_in_mart_of_a_covered_year(covered_oracle: duckdb.DuckDBPyConnection, mart: str, case: str):
+    (rows,) = one(covered_oracle, f"select count(*) from marts.{mart} where {case}")
     assert rows != 0

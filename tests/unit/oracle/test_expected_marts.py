@@ -5,7 +5,7 @@ The window is 2024-01-01 … 2024-03-31; columns that a row does not set have th
 """
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -163,10 +163,10 @@ def test_product_category_revenue_monthly_has_expected_rows(shop) -> None:
     )
     # January: 16.01 - (2 + 1) x 4.00 = 4.01, 25.0468… %. February: 3.20 - 4.00 = -0.80, -25 %.
     assert query("from marts.product_category_revenue_monthly order by all nulls last") == [
-        ("2024-01-01", "Garden", "Tools", "16.01", "0.00", "16.01", "4.01", "25.05", "100.00", "2", "3"),
-        ("2024-02-01", "Garden", "Tools", "3.20", "0.00", "3.20", "-0.80", "-25.00", "100.00", "1", "1"),
-        ("2024-02-01", "Garden", None, "10.00", "0.00", "10.00", None, None, "0.00", "1", "1"),
-        ("2024-02-01", None, None, "10.00", "0.00", "10.00", None, None, "0.00", "1", "3"),
+        ("2024-01-01", "Garden", "Tools", "16.01", "0.00", "16.01", "4.01", "25.05", "100.00", "2", "3", True),
+        ("2024-02-01", "Garden", "Tools", "3.20", "0.00", "3.20", "-0.80", "-25.00", "100.00", "1", "1", True),
+        ("2024-02-01", "Garden", None, "10.00", "0.00", "10.00", None, None, "0.00", "1", "1", True),
+        ("2024-02-01", None, None, "10.00", "0.00", "10.00", None, None, "0.00", "1", "3", True),
     ]
 
 
@@ -192,12 +192,12 @@ def test_product_category_revenue_monthly_has_lines_and_refunds_of_its_category(
     )
     # January's Garden: the cost of 6.00 is unknown, so the margin is 6.00 of 10.00, and 10 of 16 is 62.5 %.
     assert query("from marts.product_category_revenue_monthly order by all nulls last") == [
-        ("2024-01-01", "Garden", "Tools", "16.00", "2.00", "14.00", "6.00", "60.00", "62.50", "1", "3"),
-        ("2024-01-01", "Kitchen", "Knives", "5.00", "0.00", "5.00", "1.00", "20.00", "100.00", "1", "1"),
-        ("2024-02-01", "Garden", "Tools", "8.00", "3.00", "5.00", "4.00", "50.00", "100.00", "1", "1"),
-        ("2024-02-01", None, None, "0.00", "1.00", "-1.00", "0.00", None, None, "0", "0"),
-        ("2024-03-01", "Kitchen", "Knives", "0.00", "9.25", "-9.25", "0.00", None, None, "0", "0"),
-        ("2024-03-01", None, None, "0.00", "0.50", "-0.50", "0.00", None, None, "0", "0"),
+        ("2024-01-01", "Garden", "Tools", "16.00", "2.00", "14.00", "6.00", "60.00", "62.50", "1", "3", True),
+        ("2024-01-01", "Kitchen", "Knives", "5.00", "0.00", "5.00", "1.00", "20.00", "100.00", "1", "1", True),
+        ("2024-02-01", "Garden", "Tools", "8.00", "3.00", "5.00", "4.00", "50.00", "100.00", "1", "1", True),
+        ("2024-02-01", None, None, "0.00", "1.00", "-1.00", "0.00", None, None, "0", "0", True),
+        ("2024-03-01", "Kitchen", "Knives", "0.00", "9.25", "-9.25", "0.00", None, None, "0", "0", True),
+        ("2024-03-01", None, None, "0.00", "0.50", "-0.50", "0.00", None, None, "0", "0", True),
     ]
 
 
@@ -301,7 +301,7 @@ def test_shop_of_only_order_lines_has_marts(tmp_path: Path) -> None:
         assert oracle.execute("select product_id, product_status from marts.inventory_status").fetchall() == [
             ("P1", "Unknown")
         ]
-        for mart in ("customer_segments", "subscription_performance_monthly", "weather_sales_impact"):
+        for mart in ("customer_segments", "subscription_performance_monthly", "weather_correlation"):
             assert oracle.execute(f"from marts.{mart}").fetchall() == [], mart
 
 
@@ -323,9 +323,9 @@ def test_payment_methods_are_normalised_and_summed(shop) -> None:
     )
     # Of January's 8.00, 0.33 is 4.125 % and 7.67 is 95.875 %; of 8.66 in all, 0.99 is 11.4318… %.
     assert query("from marts.product_revenue_payment_analysis order by all") == [
-        ("2024-01-01", "Garden", "paypal", "0.33", "1", "8.00", "4.13"),
-        ("2024-01-01", "Garden", "unknown", "7.67", "1", "8.00", "95.88"),
-        ("2024-02-01", "Garden", "paypal", "0.66", "1", "0.66", "100.00"),
+        ("2024-01-01", "Garden", "paypal", "0.33", "1", "8.00", "4.13", True),
+        ("2024-01-01", "Garden", "unknown", "7.67", "1", "8.00", "95.88", True),
+        ("2024-02-01", "Garden", "paypal", "0.66", "1", "0.66", "100.00", True),
     ]
     columns = (
         "payment_method, total_orders, total_revenue, avg_order_value, min_order_value, max_order_value, "
@@ -349,9 +349,9 @@ def test_order_paid_in_two_ways_counts_in_both(shop) -> None:
         ],
     )
     assert query("from marts.product_revenue_payment_analysis order by all") == [
-        ("2024-01-01", "Garden", "card", "10.00", "2", "25.00", "40.00"),
-        ("2024-01-01", "Garden", "paypal", "15.00", "1", "25.00", "60.00"),
-        ("2024-01-01", "Kitchen", "paypal", "1.00", "1", "1.00", "100.00"),
+        ("2024-01-01", "Garden", "card", "10.00", "2", "25.00", "40.00", True),
+        ("2024-01-01", "Garden", "paypal", "15.00", "1", "25.00", "60.00", True),
+        ("2024-01-01", "Kitchen", "paypal", "1.00", "1", "1.00", "100.00", True),
     ]
     # The order O1 is 16.00 paid by paypal and 2.00 by card; of two orders, one is 50 % and two are 100 %.
     columns = (
@@ -676,7 +676,7 @@ def test_guests_are_in_no_cohort(shop) -> None:
         last=date(2024, 1, 31),
     )
     assert query("from marts.customer_cohorts_monthly order by 1, 2") == [
-        ("2024-01-01", "2024-01-01", "0", "1", "1", "100.00", "4.00", "4.00"),
+        ("2024-01-01", "2024-01-01", "0", "1", "1", "100.00", "4.00", "4.00", True),
     ]
 
 
@@ -703,12 +703,12 @@ def test_customer_cohorts_monthly_have_expected_rows(shop) -> None:
         last=date(2024, 2, 10),
     )
     assert query("from marts.customer_cohorts_monthly order by 1, 2") == [
-        ("2023-12-01", "2023-12-01", "0", "2", "2", "100.00", "45.00", "45.00"),
-        ("2023-12-01", "2024-01-01", "1", "2", "0", "0.00", "0.00", "45.00"),
-        ("2023-12-01", "2024-02-01", "2", "2", "1", "50.00", "20.00", "65.00"),
-        ("2023-12-01", "2024-04-01", "4", "2", "1", "50.00", "1.00", "66.00"),
-        ("2024-02-01", "2024-02-01", "0", "1", "1", "100.00", "7.00", "7.00"),
-        ("2024-03-01", "2024-03-01", "0", "1", "1", "100.00", "9.00", "9.00"),
+        ("2023-12-01", "2023-12-01", "0", "2", "2", "100.00", "45.00", "45.00", False),
+        ("2023-12-01", "2024-01-01", "1", "2", "0", "0.00", "0.00", "45.00", True),
+        ("2023-12-01", "2024-02-01", "2", "2", "1", "50.00", "20.00", "65.00", False),
+        ("2023-12-01", "2024-04-01", "4", "2", "1", "50.00", "1.00", "66.00", False),
+        ("2024-02-01", "2024-02-01", "0", "1", "1", "100.00", "7.00", "7.00", False),
+        ("2024-03-01", "2024-03-01", "0", "1", "1", "100.00", "9.00", "9.00", False),
     ]
 
 
@@ -733,6 +733,7 @@ def test_product_performance_monthly_has_expected_rows(shop) -> None:
             {"order_date": "2024-01-05", "order_amount": "5.00", "product_id": "P4"},
             {"order_date": "2024-01-05", "order_amount": "6.00", "product_id": "P5"},
         ],
+        first=date(2023, 12, 1),
     )
     # P1 is Coffee in January by its last order; 30.00 of 80.01 is 37.4953… %, 20.01 is 25.0093… %.
     columns = (
@@ -773,6 +774,7 @@ def test_product_performance_monthly_has_lines_and_refunds_of_the_product(shop) 
             {"order_id": "O1", "product_id": "P1", "refund_date": "2024-02-13", "refund_amount": "100.00"},
             {"order_id": "O1", "line_number": "2", "refund_date": "2024-03-01", "refund_amount": "0.50"},
         ],
+        first=date(2023, 12, 1),
     )
     # P1 has refunds alone in February and March: the last of February is of the product as it is then, Coffee, that of
     # March is of the line that was sold as Tea. P3 had one before its first order.
@@ -798,41 +800,80 @@ def test_product_performance_monthly_has_lines_and_refunds_of_the_product(shop) 
 
 
 def test_subscription_performance_monthly_has_expected_rows(shop) -> None:
+    subscriptions = [
+        {"subscription_start_date": "2023-12-31", "subscription_end_date": "2024-01-31"},
+        {
+            "subscription_start_date": "2024-01-31",
+            "subscription_end_date": "2024-02-01",
+            "monthly_fee": "1",
+        },
+        {
+            "subscription_start_date": "2024-02-01",
+            "subscription_end_date": "2024-02-01",
+            "monthly_fee": "2",
+        },
+        {
+            "subscription_start_date": "2024-02-10",
+            "subscription_end_date": "2024-02-21",
+            "monthly_fee": "",
+        },
+        {"subscription_start_date": "2024-02-21", "status": "Cancelled", "monthly_fee": "4.005"},
+        {"subscription_start_date": "2024-02-20", "plan_type": " ", "monthly_fee": "8"},
+        {"subscription_start_date": "2024-02-01", "monthly_fee": "-1"},
+    ]
+    # Each of another customer: none is reactivated.
     query = shop(
-        subscription_data=[
-            {"subscription_start_date": "2023-12-31", "subscription_end_date": "2024-01-31"},
-            {
-                "subscription_start_date": "2024-01-31",
-                "subscription_end_date": "2024-02-01",
-                "monthly_fee": "1",
-            },
-            {
-                "subscription_start_date": "2024-02-01",
-                "subscription_end_date": "2024-02-01",
-                "monthly_fee": "2",
-            },
-            {
-                "subscription_start_date": "2024-02-10",
-                "subscription_end_date": "2024-02-21",
-                "monthly_fee": "",
-            },
-            {"subscription_start_date": "2024-02-21", "status": "Cancelled", "monthly_fee": "4.005"},
-            {"subscription_start_date": "2024-02-20", "plan_type": " ", "monthly_fee": "8"},
-            {"subscription_start_date": "2024-02-01", "monthly_fee": "-1"},
-        ],
+        subscription_data=[row | {"customer_id": f"{number}"} for number, row in enumerate(subscriptions, start=1)],
         last=date(2024, 2, 20),
     )
     columns = (
         "revenue_month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr, active_subscriptions, "
         "new_subscriptions, churned_subscriptions, churn_percent"
     )
-    assert query(f"select {columns} from marts.subscription_performance_monthly order by 1, 2 nulls last") == [
+    rows = query(f"select {columns} from marts.subscription_performance_monthly order by 1, 2 nulls last")
+    assert [row for row in rows if row[1] == "All plans"] == [
+        ("2023-12-01", "All plans", "0.00", "10.00", "0.00", "10.00", "1", "1", "0", None),
+        ("2024-01-01", "All plans", "10.00", "1.00", "10.00", "1.00", "1", "1", "1", "100.00"),
+        ("2024-02-01", "All plans", "1.00", "10.00", "3.00", "8.00", "2", "3", "2", "200.00"),
+    ]
+    assert [row for row in rows if row[1] != "All plans"] == [
         ("2023-12-01", "Basic", "0.00", "10.00", "0.00", "10.00", "1", "1", "0", None),
         ("2023-12-01", None, "0.00", "0.00", "0.00", "0.00", "0", "0", "0", None),
         ("2024-01-01", "Basic", "10.00", "1.00", "10.00", "1.00", "1", "1", "1", "100.00"),
         ("2024-01-01", None, "0.00", "0.00", "0.00", "0.00", "0", "0", "0", None),
         ("2024-02-01", "Basic", "1.00", "2.00", "3.00", "0.00", "1", "2", "2", "200.00"),
         ("2024-02-01", None, "0.00", "8.00", "0.00", "8.00", "1", "1", "0", None),
+    ]
+
+
+def test_subscription_marts_follow_the_fees_of_the_days_they_were_read(shop) -> None:
+    """Raised on 10 February and lowered on 20 March; one that is gone on 20 March; a fee that is read too late."""
+    basic, gone, late = (
+        {"customer_id": customer, "subscription_start_date": day, "monthly_fee": fee}
+        for customer, day, fee in (("1", "2024-01-31", "10"), ("2", "2024-02-01", "4"), ("2", "2024-03-02", "6"))
+    )
+    query = shop(
+        opening={"subscription_data": [basic, gone, late]},
+        reads={
+            "2024-02-10": [basic | {"monthly_fee": "15"}, gone, late | {"monthly_fee": "7"}],
+            "2024-03-20": [basic | {"monthly_fee": "12.5"}, late | {"subscription_id": "S3", "monthly_fee": "7"}],
+        },
+        subscription_data=[basic | {"monthly_fee": "99"}, late | {"subscription_id": "S3", "monthly_fee": "99"}],
+    )
+    columns = (
+        "revenue_month, opening_mrr, new_mrr, reactivated_mrr, expansion_mrr, contraction_mrr, churned_mrr, "
+        "closing_mrr, gross_retention_percent, net_retention_percent, is_complete"
+    )
+    assert query(
+        f"select {columns} from marts.subscription_performance_monthly where plan_type = 'All plans' order by 1"
+    ) == [
+        ("2024-01-01", "0.00", "10.00", "0.00", "0.00", "0.00", "0.00", "10.00", None, None, True),
+        ("2024-02-01", "10.00", "4.00", "0.00", "5.00", "0.00", "0.00", "19.00", "100.00", "150.00", True),
+        ("2024-03-01", "19.00", "7.00", "0.00", "0.00", "2.50", "4.00", "19.50", "65.79", "65.79", True),
+    ]
+    assert query("from marts.subscription_customers order by 1") == [
+        ("CUST001", "Basic", "active", "1", "12.50", "37.50", "3", "2024-01-31"),
+        ("CUST002", "Basic", "active", "1", "7.00", "15.00", "2", "2024-02-01"),
     ]
 
 
@@ -1083,6 +1124,7 @@ def test_seasonal_sales_analysis_has_expected_rows(shop) -> None:
             {"order_date": "2024-01-01", "order_amount": "5", "product_id": "P2"},
             {"order_date": "2024-01-31", "order_amount": "5.01", "product_id": "P2"},
         ],
+        first=date(2023, 1, 1),
     )  # fmt: skip
     # Garden: mean 24, deviations -14, 16, -14, -4, 16: squares 920, / 4 = 230, root 15.1658, 63.19 % of the mean.
     columns = (
@@ -1114,13 +1156,156 @@ def test_seasonal_sales_month_at_the_mean_is_below_average(shop) -> None:
         sales_fact=[
             {"order_date": f"{month}-01", "order_amount": amount, "created_at": "2024-03-01", "product_id": "UNKNOWN"}
             for month, amount in amounts.items()
-        ]
+        ],
+        first=date(2023, 12, 1),
     )
     columns = "previous_month_revenue, previous_quarter_revenue, performance_category, percent_of_average"
     assert query(f"select category_name, {columns} from marts.seasonal_sales_analysis order by sales_month") == [
         (None, None, None, "Worst Month", "50.00"),
         (None, "100.00", "100.00", "Below Average", "100.00"),
         (None, "200.00", "100.00", "Best Month", "150.00"),
+    ]
+
+
+def test_running_month_is_compared_with_equal_days(shop) -> None:
+    """30 days of March with the 28 of February; January is covered from the 10th on, and is compared with nothing."""
+    days = {
+        "2023-01-15": "10.00", "2023-02-01": "20.00", "2023-02-28": "30.00", "2023-03-30": "60.00",
+        "2023-03-31": "5.00", "2023-04-01": "1.00",
+    }  # fmt: skip
+    query = shop(
+        sales_fact=[
+            {"order_date": day, "order_amount": amount, "created_at": min(day, "2023-03-30")}
+            for day, amount in days.items()
+        ],
+        first=date(2023, 1, 10),
+        last=date(2023, 3, 30),
+    )
+    columns = "is_complete, days_elapsed, previous_month_revenue, mom_growth_percent"
+    quarter = "previous_quarter_revenue, qoq_growth_percent"
+    average = "performance_category, percent_of_average"
+    assert query(
+        f"select sales_month, monthly_revenue, {columns}, {quarter}, {average}"
+        " from marts.seasonal_sales_analysis order by 1"
+    ) == [
+        ("2023-01-01", "10.00", False, "22", None, None, None, None, "Incomplete", None),
+        ("2023-02-01", "50.00", True, "28", "10.00", None, None, None, "Best Month", "100.00"),
+        ("2023-03-01", "65.00", False, "30", "50.00", "20.00", None, None, "Incomplete", None),
+        ("2023-04-01", "1.00", False, "0", "65.00", None, "125.00", None, "Incomplete", None),
+    ]
+    assert query(
+        "select revenue_month, category_rank, previous_month_revenue, mom_growth_percent, is_complete"
+        " from marts.product_performance_monthly order by 1"
+    ) == [
+        ("2023-01-01", None, None, None, False),
+        ("2023-02-01", "1", "10.00", None, True),
+        ("2023-03-01", None, "50.00", "20.00", False),
+        ("2023-04-01", None, "65.00", None, False),
+    ]
+    # Without what is dated ahead: 60.00 in March, and 120.00 in 80 days of the quarter.
+    assert query(
+        "select grain, period_start, revenue, days_elapsed, previous_period_revenue, growth_percent, run_rate"
+        " from marts.revenue_trend"
+        " where category_name = 'Garden' and grain <> 'week' order by 1, 2"
+    ) == [
+        ("month", "2023-01-01", "10.00", "22", None, None, "14.09"),
+        ("month", "2023-02-01", "50.00", "28", None, None, None),
+        ("month", "2023-03-01", "60.00", "30", "50.00", "20.00", "62.00"),
+        ("quarter", "2023-01-01", "120.00", "80", None, None, "135.00"),
+        ("year", "2023-01-01", "120.00", "80", None, None, "547.50"),
+    ]
+
+
+def test_month_is_complete_on_its_last_day(shop) -> None:
+    """The 29 days of a leap year's February are compared with all of January, and with the 28 of the year before."""
+    days = {"2023-02-28": "8.00", "2024-01-31": "10.00", "2024-02-29": "15.00"}
+    query = shop(
+        sales_fact=[{"order_date": day, "order_amount": amount} for day, amount in days.items()],
+        first=date(2023, 2, 1),
+        last=date(2024, 2, 29),
+    )
+    columns = "is_complete, days_elapsed, previous_month_revenue, mom_growth_percent, performance_category"
+    assert query(f"select sales_month, {columns} from marts.seasonal_sales_analysis order by 1") == [
+        ("2023-02-01", True, "28", None, None, "Worst Month"),
+        ("2024-01-01", True, "31", "0.00", None, "Below Average"),
+        ("2024-02-01", True, "29", "10.00", "50.00", "Best Month"),
+    ]
+    trend = "growth_percent, last_year_revenue, year_over_year_percent, run_rate"
+    of_total = "category_name = 'All categories'"
+    assert query(
+        f"select grain, period_start, {trend} from marts.revenue_trend where {of_total}"
+        " and period_start >= '2024-01-01' and grain <> 'week' order by 1, 2"
+    ) == [
+        ("month", "2024-01-01", None, None, None, None),
+        ("month", "2024-02-01", "50.00", "8.00", "87.50", None),
+        # 60 days of 91 and of 366; the last quarter is covered, and sold nothing; the last year begins uncovered.
+        ("quarter", "2024-01-01", None, None, None, "37.92"),
+        ("year", "2024-01-01", None, None, None, "152.50"),
+    ]
+
+
+def test_revenue_trend_of_a_single_day_has_four_periods(shop) -> None:
+    query = shop(
+        sales_fact=[
+            {"order_amount": "10.00"},
+            {"order_amount": "5.00", "customer_id": ""},
+        ],
+        first=date(2024, 1, 10),
+        last=date(2024, 1, 10),
+    )
+    figures = ("15.00", "0.00", "15.00", "7.00", "46.67", "100.00", "2", "1", "2", "7.50", "1")
+    nothing = (None, None, None, None)
+    groups = ("All categories", "Garden")
+    assert query("from marts.revenue_trend order by grain, category_name") == [
+        *(("month", "2024-01-01", group, *figures, "31", False, *nothing, "465.00") for group in groups),
+        *(("quarter", "2024-01-01", group, *figures, "91", False, *nothing, "1365.00") for group in groups),
+        *(("week", "2024-01-08", group, *figures, "7", False, *nothing, "105.00") for group in groups),
+        *(("year", "2024-01-01", group, *figures, "366", False, *nothing, "5490.00") for group in groups),
+    ]
+
+
+def test_revenue_trend_counts_orders_and_customers_once_a_period(shop) -> None:
+    """An order of two days and two categories, a customer of two weeks, a guest, a refund without a category."""
+    query = shop(
+        product_category=[{}, {"category_name": "Kitchen", "cost_price": ""}],
+        sales_fact=[
+            {"order_id": "O1", "line_number": "1", "order_date": "2024-01-03"},
+            {"order_id": "O1", "line_number": "2", "order_date": "2024-01-04", "product_id": "P2"},
+            {"order_id": "O1", "line_number": "3", "order_date": "2024-01-09", "order_quantity": "4"},
+            {"order_id": "O2", "order_date": "2024-01-04", "customer_id": ""},
+            {"order_id": "O3", "order_date": "2024-01-09", "customer_id": "CUST002", "product_id": "UNKNOWN"},
+            {"order_id": "O4", "order_date": "2024-01-09", "customer_id": "CUST003", "order_status": "voided"},
+        ],
+        refund=[
+            {"refund_date": "2024-01-02", "refund_amount": "9.00"},
+            {"refund_date": "2024-01-04", "refund_amount": "2.00"},
+            {"refund_date": "2024-01-09", "refund_amount": "3.00", "order_id": "O1", "line_number": "1"},
+        ],
+        first=date(2024, 1, 1),
+        last=date(2024, 1, 10),
+    )
+    columns = "revenue, net_revenue, gross_profit, known_cost_percent, orders, customers, units, previous_period_revenue"
+    assert query(
+        f"select period_start, category_name, {columns} from marts.revenue_trend"
+        " where grain = 'week' order by 1, 2 nulls last"
+    ) == [
+        ("2024-01-01", "All categories", "30.00", "28.00", "12.00", "66.67", "2", "1", "3", None),
+        ("2024-01-01", "Garden", "20.00", "20.00", "12.00", "100.00", "2", "1", "2", None),
+        ("2024-01-01", "Kitchen", "10.00", "10.00", None, "0.00", "1", "1", "1", None),
+        ("2024-01-01", None, "0.00", "-2.00", "0.00", None, "0", "0", "0", None),
+        # Three days are compared with the first three: Monday to Wednesday.
+        ("2024-01-08", "All categories", "20.00", "17.00", "-6.00", "50.00", "2", "2", "5", "10.00"),
+        ("2024-01-08", "Garden", "10.00", "7.00", "-6.00", "100.00", "1", "1", "4", "10.00"),
+        ("2024-01-08", "Kitchen", "0.00", "0.00", "0.00", None, "0", "0", "0", "0.00"),
+        ("2024-01-08", None, "10.00", "10.00", None, "0.00", "1", "1", "1", "0.00"),
+    ]
+    assert query(
+        f"select category_name, {columns} from marts.revenue_trend where grain = 'year' order by 1 nulls last"
+    ) == [
+        ("All categories", "50.00", "45.00", "6.00", "60.00", "3", "2", "8", None),
+        ("Garden", "30.00", "27.00", "6.00", "100.00", "2", "1", "6", None),
+        ("Kitchen", "10.00", "10.00", None, "0.00", "1", "1", "1", None),
+        (None, "10.00", "8.00", None, "0.00", "1", "1", "1", None),
     ]
 
 
@@ -1144,28 +1329,50 @@ def test_weather_categories_have_expected_limits(
     assert query("select temperature_category, precipitation_category from marts.weather_sales_impact") == [categories]
 
 
-@pytest.mark.parametrize(
-    ("temperatures", "precipitations", "amounts", "correlations"),
-    [
-        ("555", "012", "123", (None, "1.0000")),
-        ("654", "000", "123", ("-1.0000", None)),
-        ("654", "012", "111", (None, None)),
-    ],
-)
-def test_weather_correlation_of_constant_values_is_null(
-    shop, temperatures, precipitations, amounts, correlations
-) -> None:
-    """Each digit of the parameters is the value of one day."""
-    days = [f"2024-01-0{number}" for number in (1, 2, 3)]
+def days_of(first: date, last: date) -> list[str]:
+    return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
+
+
+def test_weather_correlation_of_constant_values_is_null(shop) -> None:
+    """The same revenue on each of the 60 days from the first order on; weather of the 91 covered days."""
+    days = days_of(date(2024, 2, 1), date(2024, 3, 31))
     query = shop(
-        sales_fact=[{"order_date": day, "order_amount": amount} for day, amount in zip(days, amounts, strict=True)],
+        sales_fact=[{"order_date": day, "order_amount": "10"} for day in days],
         weather_data=[
-            {"date": day, "temperature": temperature, "precipitation": precipitation}
-            for day, temperature, precipitation in zip(days, temperatures, precipitations, strict=True)
+            {"date": day, "temperature": str(number % 5), "precipitation": "0"}
+            for number, day in enumerate(days_of(date(2024, 1, 1), date(2024, 3, 31)))
         ],
     )
-    columns = "correlation_temperature_revenue, correlation_precipitation_revenue"
-    assert query(f"select distinct {columns} from marts.weather_sales_impact") == [correlations]
+    columns = "factor, lag_days, days, correlation, ci_low, ci_high, is_significant, raw_correlation"
+    assert query(f"select {columns} from marts.weather_correlation order by 1, 2") == [
+        # With weather of days before the first order, whose sales are those of days after it.
+        (factor, str(lag), "60", None, None, None, None, None)
+        for factor in ("precipitation", "temperature")
+        for lag in range(4)
+    ]
+
+
+@pytest.mark.parametrize(("days", "is_known"), [(29, False), (30, True)])
+def test_weather_correlation_needs_thirty_days(shop, days: int, is_known: bool) -> None:
+    """Twice as much is sold on every fifth day, on which it rains."""
+    sold = days_of(date(2024, 2, 1), date(2024, 3, 31))
+    query = shop(
+        sales_fact=[
+            {"order_date": day, "order_amount": "10" if number % 5 else "20"} for number, day in enumerate(sold)
+        ],
+        weather_data=[
+            {"date": day, "temperature": "", "precipitation": "0" if number % 5 else "7"}
+            for number, day in enumerate(sold[:days])
+        ],
+    )
+    columns = "days, correlation is not null, is_significant, raw_correlation"
+    rain = "marts.weather_correlation where factor = 'precipitation' and lag_days = 0"
+    assert query(f"select {columns} from {rain}") == [
+        (str(days), is_known, True if is_known else None, "1.0000" if is_known else None)
+    ]
+    assert query("select distinct days, correlation from marts.weather_correlation where factor = 'temperature'") == [
+        ("0", None)
+    ]
 
 
 def test_weather_sales_impact_has_expected_rows(shop) -> None:
@@ -1192,17 +1399,52 @@ def test_weather_sales_impact_has_expected_rows(shop) -> None:
             day(6, "", "1"),
             day(7, "1", ""),
             day(8, "1", "-1"),
+            day(9, "2", "0"),
             day(2, "30.1", "2.5", "Bonn"),
         ],
     )
-    # Berlin's mean is 70 / 4 = 17.50. Temperature: Σx 20, Σx² 202.02, Σxy 604; 4 · 604 - 20 · 70 = 1016;
-    # over √(4 · 202.02 - 400) √(4 · 2100 - 4900) = 20.2010 · 59.1608: 0.8501. Rain: Σx 9.9, Σx² 62.01, Σxy 300;
-    # 1200 - 693 = 507; over √(248.04 - 98.01) · 59.1608 = 12.2487 · 59.1608: 0.6997.
+    # Until 19 January there is an order within 14 days. Of the three Tuesdays of these days only the first has sales:
+    # the factor is a third of its own revenue / baseline, and its ratio is 3; likewise on Wednesday and on Friday.
+    # On 4 January, a Thursday, the factor is 0: no ratio. Berlin's mean ratio is (3 + 3 + 3 + 0) / 4 = 2.25.
     assert query("from marts.weather_sales_impact order by 1, 5, 2") == [
-        ("Berlin", "Freezing", "Light Rain", "1", "0.00", "0.00", "0.8501", "0.6997"),
-        ("Berlin", "Cold", "No Rain", "2", "15.00", "85.71", "0.8501", "0.6997"),
-        ("Berlin", "Cool", "Heavy Rain", "1", "40.00", "228.57", "0.8501", "0.6997"),
-        ("Bonn", "Hot", "Moderate Rain", "1", "10.00", "100.00", None, None),
+        ("Berlin", "Freezing", "Light Rain", "1", "0.00", None),
+        ("Berlin", "Cold", "No Rain", "3", "10.00", "88.89"),
+        ("Berlin", "Cool", "Heavy Rain", "1", "40.00", "133.33"),
+        ("Bonn", "Hot", "Moderate Rain", "1", "10.00", "100.00"),
+    ]
+
+
+@pytest.mark.parametrize(("last", "months"), [(date(2022, 12, 30), 0), (date(2022, 12, 31), 24)])
+def test_seasonal_index_needs_twelve_complete_months(shop, last: date, months: int) -> None:
+    query = shop(
+        sales_fact=[
+            {"order_date": day, "order_amount": "10"} for day in days_of(date(2021, 12, 20), date(2022, 12, 31))
+        ],
+        first=date(2021, 12, 20),
+        last=last,
+    )
+    assert query("select count(*) from marts.seasonal_index") == [(str(months),)]
+    columns = "index_percent, years_used, lowest, highest, strength, is_reliable"
+    expected = [("100.00", "1", "100.00", "100.00", None, False)]
+    assert query(f"select distinct {columns} from marts.seasonal_index") == expected[:months]
+
+
+def test_seasonal_index_has_expected_months(shop) -> None:
+    """
+    Ten a day, twenty in each December, for two years of 365 days; no growth. Each 365 days have 10 × 334 + 20 × 31 =
+    3,960, so every month is at 10 × 365 / 3,960 of its year and December at twice that: 1200 / 13 and 2400 / 13.
+    """
+    query = shop(
+        sales_fact=[
+            {"order_date": day, "order_amount": "20" if day[5:7] == "12" else "10"}
+            for day in days_of(date(2022, 1, 1), date(2023, 12, 31))
+        ],
+        first=date(2022, 1, 1),
+        last=date(2023, 12, 31),
+    )
+    assert query("from marts.seasonal_index where category_name = 'Garden' order by month_of_year") == [
+        ("Garden", str(month), index, "2", index, index, "1.0000", True)
+        for month, index in enumerate(["92.31"] * 11 + ["184.62"], start=1)
     ]
 
 

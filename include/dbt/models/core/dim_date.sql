@@ -5,6 +5,12 @@ with as_of as (
 
 ),
 
+holidays as (
+
+    select * from {{ ref('stg_holidays') }}
+
+),
+
 days as (
 
     select day::date as date_key
@@ -21,6 +27,7 @@ final as (
         days.date_key,
         to_char(days.date_key, 'FMDay') as day_name,
         to_char(days.date_key, 'FMMonth') as month_name,
+        holidays.holiday_name,
         case
             when extract(month from days.date_key) in (12, 1, 2) then 'Winter'
             when extract(month from days.date_key) <= 5 then 'Spring'
@@ -37,6 +44,10 @@ final as (
         extract(week from days.date_key)::integer as week_of_year,
         extract(isoyear from days.date_key)::integer as iso_year,
         extract(isodow from days.date_key) >= 6 as is_weekend,
+        -- Each country that a profile may name has holidays, so without any it names none.
+        case
+            when exists (select from holidays) then holidays.holiday_date is not null
+        end as is_holiday,
         coalesce(days.date_key = as_of.as_of_date, false) as is_as_of,
         coalesce(
             days.date_key between as_of.first_covered_date and as_of.as_of_date, false
@@ -44,6 +55,8 @@ final as (
         days.date_key - 52 * 7 as same_day_last_year
     from days
     cross join as_of
+    left join holidays
+        on days.date_key = holidays.holiday_date
 
 )
 

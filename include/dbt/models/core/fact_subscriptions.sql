@@ -26,6 +26,7 @@ final as (
         subscriptions.plan_type,
         subscriptions.subscription_status,
         subscriptions.monthly_fee,
+        subscriptions.is_deleted,
         -- least() ignores null: without an end, the duration is up to the as-of date.
         greatest(
             least(subscriptions.end_date, as_of.as_of_date) - subscriptions.start_date, 0

@@ -73,8 +73,8 @@ by_order as (
 
 ),
 
--- The smallest and the largest order are those of the month. An order that goes on in another month
--- is not among them: the mart adds it with all its lines.
+-- The smallest and the largest order are those of the month. An order that goes on on another day is
+-- not among them: the mart adds it with all its lines.
 final as (
 
     select

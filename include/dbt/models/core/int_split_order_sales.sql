@@ -1,4 +1,4 @@
--- Grain: one row per line that marts count, of the orders that have such lines in several months.
+-- Grain: one row per line that marts count, of the orders that have such lines on several days.
 -- Additive: revenue. Nothing here is of a version of a product or customer.
 {% set claimed_from = ['sales_fact'] %}
 
@@ -22,6 +22,7 @@ counted as (
         order_id,
         line_number,
         customer_id,
+        product_id,
         payment_method,
         order_amount as revenue,
         {{ first_day_of('month', 'date_key') }} as order_month,
@@ -40,7 +41,7 @@ split_orders as (
     select order_id
     from counted
     group by order_id
-    having min(order_month) <> max(order_month)
+    having min(date_key) <> max(date_key)
 
 ),
 
@@ -50,6 +51,7 @@ final as (
         counted.order_id,
         counted.line_number,
         counted.customer_id,
+        counted.product_id,
         counted.payment_method,
         counted.revenue,
         counted.order_month,

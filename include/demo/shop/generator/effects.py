@@ -5,7 +5,12 @@ Sales depend on growth, month, weekday and rain. They do not depend on the tempe
 rows that they shape: ``CATEGORIES`` (demand per month) and ``CHANGES`` in ``catalogue``, ``CHANGES`` in ``customers``.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
+
+from include.demo.shop.generator.random_draws import between_months
 
 # Orders a day
 
@@ -17,6 +22,45 @@ WET_DAY_PRECIPITATION = 2.5
 RAIN_LIFT = 1.09
 #: Each day also has a random factor, uniform between these two.
 DAILY_NOISE = (0.93, 1.07)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """
+    How many orders and events a day has, in proportion to the other days; the demo's shop has the defaults.
+
+    :param growth_a_year: each day has this much more than the day 365 days before; within a year, growth is linear
+    :param months: January first, in the middle of the month; the days between are interpolated
+    :param weekdays: Monday first
+    :param rain_lift: a wet day has this many times the demand
+    :param noise: each day has a random factor, uniform between these two
+    """
+
+    growth_a_year: float = GROWTH_A_YEAR
+    months: Sequence[float] = MONTHS
+    weekdays: Sequence[float] = WEEKDAYS
+    rain_lift: float = RAIN_LIFT
+    noise: tuple[float, float] = DAILY_NOISE
+
+    def level(self, number: int) -> float:
+        """What the shop has grown to by a day, counted from 0."""
+        years, days = divmod(number, 365)
+        level = 1.0
+        for _ in range(years):
+            level *= 1 + self.growth_a_year
+        return level * (1 + self.growth_a_year * days / 365)
+
+    def of_day(self, number: int, day: date, *, is_wet: bool) -> float:
+        """The demand of a day without its random factor."""
+        return (
+            self.level(number)
+            * between_months(day, self.months)
+            * self.weekdays[day.weekday()]
+            * (self.rain_lift if is_wet else 1)
+        )
+
+
+DEMAND = Demand()
 
 # Baskets: value → weight, each set of weights adds up to 100
 

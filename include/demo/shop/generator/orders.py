@@ -9,7 +9,7 @@ from random import Random
 from include.demo.shop.generator import effects
 from include.demo.shop.generator.catalogue import Product, shelf
 from include.demo.shop.generator.customers import Customer, visitors
-from include.demo.shop.generator.random_draws import Calendar, Weighted, apportion, at_moment, between_months, money
+from include.demo.shop.generator.random_draws import Calendar, Weighted, apportion, at_moment, money
 from include.demo.shop.generator.table_states import Row
 
 # No hour 0: a session takes at most an hour, so all its steps are on the day on which it ends.
@@ -70,15 +70,11 @@ class Order:
         }
 
 
-def daily_activity(rng: Random, calendar: Calendar, wet_days: set[date]) -> list[float]:
-    """Weigh each day by growth, season, weekday, rain and a random part: orders and events follow these weights."""
-    lowest, highest = effects.DAILY_NOISE
+def daily_activity(rng: Random, calendar: Calendar, wet_days: set[date], demand: effects.Demand) -> list[float]:
+    """Weigh each day by its demand and a random part: orders and events follow these weights."""
+    lowest, highest = demand.noise
     return [
-        (1 + effects.GROWTH_A_YEAR * number / 365)
-        * between_months(day, effects.MONTHS)
-        * effects.WEEKDAYS[day.weekday()]
-        * (effects.RAIN_LIFT if day in wet_days else 1)
-        * (lowest + (highest - lowest) * rng.random())
+        demand.of_day(number, day, is_wet=day in wet_days) * (lowest + (highest - lowest) * rng.random())
         for number, day in enumerate(calendar.days)
     ]
 

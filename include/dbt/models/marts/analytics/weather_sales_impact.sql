@@ -5,22 +5,9 @@ with weather as (
 
 ),
 
-order_days as (
+sales_days as (
 
-    select * from {{ ref('int_daily_sales') }}
-
-),
-
-dates as (
-
-    select * from {{ ref('dim_date') }}
-
-),
-
-as_of as (
-
-    select date_key from dates
-    where is_as_of
+    select * from {{ ref('int_comparable_daily_sales') }}
 
 ),
 
@@ -30,17 +17,14 @@ days as (
         weather.city,
         weather.temperature_category,
         weather.precipitation_category,
-        weather.temperature_c,
-        weather.precipitation_mm,
-        coalesce(order_days.revenue, 0) as revenue
+        sales_days.revenue,
+        sales_days.sales_ratio
     from weather
-    left join order_days
-        on weather.date_key = order_days.date_key
+    inner join sales_days
+        on weather.date_key = sales_days.date_key
     where
         weather.temperature_c is not null
         and weather.precipitation_mm is not null
-        and weather.date_key >= (select min(sales.date_key) from order_days as sales)
-        and weather.date_key <= (select as_of.date_key from as_of)
 
 ),
 
@@ -48,10 +32,8 @@ cities as (
 
     select
         city,
-        count(*) as days,
-        sum(revenue) as revenue,
-        {{ correlation('temperature_c', 'revenue') }} as correlation_temperature_revenue,
-        {{ correlation('precipitation_mm', 'revenue') }} as correlation_precipitation_revenue
+        count(sales_ratio) as ratio_days,
+        sum(sales_ratio) as sales_ratio
     from days
     group by city
 
@@ -64,7 +46,9 @@ conditions as (
         temperature_category,
         precipitation_category,
         count(*) as days,
-        sum(revenue) as revenue
+        sum(revenue) as revenue,
+        count(sales_ratio) as ratio_days,
+        sum(sales_ratio) as sales_ratio
     from days
     group by city, temperature_category, precipitation_category
 
@@ -79,10 +63,9 @@ final as (
         conditions.days,
         round(conditions.revenue / conditions.days, 2) as avg_daily_revenue,
         {{ percent_of(
-            'conditions.revenue * cities.days', 'conditions.days * cities.revenue'
-        ) }} as revenue_index,
-        cities.correlation_temperature_revenue,
-        cities.correlation_precipitation_revenue
+            'conditions.sales_ratio * cities.ratio_days',
+            'conditions.ratio_days * cities.sales_ratio'
+        ) }} as revenue_index
     from conditions
     inner join cities
         on conditions.city = cities.city

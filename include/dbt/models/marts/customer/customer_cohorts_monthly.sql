@@ -18,6 +18,13 @@ as_of as (
 
 ),
 
+periods as (
+
+    select * from {{ ref('int_periods') }}
+    where grain = 'month'
+
+),
+
 -- All customers of a cohort are active in its first month.
 cohorts as (
 
@@ -71,17 +78,20 @@ filled as (
 final as (
 
     select
-        cohort_month,
-        order_month,
-        {{ months_between('cohort_month', 'order_month') }} as months_since_first,
-        cohort_customers,
-        active_customers,
-        {{ percent_of('active_customers', 'cohort_customers') }} as retention_percent,
-        revenue,
-        sum(revenue) over (
-            partition by cohort_month order by order_month
-        ) as cumulative_revenue
+        filled.cohort_month,
+        filled.order_month,
+        {{ months_between('filled.cohort_month', 'filled.order_month') }} as months_since_first,
+        filled.cohort_customers,
+        filled.active_customers,
+        {{ percent_of('filled.active_customers', 'filled.cohort_customers') }} as retention_percent,
+        filled.revenue,
+        sum(filled.revenue) over (
+            partition by filled.cohort_month order by filled.order_month
+        ) as cumulative_revenue,
+        periods.is_complete
     from filled
+    inner join periods
+        on filled.order_month = periods.period_start
 
 )
 

@@ -1,7 +1,14 @@
--- Grain: one row per month and plan, for every month from the first start to the as-of month.
+-- Grain: one row per month and plan, and one per month for all plans, for every month from the first
+-- start to the as-of month. Additive over plans, without the row of all plans: all amounts and counts.
 with subscriptions as (
 
     select * from {{ ref('fact_subscriptions') }}
+
+),
+
+fees as (
+
+    select * from {{ ref('int_subscription_fees') }}
 
 ),
 
@@ -18,79 +25,180 @@ as_of as (
 
 ),
 
--- Starts and ends after the as-of date have not happened yet.
-starts as (
+-- Starts and ends after the as-of date have not happened yet. A subscription that ends before it starts
+-- was never active: it ends on its start date, so that every churned fee was a new fee before.
+started as (
 
     select
-        plan_type,
-        monthly_fee,
-        start_date,
-        end_date
+        subscriptions.subscription_id,
+        subscriptions.customer_id,
+        subscriptions.plan_type,
+        subscriptions.start_date,
+        case
+            when subscriptions.end_date <= as_of.date_key
+                then greatest(subscriptions.end_date, subscriptions.start_date)
+        end as ended_date
     from subscriptions
-    where start_date <= (select as_of.date_key from as_of)
+    inner join as_of
+        on subscriptions.start_date <= as_of.date_key
 
 ),
 
--- A subscription that ends before it starts was never active: it ends on its start date, so that
--- every churned fee was a new fee before.
+-- Reactivated: the customer had an earlier subscription that had ended.
+in_order_of_start as (
+
+    select
+        *,
+        coalesce(
+            min(ended_date) over (
+                partition by customer_id
+                order by start_date
+                range between unbounded preceding and interval '1 day' preceding
+            ) <= start_date,
+            false
+        ) as is_reactivated
+    from started
+
+),
+
+starts as (
+
+    select
+        in_order_of_start.plan_type,
+        in_order_of_start.start_date as moved_on,
+        fees.monthly_fee,
+        in_order_of_start.is_reactivated
+    from in_order_of_start
+    inner join fees
+        on
+            in_order_of_start.subscription_id = fees.subscription_id
+            and in_order_of_start.start_date >= fees.valid_from
+            and in_order_of_start.start_date < fees.valid_to
+
+),
+
+-- With the fee of the last active day.
 ends as (
 
     select
-        plan_type,
-        monthly_fee,
-        greatest(end_date, start_date) as end_date
-    from starts
-    where end_date <= (select as_of.date_key from as_of)
+        started.plan_type,
+        started.ended_date as moved_on,
+        fees.monthly_fee
+    from started
+    inner join fees
+        on
+            started.subscription_id = fees.subscription_id
+            and greatest(started.ended_date - 1, started.start_date) >= fees.valid_from
+            and greatest(started.ended_date - 1, started.start_date) < fees.valid_to
+    where started.ended_date is not null
+
+),
+
+fee_changes as (
+
+    select
+        subscription_id,
+        valid_from,
+        monthly_fee - lag(monthly_fee) over (
+            partition by subscription_id
+            order by valid_from
+        ) as added_fee
+    from fees
+
+),
+
+-- While a subscription is active: the fee of its first day is a new fee, and that after its last day
+-- is none.
+changes as (
+
+    select
+        started.plan_type,
+        fee_changes.valid_from as moved_on,
+        fee_changes.added_fee
+    from started
+    inner join fee_changes
+        on
+            started.subscription_id = fee_changes.subscription_id
+            and fee_changes.valid_from > started.start_date
+            and fee_changes.valid_from <= (select as_of.date_key from as_of)
+            and coalesce(fee_changes.valid_from < started.ended_date, true)
+
+),
+
+coverage as (
+
+    select
+        min(date_key) as first_date,
+        max(date_key) as last_date
+    from dates
+    where is_covered
 
 ),
 
 months as (
 
-    select month::date as revenue_month
+    select
+        month::date as revenue_month,
+        coalesce(
+            month::date >= coverage.first_date
+            and (month + interval '1 month')::date - 1 <= coverage.last_date,
+            false
+        ) as is_complete
     from generate_series(
-        (select date_trunc('month', min(starts.start_date)::timestamp) from starts),
+        (select date_trunc('month', min(started.start_date)::timestamp) from started),
         (select as_of.date_key::timestamp from as_of),
         '1 month'
     ) as month
+    cross join coverage
 
 ),
 
 plans as (
 
     select distinct plan_type
-    from starts
+    from started
 
 ),
 
 movements as (
 
     select
-        {{ first_day_of('month', 'start_date') }} as revenue_month,
         plan_type,
-        monthly_fee as new_mrr,
-        0 as churned_mrr,
-        1 as new_subscriptions,
-        0 as churned_subscriptions
+        moved_on,
+        case when is_reactivated then 'reactivated' else 'new' end as movement,
+        monthly_fee as amount
     from starts
     union all
     select
-        {{ first_day_of('month', 'end_date') }} as revenue_month,
         plan_type,
-        0 as new_mrr,
-        monthly_fee as churned_mrr,
-        0 as new_subscriptions,
-        1 as churned_subscriptions
+        moved_on,
+        'changed' as movement,
+        added_fee as amount
+    from changes
+    union all
+    select
+        plan_type,
+        moved_on,
+        'churned' as movement,
+        monthly_fee as amount
     from ends
     union all
     select
-        months.revenue_month,
         plans.plan_type,
-        0 as new_mrr,
-        0 as churned_mrr,
-        0 as new_subscriptions,
-        0 as churned_subscriptions
+        months.revenue_month as moved_on,
+        'none' as movement,
+        0 as amount
     from months
     cross join plans
+
+),
+
+dated as (
+
+    select
+        *,
+        {{ first_day_of('month', 'moved_on') }} as revenue_month
+    from movements
 
 ),
 
@@ -98,45 +206,73 @@ monthly as (
 
     select
         revenue_month,
-        plan_type,
-        sum(new_mrr) as new_mrr,
-        sum(churned_mrr) as churned_mrr,
-        sum(new_subscriptions) as new_subscriptions,
-        sum(churned_subscriptions) as churned_subscriptions
-    from movements
-    group by 1, 2
+        case when grouping(plan_type) = 1 then {{ all_plans() }} else plan_type end as plan_name,
+        coalesce(sum(amount) filter (where movement = 'new'), 0) as new_mrr,
+        coalesce(sum(amount) filter (where movement = 'reactivated'), 0) as reactivated_mrr,
+        coalesce(sum(greatest(amount, 0)) filter (where movement = 'changed'), 0)
+            as expansion_mrr,
+        coalesce(sum(greatest(-amount, 0)) filter (where movement = 'changed'), 0)
+            as contraction_mrr,
+        coalesce(sum(amount) filter (where movement = 'churned'), 0) as churned_mrr,
+        count(*) filter (where movement in ('new', 'reactivated')) as new_subscriptions,
+        count(*) filter (where movement = 'churned') as churned_subscriptions
+    from dated
+    group by grouping sets ((revenue_month, plan_type), (revenue_month))
 
 ),
 
--- A subscription that started by the end of a month and has not ended is active at its end.
 balances as (
 
     select
         *,
-        sum(new_mrr - churned_mrr) over to_month as closing_mrr,
+        sum(new_mrr + reactivated_mrr + expansion_mrr - contraction_mrr - churned_mrr) over to_month
+            as closing_mrr,
         sum(new_subscriptions - churned_subscriptions) over to_month as active_subscriptions
     from monthly
-    window to_month as (partition by plan_type order by revenue_month)
+    window to_month as (partition by plan_name order by revenue_month)
+
+),
+
+opened as (
+
+    select
+        *,
+        closing_mrr - new_mrr - reactivated_mrr - expansion_mrr + contraction_mrr + churned_mrr
+            as opening_mrr,
+        active_subscriptions - new_subscriptions + churned_subscriptions as opening_subscriptions
+    from balances
 
 ),
 
 final as (
 
     select
-        revenue_month,
-        plan_type,
-        closing_mrr - new_mrr + churned_mrr as opening_mrr,
-        new_mrr,
-        churned_mrr,
-        closing_mrr,
-        active_subscriptions::bigint as active_subscriptions,
-        new_subscriptions,
-        churned_subscriptions,
+        opened.revenue_month,
+        opened.plan_name as plan_type,
+        opened.opening_mrr,
+        opened.new_mrr,
+        opened.reactivated_mrr,
+        opened.expansion_mrr,
+        opened.contraction_mrr,
+        opened.churned_mrr,
+        opened.closing_mrr,
+        opened.active_subscriptions::bigint as active_subscriptions,
+        opened.new_subscriptions,
+        opened.churned_subscriptions,
+        {{ percent_of('opened.churned_subscriptions', 'opened.opening_subscriptions') }}
+            as churn_percent,
         {{ percent_of(
-            'churned_subscriptions',
-            'active_subscriptions - new_subscriptions + churned_subscriptions'
-        ) }} as churn_percent
-    from balances
+            'opened.opening_mrr - opened.contraction_mrr - opened.churned_mrr', 'opened.opening_mrr'
+        ) }} as gross_retention_percent,
+        {{ percent_of(
+            'opened.opening_mrr - opened.contraction_mrr - opened.churned_mrr'
+            ~ ' + opened.expansion_mrr',
+            'opened.opening_mrr'
+        ) }} as net_retention_percent,
+        months.is_complete
+    from opened
+    inner join months
+        on opened.revenue_month = months.revenue_month
 
 )
 

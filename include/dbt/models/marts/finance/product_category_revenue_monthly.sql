@@ -12,6 +12,13 @@ refunds as (
 
 ),
 
+periods as (
+
+    select * from {{ ref('int_periods') }}
+    where grain = 'month'
+
+),
+
 movements as (
 
     select
@@ -63,18 +70,24 @@ monthly as (
 final as (
 
     select
-        revenue_month,
-        category_name,
-        subcategory,
-        total_revenue,
-        refunded_amount,
-        total_revenue - refunded_amount as net_revenue,
-        case when order_count = 0 then 0 else gross_profit end as total_gross_profit,
-        {{ percent_of('gross_profit', 'known_cost_revenue') }} as gross_margin_percent,
-        {{ percent_of('known_cost_revenue', 'total_revenue') }} as known_cost_percent,
-        order_count,
-        units_sold
+        monthly.revenue_month,
+        monthly.category_name,
+        monthly.subcategory,
+        monthly.total_revenue,
+        monthly.refunded_amount,
+        monthly.total_revenue - monthly.refunded_amount as net_revenue,
+        case when monthly.order_count = 0 then 0 else monthly.gross_profit end
+            as total_gross_profit,
+        {{ percent_of('monthly.gross_profit', 'monthly.known_cost_revenue') }}
+            as gross_margin_percent,
+        {{ percent_of('monthly.known_cost_revenue', 'monthly.total_revenue') }}
+            as known_cost_percent,
+        monthly.order_count,
+        monthly.units_sold,
+        periods.is_complete
     from monthly
+    inner join periods
+        on monthly.revenue_month = periods.period_start
 
 )
 

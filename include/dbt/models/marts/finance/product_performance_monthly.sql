@@ -1,5 +1,5 @@
 -- Grain: one row per month and product that has sales or refunds.
-{% set claimed_from = var('sources_of_refunds') %}
+{% set claimed_from = var('sources_of_refunds') + ['as_of'] %}
 {% set rebuilt = claimed_periods(claimed_from, 'month', onward=true) %}
 
 {{ config(
@@ -45,6 +45,73 @@ current_products as (
 
     select * from {{ ref('dim_products') }}
     where is_current
+
+),
+
+periods as (
+
+    select * from {{ ref('int_periods') }}
+    where grain = 'month'
+
+),
+
+as_of as (
+
+    select * from {{ ref('dim_date') }}
+    where is_as_of
+
+),
+
+running as (
+
+    select
+        periods.*,
+        as_of.date_key as as_of_date
+    from periods
+    cross join as_of
+    where periods.is_running
+
+),
+
+-- As many days of the month before as have elapsed of the running one.
+cut_lines as (
+
+    select * from {{ ref('fact_sales') }}
+    where
+        {{ is_counted() }}
+        and date_key >= (select running.previous_start from running)
+        and date_key <= (select running.previous_end from running)
+
+),
+
+-- Of the running month, dated after the as-of date.
+lines_ahead as (
+
+    select * from {{ ref('fact_sales') }}
+    where
+        {{ is_counted() }}
+        and date_key > (select running.as_of_date from running)
+        and date_key <= (select running.period_end from running)
+
+),
+
+cut as (
+
+    select
+        product_id,
+        sum(order_amount) as revenue
+    from cut_lines
+    group by product_id
+
+),
+
+ahead as (
+
+    select
+        product_id,
+        sum(order_amount) as revenue
+    from lines_ahead
+    group by product_id
 
 ),
 
@@ -97,8 +164,7 @@ compared as (
     select
         *,
         sum(revenue) over category as category_revenue,
-        case when order_count > 0 then rank() over (category order by revenue desc) end
-            as category_rank,
+        rank() over (category order by revenue desc) as category_rank,
         sum(revenue) over (
             partition by product_id
             order by order_month
@@ -112,15 +178,43 @@ compared as (
 measured as (
 
     select
-        compared.*,
+        compared.order_month,
+        compared.product_id,
         products.product_name,
+        compared.category_name,
+        compared.revenue,
+        compared.refunded_amount,
+        compared.gross_profit,
+        compared.contribution_amount,
+        compared.order_count,
+        compared.units_sold,
+        compared.category_revenue,
+        case
+            when compared.order_count > 0 and periods.is_complete then compared.category_rank
+        end as category_rank,
         case
             when compared.order_month > products.first_month
-                then coalesce(compared.revenue_one_month_before, 0)
-        end as previous_month_revenue
+                then coalesce(
+                    case
+                        when periods.is_running then cut.revenue
+                        else compared.revenue_one_month_before
+                    end,
+                    0
+                )
+        end as previous_month_revenue,
+        compared.revenue - case when periods.is_running then coalesce(ahead.revenue, 0) else 0 end
+            as revenue_to_compare,
+        periods.is_complete,
+        periods.is_previous_covered
     from compared
     inner join products
         on compared.product_id = products.product_id
+    inner join periods
+        on compared.order_month = periods.period_start
+    left join cut
+        on compared.product_id = cut.product_id
+    left join ahead
+        on compared.product_id = ahead.product_id
     {%- if is_incremental() %}
     where compared.order_month = any({{ rebuilt }})
     {%- endif %}
@@ -145,7 +239,11 @@ final as (
         category_rank,
         {{ percent_of('revenue', 'category_revenue') }} as category_revenue_percent,
         previous_month_revenue,
-        {{ growth_percent('revenue', 'previous_month_revenue') }} as mom_growth_percent
+        case
+            when is_previous_covered
+                then {{ growth_percent('revenue_to_compare', 'previous_month_revenue') }}
+        end as mom_growth_percent,
+        is_complete
     from measured
     {%- if is_incremental() %}
     union all
@@ -166,7 +264,8 @@ final as (
         current_rows.category_rank,
         current_rows.category_revenue_percent,
         current_rows.previous_month_revenue,
-        current_rows.mom_growth_percent
+        current_rows.mom_growth_percent,
+        current_rows.is_complete
     from {{ this }} as current_rows
     inner join current_products
         on current_rows.product_id = current_products.product_id

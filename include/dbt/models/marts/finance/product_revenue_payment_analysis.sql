@@ -6,6 +6,13 @@ with sales as (
 
 ),
 
+periods as (
+
+    select * from {{ ref('int_periods') }}
+    where grain = 'month'
+
+),
+
 with_category as (
 
     select
@@ -22,14 +29,18 @@ with_category as (
 final as (
 
     select
-        revenue_month,
-        category_name,
-        payment_method,
-        revenue,
-        order_count,
-        category_revenue,
-        {{ percent_of('revenue', 'category_revenue') }} as payment_method_percent
+        with_category.revenue_month,
+        with_category.category_name,
+        with_category.payment_method,
+        with_category.revenue,
+        with_category.order_count,
+        with_category.category_revenue,
+        {{ percent_of('with_category.revenue', 'with_category.category_revenue') }}
+            as payment_method_percent,
+        periods.is_complete
     from with_category
+    inner join periods
+        on with_category.revenue_month = periods.period_start
 
 )
 
