@@ -15,6 +15,8 @@ create table if not exists raw.kafka_stream (
     _loaded_at timestamptz not null,
     primary key (_topic, _partition, _offset)
 );
+-- The digits of the message's time after the microsecond, which "timestamp" cannot hold; null if there are none.
+alter table raw.kafka_stream add column if not exists _below_microsecond text;
 create index if not exists kafka_stream_event_date on raw.kafka_stream (ops.shop_day("timestamp"));
 
 create table if not exists raw.sales_fact (
@@ -77,7 +79,8 @@ create table if not exists raw.refund (
 create index if not exists refund_days on raw.refund
 using brin (created_at, refund_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
-create index if not exists refund_order on raw.refund (btrim(order_id));
+create index if not exists refund_order_id on raw.refund (ops.clean_text(order_id));
+drop index if exists raw.refund_order;
 
 create table if not exists raw.weather_data (
     date date not null,

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from ecommerce.common.blanks import BLANKS_LITERAL
 from ecommerce.common.errors import SourceError
 from ecommerce.common.shop import shop
 
@@ -17,8 +18,8 @@ from ecommerce.common.shop import shop
 SQL_FOLDER = Path(__file__).parents[3] / "include" / "sql"
 _SCHEMAS = ("ops", "raw", "marts")
 
-#: What stands in a script for the shop's time zone.
-_TIME_ZONE = ":'time_zone'"
+#: What stands in a script for the shop's time zone, and for the characters that are white space.
+_TIME_ZONE, _BLANKS = ":'time_zone'", ":'blanks'"
 #: A schema's comment: this, and the digest of the script that was applied last.
 _APPLIED = "include/sql "
 
@@ -77,7 +78,13 @@ def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, s
 def _scripts(time_zone: str) -> dict[str, tuple[str, str]]:
     """Each schema → its script, and the digest of the script and the time zone."""
     literal = sql.Literal(time_zone).as_string()
-    scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text().replace(_TIME_ZONE, literal) for schema in _SCHEMAS}
+    scripts = {
+        schema: (SQL_FOLDER / f"{schema}.sql")
+        .read_text()
+        .replace(_TIME_ZONE, literal)
+        .replace(_BLANKS, BLANKS_LITERAL)
+        for schema in _SCHEMAS
+    }
     return {
         schema: (script, hashlib.sha256(f"{time_zone}\0{script}".encode()).hexdigest())
         for schema, script in scripts.items()

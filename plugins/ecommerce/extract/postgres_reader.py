@@ -65,6 +65,7 @@ class PostgresReader:
         self._column_types: Mapping[str, ColumnType] = {}
         #: Place → text column whose bytes the source does not check.
         self._unchecked: Mapping[int, Column] = {}
+        self._encoding = "UTF8"
         self._gives_reasons = False
         self._connection: psycopg.Connection | None = None
 
@@ -87,8 +88,11 @@ class PostgresReader:
                 self._connection = connection
                 self._column_types = self._relation.column_types(connection)
                 self._relation.fail_if_wrong(connection, self._column_types)
-                self._gives_reasons = connection.info.server_version >= REASONS_VERSION
-            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                self._encoding = connection.info.parameter_status("server_encoding") or "SQL_ASCII"
+                self._gives_reasons = (
+                    connection.info.server_version >= REASONS_VERSION and self._encoding == "UTF8"
+                )
+            if self._encoding == "SQL_ASCII":
                 self._unchecked = {
                     n: column
                     for n, column in enumerate(self.source.columns)
@@ -255,7 +259,7 @@ class PostgresReader:
         return sql.SQL(" and ").join(
             [
                 *(is_utf8(sql.Identifier(column.name)) for column in self._unchecked.values()),
-                passes(self.source, self._type_names),
+                passes(self.source, self._type_names, self._encoding),
             ]
         )
 
@@ -265,7 +269,7 @@ class PostgresReader:
 
     def _typed(self, column: Column) -> sql.Composed:
         found = self._column_types.get(column.name)
-        return typed(self.source, column, found.name if found else None)
+        return typed(self.source, column, found.name if found else None, self._encoding)
 
     def _as_it_is(self, column: Column) -> sql.Composable:
         """The value without casts, which a value that does not pass might fail; what null means is filled in."""
