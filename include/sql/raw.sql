@@ -171,6 +171,49 @@ begin
 end
 $$;
 
+-- A warehouse from before keys were trimmed of all white space: the same key has one spelling, also in the versions of
+-- before. Otherwise the next load would delete the old spelling, and add the new one, in one batch.
+do $$
+declare
+    log record;
+begin
+    for log in
+        select *
+        from (
+            values
+                ('product', 'product_id'),
+                ('product_category', 'product_id'),
+                ('customer', 'customer_id'),
+                ('subscription_data', 'subscription_id')
+        ) as logs (table_name, key)
+    loop
+        execute format(
+            $sql$
+            delete from raw.%1$I
+            where ctid in (
+                select version_id
+                from (
+                    select
+                        ctid as version_id,
+                        row_number() over (
+                            partition by ops.clean_text(%2$I), _batch_id
+                            order by %2$I = ops.clean_text(%2$I) desc, %2$I
+                        ) as place
+                    from raw.%1$I
+                ) as versions
+                where place > 1
+            );
+            update raw.%1$I
+            set %2$I = ops.clean_text(%2$I)
+            where %2$I <> ops.clean_text(%2$I)
+            $sql$,
+            log.table_name,
+            log.key
+        );
+    end loop;
+end
+$$;
+
 -- All roles that read raw may read all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema raw to transformer, publisher, inspector;
 revoke select on raw.customer from inspector;

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from ecommerce.audit.anomaly import Anomaly
 from ecommerce.audit.check import Check, Settings
 from ecommerce.audit.dbt_tests import DbtTests
+from ecommerce.audit.growth import Growth
 from ecommerce.audit.load_checks import ColumnChanges, Completeness, Freshness, Quarantined
 from ecommerce.audit.reconciliation import Reconciliation, SourceReconciliation
 from ecommerce.audit.table_checks import FOLDER, BadRows, Distribution, Orphans, Uniqueness
@@ -32,6 +33,7 @@ AnyCheck = Annotated[
     | DbtTests
     | Distribution
     | Freshness
+    | Growth
     | Orphans
     | Quarantined
     | Reconciliation
@@ -163,6 +165,6 @@ def _place_of(loc: Place) -> Place:
 
 
 _KINDS = {
-    "amount", "completeness", "dbt_tests", "distribution", "freshness", "orphans", "quarantined", "reconciliation",
-    "reconciliation_source", "schema_drift", "sql", "uniqueness", "volume",
+    "amount", "completeness", "dbt_tests", "distribution", "freshness", "growth", "orphans", "quarantined",
+    "reconciliation", "reconciliation_source", "schema_drift", "sql", "uniqueness", "volume",
 }  # fmt: skip

@@ -28,7 +28,13 @@ from ecommerce.audit.check import (
 )
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.common.blanks import trimmed_at_source
-from ecommerce.common.connections import async_postgres, connection_type, fetch_airflow_connection, source_session
+from ecommerce.common.connections import (
+    async_postgres,
+    connection_type,
+    fetch_airflow_connection,
+    pin_async,
+    source_session,
+)
 from ecommerce.common.days import TimeColumn
 from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
@@ -139,7 +145,11 @@ class SourceReconciliation(Check):
     ) -> _Difference:
         """Compare both tables by buckets, and row by row in the buckets that differ."""
         relation = expression(relation_of(SOURCES[self.source], location, window).rows(None).as_string())
-        async with async_postgres(account, source_session(), timeout_seconds=self.timeout_seconds) as shop_session:
+        async with (
+            async_postgres(account, source_session(), timeout_seconds=self.timeout_seconds) as shop_session,
+            shop_session.transaction(),
+        ):
+            await pin_async(shop_session)
             columns = await _columns_of(shop_session, relation)
             at_source = _SourceTable(
                 relation,

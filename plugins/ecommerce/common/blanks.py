@@ -54,8 +54,7 @@ def blanks_in(encoding: str) -> str | None:
         return BLANKS
     with suppress(LookupError):
         codec = codecs.lookup(encoding.replace("WIN", "cp"))
-        if encoding != "SQL_ASCII":
-            return "".join(blank for blank in BLANKS if codec.encode(blank, "ignore")[0])
+        return "".join(blank for blank in BLANKS if codec.encode(blank, "ignore")[0])
     return None
 
 

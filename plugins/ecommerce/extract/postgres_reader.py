@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.pq import ExecStatus
 from psycopg.waiting import Ready, Wait
 
-from ecommerce.common.connections import postgres, source_session
+from ecommerce.common.connections import pin, postgres, source_session
 from ecommerce.common.days import TimeColumn, today
 from ecommerce.common.errors import SourceError
 from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fingerprints
@@ -83,6 +83,7 @@ class PostgresReader:
         with postgres(self.location.connection, source_session()) as connection:
             with self._named_errors():
                 connection.execute("start transaction isolation level repeatable read, read only")
+                pin(connection)
                 # It is idle while the warehouse writes the rows, however long that takes.
                 connection.execute("set local idle_in_transaction_session_timeout = 0")
                 self._connection = connection
@@ -376,6 +377,7 @@ class _ParallelRead:
                 self._connections.append(connection)
                 connection.execute("set transaction isolation level repeatable read, read only")
                 connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(self._snapshot)))
+                pin(connection)
                 with closing(_rows(connection, query)) as rows:
                     for block in rows:
                         if self._is_cancelled.is_set():

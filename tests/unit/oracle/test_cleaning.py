@@ -1,5 +1,6 @@
 """Convert the text of a source: to a value, to null, or to an error."""
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -7,6 +8,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
+from ecommerce.common.blanks import clean_text
 from tests.oracle.compute import TimeZones, open_oracle
 
 
@@ -21,6 +23,8 @@ def oracle() -> Iterator[duckdb.DuckDBPyConnection]:
     [
         ("clean", "  view\t", "view"),
         ("clean", " \t ", None),
+        ("clean", "\ufeff\u00a0view\u200b\u3000", "view"),
+        ("clean", "\u2028\u200d", None),
         ("to_number", "1e3", Decimal(1000)),
         ("to_number", "-9999999999999999.99", Decimal("-9999999999999999.99")),
         ("to_number", "10000000000000000", None),
@@ -51,6 +55,13 @@ def oracle() -> Iterator[duckdb.DuckDBPyConnection]:
         ("to_event_at", "2024-01-01T01:30:00+02:00", datetime(2023, 12, 31, 23, 30, tzinfo=UTC)),
         ("to_event_at", "2024-01-01T01:30:00", datetime(2024, 1, 1, 1, 30, tzinfo=UTC)),
         ("to_event_at", "2024-01-01 01:30:00.25Z", datetime(2024, 1, 1, 1, 30, 0, 250_000, tzinfo=UTC)),
+        ("to_event_at", "2023-12-31T23:59:59.9999999Z", datetime(2023, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("to_event_at", "2069-12-31T23:59:59.999999999", datetime(2069, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("to_event_at", "2023-12-31T23:59:60Z", None),
+        ("below_microsecond", "2023-12-31T23:59:59.1234567Z", "7"),
+        ("below_microsecond", "2023-12-31T23:59:59.123456700+01:00", "7"),
+        ("below_microsecond", "2023-12-31T23:59:59.123456000Z", None),
+        ("below_microsecond", "2023-12-31T23:59:59", None),
         ("to_event_at", "2024-02-30T00:00:00", None),
         ("to_event_at", "infinity", None),
         ("to_event_at", "1704067200", None),
@@ -95,6 +106,15 @@ def test_day_has_the_hours_of_the_shops_clocks(day: str, hours: int) -> None:
             """,
             [day],
         ).fetchall() == [(hours,)]
+
+
+def test_white_space_is_that_of_the_loader(oracle: duckdb.DuckDBPyConnection) -> None:
+    characters = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+    rows = oracle.execute(
+        "select text, clean(text) from (select unnest(?) as text)", [[f"{c}a{c}a{c}" for c in characters]]
+    ).fetchall()
+    assert len(rows) == len(characters)
+    assert [row for row in rows if row[1] != clean_text(row[0])] == []
 
 
 @pytest.mark.parametrize(("text", "is_invalid"), [("1.5", True), ("1", False), ("  ", False), (None, False)])
