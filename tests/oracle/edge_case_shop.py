@@ -461,7 +461,16 @@ class _Orders:
 
     def _cancelled(self) -> None:
         """Cancelled lines are in no mart; their customers and products are known all the same."""
-        for status in ("cancelled", "Canceled", " VOIDED ", "failed", "CANCELLED", "Failed ", "Failed\t", "\u200bvoided\u00a0"):
+        for status in (
+            "cancelled",
+            "Canceled",
+            " VOIDED ",
+            "failed",
+            "CANCELLED",
+            "Failed ",
+            "Failed\t",
+            "\u200bvoided\u00a0",
+        ):
             self.add(ONLY_CANCELLED, ONLY_CANCELLED_ORDERS, date(2024, 1, 26), "1000.00", discount="0.9", status=status)
         self.add("PROD905", "CUST905", date(2024, 1, 26), "77.00", status="cancelled")
         for other_status in ("cancel", "not cancelled", "refunded", "", None, "  "):

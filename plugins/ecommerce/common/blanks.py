@@ -28,10 +28,10 @@ BLANKS = _WHITE_SPACE + _ZERO_WIDTH
 BLANKS_LITERAL = "U&'" + "".join(f"\\{ord(character):04X}" for character in BLANKS) + "'"
 
 #: Begins and ends with a visible character of ASCII: so do nearly all texts, and it is cheaper to see than to trim.
-_IS_PLAIN = sql.SQL(
-    "({text} collate \"C\" >= '!' and {text} collate \"C\" < chr(127)"
-    " and right({text}, 1) collate \"C\" >= '!' and right({text}, 1) collate \"C\" < chr(127))"
-)
+_IS_PLAIN = sql.SQL("""(
+    {text} collate "C" >= '!' and {text} collate "C" < chr(127)
+    and right({text}, 1) collate "C" >= '!' and right({text}, 1) collate "C" < chr(127)
+)""")
 
 
 def clean_text(text: str) -> str | None:
@@ -76,9 +76,9 @@ def is_trimmed_at_source(text: sql.Composable, encoding: str) -> sql.Composed:
 
 def is_not_blank(text: sql.Composable, encoding: str = "UTF8") -> sql.Composed:
     """Condition in any database: something of a text is visible."""
-    return sql.SQL(
-        "(({text} collate \"C\" >= '!' and {text} collate \"C\" < chr(127)) or btrim({text}, {blanks}) <> '')"
-    ).format(text=text, blanks=_literal(encoding))
+    return sql.SQL("""(
+        ({text} collate "C" >= '!' and {text} collate "C" < chr(127)) or btrim({text}, {blanks}) <> ''
+    )""").format(text=text, blanks=_literal(encoding))
 
 
 def _literal(encoding: str) -> sql.Composable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -72,7 +73,7 @@ def source_session() -> str:
 
 _PIN = """
 select name, pg_catalog.set_config(name, value, true)
-from pg_catalog.unnest(%s::text[], %s::text[]) as pinned (name, value)
+from pg_catalog.json_each_text(%s::json) as pinned (name, value)
 """
 
 
@@ -86,27 +87,25 @@ def pin(connection: psycopg.Connection) -> None:
     :raises SourceError: the server does not take one
     """
     settings = source_settings()
-    rows = connection.execute(_PIN, [list(settings), list(settings.values())]).fetchall()
+    rows = connection.execute(_PIN, [json.dumps(settings)]).fetchall()
     _fail_if_other(dict(rows), settings)
 
 
 async def pin_async(connection: AsyncConnection) -> None:
     """As `pin`."""
     settings = source_settings()
-    cursor = await connection.execute(_PIN, [list(settings), list(settings.values())])
+    cursor = await connection.execute(_PIN, [json.dumps(settings)])
     _fail_if_other(dict(await cursor.fetchall()), settings)
 
 
 def _fail_if_other(found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     others = [
-        f"{name} is {found.get(name)!r} and not {value!r}"
-        for name, value in wanted.items()
-        if found.get(name) != value
+        f"{name} is {found.get(name)!r} and not {value!r}" for name, value in wanted.items() if found.get(name) != value
     ]
     if others:
         raise SourceError(
-            f"the session with Postgres is not as its values are read: {', '.join(others)}; a connection pooler may drop "
-            "start-up options, see docs/pgbouncer.md"
+            f"the session with Postgres is not as its values are read: {', '.join(others)}; a connection pooler may "
+            "drop start-up options, see docs/pgbouncer.md"
         )
 
 

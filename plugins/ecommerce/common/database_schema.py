@@ -79,10 +79,7 @@ def _scripts(time_zone: str) -> dict[str, tuple[str, str]]:
     """Each schema → its script, and the digest of the script and the time zone."""
     literal = sql.Literal(time_zone).as_string()
     scripts = {
-        schema: (SQL_FOLDER / f"{schema}.sql")
-        .read_text()
-        .replace(_TIME_ZONE, literal)
-        .replace(_BLANKS, BLANKS_LITERAL)
+        schema: (SQL_FOLDER / f"{schema}.sql").read_text().replace(_TIME_ZONE, literal).replace(_BLANKS, BLANKS_LITERAL)
         for schema in _SCHEMAS
     }
     return {

@@ -39,9 +39,7 @@ def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str |
     return [document.get(name) for name in names], None
 
 
-def lineage_values(
-    source: Source, place: Sequence[str | None], fields: Sequence[str | None]
-) -> list[str | None]:
+def lineage_values(source: Source, place: Sequence[str | None], fields: Sequence[str | None]) -> list[str | None]:
     """The source's lineage columns: the message's place in the topic, and the digits of its time beyond raw's."""
     return [*place, *([_below_microsecond(source, fields)] if BELOW_MICROSECOND in source.lineage else [])]
 

@@ -90,9 +90,7 @@ class PostgresReader:
                 self._column_types = self._relation.column_types(connection)
                 self._relation.fail_if_wrong(connection, self._column_types)
                 self._encoding = connection.info.parameter_status("server_encoding") or "SQL_ASCII"
-                self._gives_reasons = (
-                    connection.info.server_version >= REASONS_VERSION and self._encoding == "UTF8"
-                )
+                self._gives_reasons = connection.info.server_version >= REASONS_VERSION and self._encoding == "UTF8"
             if self._encoding == "SQL_ASCII":
                 self._unchecked = {
                     n: column

@@ -180,7 +180,7 @@ class WeatherReader:
             )
 
     def _possible_offsets(self) -> set[str]:
-        """The zone's offsets in the window and in the last year: an API may name today's for a day of half a year ago."""
+        """The zone's offsets in the window and in the last year: an API may name today's for days of another season."""
         now = datetime.now(UTC)
         days = [*self._window.moments, *(now - timedelta(days=n) for n in range(0, 366, 30))]
         offsets = {moment.astimezone(time_zone()).utcoffset() or timedelta() for moment in days}

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.support import Loader
+from tests.integration.support import Loader, acting_as
 
 DAY = "2024-03-01"
 Only = Callable[..., str]
+#: Schema → the role whose tables lie in it.
+OWNERS = {"marts_build": "transformer", "marts": "publisher"}
 SETTINGS = "kind: growth, minimum_rows: 100, warn_above: 10"
 
 
@@ -16,16 +18,18 @@ def marts(loader: Loader) -> Iterator[Callable[..., None]]:
     """Make a mart of so many rows, and of so many published ones; None: it was never published."""
 
     def drop() -> None:
-        loader.connection.execute("drop table if exists marts_build.grown, marts.grown")
+        for schema, owner in OWNERS.items():
+            with acting_as(loader.connection, owner):
+                loader.connection.execute(f"drop table if exists {schema}.grown".encode())
 
     def make(built: int, published: int | None) -> None:
         drop()
         for schema, rows in (("marts_build", built), ("marts", published)):
             if rows is not None:
-                loader.connection.execute(
-                    f"create table {schema}.grown as select n from generate_series(1, {rows}) as n;"
-                    f" alter table {schema}.grown owner to publisher".encode()
-                )
+                with acting_as(loader.connection, OWNERS[schema]):
+                    loader.connection.execute(
+                        f"create table {schema}.grown as select n from generate_series(1, {rows}) as n".encode()
+                    )
 
     yield make
     drop()

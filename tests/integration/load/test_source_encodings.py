@@ -26,9 +26,9 @@ def open_shop(postgres: State, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open
     def open_shop(encoding: str) -> psycopg.Connection:
         with administrator() as connection:
             connection.execute(
-                sql.SQL("create database encoded template template0 encoding {} locale_provider libc locale 'C'").format(
-                    sql.Literal(encoding)
-                )
+                sql.SQL(
+                    "create database encoded template template0 encoding {} locale_provider libc locale 'C'"
+                ).format(sql.Literal(encoding))
             )
         dsn = postgres.dsn("encoded", "postgres")
         monkeypatch.setenv("AIRFLOW_CONN_SHOP_POSTGRES", dsn)
@@ -46,7 +46,12 @@ def open_shop(postgres: State, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open
 def test_blanks_of_keys_are_trimmed_in_each_encoding(loader: Loader, open_shop: OpenShop, encoding: str) -> None:
     blank = "\N{IDEOGRAPHIC SPACE}" if encoding == "EUC_JP" else "\N{NO-BREAK SPACE}"
     with open_shop(encoding) as shop:
-        for order, product in ((f"O1{blank}", "P1"), ("\tO2 ", f"{blank}P2\t"), (f" {blank}", "P3"), ("O4", f"\r{blank}")):
+        for order, product in (
+            (f"O1{blank}", "P1"),
+            ("\tO2 ", f"{blank}P2\t"),
+            (f" {blank}", "P3"),
+            ("O4", f"\r{blank}"),
+        ):
             shop.execute(
                 "insert into sales_fact (order_id, product_id, customer_id, order_date, order_amount, created_at)"
                 " values (%s, %s, 'C1', %s, 10, %s)",
