@@ -69,9 +69,9 @@ def trimmed_at_source(text: sql.Composable, encoding: str) -> sql.Composed:
     )
 
 
-def is_trimmed_at_source(text: sql.Composable, encoding: str) -> sql.Composed:
+def is_trimmed_at_source(text: sql.Composable, encoding: str) -> sql.Composable:
     """Condition: `trimmed_at_source` takes all blanks from the ends of a source's text."""
-    return sql.SQL("true") if blanks_in(encoding) is not None else _IS_PLAIN.format(text=text)
+    return _IS_PLAIN.format(text=text) if blanks_in(encoding) is None else sql.SQL("true")
 
 
 def is_not_blank(text: sql.Composable, encoding: str = "UTF8") -> sql.Composed:

@@ -307,7 +307,7 @@ def _conditions(source: Source, types: Mapping[str, str], encoding: str) -> list
 def _passes(source: Source, column: Column, type_name: str, encoding: str) -> sql.Composed | None:
     """A column's condition, or None if its type already ensures the rules. A comparison with null does not pass."""
     value = _converted(column, type_name)
-    tests = [
+    tests: list[sql.Composable] = [
         _test(test, value)
         for test in (*_TYPED_TESTS[column.kind], *(test for test, _ in _bounds(column)))
         if not (test == _INT4 and type_name in ("int2", "int4"))
@@ -320,14 +320,14 @@ def _passes(source: Source, column: Column, type_name: str, encoding: str) -> sq
     return condition if column.required else sql.SQL("({} is null or ({}))").format(value, condition)
 
 
-def _text_conditions(column: Column, text: sql.Composable, encoding: str, *, is_key: bool) -> list[sql.Composed]:
+def _text_conditions(column: Column, text: sql.Composable, encoding: str, *, is_key: bool) -> list[sql.Composable]:
     """Not too long in UTF-8, in which raw stores it; not blank; and trimmed as the warehouse would trim it."""
     if encoding in ("UTF8", "SQL_ASCII"):
         size = sql.SQL("octet_length({}) <= 1000").format(text)
     else:
         # No character of another encoding has more than three bytes in UTF-8 for each of its own.
         size = sql.SQL("(octet_length({0}) <= 333 or octet_length(convert_to({0}, 'UTF8')) <= 1000)").format(text)
-    conditions = [size]
+    conditions: list[sql.Composable] = [size]
     if column.required:
         conditions.insert(0, is_not_blank(text, encoding))
     if column.required or is_key:

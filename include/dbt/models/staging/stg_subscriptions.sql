@@ -25,7 +25,8 @@ final as (
         {{ clean_text('latest.customer_id') }} as customer_id,
         {{ clean_text('latest.plan_type') }} as plan_type,
         case
-            when lower({{ clean_text('latest.status') }}) in ('cancelled', 'canceled') then 'cancelled'
+            when lower({{ clean_text('latest.status') }}) in ('cancelled', 'canceled')
+                then 'cancelled'
             when
                 latest.subscription_start_date <= as_of.as_of_date
                 and coalesce(latest.subscription_end_date > as_of.as_of_date, true)
