@@ -15,6 +15,8 @@ create table if not exists raw.kafka_stream (
     _loaded_at timestamptz not null,
     primary key (_topic, _partition, _offset)
 );
+-- The digits of the message's time after the microsecond, which "timestamp" cannot hold; null if there are none.
+alter table raw.kafka_stream add column if not exists _below_microsecond text;
 create index if not exists kafka_stream_event_date on raw.kafka_stream (ops.shop_day("timestamp"));
 
 create table if not exists raw.sales_fact (
@@ -77,7 +79,8 @@ create table if not exists raw.refund (
 create index if not exists refund_days on raw.refund
 using brin (created_at, refund_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
-create index if not exists refund_order on raw.refund (btrim(order_id));
+create index if not exists refund_order_id on raw.refund (ops.clean_text(order_id));
+drop index if exists raw.refund_order;
 
 create table if not exists raw.weather_data (
     date date not null,
@@ -225,6 +228,48 @@ from (
 ) as held
 where not exists (select from ops.loaded_day)
 group by source, day;
+-- A warehouse from before keys were trimmed of all white space: the same key has one spelling, also in the versions of
+-- before. Otherwise the next load would delete the old spelling, and add the new one, in one batch.
+do $$
+declare
+    log record;
+begin
+    for log in
+        select *
+        from (
+            values
+                ('product', 'product_id'),
+                ('product_category', 'product_id'),
+                ('customer', 'customer_id'),
+                ('subscription_data', 'subscription_id')
+        ) as logs (table_name, key)
+    loop
+        execute format(
+            $sql$
+            delete from raw.%1$I
+            where ctid in (
+                select version_id
+                from (
+                    select
+                        ctid as version_id,
+                        row_number() over (
+                            partition by ops.clean_text(%2$I), _batch_id
+                            order by %2$I = ops.clean_text(%2$I) desc, %2$I
+                        ) as place
+                    from raw.%1$I
+                ) as versions
+                where place > 1
+            );
+            update raw.%1$I
+            set %2$I = ops.clean_text(%2$I)
+            where %2$I <> ops.clean_text(%2$I)
+            $sql$,
+            log.table_name,
+            log.key
+        );
+    end loop;
+end
+$$;
 
 -- All roles that read raw may read all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema raw to transformer, publisher, inspector;

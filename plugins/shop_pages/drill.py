@@ -303,9 +303,10 @@ FACTS = {
                 inner join event
                     on ops.shop_day(kafka_stream."timestamp") = ops.shop_day(event."timestamp")
                     and kafka_stream."timestamp" = event."timestamp"
-                    and btrim(kafka_stream.customer_id) = btrim(event.customer_id)
-                    and btrim(kafka_stream.product_id) = btrim(event.product_id)
-                    and btrim(kafka_stream.interaction_type) = btrim(event.interaction_type)
+                    and kafka_stream._below_microsecond is not distinct from event._below_microsecond
+                    and ops.clean_text(kafka_stream.customer_id) = ops.clean_text(event.customer_id)
+                    and ops.clean_text(kafka_stream.product_id) = ops.clean_text(event.product_id)
+                    and ops.clean_text(kafka_stream.interaction_type) = ops.clean_text(event.interaction_type)
                 order by kafka_stream._partition, kafka_stream._offset""",
         ),
         Fact(

@@ -96,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {
             "latitude": latitude,
             "longitude": longitude,
+            "daily_units": {"time": "iso8601", "temperature_2m_mean": "°C", "precipitation_sum": "mm"},
             "daily": {
                 "time": days,
                 "temperature_2m_mean": [None if t is None else float(t) for t, _ in values],

@@ -117,13 +117,15 @@ left join shop.loaded_line as named_line
         and recorded.line_number = named_line.line_number
 left join lowest_line on recorded.order_id = lowest_line.order_id;
 
--- Events of the window. Grain: customer, product, type and time: a repeated message counts once.
+-- Events of the window. Grain: customer, product, type and time with all its digits: a repeated message
+-- counts once.
 create table shop.event as
 select distinct
     clean(customer_id) as customer_id,
     clean(product_id) as product_id,
     clean(interaction_type) as interaction_type,
-    to_event_at("timestamp") as event_at
+    to_event_at("timestamp") as event_at,
+    below_microsecond("timestamp") as below_microsecond
 from source.kafka_stream
 where
     clean(customer_id) is not null

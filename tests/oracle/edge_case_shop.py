@@ -353,6 +353,7 @@ class _Orders:
             self.add("PROD011", CASES, date(2024, 1, 16), "50.00", quantity=quantity)
         self.add("PROD011", CASES, date(2024, 1, 16), "50.00", discount=None, shipping=None)
         self.add("  PROD011 ", f" {CASES} ", date(2024, 1, 17), "9.00")
+        self.add("\ufeffPROD011\u3000", f"\u00a0{CASES}\u200b", date(2024, 1, 17), "9.00", payment="\tPaypal\u2003")
         self.add(FINE_PRICE, CASES, date(2024, 1, 17), "9.00", quantity=3)
         self.add(WHITESPACE, CASES, date(2024, 1, 17), "9.00")
 
@@ -476,7 +477,16 @@ class _Orders:
 
     def _cancelled(self) -> None:
         """Cancelled lines are in no mart; their customers and products are known all the same."""
-        for status in ("cancelled", "Canceled", " VOIDED ", "failed", "CANCELLED", "Failed "):
+        for status in (
+            "cancelled",
+            "Canceled",
+            " VOIDED ",
+            "failed",
+            "CANCELLED",
+            "Failed ",
+            "Failed\t",
+            "\u200bvoided\u00a0",
+        ):
             self.add(ONLY_CANCELLED, ONLY_CANCELLED_ORDERS, date(2024, 1, 26), "1000.00", discount="0.9", status=status)
         self.add("PROD905", "CUST905", date(2024, 1, 26), "77.00", status="cancelled")
         for other_status in ("cancel", "not cancelled", "refunded", "", None, "  "):
@@ -718,6 +728,9 @@ class _Events:
         self.add("view", OUTSIDE_WINDOW, f"{FIRST}T01:59:59+02:00")
         self.add("purchase", VISITOR, "2024-01-01T01:30:00+02:00")
         self.add("purchase", VISITOR, "2023-12-31T23:30:00-05:30")
+        # Digits after the microsecond are cut, and lead to no other day.
+        self.add("view", CASES, "2023-12-31T23:59:59.9999999Z")
+        self.add("view", CASES, "2024-01-31T23:59:59.999999999")
 
     def _repeated(self) -> None:
         """The same time in several notations is one event; another type, product or customer is another event."""
@@ -727,6 +740,10 @@ class _Events:
         self.add("view", CASES, "2024-01-08T12:00:00")
         self.add("view", VISITOR, "2024-01-08T12:00:00", "PROD002")
         self.add("view", VISITOR, "2024-01-08T12:00:00.001")
+        self.add("\u00a0purchase\t", f"\ufeff{VISITOR}\u200b", "2024-01-08T12:00:00Z", "PROD001\u3000")
+        # Two events of one microsecond, one of them twice.
+        for decimals in ("0000001", "0000002", "000000100"):
+            self.add("view", VISITOR, f"2024-01-08T12:00:00.{decimals}Z")
 
     def _funnels(self) -> None:
         only_others, no_views, no_carts, halves = sorted(FUNNEL_DAYS)

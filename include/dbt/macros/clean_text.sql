@@ -1,3 +1,3 @@
 {% macro clean_text(column) -%}
-nullif(btrim({{ column }}), '')
+ops.clean_text({{ column }})
 {%- endmacro %}

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from ecommerce.audit.anomaly import Anomaly
 from ecommerce.audit.check import Check, Settings
 from ecommerce.audit.dbt_tests import DbtTests
+from ecommerce.audit.growth import Growth
 from ecommerce.audit.load_checks import ColumnChanges, Completeness, Freshness, Quarantined, RowsOfLoads
 from ecommerce.audit.reconciliation import Reconciliation, SourceReconciliation
 from ecommerce.audit.stray_dates import DatedBack, OutsideCoveredDays
@@ -34,6 +35,7 @@ AnyCheck = Annotated[
     | DbtTests
     | Distribution
     | Freshness
+    | Growth
     | Orphans
     | OutsideCoveredDays
     | Quarantined
@@ -167,7 +169,7 @@ def _place_of(loc: Place) -> Place:
 
 
 _KINDS = {
-    "amount", "completeness", "dated_back", "dbt_tests", "distribution", "freshness", "orphans", "outside_covered_days",
-    "quarantined", "reconciliation", "reconciliation_source", "rows_of_loads", "schema_drift", "sql", "uniqueness",
-    "volume",
+    "amount", "completeness", "dated_back", "dbt_tests", "distribution", "freshness", "growth", "orphans",
+    "outside_covered_days", "quarantined", "reconciliation", "reconciliation_source", "rows_of_loads", "schema_drift",
+    "sql", "uniqueness", "volume",
 }  # fmt: skip

@@ -27,7 +27,14 @@ from ecommerce.audit.check import (
     table,
 )
 from ecommerce.audit.check_results import CheckResult
-from ecommerce.common.connections import async_postgres, connection_type, fetch_airflow_connection, source_session
+from ecommerce.common.blanks import trimmed_at_source
+from ecommerce.common.connections import (
+    async_postgres,
+    connection_type,
+    fetch_airflow_connection,
+    pin_async,
+    source_session,
+)
 from ecommerce.common.days import TimeColumn
 from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
@@ -134,7 +141,9 @@ class SourceReconciliation(Check):
             return []
         in_raw = sql.Identifier("raw", self.source)
         columns = await _columns_of(connection, in_raw)
-        raw = [_SourceTable(in_raw, self, window, columns, "UTC") for window in windows]
+        raw = [
+            _SourceTable(in_raw, self, window, columns, time_zone="UTC", encoding="UTF8") for window in windows
+        ]
         differences = await self._compare(connection, raw, location, account)
         candidates = [row for difference in differences for row in difference.missing]
         quarantined = await self._quarantined(connection, candidates)
@@ -170,7 +179,11 @@ class SourceReconciliation(Check):
         self, connection: AsyncConnection, raw: Sequence[_SourceTable], location: SourceLocation, account: Account
     ) -> list[_Difference]:
         """Compare each window by buckets, and row by row in the buckets that differ."""
-        async with async_postgres(account, source_session(), timeout_seconds=self.timeout_seconds) as shop_session:
+        async with (
+            async_postgres(account, source_session(), timeout_seconds=self.timeout_seconds) as shop_session,
+            shop_session.transaction(),
+        ):
+            await pin_async(shop_session)
             return [await self._compare_window(connection, part, shop_session, location) for part in raw]
 
     async def _compare_window(
@@ -178,7 +191,14 @@ class SourceReconciliation(Check):
     ) -> _Difference:
         relation = expression(relation_of(SOURCES[self.source], location, raw.window).rows(None).as_string())
         columns = await _columns_of(shop_session, relation)
-        at_source = _SourceTable(relation, self, raw.window, columns, shop().source_time_zone)
+        at_source = _SourceTable(
+            relation,
+            self,
+            raw.window,
+            columns,
+            time_zone=shop().source_time_zone,
+            encoding=shop_session.info.parameter_status("server_encoding") or "SQL_ASCII",
+        )
         buckets = min(max(await raw.count(connection) // _ROWS_PER_BUCKET, 1), _MAX_BUCKETS)
         in_raw, in_shop = await raw.buckets(connection, buckets), await at_source.buckets(shop_session, buckets)
         differing = [bucket for bucket in {*in_raw, *in_shop} if in_raw.get(bucket) != in_shop.get(bucket)]
@@ -240,9 +260,13 @@ def is_comparable(source: str) -> bool:
     return connection_type(shop().location_of(source).connection) in ("postgres", None)
 
 
-def _key_text(source: Source, name: str, value: sql.Composable) -> sql.Composed:
-    """A value of a key as text, as it is compared: trimmed, and what null means filled in."""
-    text = sql.SQL("btrim(({})::text)").format(value)
+def _key_text(source: Source, name: str, value: sql.Composable, encoding: str = "UTF8") -> sql.Composed:
+    """
+    A value of a key as text, as it is compared: trimmed, and what null means filled in.
+
+    :param encoding: of the database that has the value
+    """
+    text = trimmed_at_source(sql.SQL("({})::text").format(value), encoding)
     default = column_of(source, name).default
     return text if default is None else sql.SQL("coalesce({}, {})").format(text, sql.Literal(default))
 
@@ -282,6 +306,7 @@ class _SourceTable:
     :param relation: what they are selected from, with each `%` doubled
     :param columns: its columns, each with its type
     :param time_zone: that of a time which has none of its own
+    :param encoding: of their database
     """
 
     def __init__(
@@ -290,14 +315,17 @@ class _SourceTable:
         check: SourceReconciliation,
         window: Window,
         columns: Mapping[str, str],
+        *,
         time_zone: str,
+        encoding: str,
     ) -> None:
         source = SOURCES[check.source]
         self.window = window
         name = source.window_column or ""
         column = TimeColumn(sql.Identifier(name), columns.get(name, "timestamp"), time_zone)
         keys = [
-            _key_text(source, name, sql.Identifier(name) if name in columns else sql.SQL("null")) for name in source.key
+            _key_text(source, name, sql.Identifier(name) if name in columns else sql.SQL("null"), encoding)
+            for name in source.key
         ]
         self._names = {
             "table": relation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -21,21 +22,91 @@ from ecommerce.common.shop import shop
 #: Airflow connections to the warehouse, one a role (docs/roles.md): who loads, who builds, who audits and publishes.
 LOADER, TRANSFORMER, PUBLISHER = "warehouse_loader", "warehouse_transformer", "warehouse_publisher"
 
-#: Everything in UTC and ISO; no functions but those of Postgres itself; a loader that hangs releases its locks.
+#: What values look like, which rows are seen and which names are found, however server, database and role are set.
+PINNED = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "client_encoding": "UTF8",
+    # All digits of a `real`; without them 12345.67 is 12345.7.
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    # No functions but those of Postgres itself.
+    "search_path": "pg_catalog",
+    # Row-level security is an error: otherwise it hides rows, which then seem to be gone.
+    "row_security": "off",
+}
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    """As libpq's `options`, in which a blank is escaped."""
+    return " ".join("-c {}={}".format(name, value.replace(" ", "\\ ")) for name, value in settings.items())
+
+
+#: Everything in UTC and ISO; a loader that hangs releases its locks.
 SESSION = (
-    "-c timezone=UTC -c datestyle=ISO -c client_encoding=UTF8 "
-    "-c search_path=pg_catalog -c idle_in_transaction_session_timeout=30min "
+    f"{_options(PINNED)} -c idle_in_transaction_session_timeout=30min "
     "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=6"
 )
 
 
-def source_session() -> str:
+def source_settings() -> dict[str, str]:
     """
-    libpq `options` of a session at a shop's Postgres: its time zone is the shop's.
+    The pinned settings of a session at a shop's Postgres: its time zone is the shop's.
 
     So a template's `placed_at::date` is the shop's day, and `placed_at >= %(start)s` begins at the shop's midnight.
     """
-    return f"{SESSION} -c timezone={shop().time_zone}"
+    return PINNED | {"TimeZone": shop().time_zone}
+
+
+def source_session() -> str:
+    """
+    libpq `options` of a session at a shop's Postgres.
+
+    A connection pooler may drop them: each transaction there has to begin with `pin`.
+    """
+    return f"{SESSION} -c TimeZone={shop().time_zone}"
+
+
+_PIN = """
+select name, pg_catalog.set_config(name, value, true)
+from pg_catalog.json_each_text(%s::json) as pinned (name, value)
+"""
+
+
+_ASK = "select name, pg_catalog.current_setting(name) from pg_catalog.unnest(%s::text[]) as pinned (name)"
+
+
+def pin(connection: psycopg.Connection) -> None:
+    """
+    Pin the settings of a source for the transaction under way, whatever stands between it and the server.
+
+    :raises SourceError: the server does not take one
+    """
+    settings = source_settings()
+    rows = connection.execute(_PIN, [json.dumps(settings)]).fetchall()
+    _fail_if_other(dict(rows), settings)
+
+
+async def pin_async(connection: AsyncConnection) -> None:
+    """As `pin`."""
+    settings = source_settings()
+    cursor = await connection.execute(_PIN, [json.dumps(settings)])
+    _fail_if_other(dict(await cursor.fetchall()), settings)
+
+
+def _fail_if_other(found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    others = [
+        f"{name} is {found.get(name)!r} and not {value!r}" for name, value in wanted.items() if found.get(name) != value
+    ]
+    if others:
+        raise SourceError(
+            f"the session with Postgres is not as its values are read: {', '.join(others)}; a connection pooler may "
+            "drop start-up options, see docs/pgbouncer.md"
+        )
 
 
 #: The warehouse checks for its client even while a statement runs: it stops working for a loader that is gone, and the
@@ -111,11 +182,14 @@ def warehouse(conn_id: str) -> Iterator[psycopg.Connection]:
     """
     A connection to the warehouse, after the tables of the role's own schemas were brought up to date.
 
-    :raises SourceError: there is no such connection, the server refuses it, or the warehouse has no schemas yet
+    :raises SourceError: there is no such connection, the server refuses it, something between dropped the session's
+        settings, or the warehouse has no schemas yet
     """
     # During a COPY into it the warehouse gets nothing while the source does not answer: the source must time out first,
     # so that the error names it.
     with postgres(conn_id, _WAREHOUSE_SESSION, patience=2.0) as connection:
+        rows = connection.execute(_ASK, [list(PINNED)]).fetchall()
+        _fail_if_other(dict(rows), PINNED)
         ensure_schema(connection)
         yield connection
 
@@ -157,7 +231,9 @@ def no_connection(conn_id: str) -> SourceError:
 
 
 def _cannot_connect(conn_id: str, error: psycopg.OperationalError) -> SourceError:
+    # So says PgBouncer.
+    is_pooler = "unsupported startup parameter" in str(error)
     return SourceError(
         f"cannot connect to Postgres by the connection {conn_id!r}: {str(error).strip()}; "
-        f"see Admin → Connections → {conn_id}"
+        f"see Admin → Connections → {conn_id}{' and docs/pgbouncer.md' if is_pooler else ''}"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from ecommerce.common.blanks import BLANKS_LITERAL
 from ecommerce.common.errors import SourceError
 from ecommerce.common.public_holidays import write_holidays
 from ecommerce.common.shop import shop
@@ -20,8 +21,8 @@ from ecommerce.common.shop import shop
 SQL_FOLDER = Path(__file__).parents[3] / "include" / "sql"
 _SCHEMAS = ("ops", "raw", "marts")
 
-#: What stands in a script for the shop's time zone, and for its country.
-_TIME_ZONE, _COUNTRY = ":'time_zone'", ":'country'"
+#: What stands in a script for the shop's time zone, for its country, and for the characters that are white space.
+_TIME_ZONE, _COUNTRY, _BLANKS = ":'time_zone'", ":'country'", ":'blanks'"
 #: A schema's comment: this, and the digest of the script that was applied last.
 _APPLIED = "include/sql "
 
@@ -82,7 +83,11 @@ def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, s
 @lru_cache(maxsize=4)
 def _scripts(time_zone: str, country: str | None) -> dict[str, tuple[str, str]]:
     """Each schema → its script, and the digest of the script and of what the profile says for it."""
-    literals = {_TIME_ZONE: sql.Literal(time_zone).as_string(), _COUNTRY: sql.Literal(country).as_string()}
+    literals = {
+        _TIME_ZONE: sql.Literal(time_zone).as_string(),
+        _COUNTRY: sql.Literal(country).as_string(),
+        _BLANKS: BLANKS_LITERAL,
+    }
     # Another version of the package may know other holidays.
     holidays = f"{country} {version('holidays')}" if country else ""
     scripts = {schema: (SQL_FOLDER / f"{schema}.sql").read_text() for schema in _SCHEMAS}

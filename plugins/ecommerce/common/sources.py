@@ -40,12 +40,14 @@ class Column:
 
     :param required: the source has the column, and it is never null
     :param default: what null means, as text; also where the source does not have the column
+    :param bounds: the least and the greatest value of a number; others are no measurements, such as -999
     """
 
     name: str
     kind: Kind = Kind.TEXT
     required: bool = False
     default: str | None = None
+    bounds: tuple[int, int] | None = None
 
 
 class WriteDisposition(Enum):
@@ -167,6 +169,9 @@ TOPIC_LINEAGE = (
     Column("_offset", Kind.LONG),
     Column("_published_at", Kind.INSTANT),
 )
+#: The digits of a message's time after the microsecond, which raw's type cannot hold: with them two events of one
+#: microsecond stay two. Of the topic of events alone.
+BELOW_MICROSECOND = Column("_below_microsecond")
 
 _ORDER_DAY = "order_date"
 _REFUND_DAY = "refund_date"
@@ -199,7 +204,7 @@ _REGISTRY = (
             Column("interaction_type", required=True),
             Column("timestamp", Kind.INSTANT, required=True),
         ),
-        lineage=TOPIC_LINEAGE,
+        lineage=(*TOPIC_LINEAGE, BELOW_MICROSECOND),
         day=_EVENT_DAY,
     ),
     Source(
@@ -327,8 +332,8 @@ _REGISTRY = (
         key=("city", "date"),
         columns=(
             Column("date", Kind.DATE, required=True),
-            Column("temperature", Kind.NUMBER),
-            Column("precipitation", Kind.AMOUNT),
+            Column("temperature", Kind.NUMBER, bounds=(-90, 60)),
+            Column("precipitation", Kind.AMOUNT, bounds=(0, 2000)),
             Column("city", required=True),
         ),
         window_column="date",

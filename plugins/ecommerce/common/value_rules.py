@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
+from ecommerce.common.blanks import cleaned, is_not_blank, is_trimmed_at_source, trimmed_at_source
 from ecommerce.common.days import TimeColumn
 from ecommerce.common.shop import shop
 from ecommerce.common.sources import CALENDAR, Column, Kind, Source
@@ -38,7 +39,8 @@ SQL_TYPES: dict[Kind, str] = {
 
 # Postgres accepts more than the contract allows ('now', 'infinity', 'NaN'), hence the patterns beside its own test.
 _DAY = r"\d\d\d\d-\d\d-\d\d"
-_TIME = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
+# Postgres takes second 60 for the first of the next minute, which may be of the next day.
+_TIME = r"\d\d:\d\d(:[0-5]\d(\.\d+)?)?"
 _ISO_DATE = f"^{_DAY}$"
 _ISO_TIMESTAMP = f"^{_DAY}[T ]{_TIME}$"
 _ISO_INSTANT = rf"^{_DAY}([T ]{_TIME}\s?(Z|[+-]\d\d(:?\d\d)?)?)?$"
@@ -47,7 +49,12 @@ _IN_CALENDAR = f"{{day}} between date '{CALENDAR[0]}' and date '{CALENDAR[1]}'"
 
 _MONEY_FORM = ("pg_input_is_valid({value}, 'numeric(18,2)')", "is not an amount of money (at most 16 digits)")
 _NUMBER_FORM = ("pg_input_is_valid({value}, 'numeric')", "is not a number")
-_INTEGER_FORM = ("pg_input_is_valid({value}, 'integer')", "is not a whole number")
+# Any of digits alone, also one that no type holds, so that its reason says that it is too large.
+_WHOLE_FORM = (r"{value} ~ '^\s*[+-]?\d+\s*$'", "is not a whole number")
+_INTEGER_FORM = (
+    _WHOLE_FORM,
+    ("pg_input_is_valid({value}, 'integer')", "is outside -2,147,483,648 to 2,147,483,647"),
+)
 _DATE_FORM = (
     f"{{value}} ~ '{_ISO_DATE}' and pg_input_is_valid({{value}}, 'date')",
     "is not a date such as 2024-01-31",
@@ -62,9 +69,9 @@ _KNOWN_DAY = f"is outside the calendar {CALENDAR[0]} to {CALENDAR[1]}"
 TEXT_TESTS: dict[Kind, tuple[tuple[str, str], ...]] = {
     # Texts become keys of indexes, in raw and in the marts, and an index entry has a maximum length.
     Kind.TEXT: (("octet_length({value}) <= 1000", "is longer than 1,000 bytes"),),
-    Kind.INTEGER: (_INTEGER_FORM,),
-    Kind.LONG: (("pg_input_is_valid({value}, 'bigint')", "is not a whole number"),),
-    Kind.COUNT: (_INTEGER_FORM, _NOT_NEGATIVE),
+    Kind.INTEGER: _INTEGER_FORM,
+    Kind.LONG: (_WHOLE_FORM, ("pg_input_is_valid({value}, 'bigint')", "has more than 64 bits")),
+    Kind.COUNT: (*_INTEGER_FORM, _NOT_NEGATIVE),
     Kind.NUMBER: (_NUMBER_FORM, _IS_FINITE, _BOUNDED),
     Kind.MONEY: (_MONEY_FORM, _IS_FINITE, _NOT_NEGATIVE),
     Kind.POSITIVE_MONEY: (_MONEY_FORM, _IS_FINITE, ("{value}::numeric >= 0.005", "is less than a cent")),
@@ -140,28 +147,33 @@ def is_converted(column: Column, type_name: str) -> bool:
     return column.kind is Kind.TIMESTAMP and (type_name == "timestamptz" or shop().source_time_zone != "UTC")
 
 
-def passes(source: Source, types: Mapping[str, str]) -> sql.Composed:
+def passes(source: Source, types: Mapping[str, str], encoding: str = "UTF8") -> sql.Composed:
     """
     The condition on a row of the source's own table that is true exactly if all its values pass the rules.
 
+    A source that does not know its texts' characters (`blanks_in`) passes only keys and required texts that begin and
+    end with visible ASCII.
+
     :param types: column → type at the source (`pg_type.typname`), each one of `SOURCE_TYPES`; a column that may be
         missing at the source need not be there
+    :param encoding: of the source's database
     """
-    conditions: list[sql.Composable] = [condition for _, condition in _conditions(source, types)]
+    conditions: list[sql.Composable] = [condition for _, condition in _conditions(source, types, encoding)]
     return sql.SQL(" and ").join(conditions or [sql.SQL("true")])
 
 
 def reason_to_reject(column: Column, text: sql.Composable) -> sql.Composed:
     """SQL: why a column's value is rejected, from its text; null if it passes."""
-    blank = sql.SQL("btrim({}) = ''").format(text)
+    blank = sql.SQL("not {}").format(is_not_blank(text))
     missing = sql.Literal(f"{column.name} is missing" if column.required else None)
     whens = [sql.SQL("when {} is null then {}").format(text, missing)]
     if column.required:
         whens.append(sql.SQL("when {} then {}").format(blank, missing))
-    for test, reason in TEXT_TESTS[column.kind]:
+    tested = _cut_to_microseconds(text) if column.kind in (Kind.TIMESTAMP, Kind.INSTANT) else text
+    for test, reason in (*TEXT_TESTS[column.kind], *_bounds(column)):
         whens.append(
             sql.SQL("when not ({}) then {} || left({}, 80)").format(
-                _test(test, text), sql.Literal(f"{column.name} {reason}: "), text
+                _test(test, tested), sql.Literal(f"{column.name} {reason}: "), text
             )
         )
     return sql.SQL("case {} end").format(sql.SQL(" ").join(whens))
@@ -171,7 +183,7 @@ def reasons_to_reject(source: Source, types: Mapping[str, str]) -> sql.Composed:
     """
     The reasons to reject a row of the source's own table that does not pass.
 
-    Only the values that do not pass are tested as texts. Needs Postgres 16, see `REASONS_VERSION`.
+    Only the values that do not pass are tested as texts. Needs Postgres 16, see `REASONS_VERSION`, and UTF-8.
 
     :param types: as in `passes`
     """
@@ -179,16 +191,17 @@ def reasons_to_reject(source: Source, types: Mapping[str, str]) -> sql.Composed:
         sql.SQL("case when ({}) is not true then {} end").format(
             condition, reason_to_reject(column, sql.SQL("({}::text)").format(_converted(column, types[column.name])))
         )
-        for column, condition in _conditions(source, types)
+        for column, condition in _conditions(source, types, "UTF8")
     ]
     return sql.SQL("nullif(concat_ws('; ', {}), '')").format(sql.SQL(", ").join(reasons or [sql.SQL("null")]))
 
 
-def typed(source: Source, column: Column, type_name: str | None) -> sql.Composed:
+def typed(source: Source, column: Column, type_name: str | None, encoding: str = "UTF8") -> sql.Composed:
     """
     A column of the source's own table as the value that raw stores, for a row that passes.
 
     :param type_name: None: the source does not have the column
+    :param encoding: of the source's database
     """
     if type_name is None:
         return sql.SQL("{}::{}").format(sql.Literal(column.default), sql.SQL(SQL_TYPES[column.kind]))
@@ -199,10 +212,7 @@ def typed(source: Source, column: Column, type_name: str | None) -> sql.Composed
     if is_converted(column, type_name):
         value = _converted(column, type_name)
     value = _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
-    if not _is_trimmed(source, column):
-        return value
-    # Few keys have a blank, and looking for one is cheaper than trimming. Not every collation supports `like`.
-    return sql.SQL("case when {0} collate \"C\" like '% %' then btrim({0}) else {0} end").format(value)
+    return trimmed_at_source(value, encoding) if _is_trimmed(source, column) else value
 
 
 def column_of(source: Source, name: str) -> Column:
@@ -212,9 +222,11 @@ def column_of(source: Source, name: str) -> Column:
 
 def cast(source: Source, column: Column, *table: str) -> sql.Composed:
     """A staged text as the value that raw stores; a key is trimmed, so that the same key has one spelling."""
-    value = sql.Identifier(*table, column.name)
+    value: sql.Composable = sql.Identifier(*table, column.name)
     if column.kind is Kind.TEXT:
-        return _with_default(column, sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(value))
+        return _with_default(column, cleaned(value) if _is_trimmed(source, column) else sql.SQL("{}").format(value))
+    if column.kind in (Kind.TIMESTAMP, Kind.INSTANT):
+        value = _cut_to_microseconds(value)
     return _with_default(column, sql.SQL("{}::{}").format(value, sql.SQL(SQL_TYPES[column.kind])))
 
 
@@ -227,7 +239,9 @@ def cast_if_valid(source: Source, column: Column, text: sql.Composable) -> sql.C
     if column.default is not None:
         text = sql.SQL("coalesce({}, {})").format(text, sql.Literal(column.default))
     if column.kind is Kind.TEXT:
-        return sql.SQL("btrim({})" if _is_trimmed(source, column) else "{}").format(text)
+        return cleaned(text) if _is_trimmed(source, column) else sql.SQL("{}").format(text)
+    if column.kind in (Kind.TIMESTAMP, Kind.INSTANT):
+        text = _cut_to_microseconds(text)
     kind = SQL_TYPES[column.kind]
     return sql.SQL("case when pg_input_is_valid({0}, {1}) then ({0})::{2} end").format(
         text, sql.Literal(kind), sql.SQL(kind)
@@ -238,7 +252,13 @@ def joined(source: Source, name: str, *table: str) -> sql.Composed:
     """A column of a raw table as it is compared with the same column of another: only keys are stored trimmed."""
     column = column_of(source, name)
     is_blank_possible = column.kind is Kind.TEXT and not _is_trimmed(source, column)
-    return sql.SQL("btrim({})" if is_blank_possible else "{}").format(sql.Identifier(*table, name))
+    value = sql.Identifier(*table, name)
+    return cleaned(value) if is_blank_possible else sql.SQL("{}").format(value)
+
+
+def _cut_to_microseconds(text: sql.Composable) -> sql.Composed:
+    """The text of a time without the digits after the microsecond: Postgres would round them, even into another day."""
+    return sql.SQL(r"regexp_replace({}, '(\.\d{{6}})\d+', '\1')").format(text)
 
 
 def _converted(column: Column, type_name: str) -> sql.Composable:
@@ -264,7 +284,15 @@ def _is_trimmed(source: Source, column: Column) -> bool:
     return column.kind is Kind.TEXT and column.name in source.key
 
 
-def _conditions(source: Source, types: Mapping[str, str]) -> list[tuple[Column, sql.Composed]]:
+def _bounds(column: Column) -> tuple[tuple[str, str], ...]:
+    """The test of a column's bounds, for a typed value and, with its reason, for a text."""
+    if column.bounds is None:
+        return ()
+    least, greatest = column.bounds
+    return ((f"{{value}}::numeric between {least} and {greatest}", f"is outside {least} to {greatest}"),)
+
+
+def _conditions(source: Source, types: Mapping[str, str], encoding: str) -> list[tuple[Column, sql.Composed]]:
     """The columns of the source's own table that have a condition to pass."""
     return [
         (column, condition)
@@ -272,18 +300,36 @@ def _conditions(source: Source, types: Mapping[str, str]) -> list[tuple[Column, 
         # The window's own condition already bounds the column that decides the window.
         if column.name != source.window_column
         and column.name in types
-        and (condition := _passes(column, types[column.name]))
+        and (condition := _passes(source, column, types[column.name], encoding))
     ]
 
 
-def _passes(column: Column, type_name: str) -> sql.Composed | None:
+def _passes(source: Source, column: Column, type_name: str, encoding: str) -> sql.Composed | None:
     """A column's condition, or None if its type already ensures the rules. A comparison with null does not pass."""
     value = _converted(column, type_name)
-    tests = [test for test in _TYPED_TESTS[column.kind] if not (test == _INT4 and type_name in ("int2", "int4"))]
-    if column.kind is Kind.TEXT and column.required:
-        # Not blank; for nearly every text the first character shows that without trimming.
-        tests.insert(0, "({value}::text collate \"C\" >= '!' or btrim({value}::text) <> '')")
+    tests: list[sql.Composable] = [
+        _test(test, value)
+        for test in (*_TYPED_TESTS[column.kind], *(test for test, _ in _bounds(column)))
+        if not (test == _INT4 and type_name in ("int2", "int4"))
+    ]
+    if column.kind is Kind.TEXT:
+        tests = _text_conditions(column, sql.SQL("{}::text").format(value), encoding, is_key=column.name in source.key)
     if not tests:
         return sql.SQL("{} is not null").format(value) if column.required else None
-    condition = sql.SQL(" and ").join(_test(test, value) for test in tests)
+    condition = sql.SQL(" and ").join(tests)
     return condition if column.required else sql.SQL("({} is null or ({}))").format(value, condition)
+
+
+def _text_conditions(column: Column, text: sql.Composable, encoding: str, *, is_key: bool) -> list[sql.Composable]:
+    """Not too long in UTF-8, in which raw stores it; not blank; and trimmed as the warehouse would trim it."""
+    if encoding in ("UTF8", "SQL_ASCII"):
+        size = sql.SQL("octet_length({}) <= 1000").format(text)
+    else:
+        # No character of another encoding has more than three bytes in UTF-8 for each of its own.
+        size = sql.SQL("(octet_length({0}) <= 333 or octet_length(convert_to({0}, 'UTF8')) <= 1000)").format(text)
+    conditions: list[sql.Composable] = [size]
+    if column.required:
+        conditions.insert(0, is_not_blank(text, encoding))
+    if column.required or is_key:
+        conditions.append(is_trimmed_at_source(text, encoding))
+    return conditions

@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from ecommerce.common.sources import CALENDAR, Kind, Source
+from ecommerce.common.sources import BELOW_MICROSECOND, CALENDAR, Kind, Source
 from ecommerce.extract.texts import readable, storable
+
+_BELOW_MICROSECOND = re.compile(r"\.\d{6}(\d+)")
 
 
 def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str | None]:
@@ -37,6 +39,18 @@ def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str |
     return [document.get(name) for name in names], None
 
 
+def lineage_values(source: Source, place: Sequence[str | None], fields: Sequence[str | None]) -> list[str | None]:
+    """The source's lineage columns: the message's place in the topic, and the digits of its time beyond raw's."""
+    return [*place, *([_below_microsecond(source, fields)] if BELOW_MICROSECOND in source.lineage else [])]
+
+
+def _below_microsecond(source: Source, fields: Sequence[str | None]) -> str | None:
+    """The digits of a message's first time after the microsecond, without zeros at the end; None if there are none."""
+    times = (text for column, text in zip(source.columns, fields, strict=True) if column.kind is Kind.INSTANT)
+    digits = _BELOW_MICROSECOND.search(next(times, None) or "")
+    return digits[1].rstrip("0") or None if digits else None
+
+
 def suspect_row(source: Source, message: Message) -> list[str | None]:
     """A message for the staging table: fields, place in the topic, the whole message as JSON, a reason to reject it."""
     published = _published(message)
@@ -54,7 +68,7 @@ def suspect_row(source: Source, message: Message) -> list[str | None]:
         # A list, since a name may come twice.
         payload["headers"] = [[readable(name.encode()), readable(value)] for name, value in headers]
     place = [message.topic(), str(message.partition()), str(message.offset()), published]
-    return [*fields, *place, json.dumps(payload), rejection]
+    return [*fields, *lineage_values(source, place, fields), json.dumps(payload), rejection]
 
 
 class PlainMessages:
@@ -62,8 +76,8 @@ class PlainMessages:
     Formats plain messages as COPY text. All rules are certain to pass them, so they need no staging table.
 
     A message is plain if it is ASCII without an escape, so that no text has a meaning of its own for COPY or Postgres;
-    if each field is a text that is not blank; and if each time has one common form and a day of the calendar. Other
-    messages may be valid too: the warehouse validates them, which takes ten times as long.
+    if each field is a text that is not blank; and if each time has one common form, at most six decimals, and a day of
+    the calendar. Other messages may be valid too: the warehouse validates them, which takes ten times as long.
 
     :param unknown_fields: gets the names of fields that the registry does not have
     """

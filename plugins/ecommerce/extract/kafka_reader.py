@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from ecommerce.common import fault_points
 from ecommerce.common.errors import SourceError
 from ecommerce.common.shop import SourceLocation
-from ecommerce.common.sources import Source
+from ecommerce.common.sources import BELOW_MICROSECOND, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract import kafka_topic
 from ecommerce.extract.kafka_messages import PlainMessages, copy_line, suspect_row
@@ -96,7 +96,9 @@ class KafkaReader:
         progress = _Progress(self.topic, ranges)
         self.first_offsets = [(self.topic, partition, begin) for partition, begin in progress.expected.items()]
         consumer.assign([TopicPartition(*place) for place in self.first_offsets])
-        yield from self._blocks(consumer, progress, "\t".join(["", *lineage]))
+        # Of a plain message no digit of its time is lost.
+        nothing_lost = ["\\N"] if BELOW_MICROSECOND in self.source.lineage else []
+        yield from self._blocks(consumer, progress, "\t".join(["", *nothing_lost, *lineage]))
         skipped = progress.skipped_offsets()
         cause = kafka_topic.gap_cause(admin, self.topic) if skipped else TRANSACTION
         self.topics = [

@@ -226,6 +226,8 @@ def passes(column: Column, found: FoundColumn, *, is_in_window: bool) -> str:
     """
     value = _number(found)
     tests = [] if is_in_window else [test.format(value=value) for test in _TESTS[column.kind]]
+    if column.bounds:
+        tests.append("{} between {} and {}".format(value, *column.bounds))
     if column.kind is Kind.TEXT:
         tests += _text_tests(column, found)
     elif found.type_code in (FIELD_TYPE.DATE, FIELD_TYPE.NEWDATE, FIELD_TYPE.DATETIME):

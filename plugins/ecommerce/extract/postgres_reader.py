@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.pq import ExecStatus
 from psycopg.waiting import Ready, Wait
 
-from ecommerce.common.connections import postgres, source_session
+from ecommerce.common.connections import pin, postgres, source_session
 from ecommerce.common.days import TimeColumn, today
 from ecommerce.common.errors import SourceError
 from ecommerce.common.fingerprint import FIRST_VERSION, Fingerprint, RowHash, fingerprints
@@ -65,6 +65,7 @@ class PostgresReader:
         self._column_types: Mapping[str, ColumnType] = {}
         #: Place → text column whose bytes the source does not check.
         self._unchecked: Mapping[int, Column] = {}
+        self._encoding = "UTF8"
         self._gives_reasons = False
         self._connection: psycopg.Connection | None = None
 
@@ -82,13 +83,15 @@ class PostgresReader:
         with postgres(self.location.connection, source_session()) as connection:
             with self._named_errors():
                 connection.execute("start transaction isolation level repeatable read, read only")
+                pin(connection)
                 # It is idle while the warehouse writes the rows, however long that takes.
                 connection.execute("set local idle_in_transaction_session_timeout = 0")
                 self._connection = connection
                 self._column_types = self._relation.column_types(connection)
                 self._relation.fail_if_wrong(connection, self._column_types)
-                self._gives_reasons = connection.info.server_version >= REASONS_VERSION
-            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                self._encoding = connection.info.parameter_status("server_encoding") or "SQL_ASCII"
+                self._gives_reasons = connection.info.server_version >= REASONS_VERSION and self._encoding == "UTF8"
+            if self._encoding == "SQL_ASCII":
                 self._unchecked = {
                     n: column
                     for n, column in enumerate(self.source.columns)
@@ -278,7 +281,7 @@ class PostgresReader:
         return sql.SQL(" and ").join(
             [
                 *(is_utf8(sql.Identifier(column.name)) for column in self._unchecked.values()),
-                passes(self.source, self._type_names),
+                passes(self.source, self._type_names, self._encoding),
             ]
         )
 
@@ -288,7 +291,7 @@ class PostgresReader:
 
     def _typed(self, column: Column) -> sql.Composed:
         found = self._column_types.get(column.name)
-        return typed(self.source, column, found.name if found else None)
+        return typed(self.source, column, found.name if found else None, self._encoding)
 
     def _as_it_is(self, column: Column) -> sql.Composable:
         """The value without casts, which a value that does not pass might fail; what null means is filled in."""
@@ -395,6 +398,7 @@ class _ParallelRead:
                 self._connections.append(connection)
                 connection.execute("set transaction isolation level repeatable read, read only")
                 connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(self._snapshot)))
+                pin(connection)
                 with closing(_rows(connection, query)) as rows:
                     for block in rows:
                         if self._is_cancelled.is_set():

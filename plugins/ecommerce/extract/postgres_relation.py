@@ -12,6 +12,7 @@ import psycopg
 from psycopg import generators, sql
 from psycopg.pq import ExecStatus
 
+from ecommerce.common.blanks import trimmed_at_source
 from ecommerce.common.days import TimeColumn
 from ecommerce.common.errors import ShopError, SourceError
 from ecommerce.common.shop import SourceLocation, shop
@@ -233,9 +234,15 @@ class _RowsOfWindow:
 
     def repeated_key(self, columns: Sequence[Column]) -> Sequence[str]:
         """A value for each column."""
+        encoding = self._connection.info.parameter_status("server_encoding") or "SQL_ASCII"
         values = [
-            sql.SQL("coalesce(btrim({}::text), {})").format(
-                sql.Identifier(column.name) if column.name in self._types else sql.SQL("null"),
+            sql.SQL("coalesce({}, {})").format(
+                trimmed_at_source(
+                    sql.SQL("{}::text").format(
+                        sql.Identifier(column.name) if column.name in self._types else sql.SQL("null")
+                    ),
+                    encoding,
+                ),
                 sql.Literal(column.default),
             )
             for column in columns

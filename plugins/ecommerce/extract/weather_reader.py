@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from ecommerce.common.days import today
+from ecommerce.common.days import time_zone, today
 from ecommerce.common.errors import SourceError
 from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import Source
@@ -43,6 +43,9 @@ LONGEST_WAIT = 120.0
 #: Names of UTC; an answer that names no time zone is of UTC.
 _UTC = {"UTC", "GMT", "Etc/UTC", None}
 _FIELDS = {"temperature": "temperature_2m_mean", "precipitation": "precipitation_sum"}
+#: The units that are asked for, and those that an answer must name.
+_ASKED_UNITS = {"temperature_unit": "celsius", "precipitation_unit": "mm", "timeformat": "iso8601"}
+_UNITS = {"time": "iso8601", "temperature_2m_mean": "°C", "precipitation_sum": "mm"}
 
 
 def _worth_another_try(error: BaseException) -> bool:
@@ -79,7 +82,8 @@ class WeatherReader:
     Mean temperature (°C) and precipitation (mm) of each city and day of the shop's time zone.
 
     Only past days are observations: values of today or later are forecasts and are left out, as are days without a
-    value. The source's `lookback_days` request both again.
+    value. The source's `lookback_days` request both again. An answer in other units, or of days of another clock, is
+    refused whole.
 
     :raises SourceError: on reading: no cities configured, or an API without a valid answer
     """
@@ -149,6 +153,7 @@ class WeatherReader:
                 "end_date": str(self._window.last),
                 "daily": ",".join(_FIELDS.values()),
                 "timezone": shop().time_zone,
+                **_ASKED_UNITS,
             },
             timeout=TIMEOUT,
         )
@@ -157,10 +162,40 @@ class WeatherReader:
         answer = json.loads(response.content, parse_int=str, parse_float=str, parse_constant=str)
         if not isinstance(answer, dict):
             raise ValueError(f"expected a JSON object, got {type(answer).__name__}")
+        if answer.get("error"):
+            raise ValueError(f"it answered an error: {answer.get('reason', 'without a reason')}")
+        self._fail_if_other_days(answer)
+        self._fail_if_other_units(answer)
+        return answer
+
+    def _fail_if_other_days(self, answer: Mapping[str, Any]) -> None:
         zone, answered = shop().time_zone, answer.get("timezone")
         if answered != zone and not {zone, answered} <= _UTC:
             raise ValueError(f"asked for days of the time zone {zone}, it gave those of {answered}")
-        return answer
+        offset = answer.get("utc_offset_seconds")
+        if offset is not None and str(offset) not in self._possible_offsets():
+            raise ValueError(
+                f"asked for days of the time zone {zone}, which is {' or '.join(sorted(self._possible_offsets()))} "
+                f"seconds ahead of UTC, it gave days of a clock that is {offset} ahead"
+            )
+
+    def _possible_offsets(self) -> set[str]:
+        """The zone's offsets in the window and in the last year: an API may name today's for days of another season."""
+        now = datetime.now(UTC)
+        days = [*self._window.moments, *(now - timedelta(days=n) for n in range(0, 366, 30))]
+        offsets = {moment.astimezone(time_zone()).utcoffset() or timedelta() for moment in days}
+        return {str(int(offset.total_seconds())) for offset in offsets}
+
+    @staticmethod
+    def _fail_if_other_units(answer: Mapping[str, Any]) -> None:
+        units = answer.get("daily_units")
+        given = units if isinstance(units, dict) else {}
+        others = [name for name, unit in _UNITS.items() if given.get(name) != unit]
+        # An answer without any day has nothing in a unit.
+        if others and isinstance(answer.get("daily"), dict):
+            wanted = ", ".join(f"{name} in {_UNITS[name]}" for name in others)
+            got = ", ".join(f"{name} in {given.get(name, 'no unit')}" for name in others)
+            raise ValueError(f"asked for {wanted}, it gave {got} (daily_units)")
 
     def _rows(self, city: str, answer: dict[str, Any]) -> Iterator[list[str | None]]:
         forecasts = 0

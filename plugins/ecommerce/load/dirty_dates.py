@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from psycopg import Connection, sql
 
+from ecommerce.common.blanks import cleaned
 from ecommerce.common.sources import SOURCES, Dependents, Reference, Source, Touch
 from ecommerce.common.value_rules import SQL_TYPES, column_of, joined
 from ecommerce.load.batches import was_loaded
@@ -96,7 +97,7 @@ def mark_touched_days(
         select distinct fact.day
         from ({facts}) as fact
         inner join {versions} as version
-            on btrim(version.{own_key}) = fact.key
+            on ops.clean_text(version.{own_key}) = fact.key
             and (
                 version.is_first
                 or ops.shop_midnight(fact.used_on + 1) > version._valid_from
@@ -114,7 +115,7 @@ def _facts_of(connection: Connection, touch: Touch) -> sql.Composed:
     # What was never loaded has no row yet; see above.
     references = [reference for reference in touch.references if was_loaded(connection, reference.table)]
     names = [f"named_{number}" for number, _ in enumerate(references)]
-    keys = [sql.SQL("nullif(btrim({}), '')").format(sql.Identifier(alias, touch.key)) for alias in (*names, "fact_row")]
+    keys = [cleaned(sql.Identifier(alias, touch.key)) for alias in (*names, "fact_row")]
     used_on = [
         sql.Identifier(alias, "_day") for alias, reference in zip(names, references, strict=True) if reference.day
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source
-from ecommerce.extract.kafka_messages import decode
+from ecommerce.extract.kafka_messages import decode, lineage_values
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 
 
@@ -54,7 +54,7 @@ class QuarantineReader:
             nothing = [None] * len(self.source.loaded_columns)
             return [*nothing, original, "the payload does not say where in the topic the message was"]
         fields, rejection = decode(self.source, _bytes(payload.get("value")) if corrected is None else _json(corrected))
-        return [*fields, *place, original, rejection]
+        return [*fields, *lineage_values(self.source, place, fields), original, rejection]
 
 
 def _place(payload: Any) -> list[str | None] | None:

@@ -89,7 +89,7 @@ _ORIGINS = {
         "origin._topic || '-' || origin._partition || '-' || origin._offset = differing.event_id",
     ),
     "fact_subscriptions": _Origin(
-        ("subscription_id",), "subscription_data", "btrim(origin.subscription_id) = differing.subscription_id"
+        ("subscription_id",), "subscription_data", "ops.clean_text(origin.subscription_id) = differing.subscription_id"
     ),
     "int_subscription_fees": _Origin(
         ("subscription_id", "valid_from"),
@@ -99,13 +99,15 @@ _ORIGINS = {
     "fact_weather": _Origin(
         ("city", "date_key"),
         "weather_data",
-        "btrim(origin.city) = differing.city and origin.date = differing.date_key",
+        "ops.clean_text(origin.city) = differing.city and origin.date = differing.date_key",
     ),
 }
 
 _NEW_BATCHES = f"(select batch_id from ops.load_batch where {NOT_PUBLISHED})"
 _DIRTY_DATES = "(select dirty_date from ops.dirty_date)"
-_NEW_SUBSCRIPTIONS = f"select btrim(subscription_id) from raw.subscription_data where _batch_id in {_NEW_BATCHES}"
+_NEW_SUBSCRIPTIONS = (
+    f"select ops.clean_text(subscription_id) from raw.subscription_data where _batch_id in {_NEW_BATCHES}"
+)
 _FACTS_OF_DAYS = ("fact_sales", "fact_refunds", "fact_customer_events")
 
 
@@ -114,7 +116,7 @@ def _changed_keys(key: str, *logs: str) -> str:
     tables = ("sales_fact", "refund", "kafka_stream", *logs)
     # Guests, and refunds without a product, have no key; a null in the list would let no row be compared.
     loaded = [
-        f"select btrim({key}) from raw.{table} where _batch_id in {_NEW_BATCHES} and {key} is not null"
+        f"select ops.clean_text({key}) from raw.{table} where _batch_id in {_NEW_BATCHES} and {key} is not null"
         for table in tables
     ]
     # Rows that a load has removed from raw are still in the facts, on days that it has made dirty.

@@ -48,10 +48,49 @@ def test_message_is_loaded_with_lineage(loader: Loader, topic: str, produce: Pro
             datetime(2024, 3, 1, 10, 0, 0, 250000, tzinfo=UTC),
             result.batch_id,
             *loader.rows("select _loaded_at from raw.kafka_stream")[0],
+            None,
         )
     ]
     # The window goes by the broker's time, the day that is rebuilt by the event's.
     assert loader.pop_dirty_dates() == {("kafka_stream", "2024-02-29")}
+
+
+@pytest.mark.parametrize(
+    ("decimals", "stored", "below"),
+    [
+        ("999999", "23:59:59.999999", None),
+        ("9999999", "23:59:59.999999", "9"),
+        ("999999999", "23:59:59.999999", "999"),
+        ("999999500", "23:59:59.999999", "5"),
+        ("123456000", "23:59:59.123456", None),
+    ],
+)
+@pytest.mark.parametrize("day", ["2023-12-31", "2069-12-31"])
+def test_digits_after_the_microsecond_are_cut_and_kept(
+    loader: Loader, produce: Produce, day: str, decimals: str, stored: str, below: str | None
+) -> None:
+    """To the next day, month or year they do not lead, nor out of the calendar."""
+    produce(event("C1", "2024-03-01T10:00:00", timestamp=f"{day}T23:59:59.{decimals}Z"))
+    assert loader.load("kafka_stream", "2024-03-01").rows_quarantined == 0
+    assert loader.rows("select timestamp::text, _below_microsecond from raw.kafka_stream") == [
+        (f"{day} {stored}+00", below)
+    ]
+    assert loader.pop_dirty_dates() == {("kafka_stream", day)}
+
+
+def test_second_60_is_rejected(loader: Loader, produce: Produce) -> None:
+    produce(event("C1", "2024-03-01T10:00:00", timestamp="2016-12-31T23:59:60Z"))
+    assert loader.load("kafka_stream", "2024-03-01", max_rejected_share=1).rows_quarantined == 1
+    assert loader.value("select reason from ops.quarantine") == (
+        "timestamp is not an ISO 8601 time such as 2024-01-31T23:59:59Z: 2016-12-31T23:59:60Z"
+    )
+
+
+@pytest.mark.parametrize("blank", ["\t", "\r\n", "\u00a0", "\u200b", "\ufeff", "\u3000", " \u2028"])
+def test_message_of_blanks_is_rejected(loader: Loader, produce: Produce, blank: str) -> None:
+    produce(event(blank, "2024-03-01T10:00:00"), event("C1", "2024-03-01T10:00:00"))
+    assert loader.load("kafka_stream", "2024-03-01", max_rejected_share=1).rows_loaded == 1
+    assert loader.value("select reason from ops.quarantine") == "customer_id is missing"
 
 
 @pytest.mark.usefixtures("three_days")

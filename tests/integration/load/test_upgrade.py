@@ -251,6 +251,28 @@ def test_rows_of_before_count_as_loaded(loader: Loader) -> None:
         loader.connection.execute("delete from raw.sales_fact; comment on schema raw is 'include/sql of before'")
     upgrade()
     assert loader.rows(query) == noted
+def test_keys_of_version_logs_of_before_are_trimmed(
+    loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
+) -> None:
+    for product in ("P1\t", "\u00a0P2", "P3"):
+        insert("product", product_id=product, product_name="Cup")
+    loader.load("product", DAY)
+    with acting_as(loader.connection, "loader"):
+        loader.connection.execute(
+            """
+            update raw.product set product_id = product_id || E'\t' where product_id in ('P1', 'P2');
+            -- In one batch two spellings of one key.
+            insert into raw.product
+            select 'P2', product_name, product_category_id, _valid_from, _is_deleted, _batch_id, _loaded_at
+            from raw.product
+            where product_id = E'P2\t';
+            comment on schema raw is 'include/sql of before';
+            """
+        )
+    upgrade()
+    assert loader.rows("select product_id from raw.product order by 1") == [("P1",), ("P2",), ("P3",)]
+    again = loader.load("product", DAY)
+    assert (again.rows_unchanged, again.rows_loaded, again.rows_removed) == (3, 0, 0)
 
 
 def test_published_rank_of_before_may_become_null(loader: Loader) -> None:

@@ -141,9 +141,14 @@ def test_weather_has_row_for_each_city_and_observed_day(loader: Loader, api: str
     assert (again.rows_unchanged, again.days_marked) == (4, 0)
 
 
+UNITS = {"time": "iso8601", "temperature_2m_mean": "°C", "precipitation_sum": "mm"}
+
+
 def answer(**values: Any) -> str:
     daily = {"time": ["2024-01-01"], "temperature_2m_mean": [1.5], "precipitation_sum": [0.25]} | values
-    return json.dumps({"daily": {name: value for name, value in daily.items() if value is not None}})
+    return json.dumps(
+        {"daily_units": UNITS, "daily": {name: value for name, value in daily.items() if value is not None}}
+    )
 
 
 def test_days_are_asked_for_in_the_shops_time_zone(
@@ -219,6 +224,11 @@ def test_days_of_a_city_that_is_asked_for_no_more_stay(
         ({"temperature_2m_mean": ["warm"]}, "temperature is not a number: warm"),
         ({"temperature_2m_mean": [float("nan")]}, "temperature is not a finite number: NaN"),
         ({"precipitation_sum": [-1]}, "precipitation is negative: -1"),
+        ({"precipitation_sum": [9999]}, "precipitation is outside 0 to 2000: 9999"),
+        ({"precipitation_sum": [2000.1]}, "precipitation is outside 0 to 2000: 2000.1"),
+        ({"temperature_2m_mean": [-999]}, "temperature is outside -90 to 60: -999"),
+        ({"temperature_2m_mean": [68]}, "temperature is outside -90 to 60: 68"),
+        ({"temperature_2m_mean": [-90.1]}, "temperature is outside -90 to 60: -90.1"),
         ({"time": ["1.1.2024"]}, "date is not a date such as 2024-01-31: 1.1.2024"),
         ({"time": ["2009-12-31"]}, "date is not among the days that were asked for: 2009-12-31"),
         ({"time": [None]}, "date is missing"),
@@ -238,6 +248,63 @@ def test_bad_weather_day_is_quarantined(
     result = loader.load("weather_data", "2024-01-01")
     assert (result.rows_read, result.rows_loaded) == (2, 0)
     assert loader.rows("select distinct reason from ops.quarantine") == [(reason,)]
+
+
+def test_hottest_and_wettest_weather_is_loaded(loader: Loader, faulty: Faulty, use: Callable[[str], None]) -> None:
+    use(faulty.url)
+    days = ["2024-01-01", "2024-01-02"]
+    faulty.answers(200, answer(time=days, temperature_2m_mean=[-90, 60], precipitation_sum=[0, 2000]))
+    assert loader.load("weather_data", *days).rows_loaded == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"daily_units": UNITS | {"temperature_2m_mean": "°F"}},
+            r"asked for temperature_2m_mean in °C, it gave temperature_2m_mean in °F \(daily_units\)",
+        ),
+        (
+            {"daily_units": UNITS | {"temperature_2m_mean": "K", "precipitation_sum": "inch"}},
+            "asked for temperature_2m_mean in °C, precipitation_sum in mm, "
+            "it gave temperature_2m_mean in K, precipitation_sum in inch",
+        ),
+        ({"daily_units": UNITS | {"time": "unixtime"}}, "asked for time in iso8601, it gave time in unixtime"),
+        ({"daily_units": {"time": "iso8601"}}, "it gave temperature_2m_mean in no unit, precipitation_sum in no unit"),
+        ({"daily_units": None}, "asked for time in iso8601, temperature_2m_mean in °C"),
+        ({"utc_offset_seconds": 3600}, "UTC, which is 0 seconds ahead of UTC, it gave days of a clock that is 3600"),
+        ({"timezone": "Europe/Berlin"}, "asked for days of the time zone UTC, it gave those of Europe/Berlin"),
+        ({"error": True, "reason": "Daily API request limit exceeded"}, "an error: Daily API request limit exceeded"),
+        ({"error": True}, "an error: without a reason"),
+    ],
+)
+def test_answer_in_other_units_or_days_is_refused(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], changes: dict[str, Any], says: str
+) -> None:
+    use(faulty.url)
+    faulty.answers(200, json.dumps(json.loads(answer()) | changes))
+    with pytest.raises(SourceError, match=says):
+        loader.load("weather_data", "2024-01-01")
+    assert stored_weather(loader) == []
+    asked = faulty.asked[-1]
+    assert (asked["temperature_unit"], asked["precipitation_unit"], asked["timeformat"]) == ("celsius", "mm", "iso8601")
+
+
+@pytest.mark.parametrize(("offset", "is_taken"), [(-18000, True), (-14400, True), (0, False), (3600, False)])
+def test_offset_of_an_answer_is_one_of_the_shops_clock(
+    loader: Loader, faulty: Faulty, use: Callable[[str], None], set_time_zone: Callable[..., None], offset: int,
+    is_taken: bool,
+) -> None:  # fmt: skip
+    """In summer or in winter: an API may name that of today for a day of another season."""
+    set_time_zone("America/New_York")
+    use(faulty.url)
+    days = {"timezone": "America/New_York", "utc_offset_seconds": offset}
+    faulty.answers(200, json.dumps(json.loads(answer()) | days))
+    if is_taken:
+        assert loader.load("weather_data", "2024-01-01").rows_loaded == 2
+    else:
+        with pytest.raises(SourceError, match="which is -14400 or -18000 seconds ahead of UTC"):
+            loader.load("weather_data", "2024-01-01")
 
 
 @pytest.mark.parametrize(

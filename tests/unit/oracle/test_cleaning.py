@@ -7,6 +7,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
+from ecommerce.common.blanks import BLANKS
 from tests.oracle.compute import TimeZones, open_oracle
 
 
@@ -21,6 +22,8 @@ def oracle() -> Iterator[duckdb.DuckDBPyConnection]:
     [
         ("clean", "  view\t", "view"),
         ("clean", " \t ", None),
+        ("clean", "\ufeff\u00a0view\u200b\u3000", "view"),
+        ("clean", "\u2028\u200d", None),
         ("to_number", "1e3", Decimal(1000)),
         ("to_number", "-9999999999999999.99", Decimal("-9999999999999999.99")),
         ("to_number", "10000000000000000", None),
@@ -51,6 +54,13 @@ def oracle() -> Iterator[duckdb.DuckDBPyConnection]:
         ("to_event_at", "2024-01-01T01:30:00+02:00", datetime(2023, 12, 31, 23, 30, tzinfo=UTC)),
         ("to_event_at", "2024-01-01T01:30:00", datetime(2024, 1, 1, 1, 30, tzinfo=UTC)),
         ("to_event_at", "2024-01-01 01:30:00.25Z", datetime(2024, 1, 1, 1, 30, 0, 250_000, tzinfo=UTC)),
+        ("to_event_at", "2023-12-31T23:59:59.9999999Z", datetime(2023, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("to_event_at", "2069-12-31T23:59:59.999999999", datetime(2069, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("to_event_at", "2023-12-31T23:59:60Z", None),
+        ("below_microsecond", "2023-12-31T23:59:59.1234567Z", "7"),
+        ("below_microsecond", "2023-12-31T23:59:59.123456700+01:00", "7"),
+        ("below_microsecond", "2023-12-31T23:59:59.123456000Z", None),
+        ("below_microsecond", "2023-12-31T23:59:59", None),
         ("to_event_at", "2024-02-30T00:00:00", None),
         ("to_event_at", "infinity", None),
         ("to_event_at", "1704067200", None),
@@ -95,6 +105,17 @@ def test_day_has_the_hours_of_the_shops_clocks(day: str, hours: int) -> None:
             """,
             [day],
         ).fetchall() == [(hours,)]
+
+
+def test_white_space_is_that_of_the_loader(oracle: duckdb.DuckDBPyConnection) -> None:
+    rows = oracle.execute(
+        """
+        select chr(code), clean(chr(code) || 'a' || chr(code)), clean(chr(code))
+        from (select unnest(range(1, 1114112))::integer as code)
+        where code not between 55296 and 57343 and clean(chr(code) || 'a' || chr(code)) <> chr(code) || 'a' || chr(code)
+        """
+    ).fetchall()
+    assert rows == [(blank, "a", None) for blank in sorted(BLANKS)]
 
 
 @pytest.mark.parametrize(("text", "is_invalid"), [("1.5", True), ("1", False), ("  ", False), (None, False)])

@@ -12,6 +12,7 @@ renamed as (
         {{ clean_text('product_id') }} as product_id,
         {{ clean_text('interaction_type') }} as interaction_type,
         timestamp as event_at,
+        _below_microsecond,
         _offset,
         _partition,
         _topic
@@ -19,13 +20,22 @@ renamed as (
 
 ),
 
--- An interaction that was sent twice is one event: the first offset wins. The day is computed after
--- this step, from a column of the key, so that Postgres can apply a filter on days to the messages.
+-- An interaction that was sent twice is one event: the first offset wins. Its time counts with all
+-- its digits, so two events of one microsecond stay two. The day is computed after this step, from
+-- a column of the key, so that Postgres can apply a filter on days to the messages.
 deduplicated as (
 
-    select distinct on (customer_id, product_id, interaction_type, event_at) *
+    select distinct on (customer_id, product_id, interaction_type, event_at, _below_microsecond) *
     from renamed
-    order by customer_id, product_id, interaction_type, event_at, _offset, _partition, _topic
+    order by
+        customer_id,
+        product_id,
+        interaction_type,
+        event_at,
+        _below_microsecond,
+        _offset,
+        _partition,
+        _topic
 
 ),
 

@@ -12,7 +12,7 @@ final as (
         line_number,
         {{ clean_text('product_id') }} as product_id,
         {{ clean_text('customer_id') }} as customer_id,
-        coalesce({{ clean_text('lower(payment_method)') }}, 'unknown') as payment_method,
+        coalesce(lower({{ clean_text('payment_method') }}), 'unknown') as payment_method,
         coalesce(nullif(order_quantity, 0), 1) as order_quantity,
         order_amount::numeric(18, 2) as order_amount,
         coalesce(discount_applied, 0) as discount_rate,
@@ -20,7 +20,7 @@ final as (
         tax_amount::numeric(18, 2) as tax_amount,
         coalesce(order_quantity, 0) = 0 as is_quantity_imputed,
         coalesce(
-            {{ clean_text('lower(order_status)') }}
+            lower({{ clean_text('order_status') }})
             in ('cancelled', 'canceled', 'voided', 'failed'),
             false
         ) as is_cancelled,
