@@ -19,7 +19,8 @@ from tests.integration.support import Loader, Row
 #: Built whole by every run: their rows are few, whatever the history.
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
-    "fact_subscriptions", "int_customer_sales", "int_subscription_fees", "inventory_status", "payment_method_preference",
+    "fact_subscriptions", "int_customer_sales", "int_subscription_fees", "inventory_status",
+    "payment_method_preference",
     "product_category_revenue_monthly", "product_revenue_payment_analysis", "seasonal_sales_analysis",
     "subscription_customers", "subscription_performance_monthly", "weather_sales_impact",
 }  # fmt: skip
