@@ -86,7 +86,6 @@ category_months as (
     select
         categories.category_name,
         categories.months,
-        complete_months.month_start,
         complete_months.month_of_year,
         complete_months.month_days,
         complete_months.middle_day,
@@ -174,11 +173,9 @@ detrended as (
         category_name,
         months,
         month_of_year,
-        365 * month_revenue / nullif(
-            month_days
-            * case when is_near_end then yearly_revenue_near_end else revenue_around end,
-            0
-        ) as ratio
+        365 * month_revenue
+        / nullif(case when is_near_end then yearly_revenue_near_end else revenue_around end, 0)
+        / month_days as ratio
     from summed
     where months is not null
 
