@@ -1284,7 +1284,9 @@ def test_revenue_trend_counts_orders_and_customers_once_a_period(shop) -> None:
         first=date(2024, 1, 1),
         last=date(2024, 1, 10),
     )
-    columns = "revenue, net_revenue, gross_profit, known_cost_percent, orders, customers, units, previous_period_revenue"
+    columns = (
+        "revenue, net_revenue, gross_profit, known_cost_percent, orders, customers, units, previous_period_revenue"
+    )
     assert query(
         f"select period_start, category_name, {columns} from marts.revenue_trend"
         " where grain = 'week' order by 1, 2 nulls last"
