@@ -172,7 +172,7 @@ def _read_sources(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def _read_subscriptions_of_days(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Add what was read of the subscriptions on days between the opening and the final state; `read_day` has the days."""
+    """Add what was read of the subscriptions between the opening and the final state; `read_day` has the days."""
     connection.execute("""
         create table source.read_day (read_on date);
         alter table source.subscription_data add column read_on date;

@@ -10,7 +10,7 @@ from ecommerce.common.connections import postgres as connect
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.histories.history import Place
 from tests.truth.findings import FINDINGS, table
-from tests.truth.warehouse import BuiltShop
+from tests.truth.warehouse import BuiltShop, ShopSize
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,20 @@ def shop(
     """The shop of the size that the test's parameter names."""
     folder: Path = tmp_path_factory.mktemp("shop")
     return BuiltShop(request.param, folder, place, shop_dsn)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of one shop come one after the other, in their order in the file: a shop is built once."""
+    own = [number for number, item in enumerate(items) if item.path.parent == Path(__file__).parent]
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        size: ShopSize = item.callspec.params["shop"]  # type: ignore[attr-defined]
+        return size.days, item.location[1] or 0
+
+    in_order = sorted((items[number] for number in own), key=place)
+    for number, item in zip(own, in_order, strict=True):
+        items[number] = item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -37,7 +37,7 @@ with months as (
 
 select
     extract(month from sales_month)::integer,
-    avg(100 * revenue / mean.revenue)::float
+    avg(100 * months.revenue / mean.revenue)::float
 from months
 cross join (select avg(revenue) as revenue from months) as mean
 group by 1

@@ -1,6 +1,6 @@
--- To the cent: the facts have the fees of all subscriptions, and the closing fees of the last month,
--- of each plan, of all plans and of the subscribers, are those of the subscriptions that have begun and
--- not ended by the as-of date.
+-- To the cent: the facts have the fees of all subscriptions, and the closing fees of the last
+-- month, of each plan, of all plans and of the subscribers, are those of the subscriptions that
+-- have begun and not ended by the as-of date.
 with as_of as (
 
     select date_key from {{ ref('dim_date') }}

@@ -1,4 +1,4 @@
-"""Checks of facts whose date is most likely a mistake: long before they were recorded, or on a day that is not covered."""
+"""Checks of facts with a date that is most likely a mistake: long before they were recorded, or not a covered day."""
 
 from __future__ import annotations
 

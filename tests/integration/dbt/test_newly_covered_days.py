@@ -1,6 +1,6 @@
 """A load without rows moves "today": the next incremental build gives what a full refresh gives all the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,16 +20,18 @@ HISTORY: list[Row] = [
     order("A1", "2024-02-03", "C3", amount="50", created="2024-01-15"),
 ]  # fmt: skip
 
+PRODUCTS = "marts_build.product_performance_monthly"
+
 
 @pytest.fixture
-def connection(warehouse_dsn: str) -> psycopg.Connection:
+def connection(warehouse_dsn: str) -> Iterator[psycopg.Connection]:
     with postgres("warehouse") as connection:
         Loader(connection).empty()
         yield connection
 
 
 @pytest.fixture(scope="module")
-def dbt(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Dbt:
+def dbt(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
     with dbt_on(warehouse_dsn, Path(tmp_path_factory.mktemp("dbt"))) as dbt:
         yield dbt
 
@@ -85,6 +87,6 @@ def test_incremental_build_after_an_empty_load_equals_a_full_refresh(
     incremental = rows(connection, dbt)
     build(connection, dbt, "whole", full_refresh=True)
     assert incremental == rows(connection, dbt)
-    months = {column("revenue_month", "is_complete")(row) for row in incremental["marts_build.product_performance_monthly"]}
+    months = {column("revenue_month", "is_complete")(row) for row in incremental[PRODUCTS]}
     assert months == is_complete
-    assert incremental["marts_build.product_performance_monthly"] != before["marts_build.product_performance_monthly"]
+    assert incremental[PRODUCTS] != before[PRODUCTS]

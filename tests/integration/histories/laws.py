@@ -40,7 +40,9 @@ LAWS = {
         group by grain, period_start
         having
             coalesce(sum(revenue - refunded_amount) filter (where category_name = 'All categories'), 0)
-            <> coalesce(sum(revenue - refunded_amount) filter (where category_name is distinct from 'All categories'), 0)
+            <> coalesce(
+                sum(revenue - refunded_amount) filter (where category_name is distinct from 'All categories'), 0
+            )
     """,
     "a period has at most the orders of its categories, and at least those of the largest": """
         select 1

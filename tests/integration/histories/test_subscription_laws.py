@@ -98,9 +98,7 @@ class Marts:
         return found
 
     def subscribers(self) -> dict[str, Subscriber]:
-        columns = (
-            "customer_id, monthly_fee, active_subscriptions, lifetime_fees, months_active, first_start_date"
-        )
+        columns = "customer_id, monthly_fee, active_subscriptions, lifetime_fees, months_active, first_start_date"
         return {row[0]: Subscriber(*row[1:]) for row in self.rows(columns, "subscription_customers")}
 
 

@@ -79,7 +79,8 @@ def test_right_marts_have_no_differences(folder: Path, warehouse_dsn: str) -> No
         ),
         (
             "seasonal_sales_analysis",
-            "coefficient_of_variation_percent = coefficient_of_variation_percent + 0.02 where category_name = 'At Mean'",
+            "coefficient_of_variation_percent = coefficient_of_variation_percent + 0.02"
+            " where category_name = 'At Mean'",
             3,
             ("coefficient_of_variation_percent",),
         ),

@@ -460,7 +460,9 @@ def test_waterfall_starts_with_opening_and_ends_with_closing_value(client: TestC
     found = re.search(r'data-plot="subscriptions">(.*?)</script>', html, re.S)
     assert found is not None
     trace = json.loads(found[1])["data"][0]
-    assert trace["measure"] == ["absolute", *["relative"] * 6, "total"]
+    # Each month of new, reactivated and churned; each subscriber of 2024 had an earlier subscription.
+    assert trace["measure"] == ["absolute", *["relative"] * 9, "total"]
+    assert trace["x"][1][1:4] == ["new", "reactivated", "churned"]
     assert sum(trace["y"]) == 30
 
 

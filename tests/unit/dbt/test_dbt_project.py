@@ -280,8 +280,11 @@ ADDITIVE = {
     # Within a grain, and either over the categories or over their total: `additive_within`.
     "revenue_trend": {"gross_profit", "net_revenue", "refunded_amount", "revenue", "units"},
     "seasonal_sales_analysis": {"monthly_revenue"},
+    "subscription_customers": {"active_subscriptions", "lifetime_fees", "monthly_fee"},
+    # Over the plans without their total.
     "subscription_performance_monthly": {
-        "churned_mrr", "churned_subscriptions", "new_mrr", "new_subscriptions",
+        "churned_mrr", "churned_subscriptions", "contraction_mrr", "expansion_mrr", "new_mrr", "new_subscriptions",
+        "reactivated_mrr",
     },
 }  # fmt: skip
 

@@ -1284,7 +1284,9 @@ def test_revenue_trend_counts_orders_and_customers_once_a_period(shop) -> None:
         first=date(2024, 1, 1),
         last=date(2024, 1, 10),
     )
-    columns = "revenue, net_revenue, gross_profit, known_cost_percent, orders, customers, units, previous_period_revenue"
+    columns = (
+        "revenue, net_revenue, gross_profit, known_cost_percent, orders, customers, units, previous_period_revenue"
+    )
     assert query(
         f"select period_start, category_name, {columns} from marts.revenue_trend"
         " where grain = 'week' order by 1, 2 nulls last"
@@ -1501,7 +1503,7 @@ def test_category_change_without_date_is_valid_from_its_read(shop) -> None:
     assert query("select category_name from marts.inventory_status") == [("New",)]
 
 
-def test_vanished_customers_stay_and_vanished_subscriptions_do_not(shop) -> None:
+def test_vanished_customers_stay_and_so_do_subscriptions_until_the_read_without_them(shop) -> None:
     query = shop(
         opening={
             "product": [{"product_name": "Old"}, {"product_name": "Gone"}],
@@ -1520,8 +1522,12 @@ def test_vanished_customers_stay_and_vanished_subscriptions_do_not(shop) -> None
         ("CUST001", "New"),
         ("CUST002", "Gone"),
     ]
-    # S2 is gone; S3 is still there, but its last row is invalid.
-    assert query("select subscription_id, monthly_fee from shop.subscription order by 1") == [
-        ("S1", "10.00"),
+    # The last read is after the as-of date: its fee, and that S2 is gone, count from then on. S3 is still there, but
+    # its last row is invalid.
+    assert query(
+        "select subscription_id, monthly_fee from shop.subscription_day where day = '2024-03-31' order by 1"
+    ) == [
+        ("S1", "1.00"),
+        ("S2", "2.00"),
         ("S3", "4.00"),
     ]

@@ -46,7 +46,8 @@ final as (
         extract(isodow from days.date_key) >= 6 as is_weekend,
         -- Each country that a profile may name has holidays, so without any it names none.
         case
-            when exists (select from holidays) then holidays.holiday_date is not null
+            when (select count(*) from holidays as all_holidays) > 0
+                then holidays.holiday_date is not null
         end as is_holiday,
         coalesce(days.date_key = as_of.as_of_date, false) as is_as_of,
         coalesce(

@@ -1,5 +1,5 @@
--- Grain: one row per day and category that has lines that marts count. Additive: units and money, but
--- not orders: an order may have several categories, and lines on several days.
+-- Grain: one row per day and category that has lines that marts count. Additive: units and money,
+-- but not orders: an order may have several categories, and lines on several days.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(

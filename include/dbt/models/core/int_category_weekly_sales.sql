@@ -1,6 +1,6 @@
 -- Grain: one row per ISO week and category, or all categories, in which customers bought. Not
 -- additive: a customer may buy in several categories and weeks.
-{% set claimed_from = var('sources_of_sales') + ['as_of'] %}
+{% set claimed_from = var('sources_of_sales_to_date') %}
 
 {{ config(
     materialized='incremental',

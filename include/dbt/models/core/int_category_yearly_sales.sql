@@ -1,6 +1,6 @@
 -- Grain: one row per month, quarter or year (`grain`) and category, or all categories, in which
 -- customers bought. Not additive: a customer may buy in several categories and periods.
-{% set claimed_from = var('sources_of_sales') + ['as_of'] %}
+{% set claimed_from = var('sources_of_sales_to_date') %}
 
 {{ config(
     materialized='incremental',
@@ -49,7 +49,7 @@ buyers as (
         {{ is_counted('lines') }}
         and not lines.is_guest
         and lines.date_key <= (select as_of.date_key from as_of)
-    group by 1, 2, 3
+    group by order_year, products.category_name, lines.customer_id
 
 ),
 
@@ -60,7 +60,7 @@ buyers_of_any_category as (
         customer_id,
         bit_or(months) as months
     from buyers
-    group by 1, 2
+    group by order_year, customer_id
 
 ),
 
@@ -113,7 +113,12 @@ final as (
     from by_months
     inner join periods
         on by_months.months & periods.months <> 0
-    group by 1, 2, 3, 4, 5
+    group by
+        by_months.order_year,
+        periods.grain,
+        period_start,
+        by_months.is_all_categories,
+        by_months.category_name
 
 )
 

@@ -11,6 +11,13 @@ dates as (
 
 ),
 
+as_of as (
+
+    select date_key from dates
+    where is_as_of
+
+),
+
 days as (
 
     select
@@ -22,12 +29,12 @@ days as (
         on dates.date_key = order_days.date_key
     where
         dates.date_key >= (select min(sales.date_key) from order_days as sales)
-        and dates.date_key <= (select as_of.date_key from dates as as_of where as_of.is_as_of)
+        and dates.date_key <= (select as_of.date_key from as_of)
 
 ),
 
--- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact, so that each mean is the same in
--- whatever order the rows come.
+-- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact, so that each mean is the
+-- same in whatever order the rows come.
 with_baseline as (
 
     select

@@ -61,7 +61,11 @@ final as (
         generate_series(
             newly_covered.first_day::timestamp, newly_covered.last_day::timestamp, '1 day'
         ) as day
-    where exists (select from builds where builds.finished_at is null)
+    where
+        exists (
+            select from builds
+            where builds.finished_at is null
+        )
 
 )
 

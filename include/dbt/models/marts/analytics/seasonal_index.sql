@@ -1,4 +1,5 @@
--- Grain: one row per category and month of the year, and one for all categories. A category has twelve rows, or none.
+-- Grain: one row per category, all categories among them, and month of the year: twelve of a
+-- category, or none.
 with days as (
 
     select * from {{ ref('int_category_daily_sales') }}
@@ -21,7 +22,7 @@ complete_months as (
         min(date_key) + (count(*)::integer - 1) / 2 as middle_day,
         max(date_key) as month_end
     from dates
-    group by 1
+    group by month_start
     having bool_and(is_covered)
 
 ),
@@ -45,7 +46,8 @@ all_days as (
 
 ),
 
--- A category begins with its first complete month that has sales: that it was not there before is no season.
+-- A category begins with its first complete month that has sales: that it was not there before is
+-- no season.
 sales as (
 
     select
@@ -75,15 +77,15 @@ categories as (
 
 ),
 
--- Around a month near an end not all of the 365 days are there. Its usual revenue is that of the first or last
--- 365 days, moved to the middle of the month by the mean growth between the two: without that, the first months
--- of a growing shop would look weak, and the last ones strong. Twelve months alone show no growth.
+-- Around a month near an end not all of the 365 days are there. Its usual revenue is that of the
+-- first or last 365 days, moved to the middle of the month by the mean growth between the two:
+-- without that, the first months of a growing shop would look weak, and the last ones strong.
+-- Twelve months alone show no growth.
 category_months as (
 
     select
         categories.category_name,
         categories.months,
-        complete_months.month_start,
         complete_months.month_of_year,
         complete_months.month_days,
         complete_months.middle_day,
@@ -113,8 +115,8 @@ with_growth as (
 
 ),
 
--- The middle days of the months stand among the days with sales, so that windows see both. A join could not use
--- an index, since a category may be null.
+-- The middle days of the months stand among the days with sales, so that windows see both: a
+-- category may be null, so that a join would compare each with each.
 points as (
 
     select
@@ -171,9 +173,9 @@ detrended as (
         category_name,
         months,
         month_of_year,
-        365 * month_revenue / nullif(
-            month_days * case when is_near_end then yearly_revenue_near_end else revenue_around end, 0
-        ) as ratio
+        365 * month_revenue
+        / nullif(case when is_near_end then yearly_revenue_near_end else revenue_around end, 0)
+        / month_days as ratio
     from summed
     where months is not null
 

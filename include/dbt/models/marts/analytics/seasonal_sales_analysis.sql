@@ -18,6 +18,13 @@ dates as (
 
 ),
 
+as_of as (
+
+    select date_key from dates
+    where is_as_of
+
+),
+
 periods as (
 
     select * from {{ ref('int_periods') }}
@@ -60,8 +67,8 @@ monthly as (
 
 ),
 
--- Of the running month and quarter: revenue after the as-of date, which is not compared, and that of
--- as many days of the period before.
+-- Of the running month and quarter: revenue after the as-of date, which is not compared, and that
+-- of as many days of the period before.
 cut as (
 
     select
@@ -83,7 +90,7 @@ cut as (
             where running.grain = 'quarter' and category_days.date_key > as_of.date_key
         ), 0) as quarter_revenue_ahead
     from periods as running
-    cross join (select dates.date_key from dates where dates.is_as_of) as as_of
+    cross join as_of
     inner join category_days
         on category_days.date_key between running.previous_start and running.period_end
     where running.is_running and running.grain in ('month', 'quarter')

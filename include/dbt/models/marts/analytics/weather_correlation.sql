@@ -1,4 +1,5 @@
--- Grain: one row per city, factor of the weather and lag in days, for each city with weather of a covered day.
+-- Grain: one row per city, factor of the weather and lag in days; of each city with weather of a
+-- covered day.
 with weather as (
 
     select * from {{ ref('fact_weather') }}
@@ -17,8 +18,8 @@ dates as (
 
 ),
 
--- The temperature follows the season, as the sales may do for other reasons. Its difference from the 29 days
--- around it does not.
+-- The temperature follows the season, as the sales may do for other reasons. Its difference from
+-- the 29 days around it does not.
 weather_days as (
 
     select

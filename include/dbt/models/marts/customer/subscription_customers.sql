@@ -1,4 +1,4 @@
--- Grain: one row per customer with a subscription that has begun. Additive: monthly_fee, lifetime_fees.
+-- Grain: one row per customer with a subscription that has begun. Additive: the fees.
 with subscriptions as (
 
     select * from {{ ref('fact_subscriptions') }}
@@ -24,7 +24,8 @@ as_of as (
 
 ),
 
--- Active from its start to the day before `inactive_from`, which is at most the day after the as-of date.
+-- Active from its start to the day before `inactive_from`, which is at most the day after the as-of
+-- date.
 started as (
 
     select
@@ -73,8 +74,8 @@ current_fees as (
 
 ),
 
--- A fee for each month that a subscription has begun: on the day of its start, and on that day of each
--- month after it, or on the last day of a shorter month.
+-- A fee for each month that a subscription has begun: on the day of its start, and on that day of
+-- each month after it, or on the last day of a shorter month.
 begun_months as (
 
     select

@@ -1,5 +1,6 @@
--- Grain: one row per month and plan, and one per month for all plans, for every month from the first
--- start to the as-of month. Additive over plans, without the row of all plans: all amounts and counts.
+-- Grain: one row per month and plan, and one per month for all plans, for every month from the
+-- first start to the as-of month. Without the row of all plans, amounts and counts are additive
+-- over the plans.
 with subscriptions as (
 
     select * from {{ ref('fact_subscriptions') }}
@@ -25,8 +26,9 @@ as_of as (
 
 ),
 
--- Starts and ends after the as-of date have not happened yet. A subscription that ends before it starts
--- was never active: it ends on its start date, so that every churned fee was a new fee before.
+-- Starts and ends after the as-of date have not happened yet. A subscription that ends before it
+-- starts was never active: it ends on its start date, so that every churned fee was a new fee
+-- before.
 started as (
 
     select
@@ -107,8 +109,8 @@ fee_changes as (
 
 ),
 
--- While a subscription is active: the fee of its first day is a new fee, and that after its last day
--- is none.
+-- While a subscription is active: the fee of its first day is a new fee, and that after its last
+-- day is none.
 changes as (
 
     select
@@ -119,9 +121,9 @@ changes as (
     inner join fee_changes
         on
             started.subscription_id = fee_changes.subscription_id
-            and fee_changes.valid_from > started.start_date
-            and fee_changes.valid_from <= (select as_of.date_key from as_of)
-            and coalesce(fee_changes.valid_from < started.ended_date, true)
+            and started.start_date < fee_changes.valid_from
+            and coalesce(started.ended_date > fee_changes.valid_from, true)
+    where fee_changes.valid_from <= (select as_of.date_key from as_of)
 
 ),
 
@@ -144,12 +146,13 @@ months as (
             and (month + interval '1 month')::date - 1 <= coverage.last_date,
             false
         ) as is_complete
-    from generate_series(
-        (select date_trunc('month', min(started.start_date)::timestamp) from started),
-        (select as_of.date_key::timestamp from as_of),
-        '1 month'
-    ) as month
-    cross join coverage
+    from coverage
+    cross join
+        generate_series(
+            (select date_trunc('month', min(started.start_date)::timestamp) from started),
+            (select as_of.date_key::timestamp from as_of),
+            '1 month'
+        ) as month
 
 ),
 

@@ -1,5 +1,5 @@
 -- Grain: one row per month and product that has sales or refunds.
-{% set claimed_from = var('sources_of_refunds') + ['as_of'] %}
+{% set claimed_from = var('sources_of_refunds_to_date') %}
 {% set rebuilt = claimed_periods(claimed_from, 'month', onward=true) %}
 
 {{ config(

@@ -1,6 +1,6 @@
--- Grain: one row per week (ISO), month, quarter or year, from the first order to the as-of date, and
--- category, or all categories. Its rows add up only within one grain, and either over the categories
--- or over all of them.
+-- Grain: one row per week (ISO), month, quarter or year and category, or all categories, from the
+-- first order to the as-of date. Rows add up only within one grain, and either over the categories
+-- or over their total.
 with category_days as (
 
     select * from {{ ref('int_category_daily_sales') }}
