@@ -27,7 +27,12 @@ def column_values(rows: list[Row], name: str) -> list[Any]:
 
 def bars(rows: list[Row], x: str, y: str, name: str, **more: Any) -> dict[str, Any]:
     """A series of bars; those of periods that are not complete are hatched."""
-    trace = {"type": "bar", "name": name, "x": [_axis_value(row[x]) for row in rows], "y": column_values(rows, y)}
+    trace: dict[str, Any] = {
+        "type": "bar",
+        "name": name,
+        "x": [_axis_value(row[x]) for row in rows],
+        "y": column_values(rows, y),
+    }
     if not all(map(_is_complete, rows)):
         trace["marker"] = {"pattern": {"shape": ["" if _is_complete(row) else _HATCHED for row in rows]}}
     return {**trace, **more}
@@ -149,7 +154,9 @@ def _describe_series(row: Row, series: str) -> str:
 def _describe_incomplete(rows: list[Row]) -> str:
     """`Not complete: Mar 2024.`; empty if every period is complete."""
     # A figure without a query for its chart has rows by month.
-    periods = {row.get("period", row.get("month")): row.get("unit", "month") for row in rows if not _is_complete(row)}
+    periods: dict[date, str] = {
+        row["period" if "period" in row else "month"]: row.get("unit", "month") for row in rows if not _is_complete(row)
+    }
     names = [period_name(period, periods[period]) for period in sorted(periods)]
     if not names:
         return ""

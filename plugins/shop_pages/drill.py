@@ -362,7 +362,7 @@ class FactRows:
     fact: str
     query: str
     totals: Mapping[str, str]
-    sorted_by: str
+    sorted_by: str = ""
     note: str = ""
     columns: Sequence[FigureColumn] = ()
 

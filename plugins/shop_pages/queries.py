@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 from shop_pages.limits import BUSY_TIMEOUT, CACHED_ROWS, FRESH_SECONDS, MAX_ROWS, RESPONSE_TIMEOUT
-from shop_pages.pool import ConnectionPool, Row, WarehouseUnavailable
+from shop_pages.pool import ConnectionPool, NotBuiltYet, Row, WarehouseUnavailable
 
 T = TypeVar("T")
 
@@ -70,16 +70,21 @@ class Rows:
 
 @dataclass(frozen=True)
 class _CacheEntry:
-    """A result, when its query started, and the publication at that time if all of it comes from marts."""
+    """
+    A result, when its query started, and the publication at that time if all of it comes from marts.
 
-    rows: Rows
+    :param rows: None for a query of a table or a column that was not there
+    """
+
+    rows: Rows | None
     publication: Row | None
     queried_at: float
+    problem: NotBuiltYet | None = None
 
 
 def _row_count(entry: _CacheEntry) -> int:
     # An empty result takes space, too.
-    return len(entry.rows.rows) + 1
+    return len(entry.rows.rows if entry.rows else ()) + 1
 
 
 class Warehouse:
@@ -134,15 +139,16 @@ class Warehouse:
 
     async def _read(self, query: str, cap: int, parameters: Mapping[str, Any]) -> Rows:
         key = (query, cap, *sorted((name, repr(value)) for name, value in parameters.items()))
-        cached = self._cache.get(key)
-        if cached is not None and self._is_current(cached):
-            return cached.rows
+        if (current := self._current(key)) is not None:
+            return current
+        entry = self._cache.get(key)
+        cached = entry.rows if entry else None
         task = self._run_once(key, lambda: self._query(key, query, cap, parameters))
         problem = await self._wait(task, has_cached_rows=cached is not None)
         if problem is None:
             return task.result()
         if cached is not None:
-            return replace(cached.rows, problem=str(problem))
+            return replace(cached, problem=str(problem))
         raise problem
 
     async def close(self) -> None:
@@ -189,16 +195,33 @@ class Warehouse:
 
     async def _query(self, key: tuple[Any, ...], query: str, cap: int, parameters: Mapping[str, Any]) -> Rows:
         publication = await self._current_publication() if self._reads_marts_only else None
-        cached = self._cache.get(key)
-        if cached is not None and self._is_current(cached):
-            return cached.rows
+        if (current := self._current(key)) is not None:
+            return current
         # One more than wanted: whether there are more.
         limited = f"select * from (\n{query}\n) as result limit %(row_limit)s"
         queried_at = time.monotonic()
-        rows = await self.pool.fetch(limited, {**parameters, "row_limit": cap + 1})
+        try:
+            rows = await self.pool.fetch(limited, {**parameters, "row_limit": cap + 1})
+        except NotBuiltYet as problem:
+            # Like a result of no rows: of marts, it holds until the next publication.
+            self._cache[key] = _CacheEntry(None, publication, queried_at, problem)
+            raise
         result = Rows(rows[:cap], datetime.now(UTC), is_truncated=len(rows) > cap)
         self._cache[key] = _CacheEntry(result, publication, queried_at)
         return result
+
+    def _current(self, key: tuple[Any, ...]) -> Rows | None:
+        """
+        The cached result, if it is still valid.
+
+        :raises NotBuiltYet: this is the result
+        """
+        entry = self._cache.get(key)
+        if entry is None or not self._is_current(entry):
+            return None
+        if entry.problem is not None:
+            raise entry.problem
+        return entry.rows
 
     async def _current_publication(self) -> Row | None:
         """The latest publication; None if it cannot be read, for example before the first run has made its view."""

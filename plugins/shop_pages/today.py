@@ -318,9 +318,8 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
                 problems.append(str(error))
             return no_rows
 
-    sales, covered, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
+    sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
         reader.rows(_SALES),
-        read_covered_days(reader),
         reader.rows(_CONVERSION),
         reader.rows(_SUBSCRIPTIONS),
         optional(inspector.rows(_SUBSCRIPTIONS_BY_DAY)),
@@ -328,9 +327,11 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         optional(inspector.rows(_LOADS, absent=",".join(shop().absent))),
     )
     attention = checks = failed_checks = no_rows
+    covered = None
     if sales.rows:
         latest = _first(publication)
-        attention, checks, failed_checks = await asyncio.gather(
+        covered, attention, checks, failed_checks = await asyncio.gather(
+            read_covered_days(reader),
             reader.rows(_ATTENTION, as_of=sales.rows[-1]["day"]),
             optional(inspector.rows(CHECKS_OF_RUN, run_id=latest["run_id"] if latest else "")),
             optional(inspector.rows(_FAILED_SINCE, published_at=latest["published_at"] if latest else _LONG_AGO)),

@@ -163,7 +163,7 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
                 "figures": figures,
             }
 
-        if any(figure.rows is None for figure in figures):
+        if any(figure.problem for figure in figures):
             response = render(request, "figures.html", parts=parts, **values())
         else:
             key = (page.name, filters, days)
