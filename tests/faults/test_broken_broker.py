@@ -1,5 +1,7 @@
 """A broker that freezes or is killed during a read: the next try loses and doubles no message."""
 
+import time
+
 import pytest
 
 from tests.faults.broker import Broker
@@ -42,3 +44,10 @@ def test_killed_broker_loses_and_doubles_nothing(place: Place, broker: Broker, p
     broker.heal()
     place.wait_for_messages()
     _is_made_good(place, point, outcome)
+
+
+def test_broker_with_nothing_new_writes_down_what_it_was_given_before(broker: Broker) -> None:
+    """The tests that kill it wait for that; it may have written just before they began to."""
+    # Longer than it takes to write.
+    time.sleep(2)
+    broker.wait_until_saved(time.time())
