@@ -62,7 +62,7 @@ _NEW_ROWS = {
         from history.orders_of(%(day)s, 6)
     """,
     "kafka_stream": """
-        select *, 'customer_interactions', 0, %(first_offset)s + row_number() over (), "timestamp"
+        select *, 'customer_interactions', 0, %(first_offset)s + row_number() over (), "timestamp", null
         from history.events_of(%(day)s, %(orders)s / 4)
     """,
     "customer": """

@@ -58,13 +58,13 @@ create table if not exists ops.holiday (
     holiday_name text not null
 );
 -- A text without white space at its ends, null if nothing is left. The loader puts the characters of
--- plugins/ecommerce/common/blanks.py in the place of :'blanks'. Postgres inlines it. What nearly every text is, visible
--- ASCII at both ends, is decided without looking for them.
+-- plugins/ecommerce/common/blanks.py in the place of :'blanks'. Postgres inlines it. What nearly every text is, ASCII
+-- with a visible character at both ends, is decided without looking for them.
 create or replace function ops.clean_text(value text) returns text
 language sql immutable parallel safe
 return case
-    when value collate "C" >= '!' and value collate "C" < chr(127)
-        and right(value, 1) collate "C" >= '!' and right(value, 1) collate "C" < chr(127)
+    when octet_length(value) = length(value)
+        and value collate "C" >= '!' and right(value, 1) collate "C" >= '!'
         then value
     else nullif(btrim(value, :'blanks'), '')
 end;

@@ -27,7 +27,13 @@ BLANKS = _WHITE_SPACE + _ZERO_WIDTH
 #: The same as a literal of SQL, in plain ASCII.
 BLANKS_LITERAL = "U&'" + "".join(f"\\{ord(character):04X}" for character in BLANKS) + "'"
 
-#: Begins and ends with a visible character of ASCII: so do nearly all texts, and it is cheaper to see than to trim.
+#: Of ASCII alone, with a visible character at both ends: so are nearly all texts, and that is cheaper than to trim.
+#: Only in UTF-8 have other texts more bytes than characters.
+_IS_PLAIN_IN_UTF8 = sql.SQL("""(
+    octet_length({text}) = length({text})
+    and {text} collate "C" >= '!' and right({text}, 1) collate "C" >= '!'
+)""")
+#: Begins and ends with a visible character of ASCII, in any encoding.
 _IS_PLAIN = sql.SQL("""(
     {text} collate "C" >= '!' and {text} collate "C" < chr(127)
     and right({text}, 1) collate "C" >= '!' and right({text}, 1) collate "C" < chr(127)
@@ -64,8 +70,9 @@ def trimmed_at_source(text: sql.Composable, encoding: str) -> sql.Composed:
 
     Where the source `cannot tell`, only the blanks of ASCII are gone.
     """
+    plain = _IS_PLAIN_IN_UTF8 if encoding == "UTF8" else _IS_PLAIN
     return sql.SQL("case when {plain} then {text} else btrim({text}, {blanks}) end").format(
-        plain=_IS_PLAIN.format(text=text), text=text, blanks=_literal(encoding)
+        plain=plain.format(text=text), text=text, blanks=_literal(encoding)
     )
 
 

@@ -41,13 +41,15 @@ def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str |
 
 def lineage_values(source: Source, place: Sequence[str | None], fields: Sequence[str | None]) -> list[str | None]:
     """The source's lineage columns: the message's place in the topic, and the digits of its time beyond raw's."""
-    return [*place, *([_below_microsecond(source, fields)] if BELOW_MICROSECOND in source.lineage else [])]
-
-
-def _below_microsecond(source: Source, fields: Sequence[str | None]) -> str | None:
-    """The digits of a message's first time after the microsecond, without zeros at the end; None if there are none."""
+    if BELOW_MICROSECOND not in source.lineage:
+        return [*place]
     times = (text for column, text in zip(source.columns, fields, strict=True) if column.kind is Kind.INSTANT)
-    digits = _BELOW_MICROSECOND.search(next(times, None) or "")
+    return [*place, below_microsecond(next(times, None))]
+
+
+def below_microsecond(time: str | None) -> str | None:
+    """The digits of a time after the microsecond, without zeros at the end; None if there are none."""
+    digits = _BELOW_MICROSECOND.search(time or "")
     return digits[1].rstrip("0") or None if digits else None
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.windows import Window
+from ecommerce.extract.kafka_messages import below_microsecond
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 from tests.integration.support import Row
 
@@ -98,6 +99,7 @@ class TopicReader:
                     "_partition": str(partition),
                     "_offset": str(offset),
                     "_published_at": str(message.published),
+                    "_below_microsecond": below_microsecond(message.row.get("timestamp")),
                 }
                 yield [values.get(name) for name in self.columns]
         self.topics = [TopicRead(TOPIC, {partition: end for partition, (_, end) in ranges.items()})]
