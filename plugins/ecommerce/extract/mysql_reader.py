@@ -145,7 +145,7 @@ class MySQLReader:
         if self.source.day and self.source.day not in self._found:
             return None
         found = self._found[self.source.day] if self.source.day else None
-        day = (found.time.day if found.time else name(found.name)) if found else "null"
+        day = (found.time.day if found.time and found.is_time else name(found.name)) if found else "null"
         statement = f"""
             select cast({day} as char), count(*)
             from {self._rows(None)}
@@ -340,7 +340,7 @@ class MySQLReader:
             column.name.lower(): replace(
                 column,
                 character_set=character_sets.get(column.name),
-                time=self._time_of(column) if column.is_time else None,
+                time=self._time_of(column) if column.is_time or column.is_date else None,
             )
             for column in columns
         }

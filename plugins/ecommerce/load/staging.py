@@ -20,6 +20,7 @@ from ecommerce.common import fault_points
 from ecommerce.common.sources import Source
 from ecommerce.common.value_rules import SQL_TYPES, cast
 from ecommerce.extract.reader_protocol import Chunk
+from ecommerce.load.read_ahead import size_of
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,14 @@ class Staging:
         )
         return self.copy(STAGE, columns, chunks, "format text")
 
+    def staged_by(self, column: str) -> dict[str | None, int]:
+        """The number of staged rows of each text of a column."""
+        return dict(
+            self._connection.execute(
+                sql.SQL("select {0}, count(*) from {1} group by 1").format(sql.Identifier(column), STAGE)
+            ).fetchall()
+        )
+
     def create_accepted(self) -> None:
         """Create the table `accepted`, empty."""
         columns = sql.SQL(", ").join(
@@ -106,10 +115,7 @@ class Staging:
 
     def _counted(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         for chunk in chunks:
-            if isinstance(chunk, (bytes, bytearray, memoryview)):
-                self.size += len(chunk)
-            else:
-                self.size += sum(len(value) for value in chunk if value)
+            self.size += size_of(chunk)
             if time.monotonic() - self._reported_at > PROGRESS_SECONDS:
                 self._reported_at = time.monotonic()
                 log.info("%s: %.1f MB read", self._source.name, self.size / 1e6)

@@ -35,12 +35,17 @@ from ecommerce.load import bulk_load, raw_writer, schema_drift, validate
 from ecommerce.load.extent import Extent
 from ecommerce.load.offsets import StoredOffsets
 from ecommerce.load.raw_writer import WriteCounts
+from ecommerce.load.read_ahead import ReadAhead
 from ecommerce.load.staging import ACCEPTED, Staging
 
 log = logging.getLogger(__name__)
 
 #: An empty raw table is filled in bulk, and indexed afterwards, if the source has more rows than this.
 BULK_ROWS = 100_000
+
+
+#: Day → rows; None: only raw can tell.
+ByDay = dict[str | None, int] | None
 
 
 class ShortcutFailed(Exception):
@@ -204,10 +209,10 @@ class FirstLoad(PrevalidatedRows):
     def read(self) -> ReadCounts:
         """Copy the prevalidated rows into raw; stage the suspect ones, if there are any."""
         self._had_rows = raw_writer.has_rows(self.job.connection, self.job.source)
-        self._copied, by_day = self._copy_into_raw()
-        if by_day is not None and self._copied == sum(by_day.values()):
-            self._days = [day for day in by_day if day is not None]
-        staged = self._stage_suspect(None if self._days is None else [])
+        with ReadAhead() as suspect:
+            self._copied, by_day = self._copy_into_raw(suspect)
+            staged = self.staging.copy_suspect(self._table.columns, suspect.chunks())
+        self._days = self._days_in_raw(by_day, staged)
         return ReadCounts(self._copied + staged, staged)
 
     def accept(self, passed: int) -> int:
@@ -222,7 +227,7 @@ class FirstLoad(PrevalidatedRows):
             job.connection, job.source, self.extent, job.batch_id, self._copied, self._days, had_rows=self._had_rows
         )
 
-    def _copy_into_raw(self) -> tuple[int, dict[str | None, int] | None]:
+    def _copy_into_raw(self, suspect: ReadAhead) -> tuple[int, ByDay]:
         """The number of copied rows, and that of all rows of the window by day, if the source can tell."""
         job = self.job
         raw = sql.Identifier("raw", job.source.name)
@@ -238,14 +243,33 @@ class FirstLoad(PrevalidatedRows):
         )
         if not is_bulk:
             rows = self._table.prevalidated(None, list(lineage.values()))
-            return self.staging.copy(raw, [*columns, *lineage], rows, form), self._table.rows_by_day()
+            copied = self.staging.copy(raw, [*columns, *lineage], rows, form)
+            return copied, self._count_and_begin(copied, suspect)
         with _beside(self._table) as executor:
             constants = {name: constant.as_sql() for name, constant in lineage.items()}
             with bulk_load.without_indexes(job.connection, job.source, constants):
                 copied = self.staging.copy(raw, columns, self._table.prevalidated(None, []), f"{form}, freeze")
-                # The source counts while raw is indexed.
-                future = executor.submit(self._table.rows_by_day)
+                # The source counts, and begins with the suspect rows, while raw is indexed.
+                future = executor.submit(self._count_and_begin, copied, suspect)
             return copied, future.result()
+
+    def _count_and_begin(self, copied: int, suspect: ReadAhead) -> ByDay:
+        """Count the rows by day, and begin to read the suspect ones if there are more rows than were copied."""
+        by_day = self._table.rows_by_day()
+        if by_day is None or copied != sum(by_day.values()):
+            suspect.begin(self._table.suspect(None))
+        return by_day
+
+    def _days_in_raw(self, by_day: ByDay, staged: int) -> list[str] | None:
+        """The days of the copied rows: those that have more rows than are staged."""
+        if by_day is None:
+            return None
+        if staged and self.job.source.day:
+            for day, rows in self.staging.staged_by(self.job.source.day).items():
+                by_day[day] = by_day.get(day, 0) - rows
+        if any(rows < 0 for rows in by_day.values()):
+            return None
+        return [day for day, rows in by_day.items() if rows and day is not None]
 
 
 class Append(Strategy):
