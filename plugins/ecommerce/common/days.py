@@ -102,9 +102,12 @@ class TimeColumn:
         if shop().time_zone == "UTC":
             return sql.SQL("{}::timestamp").format(self.column)
         # Where clocks skip midnight or strike it twice, a day begins one second after the last one of the day before.
-        return sql.SQL(
-            "(({} - interval '1 second') at time zone {} at time zone 'UTC' + interval '1 second')"
-        ).format(self.column, sql.Literal(shop().time_zone))
+        return sql.SQL("""
+            least(
+                {day}::timestamp at time zone {zone} at time zone 'UTC',
+                ({day} - interval '1 second') at time zone {zone} at time zone 'UTC' + interval '1 second'
+            )
+        """).format(day=self.column, zone=sql.Literal(shop().time_zone))
 
     @property
     def _instant(self) -> sql.Composable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import ssl
@@ -23,6 +24,8 @@ from ecommerce.common.errors import SourceError
 CONNECT_TIMEOUT = 20
 #: Rows that are taken from the driver at a time.
 ROWS_AT_A_TIME = 500
+#: Bytes that are read from the server at a time.
+BUFFER = 256 * 1024
 
 #: What the server may be set to otherwise, and would change what a row says or how many there are. Zero dates stay
 #: readable, so that a row with one can be rejected with its reason; quotes and backslashes mean what MySQL's manual
@@ -88,6 +91,7 @@ def mysql(conn_id: str) -> Iterator[pymysql.Connection]:
         try:
             for statement in _SETTINGS:
                 execute(connection, statement)
+            _enlarge_buffer(connection)
         except BaseException:
             connection.close()
             raise
@@ -102,6 +106,11 @@ def mysql(conn_id: str) -> Iterator[pymysql.Connection]:
     finally:
         with suppress(pymysql.MySQLError):
             connection.close()
+
+
+def _enlarge_buffer(connection: Any) -> None:
+    """What has come is read at once; between two statements the driver's own buffer is empty."""
+    connection._rfile = io.BufferedReader(connection._rfile.detach(), BUFFER)
 
 
 def connect_arguments(account: Account) -> dict[str, Any]:

@@ -126,15 +126,12 @@ class MySQLReader:
     def is_large(self, rows: int) -> bool:
         """Whether the window has more rows than that."""
         statement = f"""
-            select count(*) > {rows}
-            from (
-                select 1
-                from {self._rows(None)}
-                where {self._inside(None)}
-                limit {rows + 1}
-            ) as first_rows
+            select 1
+            from {self._rows(None)}
+            where {self._inside(None)}
+            limit 1 offset {rows}
         """
-        return self._execute(statement)[0][0] == b"1"
+        return bool(self._execute(statement))
 
     def rows_by_day(self) -> dict[str | None, int] | None:
         """
@@ -150,7 +147,7 @@ class MySQLReader:
             select cast({day} as char), count(*)
             from {self._rows(None)}
             where {self._inside(None)}
-            group by 1
+            group by {day}
         """
         return {value.decode() if value else None: int(rows or 0) for value, rows in self._execute(statement)}
 

@@ -83,11 +83,12 @@ class MySQLTime:
 
     @property
     def _midnight(self) -> str:
+        day = f"cast({name(self.column)} as datetime)"
         if shop().time_zone == "UTC":
-            return f"cast({name(self.column)} as datetime)"
+            return day
         # Where clocks skip midnight or strike it twice, a day begins one second after the last one of the day before.
-        before = f"(cast({name(self.column)} as datetime) - interval 1 second)"
-        return f"({_shifted(before, self._to_utc)} + interval 1 second)"
+        second_before = _shifted(f"({day} - interval 1 second)", self._to_utc)
+        return f"least({_shifted(day, self._to_utc)}, {second_before} + interval 1 second)"
 
     @property
     def _from_utc(self) -> _Offsets:
