@@ -47,7 +47,7 @@ class TimeColumn:
     A column of Postgres that says in which day a row lies.
 
     :param column: SQL of its value
-    :param type_name: `date`, `timestamp` or `timestamptz`; a date is the shop's day itself
+    :param type_name: `date`, `timestamp` or `timestamptz`; a date is the shop's day itself, and as a time its midnight
     :param zone: the time zone of a `timestamp`, which has none of its own: that of the source, in raw UTC
     """
 
@@ -57,7 +57,9 @@ class TimeColumn:
 
     @property
     def utc(self) -> sql.Composed:
-        """SQL of the time in UTC, without a zone; not for a date."""
+        """SQL of the time in UTC, without a zone; of a date its first moment."""
+        if self.type_name == "date":
+            return self._midnight
         return sql.SQL("({} at time zone 'UTC')").format(self._instant)
 
     @property
@@ -118,6 +120,18 @@ class TimeColumn:
     def _is_local(self) -> bool:
         """Whether its own text begins with the shop's day."""
         return self.type_name == "date" or (self.type_name == "timestamp" and self.zone == shop().time_zone)
+
+    @property
+    def _midnight(self) -> sql.Composed:
+        if shop().time_zone == "UTC":
+            return sql.SQL("{}::timestamp").format(self.column)
+        # Where clocks skip midnight or strike it twice, a day begins one second after the last one of the day before.
+        return sql.SQL("""
+            least(
+                {day}::timestamp at time zone {zone} at time zone 'UTC',
+                ({day} - interval '1 second') at time zone {zone} at time zone 'UTC' + interval '1 second'
+            )
+        """).format(day=self.column, zone=sql.Literal(shop().time_zone))
 
     @property
     def _instant(self) -> sql.Composable:

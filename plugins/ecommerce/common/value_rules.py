@@ -114,7 +114,8 @@ SOURCE_TYPES: dict[Kind, tuple[str, ...]] = {
     Kind.BOOLEAN: ("bool",),
     # A time where a day is expected is the shop's day of that time.
     Kind.DATE: ("date", "timestamp", "timestamptz"),
-    Kind.TIMESTAMP: ("timestamp", "timestamptz"),
+    # A day where a time is expected is the shop's midnight of that day.
+    Kind.TIMESTAMP: ("timestamp", "timestamptz", "date"),
     Kind.INSTANT: ("timestamptz",),
 }
 
@@ -141,10 +142,10 @@ _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
 
 
 def is_converted(column: Column, type_name: str) -> bool:
-    """Whether raw stores a value in another form than the source: a time as that of UTC, or as the shop's day."""
+    """Whether raw stores a value in another form than the source: a time in UTC, or as the shop's day, or a day as time."""
     if column.kind is Kind.DATE:
         return type_name != "date"
-    return column.kind is Kind.TIMESTAMP and (type_name == "timestamptz" or shop().source_time_zone != "UTC")
+    return column.kind is Kind.TIMESTAMP and (type_name != "timestamp" or shop().source_time_zone != "UTC")
 
 
 def passes(source: Source, types: Mapping[str, str], encoding: str = "UTF8") -> sql.Composed:

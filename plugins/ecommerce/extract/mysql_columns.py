@@ -27,6 +27,7 @@ _INTEGERS = {
 }
 _DECIMALS = {FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL}
 _TIMES = {FIELD_TYPE.DATETIME: "datetime", FIELD_TYPE.TIMESTAMP: "timestamp"}
+_DATES = {FIELD_TYPE.DATE: "date", FIELD_TYPE.NEWDATE: "date"}
 #: Type → its name for texts, and for bytes. An enum or a set is described as `char`.
 _TEXTS = {
     FIELD_TYPE.VARCHAR: ("varchar", "varbinary"),
@@ -91,7 +92,7 @@ class FoundColumn:
     :param length: characters that its longest value takes
     :param scale: digits after the point
     :param character_set: of a text; None: it is none. The one of bytes is `binary`
-    :param time: its values as times; None: they are none
+    :param time: its values as times; None: they are neither times nor dates
     """
 
     name: str
@@ -117,6 +118,11 @@ class FoundColumn:
     def is_time(self) -> bool:
         """Whether its values are times, with or without a zone."""
         return self.type_code in _TIMES
+
+    @property
+    def is_date(self) -> bool:
+        """Whether its values are days."""
+        return self.type_code in _DATES
 
     @property
     def is_bytes(self) -> bool:
@@ -158,8 +164,7 @@ _POSTGRES_NAMES = {
     **dict.fromkeys(_DECIMALS, "numeric"),
     FIELD_TYPE.FLOAT: "float4",
     FIELD_TYPE.DOUBLE: "float8",
-    FIELD_TYPE.DATE: "date",
-    FIELD_TYPE.NEWDATE: "date",
+    **_DATES,
 }
 _SPELLINGS = {
     **_INTEGERS,
@@ -168,8 +173,7 @@ _SPELLINGS = {
     **dict.fromkeys(_DECIMALS, "decimal"),
     FIELD_TYPE.FLOAT: "float",
     FIELD_TYPE.DOUBLE: "double",
-    FIELD_TYPE.DATE: "date",
-    FIELD_TYPE.NEWDATE: "date",
+    **_DATES,
 }
 
 
@@ -230,7 +234,7 @@ def passes(column: Column, found: FoundColumn, *, is_in_window: bool) -> str:
         tests.append("{} between {} and {}".format(value, *column.bounds))
     if column.kind is Kind.TEXT:
         tests += _text_tests(column, found)
-    elif found.type_code in (FIELD_TYPE.DATE, FIELD_TYPE.NEWDATE, FIELD_TYPE.DATETIME):
+    elif found.is_date or found.type_code == FIELD_TYPE.DATETIME:
         tests.append(_EXISTS.format(value=value))
     elif found.type_code == FIELD_TYPE.FLOAT:
         # Others are read with all digits, as suspect rows.
@@ -281,7 +285,10 @@ def _as_postgres(column: Column, found: FoundColumn) -> str:
     value = name(found.name)
     if found.type_code == FIELD_TYPE.FLOAT:
         return f"case when {_is_shown_exactly(found)} then cast({value} as char) else cast({value} + 0e0 as char) end"
-    if found.type_code not in _TIMES:
+    if found.is_date and column.kind is Kind.TIMESTAMP and found.time:
+        # A day that the calendar does not have has no midnight, and is shown as it is.
+        return f"coalesce(cast({found.time.utc} as char), cast({value} as char))"
+    if not found.is_time:
         return value
     if column.kind is Kind.DATE:
         return f"cast({found.time.day} as char)" if found.time else value

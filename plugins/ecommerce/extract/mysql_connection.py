@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import ssl
@@ -23,6 +24,8 @@ from ecommerce.common.errors import SourceError
 CONNECT_TIMEOUT = 20
 #: Rows that are taken from the driver at a time.
 ROWS_AT_A_TIME = 500
+#: Bytes that are read from the server at a time.
+BUFFER = 256 * 1024
 
 #: What the server may be set to otherwise, and would change what a row says or how many there are. Zero dates stay
 #: readable, so that a row with one can be rejected with its reason; quotes and backslashes mean what MySQL's manual
@@ -88,6 +91,7 @@ def mysql(conn_id: str) -> Iterator[pymysql.Connection]:
         try:
             for statement in _SETTINGS:
                 execute(connection, statement)
+            _enlarge_buffer(connection)
         except BaseException:
             connection.close()
             raise
@@ -102,6 +106,11 @@ def mysql(conn_id: str) -> Iterator[pymysql.Connection]:
     finally:
         with suppress(pymysql.MySQLError):
             connection.close()
+
+
+def _enlarge_buffer(connection: Any) -> None:
+    """What has come is read at once; between two statements the driver's own buffer is empty."""
+    connection._rfile = io.BufferedReader(connection._rfile.detach(), BUFFER)
 
 
 def connect_arguments(account: Account) -> dict[str, Any]:
@@ -193,38 +202,30 @@ class _RowsAsTheyCome(SSCursor):
 
     def fetch_lines(self, size: int) -> list[bytes]:
         """
-        The next values of a result with one column; empty at its end.
+        The next values of a result with one column, at least so many; less at its end, and then none.
 
-        PyMySQL makes an object and a tuple of each row, in 5 µs; here a row is two reads and a slice. What is no short
-        row (the end, an error, null, 64 kB) is left to PyMySQL.
+        PyMySQL makes an object and a tuple of each row, in 5 µs; here a row is a slice of what has come. What is no
+        short row (the end, an error, null, 64 kB), or has not come whole, is left to PyMySQL.
         """
         lines: list[bytes] = []
         connection = self.connection
-        if not self._result.unbuffered_active:
-            return lines
-        peek, read, number = connection._rfile.peek, connection._rfile.read, connection._next_seq_id
-        try:
-            while len(lines) < size:
-                # A packet's header is three bytes of length and its number; then comes the value, its length before it.
-                head = peek(5)[:5]
-                if len(head) < 5 or head[2] or head[3] != number or head[4] not in _LENGTH_BYTES:
-                    connection._next_seq_id = number
-                    if (row := self.fetchone()) is None:
-                        return lines
-                    lines.append(row[0])
-                    number = connection._next_seq_id
-                    continue
-                length = 4 + (head[0] | head[1] << 8)
-                packet = read(length)
-                if len(packet) < length:
-                    raise OSError("it has closed the connection")
-                lines.append(packet[5:] if head[4] < _NULL else packet[7:])
-                number = number + 1 & 255
-        except OSError as error:
-            connection.close()
-            raise pymysql.OperationalError(2013, f"Lost connection to MySQL server during query ({error})") from error
-        connection._next_seq_id = number
+        while len(lines) < size and self._result.unbuffered_active:
+            found, length, number = _whole_lines(self._arrived(), connection._next_seq_id)
+            if found:
+                lines += found
+                connection._rfile.read(length)
+                connection._next_seq_id = number
+            elif row := self.fetchone():
+                lines.append(row[0])
         return lines
+
+    def _arrived(self) -> bytes:
+        """What the server has sent, and nobody has read yet; if that is nothing, wait for it."""
+        try:
+            return self.connection._rfile.peek()
+        except OSError as error:
+            self.connection.close()
+            raise pymysql.OperationalError(2013, f"Lost connection to MySQL server during query ({error})") from error
 
     def close(self) -> None:
         """Read what the server still sends, if it is there."""
@@ -235,6 +236,26 @@ class _RowsAsTheyCome(SSCursor):
         super().close()
 
     __del__ = close
+
+
+def _whole_lines(block: bytes, number: int) -> tuple[list[bytes], int, int]:
+    """
+    The rows with which a block begins, as far as they are short and whole: their values, their bytes, the next number.
+
+    :param number: of the first packet; the server counts them
+    """
+    lines: list[bytes] = []
+    begin, size = 0, len(block)
+    # A packet's header is three bytes of length and its number; then comes the value, its length before it.
+    while begin + 4 < size:
+        end = begin + 4 + (block[begin] | block[begin + 1] << 8)
+        length = block[begin + 4]
+        if end > size or block[begin + 2] or block[begin + 3] != number or length not in _LENGTH_BYTES:
+            break
+        lines.append(block[begin + 5 : end] if length < _NULL else block[begin + 7 : end])
+        number = number + 1 & 255
+        begin = end
+    return lines, begin, number
 
 
 def kill_statement(conn_id: str, thread_id: int) -> None:

@@ -126,15 +126,12 @@ class MySQLReader:
     def is_large(self, rows: int) -> bool:
         """Whether the window has more rows than that."""
         statement = f"""
-            select count(*) > {rows}
-            from (
-                select 1
-                from {self._rows(None)}
-                where {self._inside(None)}
-                limit {rows + 1}
-            ) as first_rows
+            select 1
+            from {self._rows(None)}
+            where {self._inside(None)}
+            limit 1 offset {rows}
         """
-        return self._execute(statement)[0][0] == b"1"
+        return bool(self._execute(statement))
 
     def rows_by_day(self) -> dict[str | None, int] | None:
         """
@@ -145,12 +142,12 @@ class MySQLReader:
         if self.source.day and self.source.day not in self._found:
             return None
         found = self._found[self.source.day] if self.source.day else None
-        day = (found.time.day if found.time else name(found.name)) if found else "null"
+        day = (found.time.day if found.time and found.is_time else name(found.name)) if found else "null"
         statement = f"""
             select cast({day} as char), count(*)
             from {self._rows(None)}
             where {self._inside(None)}
-            group by 1
+            group by {day}
         """
         return {value.decode() if value else None: int(rows or 0) for value, rows in self._execute(statement)}
 
@@ -380,7 +377,7 @@ class MySQLReader:
             column.name.lower(): replace(
                 column,
                 character_set=character_sets.get(column.name),
-                time=self._time_of(column) if column.is_time else None,
+                time=self._time_of(column) if column.is_time or column.is_date else None,
             )
             for column in columns
         }

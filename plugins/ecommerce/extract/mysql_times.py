@@ -32,7 +32,7 @@ _SECOND = timedelta(seconds=1)
 @dataclass(frozen=True)
 class MySQLTime:
     """
-    A column with a date or a time; a date is the shop's day itself.
+    A column with a date or a time; a date is the shop's day itself, and as a time its midnight.
 
     :param column: as the source spells it
     :param type_code: MySQL's number of the type: a `timestamp` is an instant, a `datetime` is of the source's time zone
@@ -45,8 +45,10 @@ class MySQLTime:
 
     @property
     def utc(self) -> str:
-        """SQL of the time in UTC."""
+        """SQL of the time in UTC; of a date its first moment."""
         value = name(self.column)
+        if self._is_date:
+            return self._midnight
         return value if self._zone == "UTC" else _shifted(value, self._to_utc)
 
     @property
@@ -91,6 +93,15 @@ class MySQLTime:
         return f"({inside} and {self.day} in ({', '.join(repr(str(day)) for day in sorted(days))}))"
 
     @property
+    def _midnight(self) -> str:
+        day = f"cast({name(self.column)} as datetime)"
+        if shop().time_zone == "UTC":
+            return day
+        # Where clocks skip midnight or strike it twice, a day begins one second after the last one of the day before.
+        second_before = _shifted(f"({day} - interval 1 second)", self._to_utc)
+        return f"least({_shifted(day, self._to_utc)}, {second_before} + interval 1 second)"
+
+    @property
     def _from_utc(self) -> _Offsets:
         return self._offsets(shop().time_zone)
 
@@ -107,12 +118,18 @@ class MySQLTime:
     @property
     def _zone(self) -> str:
         """The time zone of its text: sessions are in UTC."""
+        if self._is_date:
+            return shop().time_zone
         return shop().source_time_zone if self.type_code == FIELD_TYPE.DATETIME else "UTC"
 
     @property
     def _is_local(self) -> bool:
         """Whether its own text begins with the shop's day."""
-        return self.type_code in (FIELD_TYPE.DATE, FIELD_TYPE.NEWDATE) or self._zone == shop().time_zone
+        return self._zone == shop().time_zone
+
+    @property
+    def _is_date(self) -> bool:
+        return self.type_code in (FIELD_TYPE.DATE, FIELD_TYPE.NEWDATE)
 
 
 def _shifted(value: str, offsets: _Offsets) -> str:

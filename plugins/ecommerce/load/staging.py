@@ -20,6 +20,7 @@ from ecommerce.common import fault_points
 from ecommerce.common.sources import Source
 from ecommerce.common.value_rules import SQL_TYPES, cast
 from ecommerce.extract.reader_protocol import Chunk
+from ecommerce.load.read_ahead import size_of
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,19 @@ class Staging:
         """Create the table `moved`, empty, in the form of `stage`."""
         self._connection.execute(sql.SQL("create temp table {} (like {}) on commit drop").format(MOVED, STAGE))
 
+    def suspect_by(self, column: str) -> dict[str | None, int]:
+        """The number of staged rows of each text of a column, without those that are rejected already."""
+        return dict(
+            self._connection.execute(
+                sql.SQL("""
+                    select {column}, count(*)
+                    from {stage}
+                    where _rejection is null
+                    group by 1
+                """).format(column=sql.Identifier(column), stage=STAGE)
+            ).fetchall()
+        )
+
     def create_accepted(self) -> None:
         """Create the table `accepted`, empty."""
         columns = sql.SQL(", ").join(
@@ -115,10 +129,7 @@ class Staging:
 
     def _counted(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         for chunk in chunks:
-            if isinstance(chunk, (bytes, bytearray, memoryview)):
-                self.size += len(chunk)
-            else:
-                self.size += sum(len(value) for value in chunk if value)
+            self.size += size_of(chunk)
             if time.monotonic() - self._reported_at > PROGRESS_SECONDS:
                 self._reported_at = time.monotonic()
                 log.info("%s: %.1f MB read", self._source.name, self.size / 1e6)

@@ -30,17 +30,22 @@ from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
-from ecommerce.extract.reader_protocol import AppendingReader, Constant, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import AppendingReader, Chunk, Constant, PrevalidatingReader, Reader
 from ecommerce.load import bulk_load, moved_rows, raw_writer, schema_drift, validate
 from ecommerce.load.extent import Extent
 from ecommerce.load.offsets import StoredOffsets
 from ecommerce.load.raw_writer import WriteCounts
+from ecommerce.load.read_ahead import ReadAhead
 from ecommerce.load.staging import ACCEPTED, MOVED, STAGE, Staging
 
 log = logging.getLogger(__name__)
 
 #: An empty raw table is filled in bulk, and indexed afterwards, if the source has more rows than this.
 BULK_ROWS = 100_000
+
+
+#: Day → rows; None: only raw can tell.
+ByDay = dict[str | None, int] | None
 
 
 class ShortcutFailed(Exception):
@@ -176,13 +181,19 @@ class PrevalidatedRows(RowByRow):
         return ReadCounts(prevalidated + staged, staged, self._undated)
 
     def _stage_suspect(self, days: Collection[date] | None) -> int:
-        columns = self._table.columns
-        self._undated = self.staging.copy_suspect(columns, self._table.undated())
-        if self._undated:
-            validate.reject_undated(self.job.connection, self.job.source)
+        self._stage_undated()
         # An empty list of days would be an empty condition.
         chunks = iter(()) if days is not None and not days else self._table.suspect(days)
-        return self._undated + self.staging.copy(STAGE, columns, chunks, "format text")
+        return self._undated + self._stage(chunks)
+
+    def _stage_undated(self) -> None:
+        """Create the stage, with the rows that no window has, all rejected."""
+        self._undated = self.staging.copy_suspect(self._table.columns, self._table.undated())
+        if self._undated:
+            validate.reject_undated(self.job.connection, self.job.source)
+
+    def _stage(self, chunks: Iterator[Chunk]) -> int:
+        return self.staging.copy(STAGE, self._table.columns, chunks, "format text")
 
     def follow_moved(self) -> MovedCounts:
         """Ask the source for the keys that raw would lose, many at a time."""
@@ -246,11 +257,12 @@ class FirstLoad(PrevalidatedRows):
     def read(self) -> ReadCounts:
         """Copy the prevalidated rows into raw; stage the suspect ones, if there are any."""
         self._had_rows = raw_writer.has_rows(self.job.connection, self.job.source)
-        self._copied, by_day = self._copy_into_raw()
-        if by_day is not None and self._copied == sum(by_day.values()):
-            self._days = [day for day in by_day if day is not None]
-        staged = self._stage_suspect(None if self._days is None else [])
-        return ReadCounts(self._copied + staged, staged, self._undated)
+        with ReadAhead() as suspect:
+            self._copied, by_day = self._copy_into_raw(suspect)
+            self._stage_undated()
+            staged = self._stage(suspect.chunks())
+        self._days = self._days_in_raw(by_day, staged)
+        return ReadCounts(self._copied + self._undated + staged, self._undated + staged, self._undated)
 
     def accept(self, passed: int) -> int:
         """Accept nothing more: suspect rows must all be rejected, and a repeated key has failed the copy."""
@@ -268,7 +280,7 @@ class FirstLoad(PrevalidatedRows):
             job.connection, job.source, self.extent, job.batch_id, self._copied, self._days, had_rows=self._had_rows
         )
 
-    def _copy_into_raw(self) -> tuple[int, dict[str | None, int] | None]:
+    def _copy_into_raw(self, suspect: ReadAhead) -> tuple[int, ByDay]:
         """The number of copied rows, and that of all rows of the window by day, if the source can tell."""
         job = self.job
         raw = sql.Identifier("raw", job.source.name)
@@ -284,14 +296,33 @@ class FirstLoad(PrevalidatedRows):
         )
         if not is_bulk:
             rows = self._table.prevalidated(None, list(lineage.values()))
-            return self.staging.copy(raw, [*columns, *lineage], rows, form), self._table.rows_by_day()
+            copied = self.staging.copy(raw, [*columns, *lineage], rows, form)
+            return copied, self._count_and_begin(copied, suspect)
         with _beside(self._table) as executor:
             constants = {name: constant.as_sql() for name, constant in lineage.items()}
             with bulk_load.without_indexes(job.connection, job.source, constants):
                 copied = self.staging.copy(raw, columns, self._table.prevalidated(None, []), f"{form}, freeze")
-                # The source counts while raw is indexed.
-                future = executor.submit(self._table.rows_by_day)
+                # The source counts, and begins with the suspect rows, while raw is indexed.
+                future = executor.submit(self._count_and_begin, copied, suspect)
             return copied, future.result()
+
+    def _count_and_begin(self, copied: int, suspect: ReadAhead) -> ByDay:
+        """Count the rows by day, and begin to read the suspect ones if there are more rows than were copied."""
+        by_day = self._table.rows_by_day()
+        if by_day is None or copied != sum(by_day.values()):
+            suspect.begin(self._table.suspect(None))
+        return by_day
+
+    def _days_in_raw(self, by_day: ByDay, staged: int) -> list[str] | None:
+        """The days of the copied rows: those that have more rows in the window than are suspect."""
+        if by_day is None:
+            return None
+        if staged and self.job.source.day:
+            for day, rows in self.staging.suspect_by(self.job.source.day).items():
+                by_day[day] = by_day.get(day, 0) - rows
+        if any(rows < 0 for rows in by_day.values()):
+            return None
+        return [day for day, rows in by_day.items() if rows and day is not None]
 
 
 class Append(Strategy):

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ecommerce.common.days import midnight
 from ecommerce.common.errors import SchemaDrift, ShopError, SourceError
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import SOURCES, Kind, Source
@@ -280,6 +281,7 @@ def test_smallest_change_is_noticed(mysql_shop: Shop, column: str, before: Any, 
         ("order_id", "varchar(20) not null", "  O7 ", "O7"),
         ("order_date", "datetime not null", f"{DAY} 23:59:59", DAY),
         ("order_date", "timestamp(6) null", f"{DAY} 00:00:00.000001", DAY),
+        ("created_at", "date", DAY, f"{DAY} 00:00:00"),
         ("created_at", "datetime", f"{DAY} 01:02:03", f"{DAY} 01:02:03"),
         ("created_at", "datetime(6)", f"{DAY} 01:02:03.000001", f"{DAY} 01:02:03.000001"),
         ("created_at", "timestamp null", f"{DAY} 00:00:00", f"{DAY} 00:00:00"),
@@ -320,6 +322,7 @@ def test_value_of_each_type_is_stored_exactly(
         ("order_id", "varchar(20) not null", "   ", "order_id is missing"),
         ("order_id", "varchar(20) not null", "", "order_id is missing"),
         ("created_at", "datetime", "2024-03-00 10:00:00", "created_at is not a timestamp such as 2024-01-31"),
+        ("created_at", "date", "2024-03-00", "created_at is not a timestamp such as 2024-01-31"),
     ],
 )  # fmt: skip
 def test_value_that_raw_cannot_store_is_rejected_with_reason(
@@ -393,7 +396,7 @@ def test_number_that_is_no_boolean_is_rejected(mysql_shop: Shop) -> None:
     [
         ("order_date", "year", "column order_date is year and no longer date"),
         ("order_date", "varchar(10)", "column order_date is varchar and no longer date"),
-        ("created_at", "date", "column created_at is date and no longer timestamp"),
+        ("created_at", "varchar(19)", "column created_at is varchar and no longer timestamp"),
         ("order_quantity", "time", "column order_quantity is time and no longer integer"),
         ("order_quantity", "bit(8)", "column order_quantity is bit(8) and no longer integer"),
         ("order_quantity", "decimal(9,0)", "column order_quantity is decimal and no longer integer"),
@@ -455,6 +458,31 @@ def test_view_generated_columns_and_other_letter_case_are_read(mysql_shop: Shop)
     )
     mysql_shop.load(location={"table": "Sales Fact"})
     assert mysql_shop.raw("order_id, product_id, order_amount::text") == [("ORD7", "P1", "119.00")]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Havana"])
+def test_day_where_a_time_is_expected_is_the_shops_midnight(
+    mysql_shop: Shop, set_time_zone: Callable[..., None], zone: str
+) -> None:
+    """In Havana clocks skip midnight of the second day, and strike that of the fourth twice."""
+    set_time_zone(zone, "Asia/Kolkata")
+    mysql_shop.create(created_at="date")
+    days = ["2024-03-09", "2024-03-10", "2024-11-02", "2024-11-03", "2024-11-04"]
+    for day in days:
+        mysql_shop.insert(order_id=day, order_date=day, created_at=day)
+    mysql_shop.insert(order_id="bad", order_amount="-1", created_at=days[1])
+    for day in days:
+        result = mysql_shop.load(first=day, lookback_days=0)
+        assert (result.rows_loaded, result.rows_quarantined) == (1, day == days[1])
+    expected = {day: midnight(date.fromisoformat(day)).replace(tzinfo=None) for day in days}
+    assert dict(mysql_shop.raw("order_id, created_at")) == expected
+    held = mysql_shop.raw("*")
+    result = mysql_shop.load(first=days[0], last=days[-1])
+    assert (result.rows_read, result.rows_unchanged) == (6, 6)
+    assert mysql_shop.raw("*") == held
+    mysql_shop.execute("update sales_fact set created_at = '2024-11-04' where order_id = '2024-11-03'")
+    assert mysql_shop.load(first=days[0], last=days[-1]).rows_loaded == 1
+    assert dict(mysql_shop.raw("order_id, created_at")) == expected | {"2024-11-03": expected["2024-11-04"]}
 
 
 def test_two_rows_of_one_key_leave_the_latest(mysql_shop: Shop) -> None:
@@ -572,6 +600,23 @@ def test_rows_of_a_template_without_a_key_are_quarantined(orders_with_items: Sho
     assert (result.rows_loaded, result.rows_quarantined) == (1, 2)
     assert orders_with_items.reasons() == ["order_id is missing"] * 2
     assert orders_with_items.raw() == [("O", 1)]
+
+
+def test_template_may_give_a_day_where_a_time_is_expected(
+    orders_with_items: Shop, tmp_path: Path, set_time_zone: Callable[..., None]
+) -> None:
+    set_time_zone("Europe/Berlin")
+    path = tmp_path / "sales_fact.sql"
+    path.write_text(
+        TEMPLATE.format(bounds="\n    and orders.created >= %(start)s and orders.created < %(end)s").replace(
+            "orders.created as created_at", "date(orders.created) as created_at"
+        )
+    )
+    for day, loaded in ((DAY, 2), (NEXT_DAY, 1)):
+        assert orders_with_items.load(first=day, location={"template": path}).rows_loaded == loaded
+    assert orders_with_items.raw("order_id, created_at::text") == [
+        ("ORD1", "2024-02-29 23:00:00"), ("ORD1", "2024-02-29 23:00:00"), ("ORD2", "2024-03-01 23:00:00")
+    ]  # fmt: skip
 
 
 def test_lock_timeout_while_a_template_is_described_may_be_tried_again(

@@ -7,7 +7,7 @@ import pymysql
 import pytest
 from pymysql.constants import FIELD_TYPE
 
-from ecommerce.common.days import day_of
+from ecommerce.common.days import day_of, midnight
 from ecommerce.common.windows import Window
 from ecommerce.extract.mysql_times import MySQLTime
 from tests.integration.sql.test_shop_days import MOMENTS
@@ -52,3 +52,19 @@ def test_time_without_zone_lies_in_the_shops_day(
             for chosen in [*([day] for day in days), days[::2]]:
                 cursor.execute(f"select distinct {column.day} from times where {column.among(chosen)} order by 1")
                 assert [day for (day,) in cursor.fetchall()] == chosen
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_date_as_a_time_is_the_shops_midnight(
+    shop_in_mysql: pymysql.Connection, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_shop(monkeypatch, settings={"time_zone": zone, "source_time_zone": "Asia/Kolkata"})
+    days = sorted({day_of(moment.replace(tzinfo=UTC)) for moment in MOMENTS})
+    time = MySQLTime("day", FIELD_TYPE.DATE, WINDOW)
+    with shop_in_mysql.cursor() as cursor:
+        cursor.execute("create table days (day date primary key)")
+        cursor.executemany("insert into days values (%s)", days)
+        cursor.execute(f"select day, {time.utc}, {time.day} from days order by day")
+        assert list(cursor.fetchall()) == [(day, midnight(day).replace(tzinfo=None), day) for day in days]
+        cursor.execute(f"select day from days where {time.among(days[1::2])} order by day")
+        assert [day for (day,) in cursor.fetchall()] == days[1::2]

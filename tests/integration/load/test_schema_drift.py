@@ -39,10 +39,10 @@ def raw_as_it_was(loader: Loader) -> Iterator[None]:
             [("order_amount", "retyped", "numeric", "text")],
         ),
         (
-            "alter table sales_fact drop product_id, alter created_at type date",
-            "column product_id (text) is missing; column created_at is date and no longer timestamp",
+            "alter table sales_fact drop product_id, alter created_at type text",
+            "column product_id (text) is missing; column created_at is text and no longer timestamp",
             [
-                ("created_at", "retyped", "timestamp", "date"),
+                ("created_at", "retyped", "timestamp", "text"),
                 ("product_id", "missing", "text", None),
             ],
         ),

@@ -15,7 +15,7 @@ import pytest
 
 from ecommerce.common.days import day_of, midnight
 from tests.integration.load.events import Produce, customer_counts, event, once
-from tests.integration.support import Loader
+from tests.integration.support import Loader, set_shop
 
 #: A zone, and the day on which its clocks are changed; in Kolkata they never are.
 CHANGES = [
@@ -112,6 +112,59 @@ def test_time_where_a_day_is_expected_is_the_shops_day_of_it(
     assert [reason[:40] for (reason,) in loader.rows("select reason from ops.quarantine")] == [
         "order_date is outside the calendar 1970-"
     ]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("UTC", date(2024, 3, 31)),
+        ("Europe/Berlin", date(2024, 3, 31)),
+        # Clocks skip midnight, and strike it twice.
+        ("America/Havana", date(2024, 3, 10)),
+        ("America/Havana", date(2024, 11, 3)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", [{"table": "sales_fact"}, {"template": "it.sql"}], ids=["table", "template"])
+def test_day_where_a_time_is_expected_is_the_shops_midnight(
+    loader: Loader,
+    shop: psycopg.Connection,
+    insert: Callable[..., None],
+    set_time_zone: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    zone: str,
+    day: date,
+    place: dict[str, str],
+) -> None:
+    set_time_zone(zone, "Asia/Kolkata")
+    set_shop(
+        monkeypatch,
+        settings={"time_zone": zone, "source_time_zone": "Asia/Kolkata"},
+        templates={"it.sql": "select * from public.sales_fact"},
+        sales_fact={"connection": "shop_postgres", **place},
+    )
+    shop.execute("alter table sales_fact alter created_at type date")
+    days = [day + timedelta(days=n) for n in (-1, 0, 1)]
+    order: dict[str, Any] = {"line_number": 1, "product_id": "P1", "order_date": "2024-01-01", "order_amount": 1}
+    for each in days:
+        insert("sales_fact", **order, order_id=str(each), created_at=each)
+    insert("sales_fact", **order | {"order_amount": -1}, order_id="bad", created_at=day)
+    for each in days:
+        result = loader.load("sales_fact", str(each), lookback_days=0)
+        assert (result.rows_loaded, result.rows_quarantined) == (1, each == day)
+    midnights = {str(each): midnight(each) for each in days}
+    assert stored(loader) == midnights
+    ((payload,),) = loader.rows("select payload from ops.quarantine")
+    assert payload["created_at"] == str(midnight(day).replace(tzinfo=None))
+    again = loader.load("sales_fact", str(days[0]), str(days[-1]))
+    assert (again.rows_read, again.rows_unchanged) == (4, 4)
+    # A refused order that is gone is looked for in the window of its day.
+    shop.execute("delete from sales_fact where order_id = 'bad'")
+    shop.execute("update sales_fact set created_at = %s where order_id = %s", [days[1], str(days[0])])
+    changed = loader.load("sales_fact", str(day), lookback_days=0)
+    assert (changed.rows_read, changed.rows_loaded) == (2, 1)
+    assert stored(loader) == midnights | {str(days[0]): midnight(day)}
+    assert loader.value("select starts_with(reason, 'the source does not hold this row any more') from ops.quarantine")
 
 
 def test_rejected_order_that_is_gone_is_noticed_in_the_window_of_its_day(

@@ -83,3 +83,15 @@ def test_each_row_of_a_table_lies_in_the_window_of_its_day(
             some = sorted({day for _, day in rows})[::2]
             count = sql.SQL("select count(*) from at_source where {}").format(time.among(some))
             assert connection.execute(count).fetchone() == (sum(day in some for _, day in rows),)
+
+
+def test_date_of_a_table_is_the_shops_midnight_as_a_time(
+    shop_dsn: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_shop(monkeypatch, settings={"time_zone": zone, "source_time_zone": "Asia/Kolkata"})
+    days = sorted({day_of(moment.replace(tzinfo=UTC)) for moment in MOMENTS})
+    time = TimeColumn(sql.Identifier("day"), "date", "Asia/Kolkata")
+    query = sql.SQL("select day, {}, {} from unnest(%s::date[]) as day").format(time.utc, time.day)
+    with psycopg.connect(shop_dsn, options="-c timezone=Asia/Tokyo") as connection:
+        rows = connection.execute(query, [days]).fetchall()
+    assert rows == [(day, midnight(day).replace(tzinfo=None), day) for day in days]
