@@ -141,9 +141,7 @@ class SourceReconciliation(Check):
             return []
         in_raw = sql.Identifier("raw", self.source)
         columns = await _columns_of(connection, in_raw)
-        raw = [
-            _SourceTable(in_raw, self, window, columns, time_zone="UTC", encoding="UTF8") for window in windows
-        ]
+        raw = [_SourceTable(in_raw, self, window, columns, time_zone="UTC", encoding="UTF8") for window in windows]
         differences = await self._compare(connection, raw, location, account)
         candidates = [row for difference in differences for row in difference.missing]
         quarantined = await self._quarantined(connection, candidates)

@@ -251,6 +251,8 @@ def test_rows_of_before_count_as_loaded(loader: Loader) -> None:
         loader.connection.execute("delete from raw.sales_fact; comment on schema raw is 'include/sql of before'")
     upgrade()
     assert loader.rows(query) == noted
+
+
 def test_keys_of_version_logs_of_before_are_trimmed(
     loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
 ) -> None:
