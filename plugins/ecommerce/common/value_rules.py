@@ -142,7 +142,7 @@ _TYPED_TESTS: dict[Kind, tuple[str, ...]] = {
 
 
 def is_converted(column: Column, type_name: str) -> bool:
-    """Whether raw stores a value in another form than the source, as a time as the shop's day, or a day as a time."""
+    """Whether raw stores a value in another form than the source: a time in UTC or as its day, a day as a time."""
     if column.kind is Kind.DATE:
         return type_name != "date"
     return column.kind is Kind.TIMESTAMP and (type_name != "timestamp" or shop().source_time_zone != "UTC")

@@ -18,7 +18,7 @@ _TEXT = 60
 
 class ReadAhead:
     """
-    Chunks of a reader: the first ones are read when they are begun (in another thread), the rest when they are taken.
+    Chunks of a reader: the first ones are read at once, maybe in another thread, the rest when they are taken.
 
     At the end of the context the reader is closed, also if nobody took its chunks.
     """
