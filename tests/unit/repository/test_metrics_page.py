@@ -1,6 +1,7 @@
 """docs/metrics.md explains each mart and each figure of it, and calculates right."""
 
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ MODELS = Path(__file__).parents[3] / "include" / "dbt" / "models" / "marts"
 NUMBERS = ("numeric", "integer", "bigint", "double precision")
 
 
+@cache
 def marts() -> dict[str, dict[str, Any]]:
     """The marts of the dbt project, by name."""
     return {
         model["name"]: model
         for path in MODELS.rglob("*.yml")
-        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", [])
+        for model in yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader).get("models", [])
     }
 
 
