@@ -1,8 +1,8 @@
 -- To the cent, in two steps. First, int_daily_refunded_sales has the sum of the refunds, day by
 -- day. Second, each mart with refunds has the sum of these days, month by month if it has months,
 -- and its net figures are what is left: product_performance_monthly without those of no product,
--- customer_segments without those of guests, daily_revenue and revenue_trend from the first order to the
--- as-of date.
+-- customer_segments without those of guests, daily_revenue and revenue_trend from the first order
+-- to the as-of date.
 --
 -- The sums by product and month, and by customer and year, are compared with the facts as well.
 --

@@ -1,7 +1,7 @@
 -- To the cent, in two steps. First, int_daily_sales has the sum of the lines that count, day by
 -- day. Second, each mart with revenue has the sum of these days, month by month if it has months;
--- daily_revenue and revenue_trend end with the as-of date, and the marts of customers leave out guests.
--- revenue_trend has it in each grain, of the categories and of their total. Numbers of
+-- daily_revenue and revenue_trend end with the as-of date, and the marts of customers leave out
+-- guests. revenue_trend has it in each grain, of the categories and of their total. Numbers of
 -- orders are those of days only: an order may be in several groups of a month.
 --
 -- In an incremental build, the first step compares only the claimed days, since the build writes no

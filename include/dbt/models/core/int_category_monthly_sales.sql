@@ -73,7 +73,7 @@ by_order as (
 
 ),
 
--- The smallest and the largest order are those of the month. An order that goes on on another day is
+-- The smallest and the largest order are those of the month. An order with lines on several days is
 -- not among them: the mart adds it with all its lines.
 final as (
 
