@@ -69,7 +69,7 @@ def _load(place: Place) -> None:
     loader.load("kafka_stream", *window, reader=TopicReader(shop, Window.of_days(FIRST, LAST)))
 
 
-def rows_of(warehouse: psycopg.Connection, query: sql.Composable | bytes) -> tuple[list[str], list[tuple]]:
+def rows_of(warehouse: psycopg.Connection, query: sql.Composed | sql.SQL | bytes) -> tuple[list[str], list[tuple]]:
     cursor = warehouse.execute(query)
     assert cursor.description is not None
     return [column.name for column in cursor.description], cursor.fetchall()
