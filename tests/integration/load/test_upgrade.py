@@ -158,7 +158,7 @@ def test_columns_of_before_count_as_seen(upgraded: Loader, shop: psycopg.Connect
 
 
 #: Versions as they were written before: batch → change date, when it was read, from when on it was valid.
-VERSIONS_OF_BEFORE = {
+VERSIONS_OF_BEFORE: dict[str, list[tuple[str | None, str, str]]] = {
     # A typo of the year, its correction, and a later change.
     "future": [
         ("2024-01-01", "2024-02-01 10:00", "2024-01-01"),
