@@ -32,7 +32,7 @@ LAWS = {
         where category_name = 'All categories'
         group by grain
         having (sum(revenue), sum(refunded_amount))
-            <> (select (sum(daily_revenue), sum(refunded_amount)) from marts.daily_revenue)
+            <> (select sum(daily_revenue), sum(refunded_amount) from marts.daily_revenue)
     """,
     "the categories of a period make its total": """
         select 1
