@@ -21,6 +21,12 @@ days as (
 
 ),
 
+country as (
+
+    select count(*) > 0 as has_holidays from holidays
+
+),
+
 final as (
 
     select
@@ -46,7 +52,7 @@ final as (
         extract(isodow from days.date_key) >= 6 as is_weekend,
         -- Each country that a profile may name has holidays, so without any it names none.
         case
-            when (select count(*) from holidays as all_holidays) > 0
+            when (select country.has_holidays from country)
                 then holidays.holiday_date is not null
         end as is_holiday,
         coalesce(days.date_key = as_of.as_of_date, false) as is_as_of,

@@ -33,8 +33,8 @@ days as (
 
 ),
 
--- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact, so that each mean is the
--- same in whatever order the rows come.
+-- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact, so each mean is the same
+-- in whatever order the rows come.
 with_baseline as (
 
     select

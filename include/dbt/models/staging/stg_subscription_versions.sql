@@ -12,7 +12,9 @@ final as (
         {{ plan_name(clean_text('plan_type')) }} as plan_type,
         _batch_id as batch_id,
         coalesce(monthly_fee, 0)::numeric(18, 2) as monthly_fee,
-        coalesce(lower({{ clean_text('status') }}) in ('cancelled', 'canceled'), false) as is_cancelled,
+        coalesce(
+            lower({{ clean_text('status') }}) in ('cancelled', 'canceled'), false
+        ) as is_cancelled,
         _is_deleted as is_deleted,
         subscription_start_date as start_date,
         subscription_end_date as end_date,
