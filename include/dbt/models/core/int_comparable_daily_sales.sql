@@ -33,8 +33,8 @@ days as (
 
 ),
 
--- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact, so each mean is the same
--- in whatever order the rows come.
+-- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact, so the order of the rows
+-- does not change a mean.
 with_baseline as (
 
     select
