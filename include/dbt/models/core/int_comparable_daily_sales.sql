@@ -33,7 +33,7 @@ days as (
 
 ),
 
--- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact, so the order of the rows
+-- Every day has a row, so 14 rows are 14 days. Sums of `numeric` are exact: the order of the rows
 -- does not change a mean.
 with_baseline as (
 
