@@ -9,6 +9,7 @@ for sure, the value does not pass, and Postgres validates its text.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pymysql.constants import FIELD_TYPE
@@ -92,6 +93,8 @@ class FoundColumn:
     :param length: characters that its longest value takes
     :param scale: digits after the point
     :param character_set: of a text; None: it is none. The one of bytes is `binary`
+    :param is_bare: a text that needs no conversion: its bytes are those of UTF-8, and no other such text of the row has
+        another collation, with which it could not stand in one expression
     :param time: its values as times; None: they are neither times nor dates
     """
 
@@ -100,6 +103,7 @@ class FoundColumn:
     length: int
     scale: int
     character_set: str | None = None
+    is_bare: bool = False
     time: MySQLTime | None = None
 
     @property
@@ -113,6 +117,11 @@ class FoundColumn:
     def is_text(self) -> bool:
         """Whether its values are texts or bytes."""
         return self.type_code in _TEXTS
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether it is a text whose bytes are those of UTF-8."""
+        return self.character_set in _UTF8 and self.type_code != FIELD_TYPE.JSON
 
     @property
     def is_time(self) -> bool:
@@ -243,6 +252,25 @@ def passes(column: Column, found: FoundColumn, *, is_in_window: bool) -> str:
     return condition if column.required else f"({value} is null or ({condition}))"
 
 
+def all_pass(columns: Sequence[tuple[Column, FoundColumn]], window_column: str | None) -> str:
+    """The condition on a row that all its values pass; its texts are first looked through together."""
+    bare = [(column, found) for column, found in columns if column.kind is Kind.TEXT and found.is_bare]
+    conditions = [
+        passes(column, found, is_in_window=column.name == window_column)
+        for column, found in columns
+        if (column, found) not in bare
+    ]
+    if bare:
+        lengths = " and ".join(
+            f"coalesce(length({name(found.name)}), {0 if column.required else 1}) between 1 and 1000"
+            for column, found in bare
+        )
+        together = f"concat_ws('', {', '.join(name(found.name) for _, found in bare)})"
+        each = " and ".join(passes(column, found, is_in_window=False) for column, found in bare)
+        conditions.append(f"(({lengths} and {_is_plain(together)}) or ({each}))")
+    return " and ".join(conditions)
+
+
 def exists(found: FoundColumn) -> str:
     """The condition that a date or time is of a day that the calendar has."""
     return f"coalesce({_EXISTS.format(value=name(found.name))}, false)"
@@ -264,7 +292,7 @@ def _csv_text(found: FoundColumn) -> str:
 
 
 def _text(found: FoundColumn) -> str:
-    return f"convert({name(found.name)} using utf8mb4)"
+    return name(found.name) if found.is_bare else f"convert({name(found.name)} using utf8mb4)"
 
 
 def _is_utf8(found: FoundColumn) -> str:
@@ -304,8 +332,7 @@ def _as_postgres(column: Column, found: FoundColumn) -> str:
 
 def _text_tests(column: Column, found: FoundColumn) -> list[str]:
     # No conversion where the bytes are the same.
-    is_utf8 = found.character_set in _UTF8 and found.type_code != FIELD_TYPE.JSON
-    text = name(found.name) if is_utf8 else _text(found)
+    text = name(found.name) if found.is_utf8 else _text(found)
     # The bytes, since a collation may take a NUL for nothing.
     octets = f"cast({text} as binary)"
     first, last = f"ord({text})", f"ord(right({text}, 1))"
@@ -320,7 +347,15 @@ def _text_tests(column: Column, found: FoundColumn) -> list[str]:
         f"length({text}) <= 1000 and locate(x'00', {octets}) = 0 "
         f"and {shown if column.required else f'(length({text}) = 0 or ({shown}))'}"
     )
-    # Nearly every text is of printable ASCII without blanks. Only ASCII is searched: MariaDB finds nothing, not even by
-    # a negated class, in a text that its regular expressions take for invalid UTF-8.
-    is_plain = f"length({text}) between 1 and 1000 and {is_ascii} and not ({text} regexp '[^!-~]')"
+    is_plain = f"length({text}) between 1 and 1000 and {_is_plain(text)}"
     return [*([_is_utf8(found)] if found.is_bytes else []), f"(({is_plain}) or ({any_text}))"]
+
+
+def _is_plain(text: str) -> str:
+    """
+    The condition that a text is of printable ASCII without blanks, as nearly every one is.
+
+    Only ASCII is searched: MariaDB finds nothing, not even by a negated class, in a text that its regular expressions
+    take for invalid UTF-8.
+    """
+    return f"length({text}) = char_length({text}) and not ({text} regexp '[^!-~]')"

@@ -296,14 +296,9 @@ class MySQLReader:
 
     @property
     def _passes(self) -> str:
-        return " and ".join(
-            [
-                mysql_columns.passes(
-                    column, self._found[column.name], is_in_window=column.name == self.source.window_column
-                )
-                for column in self.source.columns
-                if column.name in self._found and not self._found[column.name].is_null
-            ]
+        found = [(column, self._found[column.name]) for column in self.source.columns if column.name in self._found]
+        return mysql_columns.all_pass(
+            [(column, source) for column, source in found if not source.is_null], self.source.window_column
         )
 
     def _name(self, column: str | None) -> str:
@@ -371,13 +366,10 @@ class MySQLReader:
             for label, code, _, length, _, scale, _ in description
             if self.location.table or not template_rules.is_private(str(label))
         ]
-        texts = [column.name for column in columns if column.is_text]
-        character_sets = dict(zip(texts, self._character_sets(texts), strict=True))
+        texts = self._with_character_sets([column for column in columns if column.is_text])
         return {
             column.name.lower(): replace(
-                column,
-                character_set=character_sets.get(column.name),
-                time=self._time_of(column) if column.is_time or column.is_date else None,
+                texts.get(column.name, column), time=self._time_of(column) if column.is_time or column.is_date else None
             )
             for column in columns
         }
@@ -411,18 +403,25 @@ class MySQLReader:
         """
         return [(value or b"").decode(errors="replace") for row in self._execute(statement) for value in row]
 
-    def _character_sets(self, columns: Sequence[str]) -> list[str]:
-        """The character set of each column as it is stored; a result's description has that of the session."""
+    def _with_character_sets(self, columns: Sequence[FoundColumn]) -> dict[str, FoundColumn]:
+        """Texts with the character set as it is stored, by name; a result's description has that of the session."""
         if not columns:
-            return []
+            return {}
         # A join that matches nothing has one row, also of an empty table.
+        values = [f"concat(charset({name(column.name)}), ' ', collation({name(column.name)}))" for column in columns]
         statement = f"""
-            select {", ".join(f"charset({name(column)})" for column in columns)}
+            select {", ".join(values)}
             from (select 1) as one_row
             left join {self._rows(None)}
                 on false
         """
-        return [value.decode() if value else "" for value in self._execute(statement)[0]]
+        stored = [(value or b"").decode().split() for value in self._execute(statement)[0]]
+        found = [
+            replace(column, character_set=character_set)
+            for column, (character_set, _) in zip(columns, stored, strict=True)
+        ]
+        collations = {collation for column, (_, collation) in zip(found, stored, strict=True) if column.is_utf8}
+        return {column.name: replace(column, is_bare=column.is_utf8 and len(collations) == 1) for column in found}
 
     @property
     def _at_source(self) -> pymysql.Connection:

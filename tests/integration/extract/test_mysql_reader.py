@@ -651,6 +651,48 @@ def test_column_of_a_template_that_begins_with_an_underscore_is_its_own(
     assert orders_with_items.loader.rows("select column_name from ops.schema_change") == [("extra",)]
 
 
+def test_texts_of_different_collations_are_read_together(mysql_shop: Shop, tmp_path: Path) -> None:
+    mysql_shop.create(
+        order_id="varchar(20) character set ascii not null",
+        product_id="varchar(20) collate utf8mb4_bin not null",
+        customer_id="varchar(20) character set utf8mb3",
+        payment_method="varchar(20) character set latin1",
+    )
+    mysql_shop.insert(payment_method='"é"', order_status="paid")
+    mysql_shop.insert(order_id="O2", product_id=" ", created_at=f"{DAY} 13:00")
+    path = tmp_path / "sales_fact.sql"
+    # Two collations that a template chooses cannot be compared or joined as they are.
+    path.write_text(
+        """
+        select
+            order_id collate ascii_bin as order_id, line_number, product_id collate utf8mb4_unicode_ci as product_id,
+            convert(customer_id using utf8mb4) collate utf8mb4_bin as customer_id, order_date, order_amount,
+            payment_method, order_status, created_at
+        from sales_fact
+        """
+    )
+    for location in ({"table": "sales_fact"}, {"template": path}):
+        mysql_shop.loader.empty()
+        for read in range(2):
+            result = mysql_shop.load(location=location)
+            assert (result.rows_read, result.rows_loaded) == (2, 1 - read)
+            assert mysql_shop.raw("order_id, product_id, customer_id, payment_method, order_status") == [
+                ("O1", "P1", "C1", '"é"', "paid")
+            ]
+            assert mysql_shop.reasons() == ["product_id is missing"]
+
+
+@pytest.mark.parametrize("buffer", [2**10, 2**16, 2**20])
+def test_lines_of_any_length_come_whole(mysql_shop: Shop, monkeypatch: pytest.MonkeyPatch, buffer: int) -> None:
+    monkeypatch.setattr(mysql_connection, "BUFFER", buffer)
+    lengths = [*range(4), *range(245, 260), 3_000, *range(65_525, 65_545), 2**20, *[90] * 2_000]
+    statement = " union all ".join(f"select repeat('{n % 10}', {length})" for n, length in enumerate(lengths))
+    with mysql_connection.mysql(CONN_ID) as connection:
+        for _ in range(2):
+            lines = list(itertools.chain.from_iterable(mysql_connection.stream_lines(connection, statement, print)))
+            assert lines == [str(n % 10).encode() * length for n, length in enumerate(lengths)]
+
+
 def test_newest_day_is_known(mysql_shop: Shop) -> None:
     mysql_shop.create()
     mysql_shop.insert()
