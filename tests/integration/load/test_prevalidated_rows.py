@@ -18,7 +18,7 @@ from ecommerce.common.errors import SourceError
 from ecommerce.common.sources import SOURCES, Kind, Source
 from ecommerce.extract import postgres_reader
 from ecommerce.extract.postgres_reader import PostgresReader
-from ecommerce.load import bulk_load, strategies
+from ecommerce.load import bulk_load, read_ahead, strategies
 from ecommerce.load.staging import Staging
 from tests.integration.support import Loader
 
@@ -274,6 +274,38 @@ def test_empty_raw_table_is_indexed_after_first_load(
     ]
     with pytest.raises(psycopg.errors.UniqueViolation):
         loader.rows("insert into raw.sales_fact select * from raw.sales_fact returning 1")
+
+
+@pytest.mark.parametrize("ahead", [0, 100_000, read_ahead.AHEAD])
+@pytest.mark.parametrize("has_twin", [False, True], ids=["keys differ", "a key comes twice"])
+def test_rejected_rows_are_all_stored_however_many_are_read_ahead(
+    loader: Loader,
+    shop: psycopg.Connection,
+    order: Insert,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: int,
+    has_twin: bool,
+) -> None:
+    monkeypatch.setattr(strategies, "BULK_ROWS", 10)
+    monkeypatch.setattr(read_ahead, "AHEAD", ahead)
+    shop.execute(
+        """
+        insert into sales_fact (order_id, product_id, order_date, order_amount, payment_method, created_at)
+        select
+            n, 'P1', date '2024-03-01' + n % 3, case when n % 3 = 2 or n % 2 = 1 then -1 else 1 end,
+            repeat('x', 100), date '2024-03-01' + n % 3
+        from generate_series(1, 6000) as n
+        """
+    )
+    if has_twin:
+        order("6", "2024-03-01", order_amount=2)
+    shop.execute("analyze sales_fact")
+    result = loader.load("sales_fact", *DAYS, max_rejected_share=1.0)
+    assert (result.rows_read, result.rows_loaded, result.rows_quarantined) == (6000 + has_twin, 2000, 4000 + has_twin)
+    assert loader.value("select count(distinct payload ->> 'order_id') from ops.quarantine") == 4000 + has_twin
+    # The third day has no good row.
+    assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-03-02")}
+    assert loader.load("sales_fact", *DAYS, max_rejected_share=1.0).rows_unchanged == 6000 + has_twin
 
 
 @pytest.fixture
