@@ -30,7 +30,9 @@ def metrics_html() -> Markup:
     for token in tokens:
         if token.children:
             token.children = _without_links(token.children)
-    return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704
+    html = markdown.renderer.render(tokens, markdown.options, {})
+    # A query may be wider than the page: it can be scrolled by keyboard, too.
+    return Markup(html.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704
 
 
 def anchor(heading: str) -> str:

@@ -214,7 +214,7 @@ class CompareByDay(PrevalidatedRows):
         """Narrow the extent to the days that differ, and copy them."""
         unchanged, differing_days = self._compare_days()
         counts = self._read_days(differing_days)
-        return counts._replace(total=unchanged + counts.total)
+        return ReadCounts(unchanged + counts.total, counts.staged, counts.undated)
 
     def accept(self, passed: int) -> int:
         """Accept one row of each key; suspect rows must all be rejected, as they are of days that were not compared."""

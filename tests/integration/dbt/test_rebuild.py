@@ -221,8 +221,8 @@ def test_incremental_build_writes_only_changed_rows(after: After) -> None:
     assert after.written("core.int_daily_sales", column("date_key")) == {"2023-11-05", "2024-02-09", "2024-02-11"}
     categories = after.written("core.int_category_daily_sales", column("date_key", "category_name"))
     assert categories == {
-        # The categories of days whose revenue is another than before.
-        "2023-11-05 Category P1", "2024-02-11 Category P1", "2024-02-11 Category P2",
+        # The categories of days whose revenue or profit is another than before.
+        "2023-11-05 Category P1", "2024-02-09 Category P2", "2024-02-11 Category P1", "2024-02-11 Category P2",
     }  # fmt: skip
     months = after.written("core.int_customer_monthly_sales", column("order_month", "customer_id"))
     assert months == {"2023-11-01 C2", "2024-02-01 C2", "2024-02-01 C1"}

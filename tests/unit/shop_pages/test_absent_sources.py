@@ -63,7 +63,7 @@ def test_absent_sources_are_named_in_a_sentence() -> None:
 
 @pytest.mark.usefixtures("example")
 def test_figure_of_an_absent_source_says_why_it_is_empty() -> None:
-    assert page_with_empty_figures("seasons").count("This shop has no weather.") == 1
+    assert page_with_empty_figures("seasons").count("This shop has no weather.") == 2
     customers = page_with_empty_figures("customers")
     assert customers.count("This shop has no subscriptions.") == 2
     assert customers.count("This shop has no customer interactions.") == 2
