@@ -124,14 +124,15 @@ expected as (
         trend.period_start as period,
         sum(days.refunded_amount) as refunded_amount
     from days
-    cross join lateral (
-        select
-            period.grain,
-            period.period_start,
-            part.part
-        from {{ periods_of('days.date_key') }} as period (grain, period_start)
-        cross join (values ('categories'), ('total')) as part (part)
-    ) as trend
+    cross join
+        lateral (
+            select
+                period.grain,
+                period.period_start,
+                part.part
+            from {{ periods_of('days.date_key') }} as period (grain, period_start)
+            cross join (values ('categories'), ('total')) as part (part)
+        ) as trend
     where
         days.date_key >= (select min(order_days.date_key) from order_days)
         and days.date_key <= (select as_of.date_key from as_of)

@@ -100,14 +100,15 @@ expected as (
         sum(days.revenue) as revenue,
         sum(days.gross_profit) as gross_profit
     from days
-    cross join lateral (
-        select
-            period.grain,
-            period.period_start,
-            part.part
-        from {{ periods_of('days.date_key') }} as period (grain, period_start)
-        cross join (values ('categories'), ('total')) as part (part)
-    ) as trend
+    cross join
+        lateral (
+            select
+                period.grain,
+                period.period_start,
+                part.part
+            from {{ periods_of('days.date_key') }} as period (grain, period_start)
+            cross join (values ('categories'), ('total')) as part (part)
+        ) as trend
     where days.date_key <= (select as_of.date_key from as_of)
     group by mart, period
     union all
