@@ -78,27 +78,17 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
     airflow_services.build_manifest()
 
 
-def _excluded_marks() -> set[str]:
-    """Marks of the tests that this run excludes: a short run both, CI only the long forms, a long run none."""
-    if os.environ.get("ECOMMERCE_TEST_LONG"):
-        return set()
-    return {"long_form"} if os.environ.get("ECOMMERCE_CI") else {"long_form", "slow"}
-
-
 def pytest_report_header() -> str:
-    if excluded := _excluded_marks():
-        return (
-            f"excluded: tests marked {' or '.join(sorted(excluded))}. "
-            "ECOMMERCE_CI=1 runs all but the long forms, as CI does; ECOMMERCE_TEST_LONG=1 runs all"
-        )
-    return "all tests run, the long forms too"
+    if os.environ.get("ECOMMERCE_TEST_LONG"):
+        return "all tests run, the long forms too"
+    return "the long forms (tests marked long_form) do not run: ECOMMERCE_TEST_LONG=1 runs them, too"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    excluded = _excluded_marks()
-    deselected = [item for item in items if any(item.get_closest_marker(mark) for mark in excluded)]
-    config.hook.pytest_deselected(items=deselected)
-    items[:] = [item for item in items if item not in set(deselected)]
+    if not os.environ.get("ECOMMERCE_TEST_LONG"):
+        deselected = [item for item in items if item.get_closest_marker("long_form")]
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in set(deselected)]
 
     def place(item: pytest.Item) -> int:
         if item.nodeid.startswith(_ON_THE_STACK):

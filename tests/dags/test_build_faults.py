@@ -248,6 +248,7 @@ def warehouse(whole_range: Demo) -> Iterator[Warehouse]:
     assert whole_range.marts() == before
 
 
+@pytest.mark.long_form
 def test_failed_model_and_failed_test_stop_only_their_descendants(warehouse: Warehouse) -> None:
     published = warehouse.demo.marts()
     with warehouse.purple_day(), warehouse.obstacle("core.fact_customer_events"):
@@ -282,6 +283,7 @@ def test_failed_model_and_failed_test_stop_only_their_descendants(warehouse: War
     run.await_that(lambda: warehouse.demo.query(seen, run.run_id) == closed)
 
 
+@pytest.mark.long_form
 def test_retried_node_is_built_before_its_descendants(warehouse: Warehouse) -> None:
     with warehouse.obstacle("core.fact_weather") as remove:
         run = warehouse.run()
@@ -362,6 +364,7 @@ def disturbed(warehouse: Warehouse) -> Iterator[Run]:
     assert warehouse.is_up_to_date()
 
 
+@pytest.mark.long_form
 def test_next_triggerer_takes_over_after_a_kill(warehouse: Warehouse) -> None:
     with disturbed(warehouse) as run:
         kill("airflow-triggerer")
@@ -369,6 +372,7 @@ def test_next_triggerer_takes_over_after_a_kill(warehouse: Warehouse) -> None:
     assert run.api.run(DAG, run.run_id)["state"] == "success"
 
 
+@pytest.mark.long_form
 @pytest.mark.parametrize("end", [kill, processes.stop], ids=["killed", "stopped"])
 def test_next_scheduler_takes_over_after_an_end(
     warehouse: Warehouse, end: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
@@ -380,6 +384,7 @@ def test_next_scheduler_takes_over_after_an_end(
         airflow_services.start(warehouse.demo.state)
 
 
+@pytest.mark.long_form
 def test_run_ends_after_warehouse_is_unavailable_for_ten_seconds(warehouse: Warehouse) -> None:
     def admit(is_open: bool) -> None:
         warehouse.demo.query(f"alter database warehouse with allow_connections {is_open}", database="postgres")
@@ -411,6 +416,7 @@ def wholesale_order(warehouse: Warehouse) -> Iterator[Decimal]:
         warehouse.demo.query("delete from ops.decision")
 
 
+@pytest.mark.long_form
 def test_anomaly_waits_for_a_person_without_blocking_other_runs(warehouse: Warehouse) -> None:
     published, revenue = warehouse.demo.marts(), warehouse.revenue()
     # The shop has unusual days of its own: the warning about them, of a later window, would stay open.
@@ -452,7 +458,9 @@ def test_anomaly_waits_for_a_person_without_blocking_other_runs(warehouse: Wareh
 MODES = {"watcher": "Watcher", "local": "Local", "triggerer": "DbtNode"}
 
 
-@pytest.mark.parametrize("mode", ["watcher", pytest.param("local", marks=pytest.mark.long_form), "triggerer"])
+@pytest.mark.parametrize(
+    "mode", [*(pytest.param(mode, marks=pytest.mark.long_form) for mode in ("watcher", "local")), "triggerer"]
+)
 def test_each_execution_mode_completes_a_run(warehouse: Warehouse, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last test, and the default mode last: the services are restarted with each mode."""
     monkeypatch.setenv("ECOMMERCE_DBT_EXECUTION_MODE", mode)

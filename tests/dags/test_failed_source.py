@@ -15,6 +15,8 @@ from include.demo.airflow_api import AirflowApi
 from include.demo.runs import run_dag
 from tests.running_stack import Demo
 
+pytestmark = pytest.mark.long_form
+
 CORE, MARTS = "warehouse.models.core", "warehouse.models.marts"
 IMPACT, CORRELATION = "weather_sales_impact", "weather_correlation"
 #: The incident.

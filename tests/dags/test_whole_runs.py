@@ -225,6 +225,7 @@ def test_backfill_equals_one_range_run(few_days: FewDays) -> None:
     assert business_rows(few_days.demo) == few_days.by_range
 
 
+@pytest.mark.long_form
 def test_scheduled_runs_equal_one_range_run(few_days: FewDays) -> None:
     outcome = run_script(few_days, "scheduled_runs.py", airflow_services.environment(few_days.demo.state))
     assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]

@@ -22,7 +22,7 @@ from tests.integration.support import Loader, set_topic
 _SEED = os.environ.get("ECOMMERCE_TEST_SEED")
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
 _FIRST = int(_SEED) if _SEED else random.Random(_RUN).randrange(10**9)
-_SHORT, _LONG = 30, 200
+_SHORT, _LONG = 10, 200
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from tests.integration.dbt.test_rebuild import category, column, order
 from tests.integration.dbt_runs import Dbt, dbt_on
 from tests.integration.support import Loader, Row
 
+pytestmark = pytest.mark.long_form
+
 #: Loaded first, with "today" in the middle of January; A1 is dated ahead.
 HISTORY: list[Row] = [
     order("D1", "2023-12-20", "C1", amount="30"), order("J1", "2024-01-05", "C1", amount="10"),

@@ -11,6 +11,8 @@ from tests.integration.dbt.test_rebuild import category, order, refund
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.support import Loader
 
+pytestmark = pytest.mark.long_form
+
 RAW_TO_FACTS = "orders_in_raw_are_in_the_facts"
 FACTS_TO_MARTS = "revenue_in_the_marts_is_that_of_the_facts"
 REFUNDS_TO_FACTS = "refunds_in_raw_are_in_the_facts"

@@ -10,6 +10,8 @@ from tests.integration.histories.history import Build, Load, Place, Put
 from tests.integration.histories.invent import invent_shop
 from tests.integration.histories.shop import FIRST, LAST
 
+pytestmark = pytest.mark.long_form
+
 RAW_TO_FACTS = "orders_in_raw_are_in_the_facts"
 FACTS_TO_MARTS = "revenue_in_the_marts_is_that_of_the_facts"
 REFUNDS_TO_FACTS = "refunds_in_raw_are_in_the_facts"

@@ -14,6 +14,8 @@ from tests.integration.histories.history import Build, Load, Place, Put, SetTime
 from tests.integration.histories.invent import invent, zone_of
 from tests.integration.histories.shop import FIRST, LAST
 
+pytestmark = pytest.mark.long_form
+
 #: Each seed is a history; ECOMMERCE_TEST_HISTORIES=100 for the long form.
 HISTORIES = int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10"))
 #: Of a history in which events are loaded and published.

@@ -21,6 +21,8 @@ from tests.oracle.compare import compare
 from tests.oracle.compute import TimeZones
 from tests.oracle.edge_case_shop import COLUMNS
 
+pytestmark = pytest.mark.long_form
+
 #: The time zones, and the day on which the shop's clocks are changed; how many hours it has.
 CHANGES = [
     (TimeZones("America/New_York", "UTC"), date(2024, 3, 10), 23),

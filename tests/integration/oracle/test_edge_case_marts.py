@@ -40,6 +40,7 @@ def test_marts_of_edge_case_shop_equal_the_expected_ones(
     assert not differences, "\n".join(map(str, differences))
 
 
+@pytest.mark.long_form
 @pytest.mark.parametrize("window", WINDOWS)
 def test_marts_of_another_window_equal_the_expected_ones(
     connection: psycopg.Connection,
