@@ -87,16 +87,11 @@ class Staging:
         """Create the table `moved`, empty, in the form of `stage`."""
         self._connection.execute(sql.SQL("create temp table {} (like {}) on commit drop").format(MOVED, STAGE))
 
-    def suspect_by(self, column: str) -> dict[str | None, int]:
-        """The number of staged rows of each text of a column, without those that are rejected already."""
+    def staged_by(self, column: str) -> dict[str | None, int]:
+        """The number of staged rows of each text of a column."""
         return dict(
             self._connection.execute(
-                sql.SQL("""
-                    select {column}, count(*)
-                    from {stage}
-                    where _rejection is null
-                    group by 1
-                """).format(column=sql.Identifier(column), stage=STAGE)
+                sql.SQL("select {0}, count(*) from {1} group by 1").format(sql.Identifier(column), STAGE)
             ).fetchall()
         )
 

@@ -257,11 +257,13 @@ class FirstLoad(PrevalidatedRows):
     def read(self) -> ReadCounts:
         """Copy the prevalidated rows into raw; stage the suspect ones, if there are any."""
         self._had_rows = raw_writer.has_rows(self.job.connection, self.job.source)
+        # Before the suspect rows: those are read ahead, and the source answers one question at a time.
+        self._stage_undated()
+        undated = self._staged_by_day() if self._undated else {}
         with ReadAhead() as suspect:
             self._copied, by_day = self._copy_into_raw(suspect)
-            self._stage_undated()
             staged = self._stage(suspect.chunks())
-        self._days = self._days_in_raw(by_day, staged)
+        self._days = self._days_in_raw(by_day, staged, undated)
         return ReadCounts(self._copied + self._undated + staged, self._undated + staged, self._undated)
 
     def accept(self, passed: int) -> int:
@@ -313,16 +315,19 @@ class FirstLoad(PrevalidatedRows):
             suspect.begin(self._table.suspect(None))
         return by_day
 
-    def _days_in_raw(self, by_day: ByDay, staged: int) -> list[str] | None:
+    def _days_in_raw(self, by_day: ByDay, staged: int, undated: dict[str | None, int]) -> list[str] | None:
         """The days of the copied rows: those that have more rows in the window than are suspect."""
         if by_day is None:
             return None
         if staged and self.job.source.day:
-            for day, rows in self.staging.suspect_by(self.job.source.day).items():
-                by_day[day] = by_day.get(day, 0) - rows
+            for day, rows in self._staged_by_day().items():
+                by_day[day] = by_day.get(day, 0) - rows + undated.get(day, 0)
         if any(rows < 0 for rows in by_day.values()):
             return None
         return [day for day, rows in by_day.items() if rows and day is not None]
+
+    def _staged_by_day(self) -> dict[str | None, int]:
+        return self.staging.staged_by(self.job.source.day) if self.job.source.day else {}
 
 
 class Append(Strategy):

@@ -198,7 +198,7 @@ def test_value_that_the_api_has_no_more_stays(
     faulty.answers(200, answer())
     loader.load("weather_data", "2024-01-01")
     loader.pop_dirty_dates()
-    faulty.answers(200, json.dumps({"daily": json.loads(answer())["daily"] | values}))
+    faulty.answers(200, json.dumps({"daily_units": UNITS, "daily": json.loads(answer())["daily"] | values}))
     result = loader.load("weather_data", "2024-01-01")
     assert result.rows_read == result.rows_loaded + result.rows_unchanged + result.rows_quarantined
     expected = [(city, "2024-01-01", *map(Decimal, stored)) for city in ("Berlin", "Hamburg")]
