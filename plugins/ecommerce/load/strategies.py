@@ -16,6 +16,7 @@ becomes of a row. The loader then rolls back, and loads the window again by `Pre
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 from abc import ABC, abstractmethod
@@ -188,9 +189,12 @@ class PrevalidatedRows(RowByRow):
 
     def _stage_undated(self) -> None:
         """Create the stage, with the rows that no window has, all rejected."""
-        self._undated = self.staging.copy_suspect(self._table.columns, self._table.undated())
-        if self._undated:
-            validate.reject_undated(self.job.connection, self.job.source)
+        self.staging.create_stage()
+        chunks = self._table.undated()
+        if (first := next(chunks, None)) is None:
+            return
+        self._undated = self._stage(itertools.chain([first], chunks))
+        validate.reject_undated(self.job.connection, self.job.source)
 
     def _stage(self, chunks: Iterator[Chunk]) -> int:
         return self.staging.copy(STAGE, self._table.columns, chunks, "format text")
