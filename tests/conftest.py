@@ -80,15 +80,14 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
 
 def pytest_report_header() -> str:
     if os.environ.get("ECOMMERCE_TEST_LONG"):
-        return "all tests run, the long forms too"
-    return "the long forms (tests marked long_form) do not run: ECOMMERCE_TEST_LONG=1 runs them, too"
+        return "all tests run, those marked long_form too"
+    return "tests marked long_form are left out: ECOMMERCE_TEST_LONG=1 runs them, too"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not os.environ.get("ECOMMERCE_TEST_LONG"):
-        deselected = [item for item in items if item.get_closest_marker("long_form")]
-        config.hook.pytest_deselected(items=deselected)
-        items[:] = [item for item in items if item not in set(deselected)]
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long_form")])
+        items[:] = [item for item in items if not item.get_closest_marker("long_form")]
 
     def place(item: pytest.Item) -> int:
         if item.nodeid.startswith(_ON_THE_STACK):
