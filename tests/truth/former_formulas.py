@@ -1,7 +1,7 @@
 """
 The formulas that the marts had before, or a hasty reader would use: each must miss the truth that the marts find.
 
-All are queries on `core`, whose rows the marts share.
+They are queries on `core`, whose rows the marts share, or on columns of the marts that have not changed.
 """
 
 #: City, and the correlation of temperature and precipitation with the revenue of some days, growth and seasons
@@ -21,6 +21,21 @@ where
     and weather.date_key between %s and %s
 group by weather.city
 order by weather.city
+"""
+
+#: City, temperature category, and the mean revenue of its days in percent of that of all days of the city.
+REVENUE_INDEX_OF_TEMPERATURE = """
+select
+    city,
+    temperature_category,
+    (100 * sum(avg_daily_revenue * days) / sum(days) / (
+        select sum(all_days.avg_daily_revenue * all_days.days) / sum(all_days.days)
+        from marts.weather_sales_impact as all_days
+        where all_days.city = impact.city
+    ))::float
+from marts.weather_sales_impact as impact
+group by city, temperature_category
+order by city, temperature_category
 """
 
 #: Month of the year, and its revenue in percent of the mean month, as a mean over the years.

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from include.demo.shop.generator.dirty_rows import DAY_BEFORE_CALENDAR, rows_per_kind
+from include.demo.shop.generator.effects import CANCELLED_STATUSES
 
 FileRow = Mapping[str, str | None]
 
@@ -52,7 +53,7 @@ MISTAKES: Mapping[str, Sequence[Callable[[FileRow], bool]]] = {
 }
 #: Columns that the loader must recognise as the same row, where one comes twice; the later one is right.
 KEYS = {"sales_fact": ("order_id", "line_number"), "refund": ("refund_id",)}
-CANCELLED = ("cancelled", "canceled", "voided", "failed")
+CANCELLED = {status.lower() for status in CANCELLED_STATUSES}
 
 
 def rows_of_each_kind(source: str, rows: Sequence[FileRow]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class BuiltShop:
         self.customers = ExpectedCustomers(self.sales)
         self._place = place
         self._shop_dsn = shop_dsn
+        self._files: dict[str, list[FileRow]] = {}
         self.loader = Loader(place.connection)
         self._load()
         self.build()
@@ -81,9 +83,13 @@ class BuiltShop:
 
     def file(self, table: str) -> list[FileRow]:
         """The rows of a file, null where a field is empty."""
-        with (self.folder / f"{table}.csv").open(newline="", encoding="utf-8") as file:
-            return [{name: text or None for name, text in row.items()} for row in csv.DictReader(file)]
+        if table not in self._files:
+            with (self.folder / f"{table}.csv").open(newline="", encoding="utf-8") as lines:
+                rows = csv.DictReader(lines)
+                self._files[table] = [{name: text or None for name, text in row.items()} for row in rows]
+        return self._files[table]
 
+    @cached_property
     def counted_lines(self) -> list[FileRow]:
         """The file's order lines that marts must count: with an amount, and not cancelled."""
         lines = good_rows("sales_fact", self.file("sales_fact"))
