@@ -21,8 +21,8 @@ from include.demo.shop.generator.effects import DEMAND, GROWTH_A_YEAR, Demand
 from include.demo.shop.generator.events import events_of_sessions
 from include.demo.shop.generator.orders import Order, daily_activity, orders_by_time
 from include.demo.shop.generator.random_draws import Calendar
-from include.demo.shop.generator.refunds import Refund, refunds_by_time
-from include.demo.shop.generator.table_states import Row, States
+from include.demo.shop.generator.refunds import refunds_by_time
+from include.demo.shop.generator.table_states import Row
 from include.demo.shop.generator.weather import daily_weather, wet_days
 from include.demo.shop.shop_folder import COLUMNS
 
@@ -32,7 +32,7 @@ ORDERS = 13_400
 
 @dataclass(frozen=True)
 class GeneratedShop:
-    """What was drawn: the truth behind the files, whose rows of orders and refunds have dirty ones among them."""
+    """What was drawn: the truth behind the files, in which some rows are dirty."""
 
     calendar: Calendar
     demand: Demand
@@ -40,8 +40,6 @@ class GeneratedShop:
     products: list[Product]
     customers: list[Customer]
     orders: list[Order]
-    refunds: list[Refund]
-    subscriptions: States
 
 
 def generate(
@@ -65,6 +63,7 @@ def generate(
     :param products: likewise
     :param events: rows of ``kafka_stream``; a few dirty ones and duplicates are added
     :param demand: growth, months, weekdays, rain and noise
+    :return: what was drawn, which the files show
     :raises ValueError: a size is too small for each kind of change and dirty value
     """
     sizes = {"days": days, "orders": orders, "customers": customers, "products": products, "events": events}
@@ -112,7 +111,7 @@ def generate(
     messages = dirty_rows.messages(rng("messages"), customers, products, calendar)
     lines = "".join(f"{json.dumps(message)}\n" for message in messages)
     (folder / "messages.jsonl").write_text(lines, encoding="utf-8", newline="\n")
-    return GeneratedShop(calendar, demand, weather, all_products, all_customers, all_orders, all_refunds, subscription)
+    return GeneratedShop(calendar, demand, weather, all_products, all_customers, all_orders)
 
 
 def _write(folder: Path, table: str, rows: Iterable[Row]) -> None:

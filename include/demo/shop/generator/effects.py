@@ -45,10 +45,7 @@ class Demand:
     def level(self, number: int) -> float:
         """What the shop has grown to by a day, counted from 0."""
         years, days = divmod(number, 365)
-        level = 1.0
-        for _ in range(years):
-            level *= 1 + self.growth_a_year
-        return level * (1 + self.growth_a_year * days / 365)
+        return (1 + self.growth_a_year) ** years * (1 + self.growth_a_year * days / 365)
 
     def of_day(self, number: int, day: date, *, is_wet: bool) -> float:
         """The demand of a day without its random factor."""
