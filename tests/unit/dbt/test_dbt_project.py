@@ -281,7 +281,7 @@ ADDITIVE = {
     "revenue_trend": {"gross_profit", "net_revenue", "refunded_amount", "revenue", "units"},
     "seasonal_sales_analysis": {"monthly_revenue"},
     "subscription_customers": {"active_subscriptions", "lifetime_fees", "monthly_fee"},
-    # Over the plans without their total.
+    # Of a plan, or of their total: `additive_within`.
     "subscription_performance_monthly": {
         "churned_mrr", "churned_subscriptions", "contraction_mrr", "expansion_mrr", "new_mrr", "new_subscriptions",
         "reactivated_mrr",
@@ -303,13 +303,13 @@ def test_numeric_mart_columns_are_additive_or_say_that_they_are_not(manifest) ->
         assert additive == ADDITIVE.get(model["name"], set()), name
 
 
-def test_marts_with_several_grains_say_within_which_columns_they_add_up(manifest) -> None:
-    """A row of a year has what the rows of its months have, and a total what its categories have."""
-    of_several_grains = set()
+def test_marts_with_grains_or_totals_say_within_which_columns_they_add_up(manifest) -> None:
+    """A row of a year has what the rows of its months have, and a total what its categories or plans have."""
+    with_grains_or_totals = set()
     for model in own(manifest, "nodes", "model").values():
         within = model["config"]["meta"].get("additive_within")
         if layer(model) == "marts" and ("grain" in model["columns"] or within is not None):
-            of_several_grains.add(model["name"])
+            with_grains_or_totals.add(model["name"])
             assert within, model["name"]
             assert set(within) <= set(*keys(model)), model["name"]
-    assert of_several_grains == {"revenue_trend"}
+    assert with_grains_or_totals == {"revenue_trend", "subscription_performance_monthly"}
