@@ -19,54 +19,77 @@ from tests.integration.histories.shop import Message, Shop, TopicReader
 from tests.integration.support import Loader
 from tests.unit.repository.test_metrics_page import marts, numeric_columns
 
-FIRST, LAST = date(2023, 1, 1), date(2024, 3, 10)
+#: The days that are loaded: those of the page, and others, so that orders are dated before and after them.
+DAYS_OF_PAGE = date(2023, 1, 1), date(2024, 3, 10)
+FEWER_DAYS = date(2023, 2, 10), date(2024, 3, 6)
 RAISED_ON = date(2024, 3, 3)
 VERSIONED = ("product", "product_category", "customer", "subscription_data")
 
 
 @pytest.fixture(scope="module")
-def warehouse(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection]:
-    """The marts of the example shop, and the page's views."""
+def place(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with (
         dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], tmp_path_factory.mktemp("dbt")) as dbt,
         connect("warehouse") as connection,
     ):
         dbt.run("--select", "staging")
-        place = Place(connection, dbt)
-        place.open()
-        _load(place)
-        Build(_midnight(LAST)).happen(place)
-        connection.execute("set search_path = public, pg_catalog")
-        for view in metrics_page.views():
-            connection.execute(view.encode())
-        yield connection
+        yield Place(connection, dbt)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(DAYS_OF_PAGE, id="days of the page"),
+        pytest.param(FEWER_DAYS, id="fewer days", marks=pytest.mark.long_form),
+    ],
+)
+def warehouse(request: pytest.FixtureRequest, place: Place) -> Iterator[psycopg.Connection]:
+    """The marts of the example shop, loaded for some days, and the page's views."""
+    first, last = request.param
+    place.open()
+    _load(place, first, last)
+    Build(_midnight(last)).happen(place)
+    place.connection.execute("set search_path = public, pg_catalog")
+    for view in metrics_page.views():
+        place.connection.execute(view.encode())
+    yield place.connection
+    place.connection.execute("discard temp")
 
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, datetime.min.time(), tzinfo=UTC)
 
 
-def _load(place: Place) -> None:
-    """As the page says: everything is read once, and the raised fee on its day."""
-    loader, window = Loader(place.connection), (str(FIRST), str(LAST))
-    place.set_clock(_midnight(FIRST))
+def _load(place: Place, first: date, last: date) -> None:
+    """
+    As the page says: everything is read once, and the raised fee on its day.
+
+    An order or refund of another day is recorded on the first or the last one.
+    """
+    loader, window = Loader(place.connection), (str(first), str(last))
+    place.set_clock(_midnight(first))
     for source in VERSIONED:
-        loader.load(source, str(FIRST), rows=metrics_page.example_rows(source))
+        loader.load(source, str(first), rows=metrics_page.example_rows(source))
     place.set_clock(_midnight(RAISED_ON))
     subscriptions = metrics_page.example_rows("subscription_data")
     raised = [row | ({"monthly_fee": "12.00"} if row["subscription_id"] == "S1" else {}) for row in subscriptions]
     loader.load("subscription_data", str(RAISED_ON), rows=raised)
-    place.set_clock(_midnight(LAST))
-    for source, day in (("sales_fact", "order_date"), ("refund", "refund_date")):
-        rows = [row | {"created_at": f"{row[day]} 12:00:00"} for row in metrics_page.example_rows(source)]
-        loader.load(source, *window, rows=rows)
-    loader.load("weather_data", *window, rows=metrics_page.example_rows("weather_data"))
+    place.set_clock(_midnight(last))
+    for source, column in (("sales_fact", "order_date"), ("refund", "refund_date")):
+        rows = metrics_page.example_rows(source)
+        days = [min(max(str(row[column]), window[0]), window[1]) for row in rows]
+        recorded = [row | {"created_at": f"{day} 12:00:00"} for row, day in zip(rows, days, strict=True)]
+        loader.load(source, *window, rows=recorded)
+    weather = [row for row in metrics_page.example_rows("weather_data") if window[0] <= str(row["date"]) <= window[1]]
+    loader.load("weather_data", *window, rows=weather)
     shop = Shop()
     shop.topic[0] = [
         Message(0, datetime.fromisoformat(str(row["timestamp"])).replace(tzinfo=UTC), row)
         for row in metrics_page.example_rows("kafka_stream")
     ]
-    loader.load("kafka_stream", *window, reader=TopicReader(shop, Window.of_days(FIRST, LAST)))
+    days_of_events = Window.of_days(*DAYS_OF_PAGE)
+    reader = TopicReader(shop, days_of_events)
+    loader.load("kafka_stream", str(days_of_events.start), str(days_of_events.last), reader=reader)
 
 
 def rows_of(warehouse: psycopg.Connection, query: sql.Composed | sql.SQL | bytes) -> tuple[list[str], list[tuple]]:
@@ -112,6 +135,7 @@ def equals(shown: str | None, value: Any) -> bool:
         return shown == str(value)
 
 
+@pytest.mark.parametrize("warehouse", [pytest.param(DAYS_OF_PAGE, id="days of the page")], indirect=True)
 @pytest.mark.parametrize("mart", marts())
 def test_examples_of_page_are_in_the_mart(warehouse: psycopg.Connection, mart: str) -> None:
     for table in metrics_page.sections()[mart].examples:
