@@ -121,7 +121,7 @@ def test_rows_of_loads_names_the_day_or_load_whose_rows_differ(
     assert re.fullmatch(message, found[subject])
 
 
-def test_loads_bring_lost_orders_back_and_settle_what_source_and_raw_have_lost_alike(
+def test_load_repairs_lost_orders_whether_or_not_the_shop_still_has_them(
     evaluate, loaded: Loader, shop: psycopg.Connection
 ) -> None:
     loaded.connection.execute("delete from raw.sales_fact where order_id in ('O1', 'O4')")

@@ -402,7 +402,7 @@ def test_file_that_takes_too_long_is_broken_off_and_never_ends_as_if_whole(
     run(download)
 
 
-def test_client_that_takes_no_row_is_left(
+def test_file_ends_if_the_client_takes_no_more(
     large: psycopg.Connection, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "DOWNLOAD_IDLE_TIMEOUT", 1.0)
