@@ -73,6 +73,7 @@ class ExpectedCustomers:
             variance += in_cohort * orders_then * (1 - orders_then)
         return Estimate(100 * active / joined, 100 * variance**0.5 / joined)
 
+    @cached_property
     def orders_per_30_days(self) -> Estimate:
         """The mean over the customers whose first order is at least 30 days old."""
         total = customers = squares = 0.0

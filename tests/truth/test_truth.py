@@ -426,7 +426,7 @@ def test_retention_of_first_cohort_is_that_put_in(shop: BuiltShop) -> None:
 
 @of_each_shop
 def test_order_frequency_of_customers_is_that_put_in(shop: BuiltShop) -> None:
-    put_in, ids = shop.customers.orders_per_30_days(), customer_ids(shop)
+    put_in, ids = shop.customers.orders_per_30_days, customer_ids(shop)
     found = shop.value(
         "select avg(orders_per_30_days)::float from marts.customer_segments where customer_id = any(%s)", ids
     )
@@ -437,7 +437,7 @@ def test_order_frequency_of_customers_is_that_put_in(shop: BuiltShop) -> None:
 def test_former_order_frequency_is_not_that_put_in(shop: BuiltShop) -> None:
     """The longer the shop, the less it matters that the days after the last order are left out."""
     former = shop.value(former_formulas.ORDERS_PER_30_DAYS_BETWEEN_ORDERS, customer_ids(shop))
-    miss(shop.size.name, "orders per 30 days, to the last order", shop.customers.orders_per_30_days(), former)
+    miss(shop.size.name, "orders per 30 days, to the last order", shop.customers.orders_per_30_days, former)
 
 
 @of_each_shop
