@@ -88,7 +88,7 @@ def repeated_key_advice(source: Source) -> sql.Composed:
             sql.Identifier(column.name),
             sql.Literal(column.default),
             sql.Literal(
-                f" (a row without {column.name} has {column.name} {column.default}: give each row of one "
+                f" (a row without {column.name} has {column.name} {column.default}, so give each row of one "
                 f"{', '.join(name for name in source.key if name != column.name)} its own {column.name} at the source)"
             ),
         )

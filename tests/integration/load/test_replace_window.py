@@ -25,7 +25,7 @@ def order(insert: Insert) -> Insert:
 
 REPEATED = (
     "order_id, line_number came more than once; another row with this key was taken (a row without line_number has "
-    "line_number 1: give each row of one order_id its own line_number at the source)"
+    "line_number 1, so give each row of one order_id its own line_number at the source)"
 )
 
 
