@@ -3,7 +3,8 @@ SQL for charts: Postgres adds up what a chart draws, so that a chart is whole ho
 
 Two things can be too many to draw. Points of time: days become weeks, months or years (`by_period`). Names: all but the
 largest become one series, "Other", whose values are the sums of the rest (`largest_and_other`). Only columns that may
-be added up are; averages and shares are computed from their parts afterwards (``computed``).
+be added up are; averages and shares are computed from their parts afterwards (``computed``), or only the largest names
+are drawn (`largest`).
 
 Beside the values, a row has what the line below the chart tells: `unit`, `is_complete`, `series_count`, `is_other`,
 `ranked_count`, `rest`.
@@ -12,18 +13,30 @@ Beside the values, a row has what the line below the chart tells: `unit`, `is_co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from shop_pages.limits import CHART_POINTS, CHART_SERIES, RANKED_BARS
 
-#: Unit → days of the longest range that is drawn by it. A longer one is drawn by the next unit, at last by years.
-Units = Mapping[str, int]
-DAYS: Units = {"day": CHART_POINTS, "week": 7 * CHART_POINTS, "month": 30 * CHART_POINTS}
-WEEKS: Units = {"week": 7 * CHART_POINTS, "month": 30 * CHART_POINTS}
-MONTHS: Units = {"month": 30 * 120, "quarter": 91 * 120}
 
-#: First and last day that a chart of rows by day covers, and one of rows by month, which shows whole months.
-IN_RANGE = ("greatest(%(first)s::date, %(covered_first)s::date)", "least(%(last)s::date, %(covered_last)s::date)")
-COVERED = ("%(covered_first)s::date", "%(covered_last)s::date")
+@dataclass(frozen=True)
+class Units:
+    """
+    The units of time that a chart can be drawn by.
+
+    :param days: unit → days of the longest range that is drawn by it. A longer one is drawn by the next unit, at last
+        by years
+    :param covered: SQL of the first and the last day of the range: a period with another day is not complete
+    """
+
+    days: Mapping[str, int]
+    covered: tuple[str, str]
+
+
+_IN_RANGE = ("greatest(%(first)s::date, %(covered_first)s::date)", "least(%(last)s::date, %(covered_last)s::date)")
+#: Rows by day are those of the chosen days; rows by month are of whole months.
+DAYS = Units({"day": CHART_POINTS, "week": 7 * CHART_POINTS, "month": 30 * CHART_POINTS}, _IN_RANGE)
+WEEKS = Units({"week": 7 * CHART_POINTS, "month": 30 * CHART_POINTS}, _IN_RANGE)
+MONTHS = Units({"month": 30 * 120, "quarter": 91 * 120}, ("%(covered_first)s::date", "%(covered_last)s::date"))
 
 
 def by_period(
@@ -32,7 +45,6 @@ def by_period(
     time: str,
     units: Units,
     values: Mapping[str, str],
-    covered: tuple[str, str],
     by: str | None = None,
     largest_by: str = "",
     computed: Mapping[str, str] | None = None,
@@ -45,12 +57,11 @@ def by_period(
     :param rows: a query
     :param time: its column with the day, or the first day of the month
     :param values: column of the result → SQL of its aggregate in a period, such as `sum(revenue)`
-    :param covered: SQL of the first and the last covered day
     :param by: the column with the series, of which all but the largest are added up
     :param largest_by: the value by which series are large
     :param computed: further columns → SQL over the values, such as a share
     """
-    unit = " ".join(f"when max({time}) - min({time}) < {days} then '{unit}'" for unit, days in units.items())
+    unit = " ".join(f"when max({time}) - min({time}) < {days} then '{unit}'" for unit, days in units.days.items())
     aggregates = ", ".join(f"{aggregate} as {name}" for name, aggregate in values.items())
     series = f", chart_rows.{by}" if by else ""
     periods = f"""
@@ -68,9 +79,10 @@ def by_period(
     if by:
         periods = largest_and_other(periods, by=by, largest_by=largest_by, values=list(values), keys=("period", "unit"))
     more = "".join(f", {expression} as {name}" for name, expression in (computed or {}).items())
+    first, last = units.covered
     next_period = "(period + case unit when 'quarter' then interval '3 months' else ('1 ' || unit)::interval end)::date"
     return f"""
-        select *{more}, period >= {covered[0]} and {next_period} - 1 <= {covered[1]} as is_complete
+        select *{more}, period >= {first} and {next_period} - 1 <= {last} as is_complete
         from ({periods}) as periods
         order by period"""
 
@@ -90,14 +102,7 @@ def largest_and_other(rows: str, *, by: str, largest_by: str, values: Sequence[s
     # One more than the largest is no "Other": that would stand for a single series.
     is_other = f"series_count > {CHART_SERIES + 1} and place > {CHART_SERIES}"
     return f"""
-        with totals as (
-            select *, sum({largest_by}) over (partition by {by}) as series_total
-            from ({rows}) as grouped
-        ),
-        places as (
-            select *, dense_rank() over (order by series_total desc nulls last, {by}) as place
-            from totals
-        ),
+        {_places(rows, by=by, largest_by=largest_by)},
         counted as (
             select *, max(place) over () as series_count
             from places
@@ -110,6 +115,37 @@ def largest_and_other(rows: str, *, by: str, largest_by: str, values: Sequence[s
         from named
         group by {", ".join(str(n + 1) for n in range(len(keys) + 3))}
         order by is_other, sum(series_total) desc, {", ".join(str(n + 1) for n in range(len(keys) + 1))}"""
+
+
+def largest(rows: str, *, by: str, largest_by: str) -> str:
+    """
+    The rows of the largest series, with the number of all series: for values that cannot be added up to "Other".
+
+    :param rows: a query
+    :param by: the column with the series
+    :param largest_by: the value by whose total a series is large
+    """
+    return f"""
+        {_places(rows, by=by, largest_by=largest_by)},
+        counted as (
+            select *, max(place) over () as ranked_count
+            from places
+        )
+        select * from counted
+        where place <= {RANKED_BARS}
+        order by place"""
+
+
+def _places(rows: str, *, by: str, largest_by: str) -> str:
+    """The common table expression `places`: the rows with the place of their series, the largest first."""
+    return f"""with totals as (
+            select *, sum({largest_by}) over (partition by {by}) as series_total
+            from ({rows}) as grouped
+        ),
+        places as (
+            select *, dense_rank() over (order by series_total desc nulls last, {by}) as place
+            from totals
+        )"""
 
 
 def ranking(rows: str, *, order_by: str, total_of: str | None = None) -> str:

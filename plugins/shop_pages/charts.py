@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -11,8 +11,8 @@ from shop_pages.formats import Format, day, format_value
 from shop_pages.limits import CHART_SERIES, RANKED_BARS
 from shop_pages.pool import Row
 
-#: Where a line or a bar of a period that is not complete differs from the others.
-_OPEN_POINT, _HATCHED = "circle-open", "/"
+#: Where a line, a bar or a cell of a period that is not complete differs from the others.
+_OPEN_POINT, _HATCHED, _OPEN_CELL = "circle-open", "/", "○"
 
 
 def _axis_value(value: Any) -> Any:
@@ -27,15 +27,21 @@ def column_values(rows: list[Row], name: str) -> list[Any]:
 
 def bars(rows: list[Row], x: str, y: str, name: str, **more: Any) -> dict[str, Any]:
     """A series of bars; those of periods that are not complete are hatched."""
-    trace: dict[str, Any] = {
+    return {
         "type": "bar",
         "name": name,
         "x": [_axis_value(row[x]) for row in rows],
         "y": column_values(rows, y),
+        **_hatched(rows),
+        **more,
     }
-    if not all(map(_is_complete, rows)):
-        trace["marker"] = {"pattern": {"shape": ["" if _is_complete(row) else _HATCHED for row in rows]}}
-    return {**trace, **more}
+
+
+def _hatched(rows: list[Row]) -> dict[str, Any]:
+    """How bars of periods that are not complete look; nothing if all are complete."""
+    if all(map(_is_complete, rows)):
+        return {}
+    return {"marker": {"pattern": {"shape": ["" if _is_complete(row) else _HATCHED for row in rows]}}}
 
 
 def line(rows: list[Row], x: str, y: str, name: str, **more: Any) -> dict[str, Any]:
@@ -70,7 +76,11 @@ def grouped_chart(rows: list[Row], by: str, *, x: str, y: str, kind: str = "bar"
             trace(series[key], x, y, _series_name(series[key][0], by))
             for key in sorted(series, key=lambda key: (key[0], -sum(float(row[y] or 0) for row in series[key])))
         ],
-        "layout": {**({"barmode": "stack"} if kind == "bar" else {}), **layout},
+        "layout": {
+            **({"barmode": "stack"} if kind == "bar" else {}),
+            **(period_axis(rows) if x == "period" else {}),
+            **layout,
+        },
     }
 
 
@@ -86,24 +96,43 @@ def named(rows: list[Row], by: str) -> list[Row]:
 
 
 def ranking_chart(rows: list[Row], *, label: str, y: str, **layout: Any) -> Plot:
-    """Horizontal bars, the first row on top."""
+    """Horizontal bars, the first row on top; those of periods that are not complete are hatched."""
     return {
         "data": [
             {
                 "type": "bar",
                 "orientation": "h",
                 "x": column_values(rows, y),
-                "y": ["(none)" if row[label] is None else str(row[label]) for row in rows],
+                "y": [str(_axis_value(row[label])) for row in rows],
+                **_hatched(rows),
             }
         ],
         "layout": {"yaxis": {"autorange": "reversed", "type": "category"}, "showlegend": False, **layout},
     }
 
 
-def heatmap(rows: list[Row], *, x: str, y: str, z: str, unit: str = "", diverges_at: float | None = None) -> Plot:
-    """A cell for each pair of values; a pair without a row stays empty."""
-    columns = sorted({row[x] for row in rows}, key=lambda value: (value is None, value))
-    lines = sorted({row[y] for row in rows}, key=lambda value: (value is None, value))
+def heatmap(
+    rows: list[Row],
+    *,
+    x: str,
+    y: str,
+    z: str,
+    unit: str = "",
+    diverges_at: float | None = None,
+    columns: Sequence[Any] | None = None,
+    lines: Sequence[Any] | None = None,
+) -> Plot:
+    """
+    A cell for each pair of values; a pair without a row stays empty. Cells of periods that are not complete have a
+    circle.
+
+    :param unit: what the pointer shows after the value
+    :param diverges_at: the value without a colour; those above and below it have two
+    :param columns: the values of ``x`` in their order; None: all, from small to large
+    :param lines: the same of ``y``
+    """
+    columns = _in_order(rows, x) if columns is None else columns
+    lines = _in_order(rows, y) if lines is None else lines
     cells = {(row[x], row[y]): json_value(row[z]) for row in rows}
     trace: dict[str, Any] = {
         "type": "heatmap",
@@ -114,9 +143,28 @@ def heatmap(rows: list[Row], *, x: str, y: str, z: str, unit: str = "", diverges
         "ygap": 2,
         "hovertemplate": "%{y} · %{x}<br><b>%{z:,.1f}" + unit + "</b><extra></extra>",
     }
+    if open_cells := {(row[x], row[y]) for row in rows if not _is_complete(row)}:
+        trace["text"] = [[_OPEN_CELL if (column, line) in open_cells else "" for column in columns] for line in lines]
+        trace["texttemplate"] = "%{text}"
     if diverges_at is not None:
         trace["zmid"] = diverges_at
-    return {"data": [trace], "layout": {"yaxis": {"autorange": "reversed", "type": "category"}}}
+    layout = {"yaxis": {"autorange": "reversed", "type": "category"}}
+    return {"data": [trace], "layout": layout | (period_axis(rows, x) if isinstance(columns[0], date) else {})}
+
+
+def period_axis(rows: list[Row], x: str = "period") -> Plot:
+    """The layout by which an axis names the months, quarters or years of the column ``x``, and no days between few."""
+    if rows[0].get("unit", "month") in ("day", "week"):
+        return {}
+    periods = sorted({row[x] for row in rows})
+    if len(periods) <= 2:
+        return {"xaxis": {"tickvals": [json_value(period) for period in periods], "tickformat": "%b %Y"}}
+    # One more: bars need half a period on both sides.
+    return {"xaxis": {"nticks": len(periods) + 1}}
+
+
+def _in_order(rows: list[Row], name: str) -> list[Any]:
+    return sorted({row[name] for row in rows}, key=lambda value: (value is None, value))
 
 
 # -- the line below a chart --------------------------------------------------------------------------------------------

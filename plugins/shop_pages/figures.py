@@ -23,7 +23,6 @@ class FigureColumn:
 
     :param source: the source without which it says nothing: the table of a shop that does not have it leaves it out
     :param help: what its word means; shown with the figure's own help, if the column is
-    :param is_optional: a column that the mart may not have yet: the table leaves it out while no row has a value
     """
 
     name: str
@@ -31,7 +30,6 @@ class FigureColumn:
     format: Format = Format.TEXT
     source: str | None = None
     help: str = ""
-    is_optional: bool = False
 
     @property
     def is_numeric(self) -> bool:
@@ -61,6 +59,7 @@ class Figure:
     :param unit: the unit of time of a row of the table, if that is not the month or the day of its first column
     :param series: what the chart draws one of for each name, in the plural: "categories"
     :param draw: builds the chart from the rows; None for a figure that is a table only
+    :param when_empty: a sentence that says why it has no rows; empty: there are none in the page's range of days
     :param summarize: the row of totals as a line of text; an empty text for none
     :param keys: key column of the mart → column of the query that holds its value; each row links to its facts by these
     """
@@ -79,6 +78,7 @@ class Figure:
     unit: str = ""
     series: str = "rows"
     help: str = ""
+    when_empty: str = ""
     source: str | None = None
     draw: Callable[[list[Row]], Plot] | None = None
     summarize: Callable[[Row], str] | None = None

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from shop_pages.chart_queries import COVERED, DAYS, IN_RANGE, MONTHS, by_period
+from dataclasses import replace
+
+from shop_pages.chart_queries import DAYS, MONTHS, by_period
 from shop_pages.charts import column_values, grouped_chart, heatmap, line_chart, period_name, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format, format_value
-from shop_pages.pages.shared import (
-    ALL_PLANS,
-    MONTH,
-    MONTH_IN_RANGE,
-    MONTH_IS_COMPLETE,
-    REFUNDS,
-    REVENUE_AMOUNT,
-)
+from shop_pages.pages.shared import ALL_PLANS, MONTH, MONTH_IN_RANGE, REFUNDS, REVENUE_AMOUNT
 from shop_pages.pool import Row
 
 #: A customer's lifetime value, below the figures that have it.
@@ -25,11 +20,6 @@ _COHORTS = "from marts.customer_cohorts_monthly where cohort_month >= date_trunc
 #: Of plans, without the row that has all of them.
 _PLANS = f"from marts.subscription_performance_monthly where plan_type is distinct from '{ALL_PLANS}'"
 
-#: Movements that a mart of before does not have: read as null where it lacks the column.
-_MOVEMENTS = ("reactivated_mrr", "expansion_mrr", "contraction_mrr", "gross_retention_percent", "net_retention_percent")
-_MOVEMENTS_SELECT = ", ".join(
-    f"(to_jsonb(subscription_performance_monthly) ->> '{name}')::numeric as {name}" for name in _MOVEMENTS
-)
 #: What changes a month's MRR, in the order of the waterfall: column → label and sign.
 _CHANGES = {
     "new_mrr": ("new", 1),
@@ -78,7 +68,7 @@ def _cohort_name(row: Row) -> str:
 
 def _draw_waterfall(rows: list[Row]) -> Plot:
     """From the first opening value, by the gains and losses of each period, to the last closing value."""
-    names = [period_name(row["period"], row["unit"]) for row in rows]
+    names = [period_name(row["period"], row["unit"]) + ("" if row["is_complete"] else " (part)") for row in rows]
     changes = [name for name in _CHANGES if name in ("new_mrr", "churned_mrr") or any(row[name] for row in rows)]
     x: list[list[str]] = [[names[0]], ["opening"]]
     y, measure = [float(rows[0]["opening_mrr"])], ["absolute"]
@@ -202,8 +192,7 @@ CUSTOMERS = FigurePage(
                 select
                     date_trunc(cohort_unit, cohort_month::timestamp)::date as cohort, cohort_unit, months_since_first,
                     round(sum(active_customers) * 100.0 / nullif(sum(cohort_customers), 0), 2) as retention_percent,
-                    max(order_month) as period,
-                    bool_and({MONTH_IS_COMPLETE.format(month="order_month")}) as is_complete
+                    max(order_month) as period, bool_and(is_complete) as is_complete
                 from cohorts
                 cross join units
                 where months_since_first > 0
@@ -269,7 +258,6 @@ CUSTOMERS = FigurePage(
                 f"select event_date, viewers, carters, buyers {_EVENTS}",
                 time="event_date",
                 units=DAYS,
-                covered=IN_RANGE,
                 # Of the customers of each day: one who comes on ten days counts on each of them.
                 values={
                     "view_to_cart_percent": "round(sum(carters) * 100.0 / nullif(sum(viewers), 0), 2)",
@@ -295,11 +283,15 @@ CUSTOMERS = FigurePage(
             name="subscriptions",
             title="Recurring revenue",
             question="How much monthly revenue was gained, and how much was lost?",
+            help="MRR (monthly recurring revenue) is the sum of the monthly fees of active subscriptions. Expansion and"
+            " contraction are changes of a fee; reactivated is a customer who had an earlier subscription; churned is"
+            " one that ended.",
             mart="subscription_performance_monthly",
             query=f"""
                 select
-                    revenue_month as month, plan_type, opening_mrr, new_mrr, churned_mrr, closing_mrr,
-                    active_subscriptions, new_subscriptions, churned_subscriptions, churn_percent, {_MOVEMENTS_SELECT}
+                    revenue_month as month, plan_type, opening_mrr, new_mrr, reactivated_mrr, expansion_mrr,
+                    contraction_mrr, churned_mrr, closing_mrr, active_subscriptions, new_subscriptions,
+                    churned_subscriptions, churn_percent, gross_retention_percent, net_retention_percent
                 from marts.subscription_performance_monthly
                 where revenue_month {MONTH_IN_RANGE}""",
             order_by="month, plan_type",
@@ -308,16 +300,12 @@ CUSTOMERS = FigurePage(
                 f"""
                     select
                         revenue_month, sum(opening_mrr) as opening_mrr, sum(new_mrr) as new_mrr,
-                        sum(churned_mrr) as churned_mrr, sum(reactivated_mrr) as reactivated_mrr,
-                        sum(expansion_mrr) as expansion_mrr, sum(contraction_mrr) as contraction_mrr
-                    from (
-                        select revenue_month, opening_mrr, new_mrr, churned_mrr, {_MOVEMENTS_SELECT}
-                        {_PLANS} and revenue_month {MONTH_IN_RANGE}
-                    ) as plans
+                        sum(reactivated_mrr) as reactivated_mrr, sum(expansion_mrr) as expansion_mrr,
+                        sum(contraction_mrr) as contraction_mrr, sum(churned_mrr) as churned_mrr
+                    {_PLANS} and revenue_month {MONTH_IN_RANGE}
                     group by revenue_month""",
                 time="revenue_month",
-                units={"month": 30 * 24, "quarter": 91 * 24},
-                covered=COVERED,
+                units=replace(MONTHS, days={"month": 30 * 24, "quarter": 91 * 24}),
                 values={
                     "opening_mrr": "(array_agg(opening_mrr order by revenue_month))[1]",
                     **{name: f"sum({name})" for name in _CHANGES},
@@ -327,18 +315,18 @@ CUSTOMERS = FigurePage(
                 MONTH,
                 FigureColumn("plan_type", "Plan"),
                 FigureColumn("opening_mrr", "Opening MRR", Format.MONEY),
-                FigureColumn("new_mrr", "New", Format.MONEY),
-                FigureColumn("reactivated_mrr", "Reactivated", Format.MONEY, is_optional=True),
-                FigureColumn("expansion_mrr", "Expansion", Format.MONEY, is_optional=True),
-                FigureColumn("contraction_mrr", "Contraction", Format.MONEY, is_optional=True),
-                FigureColumn("churned_mrr", "Churned", Format.MONEY),
+                FigureColumn("new_mrr", "New MRR", Format.MONEY),
+                FigureColumn("reactivated_mrr", "Reactivated MRR", Format.MONEY),
+                FigureColumn("expansion_mrr", "Expansion", Format.MONEY),
+                FigureColumn("contraction_mrr", "Contraction", Format.MONEY),
+                FigureColumn("churned_mrr", "Churned MRR", Format.MONEY),
                 FigureColumn("closing_mrr", "Closing MRR", Format.MONEY),
-                FigureColumn("active_subscriptions", "Active", Format.COUNT),
-                FigureColumn("new_subscriptions", "New", Format.COUNT),
-                FigureColumn("churned_subscriptions", "Churned", Format.COUNT),
+                FigureColumn("active_subscriptions", "Active subscriptions", Format.COUNT),
+                FigureColumn("new_subscriptions", "New subscriptions", Format.COUNT),
+                FigureColumn("churned_subscriptions", "Churned subscriptions", Format.COUNT),
                 FigureColumn("churn_percent", "Churn", Format.PERCENT),
-                FigureColumn("gross_retention_percent", "Gross retention", Format.PERCENT, is_optional=True),
-                FigureColumn("net_retention_percent", "Net retention", Format.PERCENT, is_optional=True),
+                FigureColumn("gross_retention_percent", "Gross retention", Format.PERCENT),
+                FigureColumn("net_retention_percent", "Net retention", Format.PERCENT),
             ),
             draw=_draw_waterfall,
             keys={"revenue_month": "month", "plan_type": "plan_type"},
@@ -360,7 +348,6 @@ CUSTOMERS = FigurePage(
                     {_PLANS} and revenue_month >= date_trunc('month', %(since)s::timestamp)::date""",
                 time="revenue_month",
                 units=MONTHS,
-                covered=COVERED,
                 values={"active_subscriptions": "(array_agg(active_subscriptions order by revenue_month desc))[1]"},
                 by="plan_type",
                 largest_by="active_subscriptions",
@@ -374,6 +361,34 @@ CUSTOMERS = FigurePage(
             ),
             draw=lambda rows: grouped_chart(rows, "plan_type", x="period", y="active_subscriptions", kind="line"),
             keys={"revenue_month": "month", "plan_type": "plan_type"},
+        ),
+        Figure(
+            name="subscribers",
+            title="Subscribers",
+            question="Who pays how much, and since when?",
+            help="The monthly fee is that of all subscriptions of the customer that are active on the last day. Fees so"
+            " far are computed from fees and dates: the shop does not say what was paid.",
+            mart="subscription_customers",
+            query="""
+                select
+                    customer_id, customer_name, plan_type, subscription_status, active_subscriptions, monthly_fee,
+                    first_start_date, months_active, lifetime_fees
+                from marts.subscription_customers
+                left join marts.customer_segments using (customer_id)""",
+            order_by="monthly_fee desc, lifetime_fees desc, customer_id",
+            sorted_by="by monthly fee",
+            columns=(
+                FigureColumn("customer_id", "Customer"),
+                FigureColumn("customer_name", "Name"),
+                FigureColumn("plan_type", "Plan"),
+                FigureColumn("subscription_status", "Status"),
+                FigureColumn("active_subscriptions", "Active subscriptions", Format.COUNT),
+                FigureColumn("monthly_fee", "Monthly fee", Format.MONEY),
+                FigureColumn("first_start_date", "Since", Format.DAY),
+                FigureColumn("months_active", "Active months", Format.COUNT),
+                FigureColumn("lifetime_fees", "Fees so far", Format.MONEY),
+            ),
+            keys={"customer_id": "customer_id"},
         ),
         Figure(
             name="best",

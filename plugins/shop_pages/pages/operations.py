@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop_pages.chart_queries import DAYS, IN_RANGE, by_period, largest_and_other, ranking
+from shop_pages.chart_queries import DAYS, by_period, largest_and_other, ranking
 from shop_pages.charts import grouped_chart, named, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
@@ -64,7 +64,7 @@ OPERATIONS = FigurePage(
         Figure(
             name="reorder",
             title="To order again",
-            question="What runs out first?",
+            question="What runs out first, and how many units of it were sold in the last 30 days?",
             mart="inventory_status",
             source="product_category",
             query=f"""
@@ -83,12 +83,7 @@ OPERATIONS = FigurePage(
                 total_of="units_sold_30d",
             ),
             series="products, by units sold in the last 30 days",
-            draw=lambda rows: ranking_chart(
-                rows,
-                label="product_name",
-                y="units_sold_30d",
-                xaxis={"title": {"text": "sold in the last 30 days"}},
-            ),
+            draw=lambda rows: ranking_chart(rows, label="product_name", y="units_sold_30d"),
             keys={"product_id": "product_id"},
         ),
         Figure(
@@ -162,7 +157,6 @@ OPERATIONS = FigurePage(
                     group by order_date, review_priority""",
                 time="order_date",
                 units=DAYS,
-                covered=IN_RANGE,
                 values={"orders": "sum(orders)"},
                 by="review_priority",
                 largest_by="orders",

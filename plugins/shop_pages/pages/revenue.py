@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from shop_pages.absent_sources import absence_of_source
-from shop_pages.chart_queries import COVERED, DAYS, IN_RANGE, MONTHS, WEEKS, by_period, ranking
-from shop_pages.charts import bars, grouped_chart, line, period_name, ranking_chart
+from shop_pages.chart_queries import DAYS, MONTHS, WEEKS, by_period, ranking
+from shop_pages.charts import bars, grouped_chart, line, period_axis, period_name, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import (
+    ALL_CATEGORIES,
     CATEGORY,
     CONTRIBUTION,
     DAY,
@@ -18,7 +19,6 @@ from shop_pages.pages.shared import (
     MARGIN,
     MONTH,
     MONTH_IN_RANGE,
-    MONTH_IS_COMPLETE,
     NET_REVENUE,
     NO_GROWTH,
     ORDERS,
@@ -72,7 +72,8 @@ def _draw_growth(rows: list[Row]) -> Plot:
     ]
     if any(row["last_year_revenue"] is not None for row in rows):
         data.append(line(drawn, "name", "last_year_revenue", "The same days a year before"))
-    if running := [row for row in drawn if row["run_rate"] is not None]:
+    # A period that was not loaded from its first day on has a run rate, too.
+    if running := [row for row in drawn if row["is_running"] and row["run_rate"] is not None]:
         data.append(
             {
                 "type": "scatter",
@@ -104,10 +105,10 @@ _PRODUCTS = f"""
                 where
                     revenue_month = date_trunc('month', %(last)s::timestamp)::date
                     and {IN_CATEGORY}"""
-_GROWTH = """
+_GROWTH = f"""
                 from marts.revenue_trend
                 where
-                    grain = %(grain)s and category_name = coalesce(%(category)s::text, 'All categories')
+                    grain = %(grain)s and category_name = coalesce(%(category)s::text, '{ALL_CATEGORIES}')
                     and period_start between date_trunc(%(grain)s, %(since)s::timestamp)::date and %(last)s"""
 
 REVENUE = FigurePage(
@@ -136,7 +137,6 @@ REVENUE = FigurePage(
                 f"select order_date, daily_revenue, refunded_amount, net_revenue, revenue_7d_avg {_DAYS}",
                 time="order_date",
                 units=DAYS,
-                covered=IN_RANGE,
                 values={
                     "daily_revenue": "sum(daily_revenue)",
                     "refunded_amount": "sum(refunded_amount)",
@@ -180,17 +180,18 @@ REVENUE = FigurePage(
             mart="revenue_trend",
             query=f"""
                 select
-                    period_start, category_name, revenue, refunded_amount, net_revenue, gross_profit,
-                    gross_margin_percent, orders, customers, units, avg_order_value, days_elapsed, days_in_period,
-                    is_complete, previous_period_revenue, growth_percent, last_year_revenue, year_over_year_percent,
-                    run_rate
+                    grain, period_start, category_name, revenue, refunded_amount, net_revenue, gross_profit,
+                    gross_margin_percent, known_cost_percent, orders, customers, units, avg_order_value, days_elapsed,
+                    days_in_period, is_complete, previous_period_revenue, growth_percent, last_year_revenue,
+                    year_over_year_percent, run_rate
                 {_GROWTH}""",
             order_by="period_start desc",
             sorted_by="the newest periods first",
             chart_query=f"""
                 select
                     period_start as period, grain as unit, revenue, growth_percent, last_year_revenue,
-                    year_over_year_percent, run_rate, is_complete
+                    year_over_year_percent, run_rate, is_complete,
+                    %(covered_last)s::date < period_start + days_in_period as is_running
                 {_GROWTH}
                 order by period_start""",
             columns=(
@@ -209,12 +210,14 @@ REVENUE = FigurePage(
                 NET_REVENUE,
                 FigureColumn("gross_profit", "Gross profit", Format.MONEY),
                 MARGIN,
+                KNOWN_COST,
                 ORDERS,
                 FigureColumn("customers", "Customers", Format.COUNT),
                 FigureColumn("units", "Units", Format.COUNT),
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
             ),
             draw=_draw_growth,
+            keys={"grain": "grain", "period_start": "period_start", "category_name": "category_name"},
         ),
         Figure(
             name="categories",
@@ -234,7 +237,6 @@ REVENUE = FigurePage(
                 f"select revenue_month, category_name, total_revenue {_CATEGORIES}",
                 time="revenue_month",
                 units=MONTHS,
-                covered=COVERED,
                 values={"revenue": "sum(total_revenue)"},
                 by="category_name",
                 largest_by="revenue",
@@ -281,7 +283,6 @@ REVENUE = FigurePage(
                     having sum(refunded_amount) > 0""",
                 time="revenue_month",
                 units=MONTHS,
-                covered=COVERED,
                 values={"refunded_amount": "sum(refunded_amount)"},
             ),
             columns=(
@@ -293,7 +294,7 @@ REVENUE = FigurePage(
             ),
             draw=lambda rows: {
                 "data": [bars(rows, "period", "refunded_amount", "Refunds")],
-                "layout": {"showlegend": False},
+                "layout": {"showlegend": False, **period_axis(rows)},
             },
         ),
         Figure(
@@ -317,7 +318,6 @@ REVENUE = FigurePage(
                 f"select order_date, new_customer_revenue, returning_customer_revenue, guest_revenue {_DAYS}",
                 time="order_date",
                 units=WEEKS,
-                covered=IN_RANGE,
                 values={
                     "new_customers": "sum(new_customer_revenue)",
                     "returning_customers": "sum(returning_customer_revenue)",
@@ -341,7 +341,7 @@ REVENUE = FigurePage(
                     )
                     if name != "guests" or any(row[name] for row in rows)
                 ],
-                "layout": {"barmode": "stack"},
+                "layout": {"barmode": "stack", **period_axis(rows)},
             },
         ),
         Figure(
@@ -365,7 +365,6 @@ REVENUE = FigurePage(
                 f"select revenue_month, payment_method, revenue {_PAYMENTS}",
                 time="revenue_month",
                 units=MONTHS,
-                covered=COVERED,
                 values={"revenue": "sum(revenue)"},
                 by="payment_method",
                 largest_by="revenue",
@@ -394,10 +393,10 @@ REVENUE = FigurePage(
             order_by="revenue desc, payment_method",
             sorted_by="by revenue",
             chart_query=ranking(
-                "select payment_method, total_revenue, avg_order_value from marts.payment_method_preference",
-                order_by="total_revenue desc, payment_method",
+                "select payment_method, avg_order_value from marts.payment_method_preference",
+                order_by="avg_order_value desc nulls last, payment_method",
             ),
-            series="payment methods, by revenue",
+            series="payment methods, by average order",
             columns=(
                 FigureColumn("payment_method", "Payment method"),
                 ORDERS,
@@ -427,9 +426,7 @@ REVENUE = FigurePage(
             sorted_by="by revenue",
             chart_query=ranking(
                 f"""
-                    select
-                        product_id, product_name, revenue, revenue_month as period,
-                        {MONTH_IS_COMPLETE.format(month="revenue_month")} as is_complete
+                    select product_id, product_name, revenue, revenue_month as period, is_complete
                     {_PRODUCTS}""",
                 order_by="revenue desc, product_id",
                 total_of="revenue",

@@ -5,10 +5,19 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from shop_pages.chart_queries import MONTHS, by_period, largest
 from shop_pages.charts import column_values, grouped_chart, heatmap
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format
-from shop_pages.pages.shared import CATEGORY, IN_CATEGORY, MONTH, MONTH_IN_RANGE, ORDERS, REVENUE_AMOUNT
+from shop_pages.pages.shared import (
+    ALL_CATEGORIES,
+    CATEGORY,
+    IN_CATEGORY,
+    MONTH,
+    MONTH_IN_RANGE,
+    ORDERS,
+    REVENUE_AMOUNT,
+)
 from shop_pages.pool import Row
 
 _RAIN = ("No Rain", "Light Rain", "Moderate Rain", "Heavy Rain")
@@ -17,57 +26,80 @@ _WARMTH = ("Freezing", "Cold", "Cool", "Warm", "Hot")
 
 def _draw_weather(rows: list[Row]) -> Plot:
     """A line of cells for each city and temperature, the driest on the left."""
-    index = {
-        (row["city"], row["temperature_category"], row["precipitation_category"]): json_value(row["revenue_index"])
-        for row in rows
-    }
-    measured = {(city, temperature) for city, temperature, _ in index}
-    lines = sorted(
-        (line for line in measured if line[1] in _WARMTH), key=lambda line: (line[0], _WARMTH.index(line[1]))
+    known = sorted(
+        (row for row in rows if row["temperature_category"] in _WARMTH),
+        key=lambda row: (row["city"], _WARMTH.index(row["temperature_category"])),
     )
-    return {
-        "data": [
-            {
-                "type": "heatmap",
-                "x": list(_RAIN),
-                "y": [f"{city} · {temperature}" for city, temperature in lines],
-                "z": [[index.get((*line, rain)) for rain in _RAIN] for line in lines],
-                "zmid": 100,
-                "xgap": 2,
-                "ygap": 2,
-                "hovertemplate": "%{y} · %{x}<br><b>%{z:.1f}</b> (100 = the city's average)<extra></extra>",
-            }
-        ],
-        "layout": {"yaxis": {"autorange": "reversed", "type": "category"}},
-    }
+    drawn = [{**row, "line": f"{row['city']} · {row['temperature_category']}"} for row in known]
+    lines = list(dict.fromkeys(row["line"] for row in drawn))
+    return heatmap(
+        drawn, x="precipitation_category", y="line", z="revenue_index", diverges_at=100, columns=_RAIN, lines=lines
+    )
 
 
 def _draw_effect(rows: list[Row]) -> Plot:
-    """A point with its interval for each city, factor and lag, the first row on top; none where there are few days."""
+    """
+    A point with its interval for each city, factor and lag, the first row on top; none where there are few days.
+
+    Those without an effect are quiet, so that nobody takes their distance from 0 for one.
+    """
+    series = (
+        ("Effect found", "", [row for row in rows if row["is_significant"]]),
+        ("No effect found", "quiet", [row for row in rows if not row["is_significant"]]),
+    )
     return {
-        "data": [
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": column_values(rows, "correlation"),
-                "y": [f"{row['city']} · {row['factor']} · {row['lag_days']} days later" for row in rows],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [_distance(row["correlation"], row["ci_high"]) for row in rows],
-                    "arrayminus": [_distance(row["correlation"], row["ci_low"]) for row in rows],
-                },
-                "text": column_values(rows, "effect"),
-                "hovertemplate": "%{y}<br><b>%{x:.2f}</b> %{text}<extra></extra>",
-            }
-        ],
-        "layout": {"yaxis": {"autorange": "reversed", "type": "category"}, "showlegend": False},
+        "data": [_points(part, name=name, meta=meta) for name, meta, part in series if part],
+        "layout": {
+            "yaxis": {
+                "autorange": "reversed",
+                "type": "category",
+                "categoryorder": "array",
+                "categoryarray": [_effect_name(row) for row in rows],
+            },
+            "hovermode": "closest",
+            "showlegend": True,
+        },
     }
+
+
+def _points(rows: list[Row], **more: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": column_values(rows, "correlation"),
+        "y": [_effect_name(row) for row in rows],
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [_distance(row["correlation"], row["ci_high"]) for row in rows],
+            "arrayminus": [_distance(row["correlation"], row["ci_low"]) for row in rows],
+        },
+        "text": column_values(rows, "effect"),
+        "hovertemplate": "%{y}<br><b>%{x:.2f}</b> %{text}<extra></extra>",
+        **more,
+    }
+
+
+def _effect_name(row: Row) -> str:
+    """`Berlin · rain, same day`, `Berlin · temperature, 2 days later`."""
+    factor = "rain" if row["factor"] == "precipitation" else row["factor"]
+    lag = row["lag_days"]
+    return f"{row['city']} · {factor}, " + ("same day" if lag == 0 else f"{lag} day{'s' if lag > 1 else ''} later")
+
+
+def _summarize_effects(totals: Row) -> str:
+    """How many of the correlations show an effect."""
+    found, measured = totals["found"], totals["measured"]
+    if not measured:
+        return "Nothing can be said yet: that takes 30 days of sales, and weather that varies"
+    return f"An effect was found in {found} of {measured} correlations" if found else "No effect found"
 
 
 def _distance(value: Decimal | None, end: Decimal | None) -> Any:
     return None if value is None or end is None else json_value(abs(end - value))
 
+
+_SALES = f"from marts.seasonal_sales_analysis where sales_month {MONTH_IN_RANGE} and {IN_CATEGORY}"
 
 SEASONS = FigurePage(
     name="seasons",
@@ -84,9 +116,19 @@ SEASONS = FigurePage(
                     sales_month as month, category_name, season, monthly_revenue as revenue, monthly_orders as orders,
                     percent_of_average, performance_category, mom_growth_percent, qoq_growth_percent,
                     coefficient_of_variation_percent
-                from marts.seasonal_sales_analysis
-                where sales_month {MONTH_IN_RANGE} and {IN_CATEGORY}
-                order by category_name, sales_month""",
+                {_SALES}""",
+            order_by="category_name, month",
+            sorted_by="by category",
+            # A category's share of its own average cannot be added to that of another.
+            chart_query=largest(
+                f"""
+                    select
+                        sales_month as month, category_name, percent_of_average, is_complete, monthly_revenue
+                    {_SALES}""",
+                by="category_name",
+                largest_by="monthly_revenue",
+            ),
+            series="categories, by revenue",
             columns=(
                 MONTH,
                 CATEGORY,
@@ -112,9 +154,18 @@ SEASONS = FigurePage(
             query=f"""
                 select sales_month as month, category_name, monthly_revenue as revenue, monthly_orders as orders,
                     avg_order_value
-                from marts.seasonal_sales_analysis
-                where sales_month {MONTH_IN_RANGE} and {IN_CATEGORY}
-                order by sales_month, category_name""",
+                {_SALES}""",
+            order_by="month, revenue desc, category_name",
+            sorted_by="by month and revenue",
+            chart_query=by_period(
+                f"select sales_month, category_name, monthly_revenue {_SALES}",
+                time="sales_month",
+                units=MONTHS,
+                values={"revenue": "sum(monthly_revenue)"},
+                by="category_name",
+                largest_by="revenue",
+            ),
+            series="categories",
             columns=(
                 MONTH,
                 CATEGORY,
@@ -122,11 +173,12 @@ SEASONS = FigurePage(
                 ORDERS,
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
             ),
-            draw=lambda rows: grouped_chart(rows, "category_name", x="month", y="revenue", kind="line"),
+            draw=lambda rows: grouped_chart(rows, "category_name", x="period", y="revenue", kind="line"),
             keys={"sales_month": "month", "category_name": "category_name"},
         ),
         Figure(
             name="seasonal_index",
+            when_empty="A category needs twelve complete months of sales to be shown here.",
             title="Months of the year",
             question="How strong is each month of the year? 100 is the average month; growth is left out.",
             help="Every category with twelve complete months or more. With less than two years growth and season "
@@ -136,8 +188,26 @@ SEASONS = FigurePage(
                 select
                     category_name, month_of_year, index_percent, lowest, highest, years_used, is_reliable
                 from marts.seasonal_index
-                where {IN_CATEGORY}
-                order by category_name, month_of_year""",
+                where {IN_CATEGORY}""",
+            order_by="category_name, month_of_year",
+            sorted_by="by category",
+            chart_query=largest(
+                f"""
+                    select
+                        category_name, month_of_year, index_percent,
+                        case when category_name = '{ALL_CATEGORIES}' then 'infinity' else sales.revenue end as revenue
+                    from marts.seasonal_index
+                    left join (
+                        select coalesce(category_name, '') as name, sum(monthly_revenue) as revenue
+                        from marts.seasonal_sales_analysis
+                        group by 1
+                    ) as sales
+                        on coalesce(category_name, '') = sales.name
+                    where {IN_CATEGORY}""",
+                by="category_name",
+                largest_by="revenue",
+            ),
+            series="categories and their total, by revenue",
             columns=(
                 CATEGORY,
                 FigureColumn("month_of_year", "Month of the year", Format.COUNT),
@@ -157,8 +227,9 @@ SEASONS = FigurePage(
             query="""
                 select
                     city, temperature_category, precipitation_category, days, avg_daily_revenue, revenue_index
-                from marts.weather_sales_impact
-                order by city, temperature_category, precipitation_category""",
+                from marts.weather_sales_impact""",
+            order_by="city, temperature_category, precipitation_category",
+            sorted_by="by city",
             columns=(
                 FigureColumn("city", "City"),
                 FigureColumn("temperature_category", "Temperature"),
@@ -184,7 +255,7 @@ SEASONS = FigurePage(
             mart="weather_correlation",
             query="""
                 select
-                    city, factor, lag_days, days, correlation, ci_low, ci_high,
+                    city, factor, lag_days, days, correlation, ci_low, ci_high, is_significant,
                     case
                         when days < 30 then 'too few days'
                         when correlation is null then 'nothing varies'
@@ -194,8 +265,12 @@ SEASONS = FigurePage(
                         when correlation > 0 then 'more sales when it rains'
                         else 'fewer sales when it rains'
                     end as effect
-                from marts.weather_correlation
-                order by city, factor desc, lag_days""",
+                from marts.weather_correlation""",
+            order_by="city, factor desc, lag_days",
+            sorted_by="by city",
+            summary_query="""
+                select count(*) filter (where is_significant) as found, count(correlation) as measured
+                from marts.weather_correlation""",
             columns=(
                 FigureColumn("city", "City"),
                 FigureColumn("factor", "Weather"),
@@ -207,6 +282,7 @@ SEASONS = FigurePage(
                 FigureColumn("ci_high", "Interval to", Format.NUMBER),
             ),
             draw=_draw_effect,
+            summarize=_summarize_effects,
         ),
     ),
     days=None,

@@ -27,12 +27,7 @@ CONTRIBUTION = FigureColumn(
 #: A month is in the range if any of its days is.
 MONTH_IN_RANGE = "between date_trunc('month', %(first)s::timestamp)::date and %(last)s"
 IN_CATEGORY = "(%(category)s::text is null or category_name = %(category)s)"
-
-#: Whether a month lies between the first loaded day and the as-of date.
-MONTH_IS_COMPLETE = (
-    "{month} >= %(covered_first)s::date and ({month} + interval '1 month')::date - 1 <= %(covered_last)s::date"
-)
 #: Why a growth is empty.
 NO_GROWTH = "No growth is shown where the days to compare with are not all loaded, or had no revenue."
-#: A month's row for all plans, beside those of the plans: whoever adds plans up leaves it out.
-ALL_PLANS = "All plans"
+#: Rows of the total, beside those of the plans and of the categories: whoever adds those up must not add this one.
+ALL_PLANS, ALL_CATEGORIES = "All plans", "All categories"

@@ -71,14 +71,8 @@ class RenderedFigure:
 
     @property
     def columns(self) -> list[FigureColumn]:
-        """The columns of the table: those that the shop has a source for, and the mart has."""
-        rows = self.rows.rows if self.rows else []
-        return [
-            column
-            for column in self.figure.columns
-            if column.source not in self.absences
-            and not (column.is_optional and all(row[column.name] is None for row in rows))
-        ]
+        """The columns of the table: those that the shop has a source for."""
+        return [column for column in self.figure.columns if column.source not in self.absences]
 
     @property
     def help(self) -> str:

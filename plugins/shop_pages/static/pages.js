@@ -4,12 +4,14 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const palette = () => ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8", "--c9", "--c10", "--c11", "--c12"].map(css);
 
-  function applyTheme(plot, height) {
+  function applyTheme(plot, height, width) {
     const text = css("--text");
     const grid = css("--line");
     const axis = (options) => ({
       gridcolor: grid, linecolor: grid, zerolinecolor: grid, automargin: true, tickfont: { color: css("--quiet") },
       separatethousands: true, ...options,
+      // No more names than there are periods, and than fit.
+      ...(options && options.nticks && { nticks: Math.min(options.nticks, Math.max(5, Math.floor(width / 80))) }),
     });
     const data = plot.data.map((trace) => {
       const styled = { ...trace };
@@ -32,6 +34,9 @@
         styled.marker = { color: palette().slice(0, 3) };
         styled.textfont = { color: "#fff" };
         styled.connector = { fillcolor: css("--hover") };
+      } else if (trace.meta === "quiet") {
+        styled.marker = { ...trace.marker, color: css("--c12") };
+        styled.error_x = { ...trace.error_x, color: css("--c12") };
       }
       return styled;
     });
@@ -58,8 +63,11 @@
     const chart = charts.get(name);
     const box = document.getElementById("plot-" + name);
     if (!chart || !box) return;
-    const wanted = chart.data.some((t) => t.type === "heatmap") ? Math.max(260, 60 + 24 * (chart.data[0].y || []).length) : 320;
-    const { data, layout } = applyTheme(chart, Math.min(wanted, 640));
+    const names = ((chart.layout || {}).yaxis || {}).categoryarray || [];
+    const height = chart.data.some((t) => t.type === "heatmap")
+      ? Math.min(Math.max(260, 60 + 24 * (chart.data[0].y || []).length), 640)
+      : Math.max(320, 120 + 20 * names.length);
+    const { data, layout } = applyTheme(chart, height, box.clientWidth);
     try {
       await Plotly.react(box, data, layout, { displayModeBar: false, responsive: true, doubleClick: "reset" });
       box.classList.remove("loading");
@@ -113,7 +121,7 @@
     button.disabled = true;
     try {
       if (!box.dataset.drawn) await draw(name);
-      const { data, layout } = applyTheme(charts.get(name), 500);
+      const { data, layout } = applyTheme(charts.get(name), 500, 1000);
       // With the line below the chart, so that the picture also says what it has added up or left out.
       const parts = document.querySelector(`#${CSS.escape(name)} .chart-parts`);
       const title = [document.getElementById(name + "-title").textContent, ...(parts ? [parts.textContent] : [])];

@@ -65,9 +65,15 @@ def test_absent_sources_are_named_in_a_sentence() -> None:
 def test_figure_of_an_absent_source_says_why_it_is_empty() -> None:
     assert page_with_empty_figures("seasons").count("This shop has no weather.") == 2
     customers = page_with_empty_figures("customers")
-    assert customers.count("This shop has no subscriptions.") == 2
+    assert customers.count("This shop has no subscriptions.") == 3
     assert customers.count("This shop has no customer interactions.") == 2
     assert "No rows in 1 Mar 2024 to 1 Mar 2024." in customers
+
+
+def test_figure_that_needs_a_year_says_so_and_not_that_the_chosen_days_have_no_rows() -> None:
+    seasons = page_with_empty_figures("seasons")
+    assert seasons.count("A category needs twelve complete months of sales to be shown here.") == 1
+    assert "No rows in 1 Mar 2024 to 1 Mar 2024." in seasons
 
 
 def test_one_absent_source_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:

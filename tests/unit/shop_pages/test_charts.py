@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shop_pages.charts import describe_parts, grouped_chart, heatmap, line_chart, period_name
+from shop_pages.charts import describe_parts, grouped_chart, heatmap, line_chart, period_name, ranking_chart
 from shop_pages.pool import Row
 
 ROWS: list[Row] = [
@@ -54,6 +54,44 @@ def test_incomplete_month_is_hatched_as_a_bar_and_a_circle_on_a_line() -> None:
     assert (line["mode"], line["marker"]) == ("lines+markers", {"symbol": "circle-open", "size": [0, 8]})
     (whole,) = grouped_chart(months()[:1], "plan", x="period", y="n")["data"]
     assert "marker" not in whole
+
+
+def test_incomplete_month_is_hatched_in_a_ranking_and_a_circle_in_a_heatmap() -> None:
+    (bar,) = ranking_chart(months(), label="plan", y="n")["data"]
+    assert bar["marker"] == {"pattern": {"shape": ["", "/"]}}
+    (cells,) = heatmap(months(), x="period", y="plan", z="n")["data"]
+    assert (cells["text"], cells["texttemplate"]) == ([["", "○"]], "%{text}")
+    whole = [ranking_chart(months()[:1], label="plan", y="n"), heatmap(months()[:1], x="period", y="plan", z="n")]
+    assert all("marker" not in plot["data"][0] and "text" not in plot["data"][0] for plot in whole)
+
+
+def test_heatmap_keeps_a_given_order_also_of_values_without_a_row() -> None:
+    columns, lines = ["Sold Out", "In Stock"], [None, "Toys"]
+    (trace,) = heatmap(ROWS[:2], x="status", y="category", z="n", columns=columns, lines=lines)["data"]
+    assert (trace["x"], trace["y"], trace["z"]) == (
+        ["Sold Out", "In Stock"],
+        ["(none)", "Toys"],
+        [[None, 7], [None, 3]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "axis"), [("month", {"nticks": 4}), ("year", {"nticks": 4}), ("week", None), ("day", None)]
+)
+def test_axis_has_no_more_names_than_months_or_years(unit: str, axis: dict[str, Any] | None) -> None:
+    rows = [*months(), {"period": date(2024, 4, 1), "plan": "Basic", "n": 1}]
+    for row in rows:
+        row["unit"] = unit
+    assert grouped_chart(rows, "plan", x="period", y="n")["layout"].get("xaxis") == axis
+
+
+def test_axis_of_one_or_two_months_has_their_names_and_no_days() -> None:
+    axis = {"tickvals": ["2024-02-01", "2024-03-01"], "tickformat": "%b %Y"}
+    assert grouped_chart(months(), "plan", x="period", y="n")["layout"]["xaxis"] == axis
+    axis["tickvals"] = ["2024-03-01"]
+    cells: list[Row] = [{"month": MARCH, "category": "Toys", "n": 1}]
+    assert heatmap(cells, x="month", y="category", z="n")["layout"]["xaxis"] == axis
+    assert "xaxis" not in heatmap(cells, x="category", y="month", z="n")["layout"]
 
 
 @pytest.mark.parametrize(
