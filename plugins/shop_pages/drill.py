@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from shop_pages.figures import FigureColumn
 from shop_pages.formats import Format
+from shop_pages.pages.shared import ALL_CATEGORIES, ALL_PLANS
 from shop_pages.pool import Row
 
 #: Fact rows that a page shows for a mart row; the totals are those of all rows.
@@ -412,6 +413,33 @@ def _in_month(fact: str, key: str) -> str:
     return f"{fact}.date_key >= %({key})s::date and {fact}.date_key < (%({key})s::date + interval '1 month')::date"
 
 
+#: As in the mart: the total has a category's name, so a category of that name has another one.
+_OF_TREND = f"""
+            (
+                %(category_name)s::text = '{ALL_CATEGORIES}'
+                or case
+                    when products.category_name = '{ALL_CATEGORIES}' then '{ALL_CATEGORIES} (a category)'
+                    else products.category_name
+                end is not distinct from %(category_name)s::text
+            )"""
+
+
+def _in_period(fact: str) -> str:
+    """The days of a row of `revenue_trend`, which has none before the first order, and none after the as-of date."""
+    return f"""
+            {fact}.date_key >= %(period_start)s::date
+            and {fact}.date_key < (
+                %(period_start)s::date + case %(grain)s::text
+                    when 'week' then interval '7 days'
+                    when 'month' then interval '1 month'
+                    when 'quarter' then interval '3 months'
+                    when 'year' then interval '1 year'
+                end
+            )::date
+            and {fact}.date_key >= (select min(order_date) from marts.daily_revenue)
+            and {fact}.date_key <= (select max(order_date) from marts.daily_revenue)"""
+
+
 def _sales(
     condition: str, totals: Mapping[str, str], order: tuple[str, str] = _LARGEST_FIRST, note: str = ""
 ) -> FactRows:
@@ -436,6 +464,14 @@ DRILL_PATHS: dict[str, DrillPath] = {
             "fact_sales.date_key = %(order_date)s::date", {"daily_orders": "all_orders", "daily_revenue": "all_amount"}
         ),
         refunds=_refunded("fact_refunds.date_key = %(order_date)s::date"),
+    ),
+    "revenue_trend": DrillPath(
+        keys={"grain": "text", "period_start": "date", "category_name": "text"},
+        facts=_sales(
+            f"{_in_period('fact_sales')} and {_OF_TREND}",
+            {"orders": "all_orders", "revenue": "all_amount", "units": "all_units"},
+        ),
+        refunds=_refunded(f"{_in_period('fact_refunds')} and {_OF_TREND}"),
     ),
     "product_category_revenue_monthly": DrillPath(
         keys={"revenue_month": "date", "category_name": "text", "subcategory": "text"},
@@ -498,8 +534,8 @@ DRILL_PATHS: dict[str, DrillPath] = {
                     (%(revenue_month)s::date + interval '1 month')::date - 1,
                     (select max(order_date) from marts.daily_revenue)
                 )""",
-                condition="""
-                    (%(plan_type)s::text = 'All plans' or plan_type is not distinct from %(plan_type)s::text)""",
+                condition=f"""
+                    (%(plan_type)s::text = '{ALL_PLANS}' or plan_type is not distinct from %(plan_type)s::text)""",
             ),
             totals={"active_subscriptions": "all_rows", "closing_mrr": "all_amount"},
             sorted_by="by fee",
