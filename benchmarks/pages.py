@@ -34,6 +34,7 @@ import psycopg
 from benchmarks.main_job import run_over
 from include.demo import stack
 from include.demo.state import State
+from shop_pages.filters import Filters
 from shop_pages.limits import FRESH_SECONDS, PAGE_ROWS
 from shop_pages.pages import CATEGORIES, PAGES
 
@@ -243,15 +244,13 @@ async def _read(
 
 
 def _print_plans(state: State, first: date, last: date) -> None:
-    values = {
-        "first": first, "last": last, "since": first, "category": None, "grain": "month", "page_rows": PAGE_ROWS + 1,
-        "covered_first": first, "covered_last": last,
-    }  # fmt: skip
+    filters = Filters(first, last, None, covered_first=first, covered_last=last)
     with psycopg.connect(state.dsn(role="reader"), autocommit=True) as connection:
         for page in PAGES.values():
             plans = []
             for figure in page.figures:
                 for query in filter(None, (figure.table_query, figure.chart_query, figure.summary_query)):
+                    values = {**filters.parameters(query), "page_rows": PAGE_ROWS + 1}
                     rows = connection.execute(f"explain (analyze, buffers) {query}".encode(), values).fetchall()
                     plan = [row[0] for row in rows]
                     plans.append((float(plan[-1].split()[-2]), figure.name, plan))
