@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -10,14 +12,19 @@ import requests
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from ecommerce.common.connections import LOADER, SESSION, postgres
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import DagRunProtocol
 
 log = logging.getLogger(__name__)
 
 #: Airflow's own API, with a user who may edit DAG runs. Without the connection a run gets no note.
 AIRFLOW_API = "airflow_api"
 _NOTE_LENGTH = 1000
+#: How long a task waits while others add to the note of the same run, each for some hundredths of a second.
+_LOCK_TIMEOUT = "10s"
 
 
 def note_failure(context: Context) -> None:
@@ -44,12 +51,41 @@ def add_note(context: Context, text: str) -> None:
         token.raise_for_status()
         session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
         url = hook.url_from_endpoint(f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}")
-        current = session.get(url, timeout=10)
-        current.raise_for_status()
-        notes = [note for note in (current.json().get("note"), line) if note]
-        patched = session.patch(
-            url, params={"update_mask": "note"}, json={"note": "\n".join(notes)[:_NOTE_LENGTH]}, timeout=10
-        )
-        patched.raise_for_status()
+        with ExitStack() as stack:
+            _lock_if_possible(stack, run)
+            _append(session, url, line)
     except (AirflowRuntimeError, requests.RequestException, AttributeError, KeyError, ValueError) as error:
         log.warning("the DAG run got no note, through the connection %r: %s", AIRFLOW_API, error)
+
+
+def _append(session: requests.Session, url: str, line: str) -> None:
+    current = session.get(url, timeout=10)
+    current.raise_for_status()
+    notes = [note for note in (current.json().get("note"), line) if note]
+    patched = session.patch(
+        url, params={"update_mask": "note"}, json={"note": "\n".join(notes)[:_NOTE_LENGTH]}, timeout=10
+    )
+    patched.raise_for_status()
+
+
+def _lock_if_possible(stack: ExitStack, run: DagRunProtocol) -> None:
+    """Lock the run's note until the stack is closed; without the warehouse the note is written all the same."""
+    try:
+        stack.enter_context(_locked(run))
+    except Exception as error:
+        # Whatever it is, such as a cloud that issues no password: the task must not fail because of its note.
+        log.warning("the DAG run's note is written without a lock, and a line of another task may be lost: %s", error)
+
+
+@contextmanager
+def _locked(run: DagRunProtocol) -> Iterator[None]:
+    """
+    Hold an advisory lock of the warehouse, by the run's id.
+
+    The API can only replace a note: of two tasks that fail at once, the second would overwrite the line of the first.
+    """
+    with postgres(LOADER, f"{SESSION} -c lock_timeout={_LOCK_TIMEOUT}") as connection:
+        key = f"ecommerce.note.{run.dag_id}.{run.run_id}"
+        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [key])
+        # The end of the session releases it.
+        yield
