@@ -94,7 +94,7 @@ _ORIGINS = {
     "int_subscription_fees": _Origin(
         ("subscription_id", "valid_from"),
         "subscription_data",
-        "btrim(origin.subscription_id) = differing.subscription_id",
+        "ops.clean_text(origin.subscription_id) = differing.subscription_id",
     ),
     "fact_weather": _Origin(
         ("city", "date_key"),
