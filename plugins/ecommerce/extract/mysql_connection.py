@@ -149,6 +149,7 @@ def connect_arguments(account: Account) -> dict[str, Any]:
 
 def execute(connection: pymysql.Connection, statement: str) -> Sequence[Row]:
     """All rows of a statement."""
+    _fail_if_busy(connection)
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall()
@@ -156,6 +157,7 @@ def execute(connection: pymysql.Connection, statement: str) -> Sequence[Row]:
 
 def describe(connection: pymysql.Connection, statement: str) -> Sequence[tuple[Any, ...]]:
     """The result's columns as DB-API describes them: name, type code, …, length at 3, digits after the point at 5."""
+    _fail_if_busy(connection)
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.description or ()
@@ -182,6 +184,7 @@ def stream_lines(connection: pymysql.Connection, statement: str, kill: Callable[
 def _pieces(
     connection: pymysql.Connection, statement: str, kill: Callable[[], None], fetch: Callable[[_RowsAsTheyCome], T]
 ) -> Generator[T]:
+    _fail_if_busy(connection)
     cursor = connection.cursor(_RowsAsTheyCome)
     try:
         cursor.execute(statement)
@@ -193,6 +196,12 @@ def _pieces(
     finally:
         with suppress(pymysql.MySQLError):
             cursor.close()
+
+
+def _fail_if_busy(connection: Any) -> None:
+    """Fail if rows of another statement are still to come: the driver would throw them away, and only warn."""
+    if connection._result is not None and connection._result.unbuffered_active:
+        raise RuntimeError("the session with MySQL has not read the result of its last statement to the end")
 
 
 class _RowsAsTheyCome(SSCursor):

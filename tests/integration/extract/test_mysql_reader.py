@@ -23,7 +23,7 @@ from ecommerce.common.sources import SOURCES, Kind, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract import mysql_columns, mysql_connection
 from ecommerce.extract.mysql_reader import MySQLReader
-from ecommerce.load import strategies
+from ecommerce.load import read_ahead, strategies
 from ecommerce.load.result import LoadResult
 from ecommerce.load.shop_check import check_shop
 from tests.integration.extract.conftest import CONN_ID
@@ -173,6 +173,43 @@ def test_undated_rows_are_quarantined(mysql_shop: Shop, created_at: str) -> None
     again = mysql_shop.load(last=NEXT_DAY)
     assert (again.rows_unchanged, again.rows_quarantined) == (3, 0)
     assert mysql_shop.reasons() == expected
+
+
+@pytest.mark.parametrize("ahead", [0, 100_000, read_ahead.AHEAD])
+def test_rejected_rows_are_all_stored_however_many_are_read_ahead(
+    mysql_shop: Shop, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Also those of no window. A question between two rows of an answer would lose the other rows."""
+    monkeypatch.setattr(strategies, "BULK_ROWS", 10)
+    monkeypatch.setattr(read_ahead, "AHEAD", ahead)
+    mysql_shop.create()
+    mysql_shop.execute(
+        "insert into sales_fact (order_id, product_id, order_date, order_amount, payment_method, created_at)"
+        f" select seq, 'P1', '{DAY}', if(seq % 3 = 0, 1, -1), repeat('x', 100),"
+        f" if(seq % 1000 = 0, null, '{DAY}') from seq_1_to_3000"
+    )
+    result = mysql_shop.load(max_rejected_share=1.0)
+    assert (result.rows_read, result.rows_loaded, result.rows_quarantined) == (3000, 999, 2001)
+    assert mysql_shop.loader.value("select count(distinct payload ->> 'order_id') from ops.quarantine") == 2001
+    assert mysql_shop.load(max_rejected_share=1.0).rows_unchanged == 3000
+
+
+def test_question_between_the_rows_of_an_answer_is_an_error(mysql_shop: Shop) -> None:
+    mysql_shop.create()
+    # More rows than are taken from the driver at a time.
+    mysql_shop.execute(
+        "insert into sales_fact (order_id, product_id, order_date, order_amount, created_at)"
+        f" select seq, 'P1', '{DAY}', -1, '{DAY}' from seq_1_to_2000"
+    )
+    reader = mysql_shop.reader(SOURCES["sales_fact"], DAY)
+    with reader.snapshot():
+        rows = reader.suspect(None)
+        next(rows)
+        for ask in (reader.rows_by_day, lambda: list(reader.undated())):
+            with pytest.raises(RuntimeError, match="has not read the result of its last statement"):
+                ask()
+        assert len(list(rows)) == 1999
+        assert list(reader.undated()) == []
 
 
 @pytest.mark.parametrize("zones", [("UTC", "UTC"), ("Europe/Berlin", "America/New_York")])

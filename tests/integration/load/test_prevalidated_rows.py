@@ -286,10 +286,15 @@ def test_rejected_rows_are_all_stored_however_many_are_read_ahead(
     ahead: int,
     has_twin: bool,
 ) -> None:
+    """Also those of no window: the source answers one question at a time, so they are asked for before."""
     monkeypatch.setattr(strategies, "BULK_ROWS", 10)
     monkeypatch.setattr(read_ahead, "AHEAD", ahead)
     shop.execute(
         """
+        alter table sales_fact alter created_at drop not null;
+        insert into sales_fact (order_id, product_id, order_date, order_amount)
+        select 'undated ' || n, 'P1', '2024-03-03', 1
+        from generate_series(1, 3) as n;
         insert into sales_fact (order_id, product_id, order_date, order_amount, payment_method, created_at)
         select
             n, 'P1', date '2024-03-01' + n % 3, case when n % 3 = 2 or n % 2 = 1 then -1 else 1 end,
@@ -300,12 +305,13 @@ def test_rejected_rows_are_all_stored_however_many_are_read_ahead(
     if has_twin:
         order("6", "2024-03-01", order_amount=2)
     shop.execute("analyze sales_fact")
+    rejected = 4003 + has_twin
     result = loader.load("sales_fact", *DAYS, max_rejected_share=1.0)
-    assert (result.rows_read, result.rows_loaded, result.rows_quarantined) == (6000 + has_twin, 2000, 4000 + has_twin)
-    assert loader.value("select count(distinct payload ->> 'order_id') from ops.quarantine") == 4000 + has_twin
+    assert (result.rows_read, result.rows_loaded, result.rows_quarantined) == (2000 + rejected, 2000, rejected)
+    assert loader.value("select count(distinct payload ->> 'order_id') from ops.quarantine") == rejected
     # The third day has no good row.
     assert loader.pop_dirty_dates() == {("sales_fact", "2024-03-01"), ("sales_fact", "2024-03-02")}
-    assert loader.load("sales_fact", *DAYS, max_rejected_share=1.0).rows_unchanged == 6000 + has_twin
+    assert loader.load("sales_fact", *DAYS, max_rejected_share=1.0).rows_unchanged == 2000 + rejected
 
 
 @pytest.fixture
