@@ -228,8 +228,10 @@ from (
 ) as held
 where not exists (select from ops.loaded_day)
 group by source, day;
+
 -- A warehouse from before keys were trimmed of all white space: the same key has one spelling, also in the versions of
--- before. Otherwise the next load would delete the old spelling, and add the new one, in one batch.
+-- before. Otherwise the next load would delete the old spelling, and add the new one, in one batch. Of two spellings in
+-- one batch one version stays, and the ledger counts it once.
 do $$
 declare
     log record;
@@ -246,20 +248,38 @@ begin
     loop
         execute format(
             $sql$
-            delete from raw.%1$I
-            where ctid in (
-                select version_id
-                from (
-                    select
-                        ctid as version_id,
-                        row_number() over (
-                            partition by ops.clean_text(%2$I), _batch_id
-                            order by %2$I = ops.clean_text(%2$I) desc, %2$I
-                        ) as place
-                    from raw.%1$I
-                ) as versions
-                where place > 1
-            );
+            with repeated as (
+                delete from raw.%1$I
+                where ctid in (
+                    select version_id
+                    from (
+                        select
+                            ctid as version_id,
+                            row_number() over (
+                                partition by ops.clean_text(%2$I), _batch_id
+                                order by %2$I = ops.clean_text(%2$I) desc, %2$I
+                            ) as place
+                        from raw.%1$I
+                    ) as versions
+                    where place > 1
+                )
+                returning _batch_id, _is_deleted
+            ),
+            by_batch as (
+                select
+                    _batch_id,
+                    count(*) filter (where not _is_deleted) as versions,
+                    count(*) filter (where _is_deleted) as tombstones
+                from repeated
+                group by _batch_id
+            )
+            update ops.load_batch
+            set
+                rows_loaded = rows_loaded - by_batch.versions,
+                rows_unchanged = rows_unchanged + by_batch.versions,
+                rows_removed = rows_removed - by_batch.tombstones
+            from by_batch
+            where load_batch.batch_id = by_batch._batch_id;
             update raw.%1$I
             set %2$I = ops.clean_text(%2$I)
             where %2$I <> ops.clean_text(%2$I)

@@ -256,23 +256,56 @@ def test_rows_of_before_count_as_loaded(loader: Loader) -> None:
 def test_keys_of_version_logs_of_before_are_trimmed(
     loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
 ) -> None:
-    for product in ("P1\t", "\u00a0P2", "P3"):
+    """And the ledger, by which raw is counted, has as many rows of each load as raw."""
+    for product in ("P1\t", "\u00a0P2", "P3", "P4"):
         insert("product", product_id=product, product_name="Cup")
+    loader.load("product", DAY)
+    shop.execute("delete from product where product_id = 'P4'")
     loader.load("product", DAY)
     with acting_as(loader.connection, "loader"):
         loader.connection.execute(
             """
             update raw.product set product_id = product_id || E'\t' where product_id in ('P1', 'P2');
-            -- In one batch two spellings of one key.
-            insert into raw.product
-            select 'P2', product_name, product_category_id, _valid_from, _is_deleted, _batch_id, _loaded_at
-            from raw.product
-            where product_id = E'P2\t';
+            -- In one batch two spellings of one key, and in the next one two of a key that is gone.
+            with spelled as (
+                insert into raw.product
+                select
+                    case product_id when 'P4' then E'P4\t' else 'P2' end, product_name, product_category_id,
+                    _valid_from, _is_deleted, _batch_id, _loaded_at
+                from raw.product
+                where product_id in (E'P2\t', 'P4')
+                returning _batch_id, _is_deleted
+            )
+            update ops.load_batch
+            set
+                rows_read = rows_read + loaded.rows,
+                rows_loaded = rows_loaded + loaded.rows,
+                rows_removed = rows_removed + loaded.tombstones
+            from (
+                select
+                    _batch_id,
+                    count(*) filter (where not _is_deleted) as rows,
+                    count(*) filter (where _is_deleted) as tombstones
+                from spelled
+                group by _batch_id
+            ) as loaded
+            where batch_id = _batch_id;
             comment on schema raw is 'include/sql of before';
             """
         )
+    counts = """
+        select
+            rows_loaded + rows_removed,
+            (select count(*) from raw.product where _batch_id = batch_id)
+        from ops.load_batch
+        order by batch_id
+    """
+    assert loader.rows(counts) == [(6, 6), (2, 2)]
     upgrade()
-    assert loader.rows("select product_id from raw.product order by 1") == [("P1",), ("P2",), ("P3",)]
+    assert loader.rows(counts) == [(4, 4), (1, 1)]
+    assert loader.rows("select distinct product_id from raw.product order by 1") == [
+        ("P1",), ("P2",), ("P3",), ("P4",),
+    ]  # fmt: skip
     again = loader.load("product", DAY)
     assert (again.rows_unchanged, again.rows_loaded, again.rows_removed) == (3, 0, 0)
 
