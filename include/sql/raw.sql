@@ -18,6 +18,10 @@ create table if not exists raw.kafka_stream (
 -- The digits of the message's time after the microsecond, which "timestamp" cannot hold; null if there are none.
 alter table raw.kafka_stream add column if not exists _below_microsecond text;
 create index if not exists kafka_stream_event_date on raw.kafka_stream (ops.shop_day("timestamp"));
+-- The messages of a load lie together, and nearly in the order of their times: by load, and by day of recording.
+create index if not exists kafka_stream_loads on raw.kafka_stream
+using brin (_batch_id, (coalesce(_published_at, "timestamp") at time zone 'UTC'))
+with (pages_per_range = 32, autosummarize = on);
 
 create table if not exists raw.sales_fact (
     order_id text not null,

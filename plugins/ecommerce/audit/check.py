@@ -28,6 +28,25 @@ from ops.claimed_date
 where run_id = %(run_id)s
 """
 
+# Without overlaps.
+_WINDOWS_TO_BUILD = """
+with wanted as (
+    select daterange(%(start)s, %(end)s) as days
+    where %(is_requested)s
+    union all
+    select daterange(load_batch.window_start, load_batch.window_end)
+    from ops.claimed_date
+    inner join ops.load_batch
+        on claimed_date.batch_id = load_batch.batch_id
+    where claimed_date.run_id = %(run_id)s and claimed_date.source = %(source)s
+)
+
+select lower(merged.days), upper(merged.days)
+from (select range_agg(days) as all_days from wanted) as aggregated
+cross join lateral unnest(aggregated.all_days) as merged (days)
+order by 1
+"""
+
 
 @dataclass(frozen=True)
 class CheckContext:
@@ -37,12 +56,14 @@ class CheckContext:
     :param request: the run's window, and the sources that it loaded
     :param incidents: known incidents, by day
     :param exclusions: sources and models that the run's build leaves out; they are not checked
+    :param check_name: the check's own name, by which its earlier results are found
     """
 
     request: Request
     run_id: str
     incidents: Mapping[date, str]
     exclusions: Exclusions = NO_EXCLUSIONS
+    check_name: str = ""
 
     @property
     def window(self) -> Window:
@@ -53,6 +74,19 @@ class CheckContext:
         """The days of the window, and those that the run has claimed to rebuild."""
         claimed = await fetch_rows(connection, _CLAIMED_DAYS, run_id=self.run_id)
         return sorted({*self.window.days, *(day for (day,) in claimed)})
+
+    async def windows_to_build(self, connection: AsyncConnection, source: str) -> list[Window]:
+        """The run's window, if it was to load the source, and those of the loads whose days it builds; none overlap."""
+        rows = await fetch_rows(
+            connection,
+            _WINDOWS_TO_BUILD,
+            start=self.window.start,
+            end=self.window.end,
+            is_requested=source in self.request.sources,
+            run_id=self.run_id,
+            source=source,
+        )
+        return [Window(start, end) for start, end in rows]
 
 
 class Settings(BaseModel):

@@ -62,7 +62,7 @@ async def _evaluate_once(
     """
     rows = await fetch_rows(connection, EXCLUSIONS_QUERY, run_id=context.run_id)
     exclusions = Exclusions(*map(frozenset, rows[0])) if rows else NO_EXCLUSIONS
-    context = replace(context, exclusions=exclusions)
+    context = replace(context, exclusions=exclusions, check_name=check_name)
     if isinstance(check, Approvable):
         approved = await fetch_rows(connection, APPROVED_DAYS, check_name=check_name)
         incidents = {day: f"approved by {user}" for day, user in approved}

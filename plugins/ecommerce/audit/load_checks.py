@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from psycopg import AsyncConnection, sql
 from pydantic import Field, field_validator
@@ -13,8 +14,10 @@ from pydantic import Field, field_validator
 from ecommerce.audit.check import Check, CheckContext, Limits, expression, fetch_rows
 from ecommerce.audit.check_results import CheckResult, Status
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
-from ecommerce.common.windows import Window
+from ecommerce.common.windows import CALENDAR_WINDOW, Window
 from ecommerce.load.extent import window_column
+
+T = TypeVar("T", date, int)
 
 
 class _SourceCheck(Check):
@@ -223,19 +226,35 @@ class Quarantined(_SourceCheck, Limits):
         return [{"reason": reason, "rows": count, "batch_id": batch_id} for reason, count in rows]
 
 
+_NOTED_DAYS = sql.SQL("""
+select day, rows
+from ops.loaded_day
+where source = {source}
+order by day desc
+""")
+
+_NOTED_LOADS = sql.SQL("""
+select batch_id, rows_loaded + case when {has_tombstones} then rows_removed else 0 end
+from ops.load_batch
+where source = {source} and status = 'loaded'
+order by batch_id desc
+""")
+
 _ROWS_BY_DAY = sql.SQL("""
 select
+    to_char(day, 'YYYY-MM-DD'),
     to_char(day, 'YYYY-MM-DD'),
     coalesce(held.rows, 0),
     coalesce(noted.rows, 0)
 from (
     select day, rows
     from ops.loaded_day
-    where source = %(source)s
+    where source = {source} and ({is_noted_part})
 ) as noted
 full join (
     select {day} as day, count(*) as rows
     from {raw} as stored
+    where {is_held_part}
     group by 1
 ) as held using (day)
 order by day
@@ -243,58 +262,179 @@ order by day
 
 _ROWS_BY_LOAD = sql.SQL("""
 select
+    load_batch.batch_id::text,
     format('batch %%s (%%s to %%s)', load_batch.batch_id, load_batch.window_start, load_batch.window_end - 1),
     coalesce(held.rows, 0),
-    load_batch.rows_loaded + case when %(has_tombstones)s then load_batch.rows_removed else 0 end
+    load_batch.rows_loaded + case when {has_tombstones} then load_batch.rows_removed else 0 end
 from ops.load_batch
 left join (
     select _batch_id, count(*) as rows
-    from {raw}
+    from {raw} as stored
+    where {is_held_part}
     group by 1
 ) as held
     on load_batch.batch_id = held._batch_id
-where load_batch.source = %(source)s and load_batch.status = 'loaded'
+where load_batch.source = {source} and load_batch.status = 'loaded' and ({is_noted_part})
 order by load_batch.batch_id
 """)
+
+# Of the last results, and not only of the very last: runs overlap, and one that began before the loss was found may
+# end later.
+_FOUND_DIFFERING = """
+select distinct bad_row ->> %(unit)s
+from ops.check_failure
+where check_result_id in (
+    select check_result_id
+    from ops.check_result
+    where check_name = %(check_name)s and subject = %(subject)s
+    order by checked_at desc
+    limit 5
+)
+"""
+
+#: Greater than the number of any batch.
+_AFTER_ALL_BATCHES = 2**63 - 1
 
 
 class RowsOfLoads(_SourceCheck):
     """
     Raw still has the rows that the loads have left there, and no other ones.
 
-    Of a source that replaces its window the rows are counted by day, of any other by load, and all of them: what was
-    lost behind the loader's back may be of any day.
+    Of a source that replaces its window the rows are counted by day, of any other by load. What was lost behind the
+    loader's back may be of any day, and to count all of raw takes longer with the age of the warehouse. So a run counts
+    the newest rows, those that were found to differ before, those of the windows that it builds, and another part of
+    the older ones each day.
+
+    :param rows_at_once: of each source, so many of the newest rows are counted, and so many of the older ones
     """
 
     kind: Literal["rows_of_loads"]
+    rows_at_once: Annotated[int, Field(gt=0)] = 2_000_000
 
     async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
         """One result for each source."""
-        return [await self._evaluate_source(connection, SOURCES[source]) for source in self.sources]
+        return [await self._evaluate_source(connection, context, SOURCES[source]) for source in self.sources]
 
-    @staticmethod
-    async def _evaluate_source(connection: AsyncConnection, source: Source) -> CheckResult:
-        raw = sql.Identifier("raw", source.name)
-        has_days = source.write_disposition is WriteDisposition.REPLACE_WINDOW
-        if has_days:
-            query = _ROWS_BY_DAY.format(day=expression(window_column(source, "stored").day.as_string()), raw=raw)
-            unit, advice = "days", "load these days again"
-        else:
-            query = _ROWS_BY_LOAD.format(raw=raw)
-            unit, advice = "loads", "no load brings such rows back: restore them from a backup"
-        has_tombstones = source.write_disposition is WriteDisposition.VERSION_LOG
-        rows = await fetch_rows(connection, query, source=source.name, has_tombstones=has_tombstones)
-        observed, expected = sum(held for _, held, _ in rows), sum(noted for *_, noted in rows)
-        differing = [(part, held, noted) for part, held, noted in rows if held != noted]
+    async def _evaluate_source(self, connection: AsyncConnection, context: CheckContext, source: Source) -> CheckResult:
         subject = f"raw.{source.name}"
+        if source.write_disposition is WriteDisposition.REPLACE_WINDOW:
+            query, parts = await self._query_by_day(connection, context, source)
+            unit, plural, advice = "day", "days", "load these days again"
+        else:
+            query, parts = await self._query_by_load(connection, context, source)
+            unit, plural = "batch_id", "loads"
+            advice = "no load brings such rows back: restore them from a backup"
+        rows = await fetch_rows(connection, query)
+        observed, expected = sum(held for *_, held, _ in rows), sum(noted for *_, noted in rows)
+        differing = [row for row in rows if row[2] != row[3]]
         if not differing:
-            return CheckResult(subject, "pass", observed, expected, f"{observed:,} rows, as the loads have left them")
-        examples = ", ".join(f"{part} has {held:,} rows, not {noted:,}" for part, held, noted in differing[:3])
+            message = f"{observed:,} rows, as the loads have left them"
+            if parts > 1:
+                message += f"; older rows are counted in turn, all of them by the runs of {parts - 1} days"
+            return CheckResult(subject, "pass", observed, expected, message)
+        examples = ", ".join(f"{part} has {held:,} rows, not {noted:,}" for _, part, held, noted in differing[:3])
         message = (
-            f"{len(differing)} of {len(rows)} {unit} have other rows than the loads have left: {examples}; {advice}"
+            f"{len(differing)} of {len(rows)} {plural} have other rows than the loads have left: {examples}; {advice}"
         )
-        bad_rows = [{unit.removesuffix("s"): part, "rows": held, "loaded": noted} for part, held, noted in differing]
+        bad_rows = [{unit: key, "rows": held, "loaded": noted} for key, _, held, noted in differing]
         return CheckResult(subject, "fail", observed, expected, message, bad_rows)
+
+    async def _query_by_day(
+        self, connection: AsyncConnection, context: CheckContext, source: Source
+    ) -> tuple[sql.Composed, int]:
+        """The query of the rows of the days to count, and the number of parts into which all days are divided."""
+        name, column = sql.Literal(source.name), window_column(source, "stored")
+        noted = await fetch_rows(connection, _NOTED_DAYS.format(source=name))
+        first, end = CALENDAR_WINDOW.start, CALENDAR_WINDOW.end
+        parts = parts_to_count(noted, self.rows_at_once, first, end)
+        wanted = [(window.start, window.end) for window in await context.windows_to_build(connection, source.name)]
+        for text in await _found_differing(connection, context, source, "day"):
+            # A row of a day outside of the calendar is counted anyway.
+            with suppress(ValueError, OverflowError):
+                day = date.fromisoformat(text)
+                wanted.append((day, day + timedelta(days=1)))
+        counted = parts_of_run(parts, context.window.last.toordinal(), wanted)
+        query = _ROWS_BY_DAY.format(
+            source=name,
+            day=expression(column.day.as_string()),
+            raw=sql.Identifier("raw", source.name),
+            is_noted_part=_is_in_any(sql.SQL("day"), counted),
+            # Rows that somebody has added may be of any day.
+            is_held_part=sql.SQL(" or ").join(
+                expression(condition.as_string())
+                for condition in (column.outside(first, end), *(column.between(*part) for part in counted))
+            ),
+        )
+        return query, len(parts)
+
+    async def _query_by_load(
+        self, connection: AsyncConnection, context: CheckContext, source: Source
+    ) -> tuple[sql.Composed, int]:
+        """As `_query_by_day`, of loads; what a run builds of them is among the newest."""
+        names = {
+            "source": sql.Literal(source.name),
+            "has_tombstones": sql.Literal(source.write_disposition is WriteDisposition.VERSION_LOG),
+        }
+        noted = await fetch_rows(connection, _NOTED_LOADS.format(**names))
+        parts = parts_to_count(noted, self.rows_at_once, 0, _AFTER_ALL_BATCHES)
+        batches = map(int, await _found_differing(connection, context, source, "batch_id"))
+        wanted = [(batch, batch + 1) for batch in batches]
+        counted = parts_of_run(parts, context.window.last.toordinal(), wanted)
+        query = _ROWS_BY_LOAD.format(
+            **names,
+            raw=sql.Identifier("raw", source.name),
+            is_noted_part=_is_in_any(sql.Identifier("load_batch", "batch_id"), counted),
+            is_held_part=_is_in_any(sql.Identifier("stored", "_batch_id"), counted),
+        )
+        return query, len(parts)
+
+
+async def _found_differing(connection: AsyncConnection, context: CheckContext, source: Source, unit: str) -> list[str]:
+    """The days or batches that the check has found to differ: they are counted until they are right."""
+    subject = f"raw.{source.name}"
+    rows = await fetch_rows(connection, _FOUND_DIFFERING, check_name=context.check_name, subject=subject, unit=unit)
+    return [text for (text,) in rows if text]
+
+
+def parts_to_count(rows: Sequence[tuple[T, int]], rows_at_once: int, first: T, end: T) -> list[tuple[T, T]]:
+    """
+    All days, or all loads, divided into parts: each from its first one up to, but not including, the second.
+
+    :param rows: day or load, and its number of rows; the newest first
+    :param rows_at_once: about so many rows are in a part; more only if its oldest day or load has so many
+    :return: the newest part first; the first part and the last one go on to ``first`` and ``end``
+    """
+    oldest: dict[int, T] = {}
+    newer = 0
+    for day_or_load, count in rows:
+        oldest[newer // rows_at_once] = day_or_load
+        newer += count
+    begins = list(oldest.values())[:-1]
+    begins.append(first)
+    ends = begins[:-1]
+    ends.insert(0, end)
+    return list(zip(begins, ends, strict=True))
+
+
+def parts_of_run(parts: Sequence[tuple[T, T]], turn: int, wanted: Collection[tuple[T, T]] = ()) -> list[tuple[T, T]]:
+    """The newest part, and of the older ones that whose turn it is, and each with a piece of what is wanted."""
+    chosen = {0, 1 + turn % (len(parts) - 1)} if len(parts) > 1 else {0}
+    return [
+        part
+        for place, part in enumerate(parts)
+        if place in chosen or any(_have_common(part, piece) for piece in wanted)
+    ]
+
+
+def _have_common(one: tuple[T, T], other: tuple[T, T]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _is_in_any(column: sql.Composable, parts: Sequence[tuple[T, T]]) -> sql.Composed:
+    return sql.SQL(" or ").join(
+        sql.SQL("({0} >= {1} and {0} < {2})").format(column, sql.Literal(begin), sql.Literal(end))
+        for begin, end in parts
+    )
 
 
 _COLUMN_CHANGES = """

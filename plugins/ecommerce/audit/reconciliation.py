@@ -68,25 +68,6 @@ class _Difference:
     surplus: Sequence[KeyAndAmount]
 
 
-#: The windows to compare, without overlaps: that of the run, and those of the loads whose days the run builds.
-_WINDOWS = """
-with compared as (
-    select daterange(%(start)s, %(end)s) as days
-    where %(is_requested)s
-    union all
-    select daterange(load_batch.window_start, load_batch.window_end)
-    from ops.claimed_date
-    inner join ops.load_batch
-        on claimed_date.batch_id = load_batch.batch_id
-    where claimed_date.run_id = %(run_id)s and claimed_date.source = %(source)s
-)
-
-select lower(merged.days), upper(merged.days)
-from (select range_agg(days) as all_days from compared) as aggregated
-cross join lateral unnest(aggregated.all_days) as merged (days)
-order by 1
-"""
-
 # Rows are compared as arrays, which can be hashed also where a value is null.
 _QUARANTINED = sql.SQL("""
 select missing.key_and_amount
@@ -131,7 +112,7 @@ class SourceReconciliation(Check):
     async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
         """One result, of rows and their amounts."""
         subject = f"raw.{self.source}"
-        windows = await self._windows(connection, context)
+        windows = await context.windows_to_build(connection, self.source)
         if not windows:
             message = f"not compared: this run did not load {self.source}, and builds none of its days"
             return [CheckResult(subject, "warn", None, None, message)]
@@ -160,18 +141,6 @@ class SourceReconciliation(Check):
             f"{source_rows:,} rows in the shop = {raw_rows:,} in raw ({amount:,.2f}) + {in_quarantine:,} in quarantine"
         )
         return [CheckResult(subject, "pass", raw_rows, source_rows - in_quarantine, message)]
-
-    async def _windows(self, connection: AsyncConnection, context: CheckContext) -> list[Window]:
-        rows = await fetch_rows(
-            connection,
-            _WINDOWS,
-            start=context.window.start,
-            end=context.window.end,
-            is_requested=self.source in context.request.sources,
-            run_id=context.run_id,
-            source=self.source,
-        )
-        return [Window(start, end) for start, end in rows]
 
     async def _compare(
         self, connection: AsyncConnection, raw: Sequence[_SourceTable], location: SourceLocation, account: Account

@@ -61,6 +61,18 @@ where
     and ({condition})
 """)
 
+
+def stray_rows(fact: DatedFact, condition: sql.Composable) -> sql.Composed:
+    """The query of the facts that were recorded in a window, %(start)s to %(end)s, and meet the condition."""
+    return _STRAY_ROWS.format(
+        key=expression(fact.key),
+        day=expression(fact.day),
+        recorded=expression(fact.recorded),
+        table=table(fact.table),
+        condition=condition,
+    )
+
+
 _COVERED_DAYS = """
 select
     first_covered_date,
@@ -108,13 +120,7 @@ class _StrayDates(Check, Limits):
     async def _evaluate_fact(
         self, connection: AsyncConnection, fact: DatedFact, context: CheckContext, bounds: Mapping[str, Any]
     ) -> CheckResult:
-        rows_query = _STRAY_ROWS.format(
-            key=expression(fact.key),
-            day=expression(fact.day),
-            recorded=expression(fact.recorded),
-            table=table(fact.table),
-            condition=self._is_stray(fact),
-        )
+        rows_query = stray_rows(fact, self._is_stray(fact))
         values = {"start": context.window.start, "end": context.window.end, **bounds}
         days_query = sql.SQL("select dated, count(*) from ({}) as stray group by 1").format(rows_query)
         by_day: dict[date, int] = dict(await fetch_rows(connection, days_query, **values))

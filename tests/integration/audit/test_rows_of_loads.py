@@ -11,6 +11,7 @@ from tests.integration.support import Loader, Rows
 
 DAYS = ["2024-03-01", "2024-03-02", "2024-03-03"]
 CHECK = "rows_of_loads"
+MESSAGE = {"customer_id": "C", "product_id": "P", "interaction_type": "view", "timestamp": f"{DAYS[0]} 10:00:00+00"}
 
 
 class Messages(Rows):
@@ -37,10 +38,9 @@ def loaded(loader: Loader, insert: Callable[..., None]) -> Loader:
         loader.load(
             "customer", DAYS[0], rows=[{"customer_id": f"C{n}", "customer_name": name} for n, name in enumerate(names)]
         )
-    event = {"customer_id": "C", "product_id": "P", "interaction_type": "view", "timestamp": f"{DAYS[0]} 10:00:00+00"}
     for offsets in ((0, 1), (2,)):
         places = [{"_topic": "t", "_partition": "0", "_offset": str(offset)} for offset in offsets]
-        messages = [event | place for place in places]
+        messages = [MESSAGE | place for place in places]
         loader.load("kafka_stream", DAYS[0], reader=Messages(SOURCES["kafka_stream"], messages))
     return loader
 
@@ -119,6 +119,84 @@ def test_rows_of_loads_names_the_day_or_load_whose_rows_differ(
     found = failures(evaluate(CHECK, "2024-03-20"))
     assert found.keys() == {subject}
     assert re.fullmatch(message, found[subject])
+
+
+LIMITED = "kind: rows_of_loads, rows_at_once: 3, sources: [sales_fact]"
+#: Two runs that come one after the other and do not load sales: each counts the last day, and one of the others.
+COUNTS_FIRST, COUNTS_SECOND = "2024-03-20", "2024-03-21"
+WEATHER = {"sources": ["weather_data"]}
+
+
+def lost_rows(evaluate: Callable[..., list[tuple[str, str, str]]], limited: str, run: str) -> list[str]:
+    """The days of which a run says that raw has lost rows."""
+    found = failures(evaluate(limited, run, **WEATHER))
+    return re.findall(r"(\S+) has 2 rows, not 3", found.get("raw.sales_fact", ""))
+
+
+def test_newest_rows_are_always_counted_and_older_ones_in_turn(evaluate, only, loaded: Loader) -> None:
+    limited = only(LIMITED)
+    passed = "6 rows, as the loads have left them; older rows are counted in turn, all of them by the runs of 2 days"
+    assert evaluate(limited, COUNTS_FIRST, **WEATHER) == [("raw.sales_fact", "pass", passed)]
+    loaded.connection.execute("delete from raw.sales_fact where order_id = 'O4'")
+    assert lost_rows(evaluate, limited, COUNTS_FIRST) == []
+    assert lost_rows(evaluate, limited, COUNTS_SECOND) == [DAYS[1]]
+    loaded.connection.execute("delete from raw.sales_fact where order_id = 'O7'")
+    assert lost_rows(evaluate, limited, COUNTS_SECOND) == DAYS[1:]
+
+
+def test_day_that_differs_fails_each_run_until_it_is_right(evaluate, only, loaded: Loader) -> None:
+    limited = only(LIMITED)
+    loaded.connection.execute("delete from raw.sales_fact where order_id in ('O1', 'O4')")
+    assert lost_rows(evaluate, limited, COUNTS_FIRST) == DAYS[:1]
+    # A run that was under way and had another turn ended later.
+    loaded.connection.execute(
+        "insert into ops.check_result (checked_at, run_id, check_name, subject, status, message)"
+        " values (now(), 'other', %s, 'raw.sales_fact', 'pass', '')",
+        [limited],
+    )
+    assert lost_rows(evaluate, limited, COUNTS_SECOND) == DAYS[:2]
+    assert lost_rows(evaluate, limited, COUNTS_FIRST) == DAYS[:2]
+    loaded.load("sales_fact", DAYS[0], DAYS[1])
+    assert lost_rows(evaluate, limited, COUNTS_FIRST) == []
+    assert lost_rows(evaluate, limited, COUNTS_SECOND) == []
+
+
+def test_days_of_the_run_and_of_what_it_builds_are_counted(evaluate, only, loaded: Loader) -> None:
+    limited = only(LIMITED)
+    loaded.connection.execute("delete from raw.sales_fact where order_id = 'O4'")
+    # The turn is that of the first day.
+    assert failures(evaluate(limited, DAYS[0], COUNTS_FIRST)) != {}
+    loaded.connection.execute("delete from ops.check_failure")
+    assert lost_rows(evaluate, limited, COUNTS_FIRST) == []
+    loaded.connection.execute(
+        "insert into ops.claimed_date (run_id, source, dirty_date, batch_id, claimed_at)"
+        " select 'a_run', source, '2023-01-01', batch_id, now() from ops.load_batch where source = 'sales_fact'"
+    )
+    assert lost_rows(evaluate, limited, COUNTS_FIRST) == [DAYS[1]]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_messages_of_each_load_are_counted_in_turn(evaluate, only, loaded: Loader, lost: int) -> None:
+    limited = only("kind: rows_of_loads, rows_at_once: 1, sources: [kafka_stream]")
+    # One more load: the newest, an older one, and the oldest.
+    messages = Messages(SOURCES["kafka_stream"], [MESSAGE | {"_topic": "t", "_partition": "0", "_offset": "3"}])
+    loaded.load("kafka_stream", DAYS[0], reader=messages)
+    loaded.connection.execute(f"delete from raw.kafka_stream where _offset = {lost}".encode())
+    runs = [COUNTS_FIRST, COUNTS_SECOND, COUNTS_FIRST, COUNTS_SECOND]
+    statuses = [status for run in runs for _, status, _ in evaluate(limited, run)]
+    # From the turn of its load on.
+    assert statuses in (["fail"] * 4, ["pass", "fail", "fail", "fail"])
+
+
+def test_row_by_hand_of_a_day_that_was_never_loaded_is_found(evaluate, only, loaded: Loader) -> None:
+    limited = only(LIMITED)
+    loaded.connection.execute("create temp table by_hand as select * from raw.sales_fact where order_id = 'O1'")
+    for day in ("0044-03-15 BC", "infinity", "2023-01-01", "2024-04-01"):
+        loaded.connection.execute("update by_hand set order_id = 'by hand', created_at = %s", [day])
+        loaded.connection.execute("insert into raw.sales_fact select * from by_hand")
+        assert len(failures(evaluate(limited, COUNTS_FIRST))) == 1
+        loaded.connection.execute("delete from raw.sales_fact where order_id = 'by hand'")
+    assert failures(evaluate(limited, COUNTS_FIRST)) == {}
 
 
 def test_load_repairs_lost_orders_whether_or_not_the_shop_still_has_them(

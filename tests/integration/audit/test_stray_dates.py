@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from psycopg import sql
 
 from ecommerce.audit.check_results import KEPT_ROWS
+from ecommerce.audit.checks_file import read_checks
+from ecommerce.audit.stray_dates import OutsideCoveredDays, stray_rows
 from tests.integration.audit.conftest import Evaluate
 from tests.integration.support import Loader
 
@@ -124,6 +127,19 @@ def test_days_of_a_window_without_sales_are_no_stray_dates(evaluate: Evaluate, l
     event(loader, 2, "2024-03-06 12:00Z", published="2024-03-05 12:00Z")
     message = evaluate("outside_covered_days", "2024-03-05")[-1][2]
     assert message.startswith("1 event is dated outside the covered days, 2024-01-01 to 2024-03-05 (1 after)")
+
+
+@pytest.mark.parametrize("table", ["raw.sales_fact", "raw.refund", "raw.kafka_stream"])
+def test_rows_of_the_window_are_found_by_an_index(loader: Loader, table: str) -> None:
+    """The check does not read all of raw, which grows with the age of the warehouse."""
+    check = read_checks().checks["outside_covered_days"]
+    assert isinstance(check, OutsideCoveredDays)
+    (fact,) = [fact for fact in check.facts if fact.table == table]
+    query = stray_rows(fact, sql.SQL("true"))
+    with loader.connection.transaction():
+        loader.connection.execute("set local enable_seqscan = off")
+        plan = loader.connection.execute(sql.SQL("explain {}").format(query), {"start": DAY, "end": NEXT}).fetchall()
+    assert any("Index Cond" in line for (line,) in plan), plan
 
 
 def test_outside_covered_days_says_nothing_before_sales_were_loaded(evaluate: Evaluate, loader: Loader) -> None:
