@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
 from ecommerce.common.connections import pin, postgres, source_session
@@ -262,6 +262,8 @@ class PostgresReader:
                 where {condition}
             ) to stdout
         """).format(values=sql.SQL(", ").join(values), table=self._relation.rows(days), condition=condition)
+        if self._at_source.info.transaction_status is TransactionStatus.ACTIVE:
+            raise RuntimeError("the session with the source has not read the result of its last statement to the end")
         # In a savepoint, since whoever does not take all rows cancels the COPY, which ends a transaction.
         with self._named_errors(), self._at_source.transaction():
             yield from _blocks(self._at_source, query)
