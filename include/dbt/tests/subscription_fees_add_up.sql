@@ -37,8 +37,7 @@ sums as (
             inner join {{ ref('int_subscription_fees') }} as fees
                 on
                     subscriptions.subscription_id = fees.subscription_id
-                    and as_of.date_key >= fees.valid_from
-                    and as_of.date_key < fees.valid_to
+                    and {{ valid_at('fees', 'as_of.date_key') }}
             where
                 subscriptions.start_date <= as_of.date_key
                 and coalesce(subscriptions.end_date > as_of.date_key, true)

@@ -51,10 +51,10 @@ class Marts:
             [FIRST, as_of + DAY],
         )
         self.connection.execute(
-            "update core.dim_date set is_as_of = date_key = %(as_of)s, is_covered = date_key between %(first)s"
-            " and %(as_of)s where is_as_of or is_covered or date_key between %(first)s and %(as_of)s",
-            {"as_of": as_of, "first": FIRST},
+            "update core.dim_date set is_as_of = date_key = %(as_of)s where is_as_of or date_key = %(as_of)s",
+            {"as_of": as_of},
         )
+        self.fill("int_periods")
 
     def build(self, subscriptions: Sequence[Subscription], until: date = date.max) -> None:
         """Fill raw with what was read by a day, and do what dbt does, inside the caller's transaction."""
@@ -64,8 +64,11 @@ class Marts:
                 if read.read_on <= until:
                     self._append(f"S{number}", each.customer_id, batch, read)
         for name in MODELS:
-            table = f"{SCHEMAS.get(name, 'core')}.{name}"
-            self.connection.execute(f"truncate {table}; insert into {table} {self.queries[name]}".encode())
+            self.fill(name)
+
+    def fill(self, model: str) -> None:
+        table = f"{SCHEMAS.get(model, 'core')}.{model}"
+        self.connection.execute(f"truncate {table}; insert into {table} {self.queries[model]}".encode())
 
     def _append(self, subscription_id: str, customer_id: str, batch: int, read: Read) -> None:
         values = None if read.is_deleted else (customer_id, read.plan, read.start, read.end, read.fee)
@@ -105,14 +108,14 @@ class Marts:
 @pytest.fixture(scope="module")
 def session(warehouse_dsn: str, dbt: Dbt) -> Iterator[psycopg.Connection]:
     """An empty, built warehouse."""
-    dbt.run("--select", "dim_date", *MODELS, "--full-refresh")
+    dbt.run("--select", "dim_date", "int_periods", *MODELS, "--full-refresh")
     with psycopg.connect(warehouse_dsn, autocommit=True) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
 def compiled(dbt: Dbt) -> dict[str, str]:
-    return dbt.compiled(*MODELS)
+    return dbt.compiled("int_periods", *MODELS)
 
 
 @pytest.fixture

@@ -32,7 +32,14 @@ final as (
             least(subscriptions.end_date, as_of.as_of_date) - subscriptions.start_date, 0
         ) as duration_days,
         subscriptions.start_date,
-        subscriptions.end_date
+        subscriptions.end_date,
+        -- One that ends before it starts was never active: it ended on the day of its start.
+        case
+            when
+                subscriptions.start_date <= as_of.as_of_date
+                and subscriptions.end_date <= as_of.as_of_date
+                then greatest(subscriptions.start_date, subscriptions.end_date)
+        end as ended_date
     from subscriptions
     cross join as_of
     inner join customers

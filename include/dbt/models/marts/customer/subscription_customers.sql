@@ -29,21 +29,15 @@ as_of as (
 started as (
 
     select
-        subscriptions.subscription_id,
-        subscriptions.customer_id,
-        subscriptions.plan_type,
-        subscriptions.subscription_status,
-        coalesce(subscriptions.end_date > as_of.date_key, true) as is_open,
-        subscriptions.start_date,
-        -- least() ignores null.
-        least(subscriptions.end_date, as_of.date_key + 1) as inactive_from
+        subscriptions.*,
+        coalesce(subscriptions.ended_date, as_of.date_key + 1) as inactive_from
     from subscriptions
     inner join as_of
         on subscriptions.start_date <= as_of.date_key
 
 ),
 
--- Active ones before others, then those that still cost a fee, then the newest.
+-- Active ones before others, then those that have not ended, then the newest.
 main_subscriptions as (
 
     select distinct on (customer_id)
@@ -52,8 +46,8 @@ main_subscriptions as (
         subscription_status
     from started
     order by
-        customer_id asc, subscription_status = 'active' desc, is_open desc, start_date desc,
-        subscription_id desc
+        customer_id asc, subscription_status = 'active' desc, ended_date is null desc,
+        start_date desc, subscription_id desc
 
 ),
 
@@ -67,9 +61,8 @@ current_fees as (
     inner join fees
         on
             started.subscription_id = fees.subscription_id
-            and (select as_of.date_key from as_of) >= fees.valid_from
-            and (select as_of.date_key from as_of) < fees.valid_to
-    where started.is_open
+            and {{ valid_at('fees', '(select as_of.date_key from as_of)') }}
+    where started.ended_date is null
     group by started.customer_id
 
 ),
@@ -111,8 +104,7 @@ paid as (
     inner join fees
         on
             fee_days.subscription_id = fees.subscription_id
-            and fee_days.fee_day >= fees.valid_from
-            and fee_days.fee_day < fees.valid_to
+            and {{ valid_at('fees', 'fee_days.fee_day') }}
     where fee_days.fee_day < fee_days.inactive_from
     group by fee_days.customer_id
 

@@ -19,6 +19,12 @@ dates as (
 
 ),
 
+periods as (
+
+    select * from {{ ref('int_periods') }}
+
+),
+
 as_of as (
 
     select date_key from dates
@@ -26,28 +32,10 @@ as_of as (
 
 ),
 
--- Starts and ends after the as-of date have not happened yet. A subscription that ends before it
--- starts was never active: it ends on its start date, so that every churned fee was a new fee
--- before.
+-- Starts and ends after the as-of date have not happened yet. One that was never active ends on the
+-- day of its start: so every churned fee was a new fee before. Reactivated: the customer had an
+-- earlier subscription that had ended, also while another one runs.
 started as (
-
-    select
-        subscriptions.subscription_id,
-        subscriptions.customer_id,
-        subscriptions.plan_type,
-        subscriptions.start_date,
-        case
-            when subscriptions.end_date <= as_of.date_key
-                then greatest(subscriptions.end_date, subscriptions.start_date)
-        end as ended_date
-    from subscriptions
-    inner join as_of
-        on subscriptions.start_date <= as_of.date_key
-
-),
-
--- Reactivated: the customer had an earlier subscription that had ended.
-in_order_of_start as (
 
     select
         *,
@@ -59,23 +47,23 @@ in_order_of_start as (
             ) <= start_date,
             false
         ) as is_reactivated
-    from started
+    from subscriptions
+    where start_date <= (select as_of.date_key from as_of)
 
 ),
 
 starts as (
 
     select
-        in_order_of_start.plan_type,
-        in_order_of_start.start_date as moved_on,
+        started.plan_type,
+        started.start_date as moved_on,
         fees.monthly_fee,
-        in_order_of_start.is_reactivated
-    from in_order_of_start
+        started.is_reactivated
+    from started
     inner join fees
         on
-            in_order_of_start.subscription_id = fees.subscription_id
-            and in_order_of_start.start_date >= fees.valid_from
-            and in_order_of_start.start_date < fees.valid_to
+            started.subscription_id = fees.subscription_id
+            and {{ valid_at('fees', 'started.start_date') }}
 
 ),
 
@@ -90,8 +78,7 @@ ends as (
     inner join fees
         on
             started.subscription_id = fees.subscription_id
-            and greatest(started.ended_date - 1, started.start_date) >= fees.valid_from
-            and greatest(started.ended_date - 1, started.start_date) < fees.valid_to
+            and {{ valid_at('fees', 'greatest(started.ended_date - 1, started.start_date)') }}
     where started.ended_date is not null
 
 ),
@@ -127,32 +114,16 @@ changes as (
 
 ),
 
-coverage as (
-
-    select
-        min(date_key) as first_date,
-        max(date_key) as last_date
-    from dates
-    where is_covered
-
-),
-
 months as (
 
     select
-        month::date as revenue_month,
-        coalesce(
-            month::date >= coverage.first_date
-            and (month + interval '1 month')::date - 1 <= coverage.last_date,
-            false
-        ) as is_complete
-    from coverage
-    cross join
-        generate_series(
-            (select date_trunc('month', min(started.start_date)::timestamp) from started),
-            (select as_of.date_key::timestamp from as_of),
-            '1 month'
-        ) as month
+        period_start as revenue_month,
+        is_complete
+    from periods
+    where
+        grain = 'month'
+        and period_end >= (select min(started.start_date) from started)
+        and period_start <= (select as_of.date_key from as_of)
 
 ),
 
@@ -196,19 +167,10 @@ movements as (
 
 ),
 
-dated as (
-
-    select
-        *,
-        {{ first_day_of('month', 'moved_on') }} as revenue_month
-    from movements
-
-),
-
 monthly as (
 
     select
-        revenue_month,
+        {{ first_day_of('month', 'moved_on') }} as revenue_month,
         case when grouping(plan_type) = 1 then {{ all_plans() }} else plan_type end as plan_name,
         coalesce(sum(amount) filter (where movement = 'new'), 0) as new_mrr,
         coalesce(sum(amount) filter (where movement = 'reactivated'), 0) as reactivated_mrr,
@@ -219,7 +181,7 @@ monthly as (
         coalesce(sum(amount) filter (where movement = 'churned'), 0) as churned_mrr,
         count(*) filter (where movement in ('new', 'reactivated')) as new_subscriptions,
         count(*) filter (where movement = 'churned') as churned_subscriptions
-    from dated
+    from movements
     group by grouping sets ((revenue_month, plan_type), (revenue_month))
 
 ),
