@@ -35,12 +35,6 @@ refunds as (
 
 ),
 
-sold as (
-
-    select * from {{ ref('int_product_monthly_sales') }}
-
-),
-
 current_products as (
 
     select * from {{ ref('dim_products') }}
@@ -55,39 +49,36 @@ periods as (
 
 ),
 
-as_of as (
-
-    select * from {{ ref('dim_date') }}
-    where is_as_of
-
-),
-
 running as (
 
     select
         periods.*,
         as_of.date_key as as_of_date
     from periods
-    cross join as_of
-    where periods.is_running
+    cross join {{ ref('dim_date') }} as as_of
+    where periods.is_running and as_of.is_as_of
 
 ),
 
--- As many days of the month before as have elapsed of the running one.
+-- Of the month before, as many days as have elapsed of the running one are compared; of the running
+-- month, what is dated after the as-of date is not.
 cut_lines as (
 
-    select * from {{ ref('fact_sales') }}
+    select
+        product_id,
+        order_amount as previous_revenue,
+        0 as revenue_ahead
+    from {{ ref('fact_sales') }}
     where
         {{ is_counted() }}
         and date_key >= (select running.previous_start from running)
         and date_key <= (select running.previous_end from running)
-
-),
-
--- Of the running month, dated after the as-of date.
-lines_ahead as (
-
-    select * from {{ ref('fact_sales') }}
+    union all
+    select
+        product_id,
+        0 as previous_revenue,
+        order_amount as revenue_ahead
+    from {{ ref('fact_sales') }}
     where
         {{ is_counted() }}
         and date_key > (select running.as_of_date from running)
@@ -99,18 +90,9 @@ cut as (
 
     select
         product_id,
-        sum(order_amount) as revenue
+        sum(previous_revenue) as previous_revenue,
+        sum(revenue_ahead) as revenue_ahead
     from cut_lines
-    group by product_id
-
-),
-
-ahead as (
-
-    select
-        product_id,
-        sum(order_amount) as revenue
-    from lines_ahead
     group by product_id
 
 ),
@@ -124,10 +106,9 @@ renamed as (
 products as (
 
     select
-        product_id,
-        product_name,
+        *,
         (
-            select min(sold.order_month) from sold
+            select min(sold.order_month) from {{ ref('int_product_monthly_sales') }} as sold
             where sold.product_id = current_products.product_id
         ) as first_month
     from current_products
@@ -164,7 +145,7 @@ compared as (
     select
         *,
         sum(revenue) over category as category_revenue,
-        rank() over (category order by revenue desc) as category_rank,
+        rank() over (category order by revenue desc) as revenue_rank,
         sum(revenue) over (
             partition by product_id
             order by order_month
@@ -178,31 +159,23 @@ compared as (
 measured as (
 
     select
-        compared.order_month,
-        compared.product_id,
+        compared.*,
         products.product_name,
-        compared.category_name,
-        compared.revenue,
-        compared.refunded_amount,
-        compared.gross_profit,
-        compared.contribution_amount,
-        compared.order_count,
-        compared.units_sold,
-        compared.category_revenue,
         case
-            when compared.order_count > 0 and periods.is_complete then compared.category_rank
+            when compared.order_count > 0 and periods.is_complete then compared.revenue_rank
         end as category_rank,
         case
             when compared.order_month > products.first_month
                 then coalesce(
                     case
-                        when periods.is_running then cut.revenue
+                        when periods.is_running then cut.previous_revenue
                         else compared.revenue_one_month_before
                     end,
                     0
                 )
         end as previous_month_revenue,
-        compared.revenue - case when periods.is_running then coalesce(ahead.revenue, 0) else 0 end
+        compared.revenue
+        - case when periods.is_running then coalesce(cut.revenue_ahead, 0) else 0 end
             as revenue_to_compare,
         periods.is_complete,
         periods.is_previous_covered
@@ -213,8 +186,6 @@ measured as (
         on compared.order_month = periods.period_start
     left join cut
         on compared.product_id = cut.product_id
-    left join ahead
-        on compared.product_id = ahead.product_id
     {%- if is_incremental() %}
     where compared.order_month = any({{ rebuilt }})
     {%- endif %}
