@@ -168,11 +168,16 @@ where product_id not in (
     where product.read_number = 2 and clean(product.product_id) is not null
 );
 
--- Grain: read and product.
+-- Grain: read and product. A category with the name of the total gets another one.
 create table shop.product_category as
 select
     clean(product_id) as product_id,
-    clean(category_name) as category_name,
+    clean(category_name)
+    || case
+        when regexp_full_match(clean(category_name), 'All categories( \(category\))*')
+            then ' (category)'
+        else ''
+    end as category_name,
     clean(subcategory) as subcategory,
     clean(brand) as brand,
     clean(supplier_id) as supplier_id,

@@ -127,7 +127,7 @@ SPECIAL_CATEGORIES = {
     AT_MEAN: "At Mean",
     HALVES: "Halves",
     LOSS: "Losses",
-    UNPRICED: "Unpriced",
+    UNPRICED: "All categories",  # the name of the total
     ONLY_REFUNDS: "Only Refunds",
     ONLY_RUNNING: "Only Running",
 }

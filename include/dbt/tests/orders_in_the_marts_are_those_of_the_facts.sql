@@ -36,13 +36,13 @@
         'name': 'revenue_trend', 'part': 'categories', 'orders': 'orders',
         'lines': ['month', 'category_name'], 'columns': ['period_start', 'category_name'],
         'of_lines': 'is_in_a_day', 'month': 'period_start',
-        'of_rows': "grain = 'month' and category_name is distinct from 'All categories'",
+        'of_rows': "grain = 'month' and category_name is distinct from " ~ all_categories(),
     },
     {
         'name': 'revenue_trend', 'part': 'total', 'orders': 'orders',
         'lines': ['month'], 'columns': ['period_start'],
         'of_lines': 'is_in_a_day', 'month': 'period_start',
-        'of_rows': "grain = 'month' and category_name = 'All categories'",
+        'of_rows': "grain = 'month' and category_name = " ~ all_categories(),
     },
 ] %}
 {%- if is_all %}

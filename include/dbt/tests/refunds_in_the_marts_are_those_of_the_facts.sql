@@ -120,23 +120,15 @@ expected as (
         and date_key <= (select as_of.date_key from as_of)
     union all
     select
-        concat_ws(' ', 'revenue_trend', trend.grain, trend.part) as mart,
-        trend.period_start as period,
+        trend.mart,
+        trend.period,
         sum(days.refunded_amount) as refunded_amount
     from days
-    cross join
-        lateral (
-            select
-                period.grain,
-                period.period_start,
-                part.part
-            from {{ periods_of('days.date_key') }} as period (grain, period_start)
-            cross join (values ('categories'), ('total')) as part (part)
-        ) as trend
+    cross join lateral {{ trend_parts_of('days.date_key') }} as trend
     where
         days.date_key >= (select min(order_days.date_key) from order_days)
         and days.date_key <= (select as_of.date_key from as_of)
-    group by mart, period
+    group by trend.mart, trend.period
     union all
     select
         'customer_segments' as mart,
@@ -197,12 +189,7 @@ actual as (
     from {{ ref('daily_revenue') }}
     union all
     select
-        concat_ws(
-            ' ',
-            'revenue_trend',
-            grain,
-            case when category_name = 'All categories' then 'total' else 'categories' end
-        ) as mart,
+        {{ trend_part() }} as mart,
         period_start as period,
         sum(refunded_amount) as refunded_amount,
         bool_and(net_revenue = revenue - refunded_amount) as is_net

@@ -94,23 +94,15 @@ expected as (
     group by period
     union all
     select
-        concat_ws(' ', 'revenue_trend', trend.grain, trend.part) as mart,
-        trend.period_start as period,
+        trend.mart,
+        trend.period,
         null as orders,
         sum(days.revenue) as revenue,
         sum(days.gross_profit) as gross_profit
     from days
-    cross join
-        lateral (
-            select
-                period.grain,
-                period.period_start,
-                part.part
-            from {{ periods_of('days.date_key') }} as period (grain, period_start)
-            cross join (values ('categories'), ('total')) as part (part)
-        ) as trend
+    cross join lateral {{ trend_parts_of('days.date_key') }} as trend
     where days.date_key <= (select as_of.date_key from as_of)
-    group by mart, period
+    group by trend.mart, trend.period
     union all
     select
         'payment_method_preference' as mart,
@@ -197,12 +189,7 @@ actual as (
     group by period
     union all
     select
-        concat_ws(
-            ' ',
-            'revenue_trend',
-            grain,
-            case when category_name = 'All categories' then 'total' else 'categories' end
-        ) as mart,
+        {{ trend_part() }} as mart,
         period_start as period,
         null as orders,
         sum(revenue) as revenue,

@@ -19,10 +19,11 @@ from tests.integration.support import Loader, Row
 #: Built whole by every run: their rows are few, whatever the history.
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
-    "fact_subscriptions", "int_comparable_daily_sales", "int_customer_sales", "int_periods",
-    "int_subscription_fees", "inventory_status", "payment_method_preference", "seasonal_index", "weather_correlation",
-    "product_category_revenue_monthly", "product_revenue_payment_analysis", "revenue_trend", "seasonal_sales_analysis",
-    "subscription_customers", "subscription_performance_monthly", "weather_sales_impact",
+    "fact_subscriptions", "int_category_period_sales", "int_comparable_daily_sales", "int_customer_sales",
+    "int_periods", "int_subscription_fees", "inventory_status", "payment_method_preference",
+    "product_category_revenue_monthly", "product_revenue_payment_analysis", "revenue_trend", "seasonal_index",
+    "seasonal_sales_analysis", "subscription_customers", "subscription_performance_monthly", "weather_correlation",
+    "weather_sales_impact",
 }  # fmt: skip
 
 
@@ -221,8 +222,9 @@ def test_incremental_build_writes_only_changed_rows(after: After) -> None:
     assert after.written("core.int_daily_sales", column("date_key")) == {"2023-11-05", "2024-02-09", "2024-02-11"}
     categories = after.written("core.int_category_daily_sales", column("date_key", "category_name"))
     assert categories == {
-        # The categories of days whose revenue or profit is another than before.
+        # The categories, and their total, of days whose revenue or profit is another than before.
         "2023-11-05 Category P1", "2024-02-09 Category P2", "2024-02-11 Category P1", "2024-02-11 Category P2",
+        "2023-11-05 All categories", "2024-02-09 All categories", "2024-02-11 All categories",
     }  # fmt: skip
     months = after.written("core.int_customer_monthly_sales", column("order_month", "customer_id"))
     assert months == {"2023-11-01 C2", "2024-02-01 C2", "2024-02-01 C1"}

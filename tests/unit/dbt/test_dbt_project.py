@@ -305,11 +305,14 @@ def test_numeric_mart_columns_are_additive_or_say_that_they_are_not(manifest) ->
 
 def test_marts_with_grains_or_totals_say_within_which_columns_they_add_up(manifest) -> None:
     """A row of a year has what the rows of its months have, and a total what its categories or plans have."""
-    with_grains_or_totals = set()
+    mixed = set()
     for model in own(manifest, "nodes", "model").values():
         within = model["config"]["meta"].get("additive_within")
-        if layer(model) == "marts" and ("grain" in model["columns"] or within is not None):
-            with_grains_or_totals.add(model["name"])
+        columns = model["columns"]
+        has_total = any("`All " in columns[name]["description"] for key in keys(model) for name in key)
+        adds_up = model["name"] in ADDITIVE and (has_total or "grain" in columns)
+        if layer(model) == "marts" and (adds_up or within is not None):
+            mixed.add(model["name"])
             assert within, model["name"]
             assert set(within) <= set(*keys(model)), model["name"]
-    assert with_grains_or_totals == {"revenue_trend", "subscription_performance_monthly"}
+    assert mixed == {"revenue_trend", "subscription_performance_monthly"}

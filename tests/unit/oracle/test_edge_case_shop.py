@@ -237,6 +237,7 @@ def test_opening_and_movements_make_closing_and_next_opening(
         ("customer_cohorts_monthly", "active_customers = 0"),
         ("customer_cohorts_monthly", "months_since_first > 12 and active_customers > 0"),
         ("customer_cohorts_monthly", "active_customers between 1 and cohort_customers - 1"),
+        ("revenue_trend", "category_name = 'All categories (category)' and revenue > 0"),
         ("subscription_performance_monthly", "plan_type is null"),
         ("subscription_performance_monthly", "plan_type = 'All plans (plan)'"),
         ("subscription_performance_monthly", "plan_type = 'All plans' and is_complete"),

@@ -1,5 +1,6 @@
--- Grain: one row per day and category that has lines that marts count. Additive: units and money,
--- but not orders: an order may have several categories, and lines on several days.
+-- Grain: one row per day and category, or all categories, that has lines that marts count. Additive
+-- over the categories or their total: units and money, but not orders: an order may have several
+-- categories, and lines on several days.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -24,7 +25,10 @@ final as (
 
     select
         lines.date_key,
-        products.category_name,
+        case
+            when grouping(products.category_name) = 1 then {{ all_categories() }}
+            else products.category_name
+        end as category_name,
         count(distinct lines.order_id) as orders,
         sum(lines.order_quantity)::bigint as units,
         sum(lines.order_amount) as revenue,
@@ -35,7 +39,7 @@ final as (
     inner join products
         on lines.product_key = products.product_key
     where {{ is_counted('lines') }}
-    group by 1, 2
+    group by grouping sets ((lines.date_key, products.category_name), (lines.date_key))
 
 )
 

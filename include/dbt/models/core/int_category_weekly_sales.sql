@@ -54,7 +54,6 @@ final as (
 
     select
         order_week,
-        false as is_all_categories,
         category_name,
         count(*) as customers
     from buyers
@@ -62,8 +61,7 @@ final as (
     union all
     select
         order_week,
-        true as is_all_categories,
-        null as category_name,
+        {{ all_categories() }} as category_name,
         count(distinct customer_id) as customers
     from buyers
     group by order_week

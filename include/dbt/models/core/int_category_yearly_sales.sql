@@ -68,7 +68,6 @@ by_months as (
 
     select
         order_year,
-        false as is_all_categories,
         category_name,
         months,
         count(*) as customers
@@ -77,8 +76,7 @@ by_months as (
     union all
     select
         order_year,
-        true as is_all_categories,
-        null as category_name,
+        {{ all_categories() }} as category_name,
         months,
         count(*) as customers
     from buyers_of_any_category
@@ -107,7 +105,6 @@ final as (
         periods.grain,
         (by_months.order_year + make_interval(months => periods.months_before))::date
             as period_start,
-        by_months.is_all_categories,
         by_months.category_name,
         sum(by_months.customers)::bigint as customers
     from by_months
@@ -117,7 +114,6 @@ final as (
         by_months.order_year,
         periods.grain,
         period_start,
-        by_months.is_all_categories,
         by_months.category_name
 
 )

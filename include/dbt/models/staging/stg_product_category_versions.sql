@@ -9,7 +9,8 @@ final as (
     select
         {{ clean_text('product_id') }} as product_id,
         {{ clean_text('category_id') }} as category_id,
-        {{ clean_text('category_name') }} as category_name,
+        {{ name_beside_total(clean_text('category_name'), all_categories(), 'category') }}
+            as category_name,
         {{ clean_text('subcategory') }} as subcategory,
         {{ clean_text('brand') }} as brand,
         {{ clean_text('supplier_id') }} as supplier_id,

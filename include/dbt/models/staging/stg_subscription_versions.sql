@@ -9,7 +9,7 @@ final as (
     select
         {{ clean_text('subscription_id') }} as subscription_id,
         {{ clean_text('customer_id') }} as customer_id,
-        {{ plan_name(clean_text('plan_type')) }} as plan_type,
+        {{ name_beside_total(clean_text('plan_type'), all_plans(), 'plan') }} as plan_type,
         _batch_id as batch_id,
         coalesce(monthly_fee, 0)::numeric(18, 2) as monthly_fee,
         coalesce(

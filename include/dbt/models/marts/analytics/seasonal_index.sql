@@ -6,43 +6,23 @@ with days as (
 
 ),
 
-dates as (
+periods as (
 
-    select * from {{ ref('dim_date') }}
+    select * from {{ ref('int_periods') }}
 
 ),
 
 complete_months as (
 
     select
-        {{ first_day_of('month', 'date_key') }} as month_start,
-        extract(month from min(date_key))::integer as month_of_year,
-        count(*) as month_days,
+        period_start as month_start,
+        extract(month from period_start)::integer as month_of_year,
+        days_in_period as month_days,
         -- The day in the middle, of an even number the first of the two.
-        min(date_key) + (count(*)::integer - 1) / 2 as middle_day,
-        max(date_key) as month_end
-    from dates
-    group by month_start
-    having bool_and(is_covered)
-
-),
-
-all_days as (
-
-    select
-        date_key,
-        category_name,
-        revenue
-    from days
-
-    union all
-
-    select
-        date_key,
-        'All categories' as category_name,
-        sum(revenue) as revenue
-    from days
-    group by date_key
+        period_start + (days_in_period - 1) / 2 as middle_day,
+        period_end as month_end
+    from periods
+    where grain = 'month' and is_complete
 
 ),
 
@@ -56,7 +36,7 @@ sales as (
         revenue,
         {{ first_day_of('month', 'min(date_key) over (partition by category_name)') }} as first_day,
         (select max(month_end) from complete_months) as last_day
-    from all_days
+    from days
     where
         date_key >= (select min(month_start) from complete_months)
         and date_key <= (select max(month_end) from complete_months)
@@ -125,7 +105,7 @@ points as (
         revenue,
         null::integer as months,
         null::integer as month_of_year,
-        null::bigint as month_days,
+        null::integer as month_days,
         null::boolean as is_near_end,
         null::numeric as yearly_revenue_near_end
     from sales
@@ -217,8 +197,8 @@ residuals as (
     inner join months_of_year
         on
             detrended.month_of_year = months_of_year.month_of_year
-            -- An empty text is no category, and so stands for the unknown one.
-            and coalesce(detrended.category_name, '') = coalesce(months_of_year.category_name, '')
+            and {{ category_key('detrended.category_name') }}
+            = {{ category_key('months_of_year.category_name') }}
     group by detrended.category_name
 
 ),
@@ -241,7 +221,9 @@ final as (
         scaled.months >= 24 as is_reliable
     from scaled
     inner join residuals
-        on coalesce(scaled.category_name, '') = coalesce(residuals.category_name, '')
+        on
+            {{ category_key('scaled.category_name') }}
+            = {{ category_key('residuals.category_name') }}
     where scaled.months_with_ratio = 12
 
 )
