@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from include.demo.errors import StackError
+from include.demo.errors import NotAllowed, StackError
 
 #: How long Airflow may take to create the runs of a backfill.
 BACKFILL_SECONDS = 1800
@@ -68,8 +68,16 @@ class AirflowApi:
         """The errors of the DAG files that the DAG processor could not import."""
         return [error["stack_trace"] for error in self._request("GET", "/api/v2/importErrors")["import_errors"]]
 
+    def is_paused(self, dag_id: str) -> bool:
+        """Whether a DAG is paused: Airflow then starts neither its runs nor their next tasks."""
+        return bool(self._request("GET", f"/api/v2/dags/{dag_id}")["is_paused"])
+
     def unpause(self, dag_id: str) -> None:
-        """Unpause a DAG, so that its runs start."""
+        """
+        Unpause a DAG, so that its runs start.
+
+        :raises NotAllowed: the user may not edit the DAG
+        """
         self._request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
@@ -89,6 +97,10 @@ class AirflowApi:
         """The questions of a run's tasks that wait for a person."""
         path = f"{_run_path(dag_id, run_id)}/hitlDetails"
         return self._all_pages(path, "hitl_details", {"response_received": "false"})
+
+    def dag_url(self, dag_id: str) -> str:
+        """The page of a DAG in Airflow's UI, with the switch that unpauses it."""
+        return str(self._client.base_url.join(f"/dags/{dag_id}"))
 
     def question_url(self, dag_id: str, run_id: str, task_id: str) -> str:
         """The page of Airflow's UI on which a person answers a task's question."""
@@ -162,7 +174,8 @@ class AirflowApi:
                 f"Airflow at {self._client.base_url} does not answer: {error}; is it up? (make up)"
             ) from error
         if response.is_error:
-            raise StackError(f"Airflow answered {response.status_code} to {method} {path}: {_detail(response)}")
+            error = NotAllowed if response.status_code == 403 else StackError
+            raise error(f"Airflow answered {response.status_code} to {method} {path}: {_detail(response)}")
         return response.json() if response.content else None
 
 

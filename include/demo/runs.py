@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from include.demo.airflow_api import AirflowApi
+from include.demo.errors import NotAllowed, StackError
 from include.demo.stack import WAREHOUSE_DAG, wait_for_dag
 
 log = logging.getLogger(__name__)
@@ -30,12 +31,40 @@ def run_dag(api: AirflowApi, dag_id: str, conf: dict[str, Any]) -> bool:
 
 
 def trigger(api: AirflowApi, dag_id: str, conf: dict[str, Any]) -> str:
-    """Trigger a run with params as soon as Airflow has read the DAG; its run id."""
+    """
+    Trigger a run with params as soon as Airflow has read the DAG; its run id.
+
+    :raises StackError: the DAG is paused, and the user may not unpause it; nothing was triggered
+    """
     wait_for_dag(api, dag_id)
-    api.unpause(dag_id)
+    let_runs_start(api, dag_id)
     run_id = api.trigger(dag_id, conf)
     log.info("%s %s", dag_id, run_id)
     return run_id
+
+
+def let_runs_start(api: AirflowApi, dag_id: str) -> None:
+    """
+    Unpause a DAG that is paused, and say so: a run of it would wait without an end.
+
+    :raises StackError: the user may not; with who may, and where
+    """
+    if not api.is_paused(dag_id):
+        return
+    try:
+        api.unpause(dag_id)
+    except NotAllowed as error:
+        raise StackError(
+            f"{dag_id} is paused, and you may not unpause it: no run was started. {_who_unpauses(api, dag_id)}"
+        ) from error
+    log.info("%s was paused, and is unpaused now; its schedule, if it has one, goes on", dag_id)
+
+
+def _who_unpauses(api: AirflowApi, dag_id: str) -> str:
+    return (
+        f"Whoever may edit the DAG can unpause it: with the switch on {api.dag_url(dag_id)}, "
+        f'or by make airflow ARGS="dags unpause {dag_id}"'
+    )
 
 
 def follow(api: AirflowApi, dag_id: str, run_id: str) -> bool:
@@ -43,15 +72,17 @@ def follow(api: AirflowApi, dag_id: str, run_id: str) -> bool:
     started = time.monotonic()
     progress = _Progress()
     announced: set[str] = set()
+    is_paused = False
     while True:
         state = api.run(dag_id, run_id)["state"]
         tasks = api.task_instances(dag_id, run_id)
-        progress.show(_tasks_line(tasks, time.monotonic() - started), last=state in _ENDED_RUN)
+        progress.show(_tasks_line(state, tasks, time.monotonic() - started), last=state in _ENDED_RUN)
         if state in _ENDED_RUN:
             break
         waiting = {task["task_id"] for task in tasks if task["state"] == _WAITS_FOR_A_PERSON}
         if new := waiting - announced:
             announced |= _announce_questions(api, dag_id, run_id, new)
+        is_paused = _announce_pause(api, dag_id, was_paused=is_paused)
         time.sleep(POLL_SECONDS)
     if state == "failed":
         _log_errors(api, dag_id, run_id)
@@ -72,12 +103,24 @@ def _announce_questions(api: AirflowApi, dag_id: str, run_id: str, task_ids: Set
     return {question["task_instance"]["task_id"] for question in questions}
 
 
-def _tasks_line(tasks: Sequence[Mapping[str, Any]], seconds: float) -> str:
+def _announce_pause(api: AirflowApi, dag_id: str, *, was_paused: bool) -> bool:
+    """Log once that somebody has paused a DAG whose run is followed; whether it is paused."""
+    is_paused = api.is_paused(dag_id)
+    if is_paused and not was_paused:
+        log.warning("\n  %s is paused: until it is unpaused, no run and no further task starts.", dag_id)
+        log.warning("  %s", _who_unpauses(api, dag_id))
+        log.warning("  Ctrl-C ends only this display. The run goes on waiting.\n")
+    return is_paused
+
+
+def _tasks_line(run_state: str, tasks: Sequence[Mapping[str, Any]], seconds: float) -> str:
     states = Counter(task["state"] for task in tasks)
     line = f"{sum(states[state] for state in _ENDED_TASK)} of {len(tasks)} tasks done"
     if states["failed"]:
         line += f", {states['failed']} failed"
     line += f", {seconds:.0f} s"
+    if run_state == "queued":
+        line += "; the run is queued, and has not started yet"
     if waiting := [task["task_id"] for task in tasks if task["state"] == _WAITS_FOR_A_PERSON]:
         line += f"; waits for a person: {', '.join(waiting)}"
     if active := [task["task_id"] for task in tasks if task["state"] == "running"]:
@@ -86,13 +129,18 @@ def _tasks_line(tasks: Sequence[Mapping[str, Any]], seconds: float) -> str:
 
 
 def backfill(api: AirflowApi, first: str, last: str, *, max_active_runs: int = 4) -> bool:
-    """Run Airflow's backfill over the days from first to last, and follow it; whether all runs succeeded."""
+    """
+    Run Airflow's backfill over the days from first to last, and follow it; whether all runs succeeded.
+
+    :raises StackError: the DAG is paused, and the user may not unpause it; nothing was started
+    """
     wait_for_dag(api, WAREHOUSE_DAG)
-    api.unpause(WAREHOUSE_DAG)
+    let_runs_start(api, WAREHOUSE_DAG)
     started = time.monotonic()
     backfill_id = api.backfill(WAREHOUSE_DAG, first, last, max_active_runs)
     log.info("backfill %s of %s, %s to %s", backfill_id, WAREHOUSE_DAG, first, last)
     progress = _Progress()
+    is_paused = False
     while True:
         # Before the request for the runs: if the backfill is complete by now, their states are final.
         is_complete = api.backfill_is_complete(backfill_id)
@@ -100,6 +148,7 @@ def backfill(api: AirflowApi, first: str, last: str, *, max_active_runs: int = 4
         progress.show(_runs_line(runs, time.monotonic() - started), last=is_complete)
         if is_complete:
             break
+        is_paused = _announce_pause(api, WAREHOUSE_DAG, was_paused=is_paused)
         time.sleep(POLL_SECONDS)
     for run in runs:
         if run["state"] == "failed":
