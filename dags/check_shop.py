@@ -21,6 +21,7 @@ PARAMS = days_params(when_empty="the seven days up to the newest order")
 
 @dag(
     schedule=None,
+    is_paused_upon_creation=False,
     start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
     catchup=False,
     max_active_runs=1,

@@ -24,6 +24,8 @@ def extract_dag(source: str) -> None:
     @dag(
         dag_id=f"extract_{source}",
         schedule=SCHEDULES.get(source),
+        # With a schedule, as Airflow's configuration says.
+        is_paused_upon_creation=None if source in SCHEDULES else False,
         start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
         catchup=False,
         max_active_runs=1,

@@ -25,6 +25,8 @@ __all__ = [
     "DagAccessEntity",
     "DagParam",
     "InvalidParams",
+    "PausedDag",
+    "StartedRun",
     "TaskTimes",
     "UnknownDag",
     "base_path",
@@ -48,6 +50,10 @@ class UnknownDag(Exception):
 
 class InvalidParams(Exception):
     """Airflow rejects the params of a run; the message says why."""
+
+
+class PausedDag(Exception):
+    """The DAG is paused, so a run of it would wait without an end, and the user may not unpause it."""
 
 
 # -- users -------------------------------------------------------------------------------------------------------------
@@ -109,6 +115,18 @@ class DagParam:
 
 
 @dataclass(frozen=True)
+class StartedRun:
+    """
+    A run that was started.
+
+    :param was_paused: the DAG was paused, and was unpaused for the run
+    """
+
+    run_id: str
+    was_paused: bool
+
+
+@dataclass(frozen=True)
 class TaskTimes:
     """When one task of a run started and ended, and how."""
 
@@ -150,12 +168,14 @@ def dag_params(dag_id: str) -> tuple[list[DagParam], bool]:
         )
 
 
-def start_dag_run(dag_id: str, params: Mapping[str, Any], *, user_name: str, unpause: bool) -> str:
+def start_dag_run(dag_id: str, params: Mapping[str, Any], *, user_name: str, may_unpause: bool) -> StartedRun:
     """
-    Start a run as Airflow's own trigger form does; returns its run_id.
+    Start a run as Airflow's own trigger form does; a paused DAG is unpaused first.
 
+    :param may_unpause: whether the user may edit the DAG
     :raises UnknownDag: Airflow has no such DAG
-    :raises InvalidParams: Airflow rejects the params
+    :raises InvalidParams: Airflow rejects the params; the DAG is as it was
+    :raises PausedDag: the DAG is paused, and the user may not unpause it; no run was started
     """
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.exceptions import DagNotFound
@@ -163,26 +183,31 @@ def start_dag_run(dag_id: str, params: Mapping[str, Any], *, user_name: str, unp
     from airflow.utils.session import create_session
     from airflow.utils.types import DagRunTriggeredByType
 
+    unknown = UnknownDag(f"Airflow does not know the DAG {dag_id!r}.")
     try:
-        run = trigger_dag(
-            dag_id,
-            conf=dict(params),
-            triggered_by=DagRunTriggeredByType.UI,
-            triggering_user_name=user_name,
-        )
-    except DagNotFound as error:
-        raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.") from error
-    except ValueError as error:  # Airflow's ParamValidationError is one
-        raise InvalidParams(str(error)) from error
-    if run is None:
-        raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.")
-    run_id = str(run.run_id)
-    if unpause:
+        # One transaction: a DAG whose run is rejected stays paused.
         with create_session(scoped=False) as session:
             model = session.get(DagModel, dag_id)
-            if model is not None:
-                model.is_paused = False
-    return run_id
+            if model is None:
+                raise unknown
+            was_paused = bool(model.is_paused)
+            if was_paused and not may_unpause:
+                raise PausedDag(dag_id)
+            model.is_paused = False
+            run = trigger_dag(
+                dag_id,
+                conf=dict(params),
+                triggered_by=DagRunTriggeredByType.UI,
+                triggering_user_name=user_name,
+                session=session,
+            )
+            if run is None:
+                raise unknown
+            return StartedRun(str(run.run_id), was_paused)
+    except DagNotFound as error:
+        raise unknown from error
+    except ValueError as error:  # Airflow's ParamValidationError is one
+        raise InvalidParams(str(error)) from error
 
 
 def task_times(dag_id: str, run_ids: Sequence[str]) -> list[TaskTimes]:

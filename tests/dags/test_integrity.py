@@ -139,6 +139,14 @@ def test_only_kafka_extract_has_a_schedule(dags) -> None:
     assert {dag.max_active_runs for dag in alone.values()} == {1}
 
 
+def test_dag_without_a_schedule_is_not_paused_when_airflow_first_reads_it(dags) -> None:
+    # Paused, it would only let the runs wait that a person starts.
+    scheduled = {"ecommerce_warehouse", "verify_warehouse", "extract_kafka_stream"}
+    assert {name for name, dag in dags.items() if dag.timetable.can_be_scheduled} == scheduled
+    assert {name for name, dag in dags.items() if dag.is_paused_upon_creation is False} == set(dags) - scheduled
+    assert {dags[name].is_paused_upon_creation for name in scheduled} == {None}
+
+
 def test_tasks_have_owner_timeout_and_retries(dags) -> None:
     tasks = [task for dag in dags.values() for task in dag.tasks]
     assert len(tasks) > 60

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from shop_pages.access import may_trigger, may_unpause, require_same_site
-from shop_pages.airflow_access import BaseUser, CurrentUser, InvalidParams, UnknownDag, start_dag_run
+from shop_pages.airflow_access import BaseUser, CurrentUser, InvalidParams, PausedDag, UnknownDag, start_dag_run
 from shop_pages.rendering import render
 from shop_pages.trigger_form import FORM_DAGS, TriggerForm, build_form
 
@@ -26,7 +26,12 @@ async def get_trigger_form(request: Request, dag_id: str, user: CurrentUser) -> 
 
 @router.post("/trigger/{dag_id}", name="start", dependencies=[Depends(require_same_site)])
 async def start_run(request: Request, dag_id: str, user: CurrentUser) -> Response:
-    """Start a run with the values of the form, if Airflow allows it to this user."""
+    """
+    Start a run with the values of the form, if Airflow allows it to this user.
+
+    A DAG that is paused is unpaused first, if the user may edit it. Otherwise no run is started, since it would wait
+    without an end: 409, the form with who may unpause the DAG, and where.
+    """
     _require_form_dag(dag_id)
     if not await asyncio.to_thread(may_trigger, dag_id, user):
         raise HTTPException(403, f"You may not start runs of the DAG {dag_id}.")
@@ -36,22 +41,36 @@ async def start_run(request: Request, dag_id: str, user: CurrentUser) -> Respons
     try:
         for field in form.fields:
             params[field.name] = field.parse(entries)
-        unpause = "unpause" in entries and await asyncio.to_thread(may_unpause, dag_id, user)
-        run_id = await asyncio.to_thread(start_dag_run, dag_id, params, user_name=user.get_name(), unpause=unpause)
+        started = await asyncio.to_thread(
+            start_dag_run,
+            dag_id,
+            params,
+            user_name=user.get_name(),
+            may_unpause=await asyncio.to_thread(may_unpause, dag_id, user),
+        )
     except UnknownDag as error:
         raise HTTPException(404, str(error)) from error
     except InvalidParams as error:
-        values = {name: ",".join(value) if isinstance(value, list) else value for name, value in params.items()}
-        return await _render_form(request, dag_id, values, user, problem=str(error))
+        return await _render_form(request, dag_id, _as_entered(params), user, 400, problem=str(error))
+    except PausedDag:
+        return await _render_form(request, dag_id, _as_entered(params), user, 409)
     # A redirect, so that reloading the page does not start another run.
-    return RedirectResponse(f"{request.scope['root_path']}/started/{dag_id}?run_id={quote(run_id, safe='')}", 303)
+    query = f"run_id={quote(started.run_id, safe='')}{'&unpaused=1' if started.was_paused else ''}"
+    return RedirectResponse(f"{request.scope['root_path']}/started/{dag_id}?{query}", 303)
 
 
 @router.get("/started/{dag_id}", name="started")
-async def get_started(request: Request, dag_id: str, run_id: str) -> Response:
-    """Links to a run that was started."""
+async def get_started(request: Request, dag_id: str, run_id: str, unpaused: bool = False) -> Response:
+    """Links to a run that was started, and whether its DAG was unpaused for it."""
     _require_form_dag(dag_id)
-    return render(request, "started.html", page="", title="Run started", dag_id=dag_id, run_id=run_id)
+    return render(
+        request, "started.html", page="", title="Run started", dag_id=dag_id, run_id=run_id, unpaused=unpaused
+    )
+
+
+def _as_entered(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Params as the address of a form has them."""
+    return {name: ",".join(value) if isinstance(value, list) else value for name, value in params.items()}
 
 
 def _require_form_dag(dag_id: str) -> None:
@@ -68,12 +87,17 @@ async def _read_form(dag_id: str, values: Mapping[str, Any]) -> TriggerForm:
 
 
 async def _render_form(
-    request: Request, dag_id: str, values: Mapping[str, Any], user: BaseUser, problem: str | None = None
+    request: Request,
+    dag_id: str,
+    values: Mapping[str, Any],
+    user: BaseUser,
+    status: int = 200,
+    problem: str | None = None,
 ) -> Response:
     return render(
         request,
         "trigger.html",
-        400 if problem else 200,
+        status,
         page="",
         title=f"Run {dag_id}",
         form=await _read_form(dag_id, values),
