@@ -174,8 +174,8 @@ class AirflowApi:
                 f"Airflow at {self._client.base_url} does not answer: {error}; is it up? (make up)"
             ) from error
         if response.is_error:
-            error = NotAllowed if response.status_code == 403 else StackError
-            raise error(f"Airflow answered {response.status_code} to {method} {path}: {_detail(response)}")
+            kind = NotAllowed if response.status_code == 403 else StackError
+            raise kind(f"Airflow answered {response.status_code} to {method} {path}: {_detail(response)}")
         return response.json() if response.content else None
 
 

@@ -14,7 +14,7 @@ from shop_pages.pool import Row
 STATES = {
     "missing": ("✕", "missing (gap)"),
     "late": ("L", "late (other sources are further)"),
-    "failed": ("!", "load failed, no data"),
+    "failed": ("!", "last load failed"),
     "dirty": ("D", "loaded, marts not rebuilt yet"),
     "quarantined": ("Q", "loaded, some rows rejected"),
     "loaded": ("●", "loaded, not published yet"),
@@ -22,7 +22,8 @@ STATES = {
     "none": ("·", "before the first load"),
 }
 
-#: One row for each source and day of any load. A load of several days counts for each of them.
+#: One row for each source and day of any load. A load of several days counts for each of them; of those that have
+#: ended, the last one says whether the day is failed.
 CALENDAR = """
     with batches as (
         select
@@ -70,6 +71,7 @@ CALENDAR = """
         days.source, days.day,
         max(days.batch_id) filter (where days.status = 'loaded') as batch_id,
         bool_or(days.status = 'loaded') as is_loaded,
+        (array_agg(days.status order by days.batch_id desc))[1] = 'failed' as is_failed,
         bool_or(days.is_published) as is_published,
         max(rejected.rejected) as rejected,
         bool_or(dirty.source is not null) as is_dirty
@@ -86,14 +88,20 @@ SOURCE_RANGES = """
     select source, min(window_start) as first_day, max(window_end) - 1 as last_day
     from ops.load_batch where status = 'loaded' group by source order by source"""
 
+#: `failed_sources`: those whose last load in the run failed, after its retries. `left_out_sources`: those without which
+#: the run has built, and published if it has.
 RUNS = """
-    with loads as (
+    with batches as (
+        select *, batch_id = max(batch_id) over (partition by run_id, source) as is_last
+        from ops.load_batch where run_id is not null
+    ),
+    loads as (
         select
             run_id, max(dag_id) as dag_id, min(started_at) as started_at, max(finished_at) as finished_at,
             min(window_start) as first_day, max(window_end) - 1 as last_day,
             sum(rows_read) as rows_read, sum(rows_loaded) as rows_loaded, sum(rows_quarantined) as rows_quarantined,
-            count(*) filter (where status = 'failed') as failed
-        from ops.load_batch where run_id is not null group by run_id
+            array_agg(distinct source order by source) filter (where is_last and status = 'failed') as failed_sources
+        from batches group by run_id
     ),
     published as (
         select
@@ -102,8 +110,8 @@ RUNS = """
         from ops.publication group by run_id
     )
     select
-        loads.*, build.claimed_at, build.finished_at as built_at, build.is_full_refresh, published.published_at,
-        published.rows_changed, count(*) over () as all_rows,
+        loads.*, build.failed_sources as left_out_sources, build.claimed_at, build.finished_at as built_at,
+        build.is_full_refresh, published.published_at, published.rows_changed, count(*) over () as all_rows,
         extract(epoch from coalesce(published.published_at, loads.finished_at) - loads.started_at)::float8 as seconds
     from loads
     left join ops.build on loads.run_id = build.run_id
@@ -215,13 +223,18 @@ PUBLICATIONS = """
 
 @dataclass(frozen=True)
 class CalendarCell:
-    """A source on a day."""
+    """
+    A source on a day.
+
+    :param has_earlier_rows: a load before a failed one had loaded the day
+    """
 
     source: str
     day: date
     state: str
     rejected: int
     batch_id: int | None
+    has_earlier_rows: bool = False
 
     @property
     def letter(self) -> str:
@@ -231,8 +244,11 @@ class CalendarCell:
     @property
     def title(self) -> str:
         """For screen readers, and shown at the pointer."""
+        text = STATES[self.state][1]
+        if self.state == "failed":
+            text += ", with the rows of an earlier load" if self.has_earlier_rows else ", no data"
         rejected = f" ({self.rejected:,} rejected)" if self.rejected else ""
-        return f"{self.source}, {self.day}: {STATES[self.state][1]}{rejected}"
+        return f"{self.source}, {self.day}: {text}{rejected}"
 
 
 def calendar(
@@ -259,12 +275,13 @@ def calendar(
 def _cell(source: str, day: date, row: Row | None, source_range: tuple[date, date] | None, as_of: date) -> CalendarCell:
     rejected = int(row["rejected"] or 0) if row else 0
     batch_id = row["batch_id"] if row else None
-    return CalendarCell(source, day, _state(day, row, source_range, as_of), rejected, batch_id)
+    is_loaded = row is not None and bool(row["is_loaded"])
+    return CalendarCell(source, day, _state(day, row, source_range, as_of), rejected, batch_id, is_loaded)
 
 
 def _state(day: date, row: Row | None, source_range: tuple[date, date] | None, as_of: date) -> str:
     if row is not None:
-        return _loaded_state(row) if row["is_loaded"] else "failed"
+        return "failed" if row["is_failed"] else _loaded_state(row)
     if source_range is None or day < source_range[0]:
         return "none"
     if day > source_range[1]:

@@ -119,16 +119,12 @@ _FAILED_SINCE = """
     where checked_at > %(published_at)s and status = 'fail'
     order by check_name, subject, check_result_id desc"""
 
+#: The last load of each source that has ended.
 _LOADS = """
-    select
-        count(*) filter (where status = 'failed') as failed,
-        coalesce(sum(rows_quarantined), 0) as quarantined
-    from (
-        select distinct on (source) source, status, rows_quarantined
-        from ops.load_batch
-        where status <> 'running' and source <> all(string_to_array(%(absent)s, ','))
-        order by source, batch_id desc
-    ) as latest"""
+    select distinct on (source) source, status, rows_quarantined
+    from ops.load_batch
+    where status <> 'running' and source <> all(string_to_array(%(absent)s, ','))
+    order by source, batch_id desc"""
 
 
 @dataclass(frozen=True)
@@ -368,7 +364,7 @@ def build_today(data: TodayRows, now: datetime) -> Today:
             _kpi(measure, rows_by_day, as_of, covered_first, checks, publication, now)
             for measure, rows_by_day in _measures(data, as_of)
         ],
-        items=_attention_items(data.attention.rows[0], data.failed_checks.rows, checks, _first(data.loads)),
+        items=_attention_items(data.attention.rows[0], data.failed_checks.rows, checks, data.loads.rows),
         checks={status: sum(row["status"] == status for row in checks) for status in ("pass", "warn", "fail")},
         problems=data.problems,
         absent=absent_in_words(),
@@ -517,16 +513,16 @@ def _badge_state(not_passed: list[Row]) -> str:
 
 
 def _attention_items(
-    attention: Row, failed_checks: list[Row], checks: list[Row], loads: Row | None
+    attention: Row, failed_checks: list[Row], checks: list[Row], loads: list[Row]
 ) -> list[AttentionItem]:
     items = [_check_item("bad", "failed", row) for row in failed_checks]
     items += [_check_item("warn", "warns", row) for row in checks if row["status"] == "warn"]
-    if loads and loads["failed"]:
-        text = f"The last load of {count(loads['failed'], 'source')} failed"
-        items.append(AttentionItem("bad", text, "The marts still have the last good data.", "/status#calendar"))
+    for source in (row["source"] for row in loads if row["status"] == "failed"):
+        text, detail = f"The last load of {source} failed", "The marts still have its last good data."
+        items.append(AttentionItem("bad", text, detail, f"/status#source-{source}"))
     items += _shop_items(attention)
-    if loads and loads["quarantined"]:
-        text = f"{count(int(loads['quarantined']), 'row')} rejected in the last loads"
+    if rejected := sum(row["rows_quarantined"] for row in loads):
+        text = f"{count(rejected, 'row')} rejected in the last loads"
         items.append(AttentionItem("info", text, "They are in quarantine, with the reasons.", "/status#quarantine"))
     return items
 

@@ -1,8 +1,9 @@
-"""The trigger form and the start of a run, with Airflow's own database: nobody's run is left to wait at a paused DAG."""
+"""The trigger form and the start of a run, in Airflow's own database: no run is left to wait at a paused DAG."""
 
 import re
 from collections.abc import Iterator
 from html import unescape
+from typing import Any
 
 import pytest
 from airflow import settings as airflow_settings
@@ -18,7 +19,6 @@ from airflow.serialization.serialized_objects import LazyDeserializedDAG
 from airflow.utils.db import synchronize_log_template
 from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
-from httpx import Response
 from sqlalchemy import delete, inspect, select
 
 from include.demo.state import ROOT
@@ -86,14 +86,14 @@ def is_paused(dag_id: str) -> bool:
         return bool(model.is_paused)
 
 
-def runs_of(dag_id: str) -> list[tuple[str, str, dict | None]]:
+def runs_of(dag_id: str) -> list[tuple[str, str, Any]]:
     with create_session(scoped=False) as session:
         query = select(DagRun.run_id, DagRun.triggering_user_name, DagRun.conf).where(DagRun.dag_id == dag_id)
-        return [(run_id, str(name), conf) for run_id, name, conf in session.execute(query)]
+        return [(str(run_id), str(name), conf) for run_id, name, conf in session.execute(query)]
 
 
-def text_of(response: Response) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]*>", "", response.text)).split())
+def text_of(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]*>", "", html)).split())
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_run_of_a_paused_dag_unpauses_it_and_the_pages_say_so(
     user: TestClient, dag_id: str, values: dict[str, str]
 ) -> None:
     form = user.get(f"/trigger/{dag_id}")
-    assert "This DAG is paused. Starting a run unpauses it; its schedule, if it has one, goes on." in text_of(form)
+    assert "This DAG is paused. Starting a run unpauses it; its schedule, if it has one, goes on." in text_of(form.text)
     assert is_paused(dag_id), "to look at the form changes nothing"
 
     answer = user.post(f"/trigger/{dag_id}", data=values)
@@ -111,7 +111,7 @@ def test_run_of_a_paused_dag_unpauses_it_and_the_pages_say_so(
     assert not is_paused(dag_id)
     ((run_id, name, conf),) = runs_of(dag_id)
     assert (name, str((conf or {})[next(iter(values))])) == ("user", next(iter(values.values())))
-    started = text_of(user.get(answer.headers["location"]))
+    started = text_of(user.get(answer.headers["location"]).text)
     assert run_id in started
     assert "The DAG was paused, and is unpaused now; its schedule, if it has one, goes on." in started
 
@@ -122,8 +122,8 @@ def test_run_of_a_paused_dag_is_refused_to_a_user_who_may_not_unpause_it(no_edit
     answer = no_editor.post(f"/trigger/{dag_id}", data={"source": "sales_fact"})
     assert (form.status_code, answer.status_code) == (200, 409)
     for response in (form, answer):
-        assert "This DAG is paused, and you may not unpause it" in text_of(response)
-        assert WHO_MAY in text_of(response)
+        assert "This DAG is paused, and you may not unpause it" in text_of(response.text)
+        assert WHO_MAY in text_of(response.text)
         assert f'/dags/{dag_id}">its page in Airflow</a>' in response.text
         assert re.search(r'<button type="submit"[^>]* disabled>', response.text)
     assert is_paused(dag_id)
@@ -133,17 +133,17 @@ def test_run_of_a_paused_dag_is_refused_to_a_user_who_may_not_unpause_it(no_edit
 def test_user_who_may_not_unpause_starts_a_run_of_a_dag_that_is_not_paused(no_editor: TestClient) -> None:
     set_paused(ROLLBACK, False)
     form = no_editor.get(f"/trigger/{ROLLBACK}")
-    assert "paused" not in text_of(form)
+    assert "paused" not in text_of(form.text)
     assert " disabled" not in form.text
     answer = no_editor.post(f"/trigger/{ROLLBACK}", data={})
     assert answer.status_code == 303, answer.text
     assert len(runs_of(ROLLBACK)) == 1
-    assert "paused" not in text_of(no_editor.get(answer.headers["location"]))
+    assert "paused" not in text_of(no_editor.get(answer.headers["location"]).text)
 
 
 def test_dag_whose_run_airflow_rejects_stays_paused(user: TestClient) -> None:
     answer = user.post(f"/trigger/{ROLLBACK}", data={"publication_id": "0"})
     assert answer.status_code == 400
-    assert "0 is less than the minimum of 1" in text_of(answer)
+    assert "0 is less than the minimum of 1" in text_of(answer.text)
     assert is_paused(ROLLBACK)
     assert runs_of(ROLLBACK) == []

@@ -11,12 +11,15 @@ from shop_pages.airflow_access import TaskTimes
 
 def test_calendar_shows_state_of_each_day() -> None:
     def row(day: int, **other: Any) -> dict[str, Any]:
-        plain = {"batch_id": 1, "is_loaded": True, "is_published": False, "rejected": None, "is_dirty": False}
+        plain = {
+            "batch_id": 1, "is_loaded": True, "is_failed": False, "is_published": False, "rejected": None,
+            "is_dirty": False,
+        }  # fmt: skip
         return {"source": "sales_fact", "day": date(2024, 1, day), **plain, **other}
 
     rows = [
         row(2, is_published=True), row(3), row(5, is_dirty=True), row(6, rejected=2, is_published=True),
-        row(7, is_loaded=False),
+        row(7, is_loaded=False, is_failed=True), row(8, is_published=True, is_failed=True),
     ]  # fmt: skip
     reach = [
         {"source": "sales_fact", "first_day": date(2024, 1, 2), "last_day": date(2024, 1, 8)},
@@ -24,9 +27,11 @@ def test_calendar_shows_state_of_each_day() -> None:
     ]
     cells = status.calendar(rows, reach, date(2024, 1, 1), date(2024, 1, 10))["sales_fact"]
     assert [cell.state for cell in cells] == [
-        "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "missing", "late", "none",
+        "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "failed", "late", "none",
     ]  # fmt: skip
     assert cells[5].title == "sales_fact, 2024-01-06: loaded, some rows rejected (2 rejected)"
+    assert cells[6].title == "sales_fact, 2024-01-07: last load failed, no data"
+    assert cells[7].title == "sales_fact, 2024-01-08: last load failed, with the rows of an earlier load"
 
 
 def test_run_steps_add_up_tasks_of_each_group(monkeypatch: pytest.MonkeyPatch) -> None:
