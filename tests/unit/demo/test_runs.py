@@ -81,10 +81,13 @@ class PausedDags:
         self.pauses: Sequence[bool] = pauses
         self.may_unpause = may_unpause
         self.changes: list[str] = []
+        self.requests = 0
         self.api = AirflowApi.__new__(AirflowApi)
         self.api._client = httpx.Client(base_url="http://airflow:8080", transport=httpx.MockTransport(self.respond))
 
     def respond(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        assert self.requests < 50, "the command waits for a run of a paused DAG"
         if request.method == "PATCH":
             return self.unpause(json.loads(request.content))
         if request.method == "POST":
