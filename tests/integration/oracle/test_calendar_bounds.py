@@ -33,22 +33,30 @@ PUBLISHED = datetime(2024, 1, 10, 12, tzinfo=UTC)
 def dated_rows() -> dict[str, list[Row]]:
     """A row for each bound, for each day just outside, and one of the window, of each file that has dates."""
     days = (*BOUNDS, *OUTSIDE, date(2024, 1, 10))
-    orders = [
-        {"order_id": f"O{day}", "line_number": "1", "product_id": "P1", "customer_id": f"C{day}",
-         "order_date": str(day), "order_amount": "10.00", "created_at": RECORDED}
+    orders: list[Row] = [
+        {
+            "order_id": f"O{day}",
+            "line_number": "1",
+            "product_id": "P1",
+            "customer_id": f"C{day}",
+            "order_date": str(day),
+            "order_amount": "10.00",
+            "created_at": RECORDED,
+        }
         for day in days
-    ] + [
+    ]
+    orders += [
         # Recorded outside of the calendar: of no window, so this reader does not even give them to the warehouse.
         {"order_id": f"recorded {day}", "line_number": "1", "product_id": "P1", "customer_id": "C1",
          "order_date": "2024-01-10", "order_amount": "7.00", "created_at": f"{day} 12:00:00"}
         for day in OUTSIDE
     ]  # fmt: skip
-    refunds = [
+    refunds: list[Row] = [
         {"refund_id": f"R{day}", "product_id": "P1", "refund_date": str(day), "refund_amount": "1.00",
          "created_at": RECORDED}
         for day in days
     ]  # fmt: skip
-    subscriptions = [
+    subscriptions: list[Row] = [
         {"customer_id": "C1", "subscription_id": f"from {first} to {end}", "plan_type": "Basic",
          "subscription_start_date": str(first), "subscription_end_date": str(end or ""), "monthly_fee": "5.00",
          "status": "Active"}
