@@ -1,11 +1,12 @@
 """
 Build one day on histories of different length: on a stack of its own.
 
-For each number of years, creates a warehouse with 4,000 orders a day and builds it once. Then the same new days are
-loaded into each of them and built: new orders, some late ones, changed customers and prices. Prints medians of a day's
-`dbt build` and the ratio to the shortest history; the same for the CPU time of dbt and Postgres, which other work on
-the machine does not make longer; and writes the query plans of the five slowest models to a file. Needs about 1 GB of
-disk per year, below STACK_DIR if that is set.
+For each number of years, creates a warehouse with 4,000 order lines a day and builds it once: baskets of one to three
+lines, guests, cancelled orders, refunds. Then the same new days are loaded into each of them and built: new orders,
+some late ones, refunds, changed customers and prices. Prints medians of a day's `dbt build` and the ratio to the
+shortest history; the same for the CPU time of dbt and Postgres, which other work on the machine does not make longer;
+and writes the query plans of the five slowest models to a file. Needs about 1 GB of disk per year, below STACK_DIR if
+that is set.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from include.demo.state import State
 
 HISTORY = Path(__file__).with_suffix(".sql")
 LAST_DAY = date(2025, 12, 31)
-ORDERS = 4_000
+LINES = 4_000
 DAG = "history"
 
 #: Source → query for its rows of day %(day)s, made from those in raw. The same share of rows changes every day.
@@ -54,16 +55,18 @@ _NEW_ROWS = {
     # Some orders come very late.
     "sales_fact": """
         select *
-        from history.orders_of(%(day)s, %(orders)s)
+        from history.lines_of(%(day)s, %(lines)s)
         union all
         select
-            order_id || 'L', product_id, customer_id, order_date - 30 * right(order_id, 1)::integer, order_amount,
-            order_quantity, payment_method, discount_applied, shipping_cost, created_at
-        from history.orders_of(%(day)s, 6)
+            order_id || 'L', line_number, product_id, customer_id, order_date - 30 * right(order_id, 1)::integer,
+            order_amount, order_quantity, payment_method, discount_applied, shipping_cost, tax_amount, order_status,
+            created_at
+        from history.lines_of(%(day)s, 6)
     """,
+    "refund": "select * from history.refunds_of(%(day)s, %(day)s)",
     "kafka_stream": """
         select *, 'customer_interactions', 0, %(first_offset)s + row_number() over (), "timestamp", null
-        from history.events_of(%(day)s, %(orders)s / 4)
+        from history.events_of(%(day)s, %(lines)s / 4)
     """,
     "customer": """
         select
@@ -144,7 +147,7 @@ class Shop:
         started = time.monotonic()
         with self.connect() as connection:
             ensure_schema(connection)
-            for name, value in (("years", self.years), ("orders", ORDERS), ("last_day", LAST_DAY)):
+            for name, value in (("years", self.years), ("lines", LINES), ("last_day", LAST_DAY)):
                 connection.execute("select set_config(%s, %s, false)", [f"history.{name}", str(value)])
             connection.execute(HISTORY.read_text().encode())
             connection.execute("vacuum (analyze, parallel 0)")
@@ -169,7 +172,7 @@ class Shop:
                 sql.SQL(query),
                 sql.SQL(", ").join(map(sql.Identifier, columns)),
             ),
-            {"day": window.start, "orders": ORDERS, "first_offset": first_offset},
+            {"day": window.start, "lines": LINES, "first_offset": first_offset},
         ).fetchall()
         return Rows(columns, rows)
 

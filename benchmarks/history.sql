@@ -1,4 +1,4 @@
--- Insert the history of a shop into raw: orders of history.years years, history.orders a day, until
+-- Insert the history of a shop into raw: order lines of history.years years, history.lines a day, until
 -- history.last_day (all three are settings).
 -- Few products and customers have most of the orders; one order in a hundred was recorded late; prices and
 -- customers change a little every day. One batch per source and day, all of them published.
@@ -10,7 +10,7 @@ create table history.settings as
 select
     current_setting('history.last_day')::date - (current_setting('history.years')::integer * 365 - 1) as first_day,
     current_setting('history.last_day')::date as last_day,
-    current_setting('history.orders')::integer as orders,
+    current_setting('history.lines')::integer as lines,
     5000 as products,
     50000 as customers;
 
@@ -27,35 +27,80 @@ return 'CUST' || lpad(n::text, 6, '0');
 create function history.price(n integer) returns numeric language sql immutable
 return round((20 + (n * 7919 % 1000) * (n * 7919 % 1000) / 5000.0), 2);
 
--- The orders that are recorded on one day.
-create function history.orders_of(day date, orders integer)
+-- The order lines that are recorded on one day, in baskets of one to three lines.
+create function history.lines_of(day date, lines integer)
 returns table (
-    order_id text, product_id text, customer_id text, order_date date, order_amount numeric, order_quantity integer,
-    payment_method text, discount_applied numeric, shipping_cost numeric, created_at timestamp
+    order_id text, line_number integer, product_id text, customer_id text, order_date date, order_amount numeric,
+    order_quantity integer, payment_method text, discount_applied numeric, shipping_cost numeric, tax_amount numeric,
+    order_status text, created_at timestamp
 ) language sql volatile
 begin atomic
     select
         'ORD' || to_char(day, 'YYYYMMDD') || lpad(drawn.n::text, 5, '0'),
+        drawn.line_number,
         history.product_id(drawn.product),
-        -- A few customers order before the shop's customer table knows them.
-        history.customer_id(case when drawn.n % 2000 = 0 then 60000 + drawn.customer % 50 else drawn.customer end),
-        day - case when drawn.n % 100 = 0 then (1 + floor(30 * power(random(), 3)))::integer else 0 end,
+        -- A few customers order before the shop's customer table knows them, and one order in ten is a guest's.
+        case
+            when drawn.n % 10 = 7 then null
+            when drawn.n % 1000 = 0 then history.customer_id(60000 + drawn.customer % 50)
+            else history.customer_id(drawn.customer)
+        end,
+        day - drawn.late_days,
         round(history.price(drawn.product) * drawn.quantity * (1 - drawn.discount), 2),
         drawn.quantity,
         (array['credit_card', 'credit_card', 'paypal', 'debit_card', 'bank_transfer'])[1 + drawn.n % 5],
         drawn.discount,
-        round((3 + 2 * random())::numeric, 2),
-        day + interval '1 second' * floor(86400 * random())
+        case when drawn.line_number = 1 then round((3 + 2 * random())::numeric, 2) else 0 end,
+        null::numeric,
+        case when drawn.n % 97 = 0 then 'cancelled' else 'completed' end,
+        day + interval '1 second' * drawn.second
     from (
         select
-            n,
+            basket.n,
+            basket.customer,
+            basket.late_days,
+            basket.second,
+            line_number,
             history.skewed(5000) as product,
-            history.skewed(50000) as customer,
             1 + floor(4 * power(random(), 2))::integer as quantity,
             case when random() < 0.3 then round((0.05 + 0.3 * random())::numeric, 2) else 0 end as discount
-        from generate_series(1, orders) as n
+        from (
+            select
+                n,
+                history.skewed(50000) as customer,
+                case when n % 100 = 0 then (1 + floor(30 * power(random(), 3)))::integer else 0 end as late_days,
+                floor(86400 * random()) as second
+            from generate_series(1, lines / 2) as n
+            offset 0
+        ) as basket
+        cross join lateral generate_series(1, 1 + basket.n % 3) as line_number
         offset 0
     ) as drawn;
+end;
+
+-- The refunds of some days: of one line in fifty, nine days after it was recorded.
+create function history.refunds_of(first_day date, last_day date)
+returns table (
+    refund_id text, order_id text, line_number integer, product_id text, customer_id text, refund_date date,
+    refund_amount numeric, refund_quantity integer, reason text, created_at timestamp
+) language sql volatile
+begin atomic
+    select
+        'REF' || sold.order_id || '-' || sold.line_number,
+        sold.order_id,
+        sold.line_number,
+        sold.product_id,
+        sold.customer_id,
+        sold.created_at::date + 9,
+        sold.order_amount,
+        sold.order_quantity,
+        'damaged',
+        sold.created_at + interval '9 days'
+    from raw.sales_fact as sold
+    where
+        sold.created_at >= first_day - 9
+        and sold.created_at < last_day - 8
+        and hashtext(sold.order_id || sold.line_number) % 50 = 0;
 end;
 
 create function history.events_of(day date, events integer)
@@ -84,16 +129,27 @@ select
     'loaded', now(), now(), 'history'
 from history.settings
 cross join unnest(array[
-    'sales_fact', 'kafka_stream', 'product', 'product_category', 'customer', 'subscription_data', 'weather_data'
+    'sales_fact', 'kafka_stream', 'product', 'product_category', 'customer', 'subscription_data', 'weather_data', 'refund'
 ]) with ordinality as source (name, n)
 cross join generate_series(1, settings.last_day - settings.first_day + 1) as day (n);
 alter table ops.load_batch alter column batch_id restart with 10000000;
 
-insert into raw.sales_fact
+insert into raw.sales_fact (
+    order_id, line_number, product_id, customer_id, order_date, order_amount, order_quantity, payment_method,
+    discount_applied, shipping_cost, tax_amount, order_status, created_at, _batch_id, _loaded_at
+)
 select placed.*, 1000000 + day.n, now()
 from history.settings
 cross join lateral generate_series(1, settings.last_day - settings.first_day + 1) as day (n)
-cross join lateral history.orders_of(settings.first_day + day.n - 1, settings.orders) as placed;
+cross join lateral history.lines_of(settings.first_day + day.n - 1, settings.lines) as placed;
+
+insert into raw.refund (
+    refund_id, order_id, line_number, product_id, customer_id, refund_date, refund_amount, refund_quantity, reason,
+    created_at, _batch_id, _loaded_at
+)
+select paid_back.*, 8000001 + paid_back.refund_date - settings.first_day, now()
+from history.settings
+cross join lateral history.refunds_of(settings.first_day, settings.last_day) as paid_back;
 
 insert into raw.kafka_stream
 select
@@ -101,7 +157,7 @@ select
     row_number() over (), sent."timestamp", 2000000 + day.n, now()
 from history.settings
 cross join lateral generate_series(1, settings.last_day - settings.first_day + 1) as day (n)
-cross join lateral history.events_of(settings.first_day + day.n - 1, settings.orders / 4) as sent;
+cross join lateral history.events_of(settings.first_day + day.n - 1, settings.lines / 4) as sent;
 
 insert into raw.product
 select history.product_id(n), 'Product ' || n, 'C' || n % 12, first_day::timestamp at time zone 'UTC', false, 3000001, now()

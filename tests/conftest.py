@@ -57,6 +57,8 @@ pytest_plugins = ["tests.running_stack"]
 #: single process the quick tests come first.
 _ON_THE_STACK = ("tests/dags/", "tests/browser/")
 _ORDER = ("tests/unit/", "tests/integration/")
+#: Mark → environment variables; its tests run if one of them is set.
+_SWITCHES = {"slow": ("ECOMMERCE_CI", "ECOMMERCE_TEST_LONG"), "long_form": ("ECOMMERCE_TEST_LONG",)}
 
 
 class _SideBySide(LoadScopeScheduling):
@@ -78,16 +80,22 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
     airflow_services.build_manifest()
 
 
+def _left_out_marks() -> list[str]:
+    """The marks whose tests do not run."""
+    return [mark for mark, switches in _SWITCHES.items() if not any(map(os.environ.get, switches))]
+
+
 def pytest_report_header() -> str:
-    if os.environ.get("ECOMMERCE_TEST_LONG"):
-        return "all tests run, those marked long_form too"
-    return "tests marked long_form are left out: ECOMMERCE_TEST_LONG=1 runs them, too"
+    if marks := _left_out_marks():
+        return f"tests marked {' or '.join(marks)} do not run: ECOMMERCE_TEST_LONG=1 runs them, too"
+    return "all tests run, those marked slow or long_form too"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not os.environ.get("ECOMMERCE_TEST_LONG"):
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long_form")])
-        items[:] = [item for item in items if not item.get_closest_marker("long_form")]
+    marks = _left_out_marks()
+    left_out = {item: any(map(item.get_closest_marker, marks)) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if left_out[item]])
+    items[:] = [item for item in items if not left_out[item]]
 
     def place(item: pytest.Item) -> int:
         if item.nodeid.startswith(_ON_THE_STACK):

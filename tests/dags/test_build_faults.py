@@ -459,7 +459,11 @@ MODES = {"watcher": "Watcher", "local": "Local", "triggerer": "DbtNode"}
 
 
 @pytest.mark.parametrize(
-    "mode", [*(pytest.param(mode, marks=pytest.mark.long_form) for mode in ("watcher", "local")), "triggerer"]
+    "mode",
+    [
+        *(pytest.param(mode, marks=pytest.mark.long_form) for mode in ("watcher", "local")),
+        pytest.param("triggerer", marks=pytest.mark.slow),
+    ],
 )
 def test_each_execution_mode_completes_a_run(warehouse: Warehouse, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last test, and the default mode last: the services are restarted with each mode."""

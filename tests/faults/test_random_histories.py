@@ -22,7 +22,7 @@ from tests.integration.support import Loader, set_topic
 _SEED = os.environ.get("ECOMMERCE_TEST_SEED")
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
 _FIRST = int(_SEED) if _SEED else random.Random(_RUN).randrange(10**9)
-_SHORT, _LONG = 10, 200
+_SHORT, _IN_CI, _LONG = 3, 10, 200
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,12 @@ def test_random_faults_leave_same_warehouse_as_no_faults(stage: Stage, seed: int
     _play(seed, stage)
 
 
-@pytest.mark.long_form
-@pytest.mark.parametrize("seed", [_FIRST + n for n in range(_SHORT, _LONG)])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(_FIRST + n, marks=pytest.mark.slow if n < _IN_CI else pytest.mark.long_form)
+        for n in range(_SHORT, _LONG)
+    ],
+)
 def test_many_random_faults_leave_same_warehouse_as_no_faults(stage: Stage, seed: int) -> None:
     _play(seed, stage)

@@ -23,6 +23,7 @@ def built(warehouse_dsn: str) -> str:
     return warehouse_dsn
 
 
+@pytest.mark.slow
 def test_build_of_an_empty_warehouse_makes_every_mart(built: str) -> None:
     models = {path.stem for path in (DBT_PROJECT / "models" / "marts").rglob("*.sql")}
     with psycopg.connect(built) as connection:

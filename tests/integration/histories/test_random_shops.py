@@ -20,6 +20,7 @@ from tests.oracle.compute import TimeZones
 
 #: Each seed is a history; ECOMMERCE_TEST_HISTORIES=100 for the long form.
 HISTORIES = max(1, int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10")) // 2)
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, HISTORIES))]
 
 AT = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -62,7 +63,7 @@ WRONG_ROWS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(HISTORIES))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_marts_equal_those_computed_from_shop_files(
     place: Place, warehouse_dsn: str, tmp_path: Path, seed: int
 ) -> None:
@@ -81,7 +82,7 @@ def test_marts_equal_those_computed_from_shop_files(
     assert broken_laws(place.connection) == set()
 
 
-@pytest.mark.parametrize("seed", range(HISTORIES))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_days_in_any_order_make_one_warehouse(place: Place, seed: int) -> None:
     """Without builds in between, and with one after half of the days."""
     in_order = load_days(place, seed, order=None)

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from ecommerce.common.sources import SOURCES
 from tests.integration.dbt_runs import Dbt
@@ -18,6 +19,7 @@ MIDDLE = date(2023, 11, 4)
 DAY = timedelta(days=1)
 
 
+@pytest.mark.slow
 def test_marts_of_season_shop_equal_the_expected_ones_and_a_full_refresh(
     connection: psycopg.Connection, dbt: Dbt, warehouse_dsn: str, tmp_path: Path
 ) -> None:

@@ -49,7 +49,9 @@ def change(chance: random.Random, place: Place) -> None:
         place.shop.put(SOURCE, {**place.shop.tables[SOURCE][key], "monthly_fee": fee})
 
 
-@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])
+@pytest.mark.parametrize(
+    "zone", [*(pytest.param(zone, marks=pytest.mark.slow) for zone in ("UTC", "Pacific/Auckland")), "America/New_York"]
+)
 def test_marts_of_subscriptions_follow_what_each_read_found(
     connection: psycopg.Connection,
     dbt: Dbt,

@@ -394,6 +394,7 @@ def test_file_of_120_000_rows_is_whole(pages: TestClient, large: psycopg.Connect
     )
 
 
+@pytest.mark.slow
 def test_file_of_120_000_rows_takes_the_memory_of_a_few_batches(
     large: psycopg.Connection, tokens: dict[str, str]
 ) -> None:

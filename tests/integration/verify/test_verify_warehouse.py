@@ -75,6 +75,7 @@ def schemas(connection: psycopg.Connection) -> list[tuple]:
     return connection.execute("select nspname from pg_namespace where nspname like 'verify%'").fetchall()
 
 
+@pytest.mark.slow
 def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, guard: Guard) -> None:
     connection = published.connection
     # Changes of every kind, loaded since the publication: none of them is drift.

@@ -12,6 +12,9 @@ import pytest
 
 from tests.oracle.compute import ShopFileError, TimeZones, compute
 
+# Half a second a test.
+pytestmark = pytest.mark.slow
+
 
 def test_orders_count_once_if_recorded_in_window_with_positive_amount(shop) -> None:
     query = shop(
