@@ -1,6 +1,8 @@
 """The history that the benchmark makes fits the tables of raw, and its new days are loaded."""
 
+import os
 from datetime import timedelta
+from unittest.mock import patch
 
 import psycopg
 import pytest
@@ -14,8 +16,9 @@ FEW_LINES = 60
 def test_history_has_rows_of_each_source_and_its_new_days_are_loaded(
     warehouse_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Its import makes a folder beside the data of the services, which must run.
-    from benchmarks import history
+    # Its import makes a folder beside the data of the running services, and sets variables for services of its own.
+    with patch.dict(os.environ):
+        from benchmarks import history
 
     monkeypatch.setattr(history, "LINES", FEW_LINES)
     shop = history.Shop(1, warehouse_dsn)

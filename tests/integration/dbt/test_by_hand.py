@@ -33,6 +33,7 @@ def test_build_of_an_empty_warehouse_makes_every_mart(built: str) -> None:
             assert connection.execute(f"select * from marts_build.{mart}".encode()).fetchall() == []
 
 
+@pytest.mark.slow
 def test_documentation_names_every_column_in_order(built: str) -> None:
     assert dbt.run(built, ["--quiet", "docs", "generate"]) == 0
     catalog: Catalog = json.loads((STACK / "dbt" / "catalog.json").read_text())

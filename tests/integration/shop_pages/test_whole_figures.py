@@ -121,7 +121,7 @@ def large(filled: Callable[[str], str]) -> Iterator[psycopg.Connection]:
         yield owner
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pages(large: psycopg.Connection, tokens: dict[str, str]) -> Iterator[TestClient]:
     """A viewer of the pages over the large marts."""
     with client_of(tokens["viewer"]) as client:
