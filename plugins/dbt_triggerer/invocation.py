@@ -71,10 +71,13 @@ def run_dbt(
             *arguments,
             *("--project-dir", str(project), "--profiles-dir", str(profiles.parent)),
             *("--profile", profile.profile_name, "--target", profile.target_name),
-            *("--target-path", str(target), "--log-path", folder, "--log-level-file", "none", "--no-use-colors"),
+            *("--target-path", str(target), "--log-path", folder),
+            # The events go to `on_event`: dbt need not print them as well, nor write a manifest that nobody reads.
+            *("--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
+            *(() if artifacts else ("--no-write-json",)),
         ]
         log.info("dbt %s", " ".join(arguments))
-        # dbt prints the texts of its events as well.
+        # What a macro prints.
         with _environment(env), contextlib.redirect_stdout(io.StringIO()):
             outcome = dbtRunner(callbacks=[on_event]).invoke(command)
         if outcome.exception is not None:

@@ -1,4 +1,4 @@
-{# A post-hook of core: gives a new table the keys and the `not null` that its YAML declares.
+{# Gives a new table of core the keys and the `not null` that its YAML declares.
 
    A contract would do so as well, but creates the keys before it fills the table, and every row is then
    inserted into their indexes: 1.5 million rows of fact_sales take 10 s that way and 2.5 s this way. #}
@@ -19,10 +19,10 @@
 {%- endif -%}
 {%- endfor -%}
 {%- endfor -%}
-{%- if additions and not is_incremental() -%}
+{%- if additions -%}
 alter table {{ this }}
-    {{ additions | join(',\n    ') }}
-{%- endif -%}
+    {{ additions | join(',\n    ') }};
+{% endif -%}
 {%- endmacro %}
 
 {# Whether a unique index of the tested table already keeps its rows apart by these columns. Postgres

@@ -1,5 +1,5 @@
-{# The incremental strategy `rebuild_periods`: computes the claimed periods of a model again and writes
-   only the rows that differ. A claimed period is a day, week, month or year with a dirty date that the
+{# How an incremental model is rebuilt: the claimed periods are computed again, and only the rows that differ
+   are written. A claimed period is a day, week, month or year with a dirty date that the
    build under way has claimed. The model's `meta` names the sources whose dirty dates it follows, the length
    of its periods, and the column with the first day of a period:
 
@@ -59,11 +59,10 @@ where {{ day }} = any(
    for byte, since 0.10 equals 0.1 but is another value; `is true` keeps the planner from sorting all
    their bytes. The rows to delete are named by an array of their ctids, since a join would read the whole
    table. The insert waits for the number of deleted rows, so that a key is free when its new row comes. #}
-{% macro get_incremental_rebuild_periods_sql(arg_dict) -%}
-{%- set target = arg_dict['target_relation'] -%}
-{%- set built = arg_dict['temp_relation'] -%}
-{%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
-{%- set key = arg_dict['unique_key'] or [] -%}
+{% macro rebuild_periods_sql(built, columns) -%}
+{%- set target = this -%}
+{%- set columns = columns | join(', ') -%}
+{%- set key = config.get('unique_key') or [] -%}
 {%- set key = [key] if key is string else key -%}
 {%- set period = config.meta_require('period') -%}
 {%- set period_column = config.meta_require('period_column') -%}

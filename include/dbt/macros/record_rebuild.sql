@@ -20,17 +20,14 @@ on conflict (run_id, model) do update set
     rebuilt_at = excluded.rebuilt_at
 {%- endmacro %}
 
-{# A post-hook of models that were built whole; the incremental strategy records the others itself. #}
-{% macro record_whole_build() -%}
+{# A post-hook of core and marts, for a table that was built whole: records it, adds its declared keys
+   (in core; in marts the contract has), and collects statistics, by which the next model plans its joins. After an
+   incremental run autovacuum keeps them current, and the rebuild has recorded itself. One statement, since dbt takes
+   longer for each than Postgres. #}
+{% macro finish_new_table(add_keys=false) -%}
 {%- if execute and not is_incremental() -%}
-{{ record_rebuild('all', [], load_result('main')['response'].rows_affected, 'null') }}
-{%- endif -%}
-{%- endmacro %}
-
-{# A post-hook: a new table has no statistics, and the next model plans its joins by them. After an
-   incremental run autovacuum keeps them current. #}
-{% macro analyze_new_table() -%}
-{%- if not is_incremental() -%}
+{{ record_rebuild('all', [], load_result('main')['response'].rows_affected, 'null') }};
+{% if add_keys %}{{ add_declared_constraints() }}{% endif -%}
 analyze {{ this }}
 {%- endif -%}
 {%- endmacro %}

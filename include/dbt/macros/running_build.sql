@@ -1,12 +1,16 @@
 {# How the build under way was claimed (`ops.build`): `full`, `incremental`, or none without a build. The
    command line does not tell it, since each task may be a dbt process of its own, and `dbt test` has no
-   --full-refresh. #}
+   --full-refresh.
+
+   It is asked once a dbt process, and kept in `graph`, which all nodes of a process share: each incremental model
+   needs it eight times. #}
 {% macro running_build() -%}
 {%- if execute -%}
-{%- set build = run_query('select is_full_refresh from ops.build where finished_at is null') -%}
-{%- if build.rows -%}
-{%- do return('full' if build.rows[0][0] else 'incremental') -%}
+{%- if 'running_build' not in graph -%}
+{%- set build = run_query('select is_full_refresh from ops.build where finished_at is null').rows -%}
+{%- do graph.update({'running_build': ('full' if build[0][0] else 'incremental') if build else none}) -%}
 {%- endif -%}
+{%- do return(graph['running_build']) -%}
 {%- endif -%}
 {%- do return(none) -%}
 {%- endmacro %}
