@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test check-real truth lint bench screenshots lock
+.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test test-mutants check-real truth lint bench screenshots lock
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ dbt: setup ## run dbt's command line on the stack's warehouse: make dbt ARGS="bu
 
 test: setup ## run all tests in two processes; some tests in one process: make test ARGS="tests/unit -k windows"
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 tests)
+
+test-mutants: setup ## make mistakes in a copy of the code, count those that the tests notice, show the others: [AREA=lease,pages] [SAMPLE=20] [SEED=1] [SINCE=main] [JOBS=2] [LIST=1]
+	@PYTHONPATH=plugins:. $(BIN)/python -m tests.mutants $(if $(AREA),--area $(AREA)) $(if $(SAMPLE),--sample $(SAMPLE)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(SINCE),--since $(SINCE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(LIST),--list)
 
 check-real: setup ## compare the marts with an independent computation: DATA=folder FROM= TO= [TIME_ZONE= SOURCE_TIME_ZONE=]
 	@$(BIN)/python -m tests.oracle "$(DATA)" --from "$(FROM)" --to "$(TO)" --dsn "$$($(STACK) dsn)" \
