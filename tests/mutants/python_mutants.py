@@ -2,7 +2,8 @@
 The mistakes of Python: operators of cosmic-ray, and three that it lacks, on the syntax tree of parso.
 
 cosmic-ray replaces each operator by each other one, and removes decorators. Those that break at the first call say
-nothing about the tests, so only the ones that a person would make are used. Annotations and log lines are left alone.
+nothing about the tests, so only the ones that a person would make are used. What no test is for is left alone:
+annotations, log lines, that a dataclass is frozen, that `zip` is strict.
 """
 
 import ast
@@ -107,7 +108,7 @@ class DropKeywordArgument(Operator):
 
 
 OPERATORS: dict[str, Operator] = {
-    **{_words: get_operator(f"core/{_words}")() for _words in _COSMIC_RAY},
+    **{name: get_operator(f"core/{name}")() for name in _COSMIC_RAY},
     **{operator.__name__: operator() for operator in (DropStatement, ReturnNone, DropKeywordArgument)},
 }
 
@@ -115,16 +116,28 @@ OPERATORS: dict[str, Operator] = {
 def mutants_of_python(path: str, source: str) -> Iterator[Mutant]:
     """All mistakes in a module, also those in its queries."""
     untouched = _untouched_lines(source)
+    lines = source.splitlines()
     nodes = list(ast_nodes(get_ast(source)))
     for name, operator in OPERATORS.items():
         positions = [position for node in nodes for position in operator.mutation_positions(node)]
         for occurrence, ((line, column), _) in enumerate(positions):
-            if not any(first <= (line, column) < last for first, last in untouched):
+            is_untouched = any(first <= (line, column) < last for first, last in untouched)
+            if not is_untouched and not _is_no_mistake(name, occurrence, lines[line - 1], column):
                 yield Mutant(path, name, line, source, partial(mutate_code, source, operator, occurrence))
     yield from _mutants_of_queries(path, source)
 
 
-_UNTOUCHED = re.compile(r"if (typing\.)?TYPE_CHECKING|(log|logger|logging|warnings)\.")
+_UNTOUCHED = re.compile(r"if (typing\.)?TYPE_CHECKING|(log|logger|logging|warnings)\.|dataclass\(")
+
+
+def _is_no_mistake(name: str, occurrence: int, line: str, column: int) -> bool:
+    """Whether it is another thing than the operator means, or one that another mutant already says."""
+    if name == "ReplaceBinaryOperator_Mul_Div":
+        return line.startswith("*,", column)  # of `def f(a, *, b)`
+    if name == "NumberReplacer":
+        # `row[-1]` is `row[0]` where there is one column; `row[1]` is made as well.
+        return occurrence % 2 == 1 and line[column - 1 : column + 2] == "[0]"
+    return name == "DropKeywordArgument" and line.startswith("strict=", column)
 
 
 def _untouched_lines(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -136,7 +149,9 @@ def _untouched_lines(source: str) -> list[tuple[tuple[int, int], tuple[int, int]
             parts = [node.returns]
         elif isinstance(node, ast.arg | ast.AnnAssign):
             parts = [node.annotation]
-        elif isinstance(node, ast.If | ast.Expr) and _UNTOUCHED.match(ast.unparse(node)):
+        elif isinstance(node, ast.keyword) and node.arg == "strict":
+            parts = [node.value]
+        elif isinstance(node, ast.If | ast.Expr | ast.Call) and _UNTOUCHED.match(ast.unparse(node)):
             parts = [node]
         spans += [((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)) for part in parts if part]
     return spans

@@ -41,7 +41,7 @@ class Script:
         """Whether these are the texts of the tokens from this place on."""
         return all(self.token(place + n).text == text for n, text in enumerate(texts))
 
-    def end_of_part(self, place: int, stops: frozenset[str]) -> int:
+    def end_of_part(self, place: int, stops: frozenset[str] = frozenset()) -> int:
         """The place after the last token of an expression that begins here: a stop on its level, or what closes it."""
         level = self.token(place).level
         while place < len(self.tokens):
@@ -161,8 +161,8 @@ def _function(script: Script, place: int) -> Iterator[Edit]:
 def _coalesce(script: Script, place: int) -> Iterator[Edit]:
     if not script.follows(place, "coalesce", "("):
         return
-    comma = script.end_of_part(place + 2, frozenset(","))
-    end = script.end_of_part(place + 2, frozenset())
+    comma = script.end_of_part(place + 2, words(","))
+    end = script.end_of_part(place + 2)
     if script.token(comma).text == ",":
         yield Edit("coalesce dropped", script.token(comma).start, script.token(end).start, "")
 
@@ -244,13 +244,13 @@ def _interval(script: Script, place: int) -> Iterator[Edit]:
 def _else(script: Script, place: int) -> Iterator[Edit]:
     token = script.token(place)
     if token.text == "else" and token.opened_by == "case" and script.token(place + 1).text != "null":
-        end = script.end_of_part(place + 1, frozenset())
+        end = script.end_of_part(place + 1)
         yield script.replace("else dropped", place + 1, end - 1, "null")
 
 
 def _constraint(script: Script, place: int) -> Iterator[Edit]:
     if script.follows(place, "check", "("):
-        end = script.end_of_part(place + 2, frozenset())
+        end = script.end_of_part(place + 2)
         yield script.replace("check dropped", place + 2, end - 1, "true")
     elif script.follows(place, "not", "null") and script.token(place - 1).text not in ("is", "set", "drop"):
         yield script.drop("not null dropped", place, place + 1)
@@ -266,7 +266,7 @@ def _unique(script: Script, place: int) -> Iterator[Edit]:
     while script.token(after).text in ("nulls", "not", "distinct"):
         after += 1
     if script.follows(after, "("):
-        end = script.end_of_part(after + 1, frozenset())
+        end = script.end_of_part(after + 1)
         yield script.replace("unique dropped", place, end, "check (true)")
     else:
         yield script.drop("unique dropped", place, after - 1)
@@ -279,7 +279,7 @@ def _statement(script: Script, place: int) -> Iterator[Edit]:
         return
     is_dropped = first.text in ("grant", "revoke", "execute") or script.follows(place, "alter", "default", "privileges")
     if is_dropped:
-        end = script.end_of_part(place, frozenset(";"))
+        end = script.end_of_part(place, words(";"))
         yield script.replace("statement dropped", place, end - 1, "null" if script.is_in_body(first.start) else "")
 
 
@@ -287,7 +287,7 @@ def _grant(script: Script, place: int) -> Iterator[Edit]:
     """A right for one role less, or a wider right."""
     if script.token(place).text != "grant":
         return
-    end = script.end_of_part(place, frozenset(";"))
+    end = script.end_of_part(place, words(";"))
     level = script.token(place).level
     tokens = [n for n in range(place, end) if script.token(n).level == level]
     on = next((n for n in tokens if script.token(n).text == "on"), place)
@@ -343,14 +343,14 @@ def _edits(script: Script) -> list[Edit]:
         for place in range(len(script.tokens))
         for operator in OPERATORS
         for edit in operator(script, place)
-        if place not in in_index or operator is _constraint
+        if place not in in_index
     ]
 
 
 def _places_in_an_index(script: Script) -> set[int]:
-    """Where an index is created: what its columns are changes no result, only that it is unique."""
+    """Where an index is created that is not unique: it changes no result."""
     places: set[int] = set()
     for place, token in enumerate(script.tokens):
-        if token.text == "index" and "create" in (script.token(place - 1).text, script.token(place - 2).text):
-            places |= set(range(place - 2, script.end_of_part(place, frozenset(";"))))
+        if token.text == "index" and script.token(place - 1).text == "create":
+            places |= set(range(place, script.end_of_part(place, words(";"))))
     return places

@@ -503,6 +503,6 @@ def _is_stale(connection: Connection) -> bool:
     )
 
 
-def _is_true(connection: Connection, query: str, *parameters: str) -> bool:
-    row = connection.execute(query.encode(), parameters or None).fetchone()
+def _is_true(connection: Connection, query: str) -> bool:
+    row = connection.execute(query.encode()).fetchone()
     return row is not None and bool(row[0])

@@ -384,3 +384,165 @@ def test_verification_has_the_days_of_the_last_build(published: Loader) -> None:
     days = (date(2024, 3, 1), date(2024, 3, 1))
     assert (last_build.as_of_date, last_build.first_covered_date) == days
     assert published.rows("select as_of_date, first_covered_date from ops.as_of") == [days]
+
+
+@pytest.mark.parametrize(
+    ("subject", "is_covered"),
+    [
+        ("weather_data", True),
+        ("raw.weather_data", True),
+        ("raw.weather_data last days", True),
+        ("marts_build.weather_sales_impact", True),
+        ("raw.product last days", False),
+        ("raw.sales_fact weather_data", False),
+    ],
+)
+def test_exclusions_cover_the_subjects_of_their_sources_and_models(subject: str, is_covered: bool) -> None:
+    assert WITHOUT_WEATHER.covers(subject) is is_covered
+
+
+def test_batches_of_earlier_builds_stay_with_them(published: Loader) -> None:
+    built_by = "select source, built_by from ops.load_batch order by batch_id"
+    before = [("sales_fact", "run1"), ("product", "run1")]
+    assert published.rows(built_by) == before
+    published.load("product", "2024-03-02", rows=[PRODUCT | {"product_name": "Kite"}])
+    take(published, "run2", exclusions=WITHOUT_WEATHER)
+    assert published.rows(built_by) == [*before, ("product", "run2")]
+    publish(published, "run2")
+    assert published.rows(built_by) == [*before, ("product", None)]
+
+
+def test_first_full_refresh_with_exclusions_is_repeated(loaded: Loader) -> None:
+    take(loaded, "run1", full_refresh=True, exclusions=WITHOUT_WEATHER)
+    publish(loaded, "run1")
+    assert take(loaded, "run2").reason_for_full_refresh == "the last one left models out"
+
+
+def test_full_refresh_with_exclusions_that_was_not_published_is_not_repeated(published: Loader) -> None:
+    take(published, "failed", full_refresh=True, exclusions=WITHOUT_WEATHER)
+    claim = take(published, "run3", take_over_from="failed")
+    assert claim.is_build_needed
+    assert not claim.is_full_refresh
+
+
+def test_first_build_of_other_models_that_was_not_published_needs_a_full_refresh(loaded: Loader) -> None:
+    take(loaded, "failed", project="changed")
+    assert take(loaded, "run2", take_over_from="failed").reason_for_full_refresh == "the dbt project has changed"
+
+
+def test_unpublished_build_without_new_rows_needs_another_build(published: Loader) -> None:
+    take(published, "failed", full_refresh=True)
+    assert dirty_dates(published) == set()
+    assert take(published, "run3", take_over_from="failed").is_build_needed
+
+
+def test_takeover_from_a_published_run_does_not_end_it_again(published: Loader) -> None:
+    finished = "select finished_at from ops.build where run_id = 'run1'"
+    before = published.value(finished)
+    take(published, "run2", take_over_from="run1")
+    assert published.value(finished) == before
+
+
+def test_verification_is_of_the_newest_build(published: Loader) -> None:
+    published.load("sales_fact", "2024-03-05", rows=[])
+    take(published, "run2", project="other")
+    publish(published, "run2")
+    last_build = lease.lock_for_verification(published.connection, "verify", "check")
+    assert last_build is not None
+    assert (last_build.as_of_date, last_build.project) == (date(2024, 3, 5), "other")
+
+
+def test_verification_is_refused_while_another_one_runs(published: Loader) -> None:
+    assert lease.lock_for_verification(published.connection, "verify", "first") is not None
+    assert lease.lock_for_verification(published.connection, "verify", "second") is None
+    assert lease.holder(published.connection) == ("verify", "first")
+    # It was taken over, by a run that has seen it end.
+    assert lease.lock_for_verification(published.connection, "verify", "second", take_over_from="first") is not None
+    assert published.rows("select run_id from ops.build where dag_id = 'verify'") == [("second",)]
+
+
+def test_verification_deletes_only_what_verifications_have_left(published: Loader) -> None:
+    lease.lock_for_verification(published.connection, "verify", "killed")
+    # A build has taken the lease over, so the lock is a finished row.
+    take(published, "run2", take_over_from="killed")
+    publish(published, "run2")
+    assert lease.lock_for_verification(published.connection, "verify", "check") is not None
+    assert published.rows("select run_id from ops.build order by 1") == [("check",), ("run1",), ("run2",)]
+
+
+def test_unlock_leaves_the_lease_of_another_run(published: Loader) -> None:
+    lease.lock_for_verification(published.connection, "verify", "killed")
+    take(published, "run2", take_over_from="killed")
+    lease.unlock_after_verification(published.connection, "killed")
+    assert lease.holder(published.connection) == ("a_dag", "run2")
+    publish(published, "run2")
+    lease.unlock_after_verification(published.connection, "run2")
+    assert published.value("select count(*) from ops.build where run_id = 'run2'") == 1
+
+
+@pytest.mark.parametrize("lock", ["take", "verification", "rollback"])
+def test_lease_is_decided_one_session_at_a_time(published: Loader, lock: str) -> None:
+    """Between the question who holds the lease and the answer, no other session may take it."""
+    connection = published.connection
+    calls: dict[str, Callable[[], object]] = {
+        "take": lambda: take(published, "run2"),
+        "verification": lambda: lease.lock_for_verification(connection, "verify", "run2"),
+        "rollback": lambda: lease.lock_for_rollback(connection, "rollback", "run2"),
+    }
+    locks = "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted"
+    with connection.transaction():
+        assert published.value(locks) == 0
+        calls[lock]()
+        assert published.value(locks) == 1
+    assert published.value(locks) == 0
+
+
+def test_rollback_is_refused_while_a_run_holds_the_lease(published: Loader) -> None:
+    take(published, "run2")
+    assert lease.lock_for_rollback(published.connection, "rollback", "back") is False
+    assert lease.lock_for_rollback(published.connection, "rollback", "back", take_over_from="run1") is False
+    assert lease.holder(published.connection) == ("a_dag", "run2")
+    assert lease.lock_for_rollback(published.connection, "rollback", "back", take_over_from="run2") is True
+
+
+def test_rollback_makes_the_next_build_needed_with_the_days_of_the_newest_one(published: Loader) -> None:
+    published.load("sales_fact", "2024-03-05", rows=[])
+    take(published, "run2")
+    publish(published, "run2")
+    assert lease.lock_for_rollback(published.connection, "rollback", "back") is True
+    recorded = "select as_of_date, is_published, finished_at is not null from ops.build where run_id = 'back'"
+    assert published.rows(recorded) == [(date(2024, 3, 5), False, True)]
+    claim = take(published, "run3")
+    assert claim.is_build_needed
+    assert not claim.is_full_refresh
+
+
+def ask_for_decision(loader: Loader, run_id: str) -> None:
+    loader.connection.execute(
+        """
+        insert into ops.decision (run_id, check_name, subjects, message, days, difference, asked_at)
+        values (%s, 'volume', '{}', '', '{}', '{}', now())
+        """,
+        [run_id],
+    )
+
+
+def test_awaited_decision_is_one_of_the_holder_that_nobody_has_made(published: Loader) -> None:
+    connection = published.connection
+    assert not lease.awaits_decision(connection)
+    take(published, "run2")
+    assert not lease.awaits_decision(connection)
+    ask_for_decision(published, "run1")
+    assert not lease.awaits_decision(connection)
+    ask_for_decision(published, "run2")
+    assert lease.awaits_decision(connection)
+    connection.execute("update ops.decision set decision = 'approved', decided_at = now() where run_id = 'run2'")
+    assert not lease.awaits_decision(connection)
+
+
+def test_dirty_date_of_two_loads_is_claimed_once(loaded: Loader) -> None:
+    loaded.load("sales_fact", "2024-03-02", rows=[order("O3", DAY, "2024-03-02")])
+    assert (
+        loaded.value("select count(*) from ops.dirty_date where source = 'sales_fact' and dirty_date = %s", [DAY]) == 2
+    )
+    assert take(loaded, "run1").days["sales_fact"] == [date(2024, 1, 15), date(2024, 3, 1)]

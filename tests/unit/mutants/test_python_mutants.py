@@ -39,17 +39,28 @@ def test_decorated_functions_context_managers_and_coroutines_are_changed() -> No
     assert {mutant.place for mutant in mutants(source)} == {"a"}
 
 
-def test_annotations_log_lines_docstrings_and_type_checking_stay() -> None:
+def test_what_no_test_is_for_stays() -> None:
     source = '''
         """select a from b where c < 1"""
         if TYPE_CHECKING:
             from a import b
-        def f(a: int | None) -> b | None:
+        @dataclass(frozen=True)
+        class A:
+            pass
+        def f(a: int | None, *, b) -> b | None:
+            zip(a, b, strict=True)
             """select a from b where c < 1"""
             log.info("a", extra=1)
             c: d | e
         '''
-    assert changes(source) == []
+    assert changes(source) == [("DropStatement", "zip(a, b, strict=True)", "pass")]
+
+
+def test_index_of_the_first_column_becomes_only_that_of_the_second() -> None:
+    assert changes("a[0]\n") == [("NumberReplacer", "a[0]", "a[ 1]")]
+    assert {after for _, _, after in changes("f(0)[2]\n") if "[" in after} == {
+        "f( 1)[2]", "f( -1)[2]", "f(0)[ 3]", "f(0)[ 1]",
+    }  # fmt: skip
 
 
 def test_operators_of_cosmic_ray_have_each_an_example_that_they_change() -> None:

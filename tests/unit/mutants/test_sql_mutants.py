@@ -122,9 +122,15 @@ def test_operator_drops_constraint(operator: str, before: str, after: str) -> No
     assert changed(TABLE, edits_of_ddl(TABLE), operator) == [TABLE.replace(before, after, 1)]
 
 
-def test_index_is_only_no_longer_unique() -> None:
-    index = "create unique index a on b (c, (d + 1)) where e is null;"
-    assert changed(index, edits_of_ddl(index)) == [index.replace("unique ", "")]
+def test_index_is_changed_only_if_it_is_unique() -> None:
+    index = "create unique index a on b (c) where d is null;"
+    assert changed(index, edits_of_ddl(index)) == [
+        index.replace("unique ", ""),
+        index.replace("d is null", "true"),
+        index.replace("is null", "is not null"),
+    ]
+    index = "create index if not exists a on b (c, (d + 1)) where e is null;"
+    assert changed(index, edits_of_ddl(index)) == []
 
 
 def test_grant_is_dropped_widened_and_taken_from_each_role() -> None:
