@@ -160,11 +160,15 @@ def _untouched_lines(source: str) -> list[tuple[tuple[int, int], tuple[int, int]
 # -- queries -----------------------------------------------------------------------------------------------------------
 
 _QUERY = re.compile(
-    r"\s*(select|with \w+ as|insert into|update [\w.{}]+\s+set|delete from|merge into|coalesce\(|case\s|grant |revoke |"
+    r"\s*(select|with \w+ as|insert into|update [\w.{}]+\s+set|delete from|merge into|coalesce\(|case\s|grant (select|usage|all|\{)|revoke |"
     r"create (or replace |unique |temporary |temp )*(table|index|view|function|schema)|alter table|drop table|"
     r"truncate |lock table|not exists|exists)"
 )
 _PART_OF_A_QUERY = re.compile(r"\b(select|where|inner join|left join|not exists|order by|is distinct from)\b")
+#: A condition or an order of a single line.
+_PIECE_OF_A_QUERY = re.compile(
+    r"%\([\w{}]+\)s|[\w)]::(date|text|integer|bigint|timestamptz?|numeric|float8)\b|\w\.\w+ desc\b"
+)
 _QUOTES = re.compile(r"[rRbBfFuU]*(\"\"\"|'''|\"|')")
 
 
@@ -211,4 +215,6 @@ def _texts(tree: ast.AST) -> Iterator[Any]:
 
 
 def _is_query(text: str) -> bool:
-    return bool(_QUERY.match(text)) or ("\n" in text and bool(_PART_OF_A_QUERY.search(text)))
+    if _QUERY.match(text) or _PIECE_OF_A_QUERY.search(text):
+        return True
+    return "\n" in text and bool(_PART_OF_A_QUERY.search(text))

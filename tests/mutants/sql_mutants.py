@@ -182,7 +182,8 @@ def _negation(script: Script, place: int) -> Iterator[Edit]:
 
 def _direction(script: Script, place: int) -> Iterator[Edit]:
     token = script.token(place)
-    if token.text in ("asc", "desc") and token.clause == "order":
+    # An order may be a text of its own, without `order by`.
+    if token.text in ("asc", "desc") and token.clause in ("order", ""):
         yield script.replace("other order", place, place, "desc" if token.text == "asc" else "asc")
     elif token.text == "nulls" and script.token(place + 1).text in ("first", "last") and token.clause == "order":
         other = "last" if script.token(place + 1).text == "first" else "first"

@@ -76,6 +76,8 @@ def test_operators_of_cosmic_ray_have_each_an_example_that_they_change() -> None
         'execute("""\n    select a\n    from b where c < d\n""")',
         'execute(f"select a from {table} where c < d")',
         'execute("delete from a where b is null")',
+        'f"{a}.b >= %({c})s::date and {a}.d"',
+        'ORDER = "a.b desc, a.c"',
         'PART = """\n    a.b = c\n    and not exists (select from d)\n"""',
     ],
 )
