@@ -160,7 +160,8 @@ def _untouched_lines(source: str) -> list[tuple[tuple[int, int], tuple[int, int]
 # -- queries -----------------------------------------------------------------------------------------------------------
 
 _QUERY = re.compile(
-    r"\s*(select|with \w+ as|insert into|update [\w.{}]+\s+set|delete from|merge into|coalesce\(|case\s|grant (select|usage|all|\{)|revoke |"
+    r"\s*(select|with \w+ as|insert into|update [\w.{}]+\s+set|delete from|merge into|coalesce\(|case\s|"
+    r"grant (select|usage|all|\{)|revoke |"
     r"create (or replace |unique |temporary |temp )*(table|index|view|function|schema)|alter table|drop table|"
     r"truncate |lock table|not exists|exists)"
 )
