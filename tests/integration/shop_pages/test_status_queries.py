@@ -1,0 +1,293 @@
+"""The queries of Data status and Today on rows of ops that a test has written: each column of their results."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from shop_pages import status, today
+
+NOON = datetime(2024, 1, 10, 12, tzinfo=UTC)
+Insert = Callable[..., Any]
+
+
+@pytest.fixture
+def insert(connection: psycopg.Connection) -> Insert:
+    """Insert a row into a table of ops; the value of its first column."""
+
+    def insert(table: str, **values: Any) -> Any:
+        row = connection.execute(
+            sql.SQL("insert into ops.{} ({}) values ({}) returning *").format(
+                sql.Identifier(table),
+                sql.SQL(", ").join(map(sql.Identifier, values)),
+                sql.SQL(", ").join(sql.Placeholder() * len(values)),
+            ),
+            list(values.values()),
+        ).fetchone()
+        assert row is not None
+        return row[0]
+
+    return insert
+
+
+@pytest.fixture
+def batch(insert: Insert) -> Insert:
+    """Insert a load of days of January 2024."""
+
+    def batch(first: int, last: int, status: str = "loaded", source: str = "sales_fact", **other: Any) -> int:
+        days = {"window_start": date(2024, 1, first), "window_end": date(2024, 1, last + 1)}
+        return insert("load_batch", source=source, status=status, **days, **{"started_at": NOON} | other)
+
+    return batch
+
+
+@pytest.fixture
+def build(insert: Insert) -> Insert:
+    """Insert a build that has ended."""
+
+    def build(run_id: str, *, is_published: bool = True, **other: Any) -> None:
+        insert(
+            "build", run_id=run_id, dag_id="ecommerce_warehouse", is_full_refresh=False, project_digest="p",
+            claimed_at=NOON, finished_at=NOON, is_published=is_published, **other,
+        )  # fmt: skip
+
+    return build
+
+
+def rows(connection: psycopg.Connection, query: str, **parameters: Any) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode(), parameters or None).fetchall()
+
+
+def test_calendar_has_each_loaded_day_of_the_range(
+    connection: psycopg.Connection, batch: Insert, build: Insert
+) -> None:
+    build("published")
+    build("unpublished", is_published=False)
+    first = batch(1, 3, built_by="published")
+    batch(3, 3, "failed")
+    second = batch(4, 4, built_by="unpublished")
+    batch(5, 5, "running")
+    batch(6, 6, "failed")
+    third = batch(6, 6)
+    fourth = batch(6, 9, source="product")
+    batch(1, 1, source="customer")
+    batch(8, 9, source="customer")
+    found = rows(connection, status.CALENDAR, first=date(2024, 1, 2), last=date(2024, 1, 7))
+    columns = ("source", "batch_id", "is_loaded", "is_failed", "is_published", "rejected", "is_dirty")
+    assert [(row["day"].day, *(row[name] for name in columns)) for row in found] == [
+        (6, "product", fourth, True, False, False, None, False),
+        (7, "product", fourth, True, False, False, None, False),
+        (2, "sales_fact", first, True, False, True, None, False),
+        (3, "sales_fact", first, True, True, True, None, False),
+        (4, "sales_fact", second, True, False, False, None, False),
+        (6, "sales_fact", third, True, False, False, None, False),
+    ]
+
+
+def test_calendar_marks_dirty_days_of_their_own_source(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    first, product = batch(2, 4), batch(2, 4, source="product")
+    for source, batch_id, day in (("sales_fact", first, 3), ("product", product, 4), ("sales_fact", first, 9)):
+        insert("dirty_date", source=source, dirty_date=date(2024, 1, day), batch_id=batch_id, marked_at=NOON)
+    found = rows(connection, status.CALENDAR, first=date(2024, 1, 1), last=date(2024, 1, 9))
+    assert [(row["source"], row["day"].day) for row in found if row["is_dirty"]] == [("product", 4), ("sales_fact", 3)]
+
+
+def test_calendar_counts_rejected_rows_on_their_own_day_or_the_last_of_their_load(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    loaded, other = batch(1, 4), batch(1, 4, source="weather_data")
+
+    def reject(batch_id: int, source: str, **other: Any) -> None:
+        payload = Jsonb({name: value for name, value in other.items() if name != "replayed_at"})
+        replayed = {"replayed_at": other["replayed_at"]} if "replayed_at" in other else {}
+        insert(
+            "quarantine", batch_id=batch_id, source=source, reason="r", payload=payload, quarantined_at=NOON, **replayed
+        )
+
+    reject(loaded, "sales_fact", created_at="2024-01-02 10:00:00")
+    reject(loaded, "sales_fact", created_at="2024-01-02T23:30:00-01:00")
+    reject(loaded, "sales_fact", created_at="2024-01-02 10:00:00", replayed_at=NOON)
+    reject(loaded, "sales_fact", timestamp="2024-01-03T00:00:00")
+    reject(loaded, "sales_fact", created_at="soon", date="nor this")
+    reject(loaded, "sales_fact")
+    reject(other, "weather_data", date="2024-01-01")
+    reject(other, "weather_data", date="2023-12-31")
+    found = rows(connection, status.CALENDAR, first=date(2024, 1, 1), last=date(2024, 1, 4))
+    assert {(row["source"], row["day"].day): row["rejected"] for row in found if row["rejected"]} == {
+        ("sales_fact", 2): 1,
+        ("sales_fact", 3): 2,
+        ("sales_fact", 4): 2,
+        ("weather_data", 1): 1,
+    }
+
+
+def test_ranges_of_sources_are_of_all_loads_that_have_loaded(connection: psycopg.Connection, batch: Insert) -> None:
+    batch(3, 4)
+    batch(2, 3)
+    batch(1, 9, "failed")
+    batch(5, 5, source="product")
+    assert rows(connection, status.SOURCE_RANGES) == [
+        {"source": "product", "first_day": date(2024, 1, 5), "last_day": date(2024, 1, 5)},
+        {"source": "sales_fact", "first_day": date(2024, 1, 2), "last_day": date(2024, 1, 4)},
+    ]
+
+
+def test_runs_add_up_their_loads_and_name_the_sources_that_failed(
+    connection: psycopg.Connection, batch: Insert, build: Insert, insert: Insert
+) -> None:
+    later = NOON + timedelta(hours=1)
+    run: dict[str, Any] = {"run_id": "one", "dag_id": "ecommerce_warehouse"}
+    counts = {"rows_read": 4, "rows_loaded": 3, "rows_quarantined": 1}
+    # The second try of the product succeeded; that of the weather failed.
+    batch(2, 3, finished_at=NOON, **run, **counts)
+    batch(2, 4, "failed", "product", **run)
+    batch(2, 4, source="product", finished_at=later, **run, **counts)
+    batch(1, 3, source="weather_data", **run)
+    batch(1, 3, "failed", "weather_data", **run)
+    batch(9, 9, run_id="two", dag_id="ecommerce_warehouse", started_at=later, finished_at=later)
+    batch(9, 9, run_id="other", dag_id="extract_product", started_at=later)
+    batch(9, 9)
+    build("one", failed_sources=["weather_data"])
+    for mart, rows_of in (("a", (1, 2, 3)), ("b", (0, 0, 4))):
+        inserted, updated, deleted = rows_of
+        insert(
+            "publication", publication_id=1, run_id="one", mart=mart, rows_inserted=inserted, rows_updated=updated,
+            rows_deleted=deleted, published_at=later + timedelta(minutes=1),
+        )  # fmt: skip
+    two, one = rows(connection, status.RUNS)
+    assert (two["run_id"], two["all_rows"], two["seconds"], two["published_at"]) == ("two", 2, 0, None)
+    assert (two["failed_sources"], two["left_out_sources"], two["rows_changed"]) == (None, None, None)
+    assert one["run_id"] == "one"
+    assert (one["first_day"], one["last_day"]) == (date(2024, 1, 1), date(2024, 1, 4))
+    assert (one["rows_read"], one["rows_loaded"], one["rows_quarantined"]) == (8, 6, 2)
+    assert (one["failed_sources"], one["left_out_sources"]) == (["weather_data"], ["weather_data"])
+    assert (one["started_at"], one["finished_at"], one["seconds"]) == (NOON, later, 3660)
+    assert (one["rows_changed"], one["published_at"]) == (10, later + timedelta(minutes=1))
+
+
+def check(insert: Insert, state: str, days_ago: int = 0, **other: Any) -> None:
+    values = {"run_id": "run", "check_name": "rows", "subject": "a", "message": f"it is {state}"}
+    insert("check_result", status=state, checked_at=NOON - timedelta(days=days_ago), **values | other)
+
+
+def test_checks_have_their_last_result_and_their_bars(connection: psycopg.Connection, insert: Insert) -> None:
+    check(insert, "fail", 90, subject="old")
+    check(insert, "fail", 2)
+    check(insert, "warn", 1, observed=1, expected=2)
+    check(insert, "pass", observed=3, expected=4, run_id="last")
+    check(insert, "fail", 89, subject="z")
+    for _ in range(22):
+        check(insert, "pass", subject="often")
+    first, *others = rows(connection, status.CHECKS)
+    assert (first["subject"], first["status"], first["passed"]) == ("z", "fail", 0)
+    a, often = others
+    assert (a["subject"], a["status"], a["message"], a["run_id"]) == ("a", "pass", "it is pass", "last")
+    assert (a["observed"], a["expected"], a["checked_at"]) == (3, 4, NOON)
+    assert (a["passed"], a["statuses"]) == (1, ["fail", "warn", "pass"])
+    assert a["times"] == [NOON - timedelta(days=2), NOON - timedelta(days=1), NOON]
+    assert (often["subject"], often["passed"], len(often["statuses"])) == ("often", 20, 20)
+
+
+def test_incidents_are_the_open_ones_and_those_closed_in_the_last_30_days(
+    connection: psycopg.Connection, insert: Insert
+) -> None:
+    now = datetime.now(UTC)
+
+    def alert(incident: str, opened: int, closed: int | None = None) -> None:
+        insert(
+            "alert", incident=incident, dag_id="d", severity="fail", message="m", first_run_id="r", last_run_id="r",
+            opened_at=now - timedelta(days=opened), last_seen_at=now, window_end=date(2024, 1, 2),
+            closed_at=None if closed is None else now - timedelta(days=closed),
+        )  # fmt: skip
+
+    alert("open", 50)
+    alert("older", 60)
+    alert("closed", 40, 29)
+    alert("just closed", 40, 1)
+    alert("long closed", 40, 31)
+    found = rows(connection, status.INCIDENTS)
+    assert [row["incident"] for row in found] == ["older", "open", "just closed", "closed"]
+    assert {(row["all_rows"], row["last_day"]) for row in found} == {(4, date(2024, 1, 1))}
+
+
+def test_quarantine_is_grouped_by_rule_with_three_examples(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    first, last = batch(1, 1), batch(2, 2)
+    for n in range(5):
+        insert(
+            "quarantine", batch_id=last if n == 4 else first, source="sales_fact", reason=f"no number: x{n}; too long",
+            payload=Jsonb({"n": n}), quarantined_at=NOON + timedelta(hours=n), replayed_at=NOON if n < 2 else None,
+        )  # fmt: skip
+    insert("quarantine", batch_id=first, source="product", reason="no key", payload=Jsonb({}), quarantined_at=NOON)
+    most, other = rows(connection, status.QUARANTINE)
+    assert (most["source"], most["reason"]) == ("sales_fact", "no number; too long")
+    assert (most["rejected"], most["replayed"], most["batch_id"], most["all_rows"]) == (5, 2, last, 2)
+    assert (most["first_at"], most["last_at"]) == (NOON, NOON + timedelta(hours=4))
+    assert ["".join(example.split()) for example in most["examples"]] == ['{"n":4}', '{"n":3}', '{"n":2}']
+    assert (other["reason"], other["rejected"]) == ("no key", 1)
+
+
+def test_publications_have_the_marts_that_changed(connection: psycopg.Connection, insert: Insert) -> None:
+    def publication(number: int, mart: str, *counts: int) -> None:
+        names = ("rows_inserted", "rows_updated", "rows_deleted")
+        insert(
+            "publication", publication_id=number, run_id=f"run{number}", mart=mart,
+            published_at=NOON + timedelta(days=number), **dict(zip(names, counts, strict=True)),
+        )  # fmt: skip
+
+    publication(1, "a", 0, 0, 0)
+    publication(2, "b", 1, 0, 0)
+    publication(2, "a", 0, 2, 1)
+    publication(2, "c", 0, 0, 0)
+    second, first = rows(connection, status.PUBLICATIONS)
+    assert (second["publication_id"], second["run_id"], second["all_rows"]) == (2, "run2", 2)
+    assert (second["rows_inserted"], second["rows_updated"], second["rows_deleted"]) == (1, 2, 1)
+    assert second["marts"] == [
+        {"mart": "a", "inserted": 0, "updated": 2, "deleted": 1},
+        {"mart": "b", "inserted": 1, "updated": 0, "deleted": 0},
+    ]
+    assert first["marts"] is None
+    (published,) = rows(connection, today._PUBLISHED)
+    assert published == {"publication_id": 2, "run_id": "run2", "published_at": NOON + timedelta(days=2)}
+
+
+def test_today_has_the_last_result_of_each_check_of_the_run(connection: psycopg.Connection, insert: Insert) -> None:
+    check(insert, "fail", run_id="one")
+    check(insert, "pass", run_id="one")
+    check(insert, "warn", run_id="one", subject="b")
+    check(insert, "fail", run_id="two")
+    found = rows(connection, today.CHECKS_OF_RUN, run_id="one")
+    assert [(row["subject"], row["status"]) for row in found] == [("a", "pass"), ("b", "warn")]
+
+
+def test_today_has_the_checks_that_failed_after_the_publication(connection: psycopg.Connection, insert: Insert) -> None:
+    check(insert, "fail", 1, subject="before")
+    check(insert, "fail", 0, run_id="two")
+    check(insert, "fail", 0, run_id="three")
+    check(insert, "warn", 0, subject="b")
+    found = rows(connection, today._FAILED_SINCE, published_at=NOON - timedelta(days=1))
+    assert [(row["subject"], row["run_id"]) for row in found] == [("a", "three")]
+
+
+def test_today_has_the_last_ended_load_of_each_source_of_the_shop(
+    connection: psycopg.Connection, batch: Insert
+) -> None:
+    batch(1, 1, "failed")
+    batch(2, 2, rows_read=3, rows_quarantined=3)
+    batch(3, 3, "running")
+    batch(1, 1, "failed", "product")
+    batch(1, 1, "failed", "refund")
+    found = rows(connection, today._LOADS, absent="weather_data,refund")
+    assert [(row["source"], row["status"], row["rows_quarantined"]) for row in found] == [
+        ("product", "failed", 0),
+        ("sales_fact", "loaded", 3),
+    ]
