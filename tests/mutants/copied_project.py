@@ -60,6 +60,7 @@ class CopiedProject:
     def close(self) -> None:
         """Stop what runs, and delete the folder."""
         self._end_process()
+        self._stop_services(self._home / "tmp")
         shutil.rmtree(self._home, ignore_errors=True)
 
     @contextlib.contextmanager

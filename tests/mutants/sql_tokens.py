@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from sqlfluff.core import Lexer
 
@@ -100,7 +101,7 @@ def _mask(text: str, is_blank: bool) -> str:
 
 
 @cache
-def _lexer() -> Lexer:
+def _lexer() -> Any:
     return Lexer(dialect="postgres")
 
 

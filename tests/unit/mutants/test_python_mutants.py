@@ -4,6 +4,7 @@ from textwrap import dedent
 
 import pytest
 from cosmic_ray.mutating import mutate_code
+from cosmic_ray.operators.operator import Operator
 
 from tests.mutants.mutant import Mutant
 from tests.mutants.python_mutants import OPERATORS, DropKeywordArgument, DropStatement, ReturnNone, mutants_of_python
@@ -18,7 +19,7 @@ def changes(source: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("operator", [DropStatement, ReturnNone, DropKeywordArgument])
-def test_own_operator_follows_its_examples(operator: type) -> None:
+def test_own_operator_follows_its_examples(operator: type[Operator]) -> None:
     for example in operator.examples():
         assert mutate_code(example.pre_mutation_code, operator(), example.occurrence) == example.post_mutation_code
 

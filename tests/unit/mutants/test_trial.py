@@ -118,7 +118,7 @@ def test_test_that_fails_alone_is_run_with_its_module(kept: Path) -> None:
 def test_mutant_that_no_test_executes_survives_without_a_run(kept: Path) -> None:
     copy = FakeCopy(["tests/a.py::one"])
     trial = Trial(AREA, project(), [copy])
-    trial._executed = type("Nobody", (), {"tests_of": lambda *arguments: []})()  # type: ignore[assignment]
+    trial._executed = type("Nobody", (), {"tests_of": lambda *arguments: []})()
     (tried,) = trial.run([MUTANT], Results(kept / "results.json", project()), 1)
     assert tried.caught_by is None
     assert copy.runs == []
