@@ -103,7 +103,7 @@ def draw(
     Draw valid mutants: of each line one, then of each line a second one, and so on.
 
     :param size: how many; None: all
-    :returns: the mutants, and how many were left out because they are equivalent
+    :returns: the mutants, and how many were not drawn because they are equivalent
     """
     lines: dict[tuple[str, int], list[Mutant]] = {}
     for mutant in mutants:

@@ -37,7 +37,7 @@ _COSMIC_RAY = (
 
 
 class DropStatement(Operator):
-    """A call whose result nobody takes, an assignment such as `+=`, or a `raise` is left out."""
+    """A call whose result nobody takes, an assignment such as `+=`, or a `raise` is dropped."""
 
     def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         parent = node.parent
@@ -80,7 +80,7 @@ class ReturnNone(Operator):
 
 
 class DropKeywordArgument(Operator):
-    """A keyword argument of a call is left out, so the callee's default holds."""
+    """A keyword argument of a call is dropped, so the callee's default holds."""
 
     def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         for argument in self._arguments(node):

@@ -112,7 +112,7 @@ def _and_or(script: Script, place: int) -> Iterator[Edit]:
 
 
 def _condition(script: Script, place: int) -> Iterator[Edit]:
-    """A condition of `where`, `on`, `having`, `and` or `or` is left out."""
+    """A condition of `where`, `on`, `having`, `and` or `or` is dropped."""
     token = script.token(place)
     begins = (
         token.text in ("where", "having")
@@ -274,7 +274,7 @@ def _unique(script: Script, place: int) -> Iterator[Edit]:
 
 
 def _statement(script: Script, place: int) -> Iterator[Edit]:
-    """A statement that grants, revokes or is executed is left out."""
+    """A statement that grants, revokes or is executed is dropped."""
     first = script.token(place)
     if script.token(place - 1).text not in ("", ";", "begin", "then", "loop", "else"):
         return
@@ -303,7 +303,7 @@ def _grant(script: Script, place: int) -> Iterator[Edit]:
 
 
 def _clause_of_jinja(script: Script, place: int) -> Iterator[Edit]:
-    """A macro that adds a clause, such as `{{ only_claimed(...) }}` behind a table, is left out."""
+    """A macro that adds a clause, such as `{{ only_claimed(...) }}` behind a table, is dropped."""
     token = script.token(place)
     line = script.text[script.text.rfind("\n", 0, token.start) + 1 : token.start]
     if token.kind == "masked" and not line.strip() and script.token(place - 1).is_name:
