@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from ecommerce.common.shown_text import plain_text
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import NotAllowed, StackError
 from include.demo.stack import WAREHOUSE_DAG, wait_for_dag
@@ -96,7 +97,7 @@ def _announce_questions(api: AirflowApi, dag_id: str, run_id: str, task_ids: Set
         task_id = question["task_instance"]["task_id"]
         # What was found, and until when it waits. The table after that, of what would change, is for the UI.
         found, until, *_ = question["body"].split("\n\n")
-        log.warning("\n  %s waits for a person: %s", task_id, found)
+        log.warning("\n  %s waits for a person: %s", task_id, plain_text(found))
         log.warning("  %s", until)
         log.warning("  To answer: %s", api.question_url(dag_id, run_id, task_id))
         log.warning("  Ctrl-C ends only this display. The run goes on waiting.\n")

@@ -13,39 +13,50 @@ from urllib.parse import quote
 from ecommerce.alerts.incidents import Alert
 from ecommerce.common.pages_url import PAGES_PREFIX
 from ecommerce.common.shop import shop
+from ecommerce.common.shown_text import chat_text, html_text, one_line
 from ecommerce.common.windows import Window
 
-#: Characters of an incident's sentence: services reject longer messages, and no one reads them.
-_MAX_LENGTH = 1500
+#: Characters of a title, and of the message among the fields: services reject long ones, and no one reads them.
+_TITLE_LENGTH, _FIELD_LENGTH = 200, 10_000
 
 
 @dataclass(frozen=True)
 class Message:
-    """A title, the lines below it, and the incident as fields of JSON."""
+    """
+    A title, the lines below it, links by their name, and the incident as fields of JSON.
 
-    title: str
+    The title and the lines are as they were written: something in them may be a text of the shop.
+    """
+
+    state: str
+    incident: str
     lines: tuple[str, ...]
+    links: Mapping[str, str]
     fields: Mapping[str, Any]
 
     @property
+    def title(self) -> str:
+        """`[fail] ecommerce_warehouse volume raw.sales_fact`, on one line: it is the subject of the e-mail."""
+        return f"[{self.state}] {one_line(self.incident, _TITLE_LENGTH)}"
+
+    @property
     def text(self) -> str:
-        """The title and the lines."""
-        return "\n".join((self.title, *self.lines))
+        """The message for a chat."""
+        title = f"[{self.state}] {chat_text(self.incident, _TITLE_LENGTH)}"
+        links = (f"{name}: {url}" for name, url in self.links.items())
+        return "\n".join((title, *map(chat_text, self.lines), *links))
 
     @property
     def html(self) -> str:
-        """The text for an e-mail, with links."""
-        return "<br>\n".join(map(_linked, (self.title, *self.lines)))
+        """The message for an e-mail, with links."""
+        links = (f'{name}: <a href="{escape(url)}">{escape(url)}</a>' for name, url in self.links.items())
+        title = f"[{self.state}] {html_text(self.incident, _TITLE_LENGTH)}"
+        return "<br>\n".join((title, *map(html_text, self.lines), *links))
 
     @property
     def payload(self) -> dict[str, Any]:
-        """
-        The JSON of a webhook: `text`, which Slack, Mattermost and similar services show, and `alert` with the fields.
-
-        The text may have something that a customer typed, so `<`, `>` and `&` are escaped as Slack requires: nothing in
-        it becomes a mention or a link.
-        """
-        return {"text": escape(self.text, quote=False), "alert": dict(self.fields)}
+        """The JSON of a webhook: `text`, which Slack, Mattermost and similar services show, and `alert`, the fields."""
+        return {"text": self.text, "alert": dict(self.fields)}
 
 
 def message_of(alert: Alert, base_url: str) -> Message:
@@ -57,8 +68,10 @@ def message_of(alert: Alert, base_url: str) -> Message:
     run_url, page_url = links(alert.dag_id, alert.run_id, base_url)
     state = "recovered" if alert.closed_at else alert.severity
     return Message(
-        title=f"[{state}] {alert.incident}",
-        lines=(*_lines(alert), *(f"{name}: {url}" for name, url in (("Run", run_url), ("Status", page_url)) if url)),
+        state=state,
+        incident=alert.incident,
+        lines=tuple(_lines(alert)),
+        links={name: url for name, url in (("Run", run_url), ("Status", page_url)) if url},
         fields={
             "incident": alert.incident,
             "state": "closed" if alert.closed_at else "open",
@@ -72,7 +85,7 @@ def message_of(alert: Alert, base_url: str) -> Message:
             "expected": _number(alert.expected),
             "window_start": _text(alert.window_start),
             "window_end": _text(alert.window_end),
-            "message": alert.message,
+            "message": alert.message[:_FIELD_LENGTH],
             "opened_at": _text(alert.opened_at or alert.seen_at),
             "closed_at": _text(alert.closed_at),
             "times_seen": alert.times_seen,
@@ -83,8 +96,7 @@ def message_of(alert: Alert, base_url: str) -> Message:
 
 
 def _lines(alert: Alert) -> Iterator[str]:
-    is_long = len(alert.message) > _MAX_LENGTH
-    yield f"{alert.message[:_MAX_LENGTH]}…" if is_long else alert.message
+    yield alert.message
     if alert.observed is not None or alert.expected is not None:
         yield f"Observed: {_figure(alert.observed)}, expected: {_figure(alert.expected)}"
     if alert.window_start and alert.window_end:
@@ -102,13 +114,6 @@ def links(dag_id: str, run_id: str, base_url: str) -> tuple[str | None, str | No
         f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}",
         f"{base}/plugin/shop{PAGES_PREFIX}/status",
     )
-
-
-def _linked(line: str) -> str:
-    name, _, url = line.partition(": ")
-    if name in ("Run", "Status") and url.startswith(("http://", "https://")):
-        return f'{name}: <a href="{escape(url)}">{escape(url)}</a>'
-    return escape(line)
 
 
 def _figure(value: Decimal | None) -> str:

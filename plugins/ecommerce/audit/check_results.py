@@ -11,18 +11,21 @@ from typing import Any, Literal, Self
 
 from psycopg import Connection
 
+from ecommerce.common.shown_text import SENTENCE_LENGTH, one_line
 from ecommerce.common.windows import Window
 
 Status = Literal["pass", "warn", "fail"]
 
-#: Rows at fault that are kept of one result.
-KEPT_ROWS = 100
+#: Rows at fault that are kept of one result, characters of a text in them, and of the name of a result's subject.
+KEPT_ROWS, KEPT_CHARACTERS, SUBJECT_LENGTH = 100, 1_000, 300
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """
     What a check found of one subject: the observed and the expected figure, and a sentence for a person.
+
+    Subject and sentence are each one line of limited length: a value of the shop may be in them.
 
     :param rows: rows at fault, up to `KEPT_ROWS`, as JSON
     :param may_improve: something is under way that could change the status; a check that may wait evaluates again
@@ -39,6 +42,10 @@ class CheckResult:
     may_improve: bool = False
     blocks: bool = True
     days: Sequence[date] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", one_line(self.subject, SUBJECT_LENGTH))
+        object.__setattr__(self, "message", one_line(self.message, SENTENCE_LENGTH))
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def results_statement(
             "observed": result.observed,
             "expected": result.expected,
             "message": result.message,
-            "rows": result.rows[:KEPT_ROWS],
+            "rows": [_kept(row) for row in result.rows[:KEPT_ROWS]],
         }
         for result in results
     ]
@@ -140,6 +147,14 @@ def results_statement(
         "check_name": check_name,
         "start": window.start if window else None,
         "end": window.end if window else None,
+    }
+
+
+def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row at fault with its texts cut: a shop's text, which the loader has rejected for its length, may be huge."""
+    return {
+        name: f"{value[:KEPT_CHARACTERS]}…" if isinstance(value, str) and len(value) > KEPT_CHARACTERS else value
+        for name, value in row.items()
     }
 
 

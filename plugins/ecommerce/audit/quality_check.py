@@ -22,11 +22,16 @@ from ecommerce.build import lease
 from ecommerce.common.connections import PUBLISHER, fetch_airflow_connection, warehouse
 from ecommerce.common.errors import CheckError
 from ecommerce.common.run_notes import add_note
+from ecommerce.common.shown_text import markdown_text
 from ecommerce.common.windows import request_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from psycopg import Connection
+
+
+#: Characters of what was found, over all subjects; the page *Data status* has each of them.
+_QUESTION_LENGTH = 5_000
 
 
 class QualityCheck(BaseOperator):
@@ -181,15 +186,16 @@ class QualityCheck(BaseOperator):
 
 def question_in_words(found: str, until: datetime, difference: str) -> str:
     """
-    The text of a question: what was found, until when it waits, and what a publication would change.
+    The text of a question in Markdown: what was found, until when it waits, and what a publication would change.
 
+    :param found: shown as it is, whatever the shop's values in it look like
     :param difference: a table in Markdown, if the run has something to publish
     """
     waits = (
         "Whoever may edit the tasks of this DAG can approve or reject. "
         f"Without an answer until {until:%Y-%m-%d %H:%M} UTC nothing is published."
     )
-    return f"{' '.join(found.split())}\n\n{waits}\n\n**What would change in `marts`**\n\n{difference}"
+    return f"{markdown_text(found, _QUESTION_LENGTH)}\n\n{waits}\n\n**What would change in `marts`**\n\n{difference}"
 
 
 def _holds_lease(connection: Connection, run_id: str) -> bool:

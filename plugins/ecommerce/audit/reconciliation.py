@@ -37,6 +37,7 @@ from ecommerce.common.connections import (
 )
 from ecommerce.common.days import TimeColumn
 from ecommerce.common.shop import SourceLocation, shop
+from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
 from ecommerce.common.value_rules import column_of
 from ecommerce.common.windows import Window
@@ -219,7 +220,7 @@ class SourceReconciliation(Check):
 
     def _spelled(self, key: KeyAndAmount) -> str:
         """A key as people read it: `order_id O1, line_number 2`."""
-        return ", ".join(f"{name} {value}" for name, value in zip(SOURCES[self.source].key, key, strict=True))
+        return ", ".join(f"{name} {one_line(value)}" for name, value in zip(SOURCES[self.source].key, key, strict=True))
 
 
 def is_comparable(source: str) -> bool:

@@ -27,6 +27,7 @@ from ecommerce.audit.check import (
 )
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.common.pages_url import PAGES_PREFIX
+from ecommerce.common.shown_text import one_line
 
 
 class DatedFact(Settings):
@@ -135,7 +136,7 @@ class _StrayDates(Check, Limits):
         ]
         first = rows[0]
         message = (
-            f"{count:,} {fact.row}{' is' if count == 1 else 's are'} {sentence}, e.g. {first['key']},"
+            f"{count:,} {fact.row}{' is' if count == 1 else 's are'} {sentence}, e.g. {one_line(first['key'])},"
             f" dated {first['dated']} and recorded on {first['recorded_on']}: see {first['page']}"
         )
         return CheckResult(subject, self.status(count), count, self.limit, message, rows)

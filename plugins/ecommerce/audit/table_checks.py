@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from psycopg import AsyncConnection, sql
 from pydantic import Field, field_validator
@@ -26,9 +26,12 @@ from ecommerce.audit.check import (
     table,
 )
 from ecommerce.audit.check_results import CheckResult
+from ecommerce.common.shown_text import one_line
 
 #: Where `checks.yml` is, and beside it SQL files that return bad rows.
 FOLDER = Path(__file__).parents[3] / "include" / "quality"
+#: Characters of the bad row that a message has as an example.
+_ROW_LENGTH = 300
 
 # -- uniqueness --------------------------------------------------------------------------------------------------------
 
@@ -101,7 +104,7 @@ class Uniqueness(Check, Limits):
         surplus_query = sql.SQL("select coalesce(sum(rows) - count(*), 0) from ({}) as duplicate").format(duplicates)
         ((surplus,),) = await fetch_rows(connection, surplus_query)
         rows = await fetch_bad_rows(connection, duplicates) if surplus else []
-        message = f"{surplus:,} rows repeat the {columns} of another row" + (f", e.g. {rows[0]}" if rows else "")
+        message = f"{surplus:,} rows repeat the {columns} of another row" + _example(rows)
         return CheckResult(key.table, self.status(surplus), surplus, self.limit, message, rows)
 
 
@@ -247,7 +250,7 @@ class Distribution(Approvable, Limits):
         shares = [(name, hundred * n / in_window, hundred * m / in_reference) for name, n, m in counts]
         shares.sort(key=lambda share: (-abs(share[1] - share[2]), share[0]))
         distance = round(sum((abs(share - before) for _, share, before in shares), Decimal(0)) / 2, 2)
-        biggest = ", ".join(f"{name} {before:.1f} % → {share:.1f} %" for name, share, before in shares[:3])
+        biggest = ", ".join(f"{one_line(name)} {before:.1f} % → {share:.1f} %" for name, share, before in shares[:3])
         message = (
             f"the mix of {category.column} differs by {distance} % from the {self.reference_days} days before;"
             f" {biggest}"
@@ -290,5 +293,9 @@ class BadRows(Check, Limits):
         count_query = sql.SQL("select count(*) from ({}) as bad").format(query)
         ((count,),) = await fetch_rows(connection, count_query, **values)
         rows = await fetch_bad_rows(connection, sql.SQL("{}").format(query), **values) if count else []
-        message = f"{count:,} bad rows" + (f", e.g. {rows[0]}" if rows else "")
+        message = f"{count:,} bad rows" + _example(rows)
         return [CheckResult(self.file.removesuffix(".sql"), self.status(count), count, self.limit, message, rows)]
+
+
+def _example(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f", e.g. {one_line(rows[0], _ROW_LENGTH)}" if rows else ""

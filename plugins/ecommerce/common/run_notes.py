@@ -13,6 +13,7 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from ecommerce.common.connections import LOADER, SESSION, postgres
+from ecommerce.common.shown_text import markdown_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Airflow's own API, with a user who may edit DAG runs. Without the connection a run gets no note.
 AIRFLOW_API = "airflow_api"
-_NOTE_LENGTH = 1000
+#: Airflow's limit, and the characters of one task's line.
+_NOTE_LENGTH, _LINE_LENGTH = 1000, 500
 #: How long a task waits while others add to the note of the same run, each for some hundredths of a second.
 _LOCK_TIMEOUT = "10s"
 
@@ -36,9 +38,11 @@ def add_note(context: Context, text: str) -> None:
     """
     Add ``task: text`` to the DAG run's note, through Airflow's public API.
 
+    Airflow shows notes as Markdown. The text is shown as it is, on one line: a value of the shop may be in it.
+
     The note is optional: an error while writing it is logged, and the task goes on.
     """
-    run, line = context["dag_run"], f"{context['ti'].task_id}: {text}"
+    run, line = context["dag_run"], f"{context['ti'].task_id}: {markdown_text(text, _LINE_LENGTH)}"
     try:
         hook = HttpHook(method="GET", http_conn_id=AIRFLOW_API)
         account = hook.get_connection(AIRFLOW_API)

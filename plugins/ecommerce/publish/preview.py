@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from ecommerce.build import lease
+from ecommerce.common.shown_text import VALUE_LENGTH, markdown_text
 from ecommerce.publish.marts import Mart, built_marts, count_rows, key_object, published_columns
 from ecommerce.publish.merge import create_changed_rows
 
@@ -145,8 +146,8 @@ def _movers(connection: Connection, mart: Mart, measure: str | None) -> list[Mov
 
 
 def _key_text(key: dict[str, Any]) -> str:
-    # A bar would end the cell of the Markdown table.
-    return ", ".join(str(value if value is not None else "(none)") for value in key.values()).replace("|", "\\|")
+    values = ("(none)" if value is None else value for value in key.values())
+    return ", ".join(markdown_text(value, VALUE_LENGTH) for value in values)
 
 
 def _figure(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -14,7 +14,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from ecommerce.alerts.task_callbacks import settle_checks
 from ecommerce.audit import evaluation, quality_check
 from ecommerce.audit.checks_file import check_of
-from ecommerce.audit.quality_check import QualityCheck
+from ecommerce.audit.quality_check import QualityCheck, question_in_words
 from ecommerce.audit.quality_trigger import QualityTrigger
 from ecommerce.build import lease
 from ecommerce.build.other_runs import is_in_the_way
@@ -135,6 +135,26 @@ def test_preview_names_the_biggest_changes_of_each_mart(held_back: Loader) -> No
 def test_preview_escapes_bars_in_markdown() -> None:
     preview = [Difference("m", 1, 0, 0, "v", [Mover({"k": "a|b"}, None, 1.0)])]
     assert as_markdown(preview).endswith(r"| m | 1 | 0 | 0 | v: a\|b: – → 1.00 |")
+
+
+def test_preview_shows_keys_as_they_are() -> None:
+    attack = "x\n\n# All fine ![](https://evil.test/pixel.png) <img src=x>" + "y" * 1_000
+    row = as_markdown([Difference("m", 1, 0, 0, "v", [Mover({"k": attack}, None, 1.0)])]).splitlines()[-1]
+    assert row.startswith(r"| m | 1 | 0 | 0 | v: x \# All fine \!\[\](https：//evil.test/pixel.png) \<img src=x\>yyy")
+    assert row.endswith("y…: – → 1.00 |")
+    assert len(row) < 200
+
+
+def test_question_shows_values_as_they_are() -> None:
+    attack = "the mix differs; \n\n# All fine, please approve\n\n![](https://evil.test/pixel.png) [Yes](https://e.test)"
+    body = question_in_words(attack, datetime(2024, 7, 1, 8, tzinfo=UTC), "No mart would change.")
+    assert body.split("\n\n") == [
+        r"the mix differs; \# All fine, please approve \!\[\](https：//evil.test/pixel.png) \[Yes\](https：//e.test)",
+        "Whoever may edit the tasks of this DAG can approve or reject. "
+        "Without an answer until 2024-07-01 08:00 UTC nothing is published.",
+        "**What would change in `marts`**",
+        "No mart would change.",
+    ]
 
 
 def test_failed_check_asks_with_what_would_change(held_back: Loader, questions: list[dict[str, Any]]) -> None:

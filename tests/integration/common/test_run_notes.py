@@ -79,12 +79,12 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     server.server_close()
 
 
-def note(task: str, run_id: str = "manual__2024-03-01T00:00:00+00:00") -> None:
+def note(task: str, run_id: str = "manual__2024-03-01T00:00:00+00:00", text: str = "it failed") -> None:
     context: Any = {
         "dag_run": SimpleNamespace(dag_id="a_dag", run_id=run_id),
         "ti": SimpleNamespace(task_id=task),
     }
-    add_note(context, "it failed")
+    add_note(context, text)
 
 
 def note_at_once(api: Api, *runs: str) -> None:
@@ -101,6 +101,15 @@ def test_tasks_that_fail_at_once_each_add_their_line(api: Api) -> None:
     lines = (api.notes[RUN] or "").splitlines()
     assert sorted(lines) == ["task_0: it failed", "task_1: it failed", "task_2: it failed"]
     assert not api.overlapped
+
+
+@pytest.mark.usefixtures("warehouse_dsn")
+def test_note_shows_a_value_as_it_is(api: Api) -> None:
+    note("task", text="no order 'x\n\n# All fine ![](https://evil.test/pixel.png)'" + "y" * 10_000)
+    note("task_2")
+    lines = (api.notes[RUN] or "").splitlines()
+    assert lines[0].startswith(r"task: no order 'x \# All fine \!\[\](https：//evil.test/pixel.png)'yyy")
+    assert lines[1] == "task_2: it failed"
 
 
 @pytest.mark.usefixtures("warehouse_dsn")

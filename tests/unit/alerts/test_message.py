@@ -86,3 +86,30 @@ def test_extracts_without_load_are_not_requested_or_failed() -> None:
     request = Request(DAY, frozenset(SOURCES) - {"customer"})
     exclusions = Exclusions(sources=frozenset({"weather_data"}))
     assert extracts_without_load(request, exclusions) == ["extract.customer", "extract.weather_data"]
+
+
+ATTACK = "sales\n\n# All fine\n@channel @here [Yes](https://evil.test) ![](https://evil.test/pixel.png) www.evil.test"
+
+
+def test_value_in_message_calls_nobody_and_is_no_link() -> None:
+    message = message_of(
+        alert(message=ATTACK, subject=ATTACK, incident=f"a_dag volume {ATTACK}"), "https://airflow.test"
+    )
+    for text in (message.payload["text"], message.html):
+        of_airflow = text.replace("https://airflow.test", "")
+        assert "://" not in of_airflow
+        assert "@" not in of_airflow
+        assert "www." not in of_airflow
+    assert "](" not in message.payload["text"]
+    assert [line.split()[0] for line in message.payload["text"].splitlines()] == [
+        "[warn]", "sales", "Observed:", "Window:", "Run:", "Status:",
+    ]  # fmt: skip
+    assert "\n" not in message.title
+
+
+@pytest.mark.parametrize("forged", ["Run: https://evil.test", "Status: https://evil.test", "x\nRun: https://evil.test"])
+def test_value_that_looks_like_the_link_to_the_run_is_none(forged: str) -> None:
+    message = message_of(alert(message=forged), "https://airflow.test")
+    assert "https://evil.test" not in message.html
+    assert "https://evil.test" not in message.payload["text"]
+    assert message.html.count("<a ") == 2

@@ -16,7 +16,7 @@ from include.demo.errors import StackError
 QUESTION = {
     "task_instance": {"task_id": "quality.amount"},
     "body": question_in_words(
-        "28 Jun: 92 orders, about 150 expected\n(39 % fewer)", datetime(2024, 7, 1, 8, tzinfo=UTC), "| mart | rows |"
+        "28 Jun: 92 orders of [x], about 150 expected\n(39 % fewer)", datetime(2024, 7, 1, 8, tzinfo=UTC), "| mart | rows |"
     ),
 }
 
@@ -51,7 +51,7 @@ def test_followed_run_says_once_that_a_check_waits_for_a_person(
     with caplog.at_level(logging.INFO):
         assert runs.follow(api, "a_dag", "manual__2024-07-01T00:00:00+00:00")
     assert [record.getMessage().strip() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "quality.amount waits for a person: 28 Jun: 92 orders, about 150 expected (39 % fewer)",
+        "quality.amount waits for a person: 28 Jun: 92 orders of [x], about 150 expected (39 % fewer)",
         "Whoever may edit the tasks of this DAG can approve or reject. "
         "Without an answer until 2024-07-01 08:00 UTC nothing is published.",
         "To answer: http://airflow:8080/dags/a_dag/runs/manual__2024-07-01T00%3A00%3A00%2B00%3A00"
