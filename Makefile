@@ -50,8 +50,8 @@ run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL
 backfill: setup ## run Airflow's backfill, one run per day, and follow it: FROM= TO=
 	@$(STACK) backfill --from "$(FROM)" --to "$(TO)"
 
-dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader]
-	@$(STACK) dsn $(if $(DB),--db $(DB)) $(if $(ROLE),--role $(ROLE))
+dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader] [WITH_PASSWORD=1 for programs without libpq]
+	@$(STACK) dsn $(if $(DB),--db $(DB)) $(if $(ROLE),--role $(ROLE)) $(if $(WITH_PASSWORD),--with-password)
 
 shop-check: setup ## read some days of each source of the shop's profile, and change nothing [FROM= TO=]
 	@$(STACK) shop-check $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))

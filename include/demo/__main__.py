@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     dsn = command("dsn", _dsn, "print a libpq URI")
     dsn.add_argument("--db", choices=["warehouse", "shop", "airflow"], default="warehouse")
     dsn.add_argument("--role", choices=["owner", *WAREHOUSE_ROLES], default="owner")
+    dsn.add_argument("--with-password", action="store_true")
     airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
     window(
@@ -206,7 +207,9 @@ def _backfill(arguments: argparse.Namespace) -> int:
 
 
 def _dsn(arguments: argparse.Namespace) -> int:
-    print(_existing_state().dsn(arguments.db, None if arguments.role == "owner" else arguments.role))
+    state = _existing_state()
+    compose = state.dsn if arguments.with_password else state.dsn_by_file
+    print(compose(arguments.db, None if arguments.role == "owner" else arguments.role))
     return 0
 
 
@@ -285,7 +288,7 @@ def absent_sources_in_words(state: State) -> str | None:
 
 def _show_addresses(state: State) -> None:
     log.info("\n  Airflow    %s   login: admin   password: %s", state.airflow_url, state.passwords["admin"])
-    log.info("  Warehouse  %s", state.dsn())
+    log.info("  Warehouse  %s", state.dsn_by_file())
     log.info('  (connect: psql "$(make -s dsn)";  stop: make down)')
 
 

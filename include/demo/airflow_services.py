@@ -128,9 +128,7 @@ def migrate(state: State) -> None:
     """
     home = STACK / "airflow"
     home.mkdir(parents=True, exist_ok=True)
-    passwords = home / "passwords.json"
-    passwords.touch(mode=0o600)
-    passwords.write_text(json.dumps({"admin": state.passwords["admin"]}))
+    write_passwords(home / "passwords.json", state)
     if state.airflow_version == version("apache-airflow"):
         return
     migrated = subprocess.run(
@@ -141,6 +139,21 @@ def migrate(state: State) -> None:
         raise StackError("`airflow db migrate` failed:\n" + "\n".join(migrated.stderr.splitlines()[-15:]))
     state.airflow_version = version("apache-airflow")
     state.save()
+
+
+def write_passwords(path: Path, state: State) -> None:
+    """
+    Write the admin's password into the file of Airflow's simple auth manager; those of other users stay.
+
+    :raises StackError: the file is not the object of JSON that Airflow wants
+    """
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    try:
+        passwords = json.loads(path.read_text() or "{}")
+        path.write_text(json.dumps({**passwords, "admin": state.passwords["admin"]}))
+    except (ValueError, TypeError) as error:
+        raise StackError(f"{path} should have user names and passwords as JSON: {error}") from error
 
 
 def start(state: State) -> None:

@@ -138,6 +138,7 @@ def start(state: State) -> None:
     """
     data = _home() / "data"
     _home().mkdir(parents=True, exist_ok=True)
+    _home().chmod(0o700)
     if not (data / "PG_VERSION").exists() or (_home() / "incomplete").exists() or _belongs_to_another(state):
         _initialise(state, data)
     if not is_running():

@@ -31,7 +31,11 @@ def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | 
     _end_orphans(name)
     LOGS.mkdir(parents=True, exist_ok=True)
     PIDS.mkdir(parents=True, exist_ok=True)
-    with (LOGS / f"{name}.log").open("ab") as log:
+    path = LOGS / f"{name}.log"
+    path.touch(mode=0o600)
+    # Of an earlier version it may be open to others; the API server writes passwords to it.
+    path.chmod(0o600)
+    with path.open("ab") as log:
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=ROOT,
@@ -40,6 +44,7 @@ def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | 
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,
         )
     # After a reboot another process may have the same pid, but not the same start time.
     (PIDS / name).write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import mkstemp
+from urllib.parse import quote
 
 from include.demo.ports import PORTS, choose_port, draw_free_port
 
@@ -21,8 +22,20 @@ STACK = Path(os.environ.get("STACK_DIR") or ROOT / ".stack").resolve()
 WORKING_ROLES = ("loader", "transformer", "publisher")
 WAREHOUSE_ROLES = (*WORKING_ROLES, "reader", "inspector")
 
-#: Services start side by side, and each may have to save a new port.
-_saving = threading.Lock()
+
+def _close_to_others(folder: Path) -> None:
+    """Let nobody else into a folder of ours: Airflow writes logs and settings with passwords there."""
+    if folder.stat().st_uid == os.geteuid():
+        folder.chmod(0o700)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file in one step, readable by its owner alone."""
+    # A file of its own for each: services start side by side, and two commands may do so as well.
+    handle, scratch = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    Path(scratch).replace(path)
 
 
 @dataclass
@@ -51,6 +64,7 @@ class State:
         path = STACK / "state.json"
         if not path.exists():
             return None
+        _close_to_others(STACK)
         state = cls(**json.loads(path.read_text()))
         # A stack of an earlier version knows fewer roles.
         state.passwords = {**cls.create().passwords, **state.passwords}
@@ -91,18 +105,28 @@ class State:
 
     def save(self) -> None:
         """Write the file in one step, readable by its owner alone."""
-        STACK.mkdir(parents=True, exist_ok=True)
-        path = STACK / "state.json"
-        scratch = path.with_suffix(".new")
-        with _saving:
-            scratch.touch(mode=0o600)
-            scratch.write_text(json.dumps(asdict(self), indent=2))
-            scratch.replace(path)
+        STACK.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(STACK)
+        _write_secret(STACK / "state.json", json.dumps(asdict(self), indent=2))
 
     def dsn(self, database: str = "warehouse", role: str | None = None) -> str:
         """Compose the libpq URI of one of the stack's databases, for its owner or another role."""
         role = role or database
         return f"postgresql://{role}:{self.passwords[role]}@127.0.0.1:{self.ports['POSTGRES_PORT']}/{database}"
+
+    def dsn_by_file(self, database: str = "warehouse", role: str | None = None) -> str:
+        """
+        As `dsn`, for a command line, which others on this computer can see: the password is in a file of the stack.
+
+        libpq reads the file, and so does every program that connects by libpq.
+        """
+        # Passwords are letters, digits, - and _: nothing to escape.
+        lines = (f"127.0.0.1:*:*:{name}:{password}\n" for name, password in self.passwords.items() if name != "admin")
+        path = STACK / "pgpass"
+        _write_secret(path, "".join(lines))
+        role = role or database
+        port = self.ports["POSTGRES_PORT"]
+        return f"postgresql://{role}@127.0.0.1:{port}/{database}?passfile={quote(str(path), safe='/')}"
 
     @property
     def bootstrap(self) -> str:

@@ -3,14 +3,23 @@
 # The first task that connects makes the warehouse's own tables (include/sql).
 set -eu
 
-psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname=postgres \
-    --set=warehouse_password="${WAREHOUSE_PASSWORD:?set it in .env}" \
-    --set=loader_password="${LOADER_PASSWORD:?set it in .env}" \
-    --set=transformer_password="${TRANSFORMER_PASSWORD:?set it in .env}" \
-    --set=publisher_password="${PUBLISHER_PASSWORD:?set it in .env}" \
-    --set=shop_password="${SHOP_PASSWORD:?set it in .env}" \
-    --set=reader_password="${READER_PASSWORD:?set it in .env}" \
-    --set=inspector_password="${INSPECTOR_PASSWORD:?set it in .env}" <<'SQL'
+: "${WAREHOUSE_PASSWORD:?set it in .env}"
+: "${LOADER_PASSWORD:?set it in .env}"
+: "${TRANSFORMER_PASSWORD:?set it in .env}"
+: "${PUBLISHER_PASSWORD:?set it in .env}"
+: "${SHOP_PASSWORD:?set it in .env}"
+: "${READER_PASSWORD:?set it in .env}"
+: "${INSPECTOR_PASSWORD:?set it in .env}"
+
+# psql reads the passwords from the environment: others could see those of a command line.
+psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname=postgres <<'SQL'
+\getenv warehouse_password WAREHOUSE_PASSWORD
+\getenv loader_password LOADER_PASSWORD
+\getenv transformer_password TRANSFORMER_PASSWORD
+\getenv publisher_password PUBLISHER_PASSWORD
+\getenv shop_password SHOP_PASSWORD
+\getenv reader_password READER_PASSWORD
+\getenv inspector_password INSPECTOR_PASSWORD
 create role warehouse login password :'warehouse_password';
 create role shop login password :'shop_password';
 create role loader login password :'loader_password';

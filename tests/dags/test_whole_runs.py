@@ -271,8 +271,12 @@ def test_reader_sees_marts_and_nothing_else(whole_range: Demo) -> None:
 
 def test_dsn_prints_only_the_uri(whole_range: Demo) -> None:
     outcome = whole_range.command("dsn", "--db", "shop")
-    assert outcome.stdout == whole_range.state.dsn("shop") + "\n"
+    assert outcome.stdout == whole_range.state.dsn_by_file("shop") + "\n"
     assert outcome.stderr == ""
+    with psycopg.connect(outcome.stdout.strip()) as connection:
+        assert connection.execute("select current_user").fetchone() == ("shop",)
+    outcome = whole_range.command("dsn", "--role", "reader", "--with-password")
+    assert outcome.stdout == whole_range.state.dsn("warehouse", "reader") + "\n"
 
 
 def test_taken_port_is_a_clear_error(whole_range: Demo, tmp_path: Path) -> None:

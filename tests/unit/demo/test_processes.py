@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_process_is_found_and_stopped() -> None:
     assert processes.find("it") is None
     assert not process.is_running()
     assert not processes.stop("it")
+
+
+def test_log_and_files_of_a_process_are_readable_by_their_owner_alone(folders: Path) -> None:
+    (folders / "logs").mkdir()
+    # Of an earlier version.
+    (folders / "logs" / "it.log").touch(mode=0o644)
+    made = folders / "made"
+    processes.start("it", [sys.executable, "-c", f"open({str(made)!r}, 'w'); import time; time.sleep(60)"])
+    deadline = time.monotonic() + 10
+    while not made.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [path.stat().st_mode & 0o777 for path in (folders / "logs" / "it.log", made)] == [0o600, 0o600]
 
 
 def test_process_that_was_never_started_is_not_found() -> None:

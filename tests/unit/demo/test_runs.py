@@ -16,7 +16,9 @@ from include.demo.errors import StackError
 QUESTION = {
     "task_instance": {"task_id": "quality.amount"},
     "body": question_in_words(
-        "28 Jun: 92 orders of [x], about 150 expected\n(39 % fewer)", datetime(2024, 7, 1, 8, tzinfo=UTC), "| mart | rows |"
+        "28 Jun: 92 orders of [x], about 150 expected\n(39 % fewer)",
+        datetime(2024, 7, 1, 8, tzinfo=UTC),
+        "| mart | rows |",
     ),
 }
 

@@ -236,7 +236,9 @@ def test_warehouse_connections_name_the_roles_of_the_init_script():
         uri = urlsplit(env_example()[f"AIRFLOW_CONN_WAREHOUSE_{role.upper()}"].replace("${", "").replace("}", ""))
         assert (uri.username, uri.password, uri.path) == (role, f"{role.upper()}_PASSWORD", "/warehouse")
         assert f"create role {role} login password :'{role}_password';" in script
-        assert f'--set={role}_password="${{{role.upper()}_PASSWORD:?set it in .env}}"' in script
+        assert f': "${{{role.upper()}_PASSWORD:?set it in .env}}"\n' in script
+        assert f"\\getenv {role}_password {role.upper()}_PASSWORD\n" in script
+    assert "--set=" not in script.replace("--set=ON_ERROR_STOP=1", "")
     assert "\\connect warehouse\n\\i /srv/roles.sql" in script
     volumes = override()["services"]["warehouse"]["volumes"]
     assert "./include/sql/roles.sql:/srv/roles.sql:ro" in volumes
