@@ -416,14 +416,25 @@ create table if not exists ops.publication (
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
 
--- Rejected rows as the pages show them: without the e-mail address of a rejected customer.
+-- Rejected rows as the pages show them: without the e-mail address of a rejected customer, and without the content of a
+-- row that is so long that to read a hundred of them takes longer than a page may. The size is that of the stored form,
+-- which can be told without reading it.
 create or replace view ops.quarantine_shown as
 select
     quarantine_id,
     batch_id,
     source,
-    reason,
-    case when jsonb_typeof(payload) = 'object' then payload - 'customer_email' else payload end as payload,
+    left(reason, 1000) as reason,
+    case
+        when pg_column_size(payload) > 8000
+            then jsonb_build_object(
+                'not shown',
+                format('the row takes %s bytes; it is in ops.quarantine, quarantine_id %s',
+                    pg_column_size(payload), quarantine_id)
+            )
+        when jsonb_typeof(payload) = 'object' then payload - 'customer_email'
+        else payload
+    end as payload,
     quarantined_at,
     replayed_at
 from ops.quarantine;

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
+from ecommerce.extract.texts import storable
 from shop_pages.airflow_access import BaseUser, CurrentUser, DagAccessEntity, is_allowed, server_host
-from shop_pages.limits import WAREHOUSE_DAG
+from shop_pages.limits import ADDRESS_CHARACTERS, WAREHOUSE_DAG
 
 
 def require_read_access(user: CurrentUser) -> BaseUser:
@@ -31,6 +32,19 @@ def may_trigger(dag_id: str, user: BaseUser) -> bool:
 def may_unpause(dag_id: str, user: BaseUser) -> bool:
     """Whether Airflow lets this user pause and unpause a DAG."""
     return is_allowed(user, "PUT", dag_id)
+
+
+def require_plain_address(request: Request) -> None:
+    """
+    Dependency of every route: an address that no page has is refused before it is a key of a cache, or a bound value.
+
+    :raises HTTPException: 414, it is too long; 400, it has a character that Postgres cannot store
+    """
+    if len(request.url.query) > ADDRESS_CHARACTERS:
+        raise HTTPException(414, f"What follows the ? of an address may have {ADDRESS_CHARACTERS:,} characters.")
+    values = (*request.path_params.values(), *(part for pair in request.query_params.multi_items() for part in pair))
+    if not all(storable(str(value)) for value in values):
+        raise HTTPException(400, "The address has a character that no text of the warehouse has.")
 
 
 def require_same_site(request: Request) -> None:

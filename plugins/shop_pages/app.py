@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse
 
 from shop_pages import limits
-from shop_pages.access import require_read_access
+from shop_pages.access import require_plain_address, require_read_access
 from shop_pages.assets import ASSETS, asset
 from shop_pages.cached_response import ResponseCache
 from shop_pages.downloads import Downloads
@@ -29,7 +29,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         lifespan=_lifespan,
-        dependencies=[Depends(require_read_access)],
+        dependencies=[Depends(require_read_access), Depends(require_plain_address)],
         default_response_class=HTMLResponse,
     )
     app.add_middleware(SecurityHeaders)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cachetools import LRUCache
 from fastapi import Request
@@ -13,8 +16,34 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.staticfiles import NotModifiedResponse
 
-from shop_pages.limits import CACHED_BYTES
+from shop_pages.limits import CACHED_BYTES, PAGE_BYTES, RENDERERS
 from shop_pages.queries import Rows
+
+T = TypeVar("T")
+
+#: A page may take long to render, and all of Airflow waits for the event loop. So few threads that they leave it time.
+_renderers = ThreadPoolExecutor(RENDERERS, "shop pages")
+
+
+class PageTooLarge(Exception):
+    """A page has more bytes than a browser should be given."""
+
+
+async def off_the_loop(work: Callable[[], T]) -> T:
+    """Do work that may take long in a thread of the pages' own."""
+    return await asyncio.get_running_loop().run_in_executor(_renderers, work)
+
+
+def encode_page(text: str) -> bytes:
+    """
+    The bytes of a page.
+
+    :raises PageTooLarge: they are more than `PAGE_BYTES`
+    """
+    content = text.encode()
+    if len(content) > PAGE_BYTES:
+        raise PageTooLarge(f"this page would have {len(content) / 1e6:,.0f} MB, more than {PAGE_BYTES / 1e6:,.0f} MB")
+    return content
 
 
 @dataclass(frozen=True)
@@ -43,13 +72,14 @@ class ResponseCache:
     """
 
     def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
-        self._cache: LRUCache[Hashable, tuple[_Versions, CachedResponse]] = LRUCache(
-            max_bytes, getsizeof=lambda entry: len(entry[1].compressed)
+        self._cache: LRUCache[Hashable, tuple[_Versions, CachedResponse, int]] = LRUCache(
+            max_bytes, getsizeof=lambda entry: entry[2]
         )
+        self._rendering: dict[Hashable, asyncio.Future[CachedResponse]] = {}
 
     def get(self, key: Hashable, parts: Sequence[Rows]) -> CachedResponse | None:
         """The cached page, if it shows exactly these rows."""
-        versions, response = self._cache.get(key) or ((), None)
+        versions, response, _ = self._cache.get(key) or ((), None, 0)
         if versions != _versions(parts) or any(part.problem for part in parts):
             return None
         return response
@@ -57,16 +87,36 @@ class ResponseCache:
     def put(self, key: Hashable, parts: Sequence[Rows], response: CachedResponse) -> CachedResponse:
         """Keep a page for the next readers; returns it."""
         is_current = not any(part.problem for part in parts)
-        if is_current and len(response.compressed) <= self._cache.maxsize:
-            self._cache[key] = (_versions(parts), response)
+        # The key has texts of an address.
+        size = len(response.compressed) + len(repr(key))
+        if is_current and size <= self._cache.maxsize:
+            self._cache[key] = (_versions(parts), response, size)
         return response
 
-    def get_or_render(
+    async def get_or_render(
         self, key: Hashable, parts: Sequence[Rows], render: Callable[[], str], media_type: str
     ) -> CachedResponse:
-        """The cached page, or a new one."""
-        cached = self.get(key, parts)
-        return cached or self.put(key, parts, CachedResponse.compress(render().encode(), media_type))
+        """
+        The cached page, or a new one; those who ask for the same page at the same time get one.
+
+        :raises PageTooLarge: it has more than `PAGE_BYTES`
+        """
+        if (cached := self.get(key, parts)) is not None:
+            return cached
+        same = (key, _versions(parts), *(part.problem for part in parts))
+        rendering = self._rendering.get(same)
+        if rendering is None:
+            work = off_the_loop(lambda: CachedResponse.compress(encode_page(render()), media_type))
+            rendering = self._rendering[same] = asyncio.ensure_future(work)
+            rendering.add_done_callback(lambda done: self._forget(same, done))
+        # One who leaves does not take the page from the others.
+        return self.put(key, parts, await asyncio.shield(rendering))
+
+    def _forget(self, same: Hashable, rendering: asyncio.Future[CachedResponse]) -> None:
+        self._rendering.pop(same, None)
+        if not rendering.cancelled():
+            # Asyncio reports an exception that nobody has looked at, even if all readers have left.
+            rendering.exception()
 
 
 def _versions(parts: Sequence[Rows]) -> _Versions:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ecommerce.build.dbt_project import MANIFEST
+from shop_pages.limits import SHOWN_CHARACTERS
 
 LAYERS = ("raw", "staging", "core", "marts")
 
@@ -26,8 +27,9 @@ LAST_BUILDS = """
     order by model, rebuilt_at desc"""
 
 #: The last result of each check, dbt's tests included if runs record them.
-LAST_CHECKS = """
-    select distinct on (check_name, subject) check_name, subject, status, message, checked_at
+LAST_CHECKS = f"""
+    select distinct on (check_name, subject)
+        check_name, subject, status, left(message, {SHOWN_CHARACTERS}) as message, checked_at
     from ops.check_result
     order by check_name, subject, check_result_id desc"""
 

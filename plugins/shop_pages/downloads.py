@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -37,16 +38,25 @@ class Downloads:
         self.conn_id = conn_id
         self.size = size
         self.running = 0
+        self._of_user: Counter[str] = Counter()
 
-    async def batches(self, query: str, parameters: Mapping[str, Any]) -> AsyncGenerator[list[tuple[Any, ...]]]:
+    async def batches(
+        self, query: str, parameters: Mapping[str, Any], user: str = ""
+    ) -> AsyncGenerator[list[tuple[Any, ...]]]:
         """
         All rows of a query, in its order. The connection ends with the iteration, or when that is closed.
 
+        :param user: who downloads them; one user does not take the place of all others
         :raises WarehouseUnavailable: no connection; too many results at once; or it takes too long
         """
         if self.running >= self.size:
             raise WarehouseUnavailable(f"{self.size} files are being sent already; try again in a moment")
+        if self._of_user[user] >= limits.MAX_DOWNLOADS_OF_USER:
+            raise WarehouseUnavailable(
+                f"{limits.MAX_DOWNLOADS_OF_USER} files are being sent to you already; try again when one is there"
+            )
         self.running += 1
+        self._of_user[user] += 1
         try:
             connection = await self._connect()
             try:
@@ -60,6 +70,8 @@ class Downloads:
                 await connection.close()
         finally:
             self.running -= 1
+            # Forgets users without any.
+            self._of_user -= Counter([user])
 
     async def _connect(self) -> AsyncConnection[tuple[Any, ...]]:
         # In a thread: the secrets backend may ask the network.
@@ -120,21 +132,33 @@ class CsvDownload(StreamingResponse):
 
 
 async def csv_download(
-    downloads: Downloads, query: str, parameters: Mapping[str, Any], header: Sequence[str], headers: Mapping[str, str]
+    downloads: Downloads,
+    query: str,
+    parameters: Mapping[str, Any],
+    header: Sequence[str],
+    headers: Mapping[str, str],
+    user: str = "",
 ) -> CsvDownload:
     """
-    The rows of a query as a CSV file.
+    The rows of a query as a CSV file, which is broken off after `DOWNLOAD_BYTES`.
 
     :param header: the first line
     :param headers: of the response
+    :param user: who downloads it
     :raises WarehouseUnavailable: before the first byte is sent, so that the reader gets a page with the reason
     """
-    batches = downloads.batches(query, parameters)
+    batches = downloads.batches(query, parameters, user)
     first: list[tuple[Any, ...]] = await anext(batches, [])
 
     async def lines() -> AsyncGenerator[str]:
-        yield formats.csv_text(header, first)
+        text = formats.csv_text(header, first)
+        sent = len(text)
+        yield text
         async for rows in batches:
-            yield formats.csv_lines(rows)
+            text = formats.csv_lines(rows)
+            sent += len(text)
+            if sent > limits.DOWNLOAD_BYTES:
+                raise WarehouseUnavailable(f"the file has more than {limits.DOWNLOAD_BYTES:,} bytes; choose fewer days")
+            yield text
 
     return CsvDownload(lines(), batches, headers)

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from shop_pages.figures import FigureColumn
 from shop_pages.formats import Format
+from shop_pages.limits import SHOWN_CHARACTERS
 from shop_pages.pages.shared import ALL_CATEGORIES, ALL_PLANS
 from shop_pages.pool import Row
 
@@ -224,6 +225,13 @@ class Fact:
         return f"/facts/{self.name}?{urlencode(keys)}"
 
 
+#: The day of a key such as `Berlin 2024-01-31`; null if it is no day.
+_DAY_OF_KEY = """
+                    case
+                        when pg_input_is_valid(substring(%(key)s from ' ([0-9-]+)$'), 'date')
+                            then substring(%(key)s from ' ([0-9-]+)$')::date
+                    end"""
+
 FACTS = {
     fact.name: fact
     for fact in (
@@ -296,8 +304,9 @@ FACTS = {
                     select * from raw.kafka_stream
                     where
                         _topic = regexp_replace(%(key)s, '-[0-9]+-[0-9]+$', '')
-                        and _partition = substring(%(key)s from '-([0-9]+)-[0-9]+$')::integer
-                        and _offset = substring(%(key)s from '-([0-9]+)$')::bigint
+                        -- As many digits as the types hold: others are of no message.
+                        and _partition = substring(%(key)s from '-([0-9]{1,9})-[0-9]+$')::integer
+                        and _offset = substring(%(key)s from '-([0-9]{1,18})$')::bigint
                 )
                 select kafka_stream.*
                 from raw.kafka_stream
@@ -323,16 +332,16 @@ FACTS = {
             key="city_day",
             columns=_WEATHER,
             source="weather_data",
-            row_query="""
+            row_query=f"""
                 select fact_weather.*, city || ' ' || date_key as city_day from core.fact_weather
                 where
                     city = regexp_replace(%(key)s, ' [0-9-]+$', '')
-                    and date_key = substring(%(key)s from ' ([0-9-]+)$')::date""",
-            raw_query="""
+                    and date_key = {_DAY_OF_KEY}""",
+            raw_query=f"""
                 select * from raw.weather_data
                 where
                     city = regexp_replace(%(key)s, ' [0-9-]+$', '')
-                    and date = substring(%(key)s from ' ([0-9-]+)$')::date""",
+                    and date = {_DAY_OF_KEY}""",
         ),
     )
 }
@@ -634,8 +643,8 @@ OFFSETS_QUERY = """
     group by _topic, _partition
     order by _topic, _partition"""
 
-REJECTED_ROWS_QUERY = """
-    select quarantine_id, reason, payload::text as payload, quarantined_at, replayed_at
+REJECTED_ROWS_QUERY = f"""
+    select quarantine_id, reason, left(payload::text, {SHOWN_CHARACTERS}) as payload, quarantined_at, replayed_at
     from ops.quarantine_shown where batch_id = %(batch_id)s order by quarantine_id"""
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any
+
+from ecommerce.common.blanks import BLANKS
+from shop_pages.limits import SHOWN_CHARACTERS
 
 #: Stands where there is no value.
 NO_VALUE = "–"
@@ -36,7 +40,11 @@ NUMERIC_FORMATS = frozenset({Format.COUNT, Format.MONEY, Format.PERCENT, Format.
 
 
 def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = UTC) -> str:
-    """A value as people write it: `12,345.67`, `3.4 %`, `28 Jun 2024`, `Jun 2024`, `yes`; a timestamp in ``zone``."""
+    """
+    A value as people write it: `12,345.67`, `3.4 %`, `28 Jun 2024`, `Jun 2024`, `yes`; a timestamp in ``zone``.
+
+    Of a text of more than `SHOWN_CHARACTERS` the beginning.
+    """
     if value is None:
         return NO_VALUE
     match value_format:
@@ -56,7 +64,14 @@ def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = 
             return timestamp(value, zone)
         case Format.BOOLEAN:
             return "yes" if value else "no"
-    return str(value)
+    return shortened(str(value))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that is too long to be shown."""
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]}… ({len(text):,} characters)"
 
 
 def auto_format(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = UTC) -> str:
@@ -154,8 +169,9 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
     """
     The lines of such a file.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection). Numbers and
-    dates stay as they are: a negative amount is no formula.
+    A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, CSV injection), also within a
+    cell, after a character that separates cells where another locale is set. Numbers and dates stay as they are: a
+    negative amount is no formula.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
@@ -163,9 +179,18 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
+#: What separates cells, also in another program, or in the same one with the settings of another country.
+_SEPARATORS = ";\t\r\n"
+#: What a spreadsheet may skip at the beginning of a cell.
+_SKIPPED = "".join({*BLANKS, *map(chr, range(32)), *"\"'"} - {*_SEPARATORS})
+#: What makes a formula at the beginning of a cell: these and their wide forms.
+_FORMULA = re.compile(rf"(^|[{_SEPARATORS}])(?=[{re.escape(_SKIPPED)}]*[=+\-@＝＋－＠])")
+
+
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return f"'{value}"
+    if isinstance(value, str):
+        marked = _FORMULA.sub(r"\1'", value)
+        return f"'{marked}" if marked.startswith(("\t", "\r", "\n")) else marked
     if isinstance(value, (list, tuple)):
         return _cell(" ".join(map(str, value)))
     return value.isoformat() if isinstance(value, (date, datetime)) else value

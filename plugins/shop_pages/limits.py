@@ -39,6 +39,18 @@ DOWNLOAD_BATCH = 1_000
 DOWNLOAD_FIRST_ROW_TIMEOUT = 60.0
 DOWNLOAD_IDLE_TIMEOUT = 60.0
 DOWNLOAD_TIMEOUT = 1_800.0
-#: Rows of all cached results, and compressed bytes of all cached pages and files, in each process.
-CACHED_ROWS = 50_000
+#: Files of one user among them.
+MAX_DOWNLOADS_OF_USER = 2
+#: Bytes of a CSV file: some ten million rows.
+DOWNLOAD_BYTES = 2_000_000_000
+#: Characters of a text that a page shows, and those of a rejected row and of a message.
+SHOWN_CHARACTERS = 2_000
+#: Bytes of a page. None comes near; one that does is replaced by a page that says so.
+PAGE_BYTES = 5_000_000
+#: Pages that each process renders at the same time, beside the event loop that serves all of Airflow.
+RENDERERS = 2
+#: Characters of the part of an address after its "?"; the longest of the pages' own has a fifth of them.
+ADDRESS_CHARACTERS = 4_000
+#: Bytes, roughly, of all cached results, and compressed bytes of all cached pages and files, in each process.
+CACHED_ROWS_BYTES = 64_000_000
 CACHED_BYTES = 16_000_000

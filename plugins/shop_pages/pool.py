@@ -33,6 +33,15 @@ _SESSION = (
     " -c lock_timeout=500 -c max_parallel_workers_per_gather=0 -c jit=off"
     " -c statement_timeout={statement:.0f} -c idle_in_transaction_session_timeout={idle:.0f}"
 )
+#: Postgres's errors of values that no type of the warehouse holds. No other errors of data: those are a query's own.
+_IMPOSSIBLE_VALUES = (
+    psycopg.errors.NumericValueOutOfRange,
+    psycopg.errors.InvalidTextRepresentation,
+    psycopg.errors.DatetimeFieldOverflow,
+    psycopg.errors.InvalidDatetimeFormat,
+    psycopg.errors.CharacterNotInRepertoire,
+    psycopg.errors.UntranslatableCharacter,
+)
 #: Seconds that a connection of a page may stay in a transaction without a statement.
 _IDLE_TIMEOUT = 5.0
 
@@ -42,6 +51,10 @@ _TIMEOUTS = {"connect_timeout": 2, "tcp_user_timeout": 3000}
 
 class WarehouseUnavailable(Exception):
     """The warehouse did not answer, and no earlier result is cached; the message gives the reason."""
+
+
+class ImpossibleValue(Exception):
+    """A value of the address is none that the warehouse can have; the message says why."""
 
 
 class NotBuiltYet(WarehouseUnavailable):
@@ -149,6 +162,8 @@ class ConnectionPool:
         try:
             cursor = await connection.execute(query.encode(), parameters)
             rows = await cursor.fetchall()
+        except _IMPOSSIBLE_VALUES as error:
+            raise ImpossibleValue(_first_line(error)) from error
         except psycopg.Error as error:
             if problem := statement_problem(error, self.conn_id, STATEMENT_TIMEOUT):
                 raise problem from error

@@ -14,14 +14,14 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
-from shop_pages.limits import BUSY_TIMEOUT, CACHED_ROWS, FRESH_SECONDS, MAX_ROWS, RESPONSE_TIMEOUT
+from shop_pages.limits import BUSY_TIMEOUT, CACHED_ROWS_BYTES, FRESH_SECONDS, MAX_ROWS, RESPONSE_TIMEOUT
 from shop_pages.pool import ConnectionPool, NotBuiltYet, Row, WarehouseUnavailable
 
 T = TypeVar("T")
@@ -74,17 +74,32 @@ class _CacheEntry:
     A result, when its query started, and the publication at that time if all of it comes from marts.
 
     :param rows: None for a query of a table or a column that was not there
+    :param size: bytes, roughly, of the result and its key
     """
 
     rows: Rows | None
     publication: Row | None
     queried_at: float
+    size: int
     problem: NotBuiltYet | None = None
 
 
-def _row_count(entry: _CacheEntry) -> int:
-    # An empty result takes space, too.
-    return len(entry.rows.rows if entry.rows else ()) + 1
+#: Rows of a result that are measured, and bytes of a value beside its text: to measure all would take longer than to
+#: show them.
+_MEASURED_ROWS, _VALUE_BYTES = 50, 60
+
+
+def size_of(key: tuple[Any, ...], rows: Sequence[Row]) -> int:
+    """
+    The bytes of a result and its key in memory, roughly.
+
+    The key counts: it has what an address asked for, and each other address has another.
+    """
+    measured = rows[:: max(1, len(rows) // _MEASURED_ROWS)]
+    of_measured = sum(_VALUE_BYTES + len(str(value)) for row in measured for value in row.values())
+    # The query is a text of the program, not of the address.
+    of_key = 500 + sum(len(str(part)) for part in key[1:])
+    return of_key + of_measured * len(rows) // max(1, len(measured))
 
 
 class Warehouse:
@@ -100,7 +115,9 @@ class Warehouse:
     def __init__(self, pool: ConnectionPool, *, reads_marts_only: bool = False) -> None:
         self.pool = pool
         self._reads_marts_only = reads_marts_only
-        self._cache: LRUCache[tuple[Any, ...], _CacheEntry] = LRUCache(CACHED_ROWS, getsizeof=_row_count)
+        self._cache: LRUCache[tuple[Any, ...], _CacheEntry] = LRUCache(
+            CACHED_ROWS_BYTES, getsizeof=lambda entry: entry.size
+        )
         self._running: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
         self._publication: Row | None = None
         self._publication_valid_until = 0.0
@@ -204,10 +221,12 @@ class Warehouse:
             rows = await self.pool.fetch(limited, {**parameters, "row_limit": cap + 1})
         except NotBuiltYet as problem:
             # Like a result of no rows: of marts, it holds until the next publication.
-            self._cache[key] = _CacheEntry(None, publication, queried_at, problem)
+            self._cache[key] = _CacheEntry(None, publication, queried_at, size_of(key, ()), problem)
             raise
         result = Rows(rows[:cap], datetime.now(UTC), is_truncated=len(rows) > cap)
-        self._cache[key] = _CacheEntry(result, publication, queried_at)
+        size = size_of(key, rows)
+        if size <= self._cache.maxsize:
+            self._cache[key] = _CacheEntry(result, publication, queried_at, size)
         return result
 
     def _current(self, key: tuple[Any, ...]) -> Rows | None:

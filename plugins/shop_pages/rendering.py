@@ -17,10 +17,11 @@ from markupsafe import Markup
 
 from ecommerce.common.days import time_zone
 from ecommerce.common.shop import shop
+from ecommerce.common.sources import CALENDAR
 from shop_pages import formats
 from shop_pages.airflow_access import base_path
 from shop_pages.assets import asset
-from shop_pages.cached_response import ResponseCache, respond
+from shop_pages.cached_response import ResponseCache, encode_page, off_the_loop, respond
 from shop_pages.figures import Figure, FigureColumn, json_value
 from shop_pages.formats import Format
 from shop_pages.pages import PAGES
@@ -42,14 +43,17 @@ def parse_day(name: str, text: str) -> date | None:
     """
     A day of an address; None for an empty text.
 
-    :raises HTTPException: 400, it is no day
+    :raises HTTPException: 400, it is no day, or none of the calendar: what the pages compute from it would be no day
     """
     if not text:
         return None
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
-        raise HTTPException(400, f"The {name} {text!r} is not a day such as 2024-01-31.") from None
+        raise HTTPException(400, f"The {name} {text[:100]!r} is not a day such as 2024-01-31.") from None
+    if not CALENDAR[0] <= day.isoformat() <= CALENDAR[1]:
+        raise HTTPException(400, f"The {name} {day} is outside the calendar, {CALENDAR[0]} to {CALENDAR[1]}.")
+    return day
 
 
 @cache
@@ -116,12 +120,19 @@ def render_html(request: Request, template: str, parts: Sequence[Rows] = (), **v
     )  # fmt: skip
 
 
-def render(request: Request, template: str, status: int = 200, parts: Sequence[Rows] = (), **values: Any) -> Response:
-    """A page for this request only, which is not cached."""
-    return HTMLResponse(render_html(request, template, parts, **values), status_code=status)
+async def render(
+    request: Request, template: str, status: int = 200, parts: Sequence[Rows] = (), **values: Any
+) -> Response:
+    """
+    A page for this request only, which is not cached.
+
+    :raises PageTooLarge: it has more than `PAGE_BYTES`
+    """
+    content = await off_the_loop(lambda: encode_page(render_html(request, template, parts, **values)))
+    return HTMLResponse(content, status_code=status)
 
 
-def render_cached(
+async def render_cached(
     request: Request, template: str, parts: Sequence[Rows], key: Hashable, values: Callable[[], dict[str, Any]]
 ) -> Response:
     """
@@ -132,7 +143,7 @@ def render_cached(
     :param values: the template's values; called only if the page is not cached
     """
     cache: ResponseCache = request.app.state.responses
-    cached = cache.get_or_render(
+    cached = await cache.get_or_render(
         (template, request.scope["root_path"], key, shop().time_zone, *shop().absent),
         parts,
         lambda: render_html(request, template, parts, **values()),

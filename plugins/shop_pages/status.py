@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 
 from ecommerce.common.shop import shop
 from shop_pages.airflow_access import task_times
+from shop_pages.limits import SHOWN_CHARACTERS
 from shop_pages.pool import Row
 
 #: States of a source on a day: letter, and text of the legend. The first that applies is shown.
@@ -54,7 +55,13 @@ CALENDAR = """
         ) as text
         cross join lateral (
             select case
-                when pg_input_is_valid(text.instant, 'timestamptz') then ops.shop_day(text.instant::timestamptz)
+                when pg_input_is_valid(text.instant, 'timestamptz') then
+                    -- The first and the last times that Postgres knows have no day in some time zones.
+                    case
+                        when text.instant::timestamptz between '0002-01-01 00:00:00Z' and '9998-12-31 00:00:00Z'
+                            then ops.shop_day(text.instant::timestamptz)
+                        else load_batch.window_end - 1
+                    end
                 when pg_input_is_valid(text.day, 'date') then text.day::date
                 else load_batch.window_end - 1
             end as day
@@ -120,10 +127,11 @@ RUNS = """
     order by loads.started_at desc
     limit 30"""
 
-CHECKS = """
+CHECKS = f"""
     with results as (
         select
-            check_name, subject, status, observed, expected, message, checked_at, run_id,
+            check_name, subject, status, observed, expected, left(message, {SHOWN_CHARACTERS}) as message, checked_at,
+            run_id,
             row_number() over (partition by check_name, subject order by check_result_id desc) as n
         from ops.check_result
         where checked_at > (select max(checked_at) from ops.check_result) - interval '90 days'
@@ -145,11 +153,12 @@ CHECKS = """
     order by max(status) filter (where n = 1) = 'pass', check_name, subject"""
 
 #: Open incidents, the oldest first, and those closed in the last 30 days.
-INCIDENTS = """
+INCIDENTS = f"""
     select
         incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
-        window_end - 1 as last_day, message, last_run_id, opened_at, last_seen_at, times_seen, closed_at, closed_by,
-        sent_to, send_error, count(*) over () as all_rows
+        window_end - 1 as last_day, left(message, {SHOWN_CHARACTERS}) as message, last_run_id, opened_at, last_seen_at,
+        times_seen, closed_at, closed_by, sent_to, left(send_error, {SHOWN_CHARACTERS}) as send_error,
+        count(*) over () as all_rows
     from ops.alert
     where closed_at is null or closed_at > now() - interval '30 days'
     order by closed_at desc nulls first, opened_at
@@ -183,7 +192,7 @@ QUALITY = """
     order by subject_kind desc, pass_percent, subject_name
     limit 200"""
 
-QUARANTINE = """
+QUARANTINE = f"""
     with reasons as (
         select
             -- The rule without the value that broke it; the values are in the examples.
@@ -198,7 +207,7 @@ QUARANTINE = """
     select
         source, reason, count(*) as rejected, count(replayed_at) as replayed, min(quarantined_at) as first_at,
         max(quarantined_at) as last_at, max(batch_id) as batch_id, count(*) over () as all_rows,
-        array_agg(jsonb_pretty(payload) order by n) filter (where n <= 3) as examples
+        array_agg(left(jsonb_pretty(payload), {SHOWN_CHARACTERS}) order by n) filter (where n <= 3) as examples
     from rejected
     group by source, reason
     order by rejected desc, source, reason

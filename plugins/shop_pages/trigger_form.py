@@ -7,10 +7,12 @@ has the same fields, built from the DAG's params, and Airflow validates the valu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ecommerce.extract.texts import storable
 from shop_pages.airflow_access import DagParam, InvalidParams, dag_params
 from shop_pages.limits import WAREHOUSE_DAG
 
@@ -36,19 +38,26 @@ class FormField:
         """
         The value that the user has entered, in the type of the param; null for an empty field.
 
-        :raises InvalidParams: text where the param is a number
+        :raises InvalidParams: text where the param is a number, or one that no database stores
         """
         if self.widget == "check":
             return form.get(self.name) is not None
+        if not all(storable(str(entry)) for entry in form.getlist(self.name)):
+            raise InvalidParams(f"{self.title} has a character that no database stores")
         if self.widget == "checks":
             return form.getlist(self.name)
         text = str(form.get(self.name, "")).strip()
-        if self.widget == "number" and text:
-            try:
-                return int(text) if text.lstrip("-").isdigit() else float(text)
-            except ValueError:
-                raise InvalidParams(f"{self.title}: {text!r} is not a number") from None
-        return text or None
+        return self._number(text) if self.widget == "number" and text else text or None
+
+    def _number(self, text: str) -> float:
+        try:
+            number = int(text) if text.lstrip("-").isdecimal() else float(text)
+        except ValueError:
+            number = math.nan
+        # JSON has no other numbers, and Airflow's database no longer ones.
+        if not abs(number) < 2**63:
+            raise InvalidParams(f"{self.title}: {text[:100]!r} is not a number")
+        return number
 
 
 @dataclass(frozen=True)

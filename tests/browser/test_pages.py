@@ -80,6 +80,24 @@ def test_every_page_is_accessible_and_fits_both_themes_and_widths(
     assert [url for url in requested if not url.startswith((whole_range.state.airflow_url, "blob:", "data:"))] == []
 
 
+def test_policy_blocks_nothing_of_the_pages(page: Page) -> None:
+    page.add_init_script(
+        "window.blocked = [];"
+        "addEventListener('securitypolicyviolation', event => window.blocked.push("
+        "`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile} ${event.lineNumber} ${event.sample}`))"
+    )
+    for path in EVERY_PAGE:
+        page.goto(f"/shop/{path}")
+        draw_all(page)
+        if path == "revenue":
+            for kind in ("PNG", "SVG"):
+                with page.expect_download():
+                    page.locator("#trend").get_by_role("button", name=kind).click()
+            page.locator("#trend .main-svg").first.hover()
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.blocked") == [], path
+
+
 def test_page_in_frame_follows_theme_of_airflow(page: Page) -> None:
     page.goto("/plugin/shop")
     frame = page.frame_locator("iframe")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
@@ -13,6 +14,7 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from ecommerce.common.connections import LOADER, SESSION, postgres
+from ecommerce.common.http_answers import ask
 from ecommerce.common.shown_text import markdown_text
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 AIRFLOW_API = "airflow_api"
 #: Airflow's limit, and the characters of one task's line.
 _NOTE_LENGTH, _LINE_LENGTH = 1000, 500
+#: Bytes of an answer: that about a run has its params, and no more than a page of its note.
+_LONGEST_ANSWER = 1_000_000
 #: How long a task waits while others add to the note of the same run, each for some hundredths of a second.
 _LOCK_TIMEOUT = "10s"
 
@@ -47,29 +51,26 @@ def add_note(context: Context, text: str) -> None:
         hook = HttpHook(method="GET", http_conn_id=AIRFLOW_API)
         account = hook.get_connection(AIRFLOW_API)
         session = requests.Session()
-        token = session.post(
-            hook.url_from_endpoint("/auth/token"),
-            json={"username": account.login, "password": account.password},
-            timeout=10,
-        )
-        token.raise_for_status()
-        session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        login = {"username": account.login, "password": account.password}
+        token = _ask(session, "POST", hook.url_from_endpoint("/auth/token"), json=login)
+        session.headers["Authorization"] = f"Bearer {token['access_token']}"
         url = hook.url_from_endpoint(f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}")
         with ExitStack() as stack:
             _lock_if_possible(stack, run)
             _append(session, url, line)
-    except (AirflowRuntimeError, requests.RequestException, AttributeError, KeyError, ValueError) as error:
+    except (AirflowRuntimeError, requests.RequestException, AttributeError, KeyError, TypeError, ValueError) as error:
         log.warning("the DAG run got no note, through the connection %r: %s", AIRFLOW_API, error)
 
 
 def _append(session: requests.Session, url: str, line: str) -> None:
-    current = session.get(url, timeout=10)
-    current.raise_for_status()
-    notes = [note for note in (current.json().get("note"), line) if note]
-    patched = session.patch(
-        url, params={"update_mask": "note"}, json={"note": "\n".join(notes)[:_NOTE_LENGTH]}, timeout=10
-    )
-    patched.raise_for_status()
+    notes = [note for note in (_ask(session, "GET", url).get("note"), line) if note]
+    _ask(session, "PATCH", url, params={"update_mask": "note"}, json={"note": "\n".join(notes)[:_NOTE_LENGTH]})
+
+
+def _ask(session: requests.Session, method: str, url: str, **arguments: Any) -> Any:
+    """The JSON of an answer."""
+    _, content = ask(session, method, url, most_bytes=_LONGEST_ANSWER, seconds=20, timeout=(10, 10), **arguments)
+    return json.loads(content)
 
 
 def _lock_if_possible(stack: ExitStack, run: DagRunProtocol) -> None:

@@ -12,8 +12,11 @@ import msgspec
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from ecommerce.common.sources import BELOW_MICROSECOND, CALENDAR, Kind, Source
-from ecommerce.extract.texts import readable, storable
+from ecommerce.extract.texts import KEPT_OF_LONG, kept, storable
 
+#: Bytes of a message's value that the quarantine keeps whole, so that it can be replayed: all that a broker takes by
+#: default. And headers that it keeps, each as long as one of the source's own texts.
+LONGEST_VALUE, KEPT_HEADERS = 1_048_576, 20
 _BELOW_MICROSECOND = re.compile(r"\.\d{6}(\d+)")
 
 
@@ -62,13 +65,15 @@ def suspect_row(source: Source, message: Message) -> list[str | None]:
         "partition": message.partition(),
         "offset": message.offset(),
         "published_at": published,
-        "key": readable(message.key()),
-        "value": readable(message.value()),
+        "key": kept(message.key(), KEPT_OF_LONG),
+        "value": kept(message.value(), LONGEST_VALUE),
     }
     headers: Any = message.headers()
     if headers:
         # A list, since a name may come twice.
-        payload["headers"] = [[readable(name.encode()), readable(value)] for name, value in headers]
+        payload["headers"] = [
+            [kept(name.encode(), KEPT_OF_LONG), kept(value, KEPT_OF_LONG)] for name, value in headers[:KEPT_HEADERS]
+        ]
     place = [message.topic(), str(message.partition()), str(message.offset()), published]
     return [*fields, *lineage_values(source, place, fields), json.dumps(payload), rejection]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg import sql
@@ -13,6 +15,9 @@ _UTF8 = (
     r"|\xED[\x80-\x9F][\x80-\xBF]|\xF0[\x90-\xBF][\x80-\xBF]{2}|[\xF1-\xF3][\x80-\xBF]{3}"
     r"|\xF4[\x80-\x8F][\x80-\xBF]{2})*$"
 )
+
+#: Bytes that are kept of a value that is too long, and the name of the field that has them.
+KEPT_OF_LONG, CUT = 1_000, "cut"
 
 
 def storable(text: str) -> bool:
@@ -29,6 +34,24 @@ def readable(value: str | bytes | None) -> Any:
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(value).decode()}
     return text if storable(text) else {"base64": base64.b64encode(value).decode()}
+
+
+def kept(value: str | bytes | None, most: int) -> Any:
+    """
+    What the quarantine keeps of a text or of bytes: all of it, as `readable` has it, up to ``most`` bytes.
+
+    Of a longer one its beginning, its length in bytes, and its SHA-256.
+    """
+    content = value.encode(errors="surrogatepass") if isinstance(value, str) else value
+    if content is None or len(content) <= most:
+        return readable(value)
+    beginning = content[:KEPT_OF_LONG].decode(errors="replace").replace("\0", "\ufffd")
+    return {CUT: beginning, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def is_cut(value: Any) -> bool:
+    """Whether `kept` has cut this value."""
+    return isinstance(value, Mapping) and CUT in value
 
 
 def is_utf8(value: sql.Composable) -> sql.Composed:

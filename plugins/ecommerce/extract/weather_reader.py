@@ -24,19 +24,22 @@ from tenacity import (
 
 from ecommerce.common.days import time_zone, today
 from ecommerce.common.errors import SourceError
+from ecommerce.common.http_answers import QUOTED, RefusedRequest, ask
 from ecommerce.common.shop import SourceLocation, shop
+from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import Source
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
-from ecommerce.extract.texts import storable
+from ecommerce.extract.texts import KEPT_OF_LONG, kept, storable
 
 log = logging.getLogger(__name__)
 
 #: The Airflow variable that lists the cities: {"Berlin": [52.52, 13.41], ...} (latitude, longitude).
 CITIES = "weather_cities"
 ENDPOINT = "/v1/archive"
-#: Seconds to connect, and to wait for the next byte.
-TIMEOUT = (10, 60)
+#: Seconds to connect, and to wait for the next byte; seconds until the whole answer is there, and its bytes: those of a
+#: city and a century are a quarter of it.
+TIMEOUT, DEADLINE, LONGEST_ANSWER = (10, 60), 180.0, 5_000_000
 #: Longest wait before another try, in seconds, whatever the API asks for.
 LONGEST_WAIT = 120.0
 
@@ -101,10 +104,10 @@ class WeatherReader:
         for city, (latitude, longitude) in self._cities().items():
             try:
                 answer = self._ask(latitude, longitude)
-            except requests.HTTPError as error:
+            except RefusedRequest as error:
                 raise SourceError(
-                    f"{self.source.name}: the weather API answered {error.response.status_code} for {city} "
-                    f"{self._window}: {error.response.text[:300]}"
+                    f"{self.source.name}: the weather API answered {error.status} for {city} {self._window}: "
+                    f"{error.says}"
                 ) from error
             except AirflowNotFoundException as error:
                 raise SourceError(
@@ -114,7 +117,7 @@ class WeatherReader:
             except (requests.RequestException, ValueError) as error:
                 raise SourceError(
                     f"{self.source.name}: no usable answer from the weather API at the connection "
-                    f"{self.location.connection!r} for {city} {self._window}: {error}"
+                    f"{self.location.connection!r} for {city} {self._window}: {one_line(error, 2 * QUOTED)}"
                 ) from error
             yield from self._rows(city, answer)
 
@@ -144,8 +147,13 @@ class WeatherReader:
     def _ask(self, latitude: float, longitude: float) -> dict[str, Any]:
         hook = HttpHook(method="GET", http_conn_id=self.location.connection)
         session = hook.get_conn()
-        response = session.get(
+        _, content = ask(
+            session,
+            "GET",
             hook.url_from_endpoint(ENDPOINT),
+            most_bytes=LONGEST_ANSWER,
+            seconds=DEADLINE,
+            timeout=TIMEOUT,
             params={
                 "latitude": str(latitude),
                 "longitude": str(longitude),
@@ -155,15 +163,16 @@ class WeatherReader:
                 "timezone": shop().time_zone,
                 **_ASKED_UNITS,
             },
-            timeout=TIMEOUT,
         )
-        response.raise_for_status()
         # Numbers as the API spells them: a float would round them, and fails at thousands of digits.
-        answer = json.loads(response.content, parse_int=str, parse_float=str, parse_constant=str)
+        try:
+            answer = json.loads(content, parse_int=str, parse_float=str, parse_constant=str)
+        except RecursionError:
+            raise ValueError("its JSON is nested too deeply") from None
         if not isinstance(answer, dict):
             raise ValueError(f"expected a JSON object, got {type(answer).__name__}")
         if answer.get("error"):
-            raise ValueError(f"it answered an error: {answer.get('reason', 'without a reason')}")
+            raise ValueError(f"it answered an error: {one_line(answer.get('reason', 'without a reason'), QUOTED)}")
         self._fail_if_other_days(answer)
         self._fail_if_other_units(answer)
         return answer
@@ -171,12 +180,12 @@ class WeatherReader:
     def _fail_if_other_days(self, answer: Mapping[str, Any]) -> None:
         zone, answered = shop().time_zone, answer.get("timezone")
         if answered != zone and not {zone, answered} <= _UTC:
-            raise ValueError(f"asked for days of the time zone {zone}, it gave those of {answered}")
+            raise ValueError(f"asked for days of the time zone {zone}, it gave those of {one_line(answered)}")
         offset = answer.get("utc_offset_seconds")
         if offset is not None and str(offset) not in self._possible_offsets():
             raise ValueError(
                 f"asked for days of the time zone {zone}, which is {' or '.join(sorted(self._possible_offsets()))} "
-                f"seconds ahead of UTC, it gave days of a clock that is {offset} ahead"
+                f"seconds ahead of UTC, it gave days of a clock that is {one_line(offset)} ahead"
             )
 
     def _possible_offsets(self) -> set[str]:
@@ -194,7 +203,7 @@ class WeatherReader:
         # An answer without any day has nothing in a unit.
         if others and isinstance(answer.get("daily"), dict):
             wanted = ", ".join(f"{name} in {_UNITS[name]}" for name in others)
-            got = ", ".join(f"{name} in {given.get(name, 'no unit')}" for name in others)
+            got = ", ".join(f"{name} in {one_line(given.get(name, 'no unit'), 20)}" for name in others)
             raise ValueError(f"asked for {wanted}, it gave {got} (daily_units)")
 
     def _rows(self, city: str, answer: dict[str, Any]) -> Iterator[list[str | None]]:
@@ -209,7 +218,7 @@ class WeatherReader:
                 continue
             yield self._row(
                 {"date": day, "temperature": temperature, "precipitation": precipitation, "city": city},
-                None if is_requested else f"date is not among the days that were asked for: {day}",
+                None if is_requested else f"date is not among the days that were asked for: {one_line(day, 80)}",
             )
         if forecasts:
             log.info("%s: %s days of %s are not over yet; their values are left out", city, forecasts, self._window)
@@ -243,6 +252,7 @@ class WeatherReader:
         if bad:
             rejection = f"{', '.join(bad)} holds a character that Postgres cannot store"
             # As JSON spells it, which is plain ASCII.
-            payload = json.dumps(texts | {name: {"json": json.dumps(text)} for name, text in bad.items()})
+            spelled = {name: {"json": kept(json.dumps(text), KEPT_OF_LONG)} for name, text in bad.items()}
+            payload = json.dumps({name: kept(text, KEPT_OF_LONG) for name, text in texts.items()} | spelled)
             texts |= dict.fromkeys(bad)
         return [*(texts[column.name] for column in self.source.columns), payload, rejection]

@@ -17,9 +17,9 @@ from ecommerce.common.windows import CALENDAR_WINDOW
 from ecommerce.load.extent import Extent, window_column
 from ecommerce.load.staging import STAGE
 
-#: Bytes of a row that a payload keeps whole. In a longer row, values of more than `SHORT` bytes are cut: `jsonb` takes
-#: 256 MB, and its text, whose digest is in the index, may be six times as long as the values.
-WHOLE, SHORT = 64_000_000, 1_000
+#: Bytes of a row that a payload keeps whole. In a longer row, values of more than `SHORT` bytes are cut, with the whole
+#: value's length and digest: who can write to a source must not fill the warehouse.
+WHOLE, SHORT = 64_000, 1_000
 
 #: Before the reason of a row that its source does not have any more. Stored rows begin with it: it stays as it is.
 GONE = "the source does not hold this row any more as it came; it was refused for: "
@@ -31,7 +31,7 @@ _REJECTED = sql.Identifier("pg_temp", "rejected")
 
 def store_rejected(connection: Connection, source: Source, batch_id: int) -> int:
     """
-    Store the rejected rows with their reasons and whole payloads; how many are new.
+    Store the rejected rows with their reasons and payloads; how many are new.
 
     A row that was rejected before and is read again is not stored again, and gets the newest reason. Identical bad rows
     are counted, so two of them stay two. A message that was replayed in a corrected form is not stored again, as raw
@@ -269,7 +269,12 @@ def _shortened(value: sql.Composable) -> sql.Composed:
     return sql.SQL("""
         case
             when octet_length({value}) > {short}
-                then left({value}, {short}) || '… (cut: ' || octet_length({value}) || ' bytes)'
+                then format(
+                    '%s… (cut: %s bytes, sha256 %s)',
+                    left({value}, {short}),
+                    octet_length({value}),
+                    encode(sha256(convert_to({value}, 'UTF8')), 'hex')
+                )
             else {value}
         end
     """).format(value=value, short=sql.Literal(SHORT))

@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 from ecommerce.common.sources import Source
 from ecommerce.extract.kafka_messages import decode, lineage_values
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
+from ecommerce.extract.texts import is_cut
 
 
 class QuarantineReader:
@@ -53,6 +54,9 @@ class QuarantineReader:
         if place is None:
             nothing = [None] * len(self.source.loaded_columns)
             return [*nothing, original, "the payload does not say where in the topic the message was"]
+        if corrected is None and is_cut(payload.get("value")):
+            nothing = [None] * len(self.source.loaded_columns)
+            return [*nothing, original, "the message was too long to be kept whole: fill in `corrected`"]
         fields, rejection = decode(self.source, _bytes(payload.get("value")) if corrected is None else _json(corrected))
         return [*fields, *lineage_values(self.source, place, fields), original, rejection]
 

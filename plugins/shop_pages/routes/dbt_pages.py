@@ -25,9 +25,9 @@ async def get_models(request: Request) -> Response:
     builds = await rows_or_problem(request.app.state.inspector.rows(dbt_docs.LAST_BUILDS))
     common: dict[str, Any] = {"page": "models", "title": "dbt docs", "project": project}
     if isinstance(builds, str):
-        return render(request, "models.html", **common, builds={}, problem=builds)
+        return await render(request, "models.html", **common, builds={}, problem=builds)
     by_model = {row["model"]: row for row in builds.rows}
-    return render_cached(
+    return await render_cached(
         request, "models.html", (builds,), project.generated_at, lambda: {**common, "builds": by_model, "problem": None}
     )
 
@@ -56,7 +56,7 @@ async def get_model(request: Request, name: str) -> Response:
         }
 
     parts = [part for part in (builds, checks) if isinstance(part, Rows)]
-    return render_cached(request, "model.html", parts, (name, project.generated_at), values)
+    return await render_cached(request, "model.html", parts, (name, project.generated_at), values)
 
 
 def _rows(result: Rows | str) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from shop_pages.figures import FigureColumn
 from shop_pages.limits import PAGE_ROWS
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
-from shop_pages.rendering import render, render_cached
+from shop_pages.rendering import parse_day, render, render_cached
 from shop_pages.routes.optional import rows_or_problem
 
 router = APIRouter()
@@ -68,8 +68,8 @@ async def get_mart_row(request: Request, mart: str) -> Response:
     parts = [mart_rows, *(rows for rows in results if isinstance(rows, Rows))]
     has_problem = any(isinstance(rows, str) for rows in results)
     if has_problem:
-        return render(request, "rows.html", parts=parts, **values())
-    return render_cached(request, "rows.html", parts, (mart, *keys.items()), values)
+        return await render(request, "rows.html", parts=parts, **values())
+    return await render_cached(request, "rows.html", parts, (mart, *keys.items()), values)
 
 
 @router.get("/facts/{fact}", name="fact")
@@ -96,7 +96,7 @@ async def get_fact(request: Request, fact: str, key: str, line: _Line = None) ->
     row = facts.rows[0] if len(facts.rows) == 1 else None
     related = await _read_related(inspector, table, row or {"order_id": key})
     versions = await _read_versions(inspector, row or {})
-    return render(
+    return await render(
         request,
         "fact.html",
         page="",
@@ -128,7 +128,7 @@ async def get_batch(request: Request, batch_id: int) -> Response:
     offsets: Rows | str | None = None
     if row["source"] == "kafka_stream":
         offsets = await rows_or_problem(inspector.rows(OFFSETS_QUERY, batch_id=batch_id))
-    return render(
+    return await render(
         request,
         "batch.html",
         page="",
@@ -144,17 +144,20 @@ async def get_batch(request: Request, batch_id: int) -> Response:
 
 async def _validate_keys(reader: Warehouse, types: Mapping[str, str], keys: Mapping[str, Any]) -> None:
     """
-    Let Postgres check that each key is a value of its type.
+    Let Postgres check that each key is a value of its type; a day must be one of the calendar.
 
     :raises HTTPException: 400
     """
+    for name, type_ in types.items():
+        if type_ == "date" and keys[name] is not None:
+            parse_day(name, keys[name] or "")
     checks = ", ".join(
         f"coalesce(pg_input_is_valid(%({name})s::text, '{type_}'), true) as {name}" for name, type_ in types.items()
     )
     is_valid = (await reader.rows(f"select {checks}", **keys)).rows[0]
     for name in types:
         if not is_valid[name]:
-            raise HTTPException(400, f"{name} {keys[name]!r} is not a {types[name]}.")
+            raise HTTPException(400, f"{name} {keys[name][:100]!r} is not a {types[name]}.")
 
 
 async def _read_related(inspector: Warehouse, fact: Fact, row: Row) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from ecommerce.common.sources import FILLED_BY
 from shop_pages import formats, limits
 from shop_pages.absent_sources import absences
+from shop_pages.airflow_access import CurrentUser
 from shop_pages.cached_response import ResponseCache, respond
 from shop_pages.charts import describe_parts
 from shop_pages.downloads import Downloads, csv_download
@@ -136,7 +137,7 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         reader: Warehouse = request.app.state.reader
         (days, day_parts), categories = await asyncio.gather(read_days(reader), reader.rows(CATEGORIES))
         if days is None:
-            return render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
+            return await render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
         filters = filters_of(page, days, request)
         absent = absences()
         figures = await asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures))
@@ -158,10 +159,10 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
             }
 
         if any(figure.problem for figure in figures):
-            response = render(request, "figures.html", parts=parts, **values())
+            response = await render(request, "figures.html", parts=parts, **values())
         else:
             key = (page.name, filters, days)
-            response = render_cached(request, "figures.html", [*day_parts, categories, *parts], key, values)
+            response = await render_cached(request, "figures.html", [*day_parts, categories, *parts], key, values)
         response.headers.update(CHART_HEADERS)
         return response
 
@@ -175,7 +176,7 @@ def _begins_with_first_day(page: FigurePage, days: Days, filters: Filters) -> bo
 
 
 def _csv_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
-    async def get_figure_csv(request: Request, figure: str) -> Response:
+    async def get_figure_csv(request: Request, figure: str, user: CurrentUser) -> Response:
         reader: Warehouse = request.app.state.reader
         cache: ResponseCache = request.app.state.responses
         downloads: Downloads = request.app.state.downloads
@@ -191,10 +192,12 @@ def _csv_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         if rows.is_truncated:
             query = found.download_query
             header = [column.name for column in found.columns]
-            return await csv_download(downloads, query, filters.parameters(query), header, headers)
+            return await csv_download(
+                downloads, query, filters.parameters(query), header, headers, user=str(user.get_id())
+            )
         # All rows, which the page has read, too.
         key = (page.name, found.name, filters)
-        cached = cache.get_or_render(key, [rows], lambda: _csv(found, rows), "text/csv; charset=utf-8")
+        cached = await cache.get_or_render(key, [rows], lambda: _csv(found, rows), "text/csv; charset=utf-8")
         return respond(request, cached, headers)
 
     return get_figure_csv

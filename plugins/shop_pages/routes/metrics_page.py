@@ -20,4 +20,4 @@ async def get_metrics(request: Request) -> Response:
         text = await asyncio.to_thread(metrics_html)
     except FileNotFoundError:
         raise HTTPException(404, "The file docs/metrics.md is not here.") from None
-    return render(request, "metrics.html", page="models", title="What the figures mean", text=text)
+    return await render(request, "metrics.html", page="models", title="What the figures mean", text=text)

@@ -13,7 +13,7 @@ from ecommerce.common.days import today
 from ecommerce.common.shop import shop
 from shop_pages import airflow_access, status
 from shop_pages.absent_sources import absent_in_words
-from shop_pages.cached_response import CachedResponse, ResponseCache, respond
+from shop_pages.cached_response import ResponseCache, respond
 from shop_pages.limits import WAREHOUSE_DAG
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import HTML, parse_day, render, render_html
@@ -37,7 +37,7 @@ async def get_status(request: Request, first: str = "", last: str = "") -> Respo
         (row["last_day"] for row in ranges.rows if shop().fills(row["source"])), default=None
     )
     if last_loaded is None and not incidents.rows:
-        return render(request, "empty.html", page="status", title="Data status", parts=(ranges,))
+        return await render(request, "empty.html", page="status", title="Data status", parts=(ranges,))
     # There are incidents without a load if the first run has failed before it.
     as_of = last_loaded or today()
     start, end = _calendar_range(as_of, first, last)
@@ -49,8 +49,11 @@ async def get_status(request: Request, first: str = "", last: str = "") -> Respo
     if cached is None:
         dates = _calendar_dates(start, end) | {"as_of": as_of, "last_loaded": last_loaded}
         airflow_values = await _read_airflow(tables["runs"])
-        html = render_html(request, "status.html", parts, **_values(tables, start, end), **dates, **airflow_values)
-        cached = cache.put(key, parts, CachedResponse.compress(html.encode(), HTML))
+
+        def html() -> str:
+            return render_html(request, "status.html", parts, **_values(tables, start, end), **dates, **airflow_values)
+
+        cached = await cache.get_or_render(key, parts, html, HTML)
     return respond(request, cached)
 
 

@@ -24,6 +24,6 @@ async def get_today(request: Request) -> Response:
         return {"page": "today", "title": "Today", "today": build_today(data, now)}
 
     if data.problems:
-        return render(request, "today.html", parts=data.parts, **values())
+        return await render(request, "today.html", parts=data.parts, **values())
     # The page shows ages in minutes.
-    return render_cached(request, "today.html", data.parts, f"{now:%d %H:%M}", values)
+    return await render_cached(request, "today.html", data.parts, f"{now:%d %H:%M}", values)

@@ -63,7 +63,7 @@ async def start_run(request: Request, dag_id: str, user: CurrentUser) -> Respons
 async def get_started(request: Request, dag_id: str, run_id: str, unpaused: bool = False) -> Response:
     """Links to a run that was started, and whether its DAG was unpaused for it."""
     _require_form_dag(dag_id)
-    return render(
+    return await render(
         request, "started.html", page="", title="Run started", dag_id=dag_id, run_id=run_id, unpaused=unpaused
     )
 
@@ -94,7 +94,7 @@ async def _render_form(
     status: int = 200,
     problem: str | None = None,
 ) -> Response:
-    return render(
+    return await render(
         request,
         "trigger.html",
         status,

@@ -1,5 +1,6 @@
 """Hundreds of malformed inputs for each kind of source: each is loaded or quarantined and none blocks the others."""
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -112,6 +113,17 @@ def test_ten_megabyte_message_is_quarantined(loader: Loader, produce: Produce) -
     _, value = event("C1", f"{DAY}T10:00:00", timestamp=random.Random(7).randbytes(5_000_000).hex())
     produce((f"{DAY}T10:00:00", value), event("C2", f"{DAY}T10:00:00"))
     assert loader.load("kafka_stream", DAY).rows_loaded == 1
+    assert loader.value("select payload -> 'value' from ops.quarantine") == {
+        "cut": value[:1_000],
+        "bytes": len(value),
+        "sha256": hashlib.sha256(value.encode()).hexdigest(),
+    }
+
+
+def test_message_as_long_as_brokers_take_by_default_is_kept_whole(loader: Loader, produce: Produce) -> None:
+    _, value = event("C1", f"{DAY}T10:00:00", timestamp="x" * 1_040_000)
+    produce((f"{DAY}T10:00:00", value))
+    loader.load("kafka_stream", DAY)
     assert loader.value("select payload ->> 'value' from ops.quarantine") == value
 
 
@@ -188,10 +200,27 @@ def test_ten_megabyte_field_is_quarantined(
     insert("product", product_id="P3", product_name="Ball")
     result = loader.load("product", DAY)
     assert (result.rows_loaded, result.rows_quarantined) == (1, 2)
-    assert loader.rows("select reason, length(payload::text) > 10000000 from ops.quarantine order by 1") == [
-        (f"product_id is longer than 1,000 bytes: {'y' * 80}", True),
-        (f"product_name is longer than 1,000 bytes: {'x' * 80}", True),
+    fields = "payload ->> 'product_id', payload ->> 'product_name'"
+    cut = {
+        letter: f"{letter * 1_000}… (cut: 10000000 bytes, sha256 {hashlib.sha256(letter.encode() * 10**7).hexdigest()})"
+        for letter in "xy"
+    }
+    assert loader.rows(f"select reason, {fields} from ops.quarantine order by 1") == [
+        (f"product_id is longer than 1,000 bytes: {'y' * 80}", cut["y"], "Ball"),
+        (f"product_name is longer than 1,000 bytes: {'x' * 80}", "P1", cut["x"]),
     ]
+    assert loader.value("select max(pg_column_size(payload)) < 3000 from ops.quarantine")
+
+
+def test_long_fields_that_begin_alike_are_two_rows_and_each_is_stored_once(
+    loader: Loader, shop: psycopg.Connection, insert: Callable[..., None]
+) -> None:
+    for last in "yz":
+        insert("product", product_id="x" * 100_000 + last, product_name="Ball")
+    insert("product", product_id="P3", product_name="Ball")
+    assert loader.load("product", DAY).rows_quarantined == 2
+    assert loader.load("product", DAY).rows_quarantined == 0
+    assert loader.value("select count(distinct payload) from ops.quarantine") == 2
 
 
 def test_invalid_utf8_in_sql_ascii_database_is_quarantined(

@@ -1,5 +1,6 @@
 """Replay of the quarantine by the real operator: rows that are good now are loaded once, others stay."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -123,6 +124,28 @@ def test_replay_loads_corrected_message(loader: Loader, topic: str, produce: Pro
     again = loader.load("kafka_stream", DAY)
     assert (again.rows_read, again.rows_unchanged, again.rows_quarantined) == (2, 2, 0)
     assert loader.value("select count(*) from ops.quarantine") == 2
+    assert customer_counts(loader) == once("C9")
+
+
+def test_message_that_is_too_long_to_be_kept_can_be_replayed_corrected(
+    loader: Loader, produce: Produce, replay: Replay
+) -> None:
+    value = "{" + "x" * 3_000_000
+    produce(bad(value), key=b"k" * 100_000, headers=[("h", b"v" * 100_000)] * 30)
+    loader.load("kafka_stream", DAY)
+    ((payload, size),) = loader.rows("select payload, length(payload::text) from ops.quarantine")
+    assert size < 50_000
+    assert payload["value"] == {
+        "cut": value[:1_000],
+        "bytes": len(value),
+        "sha256": hashlib.sha256(value.encode()).hexdigest(),
+    }
+    assert (payload["key"]["bytes"], len(payload["headers"])) == (100_000, 20)
+    replay("kafka_stream")
+    assert waiting(loader) == [("the message was too long to be kept whole: fill in `corrected`",)]
+    _, right = event("C9", f"{DAY}T10:00:00")
+    loader.connection.execute("update ops.quarantine set corrected = %s", [right.encode().decode()])
+    assert replay("kafka_stream")[0]["rows_replayed"] == 1
     assert customer_counts(loader) == once("C9")
 
 

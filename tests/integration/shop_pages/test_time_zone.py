@@ -222,3 +222,27 @@ def test_change_of_time_zone_renders_cached_pages_again(client: TestClient, monk
     set_shop(monkeypatch, settings={"time_zone": "Asia/Kolkata"})
     for path in paths:
         assert "shop’s time zone, Asia/Kolkata." in client.get(path).text, path
+
+
+@pytest.mark.parametrize(
+    "at", ["4714-11-24 00:00:00+00 BC", "294276-12-31 23:59:59+00", "infinity", "-infinity", "now"]
+)
+def test_rejected_row_of_a_time_without_a_day_does_not_break_the_status(
+    filled: Callable[[str], str], client: TestClient, at: str
+) -> None:
+    with psycopg.connect(filled("loader"), autocommit=True) as connection:
+        row = connection.execute(
+            """
+            insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)
+            select max(batch_id), 'sales_fact', 'a reason', jsonb_build_object('created_at', %s::text), now()
+            from ops.load_batch
+            where source = 'sales_fact'
+            returning quarantine_id
+            """,
+            [at],
+        ).fetchone()
+        try:
+            answer = client.get(f"/status?first=2024-10-20&last={LONG_DAY}")
+        finally:
+            connection.execute("delete from ops.quarantine where quarantine_id = %s", row)
+    assert answer.status_code == 200

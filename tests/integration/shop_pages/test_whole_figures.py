@@ -369,6 +369,20 @@ class Client:
         await app(scope, self.receive, self.send)
 
 
+class PausedClient(Client):
+    """A client that takes the first part, and the others when it goes on."""
+
+    def __init__(self, token: str, goes_on: asyncio.Event) -> None:
+        super().__init__(token)
+        self.goes_on = goes_on
+
+    async def send(self, message: Any) -> None:
+        """A part of the response."""
+        await super().send(message)
+        if self.bytes:
+            await self.goes_on.wait()
+
+
 def run(action: Callable[[FastAPI], Awaitable[None]]) -> None:
     """Run an action with a started application."""
 
@@ -483,6 +497,44 @@ def test_more_files_at_once_than_allowed_are_refused_with_a_reason(
         client = Client(tokens["viewer"])
         await client.get(app, FILE)
         assert client.status == 503
+
+    run(download)
+
+
+def test_one_user_does_not_take_the_place_of_all_others(large: psycopg.Connection, tokens: dict[str, str]) -> None:
+    async def download(app: FastAPI) -> None:
+        goes_on = asyncio.Event()
+        of_viewer = [PausedClient(tokens["viewer"], goes_on) for _ in range(limits.MAX_DOWNLOADS_OF_USER)]
+        other, refused = Client(tokens["admin"]), Client(tokens["viewer"])
+
+        async def while_they_run() -> None:
+            while not all(client.bytes for client in of_viewer):
+                await asyncio.sleep(0.01)
+            await refused.get(app, FILE)
+            await other.get(app, FILE)
+            goes_on.set()
+
+        await asyncio.gather(while_they_run(), *(client.get(app, FILE) for client in of_viewer))
+        assert (refused.status, other.status, other.is_finished) == (503, 200, True)
+        assert app.state.downloads.running == 0
+        again = Client(tokens["viewer"])
+        await again.get(app, FILE)
+        assert again.is_finished
+
+    run(download)
+
+
+def test_file_that_is_too_large_is_broken_off(
+    large: psycopg.Connection, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DOWNLOAD_BYTES", 2_000_000)
+
+    async def download(app: FastAPI) -> None:
+        client = Client(tokens["viewer"])
+        with pytest.raises(BaseException, match=r"more than 2,000,000 bytes|response already started"):
+            await client.get(app, FILE)
+        assert (client.status, client.is_finished) == (200, False)
+        assert client.bytes <= 2_100_000
 
     run(download)
 

@@ -1,4 +1,4 @@
-"""The trigger form: which field a param of a DAG becomes, and what a filled-in field means."""
+"""The trigger form: which field a param of a DAG becomes, what a filled-in field means, and what it takes."""
 
 from typing import Any
 
@@ -86,3 +86,26 @@ def test_entered_value_gets_the_type_of_the_param(schema: dict, entered: list, v
 def test_text_that_is_no_number_is_refused_with_the_name_of_the_field() -> None:
     with pytest.raises(InvalidParams, match="Start date: 'many' is not a number"):
         field_of({"type": "integer"}).parse(FormData([("start_date", "many")]))
+
+
+def field_with(widget: str) -> FormField:
+    return FormField("field", "A field", "", widget, (), None)
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "-Infinity", "1e400", "²", "9" * 30, "9" * 400, "9" * 5_000, "1\0", "x"]
+)
+def test_number_that_json_or_the_database_does_not_have_is_refused(text: str) -> None:
+    with pytest.raises(InvalidParams, match="A field"):
+        field_with("number").parse(FormData({"field": text}))
+
+
+@pytest.mark.parametrize(("text", "value"), [("-7", -7), ("0.5", 0.5), (" 12 ", 12), ("", None)])
+def test_number_is_taken_in_its_own_type(text: str, value: Any) -> None:
+    assert field_with("number").parse(FormData({"field": text})) == value
+
+
+@pytest.mark.parametrize("widget", ["text", "date", "choice", "checks"])
+def test_text_that_the_database_does_not_store_is_refused(widget: str) -> None:
+    with pytest.raises(InvalidParams, match="A field has a character"):
+        field_with(widget).parse(FormData([("field", "good"), ("field", "a\0b")]))
