@@ -18,6 +18,8 @@ from psycopg.rows import dict_row
 
 from ecommerce.alerts.incidents import Alert, alert_of_row
 from ecommerce.alerts.message import Message, message_of
+from ecommerce.common.http_answers import ask
+from ecommerce.common.shown_text import one_line
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection as AirflowConnection
@@ -29,6 +31,8 @@ WEBHOOK, EMAIL = "alerts_webhook", "alerts_email"
 
 #: Seconds that the webhook has to answer, and after which another task may send an alert whose sender never finished.
 _TIMEOUT_SECONDS, _RESERVED_SECONDS = 10, 120
+#: Characters of the reason why sending has failed.
+_REASON_LENGTH = 300
 #: Alerts that one task sends at most; the next task sends the others.
 _MAX_ALERTS = 20
 
@@ -63,18 +67,31 @@ def _airflow_connection(conn_id: str) -> AirflowConnection | None:
 
 
 def _webhook(account: AirflowConnection) -> Callable[[Message], None]:
-    """A POST of JSON; `endpoint` of the connection's extra comes after its host, `headers` are sent along."""
+    """
+    A POST of JSON; `endpoint` of the connection's extra comes after its host, `headers` are sent along.
+
+    Most services have a secret in the address. It is the connection's password, which Airflow hides where it shows or
+    logs a connection, and comes at the end of the address; with a user it is the user's password.
+    """
     extra = account.extra_dejson
 
     def send(message: Message) -> None:
-        response = requests.post(
-            HttpHook(http_conn_id=WEBHOOK).url_from_endpoint(extra.get("endpoint")),
-            json=message.payload,
-            headers=extra.get("headers"),
-            auth=(account.login, account.password or "") if account.login else None,
-            timeout=_TIMEOUT_SECONDS,
-        )
-        response.raise_for_status()
+        url = HttpHook(http_conn_id=WEBHOOK).url_from_endpoint(extra.get("endpoint"))
+        if account.password and not account.login:
+            url = f"{url.rstrip('/')}/{account.password.lstrip('/')}"
+        with requests.Session() as session:
+            ask(
+                session,
+                "POST",
+                url,
+                # The status is all of the answer that counts.
+                most_bytes=0,
+                seconds=_TIMEOUT_SECONDS,
+                timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS),
+                json=message.payload,
+                headers=extra.get("headers"),
+                auth=(account.login, account.password or "") if account.login else None,
+            )
 
     return send
 
@@ -234,4 +251,4 @@ def _reason(error: Exception) -> str:
         return f"it answered {error.response.status_code}"
     if isinstance(error, requests.RequestException | smtplib.SMTPException | OSError):
         return f"it could not be reached ({type(error).__name__})"
-    return f"{type(error).__name__}: {error}"
+    return one_line(f"{type(error).__name__}: {error}", _REASON_LENGTH)

@@ -30,6 +30,7 @@ class Receiver:
     status: int = 200
     posted: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     #: No answer is sent while this is not set.
     gate: threading.Event = field(default_factory=threading.Event)
 
@@ -67,7 +68,10 @@ def receiver() -> Iterator[Receiver]:
             if receiver.status == 200:
                 receiver.posted.append(json.loads(body))
                 receiver.headers.append(dict(self.headers))
+                receiver.paths.append(self.path)
             self.send_response(receiver.status)
+            if receiver.status in (302, 307):
+                self.send_header("Location", receiver.url)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -90,8 +94,10 @@ def webhook(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
     return receiver
 
 
-def connect_webhook(monkeypatch: pytest.MonkeyPatch, url: str, **extra: Any) -> None:
-    account = {"conn_type": "http", "host": url, "extra": extra}
+def connect_webhook(
+    monkeypatch: pytest.MonkeyPatch, url: str, *, password: str | None = None, login: str | None = None, **extra: Any
+) -> None:
+    account = {"conn_type": "http", "host": url, "login": login, "password": password, "extra": extra}
     monkeypatch.setenv(f"AIRFLOW_CONN_{WEBHOOK.upper()}", json.dumps(account))
 
 

@@ -214,6 +214,34 @@ def test_unavailable_receiver_gets_the_alert_later(
     assert loader.value("select bool_and(sent_at is not null and send_error is null) from ops.alert")
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+def test_secret_of_the_address_is_the_password(
+    receiver: Receiver, record: Record, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    host = receiver.url.removesuffix("/secret")
+    connect_webhook(monkeypatch, host + end, password="T0/B0/secret")
+    record("r1", "fail")
+    fail_check("r1")
+    assert receiver.paths == ["/hook/T0/B0/secret"]
+    assert "Authorization" not in receiver.headers[0]
+    connect_webhook(monkeypatch, host, login="airflow", password="secret")
+    record("r2", "fail", check="amount", subject="raw.sales_fact order_amount")
+    fail_check("r2")
+    assert receiver.paths[1:] == ["/hook"]
+    assert receiver.headers[1]["Authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_receiver_that_leads_elsewhere_is_not_followed(
+    loader: Loader, webhook: Receiver, record: Record, status: int
+) -> None:
+    webhook.status = status
+    record("r1", "fail")
+    fail_check("r1")
+    assert loader.value("select send_error from ops.alert") == f"alerts_webhook: it answered {status}"
+    assert loader.value("select sent_at from ops.alert") is None
+
+
 def test_address_of_unavailable_receiver_is_not_logged(
     loader: Loader, record: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
