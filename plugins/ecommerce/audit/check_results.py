@@ -18,6 +18,8 @@ Status = Literal["pass", "warn", "fail"]
 
 #: Rows at fault that are kept of one result, characters of a text in them, and of the name of a result's subject.
 KEPT_ROWS, KEPT_CHARACTERS, SUBJECT_LENGTH = 100, 1_000, 300
+#: Characters of what failed, over all subjects: it is the error of a task. Each result keeps its own sentence.
+FAILURE_LENGTH = 5_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class BlockingFailure:
         if not failed:
             return None
         return cls(
-            message="; ".join(f"{result.subject}: {result.message}" for result in failed),
+            message=one_line("; ".join(f"{result.subject}: {result.message}" for result in failed), FAILURE_LENGTH),
             subjects=[result.subject for result in failed],
             days=sorted({day for result in failed for day in result.days}),
         )

@@ -13,7 +13,7 @@ from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 from airflow.triggers.base import StartTriggerArgs
 
 from ecommerce.audit.check import Approvable, CheckContext
-from ecommerce.audit.check_results import BlockingFailure, CheckResult, record_results
+from ecommerce.audit.check_results import FAILURE_LENGTH, BlockingFailure, CheckResult, record_results
 from ecommerce.audit.checks_file import check_of, read_checks
 from ecommerce.audit.decisions import APPROVE, REASON_FIELD, REJECT, Answer, record_decision, record_question
 from ecommerce.audit.evaluation import evaluate_check
@@ -28,10 +28,6 @@ from ecommerce.common.windows import request_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from psycopg import Connection
-
-
-#: Characters of what was found, over all subjects; the page *Data status* has each of them.
-_QUESTION_LENGTH = 5_000
 
 
 class QualityCheck(BaseOperator):
@@ -195,7 +191,7 @@ def question_in_words(found: str, until: datetime, difference: str) -> str:
         "Whoever may edit the tasks of this DAG can approve or reject. "
         f"Without an answer until {until:%Y-%m-%d %H:%M} UTC nothing is published."
     )
-    return f"{markdown_text(found, _QUESTION_LENGTH)}\n\n{waits}\n\n**What would change in `marts`**\n\n{difference}"
+    return f"{markdown_text(found, FAILURE_LENGTH)}\n\n{waits}\n\n**What would change in `marts`**\n\n{difference}"
 
 
 def _holds_lease(connection: Connection, run_id: str) -> bool:

@@ -19,6 +19,7 @@ from psycopg import Connection, sql
 
 from ecommerce.common import fault_points
 from ecommerce.common.errors import MassRemoval, QuarantineOverflow
+from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
@@ -228,7 +229,7 @@ def _fail_on_overflow(job: LoadJob, read: int, rejected: int, undated: int) -> N
             limit 5
         """).format(STAGE)
     ).fetchall()
-    reasons = "; ".join(f"{count}x {reason}" for reason, count in examples)
+    reasons = "; ".join(f"{count}x {one_line(reason, 300)}" for reason, count in examples)
     source = job.source
     log.warning("%s %s: %s of %s rows rejected: %s", source.name, job.window, rejected, read, reasons)
     rejected, read = rejected - undated, read - undated
