@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,19 @@ ASSETS = {
 @cache
 def asset(name: str) -> CachedResponse:
     """A file, read and compressed once in each process."""
-    path, media_type = ASSETS[name]
-    content = (files("plotly") / "package_data" / name if path is None else path).read_bytes()
-    return CachedResponse.compress(content, media_type, level=6)
+    return CachedResponse.compress(_content(name), ASSETS[name][1], level=6)
+
+
+def _content(name: str) -> bytes:
+    path, _ = ASSETS[name]
+    return (files("plotly") / "package_data" / name if path is None else path).read_bytes()
+
+
+@cache
+def style_ids() -> tuple[str, ...]:
+    """
+    The ids of the styles that Plotly adds to a page when it is loaded, unless the page has an element of the id.
+
+    They are of its maps, which the pages do not have, and the pages' security policy forbids them.
+    """
+    return tuple(re.findall(r'getElementById\("([0-9a-f]{64})"\)', _content("plotly.min.js").decode()))

@@ -20,7 +20,7 @@ from ecommerce.common.shop import shop
 from ecommerce.common.sources import CALENDAR
 from shop_pages import formats
 from shop_pages.airflow_access import base_path
-from shop_pages.assets import asset
+from shop_pages.assets import asset, style_ids
 from shop_pages.cached_response import ResponseCache, encode_page, off_the_loop, respond
 from shop_pages.figures import Figure, FigureColumn, json_value
 from shop_pages.formats import Format
@@ -84,6 +84,7 @@ def templates() -> jinja2.Environment:
         "zip": zip,
         "one_day": timedelta(days=1),
         "describe_part": formats.describe_part,
+        "style_ids": style_ids,
     }
     return environment
 
