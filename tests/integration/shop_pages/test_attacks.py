@@ -28,7 +28,7 @@ ADDRESSES = [
     "/revenue?grain={}", "/revenue/trend.csv?first={}", "/revenue/trend.csv?category={}", "/customers?last={}",
     "/status?first={}", "/status?last={}", "/status?first={0}&last={0}",
     "/rows/daily_revenue?order_date={}", "/rows/revenue_trend?grain=year&period_start={}&category_name=x",
-    "/rows/revenue_trend?grain={}&period_start=2024-01-01&category_name={0}",
+    "/rows/revenue_trend?grain={0}&period_start=2024-01-01&category_name={0}",
     "/rows/product_performance_monthly?revenue_month={}&product_id={}",
     "/rows/weather_sales_impact?city={}&temperature_category={}&precipitation_category={}",
     "/facts/fact_sales?key={}", "/facts/fact_sales?key=x&line={}", "/facts/fact_refunds?key={}",
