@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -117,7 +118,9 @@ def ask(
         outcome = exchange.outcome.get(timeout=seconds)
     except Empty:
         if exchange.response is not None:
-            exchange.response.raw.shutdown()
+            # So that the thread ends as well; at this moment it may have done so.
+            with suppress(RuntimeError, ValueError, OSError):
+                exchange.response.raw.shutdown()
         raise requests.Timeout(f"the whole answer was not there after {seconds:g} s") from None
     response = exchange.response
     if response is not None and not 200 <= response.status_code < 300:

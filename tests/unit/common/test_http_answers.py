@@ -148,6 +148,15 @@ def test_answer_that_trickles_ends_in_time(servers: tuple[Server, Server], part:
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_answer_that_ends_too_early_is_an_error(servers: tuple[Server, Server], is_compressed: bool) -> None:
+    body = gzip.compress(b"hello, world")[:10] if is_compressed else b"hello"
+    encoding = {"Content_Encoding": "gzip"} if is_compressed else {}
+    servers[0].answer = lambda handler: send(handler, 200, body, **{"Content-Length": "100", **encoding})
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        ask_as_we_do(servers[0].url)
+
+
 def test_error_has_the_beginning_of_the_text_on_one_line(servers: tuple[Server, Server]) -> None:
     servers[0].answer = lambda handler: send(handler, 400, b"no\r\n\x1b[31m\0\xff" + b"y" * 90_000)
     with pytest.raises(RefusedRequest) as error:
