@@ -10,8 +10,9 @@ COPY packages.txt .
 RUN /usr/local/bin/install-system-packages
 
 COPY requirements.txt .
-# Another version of Airflow than the image's is not taken out, so the installer refuses it and the build fails.
-RUN sed -i '/^apache-airflow==3\.3\.2$/d' requirements.txt && /usr/local/bin/install-python-dependencies
+# Another version of Airflow than the image's is not taken out, so the installer refuses it and the build fails. All
+# other packages have their hashes in the list, by which pip and uv check what they download.
+RUN sed -i '/^apache-airflow==3\.3\.2 /,/[^\\]$/d' requirements.txt && /usr/local/bin/install-python-dependencies
 
 USER astro
 

@@ -2,29 +2,30 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV_VERSION := 0.13.9
+INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock"
 STACK := PYTHONPATH=plugins $(BIN)/python -m include.demo
 export UV_PYTHON_DOWNLOADS := never
 # From the command line (`make up AIRFLOW_PORT=8090`) or the environment; without a port, a free one is chosen.
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test test-mutants check-real truth lint bench screenshots lock
+.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test test-mutants check-real truth lint bench screenshots lock sbom
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.complete ## create the environment (.venv) from the lock
 
-$(VENV)/.complete: requirements-dev.txt
+$(VENV)/.complete: requirements-dev.txt requirements-uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: Python 3.11 or later is needed ($(PYTHON) is older); choose one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 		|| { echo "error: python3 cannot create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	@# uv has its own certificates; behind a proxy with a certificate of its own, those of the system are needed.
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt 2>$(VENV)/uv.log \
-		|| $(BIN)/python -m uv pip install --quiet --system-certs --python $(BIN)/python -r requirements-dev.txt
+	@$(INSTALL) 2>$(VENV)/uv.log || $(INSTALL) --system-certs
 	@touch $@
 
 demo: setup ## start the stack, fill the shop, run the warehouse over its range [DATA=folder] [FROM= TO=]
@@ -91,8 +92,11 @@ bench: setup ## run a benchmark: NAME=main_job [ARGS="--runs 5"]; without NAME, 
 screenshots: setup ## take screenshots of the running demo's pages for docs/screenshots; needs chromium
 	@PYTHONPATH=plugins $(BIN)/python -m tests.browser.screenshots
 
-lock: ## compile pyproject.toml into requirements.txt and requirements-dev.txt
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml -o requirements.txt \
-		--custom-compile-command "make lock" --no-annotate
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 pyproject.toml --group dev -c requirements.txt \
-		-o requirements-dev.txt --custom-compile-command "make lock" --no-annotate
+lock: ## compile pyproject.toml into the requirements files, with the hash of each package
+	@$(COMPILE) pyproject.toml -o requirements.txt
+	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) --group installer -o requirements-uv.txt
+
+sbom: setup ## write the image's packages to sbom.json (CycloneDX)
+	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file sbom.json

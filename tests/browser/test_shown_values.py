@@ -67,7 +67,8 @@ def open_question(page: Page, stack: Demo, path: str) -> list[str]:
 
     page.route("**/*", keep)
     page.goto(path)
-    expect(page.get_by_text(re.compile("All fine, please approve")).first).to_be_visible()
+    shown = page.get_by_text(re.compile("All fine, please approve")).filter(visible=True)
+    expect(shown.first).to_be_visible(timeout=20_000)
     page.wait_for_timeout(500)
     return left
 

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -29,18 +31,23 @@ def instructions() -> list[tuple[str, str]]:
     return [(line.split()[0].upper(), line.split(maxsplit=1)[1].strip()) for line in text.splitlines() if line.strip()]
 
 
+def locked(text: str) -> dict[str, tuple[Version, list[str]]]:
+    """A requirements file: distribution → its pinned version, and its hashes."""
+    found = {}
+    lines = text.replace("\\\n", " ").splitlines()
+    for line in filter(None, (line.strip() for line in lines if not line.startswith("#"))):
+        requirement, *hashes = line.split(" --hash=")
+        parsed = Requirement(requirement)
+        (specifier,) = parsed.specifier
+        assert specifier.operator == "==", f"{requirement} is not pinned"
+        assert "*" not in specifier.version, f"{requirement} is not pinned"
+        found[parsed.name.lower().replace("_", "-")] = (Version(specifier.version), [text.strip() for text in hashes])
+    return found
+
+
 def pins(name: str) -> dict[str, Version]:
     """A requirements file: distribution → its pinned version."""
-    found = {}
-    for line in (ROOT / name).read_text().splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
-        requirement = Requirement(line)
-        (specifier,) = requirement.specifier
-        assert specifier.operator == "==", f"{name}: {line} is not pinned"
-        assert "*" not in specifier.version, f"{name}: {line} is not pinned"
-        found[requirement.name.lower().replace("_", "-")] = Version(specifier.version)
-    return found
+    return {package: version for package, (version, _) in locked((ROOT / name).read_text()).items()}
 
 
 def dependencies() -> list[Requirement]:
@@ -86,8 +93,18 @@ def test_runtime_has_a_supported_python_and_the_pinned_airflow():
     airflow = pins("requirements.txt")["apache-airflow"]
     assert airflow in SpecifierSet(f"=={series[1]}.*")
     # The Dockerfile removes exactly the line of the version that the image has already.
-    removed = re.findall(r"sed -i '/\^apache-airflow==(.+?)\$/d'", (ROOT / "Dockerfile").read_text())
+    removed = re.findall(r"sed -i '/\^apache-airflow==(.+?) /", (ROOT / "Dockerfile").read_text())
     assert [text.replace("\\", "") for text in removed] == [str(airflow)]
+
+
+def test_image_checks_the_hash_of_each_package_it_installs():
+    """All but Airflow, which the image has: with a hash in the list, pip and uv take no other file."""
+    (removal,) = re.findall(r"sed -i '([^']+)' requirements.txt", (ROOT / "Dockerfile").read_text())
+    listed = (ROOT / "requirements.txt").read_text()
+    cut = subprocess.run(["sed", removal], input=listed, capture_output=True, text=True, check=True).stdout
+    expected = locked(listed)
+    del expected["apache-airflow"]
+    assert locked(cut) == expected
 
 
 def test_image_installs_from_the_lists_of_packages_only():
@@ -245,6 +262,39 @@ def test_warehouse_connections_name_the_roles_of_the_init_script():
 
 
 # -- requirements ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-uv.txt"])
+def test_each_locked_package_has_hashes(name: str):
+    packages = locked((ROOT / name).read_text())
+    assert packages
+    for package, (_, hashes) in packages.items():
+        assert hashes, f"{package} has no hash; run: make lock"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", text) for text in hashes), package
+
+
+def test_each_install_of_make_requires_hashes():
+    installs = re.findall(r".*\bpip install\b.*", (ROOT / "Makefile").read_text())
+    assert len(installs) == 2
+    for line in installs:
+        assert re.search(r"--require-hashes -r requirements-\w+\.txt$", line), line
+
+
+@pytest.mark.slow
+def test_sbom_has_each_package_of_the_image(tmp_path: Path):
+    command = re.search(r"^sbom: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert command is not None
+    words = shlex.split(command[1].replace("\\\n", " ").replace("@$(BIN)", str(Path(sys.executable).parent)))
+    words[words.index("sbom.json")] = str(tmp_path / "sbom.json")
+    subprocess.run(words, cwd=ROOT, check=True, timeout=120)
+    sbom = json.loads((tmp_path / "sbom.json").read_text())
+    assert sbom["bomFormat"] == "CycloneDX"
+    components = {component["name"].lower().replace("_", "-"): component for component in sbom["components"]}
+    for package, (version, hashes) in locked((ROOT / "requirements.txt").read_text()).items():
+        component = components[package]
+        assert component["purl"] == f"pkg:pypi/{package}@{version}"
+        (place,) = component["externalReferences"]
+        assert {f"sha256:{entry['content']}" for entry in place["hashes"]} == set(hashes)
 
 
 def test_dependencies_are_pinned_within_their_ranges():
