@@ -899,6 +899,7 @@ def test_unresponsive_warehouse_delays_cached_rows_only_once(filled: object, mon
     assert waited_again < 0.5 < waited < 2.8
 
 
+@pytest.mark.usefixtures("patient")
 def test_page_is_rendered_once_and_revalidated_with_304(
     filled: object, tokens: dict[str, str], executed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
