@@ -44,6 +44,7 @@ from ecommerce.load.loader import load
 from ecommerce.publish.publication import publish
 from include.demo import database, dbt
 from include.demo.state import State
+from tests.integration.support import checks_passed
 
 HISTORY = Path(__file__).with_suffix(".sql")
 LAST_DAY = date(2025, 12, 31)
@@ -186,9 +187,10 @@ class Shop:
             build = self._dbt(postgres_process(connection))
             if explain:
                 self._explain(connection, build, explain)
-            started = time.monotonic()
-            publish(connection, run_id)
-            build.publication = time.monotonic() - started
+            with checks_passed(connection, run_id):
+                started = time.monotonic()
+                publish(connection, run_id)
+                build.publication = time.monotonic() - started
         return build
 
     def _dbt(self, server: psutil.Process) -> Build:

@@ -235,6 +235,13 @@ create unique index if not exists build_one_at_a_time on ops.build ((true)) wher
 alter table ops.build add column if not exists failed_sources text[] not null default '{}';
 alter table ops.build add column if not exists left_out text[] not null default '{}';
 alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
+-- What the run was asked to load, by its own form: its checks and its publication go by this, whatever an XCom says. Null
+-- in builds before these columns, and in those of no run.
+alter table ops.build add column if not exists window_start date;
+alter table ops.build add column if not exists window_end date;
+alter table ops.build add column if not exists requested_sources text[];
+-- Whether the run has to build before it publishes.
+alter table ops.build add column if not exists is_build_needed boolean not null default false;
 -- The first day of the earliest window that was loaded for sales at the claim; null in builds before this column.
 alter table ops.build add column if not exists first_covered_date date;
 -- Whose days the models were built of.
@@ -394,6 +401,8 @@ create table if not exists ops.check_result (
     expected numeric,
     message text not null
 );
+-- The role that recorded it: the publication goes by no result of a check that `transformer` has written.
+alter table ops.check_result add column if not exists recorded_by name not null default current_user;
 create index if not exists check_result_run on ops.check_result (run_id);
 create index if not exists check_result_subject on ops.check_result (check_name, subject, checked_at);
 

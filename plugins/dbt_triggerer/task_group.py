@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt_triggerer import task_api
 
 if TYPE_CHECKING:
-    from airflow.sdk import TaskGroup
+    from airflow.sdk import Context, TaskGroup
     from cosmos import ProfileConfig
     from cosmos.dbt.graph import DbtNode as CosmosNode
 
@@ -44,6 +44,7 @@ def dbt_task_group(
     profile: ProfileConfig,
     mode: str = "triggerer",
     exclude: str = "",
+    pre_execute: Callable[[Context], None] | None = None,
 ) -> TaskGroup:
     """
     Make the task group of a dbt project: one task a node, grouped by folder, from the manifest of `dbt parse`.
@@ -55,6 +56,7 @@ def dbt_task_group(
     :param mode: one of `EXECUTION_MODES`
     :param exclude: names of models that the one `dbt build` excludes, separated by blanks (templated). Their tasks are
         to be skipped by the caller (`nodes_of`); in mode `local` that is all that is needed
+    :param pre_execute: called in the worker before a task runs dbt; if it raises, dbt does not run
     :raises ValueError: there is no such mode
     :raises ImportError: mode `triggerer` needs names that the installed Airflow does not have
     """
@@ -66,7 +68,7 @@ def dbt_task_group(
     tasks = None
     if mode == "triggerer":
         task_api.check_airflow()
-        tasks = NodeTasks(group_id, project, profile, json.loads(manifest.read_text())["nodes"])
+        tasks = NodeTasks(group_id, project, profile, json.loads(manifest.read_text())["nodes"], pre_execute)
     group = DbtTaskGroup(
         group_id=group_id,
         project_config=ProjectConfig(dbt_project_path=project, manifest_path=manifest, install_dbt_deps=False),
@@ -87,7 +89,7 @@ def dbt_task_group(
             # Exposures are documentation: there is nothing to run.
             node_converters={DbtResourceType("exposure"): _no_task, **(tasks.converters if tasks else {})},
         ),
-        operator_args=_COSMOS_ARGS.get(mode, {}),
+        operator_args={**_COSMOS_ARGS.get(mode, {}), "pre_execute": pre_execute},
     )
     if tasks:
         tasks.finish(group, exclude)
@@ -118,7 +120,12 @@ class NodeTasks:
     """
 
     def __init__(
-        self, group_id: str, project: Path, profile: ProfileConfig, nodes: Mapping[str, Mapping[str, Any]]
+        self,
+        group_id: str,
+        project: Path,
+        profile: ProfileConfig,
+        nodes: Mapping[str, Mapping[str, Any]],
+        pre_execute: Callable[[Context], None] | None = None,
     ) -> None:
         from cosmos.constants import DbtResourceType
 
@@ -126,6 +133,7 @@ class NodeTasks:
         self._project = project
         self._profile = profile
         self._nodes = nodes
+        self._pre_execute = pre_execute
         self._tests = tests_by_node(nodes)
         self._commands = {
             DbtResourceType.SEED: "seed",
@@ -153,6 +161,7 @@ class NodeTasks:
             profile=self._profile,
             task_ids={unique_id: task.task_id for unique_id, task in self._tasks.items()},
             exclude=exclude,
+            pre_execute=self._pre_execute,
         )
 
     def _node(self, *, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:
@@ -193,6 +202,7 @@ class NodeTasks:
             build_task_id=f"{self._group_id}.{BUILD_TASK}",
             project=self._project,
             profile=self._profile,
+            pre_execute=self._pre_execute,
         )
         self._tasks |= dict.fromkeys(unique_ids, task)
         return task

@@ -38,7 +38,8 @@ class DbtBuild(BaseOperator):
     :param task_ids: unique id of a node → its task. If a node without a task fails, this task fails
     :param exclude: names of models that are not built, nor tested, separated by blanks (templated)
     :raises BuildError: dbt could not start or did not finish
-    :raises AirflowFailException: a node failed that has no task, or whose task has succeeded in an earlier try
+    :raises AirflowFailException: a node failed that has no task, or whose task has succeeded in an earlier try; or
+        `exclude` has a word that is no name of a node
     """
 
     template_fields: Sequence[str] = ("exclude",)
@@ -61,7 +62,7 @@ class DbtBuild(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Build; the number of nodes by status."""
-        excluded = self.exclude.split()
+        excluded = self._excluded()
         with _ResultWriter(context["ti"]) as writer:
             ended = run_dbt(
                 ["build", *_NOT_IN_A_RUN, *(["--exclude", *excluded] if excluded else [])],
@@ -87,6 +88,13 @@ class DbtBuild(BaseOperator):
         for result in ended:
             counts[result.status] = counts.get(result.status, 0) + 1
         return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+
+    def _excluded(self) -> list[str]:
+        """The names in `exclude`. They may come from an XCom, and dbt would take other words for options of its own."""
+        excluded, known = self.exclude.split(), {unique_id.split(".")[2] for unique_id in self.task_ids}
+        if unknown := [name for name in excluded if name not in known]:
+            raise AirflowFailException(f"not excluded, since the project has no such node: {', '.join(unknown)}")
+        return excluded
 
 
 class DbtNode(BaseOperator):

@@ -41,10 +41,17 @@ _TEST_RESULTS = """
 select distinct on (subject)
     subject,
     status,
-    message
+    message,
+    checked_at
 from ops.check_result
 where run_id = %(run_id)s and check_name = %(check_name)s and checked_at >= %(since)s
 order by subject, check_result_id desc
+"""
+
+_REBUILT = """
+select model, rebuilt_at
+from ops.rebuild
+where run_id = %(run_id)s and rebuilt_at >= %(since)s
 """
 
 
@@ -53,7 +60,8 @@ class DbtTests(Check):
     Every test of the project that the build was to run has a result of this build, and none of them failed.
 
     The build alone does not ensure that: a failed test on two models does not stop what dbt builds after them, a
-    person can mark a task as successful, and a result may be of an earlier try. In a run that had nothing to build,
+    person can mark a task as successful, and a result may be of an earlier try, or from before a model that it tests
+    was built again. In a run that had nothing to build,
     the tests of the last build count, if that was published.
     """
 
@@ -70,10 +78,18 @@ class DbtTests(Check):
             message = "this run has built nothing, and the last build was not published"
             return [CheckResult(_SUBJECT, "fail", 0, None, message)]
         rows = await fetch_rows(connection, _TEST_RESULTS, run_id=run_id, check_name=DBT_TEST, since=claimed_at)
+        rebuilt = dict(await fetch_rows(connection, _REBUILT, run_id=run_id, since=claimed_at))
         expected = await sync_to_async(expected_tests)(excluded_models=context.exclusions.models)
-        failed = {test: message for test, status, message in rows if status == "fail"}
-        missing = expected - {test for test, *_ in rows}
-        return [_result(len(rows) - len(failed), len(expected), failed, missing, None if is_own else run_id)]
+        tested = await sync_to_async(models_of_tests)()
+        failed = {test: message for test, status, message, _ in rows if status == "fail"}
+        current = {
+            test
+            for test, _, _, checked_at in rows
+            if all(rebuilt.get(model, checked_at) <= checked_at for model in tested.get(test, ()))
+        }
+        passed = len(current - failed.keys())
+        missing = expected - current - failed.keys()
+        return [_result(passed, len(expected), failed, missing, None if is_own else run_id)]
 
 
 def _result(
@@ -100,8 +116,16 @@ def expected_tests(*, excluded_models: Container[str] = ()) -> set[str]:
     """
     return {
         subject
+        for subject, models in models_of_tests().items()
+        if not any(model in excluded_models for model in models)
+    }
+
+
+def models_of_tests() -> dict[str, list[str]]:
+    """Subject of each test → names of the models and sources that it reads."""
+    return {
+        subject: [parent.rsplit(".", 1)[-1] for parent in parents]
         for subject, parents in _tests(MANIFEST, MANIFEST.stat().st_mtime_ns).items()
-        if not any(parent.rsplit(".", 1)[-1] in excluded_models for parent in parents)
     }
 
 

@@ -15,8 +15,9 @@ from ecommerce.audit.check import Approvable, Check, CheckContext, fetch_rows
 from ecommerce.audit.check_results import CheckResult, results_statement
 from ecommerce.audit.checks_file import check_of
 from ecommerce.audit.decisions import APPROVED_DAYS, WITHDRAW_QUESTION
-from ecommerce.build.lease import EXCLUSIONS_QUERY, NO_EXCLUSIONS, Exclusions
+from ecommerce.build.lease import CLAIMED_QUERY, Exclusions
 from ecommerce.common.connections import async_postgres
+from ecommerce.common.windows import Window
 
 #: How many checks may query Postgres at once: the build needs it, too.
 _QUERYING = asyncio.Semaphore(4)
@@ -36,10 +37,13 @@ async def evaluate_check(
     while True:
         # A connection for each evaluation: a check that waits holds none.
         async with _QUERYING, async_postgres(warehouse, timeout_seconds=check.timeout_seconds) as connection:
+            context = await _claimed(connection, context)
             results = await _evaluate_once(check_name, check, connection, context)
             unsettled = [result for result in results if result.status == "fail" and result.may_improve]
             is_final = not unsettled or time.monotonic() > last_start
             if is_final:
+                # A publication asks for a result of each check, also of one that has found nothing to check.
+                results = results or [CheckResult(check_name, "pass", None, None, "nothing to check")]
                 await connection.execute(*results_statement(check_name, context.run_id, results, context.window))
         if is_final:
             _log_results(results, log)
@@ -51,6 +55,22 @@ async def evaluate_check(
         await asyncio.sleep(check.every_seconds)
 
 
+async def _claimed(connection: AsyncConnection, context: CheckContext) -> CheckContext:
+    """
+    The context as the run's claim has recorded it: what it left out, and the window and sources that it was asked for.
+
+    A run that has not claimed publishes nothing; it is checked by what its tasks have passed on.
+    """
+    rows = await fetch_rows(connection, CLAIMED_QUERY, run_id=context.run_id)
+    if not rows:
+        return context
+    *exclusions, start, end, sources = rows[0]
+    request = context.request
+    if start is not None:
+        request = replace(request, window=Window(start, end), sources=frozenset(sources))
+    return replace(context, request=request, exclusions=Exclusions(*map(frozenset, exclusions)))
+
+
 async def _evaluate_once(
     check_name: str, check: Check, connection: AsyncConnection, context: CheckContext
 ) -> list[CheckResult]:
@@ -60,16 +80,14 @@ async def _evaluate_once(
     What the run's build leaves out is not checked. A failure of a source that could not be loaded holds back nothing,
     since everything that depends on that source is left out already.
     """
-    rows = await fetch_rows(connection, EXCLUSIONS_QUERY, run_id=context.run_id)
-    exclusions = Exclusions(*map(frozenset, rows[0])) if rows else NO_EXCLUSIONS
-    context = replace(context, exclusions=exclusions, check_name=check_name)
+    context = replace(context, check_name=check_name)
     if isinstance(check, Approvable):
         approved = await fetch_rows(connection, APPROVED_DAYS, check_name=check_name)
         incidents = {day: f"approved by {user}" for day, user in approved}
         context = replace(context, incidents={**incidents, **context.incidents})
         await connection.execute(WITHDRAW_QUESTION, {"run_id": context.run_id, "check_name": check_name})
     results = await check.evaluate_with_severity(connection, context)
-    return [replace(result, blocks=not exclusions.covers(result.subject)) for result in results]
+    return [replace(result, blocks=not context.exclusions.covers(result.subject)) for result in results]
 
 
 def _log_results(results: Sequence[CheckResult], log: Any) -> None:

@@ -140,6 +140,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             project=project_digest(),
             full_refresh=request.full_refresh,
             exclusions=exclusions,
+            request=request,
             take_over_from=holder.run_id if holder else None,
         )
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from psycopg import Connection
 
 from ecommerce.common.errors import LeaseLost
+from ecommerce.common.windows import Request
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def take(
     full_refresh: bool,
     take_over_from: str | None = None,
     exclusions: Exclusions = NO_EXCLUSIONS,
+    request: Request | None = None,
 ) -> Claim | None:
     """
     Take the lease and claim every dirty date and batch that is not published; None if another run was quicker.
@@ -149,6 +151,7 @@ def take(
     :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`; after a change all is rebuilt
     :param take_over_from: run_id of a holder that has ended; its dirty dates are claimed as well
     :param exclusions: what this run does not build; recorded for its checks and its publication
+    :param request: the run's window and sources; recorded for its checks
     """
     with connection.transaction():
         _lock_builds(connection)
@@ -158,6 +161,7 @@ def take(
         reason = "the run asks for it" if full_refresh else _reason_for_full_refresh(connection, project)
         is_build_needed = reason is not None or _is_stale(connection)
         _record_build(connection, dag_id, run_id, project, reason is not None, exclusions)
+        _record_request(connection, run_id, request, is_build_needed)
         _claim_all(connection, run_id)
         return replace(pending_claim(connection), is_build_needed=is_build_needed, reason_for_full_refresh=reason)
 
@@ -179,13 +183,14 @@ def pending_claim(connection: Connection) -> Claim:
 
 def exclusions_of(connection: Connection, run_id: str) -> Exclusions:
     """What the build of a run excludes; nothing for a run that has not claimed."""
-    row = connection.execute(EXCLUSIONS_QUERY, {"run_id": run_id}).fetchone()
-    return Exclusions(*map(frozenset, row)) if row else NO_EXCLUSIONS
+    row = connection.execute(CLAIMED_QUERY, {"run_id": run_id}).fetchone()
+    return Exclusions(*map(frozenset, row[:3])) if row else NO_EXCLUSIONS
 
 
-#: The fields of `Exclusions` for a run; no row for one that has not claimed.
-EXCLUSIONS_QUERY = """
-    select failed_sources, left_out, unsettled_sources
+#: The fields of `Exclusions` for a run, then the window and the sources that it was asked to load; no row for one that
+#: has not claimed.
+CLAIMED_QUERY = """
+    select failed_sources, left_out, unsettled_sources, window_start, window_end, requested_sources
     from ops.build
     where run_id = %(run_id)s
 """
@@ -248,8 +253,8 @@ def release(connection: Connection, run_id: str) -> None:
 
 
 _LEASE_LOST = (
-    "run {run_id!r} does not hold the right to publish (any more); clear it from its task `claim` on, so that it "
-    "builds again before it publishes"
+    "run {run_id!r} does not hold the right to build and publish (any more); clear it from its task `claim` on, so "
+    "that it builds again before it publishes"
 )
 
 
@@ -389,6 +394,27 @@ def _record_build(
             "sources": sorted(exclusions.sources),
             "models": sorted(exclusions.models),
             "unsettled": sorted(exclusions.unsettled),
+        },
+    )
+
+
+def _record_request(connection: Connection, run_id: str, request: Request | None, is_build_needed: bool) -> None:
+    connection.execute(
+        """
+        update ops.build
+        set
+            window_start = %(start)s,
+            window_end = %(end)s,
+            requested_sources = %(sources)s,
+            is_build_needed = %(is_build_needed)s
+        where run_id = %(run_id)s
+        """,
+        {
+            "run_id": run_id,
+            "start": request.window.start if request else None,
+            "end": request.window.end if request else None,
+            "sources": sorted(request.sources) if request else None,
+            "is_build_needed": is_build_needed,
         },
     )
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dbt_triggerer import BUILD_TASK, EXECUTION_MODES, dbt_task_group
+from ecommerce.build.build_permission import assert_may_build
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
 from ecommerce.common.connections import TRANSFORMER
 
@@ -59,4 +60,5 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, exclude: str = "") -> TaskGro
         profile=warehouse_profile(),
         mode=mode,
         exclude=exclude,
+        pre_execute=assert_may_build,
     )

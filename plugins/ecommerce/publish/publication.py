@@ -16,6 +16,7 @@ from ecommerce.build.lease import Exclusions
 from ecommerce.publish.column_changes import add_columns, must_recreate, recreate, retry_while_locked
 from ecommerce.publish.marts import Mart, built_marts, checksum, published_columns
 from ecommerce.publish.merge import MartChange, merge
+from ecommerce.publish.passed_checks import assert_checks_passed
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,11 @@ class _Plan:
     recreate: Sequence[Mart]
     exclusions: Exclusions
 
+    @property
+    def marts(self) -> list[str]:
+        """The names of all marts that it changes."""
+        return [mart.name for mart in (*self.merge, *self.recreate)]
+
 
 def publish(connection: Connection, run_id: str, *, allow_column_changes: bool = False) -> list[MartChange]:
     """
@@ -42,10 +48,13 @@ def publish(connection: Connection, run_id: str, *, allow_column_changes: bool =
     :param connection: in autocommit
     :param allow_column_changes: create a mart anew that lost columns or changed their types, if no view reads it
     :raises LeaseLost: another run has taken over
-    :raises PublishError: no mart was built, one has no key, or one lost a published column or changed its type
+    :raises PublishError: a check of the run failed or has no result, no mart was built, one has no key, or one lost a
+        published column or changed its type
     """
     lease.assert_holder(connection, run_id)
     plan = _plan(connection, run_id, allow_column_changes)
+    # Before any column is added, and again in the transaction that publishes.
+    assert_checks_passed(connection, run_id, plan.marts, plan.exclusions)
     for mart in plan.merge:
         add_columns(connection, mart)
     return retry_while_locked(lambda: _publish_all(connection, run_id, plan), "marts")
@@ -63,6 +72,7 @@ def _publish_all(connection: Connection, run_id: str, plan: _Plan) -> list[MartC
     with connection.transaction():
         # First, so that nothing of a run that was overtaken reaches `marts`.
         lease.release(connection, run_id)
+        assert_checks_passed(connection, run_id, plan.marts, plan.exclusions)
         publication_id = new_publication(connection)
         as_of = _as_of_date(connection, run_id)
         changes = [merge(connection, mart, publication_id) for mart in plan.merge]

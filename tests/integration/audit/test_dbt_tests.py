@@ -180,3 +180,12 @@ def test_expected_tests_leave_out_tests_of_excluded_models() -> None:
     assert WEATHER in without
     assert "core.fact_weather relationships_fact_weather_date_key__date_key__ref_dim_date_" in without
     assert not any(test.startswith("core.fact_sales ") for test in without)
+
+
+def test_dbt_tests_fail_with_a_result_of_before_the_model_was_built_again(evaluate, passed: Loader) -> None:
+    """The model's task was cleared alone: its tests have not seen what it has built."""
+    passed.connection.execute("update ops.rebuild set rebuilt_at = clock_timestamp()")
+    ((_, status, message),) = evaluate("dbt_tests", DAY)
+    assert status == "fail"
+    assert f"{WEATHER} has no result" in message
+    assert "dim_products" not in message

@@ -18,7 +18,9 @@ from ecommerce.audit.anomaly import Anomaly
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.audit.quality_check import QualityCheck
 from ecommerce.audit.quality_trigger import CHECKED, QualityTrigger
+from ecommerce.build import lease
 from ecommerce.common.errors import CheckError
+from ecommerce.common.windows import Request, Window
 from tests.integration.support import Loader
 
 FRESHNESS = "kind: freshness, sources: [product], wait_minutes: 0.5, every_seconds: 0.2"
@@ -70,6 +72,19 @@ def test_trigger_ends_task_at_once_where_the_check_passes(only: Callable[..., st
     assert isinstance(event, TaskSuccessEvent)
     assert event.xcoms == {CHECKED: {"state": "success", "reason": "pass product: 2024-03-01 is loaded", "nodes": []}}
     assert statuses(loader) == [("a_run", "it", "product", "pass")]
+
+
+def test_window_and_sources_are_those_of_the_claim_and_not_of_an_xcom(
+    only: Callable[..., str], loader: Loader, window: dict[str, Any]
+) -> None:
+    """A person can write the XCom: the run has claimed for a day and a source that were not loaded."""
+    load(loader, "loaded")
+    request = Request(Window.of_days(date(2024, 3, 2), date(2024, 3, 2)), frozenset({"customer"}))
+    lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False, request=request)
+    (event,) = asyncio.run(run(only("kind: freshness, wait_minutes: 0")))
+    assert event.payload["failures"] == "customer: 2024-03-02 is not loaded"
+    failed = loader.rows("select subject, window_start from ops.check_result where status = 'fail'")
+    assert failed == [("customer", date(2024, 3, 2))]
 
 
 @pytest.mark.usefixtures("window")

@@ -139,7 +139,7 @@ def test_takeover_claims_the_days_of_a_dead_run(loaded: Loader) -> None:
     claim = take(loaded, "next", take_over_from="dead")
     assert claim.days["sales_fact"] == [date(2024, 1, 15), date(2024, 3, 1), date(2024, 3, 2)]
     assert lease.holder(loaded.connection) == ("a_dag", "next")
-    with pytest.raises(LeaseLost, match="run 'dead' does not hold the right to publish"):
+    with pytest.raises(LeaseLost, match="run 'dead' does not hold the right to build and publish"):
         publish(loaded, "dead")
     assert {claimed_by for _, _, claimed_by in dirty_dates(loaded)} == {"next"}
 

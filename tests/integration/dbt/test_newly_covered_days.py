@@ -11,7 +11,7 @@ from ecommerce.common.connections import postgres
 from ecommerce.publish.publication import publish
 from tests.integration.dbt.test_rebuild import category, column, order
 from tests.integration.dbt_runs import Dbt, dbt_on
-from tests.integration.support import Loader, Row
+from tests.integration.support import Loader, Row, checks_passed
 
 pytestmark = pytest.mark.long_form
 
@@ -44,7 +44,8 @@ def build(connection: psycopg.Connection, dbt: Dbt, run_id: str, *, full_refresh
     assert claim.is_build_needed
     assert claim.is_full_refresh is full_refresh
     dbt.run()
-    publish(connection, run_id)
+    with checks_passed(connection, run_id):
+        publish(connection, run_id)
 
 
 def rows(connection: psycopg.Connection, dbt: Dbt) -> dict[str, set[str]]:

@@ -14,7 +14,7 @@ from ecommerce.build import lease
 from ecommerce.build.dbt_project import DBT_PROJECT
 from ecommerce.common.connections import postgres
 from ecommerce.publish.publication import publish
-from tests.integration.support import Loader, Row
+from tests.integration.support import Loader, Row, checks_passed
 
 #: Built whole by every run: their rows are few, whatever the history.
 WHOLE = {
@@ -113,7 +113,8 @@ class Warehouse:
             env=self.env, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert process.returncode == 0, process.stdout
-        publish(connection, run_id)
+        with checks_passed(connection, run_id):
+            publish(connection, run_id)
 
     def compiled_test(self) -> str:
         """The SQL of a test of `fact_sales`, as the last build ran it."""

@@ -22,7 +22,7 @@ from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 from ecommerce.publish.publication import publish
 from tests.integration.dbt_runs import Dbt
 from tests.integration.histories.shop import LAST, Message, Shop, TopicReader, key_of
-from tests.integration.support import Loader, Row, Rows, acting_as
+from tests.integration.support import Loader, Row, Rows, acting_as, checks_passed
 
 #: The loader asks for `now()`: in these sessions it is the history's, so that versions open among the orders' days.
 _CLOCK = """
@@ -212,7 +212,7 @@ class Build(Step):
             else:
                 place.dbt.run("--select", "core", "marts")
         if self.outcome == "published":
-            with acting_as(place.connection, "publisher"):
+            with checks_passed(place.connection, run_id), acting_as(place.connection, "publisher"):
                 publish(place.connection, run_id)
 
 

@@ -15,7 +15,7 @@ from ecommerce.publish.marts import checksum
 from ecommerce.publish.merge import MartChange
 from ecommerce.publish.publication import publish
 from ecommerce.publish.rollback import roll_back
-from tests.integration.support import Loader
+from tests.integration.support import Loader, checks_passed
 
 COLUMNS = "id int not null, part text, value numeric(18, 2)"
 RULE = "unique nulls not distinct (id, part)"
@@ -40,7 +40,8 @@ def make(loader: Loader) -> None:
 
 def republish(loader: Loader) -> MartChange:
     lease.take(loader.connection, "a_dag", "a_run", project="p", full_refresh=False)
-    (done,) = publish(loader.connection, "a_run")
+    with checks_passed(loader.connection, "a_run"):
+        (done,) = publish(loader.connection, "a_run")
     return done
 
 

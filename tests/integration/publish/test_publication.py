@@ -12,7 +12,7 @@ from ecommerce.common.errors import LeaseLost, PublishError
 from ecommerce.publish import publication
 from ecommerce.publish.merge import MartChange
 from include.demo.state import State
-from tests.integration.support import Loader, acting_as
+from tests.integration.support import Loader, acting_as, checks_passed
 
 RUN = "a_run"
 REVENUE = "revenue_month date not null, category_name text, revenue numeric(18,2)"
@@ -47,7 +47,7 @@ def build(loader: Loader, mart: str, columns: str, rule: str, *rows: tuple) -> N
 
 
 def publish(connection: psycopg.Connection, run_id: str, **options: bool) -> list[MartChange]:
-    with acting_as(connection, "publisher"):
+    with checks_passed(connection, run_id), acting_as(connection, "publisher"):
         return publication.publish(connection, run_id, **options)
 
 

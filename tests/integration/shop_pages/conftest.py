@@ -20,7 +20,7 @@ from include.demo.state import State
 from shop_pages import status
 from shop_pages.app import create_app
 from tests.integration.dbt_runs import dbt_on
-from tests.integration.support import Loader, Row
+from tests.integration.support import Loader, Row, checks_passed
 
 #: The as-of date, and the days that its figures are compared with; the year before is 52 weeks before.
 AS_OF, DAY_BEFORE, WEEK_BEFORE, YEAR_BEFORE = "2024-03-01", "2024-02-29", "2024-02-23", "2023-03-03"
@@ -236,7 +236,7 @@ def filled(
         with dbt_on(dsn_of("transformer"), Path(tmp_path_factory.mktemp("dbt"))) as project:
             project.run()
         lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False)
-        with warehouse(PUBLISHER) as publisher:
+        with checks_passed(connection, "a_run"), warehouse(PUBLISHER) as publisher:
             publish(publisher, "a_run")
         connection.execute(
             "insert into ops.check_result"

@@ -19,7 +19,7 @@ from ecommerce.load.batches import RunIdentity
 from ecommerce.publish.publication import publish
 from include.demo import airflow_services
 from tests.integration.shop_pages.conftest import AS_OF
-from tests.integration.support import Loader, Row, Rows
+from tests.integration.support import Loader, Row, Rows, checks_passed
 
 DAG = "ecommerce_warehouse"
 WEATHER: list[Row] = [{"date": AS_OF, "temperature": "16", "precipitation": "1", "city": "Berlin"}]
@@ -55,7 +55,7 @@ class Warehouse:
         assert lease.take(
             self.connection, DAG, run_id, project="p", full_refresh=False, exclusions=exclusions_for(without)
         )
-        with warehouse(PUBLISHER) as publisher:
+        with checks_passed(self.connection, run_id), warehouse(PUBLISHER) as publisher:
             publish(publisher, run_id)
 
     def outcome(self, run_id: str) -> tuple[str, str]:

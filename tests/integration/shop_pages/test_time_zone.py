@@ -19,7 +19,7 @@ from shop_pages.airflow_access import DagParam
 from shop_pages.drill import FACTS
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.shop_pages.conftest import categories, client_of, event_columns, products
-from tests.integration.support import Loader, Row, set_shop
+from tests.integration.support import Loader, Row, checks_passed, set_shop
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -97,7 +97,7 @@ def filled(
         with dbt_on(dsn_of("transformer"), Path(tmp_path_factory.mktemp("dbt"))) as project:
             project.run()
         lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False)
-        with warehouse(PUBLISHER) as publisher:
+        with checks_passed(connection, "a_run"), warehouse(PUBLISHER) as publisher:
             publish(publisher, "a_run")
         for checked_at, result in (
             (f"{MONTH_BEFORE} 12:00Z", "fail"),

@@ -17,7 +17,7 @@ from ecommerce.publish.publication import publish
 from include.demo import database
 from include.demo.state import ROOT, WAREHOUSE_ROLES, State
 from tests.integration.dbt_runs import dbt_on
-from tests.integration.support import Loader
+from tests.integration.support import Loader, checks_passed
 
 VERBS = ("select", "insert", "update", "delete")
 #: Rights that only an owner has.
@@ -115,7 +115,8 @@ def dsn_of(new_database: Callable[[str], str], postgres: State, tmp_path_factory
     with psycopg.connect(dsn_of("publisher"), autocommit=True) as connection:
         with psycopg.connect(dsn_of("loader"), autocommit=True) as loader:
             lease.take(loader, "a_dag", "a_run", project="p", full_refresh=False)
-        publish(connection, "a_run")
+        with psycopg.connect(dsn_of("warehouse"), autocommit=True) as owner, checks_passed(owner, "a_run"):
+            publish(connection, "a_run")
     for schema, owner in OWNERS.items():
         with psycopg.connect(dsn_of(owner), autocommit=True) as connection:
             connection.execute(f"create table {schema}.made_later (a int, b text)".encode())
@@ -307,6 +308,10 @@ def test_planted_function_is_not_called(
         lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False)
     with dbt_on(postgres.dsn(name, "transformer"), tmp_path) as project:
         project.run()
-    with warehouse(PUBLISHER) as connection:
+    with (
+        psycopg.connect(postgres.dsn(name, "warehouse"), autocommit=True) as owner,
+        checks_passed(owner, "a_run"),
+        warehouse(PUBLISHER) as connection,
+    ):
         assert publish(connection, "a_run")
         assert connection.execute("select daily_revenue from marts.daily_revenue").fetchall() == [(10,)]

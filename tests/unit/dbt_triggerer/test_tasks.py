@@ -161,3 +161,12 @@ def test_node_that_dbt_does_not_run_is_no_success(dbt: Callable) -> None:
     dbt()
     with pytest.raises(BuildError, match=r"did not run model\.shop\.good"):
         alone("run", "model.shop.good").execute(of(TaskInstance(2)))
+
+
+@pytest.mark.parametrize("word", ["--full-refresh", "--vars", "{high_value_threshold:", "tag:all", "../x", "other"])
+def test_build_refuses_an_exclusion_that_is_no_node(dbt: Callable, word: str) -> None:
+    """The names come from an XCom, which a person can write."""
+    commands = dbt(GOOD)
+    with pytest.raises(AirflowFailException, match="the project has no such node"):
+        build(exclude=f"good {word}").execute(of(TaskInstance()))
+    assert commands == []

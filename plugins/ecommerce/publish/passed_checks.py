@@ -1,0 +1,105 @@
+"""
+A publication needs a passed result of every check, whatever the tasks of the run say.
+
+A person can mark a task as successful, write an XCom, clear only some tasks, or call the publication by hand. So the
+results in `ops.check_result` decide, and they are read in the transaction that publishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from psycopg import Connection
+
+from ecommerce.audit.checks_file import read_checks
+from ecommerce.build.lease import Exclusions
+from ecommerce.common.errors import PublishError
+
+#: Problems that a message names.
+_PROBLEMS_IN_MESSAGE = 5
+
+#: By check, all results of its last evaluation for the build under way; they have the same time.
+_LAST_RESULTS = """
+with evaluation as (
+    select
+        check_result.check_name,
+        max(check_result.checked_at) as checked_at
+    from ops.check_result
+    inner join ops.build using (run_id)
+    where
+        check_result.run_id = %(run_id)s
+        and check_result.checked_at >= build.claimed_at
+        and check_result.check_name = any(%(checks)s)
+        and check_result.recorded_by <> 'transformer'
+    group by check_result.check_name
+)
+
+select
+    check_result.check_name,
+    check_result.subject,
+    check_result.status,
+    check_result.message,
+    check_result.checked_at > coalesce(
+        (select max(rebuild.rebuilt_at) from ops.rebuild where rebuild.run_id = %(run_id)s),
+        '-infinity'
+    )
+from ops.check_result
+inner join evaluation using (check_name, checked_at)
+where check_result.run_id = %(run_id)s and check_result.recorded_by <> 'transformer'
+order by check_result.check_name, check_result.subject
+"""
+
+#: Marts that the run had to build, and has not built since its claim.
+_NOT_BUILT = """
+select mart
+from unnest(%(marts)s::text[]) as mart
+cross join ops.build
+where
+    build.run_id = %(run_id)s
+    and build.is_build_needed
+    and not exists (
+        select from ops.rebuild
+        where
+            rebuild.run_id = build.run_id
+            and rebuild.model = mart
+            and rebuild.rebuilt_at >= build.claimed_at
+    )
+order by mart
+"""
+
+
+def assert_checks_passed(connection: Connection, run_id: str, marts: Sequence[str], exclusions: Exclusions) -> None:
+    """
+    Check that each check of `checks.yml` has passed or warned for what the run is about to publish.
+
+    :param marts: names of the marts that it publishes
+    :raises PublishError: one failed, has no result since the claim, or none since the build; or a mart was not built
+    """
+    problems = [
+        *_unpassed(connection, run_id, exclusions),
+        *(f"marts_build.{mart} was not built by this run" for mart in _not_built(connection, run_id, marts)),
+    ]
+    if not problems:
+        return
+    n = len(problems) - _PROBLEMS_IN_MESSAGE
+    more = f"; and {n} more" if n > 0 else ""
+    raise PublishError(
+        f"nothing was published: {'; '.join(problems[:_PROBLEMS_IN_MESSAGE])}{more}. Clear the run from its task "
+        "`claim` on, so that it builds and checks again; to mark a task as successful does not help"
+    )
+
+
+def _unpassed(connection: Connection, run_id: str, exclusions: Exclusions) -> Iterator[str]:
+    checks = read_checks().checks
+    rows = connection.execute(_LAST_RESULTS, {"run_id": run_id, "checks": list(checks)}).fetchall()
+    for name, subject, status, message, _ in rows:
+        if status == "fail" and not exclusions.covers(subject):
+            yield f"check {name} failed, {subject}: {message}"
+    yield from (f"check {name} has no result" for name in checks if name not in {row[0] for row in rows})
+    before_build = {name for name, *_, follows_build in rows if checks[name].checks_the_build and not follows_build}
+    yield from (f"check {name} was evaluated before the last build" for name in sorted(before_build))
+
+
+def _not_built(connection: Connection, run_id: str, marts: Collection[str]) -> list[str]:
+    rows = connection.execute(_NOT_BUILT, {"run_id": run_id, "marts": list(marts)}).fetchall()
+    return [mart for (mart,) in rows]
