@@ -27,7 +27,7 @@ class Project:
         self.dsn = dsn
         parts = psycopg.conninfo.conninfo_to_dict(dsn)
         output = {
-            "type": "postgres", "host": parts["host"], "port": int(parts["port"]), "user": parts["user"],
+            "type": "postgres", "host": parts["host"], "port": int(str(parts["port"])), "user": parts["user"],
             "password": parts.get("password", ""), "dbname": parts["dbname"], "schema": "small", "threads": 1,
             "search_path": "pg_catalog",
         }  # fmt: skip
