@@ -170,7 +170,8 @@ def test_tables_declare_one_key(manifest) -> None:
         if model["primary_key"]:
             assert set(model["primary_key"]) == set(key), name
         if layer(model) == "core":
-            assert "{{ add_declared_constraints() }}" in [hook["sql"] for hook in model["config"]["post-hook"]], name
+            hooks = [hook["sql"] for hook in model["config"]["post-hook"]]
+                assert "{{ finish_new_table(add_keys=true) }}" in hooks, name
             required = [
                 column["name"]
                 for column in model["columns"].values()
