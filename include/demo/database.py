@@ -247,7 +247,7 @@ def make_tables(dsn: str) -> None:
 
     make_schemas(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for owner in ("loader", "publisher"):
+        for owner in ("publisher", "loader", "publisher"):
             connection.execute(sql.SQL("set role {}").format(sql.Identifier(owner)))
             ensure_schema(connection)
 

@@ -1,5 +1,5 @@
 -- Operations: the load ledger, Kafka offsets, the quarantine, dirty dates, check results, publications.
--- Applied by the owner of the schema, `loader`, when this file has changed: see
+-- Applied by the owner of the schema, `publisher`, when this file has changed: see
 -- plugins/ecommerce/common/database_schema.py.
 
 -- The shop's days: `ops.shop_day(instant)`, `ops.shop_midnight(day)`, `ops.shop_time_zone()`. The loader puts the time
@@ -42,7 +42,7 @@ begin
     );
     if zone <> previous then
         -- Of days of the time zone before; this file and raw.sql create them again.
-        drop index if exists raw.kafka_stream_event_date, ops.check_result_day;
+        drop index if exists ops.check_result_day;
         drop table if exists ops.loaded_day;
     end if;
 end
@@ -529,13 +529,189 @@ create index if not exists alert_incident on ops.alert (incident, closed_at);
 create index if not exists check_result_day on ops.check_result (ops.shop_day(checked_at));
 create index if not exists check_result_failed on ops.check_result (check_name, subject) where status = 'fail';
 
+-- Replaces a view in place if its columns stay; otherwise it is dropped with what reads it, and made again. For dbt, which
+-- runs it with its own rights.
+create or replace function ops.replace_view(view_name text, query text) returns void language plpgsql as $$
+begin
+    execute format(E'create or replace view %s as (\n%s\n)', view_name, query);
+exception when invalid_table_definition then
+    -- A column is gone, or has another name or type.
+    execute format('drop view %s cascade', view_name);
+    execute format(E'create view %s as (\n%s\n)', view_name, query);
+end
+$$;
+
+-- What raw.sql calls to bring a raw of before up to date. The loader runs these functions, with its own rights; it may
+-- write none itself.
+
+-- The index of the shop's days is made again after a change of the shop's time zone.
+create or replace function ops.drop_index_of_another_time_zone() returns void language plpgsql as $$
+begin
+    if coalesce(
+        obj_description(to_regclass('raw.kafka_stream_event_date'), 'pg_class'),
+        (select time_zone from ops.build order by claimed_at desc limit 1)
+    ) <> ops.shop_time_zone() then
+        drop index if exists raw.kafka_stream_event_date;
+    end if;
+end
+$$;
+
+create or replace function ops.note_time_zone_of_index() returns void language plpgsql as $$
+begin
+    execute format('comment on index raw.kafka_stream_event_date is %L', ops.shop_time_zone());
+end
+$$;
+
+create or replace function ops.upgrade_sales_fact() returns void language plpgsql as $$
+begin
+    if exists (
+        select from pg_constraint
+        where conrelid = 'raw.sales_fact'::regclass and contype = 'p' and array_length(conkey, 1) = 1
+    ) then
+        alter table raw.sales_fact drop constraint sales_fact_pkey;
+        alter table raw.sales_fact add primary key (order_id, line_number);
+    end if;
+end
+$$;
+
+create or replace function ops.upgrade_product_category() returns void language plpgsql as $$
+begin
+    with ordered as (
+        select
+            *,
+            case
+                when lag(_is_deleted) over versions then lag(last_updated, 2) over versions
+                else lag(last_updated) over versions
+            end as previous_update
+        from raw.product_category
+        window versions as (partition by product_id order by _batch_id)
+    ),
+    dated as (
+        select
+            product_id,
+            _batch_id,
+            max(
+                case
+                    when _is_deleted or last_updated is null or last_updated <= previous_update then _loaded_at
+                    when _valid_from > _loaded_at then least(ops.shop_midnight(last_updated), _loaded_at)
+                    else _valid_from
+                end
+            ) over (partition by product_id order by _batch_id) as valid_from
+        from ordered
+    )
+    update raw.product_category as version
+    set _valid_from = dated.valid_from
+    from dated
+    where version.product_id = dated.product_id
+        and version._batch_id = dated._batch_id
+        and version._valid_from <> dated.valid_from;
+    if found then
+        update ops.build
+        set project_digest = 'before times of raw.product_category were repaired'
+        where claimed_at = (select max(claimed_at) from ops.build where is_published);
+    end if;
+end
+$$;
+
+create or replace function ops.upgrade_subscription_data() returns void language plpgsql as $$
+begin
+    if (
+        select atttypid from pg_attribute where attrelid = 'raw.subscription_data'::regclass and attname = 'customer_id'
+    ) = 'integer'::regtype then
+        alter table raw.subscription_data add column customer_text text;
+        update raw.subscription_data
+        set customer_text = 'CUST' || lpad(customer_id::text, greatest(length(customer_id::text), 3), '0');
+        -- With the view of staging, which the next build creates again.
+        alter table raw.subscription_data drop column customer_id cascade;
+        alter table raw.subscription_data rename column customer_text to customer_id;
+    end if;
+end
+$$;
+
+create or replace function ops.trim_keys_of_raw() returns void language plpgsql as $$
+declare
+    log record;
+begin
+    for log in
+        select *
+        from (
+            values
+                ('product', 'product_id'),
+                ('product_category', 'product_id'),
+                ('customer', 'customer_id'),
+                ('subscription_data', 'subscription_id')
+        ) as logs (table_name, key)
+    loop
+        execute format(
+            $sql$
+            with repeated as (
+                delete from raw.%1$I
+                where ctid in (
+                    select version_id
+                    from (
+                        select
+                            ctid as version_id,
+                            row_number() over (
+                                partition by ops.clean_text(%2$I), _batch_id
+                                order by %2$I = ops.clean_text(%2$I) desc, %2$I
+                            ) as place
+                        from raw.%1$I
+                    ) as versions
+                    where place > 1
+                )
+                returning _batch_id, _is_deleted
+            ),
+            by_batch as (
+                select
+                    _batch_id,
+                    count(*) filter (where not _is_deleted) as versions,
+                    count(*) filter (where _is_deleted) as tombstones
+                from repeated
+                group by _batch_id
+            )
+            update ops.load_batch
+            set
+                rows_loaded = rows_loaded - by_batch.versions,
+                rows_unchanged = rows_unchanged + by_batch.versions,
+                rows_removed = rows_removed - by_batch.tombstones
+            from by_batch
+            where load_batch.batch_id = by_batch._batch_id;
+            update raw.%1$I
+            set %2$I = ops.clean_text(%2$I)
+            where %2$I <> ops.clean_text(%2$I)
+            $sql$,
+            log.table_name,
+            log.key
+        );
+    end loop;
+end
+$$;
+
 -- All roles that read ops may read all of it; but `inspector` sees no e-mail address.
-grant select on all tables in schema ops to transformer, publisher, inspector;
+grant select on all tables in schema ops to loader, transformer, publisher, inspector;
 revoke select on ops.quarantine, ops.check_failure from inspector;
 
--- A build notes how it has rebuilt a model, and the results of its tests.
+-- A load writes its rows and what it knows of them; the claim takes the lease and all dirty dates.
+grant insert, update on
+ops.load_batch,
+ops.loaded_day,
+ops.schema_change,
+ops.source_column,
+ops.kafka_offset,
+ops.kafka_gap,
+ops.quarantine,
+ops.dirty_date,
+ops.build
+to loader;
+grant insert, delete on ops.claimed_date to loader;
+
+-- A build notes how it has rebuilt a model, and the results of its tests; not who has recorded them.
 grant insert, update on ops.rebuild to transformer;
-grant insert on ops.check_result, ops.check_failure to transformer;
+revoke insert on ops.check_result from transformer;
+grant insert (
+    checked_at, run_id, check_name, subject, window_start, window_end, status, observed, expected, message
+) on ops.check_result to transformer;
+grant insert on ops.check_failure to transformer;
 
 -- The audit writes its results. A publication is recorded, ends its build, clears the dirty dates of the build and
 -- notes its batches; a verification holds the lease meanwhile.

@@ -1,6 +1,6 @@
 -- Raw: the sources as they were read, typed, each row with the batch that wrote it.
 -- Numbers keep the source's digits (`numeric` without a scale); staging rounds money to the cent.
--- Applied by the owner of the schema, `loader`.
+-- Applied by the owner of the schema, `loader`. Functions of it are in ops.sql: the loader may write none.
 
 create table if not exists raw.kafka_stream (
     customer_id text not null,
@@ -17,7 +17,9 @@ create table if not exists raw.kafka_stream (
 );
 -- The digits of the message's time after the microsecond, which "timestamp" cannot hold; null if there are none.
 alter table raw.kafka_stream add column if not exists _below_microsecond text;
+select ops.drop_index_of_another_time_zone();
 create index if not exists kafka_stream_event_date on raw.kafka_stream (ops.shop_day("timestamp"));
+select ops.note_time_zone_of_index();
 -- The messages of a load lie together, and nearly in the order of their times: by load, and by day of recording.
 create index if not exists kafka_stream_loads on raw.kafka_stream
 using brin (_batch_id, (coalesce(_published_at, "timestamp") at time zone 'UTC'))
@@ -47,17 +49,7 @@ alter table raw.sales_fact alter column line_number drop default;
 alter table raw.sales_fact add column if not exists tax_amount numeric;
 alter table raw.sales_fact add column if not exists order_status text;
 alter table raw.sales_fact alter column customer_id drop not null;
-do $$
-begin
-    if exists (
-        select from pg_constraint
-        where conrelid = 'raw.sales_fact'::regclass and contype = 'p' and array_length(conkey, 1) = 1
-    ) then
-        alter table raw.sales_fact drop constraint sales_fact_pkey;
-        alter table raw.sales_fact add primary key (order_id, line_number);
-    end if;
-end
-$$;
+select ops.upgrade_sales_fact();
 -- Orders are stored in the order in which they were recorded, so an index of block ranges finds a window or a day
 -- nearly as fast as a B-tree, and is built in a quarter of the time. It keeps up to 64 days for each range of blocks,
 -- so orders that were recorded late are found too.
@@ -133,44 +125,7 @@ create table if not exists raw.product_category (
 -- A warehouse from before `_valid_from` was never after the read, and only a later change time than before counted. One
 -- change that was dated in the future had hidden all later ones of its product, and one with an old date had rewritten
 -- history. Each gets the time that the loader would give it now, and the next build makes all models anew.
-do $$
-begin
-    with ordered as (
-        select
-            *,
-            case
-                when lag(_is_deleted) over versions then lag(last_updated, 2) over versions
-                else lag(last_updated) over versions
-            end as previous_update
-        from raw.product_category
-        window versions as (partition by product_id order by _batch_id)
-    ),
-    dated as (
-        select
-            product_id,
-            _batch_id,
-            max(
-                case
-                    when _is_deleted or last_updated is null or last_updated <= previous_update then _loaded_at
-                    when _valid_from > _loaded_at then least(ops.shop_midnight(last_updated), _loaded_at)
-                    else _valid_from
-                end
-            ) over (partition by product_id order by _batch_id) as valid_from
-        from ordered
-    )
-    update raw.product_category as version
-    set _valid_from = dated.valid_from
-    from dated
-    where version.product_id = dated.product_id
-        and version._batch_id = dated._batch_id
-        and version._valid_from <> dated.valid_from;
-    if found then
-        update ops.build
-        set project_digest = 'before times of raw.product_category were repaired'
-        where claimed_at = (select max(claimed_at) from ops.build where is_published);
-    end if;
-end
-$$;
+select ops.upgrade_product_category();
 
 create table if not exists raw.customer (
     customer_id text not null,
@@ -202,20 +157,7 @@ create table if not exists raw.subscription_data (
 );
 
 -- A warehouse from before shops were profiles: it has the numbers of customers, 1 for CUST001.
-do $$
-begin
-    if (
-        select atttypid from pg_attribute where attrelid = 'raw.subscription_data'::regclass and attname = 'customer_id'
-    ) = 'integer'::regtype then
-        alter table raw.subscription_data add column customer_text text;
-        update raw.subscription_data
-        set customer_text = 'CUST' || lpad(customer_id::text, greatest(length(customer_id::text), 3), '0');
-        -- With the view of staging, which the next build creates again.
-        alter table raw.subscription_data drop column customer_id cascade;
-        alter table raw.subscription_data rename column customer_text to customer_id;
-    end if;
-end
-$$;
+select ops.upgrade_subscription_data();
 
 -- A warehouse from before the rows of a day were counted, or with those of days of another time zone: what raw has now.
 insert into ops.loaded_day (source, day, rows, batch_id)
@@ -236,64 +178,7 @@ group by source, day;
 -- A warehouse from before keys were trimmed of all white space: the same key has one spelling, also in the versions of
 -- before. Otherwise the next load would delete the old spelling, and add the new one, in one batch. Of two spellings in
 -- one batch one version stays, and the ledger counts it once.
-do $$
-declare
-    log record;
-begin
-    for log in
-        select *
-        from (
-            values
-                ('product', 'product_id'),
-                ('product_category', 'product_id'),
-                ('customer', 'customer_id'),
-                ('subscription_data', 'subscription_id')
-        ) as logs (table_name, key)
-    loop
-        execute format(
-            $sql$
-            with repeated as (
-                delete from raw.%1$I
-                where ctid in (
-                    select version_id
-                    from (
-                        select
-                            ctid as version_id,
-                            row_number() over (
-                                partition by ops.clean_text(%2$I), _batch_id
-                                order by %2$I = ops.clean_text(%2$I) desc, %2$I
-                            ) as place
-                        from raw.%1$I
-                    ) as versions
-                    where place > 1
-                )
-                returning _batch_id, _is_deleted
-            ),
-            by_batch as (
-                select
-                    _batch_id,
-                    count(*) filter (where not _is_deleted) as versions,
-                    count(*) filter (where _is_deleted) as tombstones
-                from repeated
-                group by _batch_id
-            )
-            update ops.load_batch
-            set
-                rows_loaded = rows_loaded - by_batch.versions,
-                rows_unchanged = rows_unchanged + by_batch.versions,
-                rows_removed = rows_removed - by_batch.tombstones
-            from by_batch
-            where load_batch.batch_id = by_batch._batch_id;
-            update raw.%1$I
-            set %2$I = ops.clean_text(%2$I)
-            where %2$I <> ops.clean_text(%2$I)
-            $sql$,
-            log.table_name,
-            log.key
-        );
-    end loop;
-end
-$$;
+select ops.trim_keys_of_raw();
 
 -- All roles that read raw may read all of it; but `inspector` sees no e-mail address.
 grant select on all tables in schema raw to transformer, publisher, inspector;

@@ -7,13 +7,10 @@
 {%- for column in adapter.get_columns_in_relation(this) if column.name not in columns -%}
 {%- do visible.append(column.quoted) -%}
 {%- endfor -%}
-do $$
-begin
-    if exists (select from pg_roles where rolname = 'inspector') then
-        revoke select on {{ this }} from inspector;
-        grant select ({{ visible | join(', ') }}) on {{ this }} to inspector;
-    end if;
-end
-$$
+{#- No `do` block: only the publisher may write code in the database (include/sql/roles.sql). #}
+{%- if run_query("select 1 from pg_roles where rolname = 'inspector'").rows -%}
+revoke select on {{ this }} from inspector;
+grant select ({{ visible | join(', ') }}) on {{ this }} to inspector
+{%- endif -%}
 {%- endif -%}
 {%- endmacro %}

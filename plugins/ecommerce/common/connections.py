@@ -180,7 +180,7 @@ def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> 
 @contextmanager
 def warehouse(conn_id: str) -> Iterator[psycopg.Connection]:
     """
-    A connection to the warehouse, after the tables of the role's own schemas were brought up to date.
+    A connection to the warehouse, after the tables of `ops`, `raw` and `marts` were brought up to date.
 
     :raises SourceError: there is no such connection, the server refuses it, something between dropped the session's
         settings, or the warehouse has no schemas yet
@@ -190,8 +190,15 @@ def warehouse(conn_id: str) -> Iterator[psycopg.Connection]:
     with postgres(conn_id, _WAREHOUSE_SESSION, patience=2.0) as connection:
         rows = connection.execute(_ASK, [list(PINNED)]).fetchall()
         _fail_if_other(dict(rows), PINNED)
-        ensure_schema(connection)
+        ensure_schema(connection, others=_apply_all_scripts)
         yield connection
+
+
+def _apply_all_scripts() -> None:
+    """Let each role apply the scripts of its schemas, in the order in which they build on each other."""
+    for conn_id in (PUBLISHER, LOADER, PUBLISHER):
+        with postgres(conn_id, _WAREHOUSE_SESSION) as connection:
+            ensure_schema(connection)
 
 
 async def fetch_airflow_connection(conn_id: str) -> Account:

@@ -4,9 +4,10 @@ models."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 
 import psycopg
@@ -27,22 +28,27 @@ _TIME_ZONE, _COUNTRY, _BLANKS = ":'time_zone'", ":'country'", ":'blanks'"
 _APPLIED = "include/sql "
 
 
-def ensure_schema(connection: psycopg.Connection) -> None:
+def ensure_schema(connection: psycopg.Connection, *, others: Callable[[], None] | None = None) -> None:
     """
     Apply the scripts of the schemas that the role owns, if they or the shop's time zone or country have changed.
 
-    Otherwise this is one cheap query.
+    Otherwise this is one cheap query. A script that comes after an outdated one of another role waits for that.
 
+    :param others: called first if a script of another role is outdated; the other roles apply theirs
     :raises SourceError: an administrator has not created the schemas yet
     """
     country = shop().country
     scripts = _scripts(shop().time_zone, country)
-    if not _outdated(connection, scripts):
+    outdated = _outdated(connection, scripts)
+    if others and not all(outdated.values()):
+        others()
+        outdated = _outdated(connection, scripts)
+    if not _leading_own(outdated):
         return
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtext('ecommerce.schema'))")
         # Another process may have applied them meanwhile.
-        for schema in _outdated(connection, scripts):
+        for schema in _leading_own(_outdated(connection, scripts)):
             script, digest = scripts[schema]
             connection.execute(script.encode())
             if schema == "ops":
@@ -52,8 +58,13 @@ def ensure_schema(connection: psycopg.Connection) -> None:
             )
 
 
-def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, str]]) -> list[str]:
-    """The role's own schemas whose comment names another digest than that of the script."""
+def _leading_own(outdated: Mapping[str, bool]) -> list[str]:
+    """The outdated schemas before the first one of another role."""
+    return [schema for schema, _ in takewhile(lambda entry: entry[1], outdated.items())]
+
+
+def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, str]]) -> dict[str, bool]:
+    """The schemas whose comment names another digest than that of the script → whether they are the role's own."""
     existing = {
         schema: (is_own, comment)
         for schema, is_own, comment in connection.execute(
@@ -73,11 +84,11 @@ def _outdated(connection: psycopg.Connection, scripts: Mapping[str, tuple[str, s
             f"the warehouse has no schema {', '.join(missing)}; an administrator of the server has to run "
             "include/sql/roles.sql in its database, see docs/roles.md"
         )
-    return [
-        schema
+    return {
+        schema: is_own
         for schema, (is_own, comment) in ((name, existing[name]) for name in _SCHEMAS)
-        if is_own and (comment or "") != f"{_APPLIED}{scripts[schema][1]}"
-    ]
+        if (comment or "") != f"{_APPLIED}{scripts[schema][1]}"
+    }
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from psycopg import Connection, sql
 
 from ecommerce.common.errors import PublishError
+from ecommerce.publish.plain_tables import assert_plain
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def built_marts(connection: Connection, excluded: Collection[str] = ()) -> list[
     """
     Every mart in `marts_build`, except those that the build excluded.
 
-    :raises PublishError: no mart was built, or one has no key
+    :raises PublishError: no mart was built, one has no key, or one has what dbt does not make
     """
     # While dbt builds a table it has another name for it, which a crash can leave behind.
     tables = connection.execute(
@@ -62,6 +63,7 @@ def built_marts(connection: Connection, excluded: Collection[str] = ()) -> list[
     ).fetchall()
     if not tables and not excluded:
         raise PublishError("marts_build holds no table: nothing was built that could be published")
+    assert_plain(connection, dict(tables))
     return [_built_mart(connection, name, oid) for name, oid in tables]
 
 

@@ -17,6 +17,7 @@ from ecommerce.publish.column_changes import add_columns, must_recreate, recreat
 from ecommerce.publish.marts import Mart, built_marts, checksum, published_columns
 from ecommerce.publish.merge import MartChange, merge
 from ecommerce.publish.passed_checks import assert_checks_passed
+from ecommerce.publish.plain_tables import assert_plain
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def _publish_all(connection: Connection, run_id: str, plan: _Plan) -> list[MartC
         # First, so that nothing of a run that was overtaken reaches `marts`.
         lease.release(connection, run_id)
         assert_checks_passed(connection, run_id, plan.marts, plan.exclusions)
+        assert_plain(connection, {mart.name: mart.oid for mart in (*plan.merge, *plan.recreate)})
         publication_id = new_publication(connection)
         as_of = _as_of_date(connection, run_id)
         changes = [merge(connection, mart, publication_id) for mart in plan.merge]

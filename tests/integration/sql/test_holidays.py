@@ -27,7 +27,7 @@ def test_holidays_are_written_again_for_another_version_of_the_package(
     connection: psycopg.Connection, loader: Loader, monkeypatch
 ) -> None:
     connection.execute("delete from ops.holiday where holiday_date > '2020-01-01'")
-    with acting_as(connection, "loader"):
+    with acting_as(connection, "publisher"):
         database_schema.ensure_schema(connection)
         assert loader.rows(HOLIDAYS) != list(public_holidays("DE"))
         monkeypatch.setattr(database_schema, "version", lambda package: "another")
