@@ -486,7 +486,7 @@ create table if not exists ops.decision (
     check_name text not null,
     subjects text[] not null, -- subjects of the check that failed
     message text not null, -- of the failed subjects
-    days date[] not null, -- days for which it failed; once approved, they are not checked again
+    days date[] not null, -- days for which it failed
     difference jsonb not null, -- what would change, see plugins/ecommerce/publish/preview.py
     asked_at timestamptz not null,
     decision text check (decision in ('approved', 'rejected', 'unanswered', 'overtaken')), -- null: not decided yet
@@ -495,6 +495,13 @@ create table if not exists ops.decision (
     reason text,
     check ((decision is null) = (decided_at is null))
 );
+-- What is approved: figures of days, by subject, and a digest of `difference`. Null in decisions of before these columns,
+-- which approve nothing any more.
+alter table ops.decision add column if not exists figures jsonb;
+alter table ops.decision add column if not exists digest text;
+-- The rollback that has undone what was approved: it is asked again.
+alter table ops.decision add column if not exists revoked_at timestamptz;
+alter table ops.decision add column if not exists revoked_by text;
 create unique index if not exists decision_open on ops.decision (run_id, check_name) where decision is null;
 
 -- One row for each incident: opened when a problem is first seen, closed when it is gone.

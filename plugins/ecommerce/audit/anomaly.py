@@ -216,11 +216,11 @@ class Anomaly(Approvable):
         republished = [day for day in await context.days(connection) if fail_from <= day < window.start]
         published = {*republished, *window.days}
         totals = await self._fetch_totals(connection, window)
-        compared = self._compare(totals, {*published, *await self._days_before(connection, window)}, context.incidents)
+        found = {day: total.value for day, total in totals.items()}
+        known = {**context.approved({self._subject, self._last_days_subject}, found), **context.incidents}
+        compared = self._compare(totals, {*published, *await self._days_before(connection, window)}, known)
         comparisons = [comparison for comparison in compared if comparison.day in published]
-        incidents = [
-            f"{_format_day(day)} is {context.incidents[day]}" for day in window.days if day in context.incidents
-        ]
+        incidents = [f"{_format_day(day)} is {known[day]}" for day in window.days if day in known]
         if not comparisons:
             return [self._not_compared(totals, window, incidents)]
         results = [self._unusual_days(comparisons, fail_from, incidents)]
@@ -231,6 +231,10 @@ class Anomaly(Approvable):
     @property
     def _subject(self) -> str:
         return f"{self.table} {self.amount}" if self.amount else self.table
+
+    @property
+    def _last_days_subject(self) -> str:
+        return f"{self._subject} last days"
 
     def _compare(
         self, totals: Mapping[date, DayTotal], days: Iterable[date], incidents: Container[date]
@@ -260,7 +264,11 @@ class Anomaly(Approvable):
         self, comparisons: Sequence[DayComparison], fail_from: date, incidents: Sequence[str]
     ) -> CheckResult:
         unusual = [comparison for comparison in comparisons if self._is_unusual(comparison)]
-        failed = [comparison.day for comparison in unusual if comparison.day >= fail_from and self._is_bad(comparison)]
+        failed = {
+            comparison.day: comparison.total.value
+            for comparison in unusual
+            if comparison.day >= fail_from and self._is_bad(comparison)
+        }
         status: Status = "fail" if failed else "warn" if unusual else "pass"
         return CheckResult(
             self._subject,
@@ -310,12 +318,12 @@ class Anomaly(Approvable):
         is_outage = len(last) == outage.days and expected >= outage.expected_at_least and not rows
         period = "on the last day" if len(last) == 1 else f"in the last {len(last)} days"
         return CheckResult(
-            f"{self._subject} last days",
+            self._last_days_subject,
             "fail" if is_outage else "pass",
             rows,
             round(expected),
             f"{rows} rows {period}, about {expected:.0f} expected",
-            days=[comparison.day for comparison in last] if is_outage else [],
+            days={comparison.day: comparison.total.value for comparison in last} if is_outage else {},
         )
 
     async def _days_before(self, connection: AsyncConnection, window: Window) -> list[date]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, sql
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ecommerce.audit.check_results import KEPT_ROWS, CheckResult, Status
+from ecommerce.audit.decisions import Approval
 from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 from ecommerce.common.windows import Request, Window
 
@@ -57,6 +58,7 @@ class CheckContext:
     :param incidents: known incidents, by day
     :param exclusions: sources and models that the run's build leaves out; they are not checked
     :param check_name: the check's own name, by which its earlier results are found
+    :param approvals: the figures of this check that persons have approved
     """
 
     request: Request
@@ -64,6 +66,19 @@ class CheckContext:
     incidents: Mapping[date, str]
     exclusions: Exclusions = NO_EXCLUSIONS
     check_name: str = ""
+    approvals: Sequence[Approval] = ()
+
+    def approved(self, subjects: Container[str], found: Mapping[date, float]) -> dict[date, str]:
+        """
+        The days whose figure is still about the one that a person has approved, and who that was, in words.
+
+        :param found: day → its figure now
+        """
+        return {
+            approval.figure.day: f"approved by {approval.by}"
+            for approval in self.approvals
+            if approval.figure.subject in subjects and approval.covers(found.get(approval.figure.day, 0.0))
+        }
 
     @property
     def window(self) -> Window:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from psycopg import Connection
 
@@ -32,7 +32,7 @@ class CheckResult:
     :param rows: rows at fault, up to `KEPT_ROWS`, as JSON
     :param may_improve: something is under way that could change the status; a check that may wait evaluates again
     :param blocks: whether its failure holds back the publication
-    :param days: the days that it fails by, where a person may approve them
+    :param days: the days that it fails by, where a person may approve them → the figure of each
     """
 
     subject: str
@@ -43,11 +43,19 @@ class CheckResult:
     rows: Sequence[Mapping[str, Any]] = field(default=())
     may_improve: bool = False
     blocks: bool = True
-    days: Sequence[date] = field(default=())
+    days: Mapping[date, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", one_line(self.subject, SUBJECT_LENGTH))
         object.__setattr__(self, "message", one_line(self.message, SENTENCE_LENGTH))
+
+
+class Figure(NamedTuple):
+    """What a check has found of a day: a person approves this figure, and no other."""
+
+    subject: str
+    day: date
+    value: float
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,17 @@ class BlockingFailure:
     Why a check holds back the publication; the trigger sends it to the worker that fails the task.
 
     :param message: what failed and why, in one line
-    :param days: those that a person may approve
+    :param figures: those that a person may approve
     """
 
     message: str
     subjects: Sequence[str] = ()
-    days: Sequence[date] = ()
+    figures: Sequence[Figure] = ()
+
+    @property
+    def days(self) -> list[date]:
+        """The days that a person may approve."""
+        return sorted({figure.day for figure in self.figures})
 
     @classmethod
     def of(cls, results: Sequence[CheckResult]) -> Self | None:
@@ -72,21 +85,24 @@ class BlockingFailure:
         return cls(
             message=one_line("; ".join(f"{result.subject}: {result.message}" for result in failed), FAILURE_LENGTH),
             subjects=[result.subject for result in failed],
-            days=sorted({day for result in failed for day in result.days}),
+            figures=[Figure(result.subject, *entry) for result in failed for entry in sorted(result.days.items())],
         )
 
     @property
     def payload(self) -> dict[str, Any]:
         """As the payload of a trigger's event, which is JSON."""
-        return {"failures": self.message, "subjects": list(self.subjects), "days": [str(day) for day in self.days]}
+        figures = [[figure.subject, str(figure.day), figure.value] for figure in self.figures]
+        return {"failures": self.message, "subjects": list(self.subjects), "figures": figures}
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self | None:
         """The failure in the payload of a trigger's event, if there is one."""
         if not payload.get("failures"):
             return None
-        days = [date.fromisoformat(day) for day in payload.get("days", ())]
-        return cls(payload["failures"], payload.get("subjects", ()), days)
+        figures = [
+            Figure(subject, date.fromisoformat(day), value) for subject, day, value in payload.get("figures", ())
+        ]
+        return cls(payload["failures"], payload.get("subjects", ()), figures)
 
 
 #: One statement, so that results and their rows are written together or not at all.

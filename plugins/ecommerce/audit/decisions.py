@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Literal, Self
 
 from psycopg import Connection
+
+from ecommerce.audit.check_results import BlockingFailure, Figure
 
 Decision = Literal["approved", "rejected", "unanswered", "overtaken"]
 
@@ -48,13 +51,38 @@ class Answer:
         return f"{self.by or 'nobody'}: {self.reason or 'no reason given'}"
 
 
-#: Each day of a check that a person has approved, and who.
-APPROVED_DAYS = """
-select day, max(decided_by)
+#: By how much a figure may differ from the approved one, as a share of it. Beyond that a person is asked again.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Approval:
+    """
+    A figure that a person has approved.
+
+    :param by: the user
+    """
+
+    figure: Figure
+    by: str
+
+    def covers(self, value: float) -> bool:
+        """Whether a figure of now is the approved one."""
+        return math.isclose(value, self.figure.value, rel_tol=TOLERANCE)
+
+
+#: Each figure of a check that a person has approved, and who; the fields of `Figure` and `Approval`. An approval of
+#: before figures were kept is of none, and a rollback revokes those of what it undoes.
+APPROVED_FIGURES = """
+select
+    figure.subject,
+    figure.day,
+    figure.value,
+    coalesce(decision.decided_by, 'nobody')
 from ops.decision
-cross join unnest(days) as day
-where check_name = %(check_name)s and decision = 'approved'
-group by day
+cross join lateral jsonb_to_recordset(decision.figures) as figure (subject text, day date, value double precision)
+where decision.check_name = %(check_name)s and decision.decision = 'approved' and decision.revoked_at is null
+order by decision.decided_at
 """
 
 #: A check that is evaluated again withdraws its question.
@@ -64,13 +92,19 @@ where run_id = %(run_id)s and check_name = %(check_name)s and decision is null
 """
 
 _INSERT_QUESTION = """
-insert into ops.decision (run_id, check_name, subjects, message, days, difference, asked_at)
-values (%(run_id)s, %(check_name)s, %(subjects)s, %(message)s, %(days)s, %(difference)s, now())
+insert into ops.decision (
+    run_id, check_name, subjects, message, days, figures, difference, digest, asked_at
+)
+values (
+    %(run_id)s, %(check_name)s, %(subjects)s, %(message)s, %(days)s, %(figures)s, %(difference)s, %(digest)s, now()
+)
 on conflict (run_id, check_name) where decision is null do update set
     subjects = excluded.subjects,
     message = excluded.message,
     days = excluded.days,
+    figures = excluded.figures,
     difference = excluded.difference,
+    digest = excluded.digest,
     asked_at = excluded.asked_at
 """
 
@@ -86,23 +120,67 @@ def record_question(
     connection: Connection,
     run_id: str,
     check_name: str,
-    *,
-    subjects: Sequence[str],
-    message: str,
-    days: Sequence[date],
+    failure: BlockingFailure,
     difference: list[dict[str, Any]],
 ) -> None:
-    """Record that a run waits for a person; from now on other runs do not wait for it."""
+    """
+    Record that a run waits for a person; from now on other runs do not wait for it.
+
+    :param difference: what a publication would change, as the person sees it
+    """
     connection.execute(
         _INSERT_QUESTION,
         {
             "run_id": run_id,
             "check_name": check_name,
-            "subjects": list(subjects),
-            "message": message,
-            "days": list(days),
+            "subjects": list(failure.subjects),
+            "message": failure.message,
+            "days": failure.days,
+            "figures": json.dumps([figure._asdict() for figure in failure.figures], default=str),
             "difference": json.dumps(difference),
+            "digest": digest_of(difference),
         },
+    )
+
+
+def digest_of(difference: Sequence[Mapping[str, Any]]) -> str:
+    """A digest of what a publication would change, which is another one after any change of it."""
+    return hashlib.sha256(json.dumps(difference, sort_keys=True).encode()).hexdigest()
+
+
+def is_as_shown(connection: Connection, run_id: str, check_name: str, difference: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a publication would still change what the open question of a check has shown."""
+    row = connection.execute(
+        """
+        select digest
+        from ops.decision
+        where run_id = %s and check_name = %s and decision is null
+        """,
+        [run_id, check_name],
+    ).fetchone()
+    return row is not None and row[0] == digest_of(difference)
+
+
+def revoke_approvals(connection: Connection, run_id: str, publication_id: int) -> None:
+    """
+    Revoke what was approved after a publication, because a rollback restores it.
+
+    :param run_id: of the rollback
+    """
+    connection.execute(
+        """
+        update ops.decision
+        set revoked_at = now(), revoked_by = %s
+        where
+            decision = 'approved'
+            and revoked_at is null
+            and decided_at > (
+                select min(publication.published_at)
+                from ops.publication
+                where publication.publication_id = %s
+            )
+        """,
+        [run_id, publication_id],
     )
 
 

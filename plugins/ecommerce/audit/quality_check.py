@@ -15,7 +15,15 @@ from airflow.triggers.base import StartTriggerArgs
 from ecommerce.audit.check import Approvable, CheckContext
 from ecommerce.audit.check_results import FAILURE_LENGTH, BlockingFailure, CheckResult, record_results
 from ecommerce.audit.checks_file import check_of, read_checks
-from ecommerce.audit.decisions import APPROVE, REASON_FIELD, REJECT, Answer, record_decision, record_question
+from ecommerce.audit.decisions import (
+    APPROVE,
+    REASON_FIELD,
+    REJECT,
+    Answer,
+    is_as_shown,
+    record_decision,
+    record_question,
+)
 from ecommerce.audit.evaluation import evaluate_check
 from ecommerce.audit.quality_trigger import QualityTrigger
 from ecommerce.build import lease
@@ -133,16 +141,8 @@ class QualityCheck(BaseOperator):
         with warehouse(self.warehouse_conn_id) as connection:
             if not _holds_lease(connection, run_id):
                 return
-            difference, as_markdown = self.preview(connection, run_id) if self.preview else ([], "")
-            record_question(
-                connection,
-                run_id,
-                self.check_name,
-                subjects=failure.subjects,
-                message=failure.message,
-                days=failure.days,
-                difference=difference,
-            )
+            difference, as_markdown = self._preview(connection, run_id)
+            record_question(connection, run_id, self.check_name, failure, difference)
             if self.on_question:
                 self.on_question(connection, context)
         self.log.warning("%s; waiting for a person to decide", failure.message)
@@ -158,8 +158,25 @@ class QualityCheck(BaseOperator):
         )
         raise TaskAwaitingInput(method_name=self.execute_complete.__name__, timeout=time_to_decide)
 
+    def _preview(self, connection: Connection, run_id: str) -> tuple[list[dict[str, Any]], str]:
+        return self.preview(connection, run_id) if self.preview else ([], "")
+
+    def _ask_again(self, context: Context) -> None:
+        """Evaluate the check now; ask if it still fails."""
+        self.log.warning("what would be published has changed since it was shown: the answer is of no use any more")
+        check_context = CheckContext(request_of(context), context["dag_run"].run_id, read_checks().incidents)
+        results = asyncio.run(self._evaluate(check_context))
+        failure, check = BlockingFailure.of(results or []), check_of(self.check_name)
+        if failure and isinstance(check, Approvable):
+            self._ask(context, check, failure)
+        self._raise(failure)
+
     def _decide(self, context: Context, answer: Answer) -> None:
-        """Record the decision; only an approval of the build that would be published lets the task succeed."""
+        """
+        Record the decision; only an approval of the build that would be published lets the task succeed.
+
+        If something else would be published than the person has seen, the task asks again.
+        """
         run_id, check = context["dag_run"].run_id, self.check_name
         with warehouse(self.warehouse_conn_id) as connection:
             if answer.error is not None:
@@ -173,11 +190,24 @@ class QualityCheck(BaseOperator):
                 raise AirflowFailException(
                     f"check {check}: another run has built in the meantime; that run decides what is published"
                 )
-            subjects = record_decision(connection, run_id, check, "approved", answer)
-            approved = [CheckResult(subject, "warn", None, None, f"approved by {answer}") for subject in subjects]
-            record_results(connection, check, run_id, approved, request_of(context).window)
+            is_as_shown_now = is_as_shown(connection, run_id, check, self._preview(connection, run_id)[0])
+            if not is_as_shown_now:
+                record_decision(connection, run_id, check, "overtaken", answer)
+            else:
+                self._record_approval(connection, context, answer)
+        if not is_as_shown_now:
+            self._ask_again(context)
+            return
         self.log.warning("approved by %s", answer)
         add_note(context, f"approved by {answer}")
+
+    def _record_approval(self, connection: Connection, context: Context, answer: Answer) -> None:
+        run_id = context["dag_run"].run_id
+        # One transaction, and so one time: the publication finds by it which results are of an approval.
+        with connection.transaction():
+            subjects = record_decision(connection, run_id, self.check_name, "approved", answer)
+            approved = [CheckResult(subject, "warn", None, None, f"approved by {answer}") for subject in subjects]
+            record_results(connection, self.check_name, run_id, approved, request_of(context).window)
 
 
 def question_in_words(found: str, until: datetime, difference: str) -> str:

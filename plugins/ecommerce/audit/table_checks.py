@@ -261,8 +261,14 @@ class Distribution(Approvable, Limits):
         rows = [
             {"category": name, "percent": f"{share:.2f}", "before": f"{before:.2f}"} for name, share, before in shares
         ]
-        days = list(window.days) if status == "fail" else []
-        return CheckResult(subject, status, distance, self.limit, message, rows, days=days)
+        if status != "fail":
+            return CheckResult(subject, status, distance, self.limit, message, rows)
+        figures = dict.fromkeys(window.days, float(distance))
+        approved = context.approved({subject}, figures)
+        if approved.keys() == figures.keys():
+            message = f"{message}; {', '.join(sorted(set(approved.values())))}"
+            return CheckResult(subject, "warn", distance, self.limit, message, rows)
+        return CheckResult(subject, status, distance, self.limit, message, rows, days=figures)
 
 
 # -- a SQL file --------------------------------------------------------------------------------------------------------

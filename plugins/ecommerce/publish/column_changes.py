@@ -67,12 +67,16 @@ def _views_on(connection: Connection, mart: Mart) -> list[str]:
     ]
 
 
-def add_columns(connection: Connection, mart: Mart) -> None:
-    """Add to the published mart the columns that only the built one has, null for now; views and grants stay."""
+def add_columns(connection: Connection, mart: Mart) -> list[str]:
+    """
+    Add to the published mart the columns that only the built one has, null for now; views and grants stay.
+
+    :return: their names
+    """
     published = {name for name, _, _ in columns_of(connection, "marts", mart.name)}
     gained = [(name, kind) for name, kind in mart.columns.items() if published and name not in published]
     if not gained:
-        return
+        return []
     additions = sql.SQL(", ").join(
         sql.SQL("add column {} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in gained
     )
@@ -83,6 +87,7 @@ def add_columns(connection: Connection, mart: Mart) -> None:
             connection.execute(sql.SQL("alter table {} {}").format(mart.published_table, additions))
 
     retry_while_locked(alter, f"marts.{mart.name}")
+    return [name for name, _ in gained]
 
 
 def recreate(connection: Connection, mart: Mart) -> MartChange:

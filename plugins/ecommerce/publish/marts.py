@@ -125,12 +125,17 @@ def key_of(connection: Connection, schema: str, table: str) -> list[str] | None:
 
 def checksum(connection: Connection, mart: str, columns: Sequence[str]) -> int:
     """A checksum of a published mart's rows over these columns; the order of the rows does not matter."""
+    return hash_of_rows(connection, sql.Identifier("marts", mart), columns)
+
+
+def hash_of_rows(connection: Connection, table: sql.Identifier, columns: Sequence[str]) -> int:
+    """The exclusive or of the hashes of a table's rows."""
     return fetch_number(
         connection,
         sql.SQL("""
             select coalesce(bit_xor(hash_record_extended(row({columns}), 0)), 0)
-            from {mart} as mart
-        """).format(columns=column_list("mart", columns), mart=sql.Identifier("marts", mart)),
+            from {table} as mart
+        """).format(columns=column_list("mart", columns), table=table),
     )
 
 

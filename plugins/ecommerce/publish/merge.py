@@ -176,8 +176,8 @@ def _merge_rows(
     # The checksum is the exclusive or of all rows' hashes, so it is enough to know those of the changed rows.
     old_hash = new_hash = 0
     if expected:
-        old_hash = _hash_of_changed_rows(connection, columns, mart.published_table, "old_place")
-        new_hash = _hash_of_changed_rows(connection, columns, mart.built_table, "new_place")
+        old_hash = hash_of_changed_rows(connection, columns, mart.published_table, "old_place")
+        new_hash = hash_of_changed_rows(connection, columns, mart.built_table, "new_place")
         _keep_old_rows(connection, mart, publication_id)
         change = _write_changed_rows(connection, mart)
     connection.execute("drop table pg_temp.changed")
@@ -244,7 +244,7 @@ def _compare_all_rows(connection: Connection, mart: Mart) -> int:
     ).rowcount
 
 
-def _hash_of_changed_rows(
+def hash_of_changed_rows(
     connection: Connection, columns: Sequence[str], table: sql.Identifier, place: Literal["old_place", "new_place"]
 ) -> int:
     """The exclusive or of the changed rows' hashes, as they are before (`old_place`) or after the merge."""

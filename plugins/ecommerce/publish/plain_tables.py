@@ -116,7 +116,7 @@ def assert_plain(connection: Connection, marts: Mapping[str, int]) -> None:
 
 
 def _replaced(connection: Connection, marts: Mapping[str, int]) -> list[str]:
-    current = dict(
+    current: dict[str, int] = dict(
         connection.execute(
             """
             select relname::text, oid::bigint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ from psycopg import Connection, sql
 
 from ecommerce.build import lease
 from ecommerce.common.shown_text import VALUE_LENGTH, markdown_text
-from ecommerce.publish.marts import Mart, built_marts, count_rows, key_object, published_columns
-from ecommerce.publish.merge import create_changed_rows
+from ecommerce.publish.marts import Mart, built_marts, count_rows, hash_of_rows, key_object, published_columns
+from ecommerce.publish.merge import create_changed_rows, hash_of_changed_rows
 
 #: How many of a mart's biggest movers are named.
 MOVERS = 3
@@ -38,6 +38,7 @@ class Difference:
     What would change in a mart.
 
     :param measure: the column whose biggest movers are named; None if the mart has no figure
+    :param digest: of all rows that would change, as they are and as they would be
     """
 
     mart: str
@@ -46,6 +47,7 @@ class Difference:
     deleted: int
     measure: str | None
     movers: Sequence[Mover]
+    digest: str = ""
 
     @property
     def total(self) -> int:
@@ -53,14 +55,18 @@ class Difference:
         return self.inserted + self.updated + self.deleted
 
 
-def differences(connection: Connection, run_id: str) -> list[Difference]:
+def differences(
+    connection: Connection, run_id: str, *, gained: Mapping[str, Collection[str]] | None = None
+) -> list[Difference]:
     """
     The marts that publishing the run's build would change. Nothing is written.
 
     :param connection: of the role that publishes
+    :param gained: columns that this publication has already added to its marts; they count as not there yet
     """
     marts = built_marts(connection, lease.exclusions_of(connection, run_id).models)
-    return [difference for mart in marts if (difference := _difference(connection, mart)).total]
+    found = [_difference(connection, mart, (gained or {}).get(mart.name, ())) for mart in marts]
+    return [difference for difference in found if difference.total]
 
 
 def preview_publication(connection: Connection, run_id: str) -> tuple[list[dict[str, Any]], str]:
@@ -89,11 +95,12 @@ def as_markdown(changed: Sequence[Difference]) -> str:
     return "\n".join(lines)
 
 
-def _difference(connection: Connection, mart: Mart) -> Difference:
-    published = published_columns(connection, mart.name)
+def _difference(connection: Connection, mart: Mart, gained: Collection[str]) -> Difference:
+    published = [name for name in published_columns(connection, mart.name) if name not in gained]
     if not published:
-        return Difference(mart.name, count_rows(connection, mart.built_table), 0, 0, None, [])
-    measure = _measure(mart)
+        rows_hash = hash_of_rows(connection, mart.built_table, list(mart.columns))
+        return Difference(mart.name, count_rows(connection, mart.built_table), 0, 0, None, [], f"{rows_hash:x}")
+    measure, columns = _measure(mart), list(mart.columns)
     # A column that the mart is about to gain cannot be compared: nothing of it is published.
     mart = mart.with_columns(published)
     with connection.transaction(force_rollback=True):
@@ -109,7 +116,9 @@ def _difference(connection: Connection, mart: Mart) -> Difference:
         ).fetchone()
         inserted, updated, deleted = row or (0, 0, 0)
         movers = _movers(connection, mart, measure) if measure in mart.columns else []
-    return Difference(mart.name, inserted, updated, deleted, measure, movers)
+        old = hash_of_changed_rows(connection, published, mart.published_table, "old_place")
+        new = hash_of_changed_rows(connection, columns, mart.built_table, "new_place")
+    return Difference(mart.name, inserted, updated, deleted, measure, movers, f"{old:x} {new:x}")
 
 
 def _measure(mart: Mart) -> str | None:

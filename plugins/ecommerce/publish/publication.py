@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -56,9 +56,8 @@ def publish(connection: Connection, run_id: str, *, allow_column_changes: bool =
     plan = _plan(connection, run_id, allow_column_changes)
     # Before any column is added, and again in the transaction that publishes.
     assert_checks_passed(connection, run_id, plan.marts, plan.exclusions)
-    for mart in plan.merge:
-        add_columns(connection, mart)
-    return retry_while_locked(lambda: _publish_all(connection, run_id, plan), "marts")
+    gained = {mart.name: add_columns(connection, mart) for mart in plan.merge}
+    return retry_while_locked(lambda: _publish_all(connection, run_id, plan, gained), "marts")
 
 
 def _plan(connection: Connection, run_id: str, allow_column_changes: bool) -> _Plan:
@@ -68,12 +67,18 @@ def _plan(connection: Connection, run_id: str, allow_column_changes: bool) -> _P
     return _Plan(merge=[mart for mart in marts if mart not in anew], recreate=anew, exclusions=exclusions)
 
 
-def _publish_all(connection: Connection, run_id: str, plan: _Plan) -> list[MartChange]:
-    """Everything that readers are to see at once."""
+def _publish_all(
+    connection: Connection, run_id: str, plan: _Plan, gained: Mapping[str, Collection[str]]
+) -> list[MartChange]:
+    """
+    Everything that readers are to see at once.
+
+    :param gained: columns that were added to the marts for this publication
+    """
     with connection.transaction():
         # First, so that nothing of a run that was overtaken reaches `marts`.
         lease.release(connection, run_id)
-        assert_checks_passed(connection, run_id, plan.marts, plan.exclusions)
+        assert_checks_passed(connection, run_id, plan.marts, plan.exclusions, gained=gained)
         assert_plain(connection, {mart.name: mart.oid for mart in (*plan.merge, *plan.recreate)})
         publication_id = new_publication(connection)
         as_of = _as_of_date(connection, run_id)

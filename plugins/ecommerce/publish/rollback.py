@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from ecommerce.audit.decisions import revoke_approvals
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
 from ecommerce.publish.marts import checksum, key_object, key_of, published_columns
@@ -20,7 +21,8 @@ def roll_back(
     """
     Restore every mart to the state after a publication, in one transaction; None while a run builds.
 
-    The next run builds and publishes again, whether or not anything has changed.
+    The next run builds and publishes again, whether or not anything has changed. What was approved after that
+    publication is asked again.
 
     :param to: its publication_id; None for the one before the last
     :param take_over_from: run_id of a holder of the lease that has ended
@@ -49,6 +51,7 @@ def roll_back(
             record_publication(connection, publication_id, run_id, change, as_of_date=as_of, restores=target)
             changes.append(change)
         delete_old_deltas(connection)
+        revoke_approvals(connection, run_id, target)
         return changes
 
 

@@ -208,7 +208,7 @@ def test_check_of_loaded_rows_is_evaluated_during_the_build(only: Callable[..., 
 def test_failure_that_a_person_may_approve_waits_for_the_build(
     only: Callable[..., str], loader: Loader, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failure = CheckResult("raw.sales_fact", "fail", 1, 40, "1 of about 40", days=[date(2024, 3, 1)])
+    failure = CheckResult("raw.sales_fact", "fail", 1, 40, "1 of about 40", days={date(2024, 3, 1): 1.0})
 
     async def fail(self: object, connection: object, context: object) -> list[CheckResult]:
         return [failure]
@@ -221,7 +221,7 @@ def test_failure_that_a_person_may_approve_waits_for_the_build(
     event = check.event_at(end)
     if end == "success":
         assert event.payload["failures"] == "raw.sales_fact: 1 of about 40"
-        assert event.payload["days"] == ["2024-03-01"]
+        assert event.payload["figures"] == [["raw.sales_fact", "2024-03-01", 1.0]]
     else:
         assert isinstance(event, TaskFailedEvent)
         xcoms: Any = event.xcoms
