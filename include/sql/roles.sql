@@ -26,6 +26,64 @@ $$;
 
 revoke all on schema public from public;
 
+-- Readers can be tools and people of any kind: they must not stop those who load, build and publish. They get neither the
+-- locks that these take, nor what fills the server's disk (large objects, temporary tables, messages), nor all its
+-- connections. The timeouts are defaults, which a session can change.
+do $$
+declare
+    wanted text;
+    other text;
+    routine regprocedure;
+begin
+    for routine in
+        select oid::regprocedure
+        from pg_proc
+        where
+            pronamespace = 'pg_catalog'::regnamespace
+            and (
+                proname ~ '^pg_(try_)?advisory_'
+                or proname ~ '^(lo_|lowrite$|loread$)'
+                or proname in ('pg_notify', 'pg_logical_emit_message', 'pg_export_snapshot')
+            )
+    loop
+        execute format('revoke execute on function %s from public', routine);
+        if routine::text ~ '^pg_(try_)?advisory_' then
+            execute format('grant execute on function %s to loader, publisher', routine);
+        end if;
+    end loop;
+    foreach wanted in array array['reader', 'inspector'] loop
+        execute format('alter role %I connection limit 30', wanted);
+        execute format('alter role %I in database %I set statement_timeout = %L', wanted, current_database(), '10min');
+        execute format('alter role %I in database %I set lock_timeout = %L', wanted, current_database(), '10s');
+        execute format(
+            'alter role %I in database %I set idle_in_transaction_session_timeout = %L',
+            wanted, current_database(), '5min'
+        );
+        begin
+            -- Only a superuser may set it; then no session of the role can change it.
+            execute format('alter role %I in database %I set temp_file_limit = %L', wanted, current_database(), '10GB');
+        exception when insufficient_privilege then
+            raise warning 'temporary files of % have no limit: only a superuser may set one', wanted;
+        end;
+    end loop;
+    -- Whoever may log in may connect to every database that is open to all.
+    for other in
+        select datname
+        from pg_database
+        where datname in (current_database(), 'postgres', 'template1')
+    loop
+        execute format('revoke connect, temporary on database %I from public', other);
+    end loop;
+    for other in
+        select datname
+        from pg_database
+        where datallowconn and has_database_privilege('reader', datname, 'connect') and datname <> current_database()
+    loop
+        raise warning 'the database % is open to all roles: revoke connect, temporary on it from public', other;
+    end loop;
+end
+$$;
+
 -- Code that one role plants into a table, as a trigger, a policy or an index, runs as whoever writes to it or reads it. So
 -- only the strongest role may write functions: those of `ops`, which all others call. It also owns the tables of `ops`,
 -- which all roles write. (Where the administrator is no superuser, as in some clouds, Postgres warns and revokes nothing.)
