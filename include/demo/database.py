@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -20,10 +21,14 @@ from psycopg import sql
 
 from include.demo.errors import StackError
 from include.demo.ports import start_on_free_port
+from include.demo.private_folder import is_folder_of
 from include.demo.processes import LOGS
 from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
+
+#: Where the folder of the server lies if root has started it.
+_PLACE = Path("/var/tmp")  # noqa: S108
 
 #: Databases, each owned by the role of its name. The role `warehouse` owns no schema: it is for people, and has the
 #: rights of the three roles that load, build and publish.
@@ -53,16 +58,57 @@ def _is_root() -> bool:
 
 def _home() -> Path:
     """
-    The folder of the server's binaries and data.
+    The folder of the server's binaries and data; it may not be there yet.
 
     Postgres refuses to run as root. Started by root it runs as `nobody`, who may have no access to the project's folder
-    or to root's home, so in that case both lie in /var/tmp.
+    or to root's home, so in that case both lie in /var/tmp, under a name that nobody can guess. The folder is root's,
+    and in it only the data are nobody's: what root writes there, nobody else can have led elsewhere by a link.
     """
     if not _is_root():
         return STACK / "postgres"
-    # Every stack has its own name, and only its owner may enter the folder.
-    name = f"ecommerce-warehouse-{hashlib.sha256(str(STACK).encode()).hexdigest()[:12]}"
-    return Path("/var/tmp") / name  # noqa: S108
+    if _home_file().exists():
+        return Path(_home_file().read_text())
+    return _former_home() or STACK / "postgres"
+
+
+def _home_file() -> Path:
+    """The file of the stack that has the name of the folder."""
+    return STACK / "postgres_home"
+
+
+def _former_home() -> Path | None:
+    """The folder of a stack of before, whose name could be guessed; None if there is none, or it is somebody else's."""
+    state, nobody = State.load(), pwd.getpwnam("nobody").pw_uid
+    home = _PLACE / f"ecommerce-warehouse-{hashlib.sha256(str(STACK).encode()).hexdigest()[:12]}"
+    if state is None or not is_folder_of(home, 0, nobody) or not is_folder_of(home / "data", nobody):
+        return None
+    note = home / "stack"
+    is_ours = not note.is_symlink() and note.is_file() and note.read_text(errors="replace") == _stack_id(state)
+    return home if is_ours else None
+
+
+def _make_home() -> Path:
+    """Create the folder where it is missing; the data of a stack of before move there."""
+    home = _home()
+    if not _is_root():
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)
+        return home
+    if _home_file().exists() and is_folder_of(home, 0):
+        return home
+    former = _former_home() if not _home_file().exists() else None
+    if former:
+        stop()
+    made = Path(tempfile.mkdtemp(prefix="ecommerce-warehouse-", dir=_PLACE))
+    # The server's user passes through, and may not look around.
+    made.chmod(0o711)
+    if former:
+        (former / "data").rename(made / "data")
+        (made / "stack").write_text((former / "stack").read_text())
+        shutil.rmtree(former, ignore_errors=True)
+    _home_file().parent.mkdir(parents=True, exist_ok=True)
+    _home_file().write_text(str(made))
+    return made
 
 
 def _account() -> dict[str, object]:
@@ -71,6 +117,28 @@ def _account() -> dict[str, object]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _write_as_server(path: Path, text: str, *, append: bool = False) -> None:
+    """
+    Write a file among the data as the server's own user.
+
+    Other programs may run as that user, and put a link in the file's place: it leads no further than their own rights.
+
+    :raises StackError: it cannot be written
+    """
+    written = subprocess.run(
+        ["/bin/sh", "-c", f'umask 077; exec cat {">>" if append else ">"} "$1"', "sh", str(path)],
+        cwd="/",
+        env={"PATH": os.environ.get("PATH", "")},
+        input=text,
+        text=True,
+        stderr=subprocess.PIPE,
+        check=False,
+        **_account(),  # type: ignore[call-overload]
+    )
+    if written.returncode != 0:
+        raise StackError(f"{path} cannot be written: {written.stderr.strip()}")
 
 
 def client(name: str) -> Path:
@@ -136,9 +204,7 @@ def start(state: State) -> None:
 
     :raises StackError: it does not start (disk full, no right to write, a broken cluster)
     """
-    data = _home() / "data"
-    _home().mkdir(parents=True, exist_ok=True)
-    _home().chmod(0o700)
+    data = _make_home() / "data"
     if not (data / "PG_VERSION").exists() or (_home() / "incomplete").exists() or _belongs_to_another(state):
         _initialise(state, data)
     if not is_running():
@@ -151,8 +217,9 @@ def start(state: State) -> None:
 
 def _start_server(data: Path, port: int) -> None:
     settings = {**_SETTINGS, "port": str(port)}
-    (data / "stack.conf").write_text("".join(f"{key} = '{value}'\n" for key, value in settings.items()))
-    _give_to_server(data / "stack.conf")
+    _write_as_server(data / "stack.conf", "".join(f"{key} = '{value}'\n" for key, value in settings.items()))
+    _log_file().touch(mode=0o600)
+    _give_to_server(_log_file())
     if _command("pg_ctl", "start", "-D", data, "-l", _log_file(), "-w", "-t", "60", "-s").returncode != 0:
         lines = _log_file().read_text(errors="replace").splitlines()[-15:] if _log_file().exists() else []
         raise StackError("Postgres does not start; the end of its log:\n" + "\n".join(f"  {line}" for line in lines))
@@ -173,6 +240,7 @@ def stop() -> bool:
 def remove() -> None:
     """Delete the cluster and, where root started it, the copy of the server's binaries."""
     shutil.rmtree(_home(), ignore_errors=True)
+    _home_file().unlink(missing_ok=True)
 
 
 def _initialise(state: State, data: Path) -> None:
@@ -183,7 +251,7 @@ def _initialise(state: State, data: Path) -> None:
     password = _home() / "password"
     password.touch(mode=0o600)
     password.write_text(state.passwords["postgres"])
-    for path in (_home(), data, password):
+    for path in (data, password):
         _give_to_server(path)
     created = _command(
         "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
@@ -192,10 +260,8 @@ def _initialise(state: State, data: Path) -> None:
     password.unlink()
     if created.returncode != 0:
         raise StackError(f"the Postgres cluster could not be created in {data}: {created.stderr.strip()}")
-    with (data / "postgresql.conf").open("a") as file:
-        file.write("\ninclude 'stack.conf'\n")
-    (data / "stack.conf").touch()
-    _give_to_server(data / "stack.conf")
+    _write_as_server(data / "postgresql.conf", "\ninclude 'stack.conf'\n", append=True)
+    _write_as_server(data / "stack.conf", "")
     (_home() / "stack").write_text(_stack_id(state))
     (_home() / "incomplete").unlink()
 
@@ -219,6 +285,7 @@ def _belongs_to_another(state: State) -> bool:
 
 
 def _give_to_server(path: Path) -> None:
+    """Give the server's user a path in the folder, in which only root can put links."""
     if _is_root():
         nobody = pwd.getpwnam("nobody")
         os.chown(path, nobody.pw_uid, nobody.pw_gid)

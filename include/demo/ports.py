@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.demo.errors import StackError
+from include.demo.private_folder import private_folder
 
 if TYPE_CHECKING:
     from include.demo.state import State
@@ -137,10 +138,9 @@ atexit.register(release_all)
 
 def _lock(port: int, owner: str) -> int | None:
     """The descriptor of the port's locked file, or None if another process has locked it."""
-    RESERVATIONS.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = RESERVATIONS / str(port)
+    path = private_folder(RESERVATIONS) / str(port)
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

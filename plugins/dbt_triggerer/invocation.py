@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -118,9 +119,13 @@ def _in_utc(moment: str) -> str | None:
 def _parse_cache(project: Path, target: str) -> Path:
     """The file of a project and a target, in a folder of this user alone: it contains SQL that will be run."""
     folder = Path(tempfile.gettempdir()) / f"dbt-triggerer-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise BuildError(f"{folder}, the cache of dbt's parsed project, belongs to another user; remove it")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    # Somebody else may have made a folder of this name first, or a link to one of ours.
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise BuildError(f"{folder}, the cache of dbt's parsed project, is no folder of this user; remove it")
+    folder.chmod(0o700)
     key = hashlib.sha256(f"{project} {target}".encode()).hexdigest()
     return folder / f"{key[:16]}.msgpack"
 

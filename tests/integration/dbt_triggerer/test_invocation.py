@@ -11,7 +11,7 @@ import pytest
 from cosmos import ProfileConfig
 from cosmos.profiles import PostgresUserPasswordProfileMapping
 
-from dbt_triggerer import BuildError, run_dbt
+from dbt_triggerer import BuildError, invocation, run_dbt
 from dbt_triggerer.node_results import NodeResult
 
 PROJECT = {
@@ -210,3 +210,12 @@ def test_damaged_cache_is_replaced(project: Path, warehouse_dsn: str, caplog: py
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with caplog.at_level(logging.INFO):
         assert statuses(build(project)) == {"good": "success", "after": "success"}
+
+
+def test_cache_in_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's name can be guessed: a link there would let root write into any folder of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"dbt-triggerer-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BuildError, match="is no folder of this user"):
+        invocation._parse_cache(Path("project"), "target")
