@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from ecommerce.audit import table_checks
 from ecommerce.common.errors import SchemaDrift
@@ -205,6 +206,30 @@ def test_distribution_passes_with_few_rows_and_ignores_known_incidents(evaluate,
     assert evaluate(check, "2024-03-03")[0][2] == "too few rows to compare: 0 in the window, 60 before it"
     # Days before the reference do not count.
     assert evaluate(only(DISTRIBUTION), "2024-04-02")[0][2].endswith("0 in the window, 10 before it")
+
+
+def test_distribution_that_was_approved_warns_until_it_changes(evaluate, only: Only, paid, loader: Loader) -> None:
+    check, subject = only(DISTRIBUTION), "raw.sales_fact payment_method"
+    paid("2024-02-20", card=60)
+    paid("2024-03-03", visa=9, card=1)
+    assert evaluate(check, "2024-03-03")[0][1] == "fail"
+    figures = [{"subject": subject, "day": "2024-03-03", "value": 90.0}]
+    loader.connection.execute(
+        """
+        insert into ops.decision (
+            run_id, check_name, subjects, message, days, figures, difference, asked_at, decision, decided_at, decided_by
+        )
+        values ('a_run', 'it', '{}', '', '{2024-03-03}', %s, '[]', now(), 'approved', now(), 'Ada')
+        """,
+        [Jsonb(figures)],
+    )
+    ((_, status, message),) = evaluate(check, "2024-03-03")
+    assert status == "warn"
+    assert message.endswith("; approved by Ada")
+    # Another window is another figure, and so is another mix.
+    assert evaluate(check, "2024-03-02", "2024-03-03")[0][1] == "fail"
+    paid("2024-03-03", visa=30)
+    assert evaluate(check, "2024-03-03")[0][1] == "fail"
 
 
 # -- the quarantine ----------------------------------------------------------------------------------------------------
