@@ -22,11 +22,13 @@ class Area:
 
     :param files: paths in the project
     :param tests: arguments of pytest
+    :param slow: whether those of them that are marked slow run as well
     """
 
     name: str
     files: tuple[str, ...]
     tests: tuple[str, ...]
+    slow: bool = False
 
     @property
     def mutants(self) -> Iterator[Mutant]:
@@ -65,7 +67,10 @@ def read_areas() -> dict[str, Area]:
         areas = tomllib.load(file)
     return {
         name: Area(
-            name, tuple(sorted(_matching(area["files"]) - _matching(area.get("without", ())))), tuple(area["tests"])
+            name,
+            tuple(sorted(_matching(area["files"]) - _matching(area.get("without", ())))),
+            tuple(area["tests"]),
+            area.get("slow", False),
         )
         for name, area in areas.items()
     }

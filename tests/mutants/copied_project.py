@@ -80,11 +80,14 @@ class CopiedProject:
         if path.suffix == ".py":
             Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
-    def run(self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None) -> Outcome:
+    def run(
+        self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None, slow: bool = False
+    ) -> Outcome:
         """
         Run tests until the first one fails; with `coverage`, run all and record there who executes which line.
 
         :param tests: ids of tests, or files and folders
+        :param slow: run those that are marked slow as well
         """
         scratch = self._home / "tmp"
         shutil.rmtree(scratch, ignore_errors=True)
@@ -100,6 +103,8 @@ class CopiedProject:
             command += ["-x"]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "ECOMMERCE", "COV"))}
         env |= {"PYTHONPATH": str(self.root), "TMPDIR": str(scratch), outcomes.FILE: str(found)}
+        if slow:
+            env["ECOMMERCE_CI"] = "1"
         env["COVERAGE_FILE"] = str(coverage or scratch / "coverage")
         # Without a pipe: services that outlive the tests would keep it open.
         with (scratch / "output.txt").open("w") as output:

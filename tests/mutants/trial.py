@@ -147,9 +147,15 @@ class Trial:
             self._copies.put(copy)
         self._folder = KEPT / area.name
         self._lock = threading.Lock()
-        self._baseline = self._read_baseline() or self._record_baseline()
+
+    @cached_property
+    def _baseline(self) -> Baseline:
+        return self._read_baseline() or self._record_baseline()
+
+    @cached_property
+    def _executed(self) -> ExecutedLines | None:
         coverage = self._folder / "coverage"
-        self._executed = ExecutedLines(coverage) if coverage.exists() else None
+        return ExecutedLines(coverage) if coverage.exists() else None
 
     def _read_baseline(self) -> Baseline | None:
         file = self._folder / "baseline.json"
@@ -165,7 +171,7 @@ class Trial:
             old.unlink()
         has_python = any(path.endswith(".py") for path in self._area.files)
         coverage = self._folder / "coverage" if has_python else None
-        outcome = self._in_copy(lambda copy: copy.run(self._area.tests, None, coverage=coverage))
+        outcome = self._in_copy(lambda copy: copy.run(self._area.tests, None, coverage=coverage, slow=self._area.slow))
         if not outcome.passed:
             raise TestsFail(f"{self._area.name}: the tests fail without a mutant\n{outcome.output[-4000:]}")
         baseline = Baseline(outcome.seconds, [], [])
@@ -192,6 +198,10 @@ class Trial:
                 yield known
             else:
                 unknown.append(mutant)
+        if not unknown:
+            return
+        # Before the threads start: each of them needs it.
+        _ = self._baseline, self._executed
         with ThreadPoolExecutor(jobs) as threads:
             futures = [
                 threads.submit(self._in_copy, lambda copy, one=mutant: self._try(copy, one)) for mutant in unknown
@@ -211,7 +221,7 @@ class Trial:
         while tests:
             tests = self._baseline.with_whole_modules(tests)
             with copy.with_mutant(mutant):
-                outcome = copy.run(tests, self._baseline.timeout(tests))
+                outcome = copy.run(tests, self._baseline.timeout(tests), slow=self._area.slow)
             if outcome.passed:
                 return Tried(mutant, None)
             if self._fails_only_with_mutant(copy, tests, outcome):
@@ -229,7 +239,7 @@ class Trial:
         failed = outcome.failed[0]
         if failed in self._baseline.alone or self._baseline.is_whole_up_to(tests, failed):
             return True
-        is_independent = copy.run([failed], self._baseline.timeout([failed])).passed
+        is_independent = copy.run([failed], self._baseline.timeout([failed]), slow=self._area.slow).passed
         with self._lock:
             if is_independent:
                 self._baseline.alone.append(failed)

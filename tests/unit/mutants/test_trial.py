@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import coverage
@@ -26,12 +27,18 @@ class FakeCopy(CopiedProject):
         self._fails_with_mutant, self._fails_alone = fails_with_mutant, fails_alone
         self.root = Path("nowhere")
         self.has_mutant = False
+        self.slow: set[bool] = set()
+        self.baselines = 0
 
     def _write(self, path: Path, text: str) -> None:  # type: ignore[override]
         self.has_mutant = text == MUTANT.text
 
-    def run(self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None) -> Outcome:
+    def run(
+        self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None, slow: bool = False
+    ) -> Outcome:
+        self.slow.add(slow)
         if timeout is None:
+            self.baselines += 1
             return Outcome(True, [], {"tests/a.py::one": 1.0, "tests/a.py::two": 2.0})
         self.runs.append(list(tests))
         failed = [test for test in tests if self.has_mutant and test in self._fails_with_mutant]
@@ -51,9 +58,9 @@ def project(digest: str = "as it is") -> Project:
     return it
 
 
-def run(copy: CopiedProject, kept: Path, digest: str = "as it is") -> Tried:
+def run(copy: CopiedProject, kept: Path, digest: str = "as it is", area: Area = AREA) -> Tried:
     here = project(digest)
-    (tried,) = Trial(AREA, here, [copy]).run([MUTANT], Results(kept / "results.json", here), 1)
+    (tried,) = Trial(area, here, [copy]).run([MUTANT], Results(kept / "results.json", here), 1)
     return tried
 
 
@@ -68,13 +75,15 @@ def test_mutant_is_caught_by_the_first_test_that_fails(kept: Path) -> None:
     assert run(FakeCopy(["tests/a.py::two"]), kept).caught_by == "tests/a.py::two"
 
 
-def test_tests_that_fail_without_a_mutant_are_an_error() -> None:
+def test_tests_that_fail_without_a_mutant_are_an_error(kept: Path) -> None:
     class Failing(FakeCopy):
-        def run(self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None) -> Outcome:
+        def run(
+            self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None, slow: bool = False
+        ) -> Outcome:
             return Outcome(False, ["tests/a.py::one"], output="1 failed")
 
     with pytest.raises(TestsFail, match=r"an_area: the tests fail without a mutant\n1 failed"):
-        Trial(AREA, project(), [Failing()])
+        run(Failing(), kept)
 
 
 def test_timeout_and_tests_that_cannot_be_collected_count_as_caught() -> None:
@@ -97,6 +106,20 @@ def test_caught_mutant_stays_caught_until_the_test_that_did_it_changes(
     assert run(FakeCopy(), kept, "changed").caught_by == "tests/a.py::one"
     monkeypatch.setattr(trials, "digest_of_file", lambda name: "another test")
     assert run(FakeCopy(), kept, "changed").caught_by is None
+
+
+def test_tests_do_not_run_without_a_mutant_if_everything_is_known(kept: Path) -> None:
+    run(FakeCopy(["tests/a.py::one"]), kept)
+    copy = FakeCopy()
+    run(copy, kept, "changed")
+    assert copy.baselines == 0
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_slow_tests_run_in_an_area_that_asks_for_them(kept: Path, slow: bool) -> None:
+    copy = FakeCopy()
+    run(copy, kept, area=replace(AREA, slow=slow))
+    assert copy.slow == {slow}
 
 
 class OnlySecond:
