@@ -92,10 +92,11 @@ def mariadb_server(settings: Mapping[str, str] | None = None) -> Iterator[MariaD
     """
     folder = Path(tempfile.mkdtemp(prefix="ecommerce-mariadb-", dir="/var/tmp"))
     data, log = folder / "data", folder / "server.log"
-    account: dict[str, Any] = {}
+    # Its account may not write to a TMPDIR of ours.
+    account: dict[str, Any] = {"env": {**os.environ, "TMPDIR": str(folder)}}
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        account |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     port = _free_port()
     process: subprocess.Popen[bytes] | None = None

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
+from airflow import sdk
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -57,6 +60,9 @@ class Airflow:
     runs: Sequence[Run]
     #: State of each extract task of the current run.
     extracts: dict[str, str] = field(default_factory=dict)
+    #: What extract tasks have returned, and what the task has pushed.
+    figures: dict[str, dict[str, int]] = field(default_factory=dict)
+    pushed: dict[str, str] = field(default_factory=dict)
     dag_id: str = DAG
     task_id: str = "claim"
     run_id: str = ""
@@ -66,8 +72,12 @@ class Airflow:
         states = {task_id: self.extracts[task_id] for task_id in task_ids if task_id in self.extracts}
         return {run_ids[0]: states} if states else {}
 
-    def xcom_pull(self, *, task_ids: str) -> None:
-        """No extract has returned figures."""
+    def xcom_pull(self, *, task_ids: str) -> dict[str, int] | None:
+        """The figures that an extract has returned."""
+        return self.figures.get(task_ids)
+
+    def xcom_push(self, *, key: str, value: str) -> None:
+        self.pushed[key] = value
 
     def get_ti_count(
         self, *, dag_id: str, task_ids: Iterable[str], logical_dates: Iterable[datetime], states: Iterable[str]
@@ -84,9 +94,21 @@ class Airflow:
         logical_dates: Iterable[datetime] = (),
     ) -> int:
         return sum(
-            run.state in states and (run.run_id in run_ids if run_ids else run.logical_date in logical_dates)
+            run.dag_id == dag_id
+            and run.state in states
+            and (run.run_id in run_ids if run_ids else run.logical_date in logical_dates)
             for run in self.runs
         )
+
+
+def claim_task(need_build_task_ids: Sequence[str] = ()) -> ClaimDirtyDates:
+    """The task, with an extract for each source."""
+    return ClaimDirtyDates(
+        task_id="claim",
+        extract_task_ids={source: f"extract.{source}" for source in SOURCES},
+        build_group_id="warehouse",
+        need_build_task_ids=need_build_task_ids,
+    )
 
 
 @dataclass
@@ -105,15 +127,15 @@ class Claims:
         }  # fmt: skip
         self.loader.load("sales_fact", day, rows=[row])
 
+    def context(self, run: Run) -> Context:
+        """What Airflow hands to a task of this run."""
+        self.airflow.run_id = run.run_id
+        return cast("Context", {"dag_run": run, "ti": self.airflow, "params": self.params})
+
     def claim(self, run: Run) -> Any:
         """The value that `claim` returns; False while it waits for another build."""
         run.claim = "running"
-        context = {"dag_run": run, "ti": self.airflow, "params": self.params}
-        self.airflow.run_id = run.run_id
-        extract_task_ids = {source: f"extract.{source}" for source in SOURCES}
-        result = ClaimDirtyDates(
-            task_id="claim", extract_task_ids=extract_task_ids, build_group_id="warehouse", need_build_task_ids=[]
-        ).poke(cast("Context", context))
+        result = claim_task().poke(self.context(run))
         if not result.is_done:
             return False
         run.claim = "success"
@@ -299,6 +321,88 @@ def test_dry_run_reports_failed_sources(backfill: Claims, capsys: pytest.Capture
     backfill.claim(backfill.airflow.runs[0])
     assert "weather_data: could not be read" in capsys.readouterr().out
     assert backfill.loader.everything() == before
+
+
+def test_dry_run_reports_what_each_extract_would_do(backfill: Claims, capsys: pytest.CaptureFixture[str]) -> None:
+    backfill.params = {"dry_run": True}
+    figures = {
+        "rows_loaded": 1234567, "rows_unchanged": 2, "rows_quarantined": 3, "rows_removed": 4, "days_marked": 5,
+    }  # fmt: skip
+    # What an extract returned before it was tried again and failed does not count.
+    backfill.airflow.figures = {"extract.product": figures, "extract.weather_data": figures}
+    backfill.airflow.extracts = {"extract.product": "success", "extract.weather_data": "failed"}
+    backfill.claim(backfill.airflow.runs[0])
+    printed = capsys.readouterr().out
+    assert "Not published before this run: days to rebuild, as of 2024-03-03: sales_fact: 3 (2024-03-01 " in printed
+    assert re.findall(r"\[info +\] (\w+: .+?) \[", printed) == [
+        "product: would load 1,234,567, leave 2 unchanged, quarantine 3, remove 4, and rebuild 5 days",
+        "weather_data: could not be read",
+    ]
+
+
+class Chain:
+    """A small DAG after `claim`: two models that are built, a check, and a task that is for builds only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.skipped: list[str] = []
+        monkeypatch.setattr(ClaimDirtyDates, "skip", lambda _, ti, tasks: self._skip(tasks))
+        with sdk.DAG(DAG, schedule=None):
+            before = EmptyOperator(task_id="before")
+            self.claim = claim_task(need_build_task_ids=["publish"])
+            check, publish = EmptyOperator(task_id="check"), EmptyOperator(task_id="publish")
+            models = []
+            for source in ("customer", "weather_data"):
+                model = EmptyOperator(task_id=f"warehouse.of_{source}")
+                model.extra_context = {"dbt_node_config": {"unique_id": f"model.ecommerce.of_{source}"}}  # type: ignore[attr-defined]
+                models.append(model)
+            before >> self.claim >> models >> check >> publish
+
+    def _skip(self, tasks: Iterable[Any]) -> None:
+        self.skipped = sorted(task.task_id for task in tasks)
+
+
+@pytest.fixture
+def chain(monkeypatch: pytest.MonkeyPatch) -> Chain:
+    """The tasks around `claim`."""
+    return Chain(monkeypatch)
+
+
+BUILD = ["warehouse.of_customer", "warehouse.of_weather_data"]
+
+
+def test_build_skips_nothing(backfill: Claims, chain: Chain) -> None:
+    claimed = chain.claim.execute(backfill.context(Run(50, "scheduled", "running")))
+    assert claimed["is_build_needed"]
+    assert chain.skipped == []
+    assert backfill.airflow.pushed == {}
+
+
+def test_dry_run_skips_all_that_follows(backfill: Claims, chain: Chain) -> None:
+    backfill.params = {"dry_run": True}
+    chain.claim.execute(backfill.context(backfill.airflow.runs[0]))
+    assert chain.skipped == ["check", "publish", *BUILD]
+
+
+def test_handover_skips_the_build_and_what_is_for_builds_only(backfill: Claims, chain: Chain) -> None:
+    assert chain.claim.execute(backfill.context(backfill.airflow.runs[0])) == {"handed_over_to": "2024-03-02"}
+    assert chain.skipped == ["publish", *BUILD]
+
+
+def test_run_without_changes_skips_the_build_alone(backfill: Claims, chain: Chain) -> None:
+    first, later = Run(50, "scheduled", "running"), Run(51, "scheduled", "running")
+    backfill.claim(first)
+    backfill.end(first)
+    assert not chain.claim.execute(backfill.context(later))["is_build_needed"]
+    assert chain.skipped == BUILD
+
+
+@pytest.mark.usefixtures("manifest", "notes")
+def test_models_of_a_failed_source_are_skipped_and_named(backfill: Claims, chain: Chain) -> None:
+    backfill.airflow.extracts = {"extract.weather_data": "failed", "extract.refund": "upstream_failed"}
+    run = Run(50, "scheduled", "running")
+    chain.claim.execute(backfill.context(run))
+    assert chain.skipped == ["warehouse.of_weather_data"]
+    assert backfill.airflow.pushed["excluded_models"].split(" ") == ["of_refund", "of_weather_data"]
 
 
 def test_claim_rejects_a_window_that_makes_no_sense(backfill: Claims) -> None:
