@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ T = TypeVar("T")
 KEPT = ROOT / ".mutants"
 #: What tests may take with a mutant: so many times as long as without, and so many seconds more.
 _FACTOR, _SECONDS = 3, 90
+#: A module that takes less is run whole: the start of another run, to see whether its test fails alone, takes longer.
+_SECONDS_OF_A_START = 15
 
 
 class TestsFail(Exception):
@@ -119,8 +122,12 @@ class Baseline:
         return _SECONDS + _FACTOR * sum(seconds for test, seconds in self.seconds.items() if module_of(test) in modules)
 
     def with_whole_modules(self, tests: Sequence[str]) -> list[str]:
-        """These tests and those without which they would fail."""
-        modules = {module_of(test) for test in tests} & set(self.whole)
+        """These tests and those without which they would fail; of quick modules all."""
+        seconds: dict[str, float] = defaultdict(float)
+        for test, taken in self.seconds.items():
+            seconds[module_of(test)] += taken
+        modules = {module_of(test) for test in tests}
+        modules = {name for name in modules if name in self.whole or seconds[name] < _SECONDS_OF_A_START}
         chosen = set(tests)
         return [test for test in self.seconds if test in chosen or module_of(test) in modules]
 
@@ -147,6 +154,7 @@ class Trial:
             self._copies.put(copy)
         self._folder = KEPT / area.name
         self._lock = threading.Lock()
+        self._patience = 1
 
     @cached_property
     def _baseline(self) -> Baseline:
@@ -221,7 +229,7 @@ class Trial:
         while tests:
             tests = self._baseline.with_whole_modules(tests)
             with copy.with_mutant(mutant):
-                outcome = copy.run(tests, self._baseline.timeout(tests), slow=self._area.slow)
+                outcome = copy.run(tests, self._timeout(tests), slow=self._area.slow)
             if outcome.passed:
                 return Tried(mutant, None)
             if self._fails_only_with_mutant(copy, tests, outcome):
@@ -232,14 +240,20 @@ class Trial:
         """
         Whether the failed test would pass without the mutant, also if not all tests before it run.
 
-        If not, its module is from now on run as a whole.
+        If not, its module is from now on run as a whole. If the tests take too long without the mutant as well, since
+        the machine is busy, all tests may from now on take twice as long.
         """
-        if outcome.timed_out or not outcome.failed:
+        if outcome.timed_out:
+            if copy.run(tests, self._timeout(tests), slow=self._area.slow).timed_out:
+                self._patience *= 2
+                return False
+            return True
+        if not outcome.failed:
             return True
         failed = outcome.failed[0]
         if failed in self._baseline.alone or self._baseline.is_whole_up_to(tests, failed):
             return True
-        is_independent = copy.run([failed], self._baseline.timeout([failed]), slow=self._area.slow).passed
+        is_independent = copy.run([failed], self._timeout([failed]), slow=self._area.slow).passed
         with self._lock:
             if is_independent:
                 self._baseline.alone.append(failed)
@@ -247,3 +261,6 @@ class Trial:
                 self._baseline.whole.append(module_of(failed))
             self._save(self._baseline)
         return is_independent
+
+    def _timeout(self, tests: Sequence[str]) -> float:
+        return self._patience * self._baseline.timeout(tests)

@@ -29,6 +29,10 @@ class FakeCopy(CopiedProject):
         self.has_mutant = False
         self.slow: set[bool] = set()
         self.baselines = 0
+        #: What each test takes before the mutants are tried, and then all of them.
+        self.seconds = 20.0
+        self.needs = self.needs_with_mutant = 0.0
+        self.timeouts: list[float] = []
 
     def _write(self, path: Path, text: str) -> None:  # type: ignore[override]
         self.has_mutant = text == MUTANT.text
@@ -39,7 +43,10 @@ class FakeCopy(CopiedProject):
         self.slow.add(slow)
         if timeout is None:
             self.baselines += 1
-            return Outcome(True, [], {"tests/a.py::one": 1.0, "tests/a.py::two": 2.0})
+            return Outcome(True, [], {"tests/a.py::one": self.seconds, "tests/a.py::two": self.seconds})
+        self.timeouts.append(timeout)
+        if timeout < (self.needs_with_mutant if self.has_mutant else self.needs):
+            return Outcome(False, timed_out=True)
         self.runs.append(list(tests))
         failed = [test for test in tests if self.has_mutant and test in self._fails_with_mutant]
         failed += [test for test in tests if len(tests) == 1 and test in self._fails_alone]
@@ -136,6 +143,29 @@ def test_test_that_fails_alone_is_run_with_its_module(kept: Path) -> None:
     (tried,) = trial.run([MUTANT], Results(kept / "results.json", project()), 1)
     assert tried.caught_by is None
     assert copy.runs == [["tests/a.py::two"], ["tests/a.py::two"], ["tests/a.py::one", "tests/a.py::two"]]
+
+
+def test_quick_module_is_run_whole_and_not_twice(kept: Path) -> None:
+    copy = FakeCopy(["tests/a.py::two"])
+    copy.seconds = 7.0
+    trial = Trial(AREA, project(), [copy])
+    trial._executed = OnlySecond()  # type: ignore[assignment]
+    (tried,) = trial.run([MUTANT], Results(kept / "results.json", project()), 1)
+    assert tried.caught_by == "tests/a.py::two"
+    assert copy.runs == [["tests/a.py::one", "tests/a.py::two"]]
+
+
+def test_mutant_with_which_tests_do_not_end_is_caught(kept: Path) -> None:
+    copy = FakeCopy()
+    copy.needs_with_mutant = float("inf")
+    assert run(copy, kept).caught_by == "timeout"
+
+
+def test_tests_on_a_machine_that_has_become_slow_have_more_time(kept: Path) -> None:
+    copy = FakeCopy()
+    copy.needs = copy.needs_with_mutant = 500
+    assert run(copy, kept).caught_by is None
+    assert copy.timeouts == [210, 210, 420, 420, 840]
 
 
 def test_mutant_that_no_test_executes_survives_without_a_run(kept: Path) -> None:
