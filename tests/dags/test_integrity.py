@@ -18,8 +18,9 @@ from dbt_triggerer import nodes_of
 from ecommerce.audit.checks_file import read_checks
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
 from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
-from ecommerce.build.warehouse_group import BUILD_GROUP, warehouse_group
+from ecommerce.build.warehouse_group import BUILD_GROUP, warehouse_group, warehouse_profile
 from ecommerce.common.sources import SOURCES
+from ecommerce.dag_defaults import CLAIM_POOL
 from include.demo.state import ROOT
 
 pytestmark = pytest.mark.usefixtures("manifest")
@@ -123,13 +124,86 @@ def test_form_of_the_shop_check_has_only_its_days(dags) -> None:
     assert form.get_param("start_date").description == "UTC, inclusive. Empty: the seven days up to the newest order."
 
 
-def test_dags_have_docs_tags_and_params(dags) -> None:
-    for dag in dags.values():
-        assert dag.doc_md, dag.dag_id
-        assert "ecommerce" in dag.tags, dag.dag_id
-        assert dag.catchup is False, dag.dag_id
-        form = {"verify_warehouse": "days", "replay_quarantine": "source", "rollback_publication": "publication_id"}
-        assert form.get(dag.dag_id, "start_date") in dag.params, dag.dag_id
+#: DAG → its tags beside `ecommerce`.
+TAGS = {
+    "ecommerce_warehouse": "warehouse",
+    "verify_warehouse": "verify",
+    "replay_quarantine": "quarantine",
+    "rollback_publication": "warehouse",
+    "check_shop": "shop",
+    **{f"extract_{source}": "extract" for source in SOURCES},
+}
+_DAYS = {"start_date": ("First day", None), "end_date": ("Last day", None)}
+_LOAD = {**_DAYS, "allow_mass_removal": ("Allow mass removal", False), "dry_run": ("Dry run", False)}
+#: DAG → the fields of its form, each with its title and what it has without an entry.
+FORMS: dict[str, dict[str, tuple[str, object]]] = {
+    "ecommerce_warehouse": {
+        **_LOAD,
+        "sources": ("Sources", list(SOURCES)),
+        "full_refresh": ("Full refresh", False),
+        "allow_column_changes": ("Allow column changes", False),
+    },
+    "verify_warehouse": {"days": ("Days", 7), "seed": ("Seed", None), "full": ("Full", False)},
+    "replay_quarantine": {
+        "source": ("Source", next(iter(SOURCES))),
+        "batch": ("Batch", None),
+        "reason": ("Reason", None),
+        "dry_run": ("Dry run", False),
+    },
+    "rollback_publication": {"publication_id": ("Publication", None)},
+    "check_shop": {**_DAYS},
+    **{f"extract_{source}": _LOAD for source in SOURCES},
+}
+
+
+def test_dags_have_docs_tags_and_days(dags) -> None:
+    for name, dag in dags.items():
+        assert dag.doc_md.lstrip().startswith("### "), name
+        assert dag.tags == {"ecommerce", TAGS[name]}, name
+        assert dag.catchup is False, name
+        assert dag.start_date == pendulum.datetime(2010, 1, 1), name
+        assert dag.max_active_runs == (4 if name == "ecommerce_warehouse" else 1), name
+
+
+def test_each_field_of_a_form_has_title_description_and_default(dags) -> None:
+    for name, dag in dags.items():
+        form = {field: dag.params.get_param(field) for field in dag.params}
+        assert {field: (param.schema["title"], param.value) for field, param in form.items()} == FORMS[name], name
+        for field, param in form.items():
+            if field != "source":
+                assert param.description.endswith("."), f"{name} {field}"
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "field", "good", "bad"),
+    [
+        ("ecommerce_warehouse", "start_date", [None, "2024-02-29"], [1, "2024-02-30"]),
+        ("ecommerce_warehouse", "end_date", [None, "2024-02-29"], [1, "yesterday"]),
+        ("ecommerce_warehouse", "sources", [[], ["product"]], [None, "product", ["nothing"]]),
+        ("ecommerce_warehouse", "full_refresh", [True, False], [None, "yes"]),
+        ("ecommerce_warehouse", "allow_column_changes", [True, False], [None, "yes"]),
+        ("extract_product", "allow_mass_removal", [True, False], [None, "yes"]),
+        ("extract_product", "dry_run", [True, False], [None, "yes"]),
+        ("verify_warehouse", "days", [1], [0, None, 1.5]),
+        ("verify_warehouse", "seed", [None, -1], ["a"]),
+        ("verify_warehouse", "full", [True, False], [None]),
+        ("replay_quarantine", "source", ["weather_data"], [None, "nothing"]),
+        ("replay_quarantine", "batch", [None, 1], ["a"]),
+        ("replay_quarantine", "reason", [None, "is negative"], [1]),
+        ("rollback_publication", "publication_id", [None, 1], [0, "a"]),
+    ],
+)
+def test_field_of_a_form_takes_only_values_that_make_sense(
+    dags, dag_id: str, field: str, good: list[object], bad: list[object]
+) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    param = dags[dag_id].params.get_param(field)
+    for value in good:
+        assert param.resolve(value) == value
+    for value in bad:
+        with pytest.raises(ParamValidationError):
+            param.resolve(value)
 
 
 def test_only_kafka_extract_has_a_schedule(dags) -> None:
@@ -154,6 +228,82 @@ def test_tasks_have_owner_timeout_and_retries(dags) -> None:
         assert task.owner == "data-platform", task.task_id
         assert task.execution_timeout is not None, task.task_id
         assert task.retries == 1, task.task_id
+        if not task.task_id.startswith("warehouse."):
+            assert task.retry_delay == timedelta(seconds=10), task.task_id
+            # Such a check waits for the build.
+            hours = 24 if getattr(task, "build_task_id", None) else 2
+            assert task.execution_timeout == timedelta(hours=hours), task.task_id
+
+
+def test_each_task_reports_how_it_ended(dags) -> None:
+    def names(callbacks: object) -> list[str]:
+        return [
+            callback.__name__ for callback in (callbacks if isinstance(callbacks, list) else [callbacks]) if callback
+        ]
+
+    for dag_id, dag in dags.items():
+        for task in dag.tasks:
+            assert names(task.on_failure_callback) == ["note_failure", "alert_failure"], task.task_id
+            is_alone = dag_id != "ecommerce_warehouse"
+            expected = ["alert_recovery"] if is_alone else ["settle_run"] if task.task_id == "refresh_marts" else []
+            assert names(task.on_success_callback) == expected, task.task_id
+            assert names(task.on_skipped_callback) == (["settle_run"] if task.task_id == "refresh_marts" else [])
+        assert names(dag.on_failure_callback) == ([] if is_alone else ["settle_failed_run"])
+        assert bool(dag.deadline) is not is_alone
+
+
+def test_tasks_that_wait_for_the_lease_share_a_pool(dags) -> None:
+    waiting = {(dag_id, task.task_id) for dag_id, dag in dags.items() for task in dag.tasks if task.pool == CLAIM_POOL}
+    assert waiting == {
+        ("ecommerce_warehouse", "claim"),
+        ("verify_warehouse", "verify"),
+        ("rollback_publication", "roll_back"),
+    }
+
+
+def test_only_tasks_that_must_run_without_a_source_do(dags) -> None:
+    rules = {
+        task.task_id: task.trigger_rule.value
+        for dag in dags.values()
+        for task in dag.tasks
+        if not task.task_id.startswith("warehouse.")
+    }
+    own = {"claim": "all_done", "all_sources_loaded": "none_failed", "refresh_marts": "none_failed"}
+    checks = {
+        f"quality.{name}": "always" if check.follows_the_build else "none_failed"
+        for name, check in read_checks().checks.items()
+    }
+    assert rules == dict.fromkeys(rules, "all_success") | own | checks
+
+
+def test_claim_knows_what_to_skip(dags) -> None:
+    claim = dags["ecommerce_warehouse"].get_task("claim")
+    assert claim.extract_task_ids == {source: f"extract.{source}" for source in SOURCES}
+    assert claim.build_group_id == "warehouse"
+    assert claim.need_build_task_ids == {
+        "refresh_marts", *(f"quality.{name}" for name, check in read_checks().checks.items() if check.checks_the_build),
+    }  # fmt: skip
+
+
+def test_checks_that_follow_the_build_watch_it(dags) -> None:
+    for name, check in read_checks().checks.items():
+        task = dags["ecommerce_warehouse"].get_task(f"quality.{name}")
+        assert (task.check_name, task.window_task_id) == (name, "window")
+        assert task.build_task_id == ("warehouse.dbt_build" if check.follows_the_build else None)
+
+
+def test_dbt_connects_as_the_transformer() -> None:
+    profile = warehouse_profile()
+    assert (profile.profile_name, profile.target_name) == ("ecommerce", "airflow")
+    mapping = profile.profile_mapping
+    assert mapping is not None
+    assert mapping.conn_id == "warehouse_transformer"
+    assert mapping.profile_args == {"schema": "core", "threads": 4, "search_path": "pg_catalog"}
+
+
+def test_unknown_mode_of_dbt_is_an_error() -> None:
+    with pytest.raises(ValueError, match="ECOMMERCE_DBT_EXECUTION_MODE is 'fast'; it may be "):
+        warehouse_group("fast")
 
 
 def test_deadline_is_two_hours_after_a_run_is_created(dags) -> None:
