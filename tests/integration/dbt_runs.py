@@ -53,6 +53,13 @@ class Dbt:
         """`dbt test`; status by name of the test."""
         return self._invoke("test", *arguments)
 
+    def errors(self, *arguments: str) -> list[str]:
+        """`dbt test`; the messages of tests that could not run."""
+        outcome = self._outcome("test", *arguments)
+        assert outcome.exception is None, outcome.exception
+        results: Any = outcome.result
+        return [result.message for result in results if result.status == NodeStatus.Error]
+
     def compiled(self, *names: str) -> dict[str, str]:
         """The compiled SQL of models and tests, by name."""
         outcome = self._outcome("compile", "--full-refresh", "--select", *names)

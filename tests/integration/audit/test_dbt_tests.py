@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ecommerce.audit import dbt_tests
@@ -33,13 +34,13 @@ def claimed(built: Dbt, loader: Loader) -> Loader:
     return loader
 
 
-def claim(loader: Loader, run_id: str) -> None:
+def claim(loader: Loader, run_id: str, *, is_full_refresh: bool = True) -> None:
     loader.connection.execute(
         """
         insert into ops.build (run_id, dag_id, is_full_refresh, project_digest, claimed_at)
-        values (%s, 'a_dag', true, '', now())
+        values (%s, 'a_dag', %s, '', now())
         """,
-        [run_id],
+        [run_id, is_full_refresh],
     )
 
 
@@ -133,6 +134,96 @@ def test_dbt_hook_keeps_at_most_a_hundred_failing_rows(built: Dbt, passed: Loade
         """
     )
     assert failures == [(150, 100)]
+
+
+@pytest.fixture
+def as_dbt(built: Dbt) -> Iterator[Callable[..., object]]:
+    """Run a statement as dbt's role, the owner of the models; what was inserted is deleted afterwards."""
+    with psycopg.connect(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], autocommit=True) as transformer:
+        yield transformer.execute
+        transformer.execute("delete from core.fact_weather")
+
+
+@pytest.fixture
+def incremental(built: Dbt, loader: Loader) -> None:
+    """An incremental build that has claimed 15 February."""
+    line = {"order_id": "O", "product_id": "P", "order_date": "2024-02-15", "order_amount": "1"}
+    loader.load("sales_fact", "2024-02-15", rows=[{**line, "created_at": "2024-02-15 10:00:00"}])
+    claim(loader, "a_run", is_full_refresh=False)
+    loader.connection.execute(
+        "insert into ops.dirty_date select 'weather_data', dirty_date, batch_id, marked_at from ops.dirty_date"
+    )
+    loader.connection.execute("update ops.dirty_date set claimed_by = 'a_run', claimed_at = now()")
+
+
+@pytest.mark.usefixtures("incremental")
+@pytest.mark.parametrize(
+    ("day", "status"), [("2024-02-14", "pass"), ("2024-02-15", "fail"), ("2024-02-16", "pass"), ("2024-03-15", "pass")]
+)
+def test_tests_of_an_incremental_build_read_the_claimed_periods(
+    built: Dbt, as_dbt: Callable[..., object], day: str, status: str
+) -> None:
+    as_dbt(
+        """
+        insert into core.fact_weather (city, temperature_category, precipitation_category, date_key)
+        values ('Nowhere', 'Purple', 'No Rain', %s)
+        """,
+        [day],
+    )
+    statuses = built.test("--select", "fact_weather")
+    assert statuses[WEATHER.partition(" ")[2]] == status
+
+
+@pytest.mark.usefixtures("incremental")
+@pytest.mark.parametrize(("month", "status"), [("2024-01-01", "pass"), ("2024-02-01", "fail"), ("2024-12-01", "fail")])
+def test_tests_of_an_incremental_build_read_later_periods_where_these_are_rebuilt(
+    built: Dbt, as_dbt: Callable[..., object], month: str, status: str
+) -> None:
+    as_dbt("alter table core.int_cohort_monthly_sales rename to kept")
+    try:
+        # Without its key, so that a row can be there twice.
+        as_dbt("create table core.int_cohort_monthly_sales as select * from core.kept")
+        as_dbt(
+            """
+            insert into core.int_cohort_monthly_sales (order_month, cohort_month, active_customers, revenue)
+            select %s, '2024-01-01', 1, 1 from generate_series(1, 2)
+            """,
+            [month],
+        )
+        assert set(built.test("--select", "int_cohort_monthly_sales,test_type:generic").values()) == {status}
+    finally:
+        as_dbt("drop table core.int_cohort_monthly_sales")
+        as_dbt("alter table core.kept rename to int_cohort_monthly_sales")
+
+
+def test_message_of_a_test_that_cannot_run_is_kept_as_it_is(
+    built: Dbt, passed: Loader, as_dbt: Callable[..., object]
+) -> None:
+    as_dbt("alter table core.fact_weather rename to kept")
+    try:
+        as_dbt(
+            r"""
+            create function core.broken() returns text language plpgsql as $$
+            begin
+                raise exception using message = 'It''s "broken": 100 % of \\it, {{ all }} of %(it)s';
+            end $$
+            """
+        )
+        as_dbt(
+            """
+            create view core.fact_weather as
+            select city, core.broken() as temperature_category, precipitation_category, date_key from core.kept
+            """
+        )
+        as_dbt("insert into core.kept (city, date_key) values ('Nowhere', '2024-02-15')")
+        (message,) = built.errors("--select", WEATHER.partition(" ")[2])
+    finally:
+        as_dbt("drop view if exists core.fact_weather")
+        as_dbt("drop function if exists core.broken")
+        as_dbt("alter table core.kept rename to fact_weather")
+    assert r"""It's "broken": 100 % of \\it, {{ all }} of %(it)s""" in message
+    last = "select status, message from ops.check_result where subject = %s order by check_result_id desc limit 1"
+    assert passed.rows(last, [WEATHER]) == [("fail", message)]
 
 
 def test_dbt_tests_fail_without_a_result(evaluate, passed: Loader) -> None:
