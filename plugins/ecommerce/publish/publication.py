@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from ecommerce.audit.check_results import CheckResult, record_results
 from ecommerce.build import lease
 from ecommerce.build.lease import Exclusions
 from ecommerce.publish.column_changes import add_columns, must_recreate, recreate, retry_while_locked
-from ecommerce.publish.marts import Mart, built_marts, checksum, published_columns
+from ecommerce.publish.marts import Mart, built_marts, checksum, fetch_number, published_columns
 from ecommerce.publish.merge import MartChange, merge
 from ecommerce.publish.passed_checks import assert_checks_passed
 from ecommerce.publish.plain_tables import assert_plain
@@ -96,10 +96,7 @@ def _publish_all(
 
 def new_publication(connection: Connection) -> int:
     """The id of a new publication."""
-    row = connection.execute("select nextval('ops.publication_id_seq')").fetchone()
-    if row is None:
-        raise RuntimeError("ops.publication_id_seq returned no number")
-    return int(row[0])
+    return fetch_number(connection, sql.SQL("select nextval('ops.publication_id_seq')"))
 
 
 def record_publication(

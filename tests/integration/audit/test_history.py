@@ -33,13 +33,26 @@ RESULTS = [
     ("volume", "raw.sales_fact", "warn", "2024-03-02 00:10"),
     ("volume", "raw.sales_fact", "pass", "2024-03-02 06:10"),
     ("freshness", "sales_fact", "pass", "2024-03-02 00:10"),
+    # Another check of the same subject passes in between, and another failure takes a minute.
+    ("schema_drift", "raw.sales_fact", "pass", "2024-03-01 02:00"),
+    ("volume", "raw.sales_fact lines", "fail", "2024-03-01 00:10"),
+    ("volume", "raw.sales_fact lines", "pass", "2024-03-01 00:11"),
+    # A warning is no failure yet. A table of the same name in another schema is another subject.
+    ("volume", "raw.customer", "warn", "2024-03-01 00:00"),
+    ("volume", "raw.customer", "fail", "2024-03-01 00:10"),
+    ("volume", "raw.customer", "pass", "2024-03-01 00:30"),
+    ("dbt_test", "core.customer not_null_customer_id", "pass", "2024-03-01 00:08"),
+    ("dbt_test", "staging.stg_customer not_null_customer_id", "pass", "2024-03-01 00:08"),
+    # Without a table.
+    ("dbt_test", "orders_in_raw_are_in_the_facts", "pass", "2024-03-01 00:08"),
 ]
 
 
 @pytest.mark.usefixtures("views")
 def test_quality_views_have_pass_rates_and_times_to_repair(loader: Loader) -> None:
     # A subject without a schema is a source if it was ever loaded.
-    loader.load("sales_fact", "2024-03-01", rows=[])
+    for day in ("2024-03-01", "2024-03-02"):
+        loader.load("sales_fact", day, rows=[])
     for check, subject, status, at in RESULTS:
         loader.connection.execute(
             """
@@ -57,17 +70,24 @@ def test_quality_views_have_pass_rates_and_times_to_repair(loader: Loader) -> No
         order by checked_on, subject_kind, subject_name
         """
     ) == [
+        ("2024-03-01", "core", "customer", 1, 1, 0, 0, Decimal("100.00"), 0, 0, None, None),
         ("2024-03-01", "core", "fact_sales", 1, 1, 0, 0, Decimal("100.00"), 0, 0, None, None),
         # Not repaired yet.
         ("2024-03-01", "mart", "daily_revenue", 2, 1, 0, 1, Decimal("50.00"), 1, 0, None, None),
-        # Five results, of which two pass. Two failures in a row count as one: 30 hours, and 3 hours of the outage.
-        ("2024-03-01", "source", "sales_fact", 5, 2, 0, 3, Decimal("40.00"), 2, 2, Decimal("16.50"), Decimal("16.50")),
+        ("2024-03-01", "other", "orders_in_raw_are_in_the_facts", 1, 1, 0, 0, Decimal("100.00"), 0, 0, None, None),
+        ("2024-03-01", "source", "customer", 3, 1, 1, 1, Decimal("33.33"), 1, 1, Decimal("0.33"), Decimal("0.33")),
+        # Eight results, of which four pass. Two failures in a row count as one: 30 hours; 3 hours of the outage, and a
+        # minute.
+        ("2024-03-01", "source", "sales_fact", 8, 4, 0, 4, Decimal("50.00"), 3, 3, Decimal("11.01"), Decimal("3.00")),
+        ("2024-03-01", "staging", "stg_customer", 1, 1, 0, 0, Decimal("100.00"), 0, 0, None, None),
         ("2024-03-02", "source", "sales_fact", 3, 2, 1, 0, Decimal("66.67"), 0, 0, None, None),
     ]
     assert loader.rows(
         "select check_name, subject, hours_to_repair from quality.quality_repairs order by failed_at, subject"
     ) == [
+        ("volume", "raw.customer", Decimal("0.33")),
         ("volume", "raw.sales_fact", Decimal("30.00")),
         ("volume", "raw.sales_fact last days", Decimal("3.00")),
+        ("volume", "raw.sales_fact lines", Decimal("0.02")),
         ("drift", "marts.daily_revenue", None),
     ]

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ecommerce.build import lease
 from ecommerce.build.claim_dirty_dates import ClaimDirtyDates
+from ecommerce.build.dbt_project import project_digest
 from ecommerce.common.sources import SOURCES
 from tests.integration.support import Loader
 
@@ -221,7 +222,14 @@ def test_scheduled_and_manual_runs_build_for_themselves(backfill: Claims, run_ty
 
 def test_backfill_run_with_full_refresh_builds_itself(backfill: Claims) -> None:
     backfill.params = {"full_refresh": True}
-    assert "days" in backfill.claim(backfill.airflow.runs[0])
+    first = backfill.airflow.runs[0]
+    assert "days" in backfill.claim(first)
+    assert backfill.loader.rows("select run_id, is_full_refresh from ops.build") == [(first.run_id, True)]
+
+
+def test_claim_records_the_project_it_builds(backfill: Claims) -> None:
+    backfill.claim(Run(50, "scheduled", "running"))
+    assert backfill.loader.rows("select project_digest, is_full_refresh from ops.build") == [(project_digest(), False)]
 
 
 def test_backfill_does_not_hand_over_to_a_stopped_run(backfill: Claims) -> None:

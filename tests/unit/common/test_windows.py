@@ -163,6 +163,13 @@ def test_the_forms_own_defaults_are_a_request() -> None:
     }
 
 
+def test_each_field_of_a_form_says_what_it_is() -> None:
+    for name, param in {**window_params(), **warehouse_params()}.items():
+        assert param.schema["title"][0].isupper(), name
+        assert param.description is not None, name
+        assert param.description.endswith("."), name
+
+
 @pytest.mark.parametrize("days", [0, -1])
 def test_a_window_holds_a_day(days: int) -> None:
     with pytest.raises(WindowError, match="has no day"):
