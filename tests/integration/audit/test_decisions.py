@@ -165,6 +165,34 @@ def test_question_shows_values_as_they_are() -> None:
     ]
 
 
+def test_preview_shows_keys_without_a_value_and_figures_of_0() -> None:
+    preview = [Difference("m", 0, 1200, 0, "v", [Mover({"k": None, "n": 0}, 0.0, 1234.5)])]
+    assert as_markdown(preview).endswith("| m | 0 | 1,200 | 0 | v: (none), 0: 0.00 → 1,234.50 |")
+
+
+@pytest.mark.parametrize(
+    ("columns", "measure"),
+    [
+        ({"growth_percent": "numeric(18,2)", "orders": "bigint", "revenue": "numeric(18,2)"}, "revenue"),
+        ({"orders": "bigint", "share": "numeric(38,2)"}, "share"),
+        ({"rank": "integer", "orders": "bigint", "customers": "bigint"}, "orders"),
+        ({"name": "text"}, None),
+    ],
+    ids=["money", "another number with decimals", "the first count", "no figure"],
+)
+def test_preview_measures_money_before_other_figures(
+    warehouse: Loader, columns: dict[str, str], measure: str | None
+) -> None:
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    build(warehouse, "measured", f"id bigint, {listed}", "primary key (id)")
+    publish(warehouse.connection, RUN)
+    lease.take(warehouse.connection, "a_dag", RUN, project="p", full_refresh=False)
+    build(warehouse, "measured", f"id bigint, {listed}", "primary key (id)", (1, *[None] * len(columns)))
+    with acting_as(warehouse.connection, "publisher"):
+        (difference,) = differences(warehouse.connection, RUN)
+    assert (difference.inserted, difference.measure) == (1, measure)
+
+
 def test_failed_check_asks_with_what_would_change(held_back: Loader, questions: list[dict[str, Any]]) -> None:
     Check().ask()
     (question,) = questions

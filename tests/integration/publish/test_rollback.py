@@ -160,6 +160,20 @@ def test_rollback_restores_rows_from_before_a_mart_was_emptied(warehouse: Loader
     assert content(warehouse, "tiers") == [("C1", "High"), ("C2", None)]
 
 
+def test_rollback_restores_rows_from_before_a_mart_was_emptied_twice(warehouse: Loader) -> None:
+    """Rows that came and went between are not restored."""
+    contents: list[list[tuple]] = [[("C1", "High"), ("C2", None)], [], [("C2", "Low"), ("C3", "Low")], [], [("C4", "")]]
+    for n, rows in enumerate(contents):
+        build(warehouse, "tiers", TIERS, "unique (customer_id)", *rows)
+        if n:
+            republish(warehouse)
+        else:
+            publish(warehouse.connection, RUN)
+    first = warehouse.value("select min(publication_id) from ops.publication")
+    assert back(warehouse, first) == [MartChange("tiers", 2, 0, 1)]
+    assert content(warehouse, "tiers") == [("C1", "High"), ("C2", None)]
+
+
 def test_rollback_sets_columns_added_since_to_null(warehouse: Loader) -> None:
     build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"), ("C2", None))
     publish(warehouse.connection, RUN)
