@@ -445,9 +445,23 @@ def test_next_run_checks_days_that_it_publishes_for_the_run_before(
 def test_check_that_is_evaluated_again_withdraws_its_question(
     held_back: Loader, questions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What a person has decided stays, and so do the questions of other checks and runs.
+    held_back.connection.execute(
+        """
+        insert into ops.decision (
+            run_id, check_name, subjects, message, days, difference, asked_at, decision, decided_at, decided_by
+        )
+        values
+            ('a_run', 'volume', '{}', '', '{}', '[]', now(), 'rejected', now(), 'Ada'),
+            ('a_run', 'other', '{}', '', '{}', '[]', now(), null, null, null),
+            ('other', 'volume', '{}', '', '{}', '[]', now(), null, null, null)
+        """
+    )
+    kept = sorted(map(str, decisions(held_back)))
     Check().ask()
+    assert len(decisions(held_back)) == len(kept) + 1
     Check().trigger_event(monkeypatch)
-    assert decisions(held_back) == []
+    assert sorted(map(str, decisions(held_back))) == kept
 
 
 def _with_limits(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:

@@ -98,12 +98,16 @@ def test_uniqueness_finds_duplicates_that_an_index_with_a_nullable_column_lets_i
 
 @pytest.fixture
 def facts(core: Callable[[str], None]) -> Callable[[str], None]:
-    """Two days of ten facts each: customers 0 to 7 are known, 8 is inferred, and 9 is not in the dimension."""
+    """
+    Two days of ten facts each: customers 0 to 7 are known, 8 is inferred, and 9 is not in the dimension, which has two
+    versions of each.
+    """
     core(
         f"""
         create table core.dim as
-        select n as customer, n = 8 as is_inferred
-        from generate_series(0, 8) as n;
+        select n as customer, n = 8 as is_inferred, version
+        from generate_series(0, 8) as n
+        cross join generate_series(1, 2) as version;
 
         create table core.fact as
         select day, n as customer, n as order_id
