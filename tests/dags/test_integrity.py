@@ -133,8 +133,12 @@ TAGS = {
     "check_shop": "shop",
     **{f"extract_{source}": "extract" for source in SOURCES},
 }
-_DAYS = {"start_date": ("First day", None), "end_date": ("Last day", None)}
-_LOAD = {**_DAYS, "allow_mass_removal": ("Allow mass removal", False), "dry_run": ("Dry run", False)}
+_DAYS: dict[str, tuple[str, object]] = {"start_date": ("First day", None), "end_date": ("Last day", None)}
+_LOAD: dict[str, tuple[str, object]] = {
+    **_DAYS,
+    "allow_mass_removal": ("Allow mass removal", False),
+    "dry_run": ("Dry run", False),
+}
 #: DAG → the fields of its form, each with its title and what it has without an entry.
 FORMS: dict[str, dict[str, tuple[str, object]]] = {
     "ecommerce_warehouse": {

@@ -361,7 +361,7 @@ class Chain:
             models = []
             for source in ("customer", "weather_data"):
                 model = EmptyOperator(task_id=f"warehouse.of_{source}")
-                model.extra_context = {"dbt_node_config": {"unique_id": f"model.ecommerce.of_{source}"}}  # type: ignore[attr-defined]
+                model.extra_context = {"dbt_node_config": {"unique_id": f"model.ecommerce.of_{source}"}}
                 models.append(model)
             before >> self.claim >> models >> check >> publish
 
