@@ -16,77 +16,77 @@ from ecommerce.common.errors import PublishError
 #: What is in tables that dbt does not make: one row for each, with what it is in words. Functions, types, operators and
 #: collations of Postgres itself have no entry in `pg_depend`.
 _UNEXPECTED = """
-with built as (
-    select pg_class.*
-    from pg_class
-    where
-        pg_class.relnamespace = to_regnamespace('marts_build')
-        and pg_class.relname = any(%(marts)s)
-),
-
-parts (relation, class, id) as (
+with parts (relation, class, id) as (
     select oid, 'pg_class'::regclass, oid
-    from built
+    from unnest(%(oids)s::oid[]) as oid
     union all
     select indrelid, 'pg_class'::regclass, indexrelid
     from pg_index
-    where indrelid in (select oid from built)
+    where indrelid = any(%(oids)s::oid[])
     union all
     select conrelid, 'pg_constraint'::regclass, oid
     from pg_constraint
-    where conrelid in (select oid from built)
+    where conrelid = any(%(oids)s::oid[])
 ),
 
 unexpected (relation, what) as (
     select oid, 'is no ordinary table'
-    from built
-    where relkind <> 'r' or relispartition or reloftype <> 0
+    from pg_class
+    where oid = any(%(oids)s::oid[]) and (relkind <> 'r' or relispartition or reloftype <> 0)
     union all
     select inhparent, 'has a table that inherits from it'
     from pg_inherits
+    where inhparent = any(%(oids)s::oid[])
     union all
     select inhrelid, 'inherits from another table'
     from pg_inherits
+    where inhrelid = any(%(oids)s::oid[])
     union all
     select oid, 'has row-level security'
-    from built
-    where relrowsecurity
+    from pg_class
+    where oid = any(%(oids)s::oid[]) and relrowsecurity
     union all
     select polrelid, format('has the policy %%I', polname)
     from pg_policy
+    where polrelid = any(%(oids)s::oid[])
     union all
     select tgrelid, format('has the trigger %%I', tgname)
     from pg_trigger
-    where not tgisinternal
+    where tgrelid = any(%(oids)s::oid[]) and not tgisinternal
     union all
     select ev_class, format('has the rule %%I', rulename)
     from pg_rewrite
-    where ev_type <> '1'
+    where ev_class = any(%(oids)s::oid[])
     union all
     select attrelid, format('has the generated column %%I', attname)
     from pg_attribute
-    where attgenerated <> ''
+    where attrelid = any(%(oids)s::oid[]) and attgenerated <> ''
     union all
     select indrelid, format('has an index of expressions, %%s', indexrelid::regclass)
     from pg_index
-    where indexprs is not null or indpred is not null
+    where indrelid = any(%(oids)s::oid[]) and (indexprs is not null or indpred is not null)
     union all
     select stxrelid, format('has the extended statistics %%I', stxname)
     from pg_statistic_ext
+    where stxrelid = any(%(oids)s::oid[])
     union all
     select parts.relation, format('uses %%s', pg_describe_object(refclassid, refobjid, 0))
     from parts
-    inner join pg_depend on parts.class = pg_depend.classid and parts.id = pg_depend.objid
-    where
-        pg_depend.refclassid in (
-            'pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass,
-            'pg_collation'::regclass, 'pg_cast'::regclass
-        )
+    cross join lateral (
+        select refclassid, refobjid
+        from pg_depend
+        where
+            pg_depend.classid = parts.class
+            and pg_depend.objid = parts.id
+            and pg_depend.refclassid in (
+                'pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass,
+                'pg_collation'::regclass, 'pg_cast'::regclass
+            )
+    ) as used
 )
 
-select distinct format('marts_build.%%I %%s', built.relname, unexpected.what)
-from built
-inner join unexpected on built.oid = unexpected.relation
+select distinct format('%%s %%s', relation::regclass, what)
+from unexpected
 order by 1
 """
 
@@ -105,7 +105,7 @@ def assert_plain(connection: Connection, marts: Mapping[str, int]) -> None:
     names = sql.SQL(", ").join(sql.SQL("only {}").format(sql.Identifier("marts_build", name)) for name in marts)
     with connection.transaction():
         connection.execute(sql.SQL("lock table {} in access share mode").format(names))
-        found = [what for (what,) in connection.execute(_UNEXPECTED, {"marts": list(marts)})]
+        found = [what for (what,) in connection.execute(_UNEXPECTED, {"oids": list(marts.values())})]
         if not found:
             found = _replaced(connection, marts)
     if found:
