@@ -171,7 +171,7 @@ def test_tables_declare_one_key(manifest) -> None:
             assert set(model["primary_key"]) == set(key), name
         if layer(model) == "core":
             hooks = [hook["sql"] for hook in model["config"]["post-hook"]]
-                assert "{{ finish_new_table(add_keys=true) }}" in hooks, name
+            assert "{{ finish_new_table(add_keys=true) }}" in hooks, name
             required = [
                 column["name"]
                 for column in model["columns"].values()
