@@ -425,15 +425,75 @@ create table if not exists ops.publication (
 );
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
 
--- Rejected rows as the pages show them: without the e-mail address of a rejected customer, and without the content of a
--- row that is so long that to read a hundred of them takes longer than a page may. The size is that of the stored form,
--- which can be told without reading it.
+-- A text without e-mail addresses: :'e_mail' is the pattern of one, see plugins/ecommerce/common/shown_text.py.
+create or replace function ops.without_e_mails(value text) returns text
+language sql immutable parallel safe
+return case when strpos(value, '@') = 0 then value else regexp_replace(value, :'e_mail', :'hidden', 'g') end;
+
+-- The names of the columns that say who a person is. The loader puts the columns of each source in the registry, and
+-- whether they are personal, in the place of :'columns'.
+create or replace function ops.personal_columns() returns text[]
+language sql immutable parallel safe
+return array(
+    select distinct registered.key
+    from jsonb_each(:'columns') as source (name, columns)
+    cross join lateral jsonb_each(source.columns) as registered
+    where registered.value = 'true'
+);
+
+-- raw.sql calls it: `inspector` reads no personal column of raw, and of a table with one no column that the registry does
+-- not know.
+create or replace function ops.hide_personal_columns_of_raw(sources jsonb) returns void language plpgsql as $$
+declare
+    masked record;
+begin
+    for masked in
+        select
+            source.name,
+            string_agg(quote_ident(pg_attribute.attname), ', ') as visible
+        from jsonb_each(sources) as source (name, columns)
+        inner join pg_attribute on pg_attribute.attrelid = to_regclass(format('raw.%I', source.name))
+        where
+            source.columns @? '$.* ? (@ == true)'
+            and pg_attribute.attnum > 0
+            and not pg_attribute.attisdropped
+            and (starts_with(pg_attribute.attname, '_') or source.columns -> pg_attribute.attname::text = 'false')
+        group by source.name
+    loop
+        execute format('revoke select on raw.%I from inspector', masked.name);
+        execute format('grant select (%s) on raw.%I to inspector', masked.visible, masked.name);
+    end loop;
+end
+$$;
+
+-- Of a rejected row or message the columns that the registry has, less the personal ones. Something else than a text or a
+-- number may have anything in it.
+create or replace function ops.shown_fields(fields jsonb, source text) returns jsonb
+language sql immutable parallel safe
+return (
+    select
+        jsonb_object_agg(
+            field.key,
+            case jsonb_typeof(field.value)
+                when 'string' then to_jsonb(ops.without_e_mails(field.value #>> '{}'))
+                when 'object' then '"(not shown)"'
+                when 'array' then '"(not shown)"'
+                else field.value
+            end
+        )
+    from jsonb_each(case when jsonb_typeof(fields) = 'object' then fields end) as field
+    where :'columns'::jsonb #> array[source, field.key] = 'false'
+);
+
+-- Rejected rows as the pages show them: the columns of the source that are not personal, and of a message those fields and
+-- its place. Without the content of a row that is so long that to read a hundred of them takes longer than a page may.
+-- The size is that of the stored form, which can be told without reading it.
 create or replace view ops.quarantine_shown as
 select
     quarantine_id,
     batch_id,
     source,
-    left(reason, 1000) as reason,
+    ops.without_e_mails(left(reason, 1000)) as reason,
     case
         when pg_column_size(payload) > 8000
             then jsonb_build_object(
@@ -441,11 +501,30 @@ select
                 format('the row takes %s bytes; it is in ops.quarantine, quarantine_id %s',
                     pg_column_size(payload), quarantine_id)
             )
-        when jsonb_typeof(payload) = 'object' then payload - 'customer_email'
-        else payload
+        when jsonb_typeof(payload) is distinct from 'object' then '{}'
+        when payload ? 'offset'
+            then jsonb_strip_nulls(
+                jsonb_build_object(
+                    'topic', payload -> 'topic',
+                    'partition', payload -> 'partition',
+                    'offset', payload -> 'offset',
+                    'published_at', payload -> 'published_at',
+                    'value', case
+                        when pg_input_is_valid(payload ->> 'value', 'jsonb')
+                            then ops.shown_fields((payload ->> 'value')::jsonb, source)
+                    end,
+                    'corrected', ops.shown_fields(payload -> 'corrected', source)
+                )
+            )
+        else coalesce(ops.shown_fields(payload, source), '{}')
     end as payload,
     quarantined_at,
-    replayed_at
+    replayed_at,
+    case
+        when pg_column_size(payload) <= 8000
+            then ops.without_e_mails(left(coalesce(payload ->> 'created_at', payload ->> 'timestamp'), 100))
+    end as own_time,
+    case when pg_column_size(payload) <= 8000 then ops.without_e_mails(left(payload ->> 'date', 100)) end as own_day
 from ops.quarantine;
 
 -- `undo_by`: how to undo the publication of this mart: by the rows in `publication_delta`; by emptying the mart, which
@@ -694,7 +773,7 @@ begin
 end
 $$;
 
--- All roles that read ops may read all of it; but `inspector` sees no e-mail address.
+-- All roles that read ops may read all of it; but `inspector` sees no personal data.
 grant select on all tables in schema ops to loader, transformer, publisher, inspector;
 revoke select on ops.quarantine, ops.check_failure from inspector;
 

@@ -180,9 +180,6 @@ group by source, day;
 -- one batch one version stays, and the ledger counts it once.
 select ops.trim_keys_of_raw();
 
--- All roles that read raw may read all of it; but `inspector` sees no e-mail address.
+-- All roles that read raw may read all of it; but `inspector` sees no personal column: :'columns' are those of each source.
 grant select on all tables in schema raw to transformer, publisher, inspector;
-revoke select on raw.customer from inspector;
-grant select (
-    customer_id, customer_name, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
-) on raw.customer to inspector;
+select ops.hide_personal_columns_of_raw(:'columns');

@@ -167,7 +167,7 @@ grant select on tables to inspector;
 alter default privileges for role publisher in schema marts
 grant select on tables to reader, inspector;
 
--- Of core, dim_customer hides the e-mail addresses from `inspector` whenever it is built (macro hide_from_inspector).
+-- Of core, dim_customer hides names and e-mail addresses from `inspector` whenever it is built (hide_from_inspector).
 grant select on all tables in schema ops, raw, staging, core, quality, marts_build to publisher;
 grant select on all tables in schema ops to loader;
 grant select on all tables in schema ops, raw to transformer;

@@ -8,6 +8,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -61,7 +62,11 @@ def run_dbt(
             if on_result:
                 on_result(result)
         if event.info.level in ("info", "warn", "error") and event.info.msg:
-            log.log(getattr(logging, event.info.level.upper().replace("WARN", "WARNING")), "%s", event.info.msg)
+            log.log(
+                getattr(logging, event.info.level.upper().replace("WARN", "WARNING")),
+                "%s",
+                without_rows(event.info.msg),
+            )
 
     with tempfile.TemporaryDirectory(prefix="dbt-") as folder, profile.ensure_profile() as (profiles, env):
         target = artifacts or Path(folder)
@@ -91,13 +96,18 @@ def run_dbt(
     return results
 
 
+def without_rows(message: str) -> str:
+    """A message of dbt without the row that breaks a constraint, of which Postgres quotes all values."""
+    return re.sub(r"(Failing row contains )\(.*\)", r"\1(not shown)", message, flags=re.DOTALL)
+
+
 def _result_of(finished: Any, target: Path) -> NodeResult:
     node, run = finished.node_info, finished.run_result
     rows = run.adapter_response.fields.get("rows_affected") if run.HasField("adapter_response") else None
     result = NodeResult(
         unique_id=node.unique_id,
         status=str(node.node_status or run.status),
-        message=run.message or None,
+        message=without_rows(run.message) or None,
         started_at=_in_utc(node.node_started_at),
         finished_at=_in_utc(node.node_finished_at),
         seconds=round(run.execution_time, 3),

@@ -349,7 +349,7 @@ FACTS = {
 #: The raw versions of the customer and the product of a row, newest first.
 VERSION_QUERIES = {
     "customer": """
-        select customer_id, customer_name, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
+        select customer_id, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
         from raw.customer where customer_id = %(key)s order by _batch_id desc""",
     "product": "select * from raw.product where product_id = %(key)s order by _batch_id desc",
     "product_category": "select * from raw.product_category where product_id = %(key)s order by _batch_id desc",

@@ -49,9 +49,7 @@ CALENDAR = """
         from ops.quarantine_shown as quarantine
         inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
         cross join lateral (
-            select
-                coalesce(quarantine.payload ->> 'created_at', quarantine.payload ->> 'timestamp') as instant,
-                quarantine.payload ->> 'date' as day
+            select quarantine.own_time as instant, quarantine.own_day as day
         ) as text
         cross join lateral (
             select case
@@ -196,22 +194,34 @@ QUARANTINE = f"""
     with reasons as (
         select
             -- The rule without the value that broke it; the values are in the examples.
-            source, regexp_replace(reason, ': [^;]*', '', 'g') as reason, payload, quarantined_at, replayed_at,
-            batch_id, quarantine_id
+            source, regexp_replace(reason, ': [^;]*', '', 'g') as reason, quarantined_at, replayed_at, batch_id,
+            quarantine_id
         from ops.quarantine_shown
     ),
     rejected as (
         select *, row_number() over (partition by source, reason order by quarantine_id desc) as n
         from reasons
+    ),
+    counted as (
+        select
+            source, reason, count(*) as rejected, count(replayed_at) as replayed, min(quarantined_at) as first_at,
+            max(quarantined_at) as last_at, max(batch_id) as batch_id, count(*) over () as all_rows,
+            array_agg(quarantine_id) filter (where n <= 3) as newest
+        from rejected
+        group by source, reason
+        order by rejected desc, source, reason
+        limit 100
     )
     select
-        source, reason, count(*) as rejected, count(replayed_at) as replayed, min(quarantined_at) as first_at,
-        max(quarantined_at) as last_at, max(batch_id) as batch_id, count(*) over () as all_rows,
-        array_agg(left(jsonb_pretty(payload), {SHOWN_CHARACTERS}) order by n) filter (where n <= 3) as examples
-    from rejected
-    group by source, reason
-    order by rejected desc, source, reason
-    limit 100"""
+        source, reason, rejected, replayed, first_at, last_at, batch_id, all_rows,
+        (
+            -- Of these rows only: what is shown of a payload takes time.
+            select array_agg(left(jsonb_pretty(payload), {SHOWN_CHARACTERS}) order by quarantine_id desc)
+            from ops.quarantine_shown
+            where quarantine_id = any(counted.newest)
+        ) as examples
+    from counted
+    order by rejected desc, source, reason"""
 
 PUBLICATIONS = """
     select

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from include.demo import airflow_services
-from include.demo.state import ROOT, WORKING_ROLES
+from include.demo.state import ROOT, STACK, WORKING_ROLES
 from tests.oracle.compare import compare
 from tests.running_stack import Demo
 
@@ -65,6 +65,24 @@ def test_asset_event_of_an_extract_equals_the_load_ledger(whole_range: Demo) -> 
         extra = events[source, batch_id]
         assert [extra[name] for name in names] == figures
         assert extra["rows_per_second"] == round(extra["rows_read"] / extra["seconds"])
+
+
+def test_no_log_and_no_table_of_airflow_says_who_a_customer_is(whole_range: Demo) -> None:
+    """Whoever may open Airflow's UI reads the logs, the notes and what tasks hand on."""
+    people = whole_range.query(
+        "select btrim(customer_name), customer_email from customer where customer_name like '%%,%%'", database="shop"
+    )
+    assert len(people) > 50
+    known = {text for person in people for text in person if text and len(text) > 3 and text != "none"}
+    logs = {path: path.read_text(errors="replace") for path in (STACK / "airflow" / "logs").rglob("*.log")}
+    assert len(logs) > 50
+    assert any("rows rejected" in text or "rows_quarantined" in text for text in logs.values())
+    texts = {str(path): text for path, text in logs.items()}
+    for table in ("dag_run_note", "task_instance_note", "xcom", "log", "rendered_task_instance_fields", "hitl_detail"):
+        texts[table] = str(whole_range.query(f"select to_jsonb(row) from {table} as row", database="airflow"))
+    assert len(texts["xcom"]) > 1_000
+    for place, text in texts.items():
+        assert {name for name in known if name in text} == set(), place
 
 
 def test_second_demo_starts_no_run(whole_range: Demo) -> None:

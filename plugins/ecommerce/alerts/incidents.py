@@ -23,7 +23,7 @@ from ecommerce.audit.reconciliation import SourceReconciliation, is_comparable
 from ecommerce.build import lease
 from ecommerce.build.lease import Exclusions
 from ecommerce.common.shop import shop
-from ecommerce.common.shown_text import SENTENCE_LENGTH, one_line
+from ecommerce.common.shown_text import SENTENCE_LENGTH, one_line, without_values
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Request, Window
 
@@ -89,7 +89,7 @@ def alert_of_task(dag_id: str, task_id: str, run_id: str, message: str, window: 
     """The incident of a task that has just failed; of its error, which may be of any length, the beginning."""
     return replace(
         Alert(f"{dag_id}.{task_id}", dag_id, run_id, "fail", "", datetime.now(UTC), task_id=task_id),
-        message=one_line(message, SENTENCE_LENGTH),
+        message=one_line(without_values(message), SENTENCE_LENGTH),
         **_days(window),
     )
 

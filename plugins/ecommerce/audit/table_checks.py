@@ -27,6 +27,7 @@ from ecommerce.audit.check import (
 )
 from ecommerce.audit.check_results import CheckResult
 from ecommerce.common.shown_text import one_line
+from ecommerce.common.sources import PERSONAL_COLUMNS
 
 #: Where `checks.yml` is, and beside it SQL files that return bad rows.
 FOLDER = Path(__file__).parents[3] / "include" / "quality"
@@ -193,6 +194,13 @@ class Category(Settings):
     column: ColumnName
     day: Expression
 
+    @field_validator("column")
+    @classmethod
+    def _not_personal(cls, name: str) -> str:
+        if name in PERSONAL_COLUMNS:
+            raise ValueError(f"{name} is personal, and the message of this check has values of its column")
+        return name
+
 
 _CATEGORY_COUNTS = sql.SQL("""
 select
@@ -304,4 +312,7 @@ class BadRows(Check, Limits):
 
 
 def _example(rows: Sequence[Mapping[str, Any]]) -> str:
-    return f", e.g. {one_line(rows[0], _ROW_LENGTH)}" if rows else ""
+    if not rows:
+        return ""
+    shown = {name: value for name, value in rows[0].items() if name not in PERSONAL_COLUMNS}
+    return f", e.g. {one_line(shown, _ROW_LENGTH)}"

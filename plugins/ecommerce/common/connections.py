@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 
 from ecommerce.common.connection_watchdog import end_when_unresponsive
 from ecommerce.common.database_schema import ensure_schema
-from ecommerce.common.errors import SourceError
+from ecommerce.common.errors import SourceError, hide_values
 from ecommerce.common.shop import shop
 
 #: Airflow connections to the warehouse, one a role (docs/roles.md): who loads, who builds, who audits and publishes.
@@ -161,7 +161,8 @@ def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> 
     """
     A psycopg 3 connection by its Airflow connection, in autocommit, closed at the end.
 
-    A server that stops answering is given up, see `connection_watchdog`.
+    A server that stops answering is given up, see `connection_watchdog`. An error inside loses the values that Postgres
+    quotes: it is shown to more people than the rows.
 
     :param patience: multiplies the usual time to wait for an answer
     :raises SourceError: there is no such connection, or the server refuses it
@@ -173,8 +174,12 @@ def postgres(conn_id: str, session: str = SESSION, *, patience: float = 1.0) -> 
         raise no_connection(conn_id) from error
     except psycopg.OperationalError as error:
         raise _cannot_connect(conn_id, error) from error
-    with end_when_unresponsive(connection, patience), connection:
-        yield connection
+    try:
+        with end_when_unresponsive(connection, patience), connection:
+            yield connection
+    except Exception as error:
+        hide_values(error)
+        raise
 
 
 @contextmanager
@@ -218,7 +223,7 @@ async def async_postgres(
     account: Account, session: str = SESSION, *, timeout_seconds: int
 ) -> AsyncIterator[AsyncConnection]:
     """
-    A connection by an Airflow connection, in autocommit, closed at the end.
+    A connection by an Airflow connection, in autocommit, closed at the end; errors inside as those of `postgres`.
 
     :param timeout_seconds: after which Postgres cancels a statement
     :raises SourceError: the server refuses it
@@ -228,8 +233,12 @@ async def async_postgres(
         connection = await AsyncConnection.connect(**arguments, autocommit=True)
     except psycopg.OperationalError as error:
         raise _cannot_connect(account.conn_id, error) from error
-    async with connection:
-        yield connection
+    try:
+        async with connection:
+            yield connection
+    except Exception as error:
+        hide_values(error)
+        raise
 
 
 def no_connection(conn_id: str) -> SourceError:

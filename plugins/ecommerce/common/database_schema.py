@@ -4,6 +4,7 @@ models."""
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import version
@@ -17,6 +18,8 @@ from ecommerce.common.blanks import BLANKS_LITERAL
 from ecommerce.common.errors import SourceError
 from ecommerce.common.public_holidays import write_holidays
 from ecommerce.common.shop import shop
+from ecommerce.common.shown_text import ADDRESS_PART, HIDDEN
+from ecommerce.common.sources import SOURCES
 
 #: `roles.sql` is for an administrator; each of `_SCHEMAS` has a script, in the order in which they build on each other.
 SQL_FOLDER = Path(__file__).parents[3] / "include" / "sql"
@@ -24,6 +27,9 @@ _SCHEMAS = ("ops", "raw", "marts")
 
 #: What stands in a script for the shop's time zone, for its country, and for the characters that are white space.
 _TIME_ZONE, _COUNTRY, _BLANKS = ":'time_zone'", ":'country'", ":'blanks'"
+#: The same for the columns of each source, with whether they are personal, as JSON; for the pattern of an e-mail
+#: address, and for what is shown in its place.
+_COLUMNS, _E_MAIL, _HIDDEN = ":'columns'", ":'e_mail'", ":'hidden'"
 #: A schema's comment: this, and the digest of the script that was applied last.
 _APPLIED = "include/sql "
 
@@ -98,6 +104,11 @@ def _scripts(time_zone: str, country: str | None) -> dict[str, tuple[str, str]]:
         _TIME_ZONE: sql.Literal(time_zone).as_string(),
         _COUNTRY: sql.Literal(country).as_string(),
         _BLANKS: BLANKS_LITERAL,
+        _COLUMNS: sql.Literal(
+            json.dumps({s.name: {column.name: column.is_personal for column in s.columns} for s in SOURCES.values()})
+        ).as_string(),
+        _E_MAIL: sql.Literal(f"{ADDRESS_PART}@+{ADDRESS_PART}").as_string(),
+        _HIDDEN: sql.Literal(HIDDEN).as_string(),
     }
     # Another version of the package may know other holidays.
     holidays = f"{country} {version('holidays')}" if country else ""

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from ecommerce.common.shown_text import without_values
+
 
 class WarehouseError(Exception):
     """Base class of all errors that this package raises itself."""
+
+
+def hide_values(error: BaseException | None) -> None:
+    """Take the values of rows out of the texts of an error and of those behind it, which a task's log shows as well."""
+    while error is not None:
+        error.args = tuple(without_values(part) if isinstance(part, str) else part for part in error.args)
+        error = error.__cause__ or error.__context__
 
 
 class WindowError(WarehouseError):

@@ -41,6 +41,7 @@ class Column:
     :param required: the source has the column, and it is never null
     :param default: what null means, as text; also where the source does not have the column
     :param bounds: the least and the greatest value of a number; others are no measurements, such as -999
+    :param is_personal: says who a person is: no message quotes it, and the role `inspector` does not see it
     """
 
     name: str
@@ -48,6 +49,7 @@ class Column:
     required: bool = False
     default: str | None = None
     bounds: tuple[int, int] | None = None
+    is_personal: bool = False
 
 
 class WriteDisposition(Enum):
@@ -302,8 +304,8 @@ _REGISTRY = (
         key=("customer_id",),
         columns=(
             Column("customer_id", required=True),
-            Column("customer_name"),
-            Column("customer_email"),
+            Column("customer_name", is_personal=True),
+            Column("customer_email", is_personal=True),
             Column("start_date", Kind.DATE),
             Column("end_date", Kind.DATE),
             Column("status"),
@@ -347,6 +349,11 @@ _REGISTRY = (
 
 #: Every source by name, in the order in which the DAG shows them. A shop may not have all of them.
 SOURCES: dict[str, Source] = {source.name: source for source in _REGISTRY}
+
+#: The columns that say who a person is, by their names: staging and core keep the names.
+PERSONAL_COLUMNS = frozenset(
+    column.name for source in _REGISTRY for column in source.loaded_columns if column.is_personal
+)
 
 #: Table of core or marts → the one source without which it is empty: then no check reads it, and its page says so.
 FILLED_BY = {

@@ -15,6 +15,7 @@ from psycopg import sql
 from ecommerce.common.blanks import cleaned, is_not_blank, is_trimmed_at_source, trimmed_at_source
 from ecommerce.common.days import TimeColumn
 from ecommerce.common.shop import shop
+from ecommerce.common.shown_text import without_e_mails_in_sql
 from ecommerce.common.sources import CALENDAR, Column, Kind, Source
 
 #: `pg_input_is_valid`, which the reasons to reject a text are found by, came with Postgres 16.
@@ -164,7 +165,10 @@ def passes(source: Source, types: Mapping[str, str], encoding: str = "UTF8") -> 
 
 
 def reason_to_reject(column: Column, text: sql.Composable) -> sql.Composed:
-    """SQL: why a column's value is rejected, from its text; null if it passes."""
+    """SQL: why a column's value is rejected, from its text; null if it passes. No reason quotes a personal value."""
+    quoted: sql.Composable = sql.SQL("")
+    if not column.is_personal:
+        quoted = sql.SQL(" || ': ' || {}").format(without_e_mails_in_sql(sql.SQL("left({}, 80)").format(text)))
     blank = sql.SQL("not {}").format(is_not_blank(text))
     missing = sql.Literal(f"{column.name} is missing" if column.required else None)
     whens = [sql.SQL("when {} is null then {}").format(text, missing)]
@@ -173,8 +177,8 @@ def reason_to_reject(column: Column, text: sql.Composable) -> sql.Composed:
     tested = _cut_to_microseconds(text) if column.kind in (Kind.TIMESTAMP, Kind.INSTANT) else text
     for test, reason in (*TEXT_TESTS[column.kind], *_bounds(column)):
         whens.append(
-            sql.SQL("when not ({}) then {} || left({}, 80)").format(
-                _test(test, tested), sql.Literal(f"{column.name} {reason}: "), text
+            sql.SQL("when not ({}) then {}{}").format(
+                _test(test, tested), sql.Literal(f"{column.name} {reason}"), quoted
             )
         )
     return sql.SQL("case {} end").format(sql.SQL(" ").join(whens))

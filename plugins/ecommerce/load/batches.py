@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from ecommerce.common import fault_points
 from ecommerce.common.errors import LoaderFenced
+from ecommerce.common.shown_text import without_values
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 
@@ -236,7 +237,7 @@ def fail_batch(connection: Connection, batch_id: int, error: BaseException) -> N
         )
         return
     # A source's answer may hold what Postgres cannot store.
-    message = str(error)[:2000].replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    message = without_values(error)[:2000].replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
     try:
         connection.execute(
             """

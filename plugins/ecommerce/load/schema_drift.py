@@ -10,6 +10,7 @@ from psycopg import Connection, sql
 
 from ecommerce.common.errors import SchemaDrift
 from ecommerce.common.shop import SourceLocation
+from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import Column, Kind, NewColumns, Source
 from ecommerce.common.value_rules import SOURCE_TYPES, SQL_TYPES
 from ecommerce.extract.reader_protocol import ColumnType
@@ -110,7 +111,7 @@ def changes(source: Source, types: Mapping[str, ColumnType], seen: Collection[st
 
 def new_fields(names: Collection[str]) -> list[ColumnChange]:
     """Fields of a topic's messages that the registry does not have; as many as a person reads."""
-    return [ColumnChange(name, "new", None, "JSON") for name in sorted(names)[:MAX_FIELDS]]
+    return [ColumnChange(name, "new", None, "JSON") for name in sorted(set(map(one_line, names)))[:MAX_FIELDS]]
 
 
 def note(connection: Connection, source: Source, batch_id: int, differences: Sequence[ColumnChange]) -> None:

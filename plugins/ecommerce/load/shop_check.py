@@ -26,6 +26,7 @@ from ecommerce.common.connections import LOADER, postgres
 from ecommerce.common.days import today
 from ecommerce.common.errors import WarehouseError
 from ecommerce.common.shop import REQUIRED, Shop, SourceLocation, shop
+from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import SOURCES, Column, Source, WriteDisposition
 from ecommerce.common.value_rules import SQL_TYPES
 from ecommerce.common.windows import Window, request_of
@@ -230,7 +231,7 @@ def _check_topic(connection: Connection, report: SourceReport, reader: Appending
         plain = staging.copy(ACCEPTED, names, itertools.islice(rows, MAX_BLOCKS), "format text")
     suspect = staging.copy_suspect(reader.columns, itertools.islice(reader.read(_NothingRead()), MAX_BLOCKS))
     report.types = dict.fromkeys((column.name for column in source.columns), "JSON")
-    report.types |= dict.fromkeys(sorted(reader.unknown_fields), "JSON")
+    report.types |= dict.fromkeys(sorted(map(one_line, reader.unknown_fields)), "JSON")
     _validate(connection, report, staging)
     report.rows = report.checked = plain + suspect
 

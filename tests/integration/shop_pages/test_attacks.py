@@ -161,7 +161,7 @@ def test_text_that_is_short_enough_to_be_read_is_cut_on_the_page(
         row = connection.execute(
             """
             insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)
-            select min(batch_id), 'sales_fact', 'a reason', jsonb_build_object('a', repeat('x', 3000), 'b', 1), now()
+            select min(batch_id), 'sales_fact', 'a reason', jsonb_build_object('product_id', repeat('x', 3000)), now()
             from ops.load_batch
             returning batch_id, quarantine_id
             """

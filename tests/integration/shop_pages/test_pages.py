@@ -199,13 +199,14 @@ def test_roles_cannot_read_more_than_granted(filled: Callable[[str], str]) -> No
                 reader.execute(f"select * from {relation}".encode())
     with psycopg.connect(filled("inspector"), autocommit=True) as inspector:
         for query in (
-            "select customer_email from raw.customer", "select * from core.dim_customer",
+            "select customer_email from raw.customer", "select customer_name from raw.customer",
+            "select * from core.dim_customer", "select customer_name from core.dim_customer",
             "select * from ops.check_failure", "select * from ops.quarantine", "select * from staging.stg_customer",
             "delete from ops.load_batch", "update raw.sales_fact set order_id = '1'",
         ):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 inspector.execute(query.encode())
-        assert inspector.execute("select customer_id, customer_name from core.dim_customer").fetchall()
+        assert inspector.execute("select customer_id, customer_status from core.dim_customer").fetchall()
         assert inspector.execute("select count(*) from core.fact_sales").fetchone() == (ORDER_LINES,)
 
 

@@ -1,6 +1,7 @@
 """A text of the shop stays a text on one line: in Markdown, in a chat and in an e-mail."""
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from ecommerce.common.shown_text import chat_text, html_text, markdown_text, one_line
+from ecommerce.common.shown_text import chat_text, html_text, markdown_text, one_line, without_values
 
 #: What somebody may be called who wants something of the reader.
 ATTACKS = [
@@ -77,7 +78,8 @@ def test_address_becomes_no_link_anywhere(shown: Callable[[str], str]) -> None:
         "http://evil.test HTTPS://evil.test www.evil.test WWW.evil.test a@evil.test mailto:a@evil.test ftp://x"
     )
     assert not re.search(r"://|www\.|@", text, re.IGNORECASE)
-    assert text.count("evil.test") == 6
+    assert text.count("evil.test") == 4
+    assert text.count("…＠…") == 2
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -104,3 +106,40 @@ def test_long_text_is_cut() -> None:
     assert len(one_line("x" * 10_000_000)) == 100
     assert one_line(" " * 1_000 + "x") == "…"
     assert one_line("a \u200b\u202e b\x1b[31m\0\ud800") == "a b [31m"
+
+
+# -- who somebody is ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('of anna.b+1@ex-ample.co.uk, <bo@x> and "cy@@y.z"', 'of …@…, <…@…> and "…@…"'),
+        ("postgresql://user:secret@host/db", "postgresql://user:…@…"),
+        ("@channel: 3 @ 4 each; a@", "@channel: 3 @ 4 each; a@"),
+        ("ä@ö.test", "…@…"),
+    ],
+)
+def test_line_has_no_e_mail_address(text: str, shown: str) -> None:
+    assert one_line(text) == shown
+
+
+def test_line_of_a_long_hostile_text_is_made_at_once() -> None:
+    for text in ("a" * 10**6 + "@b", "@" * 10**6, "a@" * 10**6, "a.@" * 10**6):
+        began = time.perf_counter()
+        one_line(text, 1_500)
+        assert time.perf_counter() - began < 1
+
+
+def test_error_of_postgres_is_shown_without_the_row() -> None:
+    error = (
+        'null value in column "x" violates not-null constraint\n'
+        "DETAIL:  Failing row contains (C1, Anna (B), a@b.c\n), 1).\n"
+        'CONTEXT:  COPY accepted, line 3, column customer_name: "Anna"\n'
+        'COPY stage, line 4: "C1\tAnna"'
+    )
+    assert without_values(error) == (
+        'null value in column "x" violates not-null constraint\n'
+        "DETAIL:  Failing row contains (not shown).\n"
+        "CONTEXT:  COPY accepted, line 3, column customer_name\nCOPY stage, line 4"
+    )

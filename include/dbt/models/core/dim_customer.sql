@@ -1,7 +1,7 @@
 -- Grain: one row per version of a customer, and one for all guests.
 {{ config(
     meta={'also_without': ['subscription_data']},
-    post_hook="{{ hide_from_inspector(['customer_email']) }}",
+    post_hook="{{ hide_from_inspector() }}",
 ) }}
 
 {% set tracked = [
