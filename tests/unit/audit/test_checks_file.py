@@ -95,6 +95,11 @@ def test_mistake_is_named_by_line_check_and_field(
             "line 6: checks.it.tables.0.table: String should match pattern",
         ),
         (
+            "checks:\n  it:\n    kind: distribution\n    description: x\n    columns:\n"
+            "      - {table: core.dim_customer, column: customer_email, day: d}",
+            "line 6: checks.it.columns.0.column: customer_email is personal",
+        ),
+        (
             "checks:\n  it: {kind: reconciliation_source, description: x, source: customer, amount: a}",
             "line 2: checks.it.source: customer is no source that replaces its window, in Postgres; such are",
         ),
