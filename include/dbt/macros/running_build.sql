@@ -2,15 +2,16 @@
    command line does not tell it, since each task may be a dbt process of its own, and `dbt test` has no
    --full-refresh.
 
-   It is asked once a dbt process, and kept in `graph`, which all nodes of a process share: each incremental model
-   needs it eight times. #}
+   It is asked once a dbt command, and kept in `graph`, which all nodes of a command share: each incremental model
+   needs it eight times. A program that runs several commands may keep the graph, so the command's id stands beside. #}
 {% macro running_build() -%}
 {%- if execute -%}
-{%- if 'running_build' not in graph -%}
+{%- if graph.get('running_build', {}).get('invocation_id') != invocation_id -%}
 {%- set build = run_query('select is_full_refresh from ops.build where finished_at is null').rows -%}
-{%- do graph.update({'running_build': ('full' if build[0][0] else 'incremental') if build else none}) -%}
+{%- set mode = ('full' if build[0][0] else 'incremental') if build else none -%}
+{%- do graph.update({'running_build': {'invocation_id': invocation_id, 'mode': mode}}) -%}
 {%- endif -%}
-{%- do return(graph['running_build']) -%}
+{%- do return(graph['running_build']['mode']) -%}
 {%- endif -%}
 {%- do return(none) -%}
 {%- endmacro %}

@@ -9,6 +9,7 @@ import pytest
 
 from ecommerce.audit import dbt_tests
 from ecommerce.audit.dbt_tests import expected_tests
+from include.demo.state import State
 from tests.integration.dbt_runs import Dbt, dbt_on
 from tests.integration.support import Loader
 
@@ -197,11 +198,13 @@ def test_tests_of_an_incremental_build_read_later_periods_where_these_are_rebuil
 
 
 def test_message_of_a_test_that_cannot_run_is_kept_as_it_is(
-    built: Dbt, passed: Loader, as_dbt: Callable[..., object]
+    built: Dbt, passed: Loader, as_dbt: Callable[..., object], postgres: State
 ) -> None:
+    name = passed.value("select current_database()")
     as_dbt("alter table core.fact_weather rename to kept")
-    try:
-        as_dbt(
+    # Only an administrator may write code.
+    with psycopg.connect(postgres.dsn(name, "postgres"), autocommit=True) as administrator:
+        administrator.execute(
             r"""
             create function core.broken() returns text language plpgsql as $$
             begin
@@ -209,6 +212,7 @@ def test_message_of_a_test_that_cannot_run_is_kept_as_it_is(
             end $$
             """
         )
+    try:
         as_dbt(
             """
             create view core.fact_weather as
@@ -219,7 +223,8 @@ def test_message_of_a_test_that_cannot_run_is_kept_as_it_is(
         (message,) = built.errors("--select", WEATHER.partition(" ")[2])
     finally:
         as_dbt("drop view if exists core.fact_weather")
-        as_dbt("drop function if exists core.broken")
+        with psycopg.connect(postgres.dsn(name, "postgres"), autocommit=True) as administrator:
+            administrator.execute("drop function core.broken")
         as_dbt("alter table core.kept rename to fact_weather")
     assert r"""It's "broken": 100 % of \\it, {{ all }} of %(it)s""" in message
     last = "select status, message from ops.check_result where subject = %s order by check_result_id desc limit 1"

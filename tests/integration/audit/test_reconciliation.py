@@ -364,24 +364,16 @@ def built(loader: Loader) -> Loader:
         """
     )
     marts = "".join(map(_mart, MARTS))
-    loader.connection.execute(f"set role transformer; {DROP_MODELS} {FACTS} {marts} reset role".encode())
+    drops = " ".join(statement for (statement,) in loader.rows(MODELS))
+    loader.connection.execute(f"set role transformer; {drops} {FACTS} {marts} reset role".encode())
     loader.connection.execute("delete from ops.dirty_date")
     return loader
 
 
-DROP_MODELS = """
-do $$
-declare
-    model regclass;
-begin
-    for model in
-        select oid
-        from pg_class
-        where relkind = 'r' and relnamespace in ('core'::regnamespace, 'marts_build'::regnamespace)
-    loop
-        execute format('drop table %s', model);
-    end loop;
-end $$;
+MODELS = """
+select format('drop table %s;', oid::regclass)
+from pg_class
+where relkind = 'r' and relnamespace in ('core'::regnamespace, 'marts_build'::regnamespace)
 """
 
 FACTS = """

@@ -207,8 +207,8 @@ def test_changed_columns_fail_where_the_model_says_so(project: Project, columns:
     ]
 
 
-def test_build_is_asked_for_once_a_process(project: Project) -> None:
-    """`running_build` is remembered within a process, and not beyond it."""
+def test_build_is_asked_for_once_a_command(project: Project) -> None:
+    """`running_build` is remembered within a command, and not beyond it."""
     full = "{{ 1 if should_full_refresh() else 0 }} + {{ 1 if should_full_refresh() else 0 }}"
     project.model("mode", f"select {full} as answers", materialized="view")
     project.execute("update ops.build set finished_at = now() where finished_at is null")
