@@ -50,7 +50,7 @@ class CheckResult:
         object.__setattr__(self, "message", one_line(self.message, SENTENCE_LENGTH))
 
 
-class Figure(NamedTuple):
+class DayFigure(NamedTuple):
     """What a check has found of a day: a person approves this figure, and no other."""
 
     subject: str
@@ -69,7 +69,7 @@ class BlockingFailure:
 
     message: str
     subjects: Sequence[str] = ()
-    figures: Sequence[Figure] = ()
+    figures: Sequence[DayFigure] = ()
 
     @property
     def days(self) -> list[date]:
@@ -85,7 +85,7 @@ class BlockingFailure:
         return cls(
             message=one_line("; ".join(f"{result.subject}: {result.message}" for result in failed), FAILURE_LENGTH),
             subjects=[result.subject for result in failed],
-            figures=[Figure(result.subject, *entry) for result in failed for entry in sorted(result.days.items())],
+            figures=[DayFigure(result.subject, *entry) for result in failed for entry in sorted(result.days.items())],
         )
 
     @property
@@ -100,7 +100,7 @@ class BlockingFailure:
         if not payload.get("failures"):
             return None
         figures = [
-            Figure(subject, date.fromisoformat(day), value) for subject, day, value in payload.get("figures", ())
+            DayFigure(subject, date.fromisoformat(day), value) for subject, day, value in payload.get("figures", ())
         ]
         return cls(payload["failures"], payload.get("subjects", ()), figures)
 

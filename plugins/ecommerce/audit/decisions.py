@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from psycopg import Connection
 
-from ecommerce.audit.check_results import BlockingFailure, Figure
+from ecommerce.audit.check_results import BlockingFailure, DayFigure
 
 Decision = Literal["approved", "rejected", "unanswered", "overtaken"]
 
@@ -63,7 +63,7 @@ class Approval:
     :param by: the user
     """
 
-    figure: Figure
+    figure: DayFigure
     by: str
 
     def covers(self, value: float) -> bool:
@@ -71,7 +71,7 @@ class Approval:
         return math.isclose(value, self.figure.value, rel_tol=TOLERANCE)
 
 
-#: Each figure of a check that a person has approved, and who; the fields of `Figure` and `Approval`. An approval of
+#: Each figure of a check that a person has approved, and who; the fields of `DayFigure` and `Approval`. An approval of
 #: before figures were kept is of none, and a rollback revokes those of what it undoes.
 APPROVED_FIGURES = """
 select
@@ -136,7 +136,9 @@ def record_question(
             "subjects": list(failure.subjects),
             "message": failure.message,
             "days": failure.days,
-            "figures": json.dumps([figure._asdict() for figure in failure.figures], default=str),
+            "figures": json.dumps(
+                [dict(zip(DayFigure._fields, figure, strict=True)) for figure in failure.figures], default=str
+            ),
             "difference": json.dumps(difference),
             "digest": digest_of(difference),
         },

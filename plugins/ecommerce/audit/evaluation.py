@@ -12,7 +12,7 @@ from airflow.sdk import Connection as AirflowConnection
 from psycopg import AsyncConnection
 
 from ecommerce.audit.check import Approvable, Check, CheckContext, fetch_rows
-from ecommerce.audit.check_results import CheckResult, Figure, results_statement
+from ecommerce.audit.check_results import CheckResult, DayFigure, results_statement
 from ecommerce.audit.checks_file import check_of
 from ecommerce.audit.decisions import APPROVED_FIGURES, WITHDRAW_QUESTION, Approval
 from ecommerce.build.lease import CLAIMED_QUERY, Exclusions
@@ -83,7 +83,7 @@ async def _evaluate_once(
     context = replace(context, check_name=check_name)
     if isinstance(check, Approvable):
         rows = await fetch_rows(connection, APPROVED_FIGURES, check_name=check_name)
-        approvals = [Approval(Figure(*figure), by) for *figure, by in rows]
+        approvals = [Approval(DayFigure(*figure), by) for *figure, by in rows]
         context = replace(context, approvals=approvals)
         await connection.execute(WITHDRAW_QUESTION, {"run_id": context.run_id, "check_name": check_name})
     results = await check.evaluate_with_severity(connection, context)

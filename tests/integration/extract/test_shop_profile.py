@@ -183,7 +183,7 @@ def test_older_warehouse_gets_texts_of_customers(loader: Loader) -> None:
         " reset role"
     )
     with acting_as(loader.connection, "loader"):
-        script = (database_schema.SQL_FOLDER / "raw.sql").read_text()
+        script, _ = database_schema._scripts("UTC", None)["raw"]
         for _ in range(2):
             loader.connection.execute(script.encode())
     assert loader.rows("select subscription_id, customer_id from raw.subscription_data order by _batch_id, 1") == [

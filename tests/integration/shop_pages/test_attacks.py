@@ -90,8 +90,7 @@ def test_many_addresses_do_not_fill_the_memory(filled: object) -> None:
 @pytest.fixture
 def huge_rows(filled: Callable[[str], str], client: TestClient) -> Iterator[int]:
     """Rows in quarantine as an earlier version has stored them: 40 of 5 MB in one batch, and one of 40 MB."""
-    with psycopg.connect(filled("loader"), autocommit=True) as connection:
-        connection.execute("set role loader")
+    with psycopg.connect(filled("publisher"), autocommit=True) as connection:
         batch = connection.execute(
             """
             insert into ops.load_batch (source, window_start, window_end, status, started_at, finished_at)
@@ -157,7 +156,7 @@ def test_huge_rejected_rows_neither_fill_the_page_nor_stop_the_others(huge_rows:
 def test_text_that_is_short_enough_to_be_read_is_cut_on_the_page(
     filled: Callable[[str], str], client: TestClient
 ) -> None:
-    with psycopg.connect(filled("loader"), autocommit=True) as connection:
+    with psycopg.connect(filled("publisher"), autocommit=True) as connection:
         row = connection.execute(
             """
             insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)

@@ -225,14 +225,19 @@ def test_quarantine_is_grouped_by_rule_with_three_examples(
     for n in range(5):
         insert(
             "quarantine", batch_id=last if n == 4 else first, source="sales_fact", reason=f"no number: x{n}; too long",
-            payload=Jsonb({"n": n}), quarantined_at=NOON + timedelta(hours=n), replayed_at=NOON if n < 2 else None,
+            payload=Jsonb({"order_id": n, "unknown": n}),
+            quarantined_at=NOON + timedelta(hours=n), replayed_at=NOON if n < 2 else None,
         )  # fmt: skip
     insert("quarantine", batch_id=first, source="product", reason="no key", payload=Jsonb({}), quarantined_at=NOON)
     most, other = rows(connection, status.QUARANTINE)
     assert (most["source"], most["reason"]) == ("sales_fact", "no number; too long")
     assert (most["rejected"], most["replayed"], most["batch_id"], most["all_rows"]) == (5, 2, last, 2)
     assert (most["first_at"], most["last_at"]) == (NOON, NOON + timedelta(hours=4))
-    assert ["".join(example.split()) for example in most["examples"]] == ['{"n":4}', '{"n":3}', '{"n":2}']
+    assert ["".join(example.split()) for example in most["examples"]] == [
+        '{"order_id":4}',
+        '{"order_id":3}',
+        '{"order_id":2}',
+    ]
     assert (other["reason"], other["rejected"]) == ("no key", 1)
 
 

@@ -230,7 +230,7 @@ def test_change_of_time_zone_renders_cached_pages_again(client: TestClient, monk
 def test_rejected_row_of_a_time_without_a_day_does_not_break_the_status(
     filled: Callable[[str], str], client: TestClient, at: str
 ) -> None:
-    with psycopg.connect(filled("loader"), autocommit=True) as connection:
+    with psycopg.connect(filled("publisher"), autocommit=True) as connection:
         row = connection.execute(
             """
             insert into ops.quarantine (batch_id, source, reason, payload, quarantined_at)
