@@ -137,7 +137,8 @@ def record_question(
             "message": failure.message,
             "days": failure.days,
             "figures": json.dumps(
-                [dict(zip(DayFigure._fields, figure, strict=True)) for figure in failure.figures], default=str
+                [{"subject": figure.subject, "day": figure.day, "value": figure.value} for figure in failure.figures],
+                default=str,
             ),
             "difference": json.dumps(difference),
             "digest": digest_of(difference),

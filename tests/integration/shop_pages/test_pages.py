@@ -909,7 +909,12 @@ def test_page_is_rendered_once_and_revalidated_with_304(
         executed_for_page = len(executed)
         known = {"If-None-Match": first.headers["ETag"]}
         renderings = []
-        monkeypatch.setattr("shop_pages.rendering.render_html", lambda *parts, **values: renderings.append(parts) or "")
+
+        def render_nothing(*parts: object, **_: object) -> str:
+            renderings.append(parts)
+            return ""
+
+        monkeypatch.setattr("shop_pages.rendering.render_html", render_nothing)
         assert client.get("/revenue").text == first.text
         assert client.get("/revenue", headers={"Accept-Encoding": "identity"}).text == first.text
         again = client.get("/revenue", headers=known)
