@@ -208,21 +208,26 @@ def test_changed_columns_fail_where_the_model_says_so(project: Project, columns:
 
 
 def test_build_is_asked_for_once_a_command(project: Project) -> None:
-    """`running_build` is remembered within a command, and not beyond it."""
-    full = "{{ 1 if should_full_refresh() else 0 }} + {{ 1 if should_full_refresh() else 0 }}"
-    project.model("mode", f"select {full} as answers", materialized="view")
-    project.execute("update ops.build set finished_at = now() where finished_at is null")
+    """What the first answer was stands until the command ends, though the build has changed; the next asks again."""
+    other = (
+        "{% if execute %}{% do run_query('update ops.build set is_full_refresh = not is_full_refresh') %}{% endif %}"
+    )
+    answer = "{{ 1 if should_full_refresh() else 0 }}"
+    project.model("mode", f"select {answer} as first, {other} {answer} as second", materialized="view")
+    project.execute("delete from ops.build")
     project.build("mode")
-    assert project.rows("select answers from small.mode") == [(0,)]
-    with psycopg.connect(project.dsn) as connection:
-        connection.execute(
-            """
-            insert into ops.build (run_id, dag_id, claimed_at, is_full_refresh, project_digest)
-            values ('a_run', 'a_dag', now(), true, 'p')
-            """
-        )
+    assert project.rows("select first, second from small.mode") == [(0, 0)]
+    project.execute(
+        """
+        insert into ops.build (run_id, dag_id, claimed_at, is_full_refresh, project_digest)
+        values ('a_run', 'a_dag', now(), true, 'p')
+        """
+    )
     try:
         project.build("mode")
-        assert project.rows("select answers from small.mode") == [(2,)]
+        assert project.rows("select first, second from small.mode") == [(1, 1)]
+        project.execute("update ops.build set is_full_refresh = false")
+        project.build("mode")
+        assert project.rows("select first, second from small.mode") == [(0, 0)]
     finally:
-        project.execute("delete from ops.build where run_id = 'a_run'")
+        project.execute("delete from ops.build")

@@ -146,31 +146,26 @@ def test_rollback_before_a_marts_first_publication_empties_it(warehouse: Loader)
     assert content(warehouse, "revenue") == []
 
 
-def test_rollback_restores_rows_from_before_a_mart_was_emptied(warehouse: Loader) -> None:
+@pytest.mark.parametrize(
+    ("later", "change"),
+    [
+        ([[], [("C2", "Low"), ("C3", "Low")]], MartChange("tiers", 1, 1, 1)),
+        # Rows that came and went between are not restored.
+        ([[], [("C2", "Low"), ("C3", "Low")], [], [("C4", "")]], MartChange("tiers", 2, 0, 1)),
+    ],
+    ids=["once", "twice"],
+)
+def test_rollback_restores_rows_from_before_a_mart_was_emptied(
+    warehouse: Loader, later: list[list[tuple]], change: MartChange
+) -> None:
     """Rows from before the emptying are restored, and rows that came after it are deleted."""
-    contents: list[list[tuple]] = [[("C1", "High"), ("C2", None)], [], [("C2", "Low"), ("C3", "Low")]]
-    for n, rows in enumerate(contents):
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "High"), ("C2", None))
+    publish(warehouse.connection, RUN)
+    for rows in later:
         build(warehouse, "tiers", TIERS, "unique (customer_id)", *rows)
-        if n:
-            republish(warehouse)
-        else:
-            publish(warehouse.connection, RUN)
+        republish(warehouse)
     first = warehouse.value("select min(publication_id) from ops.publication")
-    assert back(warehouse, first) == [MartChange("tiers", 1, 1, 1)]
-    assert content(warehouse, "tiers") == [("C1", "High"), ("C2", None)]
-
-
-def test_rollback_restores_rows_from_before_a_mart_was_emptied_twice(warehouse: Loader) -> None:
-    """Rows that came and went between are not restored."""
-    contents: list[list[tuple]] = [[("C1", "High"), ("C2", None)], [], [("C2", "Low"), ("C3", "Low")], [], [("C4", "")]]
-    for n, rows in enumerate(contents):
-        build(warehouse, "tiers", TIERS, "unique (customer_id)", *rows)
-        if n:
-            republish(warehouse)
-        else:
-            publish(warehouse.connection, RUN)
-    first = warehouse.value("select min(publication_id) from ops.publication")
-    assert back(warehouse, first) == [MartChange("tiers", 2, 0, 1)]
+    assert back(warehouse, first) == [change]
     assert content(warehouse, "tiers") == [("C1", "High"), ("C2", None)]
 
 
