@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from ecommerce.common.sources import SOURCES, absence_in_words
+from ecommerce.common.version import version
 from include.demo import airflow_services, dbt, processes, stack
 from include.demo.errors import StackError
 from include.demo.runs import backfill, follow, run_dag, trigger
@@ -117,6 +118,7 @@ def _reset(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    log.info("%-22s %s", "version", version())
     for name in ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]:
         process = processes.find(name)
         log.info("%-22s %s", name, f"pid {process.pid}" if process else "not running")

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from ecommerce.common.days import time_zone
 from ecommerce.common.shop import shop
 from ecommerce.common.sources import CALENDAR
+from ecommerce.common.version import version
 from shop_pages import formats
 from shop_pages.airflow_access import base_path
 from shop_pages.assets import asset, style_ids
@@ -85,6 +86,7 @@ def templates() -> jinja2.Environment:
         "one_day": timedelta(days=1),
         "describe_part": formats.describe_part,
         "style_ids": style_ids,
+        "version": version,
     }
     return environment
 

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from psycopg.conninfo import conninfo_to_dict
 
 from ecommerce.build import lease
+from ecommerce.common.version import version
 from ecommerce.common.connections import PUBLISHER, warehouse
 from ecommerce.publish.publication import publish
 from include.demo import airflow_services, database
@@ -143,10 +144,11 @@ def test_inspector_can_call_the_functions_of_days_and_reader_cannot(filled: Call
 @pytest.mark.parametrize(
     "path", ["/today", "/revenue", "/customers", "/status", f"/rows/daily_revenue?order_date={LONG_DAY}"]
 )
-def test_every_footer_names_the_time_zone_of_the_shop(client: TestClient, path: str) -> None:
+def test_every_footer_names_the_time_zone_of_the_shop_and_the_version(client: TestClient, path: str) -> None:
     footer = re.search(r"<footer>(.*?)</footer>", client.get(path).text, re.S)
     assert footer is not None
     assert "Days, months and times are those of the shop’s time zone, America/New_York." in footer[1]
+    assert f"Version {version()}." in footer[1]
 
 
 def test_events_are_on_the_day_of_the_shop_with_times_of_its_clock(client: TestClient) -> None:
