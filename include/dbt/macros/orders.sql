@@ -9,3 +9,12 @@
 {% macro orders_counted_too_often(period='order_month') -%}
 count(distinct (order_id, {{ period }})) - count(distinct order_id)
 {%- endmacro %}
+
+{# The orders of several lines. Only they can be in two groups, or in one twice: the number of other
+   orders is that of their lines. Of two lines of an order one is not line 1, since (order_id,
+   line_number) is a key; an order whose only line has another number may be among these, too. #}
+{% macro orders_of_several_lines(lines) -%}
+select distinct order_id
+    from {{ lines }}
+    where line_number is distinct from 1
+{%- endmacro %}

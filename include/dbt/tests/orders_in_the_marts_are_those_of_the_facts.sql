@@ -75,6 +75,7 @@ lines as (
 
     select
         sales.order_id,
+        sales.line_number,
         sales.product_id,
         sales.customer_id,
         sales.payment_method,
@@ -99,21 +100,60 @@ lines as (
 
 ),
 
+baskets as (
+
+    {{ orders_of_several_lines('lines') }}
+
+),
+
+-- A line that is alone in its order is an order in each of its groups.
+single_lines as (
+
+    select lines.*
+    from lines
+    left join baskets
+        on lines.order_id = baskets.order_id
+    where baskets.order_id is null
+
+),
+
+lines_of_baskets as (
+
+    select lines.*
+    from lines
+    inner join baskets
+        on lines.order_id = baskets.order_id
+
+),
+
 expected as (
 
     {%- for mart in marts %}
     select
         '{{ [mart.name, mart.part] | select | join(" ") }}' as mart,
         jsonb_build_array({{ mart.lines | join(', ') }}) as order_group,
-        count(*) as orders
+        orders
     from (
-        select distinct
+        select
             {{ mart.lines | join(', ') }},
-            order_id
-        from lines
-        where {{ mart.of_lines or 'true' }}
-    ) as orders
-    group by order_group
+            sum(orders) as orders
+        from (
+            select
+                {{ mart.lines | join(', ') }},
+                count(*) as orders
+            from single_lines
+            where {{ mart.of_lines or 'true' }}
+            group by {{ mart.lines | join(', ') }}
+            union all
+            select
+                {{ mart.lines | join(', ') }},
+                count(distinct order_id) as orders
+            from lines_of_baskets
+            where {{ mart.of_lines or 'true' }}
+            group by {{ mart.lines | join(', ') }}
+        ) as orders
+        group by {{ mart.lines | join(', ') }}
+    ) as order_groups
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 

@@ -36,6 +36,7 @@ counted as (
         products.subcategory,
         lines.payment_method,
         lines.order_id,
+        lines.line_number,
         lines.order_quantity,
         lines.order_amount,
         case when lines.gross_profit is not null then lines.order_amount end as known_cost_amount,
@@ -47,8 +48,77 @@ counted as (
 
 ),
 
--- By order first: then an order is a row, and rows can be counted without sorting all lines.
+baskets as (
+
+    {{ orders_of_several_lines('counted') }}
+
+),
+
+-- A line that is alone in its order is an order in each of its groups.
+single_lines as (
+
+    select
+        counted.order_month,
+        counted.category_name,
+        counted.subcategory,
+        counted.payment_method,
+        count(*) as orders,
+        sum(counted.order_quantity) as units,
+        sum(counted.order_amount) as revenue,
+        sum(counted.known_cost_amount) as known_cost_revenue,
+        sum(counted.gross_profit) as gross_profit,
+        min(counted.order_amount) filter (
+            where counted.order_id not in (select split_orders.order_id from split_orders)
+        ) as min_order_revenue,
+        max(counted.order_amount) filter (
+            where counted.order_id not in (select split_orders.order_id from split_orders)
+        ) as max_order_revenue
+    from counted
+    left join baskets
+        on counted.order_id = baskets.order_id
+    where baskets.order_id is null
+    group by
+        counted.order_month,
+        counted.category_name,
+        counted.subcategory,
+        counted.payment_method
+
+),
+
+-- Of the others, by order first: then an order is a row, and rows can be counted.
 by_order as (
+
+    select
+        counted.order_month,
+        grouping(counted.category_name, counted.subcategory, counted.payment_method)
+            as grouped_columns,
+        counted.category_name,
+        counted.subcategory,
+        counted.payment_method,
+        counted.order_id,
+        sum(counted.order_quantity) as units,
+        sum(counted.order_amount) as revenue,
+        sum(counted.known_cost_amount) as known_cost_revenue,
+        sum(counted.gross_profit) as gross_profit
+    from counted
+    inner join baskets
+        on counted.order_id = baskets.order_id
+    group by
+        counted.order_month,
+        counted.order_id,
+        grouping sets (
+            (),
+            (counted.category_name),
+            (counted.category_name, counted.subcategory),
+            (counted.category_name, counted.payment_method),
+            (counted.payment_method)
+        )
+
+),
+
+-- The smallest and the largest order are those of the month. An order with lines on several days is
+-- not among them: the mart adds it with all its lines.
+by_group as (
 
     select
         order_month,
@@ -56,25 +126,46 @@ by_order as (
         category_name,
         subcategory,
         payment_method,
-        order_id,
-        sum(order_quantity) as units,
-        sum(order_amount) as revenue,
-        sum(known_cost_amount) as known_cost_revenue,
-        sum(gross_profit) as gross_profit
-    from counted
+        sum(orders) as orders,
+        sum(units) as units,
+        sum(revenue) as revenue,
+        sum(known_cost_revenue) as known_cost_revenue,
+        sum(gross_profit) as gross_profit,
+        min(min_order_revenue) as min_order_revenue,
+        max(max_order_revenue) as max_order_revenue
+    from single_lines
     group by
+        order_month,
         grouping sets (
-            (order_month, order_id),
-            (order_month, order_id, category_name),
-            (order_month, order_id, category_name, subcategory),
-            (order_month, order_id, category_name, payment_method),
-            (order_month, order_id, payment_method)
+            (),
+            (category_name),
+            (category_name, subcategory),
+            (category_name, payment_method),
+            (payment_method)
         )
+    union all
+    select
+        order_month,
+        grouped_columns,
+        category_name,
+        subcategory,
+        payment_method,
+        count(*) as orders,
+        sum(units) as units,
+        sum(revenue) as revenue,
+        sum(known_cost_revenue) as known_cost_revenue,
+        sum(gross_profit) as gross_profit,
+        min(revenue) filter (
+            where order_id not in (select split_orders.order_id from split_orders)
+        ) as min_order_revenue,
+        max(revenue) filter (
+            where order_id not in (select split_orders.order_id from split_orders)
+        ) as max_order_revenue
+    from by_order
+    group by order_month, grouped_columns, category_name, subcategory, payment_method
 
 ),
 
--- The smallest and the largest order are those of the month. An order with lines on several days is
--- not among them: the mart adds it with all its lines.
 final as (
 
     select
@@ -89,18 +180,14 @@ final as (
         category_name,
         subcategory,
         payment_method,
-        count(*) as orders,
+        sum(orders)::bigint as orders,
         sum(units)::bigint as units,
         sum(revenue) as revenue,
         coalesce(sum(known_cost_revenue), 0) as known_cost_revenue,
         sum(gross_profit) as gross_profit,
-        min(revenue) filter (
-            where order_id not in (select split_orders.order_id from split_orders)
-        ) as min_order_revenue,
-        max(revenue) filter (
-            where order_id not in (select split_orders.order_id from split_orders)
-        ) as max_order_revenue
-    from by_order
+        min(min_order_revenue) as min_order_revenue,
+        max(max_order_revenue) as max_order_revenue
+    from by_group
     group by order_month, grouped_columns, category_name, subcategory, payment_method
 
 )

@@ -16,7 +16,7 @@ with claimed_lines as (
 
 ),
 
-counted as (
+counted as not materialized (
 
     select
         order_id,
@@ -36,12 +36,20 @@ counted as (
 
 ),
 
+baskets as (
+
+    {{ orders_of_several_lines('counted') }}
+
+),
+
 split_orders as (
 
-    select order_id
+    select counted.order_id
     from counted
-    group by order_id
-    having min(date_key) <> max(date_key)
+    inner join baskets
+        on counted.order_id = baskets.order_id
+    group by counted.order_id
+    having min(counted.date_key) <> max(counted.date_key)
 
 ),
 
