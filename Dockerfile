@@ -19,4 +19,4 @@ USER astro
 COPY --chown=astro:0 . .
 
 # The DAG is rendered from dbt's manifest; parsing dbt for it in every Airflow process would cost seconds each time.
-RUN dbt parse --project-dir include/dbt --profiles-dir include/dbt
+RUN dbt parse --project-dir include/dbt --profiles-dir include/dbt --profile ecommerce --target airflow

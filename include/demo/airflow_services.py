@@ -17,7 +17,7 @@ import httpx
 
 from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST, project_files
 from ecommerce.common.shop import VARIABLE
-from include.demo import processes
+from include.demo import dbt, processes
 from include.demo.errors import StackError
 from include.demo.ports import start_on_free_port
 from include.demo.state import PYTHON_PATH, ROOT, STACK, State
@@ -81,6 +81,8 @@ def environment(state: State) -> dict[str, str]:
         "MALLOC_ARENA_MAX": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
+        # The scheduler parses the project for the same warehouse as `build_manifest`, and so has little to parse.
+        **dbt.warehouse_address(state.dsn(role="transformer")),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
         "PYTHONPATH": PYTHON_PATH,
@@ -97,19 +99,29 @@ def command(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def build_manifest() -> None:
+def build_manifest(dsn: str | None = None) -> None:
     """
     Write the dbt manifest, from which the DAG is rendered, if a file of the project is newer.
 
+    What dbt parsed serves the first build, too, if both have the same profile, target and warehouse.
+
+    :param dsn: the warehouse, by the role that builds
     :raises StackError: dbt cannot parse the project
     """
     newest = max(path.stat().st_mtime for path in project_files())
     if MANIFEST.exists() and MANIFEST.stat().st_mtime > newest:
         return
     parsed = subprocess.run(
-        [command("dbt"), "--quiet", "parse", "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)],
+        [
+            *(command("dbt"), "--quiet", "parse", "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
+            *("--profile", "ecommerce", "--target", "airflow"),
+        ],
         cwd=ROOT,
-        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "False"},
+        env={
+            **os.environ,
+            **(dbt.warehouse_address(dsn) if dsn else {}),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -15,13 +15,16 @@ from include.demo.state import STACK
 
 def environment(dsn: str) -> dict[str, str]:
     """Environment variables that `include/dbt/profiles.yml` reads."""
+    return {**os.environ, **warehouse_address(dsn), "WAREHOUSE_PASSWORD": urlsplit(dsn).password or ""}
+
+
+def warehouse_address(dsn: str) -> dict[str, str]:
+    """The variables of `environment` that say where the warehouse is, and for whom, without a password."""
     warehouse = urlsplit(dsn)
     return {
-        **os.environ,
         "WAREHOUSE_HOST": warehouse.hostname or "",
         "WAREHOUSE_PORT": str(warehouse.port),
         "WAREHOUSE_USER": warehouse.username or "",
-        "WAREHOUSE_PASSWORD": warehouse.password or "",
         "WAREHOUSE_DBNAME": warehouse.path.lstrip("/"),
     }
 

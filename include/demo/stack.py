@@ -63,7 +63,7 @@ def up(folder: Path | None = None) -> State:
     state.save()
     has_read_dags = bool(state.airflow_version)
     with ThreadPoolExecutor() as pool:
-        manifest = pool.submit(airflow_services.build_manifest)
+        manifest = pool.submit(airflow_services.build_manifest, state.dsn(role="transformer"))
         broker = pool.submit(start_kafka, state)
         timed("Postgres", lambda: database.start(state))
         timed("Airflow's database", lambda: airflow_services.migrate(state))

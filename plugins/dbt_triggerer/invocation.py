@@ -71,8 +71,9 @@ def run_dbt(
     with tempfile.TemporaryDirectory(prefix="dbt-") as folder, profile.ensure_profile() as (profiles, env):
         target = artifacts or Path(folder)
         cache = _parse_cache(project, profile.target_name)
-        if cache.exists():
-            shutil.copyfile(cache, target / PARSED)
+        parsed = [file for file in (cache, project / "target" / PARSED) if file.exists()]
+        if parsed:
+            shutil.copyfile(max(parsed, key=lambda file: file.stat().st_mtime), target / PARSED)
         command = [
             *arguments,
             *("--project-dir", str(project), "--profiles-dir", str(profiles.parent)),

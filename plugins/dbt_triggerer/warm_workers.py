@@ -17,9 +17,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dbt_triggerer.errors import BuildError
 from dbt_triggerer.invocation import PARSED
+
+if TYPE_CHECKING:
+    from cosmos import ProfileConfig
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +58,14 @@ MODULES = (
 )
 
 
-def warm_up(*, project: Path, modules: Sequence[str] = ()) -> None:
+def warm_up(*, project: Path, profile: ProfileConfig | None = None, modules: Sequence[str] = ()) -> None:
     """
     Import what tasks import, let dbt parse once, and patch the workers. To be called before workers are forked.
 
     Only ever saves time: what fails here is named in the log, and the tasks that need it fail with their own message.
 
     :param project: the folder of the dbt project, with its `profiles.yml`
+    :param profile: that of the DAG: its names choose the profile and the target of `profiles.yml`
     :param modules: what the tasks import besides `MODULES`: the operators of the DAG
     """
     started = time.monotonic()
@@ -71,7 +76,7 @@ def warm_up(*, project: Path, modules: Sequence[str] = ()) -> None:
         except ImportError as error:
             log.warning("workers start without %s: %s", module, error)
     try:
-        parse_once(project)
+        parse_once(project, profile)
     except Exception as error:
         log.warning("workers start without a parsed dbt project: %s", error)
     keep_pages_shared()
@@ -82,7 +87,7 @@ def warm_up(*, project: Path, modules: Sequence[str] = ()) -> None:
     log.info("workers start warm: %d modules in %.1f s", len(names), time.monotonic() - started)
 
 
-def parse_once(project: Path) -> None:
+def parse_once(project: Path, profile: ProfileConfig | None = None) -> None:
     """
     Parse the project and throw the result away.
 
@@ -102,6 +107,7 @@ def parse_once(project: Path) -> None:
             [
                 *("--quiet", "parse", "--project-dir", str(project), "--profiles-dir", str(project)),
                 *("--target-path", folder, "--log-path", folder, "--log-level-file", "none"),
+                *(("--profile", profile.profile_name, "--target", profile.target_name) if profile else ()),
                 # dbt's static parser starts threads, and a fork has none of them: a `dbt build` in a forked worker
                 # would wait for them for ever.
                 "--no-static-parser",

@@ -29,4 +29,6 @@ def is_wanted() -> bool:
 
 def warm_up() -> None:
     """Import what the tasks of the shop's DAGs import; to be called before workers are forked."""
-    warm_up_workers(project=DBT_PROJECT, modules=MODULES)
+    from ecommerce.build.warehouse_group import warehouse_profile
+
+    warm_up_workers(project=DBT_PROJECT, profile=warehouse_profile(), modules=MODULES)

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from psycopg.conninfo import conninfo_to_dict
 
 from ecommerce.build import lease
-from ecommerce.common.version import version
 from ecommerce.common.connections import PUBLISHER, warehouse
+from ecommerce.common.version import version
 from ecommerce.publish.publication import publish
 from include.demo import airflow_services, database
 from include.demo.state import State

@@ -121,7 +121,7 @@ def calls(stack_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     monkeypatch.setattr(airflow_services, "PROFILE", folder)
     monkeypatch.setattr(airflow_services, "stop", lambda: found.append("stop"))
     monkeypatch.setattr(airflow_services, "start", start)
-    monkeypatch.setattr(airflow_services, "build_manifest", lambda: None)
+    monkeypatch.setattr(airflow_services, "build_manifest", lambda dsn: None)
     monkeypatch.setattr(airflow_services, "migrate", lambda made: None)
     monkeypatch.setattr(stack, "start_kafka", lambda made: None)
     monkeypatch.setattr(stack.database, "start", lambda made: None)

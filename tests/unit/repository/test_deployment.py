@@ -119,7 +119,10 @@ def test_image_installs_from_the_lists_of_packages_only():
 
 def test_manifest_is_built_last_and_not_as_root():
     lines = [f"{instruction} {arguments}" for instruction, arguments in instructions()]
-    assert lines[-1] == "RUN dbt parse --project-dir include/dbt --profiles-dir include/dbt"
+    assert (
+        lines[-1]
+        == "RUN dbt parse --project-dir include/dbt --profiles-dir include/dbt --profile ecommerce --target airflow"
+    )
     assert lines.index("COPY --chown=astro:0 . .") < len(lines) - 1
     assert [line for line in lines if line.startswith("USER")][-1] == "USER astro"
 
