@@ -226,12 +226,17 @@ class Trial:
         tests = list(self._baseline.seconds)
         if self._executed:
             tests = self._executed.tests_of(mutant, tests)
+        may_time_out = False
         while tests:
             tests = self._baseline.with_whole_modules(tests)
             with copy.with_mutant(mutant):
                 outcome = copy.run(tests, self._timeout(tests), slow=self._area.slow)
             if outcome.passed:
                 return Tried(mutant, None)
+            if outcome.timed_out and not may_time_out:
+                # The machine may have been busy, or asleep: only a second time says something.
+                may_time_out = self._end_in_time(copy, tests)
+                continue
             if self._fails_only_with_mutant(copy, tests, outcome):
                 return Tried(mutant, outcome.reason)
         return Tried(mutant, None)
@@ -240,15 +245,9 @@ class Trial:
         """
         Whether the failed test would pass without the mutant, also if not all tests before it run.
 
-        If not, its module is from now on run as a whole. If the tests take too long without the mutant as well, since
-        the machine is busy, all tests may from now on take twice as long.
+        If not, its module is from now on run as a whole.
         """
-        if outcome.timed_out:
-            if copy.run(tests, self._timeout(tests), slow=self._area.slow).timed_out:
-                self._patience *= 2
-                return False
-            return True
-        if not outcome.failed:
+        if outcome.timed_out or not outcome.failed:
             return True
         failed = outcome.failed[0]
         if failed in self._baseline.alone or self._baseline.is_whole_up_to(tests, failed):
@@ -261,6 +260,13 @@ class Trial:
                 self._baseline.whole.append(module_of(failed))
             self._save(self._baseline)
         return is_independent
+
+    def _end_in_time(self, copy: CopiedProject, tests: Sequence[str]) -> bool:
+        """Whether the tests do without the mutant; if not, all tests may from now on take twice as long."""
+        if not copy.run(tests, self._timeout(tests), slow=self._area.slow).timed_out:
+            return True
+        self._patience *= 2
+        return False
 
     def _timeout(self, tests: Sequence[str]) -> float:
         return self._patience * self._baseline.timeout(tests)

@@ -1,6 +1,6 @@
-"""The queries of Data status and Today on rows of ops that a test has written: each column of their results."""
+"""The queries of Data status and Today on rows that a test has written: each column of their results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from shop_pages import status, today
+from tests.integration.support import acting_as
 
 NOON = datetime(2024, 1, 10, 12, tzinfo=UTC)
 Insert = Callable[..., Any]
@@ -296,3 +297,93 @@ def test_today_has_the_last_ended_load_of_each_source_of_the_shop(
         ("product", "failed", 0),
         ("sales_fact", "loaded", 3),
     ]
+
+
+# -- marts and facts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(connection: psycopg.Connection) -> Iterator[Callable[..., None]]:
+    """Make a table of core or marts, with these columns and rows; gone after the test."""
+    owners = {"core": "transformer", "marts": "publisher"}
+    names: list[str] = []
+
+    def make(name: str, columns: str, *rows: tuple[object, ...]) -> None:
+        names.append(name)
+        with acting_as(connection, owners[name.partition(".")[0]]):
+            connection.execute(f"create table {name} ({columns})".encode())
+            for row in rows:
+                connection.execute(f"insert into {name} values ({', '.join(['%s'] * len(row))})".encode(), row)
+
+    yield make
+    for name in names:
+        with acting_as(connection, owners[name.partition(".")[0]]):
+            connection.execute(f"drop table {name}".encode())
+
+
+def test_today_has_the_subscriptions_of_each_day_with_the_fee_that_was_known_then(
+    connection: psycopg.Connection, table: Callable[..., None]
+) -> None:
+    long_ago, never = "2023-01-01", "infinity"
+    table("marts.daily_revenue", "order_date date", ("2024-01-10",))
+    table(
+        "core.fact_subscriptions", "subscription_id text, start_date date, end_date date",
+        # Two begin on one day with one fee, and one of them ends when another begins.
+        ("A", "2024-01-01", None), ("B", "2024-01-01", "2024-01-05"), ("D", "2024-01-05", None),
+        # Ended on the day it began; begins after the last day of sales.
+        ("C", "2024-01-03", "2024-01-03"), ("E", "2024-01-20", None),
+    )  # fmt: skip
+    table(
+        "core.int_subscription_fees", "subscription_id text, valid_from date, valid_to date, monthly_fee numeric",
+        ("A", long_ago, never, 10), ("B", long_ago, never, 10), ("C", long_ago, never, 7), ("E", long_ago, never, 9),
+        ("D", long_ago, "2024-01-08", 20), ("D", "2024-01-08", never, 25),
+    )  # fmt: skip
+    assert [tuple(row.values()) for row in rows(connection, today._SUBSCRIPTIONS_BY_DAY)] == [
+        (date(2024, 1, 8), 2, 35), (date(2024, 1, 5), 2, 30), (date(2024, 1, 1), 2, 20),
+    ]  # fmt: skip
+
+
+def test_today_has_the_subscriptions_of_all_plans_in_the_last_month(
+    connection: psycopg.Connection, table: Callable[..., None]
+) -> None:
+    table(
+        "marts.subscription_performance_monthly",
+        "revenue_month date, plan_type text, active_subscriptions bigint, closing_mrr numeric",
+        ("2024-01-01", "Basic", 1, 10), ("2024-01-01", None, 2, 20), ("2024-01-01", "All plans", 3, 30),
+        ("2023-12-01", "Basic", 100, 1000),
+    )  # fmt: skip
+    (found,) = rows(connection, today._SUBSCRIPTIONS)
+    assert tuple(found.values()) == (date(2024, 1, 1), 3, 30)
+
+
+def test_today_has_what_needs_attention(connection: psycopg.Connection, table: Callable[..., None]) -> None:
+    table(
+        "marts.order_for_reviews", "order_date date, review_priority text",
+        ("2024-01-01", "High"), ("2024-01-02", "High"), ("2024-01-02", "Low"), ("2024-01-31", "Low"),
+    )  # fmt: skip
+    statuses = ("Low Stock", "Low Stock", "Out of Stock", "In Stock", "In Stock", "In Stock")
+    table("marts.inventory_status", "product_status text", *((status,) for status in statuses))
+    (found,) = rows(connection, today._ATTENTION, as_of=date(2024, 1, 31))
+    assert found == {"reviews": 3, "urgent_reviews": 1, "reorders": 2, "sold_out": 1}
+
+
+def test_today_has_the_days_that_are_compared_in_their_order(
+    connection: psycopg.Connection, table: Callable[..., None]
+) -> None:
+    days = ["2024-12-31", "2023-12-28", "2023-12-27", "2024-06-01"]
+    table(
+        "marts.daily_revenue",
+        "order_date date, daily_revenue numeric, refunded_amount numeric, net_revenue numeric, daily_orders bigint, "
+        "guest_orders bigint, gross_margin_percent numeric, known_cost_percent numeric",
+        *((day, 1, 2, 3, 4, 5, 6, 7) for day in days),
+    )
+    table(
+        "marts.conversion_funnel_daily",
+        "event_date date, viewers bigint, buyers bigint, view_to_purchase_percent numeric",
+        *((day, 1, 2, 3) for day in days),
+    )
+    in_order = [date(2023, 12, 28), date(2024, 6, 1), date(2024, 12, 31)]
+    sales, conversion = rows(connection, today._SALES), rows(connection, today._CONVERSION)
+    assert [row["day"] for row in sales] == [row["day"] for row in conversion] == in_order
+    assert tuple(sales[0].values())[1:] == (1, 2, 3, 4, 5, 6, 7)
+    assert tuple(conversion[0].values())[1:] == (1, 2, 3)

@@ -159,6 +159,19 @@ def test_mutant_with_which_tests_do_not_end_is_caught(kept: Path) -> None:
     copy = FakeCopy()
     copy.needs_with_mutant = float("inf")
     assert run(copy, kept).caught_by == "timeout"
+    # With, without, with.
+    assert copy.timeouts == [210, 210, 210]
+
+
+def test_timeout_that_does_not_come_again_says_nothing(kept: Path) -> None:
+    class Asleep(FakeCopy):
+        def run(
+            self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None, slow: bool = False
+        ) -> Outcome:
+            self.needs_with_mutant = 0 if self.timeouts else float("inf")
+            return super().run(tests, timeout, coverage=coverage, slow=slow)
+
+    assert run(Asleep(), kept).caught_by is None
 
 
 def test_tests_on_a_machine_that_has_become_slow_have_more_time(kept: Path) -> None:
