@@ -113,7 +113,15 @@ def build_manifest(dsn: str | None = None) -> None:
         return
     parsed = subprocess.run(
         [
-            *(command("dbt"), "--quiet", "parse", "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
+            *(
+                command("dbt"),
+                "--quiet",
+                "parse",
+                "--project-dir",
+                str(DBT_PROJECT),
+                "--profiles-dir",
+                str(DBT_PROJECT),
+            ),
             *("--profile", "ecommerce", "--target", "airflow"),
         ],
         cwd=ROOT,

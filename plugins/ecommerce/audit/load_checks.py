@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -13,7 +14,9 @@ from pydantic import Field, field_validator
 
 from ecommerce.audit.check import Check, CheckContext, Limits, expression, fetch_rows
 from ecommerce.audit.check_results import CheckResult, Status
+from ecommerce.common.days import TimeColumn
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
+from ecommerce.common.value_rules import cast_if_valid, column_of
 from ecommerce.common.windows import CALENDAR_WINDOW, Window
 from ecommerce.load.extent import window_column
 
@@ -171,6 +174,8 @@ _LAST_LOADS = """
 select distinct on (source)
     source,
     batch_id,
+    window_start,
+    window_end,
     rows_read,
     rows_refused
 from ops.load_batch
@@ -179,20 +184,89 @@ where
 order by source, batch_id desc
 """
 
-_REJECTION_REASONS = """
+_REJECTION_REASONS = sql.SQL("""
 select
-    reason,
+    rejected.reason,
     count(*)
-from ops.quarantine
-where source = %(source)s and replayed_at is null
-group by reason
-order by max(batch_id) desc, 2 desc
-"""
+from ops.quarantine as rejected
+inner join ops.load_batch as batch
+    on rejected.batch_id = batch.batch_id
+where rejected.source = {source} and rejected.replayed_at is null and {is_of_load}
+group by rejected.reason
+order by max(rejected.batch_id) desc, 2 desc
+""")
+
+# The days of a window that have rejected rows, that with the greatest share first.
+_REJECTED_BY_DAY = sql.SQL("""
+select
+    rejected.day,
+    rejected.rows,
+    rejected.rows + coalesce(loaded_day.rows, 0)
+from (
+    select {day} as day, count(*) as rows
+    from ops.quarantine as rejected
+    where rejected.source = {source} and rejected.replayed_at is null
+    group by 1
+) as rejected
+left join ops.loaded_day
+    on loaded_day.source = {source} and loaded_day.day = rejected.day
+where rejected.day >= {start} and rejected.day < {end} and rejected.rows >= {minimum_rows}
+order by rejected.rows::numeric / (rejected.rows + coalesce(loaded_day.rows, 0)) desc, 1
+""")
+
+
+@dataclass(frozen=True)
+class _LastLoad:
+    """The last load of a run's window; of the rows that it has read, how many it rejected."""
+
+    source: Source
+    batch_id: int
+    start: date
+    end: date
+    read: int
+    rejected: int
+
+    def reasons(self) -> sql.Composed:
+        """The query of the reasons of its rejected rows, also of those that an earlier load has rejected as well."""
+        return _REJECTION_REASONS.format(source=sql.Literal(self.source.name), is_of_load=self._is_of_load())
+
+    def by_day(self, minimum_rows: int) -> sql.Composed:
+        """The query of its days: day, rejected rows, all rows."""
+        return _REJECTED_BY_DAY.format(
+            source=sql.Literal(self.source.name),
+            day=expression(self._time.day.as_string()),
+            start=sql.Literal(self.start),
+            end=sql.Literal(self.end),
+            minimum_rows=sql.Literal(minimum_rows),
+        )
+
+    def _is_of_load(self) -> sql.Composable:
+        if self.source.write_disposition is WriteDisposition.VERSION_LOG:
+            return sql.SQL("true")
+        if self.source.write_disposition is WriteDisposition.APPEND:
+            return sql.SQL("rejected.batch_id = {}").format(sql.Literal(self.batch_id))
+        # A row whose time is no time belongs to the window of the load that has read it.
+        return sql.SQL("coalesce({in_window}, batch.window_start >= {start} and batch.window_end <= {end})").format(
+            in_window=expression(self._time.between(self.start, self.end).as_string()),
+            start=sql.Literal(self.start),
+            end=sql.Literal(self.end),
+        )
+
+    @property
+    def _time(self) -> TimeColumn:
+        name = self.source.window_column or ""
+        text = sql.SQL("(rejected.payload ->> {})").format(sql.Literal(name))
+        return replace(
+            window_column(self.source), column=cast_if_valid(self.source, column_of(self.source, name), text)
+        )
 
 
 class Quarantined(_SourceCheck, Limits):
     """
     The share of rows, in per cent, that the last load of the window rejected, also if they were rejected before.
+
+    Of a source with days, the day with the greatest share is compared with the limits: a load also reads some days
+    before its window, in which the bad rows of one day would be few.
 
     :param minimum_rows: fewer rejected rows always pass: one bad row of three means nothing
     """
@@ -209,21 +283,33 @@ class Quarantined(_SourceCheck, Limits):
             start=context.window.start,
             end=context.window.end,
         )
-        results = []
-        for source, batch_id, read, rejected in loads:
-            percent = round(Decimal(100) * rejected / read, 2) if read else Decimal(0)
-            status = self.status(percent) if rejected >= self.minimum_rows else "pass"
-            reasons = [] if status == "pass" else await self._reasons(connection, source, batch_id)
-            message = f"{rejected:,} of {read:,} rows were rejected ({percent} %)"
-            if reasons:
-                message += ": " + "; ".join(f"{reason['rows']}x {reason['reason']}" for reason in reasons[:3])
-            results.append(CheckResult(source, status, percent, self.limit, message, reasons))
-        return results
+        return [await self._of_load(connection, _LastLoad(SOURCES[source], *load)) for source, *load in loads]
+
+    async def _of_load(self, connection: AsyncConnection, load: _LastLoad) -> CheckResult:
+        percent = _percent(load.rejected, load.read)
+        status = self.status(percent) if load.rejected >= self.minimum_rows else "pass"
+        message = f"{load.rejected:,} of {load.read:,} rows were rejected ({percent} %)"
+        if load.rejected and load.source.write_disposition is WriteDisposition.REPLACE_WINDOW:
+            days = await fetch_rows(connection, load.by_day(self.minimum_rows))
+            if days and (worst := _percent(*days[0][1:])) > percent:
+                percent, status = worst, self.status(worst)
+                message = "; ".join(
+                    f"{day}: {rejected:,} of {rows:,} rows were rejected ({_percent(rejected, rows)} %)"
+                    for day, rejected, rows in days[:3]
+                )
+        reasons = [] if status == "pass" else await self._reasons(connection, load)
+        if reasons:
+            message += ": " + "; ".join(f"{reason['rows']}x {reason['reason']}" for reason in reasons[:3])
+        return CheckResult(load.source.name, status, percent, self.limit, message, reasons)
 
     @staticmethod
-    async def _reasons(connection: AsyncConnection, source: str, batch_id: int) -> list[dict[str, Any]]:
-        rows = await fetch_rows(connection, _REJECTION_REASONS, source=source)
-        return [{"reason": reason, "rows": count, "batch_id": batch_id} for reason, count in rows]
+    async def _reasons(connection: AsyncConnection, load: _LastLoad) -> list[dict[str, Any]]:
+        rows = await fetch_rows(connection, load.reasons())
+        return [{"reason": reason, "rows": count, "batch_id": load.batch_id} for reason, count in rows]
+
+
+def _percent(rejected: int, read: int) -> Decimal:
+    return round(Decimal(100) * rejected / read, 2) if read else Decimal(0)
 
 
 _NOTED_DAYS = sql.SQL("""

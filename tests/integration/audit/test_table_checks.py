@@ -256,6 +256,64 @@ def test_quarantined_compares_the_share_of_the_last_load_with_the_limits(
     assert status == "pass" or f"{bad}x product_name" in message
 
 
+def orders(day: str, good: int, bad: int, reason: str = "order_amount") -> list[dict[str, object]]:
+    """Orders of a day; the bad ones lack a required value."""
+    return [
+        {
+            **{"order_id": f"{day}-{n}", "product_id": "P", "customer_id": "C", "order_date": day, "order_amount": "5"},
+            "created_at": f"{day} 12:00:00",
+            **({reason: None} if n < bad else {}),
+        }
+        for n in range(good + bad)
+    ]
+
+
+def test_quarantined_compares_the_share_of_the_worst_day(evaluate, only: Only, loader: Loader) -> None:
+    """31 % of a day's orders are 8 % of a load that reads three earlier days as well."""
+    check = only("kind: quarantined, minimum_rows: 10, warn_above: 5, fail_above: 15")
+    days = ["2024-02-27", "2024-02-28", "2024-02-29"]
+    rows = [row for day in days for row in orders(day, good=130, bad=0)] + orders(DAY, good=92, bad=42)
+    loader.load("sales_fact", days[0], DAY, rows=rows)
+    expected = f"{DAY}: 42 of 134 rows were rejected (31.34 %): 42x order_amount is missing"
+    assert evaluate(check, DAY) == [("sales_fact", "fail", expected)]
+
+
+def test_quarantined_names_the_worst_days_and_passes_where_few_rows_of_each_are_bad(
+    evaluate, only: Only, loader: Loader
+) -> None:
+    check = only("kind: quarantined, minimum_rows: 10, warn_above: 5, fail_above: 15")
+    rows = orders("2024-02-29", good=90, bad=10) + orders(DAY, good=80, bad=20)
+    loader.load("sales_fact", "2024-02-29", DAY, rows=rows)
+    ((_, status, message),) = evaluate(check, DAY)
+    assert status == "fail"
+    assert message == (
+        f"{DAY}: 20 of 100 rows were rejected (20.00 %); 2024-02-29: 10 of 100 rows were rejected (10.00 %): "
+        "30x order_amount is missing"
+    )
+    few = only("kind: quarantined, minimum_rows: 31, warn_above: 5, fail_above: 15")
+    assert evaluate(few, DAY)[0][1] == "pass"
+
+
+def test_quarantined_counts_the_reasons_of_this_load_only(evaluate, only: Only, loader: Loader) -> None:
+    """Rows of other days wait in quarantine as well, and what was rejected before is rejected again."""
+    check = only("kind: quarantined, minimum_rows: 5, warn_above: 5, fail_above: 15")
+    loader.load("sales_fact", "2024-01-31", rows=orders("2024-01-31", good=300, bad=51))
+    for _ in range(2):
+        loader.load("sales_fact", DAY, rows=orders(DAY, good=94, bad=6))
+    expected = "6 of 100 rows were rejected (6.00 %): 6x order_amount is missing"
+    assert evaluate(check, DAY) == [("sales_fact", "warn", expected)]
+
+
+def test_quarantined_counts_rows_without_a_day_with_the_load_that_read_them(
+    evaluate, only: Only, loader: Loader
+) -> None:
+    check = only("kind: quarantined, minimum_rows: 5, warn_above: 5, fail_above: 15")
+    undated = [row | {"created_at": "no time"} for row in orders(DAY, good=6, bad=0)]
+    loader.load("sales_fact", DAY, rows=undated + orders(DAY, good=100, bad=0)[6:])
+    ((_, status, message),) = evaluate(check, DAY)
+    assert (status, message[:48]) == ("warn", "6 of 100 rows were rejected (6.00 %): 6x created")
+
+
 # -- the source's columns ----------------------------------------------------------------------------------------------
 
 
