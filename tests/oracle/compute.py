@@ -69,6 +69,8 @@ MARTS: Mapping[str, Mart] = {
     "daily_revenue": Mart(("order_date",)),
     "product_performance_monthly": Mart(("revenue_month", "product_id")),
     "revenue_trend": Mart(("grain", "period_start", "category_name")),
+    "order_profitability_monthly": Mart(("revenue_month", "category_name", "discount_band", "shipping_band")),
+    "margin_bridge_monthly": Mart(("revenue_month",)),
     "customer_segments": Mart(("customer_id",)),
     "customer_cohorts_monthly": Mart(("cohort_month", "order_month")),
     "subscription_performance_monthly": Mart(("revenue_month", "plan_type")),

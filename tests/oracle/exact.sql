@@ -26,3 +26,13 @@ create macro to_cents(amount) as amount::decimal(38, 2);
 -- no row's amount is known.
 create macro known_sum(amount, row_id) as
     case when count(row_id) = 0 then 0 else sum(amount) end;
+
+-- What a line would have cost without its discount, a fraction of at most twelve places; null for a discount of 1.
+create macro list_price(amount, discount_rate) as
+    rounded_quotient(
+        in_cents(amount), ((1 - discount_rate) * 1000000000000)::hugeint, 1000000000000
+    )::decimal(38, 0) * 0.01;
+
+-- amount × part / whole, to six places; amounts and parts are whole numbers or decimals of at most two places.
+create macro share_of(amount, part, whole) as
+    rounded_quotient(in_cents(amount) * in_cents(part), in_cents(whole), 10000)::decimal(38, 0) * 0.000001;

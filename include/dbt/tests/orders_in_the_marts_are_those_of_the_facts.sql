@@ -13,6 +13,12 @@
         'month': first_day_of('month', 'order_date'),
     },
     {
+        'name': 'order_profitability_monthly', 'orders': 'orders',
+        'lines': ['month', 'category_name', 'discount_band', 'shipping_band'],
+        'columns': ['revenue_month', 'category_name', 'discount_band', 'shipping_band'],
+        'month': 'revenue_month',
+    },
+    {
         'name': 'product_category_revenue_monthly', 'orders': 'order_count',
         'lines': ['month', 'category_name', 'subcategory'],
         'columns': ['revenue_month', 'category_name', 'subcategory'], 'month': 'revenue_month',
@@ -81,6 +87,8 @@ lines as (
         sales.payment_method,
         products.category_name,
         products.subcategory,
+        {{ discount_band('sales.discount_rate') }} as discount_band,
+        {{ shipping_band('sales.shipping_cost', 'sales.order_amount') }} as shipping_band,
         sales.is_guest,
         sales.date_key <= (select as_of.date_key from as_of) as is_in_a_day,
         {{ first_day_of('month', 'sales.date_key') }} as month,

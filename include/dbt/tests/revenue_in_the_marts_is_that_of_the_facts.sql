@@ -6,8 +6,9 @@
 --
 -- In an incremental build, the first step compares only the claimed days, since the build writes no
 -- other days of the facts and of int_daily_sales; other days were compared when they were built.
--- The second step compares all days, but product_performance_monthly, which has a row per product,
--- only from the first claimed month on. A full refresh and dbt by hand compare everything.
+-- The second step compares all days, but product_performance_monthly and
+-- order_profitability_monthly, which have many rows, only from the first claimed month on. A full
+-- refresh and dbt by hand compare everything.
 {%- set claimed_days = claimed_periods(var('sources_of_sales'), 'day') %}
 {%- set claimed_months = claimed_periods(var('sources_of_sales'), 'month', onward=true) %}
 {%- set is_all = running_build() != 'incremental' %}
@@ -75,12 +76,17 @@ expected as (
     from months
     union all
     select
-        'product_performance_monthly' as mart,
-        month as period,
+        marts.mart,
+        months.month as period,
         null as orders,
-        revenue,
-        gross_profit
+        months.revenue,
+        months.gross_profit
     from months
+    cross join (
+        values
+        ('order_profitability_monthly'),
+        ('product_performance_monthly')
+    ) as marts (mart)
     where {{ is_all }} or month = any({{ claimed_months }})
     union all
     select
@@ -176,6 +182,16 @@ actual as (
         sum(revenue) as revenue,
         sum(gross_profit) as gross_profit
     from {{ ref('product_performance_monthly') }}
+    where {{ is_all }} or revenue_month = any({{ claimed_months }})
+    group by revenue_month
+    union all
+    select
+        'order_profitability_monthly' as mart,
+        revenue_month as period,
+        null as orders,
+        sum(revenue) as revenue,
+        sum(gross_profit) as gross_profit
+    from {{ ref('order_profitability_monthly') }}
     where {{ is_all }} or revenue_month = any({{ claimed_months }})
     group by revenue_month
     union all

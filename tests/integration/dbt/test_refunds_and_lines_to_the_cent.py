@@ -110,6 +110,7 @@ def found(connection: psycopg.Connection, tests: dict[str, str]) -> set[str]:
             for mart, orders in {
                 "customer_segments": "total_orders",
                 "daily_revenue": "daily_orders",
+                "order_profitability_monthly": "orders",
                 "payment_method_preference": "total_orders",
                 "product_category_revenue_monthly": "order_count",
                 "product_performance_monthly": "order_count",

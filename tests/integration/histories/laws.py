@@ -62,6 +62,33 @@ LAWS = {
             coalesce(max(customers) filter (where category_name is distinct from 'All categories'), 0)
             and coalesce(sum(customers) filter (where category_name is distinct from 'All categories'), 0)
     """,
+    "a month's contribution is that of its groups": """
+        select 1
+        from marts.margin_bridge_monthly as bridge
+        left join marts.order_profitability_monthly as groups using (revenue_month)
+        group by bridge.revenue_month, bridge.contribution
+        having coalesce(sum(groups.contribution_amount), 0) <> coalesce(bridge.contribution, 0)
+    """,
+    "the bridge leads from one contribution to the other": """
+        select 1 from marts.margin_bridge_monthly
+        where
+            previous_contribution + volume_effect + mix_effect + list_price_effect + discount_effect + cost_effect
+            + shipping_effect <> contribution
+            or num_nulls(
+                volume_effect, mix_effect, list_price_effect, discount_effect, cost_effect, shipping_effect,
+                previous_contribution + contribution
+            ) not in (0, 7)
+    """,
+    "list price less discount is the revenue, where the list price is known": """
+        select 1 from marts.order_profitability_monthly
+        where list_amount - discount_amount > revenue
+    """,
+    "profit is revenue less cost, and contribution profit less shipping": """
+        select 1 from marts.order_profitability_monthly
+        where
+            known_cost_percent = 100
+            and (gross_profit <> revenue - cost_amount or contribution_amount <> gross_profit - shipping_cost)
+    """,
     "only complete months are ranked": """
         select 1 from marts.product_performance_monthly
         where category_rank is not null and not is_complete

@@ -101,6 +101,8 @@ CENTS = (
             ("marts_build.payment_method_preference", "total_revenue"),
             ("marts_build.customer_segments", "lifetime_revenue"),
             ("marts_build.customer_cohorts_monthly", "revenue"),
+            ("marts_build.order_profitability_monthly", "revenue"),
+            ("marts_build.order_profitability_monthly", "gross_profit"),
             ("marts_build.product_performance_monthly", "revenue"),
             ("marts_build.product_performance_monthly", "gross_profit"),
             ("marts_build.revenue_trend", "revenue"),

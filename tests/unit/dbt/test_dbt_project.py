@@ -17,7 +17,7 @@ from ecommerce.verify.scratch import AGGREGATES
 Node = dict[str, Any]
 
 #: Sections of the manifest with entries that have a description; `nodes` are models and data tests.
-DESCRIBED = ("nodes", "sources", "macros", "exposures", "unit_tests")
+DESCRIBED = ("nodes", "sources", "macros", "exposures", "unit_tests", "semantic_models", "metrics")
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,7 @@ def keys(model: Node) -> list[list[str]]:
 #: Models without a primary key that dbt recognises: see the exceptions in models/README.md.
 WITHOUT_PRIMARY_KEY = {
     "stg_claimed_days",
+    "order_profitability_monthly",
     "product_category_revenue_monthly",
     "product_revenue_payment_analysis",
     "seasonal_index",
@@ -270,6 +271,10 @@ ADDITIVE = {
     },
     "inventory_status": {"stock_level", "stock_value", "units_sold_30d"},
     "order_for_reviews": {"contribution_amount", "gross_profit", "order_amount"},
+    "order_profitability_monthly": {
+        "contribution_amount", "cost_amount", "discount_amount", "gross_profit", "list_amount", "loss_amount",
+        "revenue", "shipping_cost", "units",
+    },
     "payment_method_preference": {"total_revenue"},
     "product_category_revenue_monthly": {
         "net_revenue", "refunded_amount", "total_gross_profit", "total_revenue", "units_sold",

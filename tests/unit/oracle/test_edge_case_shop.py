@@ -91,6 +91,7 @@ def test_marts_agree_on_shared_totals(oracle: duckdb.DuckDBPyConnection) -> None
             ("payment_method_preference", "total_revenue"),
             ("seasonal_sales_analysis", "monthly_revenue"),
             ("product_performance_monthly", "revenue"),
+            ("order_profitability_monthly", "revenue"),
         )
     } == {one(oracle, "select sum(order_amount)::varchar from shop.counted_line")}
     assert one(
@@ -251,6 +252,16 @@ def test_opening_and_movements_make_closing_and_next_opening(
         ("conversion_funnel_daily", "views + add_to_carts + purchases = 0"),
         ("conversion_funnel_daily", "view_to_cart_percent = 3.13"),
         ("conversion_funnel_daily", "viewers = 0 and carters > 0"),
+        ("order_profitability_monthly", "category_name is null"),
+        ("order_profitability_monthly", "discount_band = 'to 30 %' and loss_orders = 0"),
+        ("order_profitability_monthly", "list_amount - discount_amount < revenue"),
+        ("order_profitability_monthly", "shipping_band = 'over 10 %' and loss_orders > 0 and loss_orders < orders"),
+        ("order_profitability_monthly", "known_cost_percent = 0 and gross_profit is null"),
+        ("order_profitability_monthly", "known_cost_percent > 0 and known_cost_percent < 100"),
+        ("margin_bridge_monthly", "previous_contribution is null and contribution <> 0"),
+        ("margin_bridge_monthly", "not is_complete and mix_effect <> 0 and shipping_effect <> 0"),
+        ("margin_bridge_monthly", "is_complete and discount_effect <> 0 and list_price_effect <> 0"),
+        ("margin_bridge_monthly", "known_cost_percent < previous_known_cost_percent"),
         ("order_for_reviews", "review_priority = 'High'"),
         ("order_for_reviews", "discount_percent = 30.00"),
         ("order_for_reviews", "discount_percent is null"),

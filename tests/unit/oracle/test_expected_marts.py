@@ -279,7 +279,8 @@ def test_cancelled_line_is_in_no_mart(shop, status: str, is_counted: bool) -> No
     for mart, column in {
         "product_category_revenue_monthly": "total_revenue", "product_revenue_payment_analysis": "revenue",
         "payment_method_preference": "total_revenue", "daily_revenue": "daily_revenue",
-        "product_performance_monthly": "revenue", "customer_segments": "lifetime_revenue",
+        "product_performance_monthly": "revenue", "order_profitability_monthly": "revenue",
+        "customer_segments": "lifetime_revenue",
         "seasonal_sales_analysis": "monthly_revenue", "customer_cohorts_monthly": "revenue",
     }.items():  # fmt: skip
         assert query(f"select sum({column}) from marts.{mart}") == [(revenue,)], mart
@@ -712,6 +713,83 @@ def test_customer_cohorts_monthly_have_expected_rows(shop) -> None:
         ("2023-12-01", "2024-04-01", "4", "2", "1", "50.00", "1.00", "66.00", False),
         ("2024-02-01", "2024-02-01", "0", "1", "1", "100.00", "7.00", "7.00", False),
         ("2024-03-01", "2024-03-01", "0", "1", "1", "100.00", "9.00", "9.00", False),
+    ]
+
+
+def test_order_profitability_has_expected_bands(shop) -> None:
+    query = shop(
+        product_category=[{}, {"cost_price": ""}],
+        sales_fact=[
+            {"order_amount": "90.00", "order_quantity": "10", "discount_applied": "0.1", "shipping_cost": "4.50"},
+            {"order_amount": "90.00", "order_quantity": "10", "discount_applied": "0.1", "shipping_cost": "4.50",
+             "product_id": "P2"},
+            {"order_amount": "10.00", "order_quantity": "3", "discount_applied": "0.300000000001",
+             "shipping_cost": "0.51"},
+            {"order_amount": "10.00", "discount_applied": "1"},
+        ],
+    )  # fmt: skip
+    # Of the first band, 90.00 of 180.00 has a known cost: 10 times 4.00. Three for 10.00 cost 12.00.
+    columns = (
+        "discount_band, shipping_band, orders, list_amount, discount_amount, revenue, cost_amount, gross_profit, "
+        "shipping_cost, contribution_amount, gross_margin_percent, contribution_percent, known_cost_percent, "
+        "loss_orders, loss_amount"
+    )
+    assert query(f"select {columns} from marts.order_profitability_monthly order by list_amount desc") == [
+        ("to 10 %", "to 5 %", "2", "200.00", "20.00", "180.00", "40.00", "50.00", "9.00", "45.50", "55.56", "50.56",
+         "50.00", "0", "0.00"),
+        ("over 30 %", "to 10 %", "1", "14.29", "4.29", "10.00", "12.00", "-2.00", "0.51", "-2.51", "-20.00", "-25.10",
+         "100.00", "1", "2.51"),
+        ("over 30 %", "free", "1", "0.00", "0.00", "10.00", "4.00", "6.00", "0.00", "6.00", "60.00", "60.00", "100.00",
+         "0", "0.00"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("february", "effects"),
+    [
+        pytest.param([{"order_amount": "36.00", "order_quantity": "4", "shipping_cost": "2.00"}],
+                     {"volume_effect": "9.00"}, id="twice as many"),
+        pytest.param([{"order_amount": "16.00", "discount_applied": "0.2"}], {"discount_effect": "-2.00"},
+                     id="discount"),
+        pytest.param([{"order_amount": "22.50"}], {"list_price_effect": "4.50"}, id="list price"),
+        pytest.param([{"shipping_cost": "0.40"}], {"shipping_effect": "0.60"}, id="shipping"),
+        pytest.param([{}, {"product_id": "P2", "order_amount": "10.00", "order_quantity": "1", "shipping_cost": "0",
+                           "discount_applied": "0"}],
+                     {"volume_effect": "4.50", "mix_effect": "1.50"}, id="new product"),
+        pytest.param([{}, {"product_id": "P3"}], {}, id="unknown cost"),
+        pytest.param([], {"volume_effect": "-9.00"}, id="nothing sold"),
+    ],
+)  # fmt: skip
+def test_margin_bridge_names_the_one_thing_that_changed(
+    shop, february: list[dict[str, str]], effects: dict[str, str]
+) -> None:
+    """January: two for 18.00, a tenth off, at a cost of 4.00 each, and 1.00 of shipping: 9.00 are left."""
+    line = {"order_amount": "18.00", "order_quantity": "2", "discount_applied": "0.1", "shipping_cost": "1.00"}
+    query = shop(
+        product_category=[{}, {}, {"cost_price": ""}],
+        sales_fact=[line, *({**line, "order_date": "2024-02-10", **row} for row in february)],
+    )
+    columns = "volume_effect, mix_effect, list_price_effect, discount_effect, cost_effect, shipping_effect"
+    (found,) = query(
+        f"select previous_contribution, {columns} from marts.margin_bridge_monthly where revenue_month = '2024-02-01'"
+    )
+    assert found == ("9.00", *(effects.get(name, "0.00") for name in columns.split(", ")))
+
+
+def test_margin_bridge_compares_running_month_with_equal_days(shop) -> None:
+    query = shop(
+        sales_fact=[
+            {"order_date": "2024-01-10"},
+            {"order_date": "2024-01-11", "order_amount": "100.00"},
+            {"order_date": "2024-02-10", "order_amount": "9.00"},
+            {"order_date": "2024-02-11", "order_amount": "100.00", "created_at": "2024-02-10"},
+        ],
+        last=date(2024, 2, 10),
+    )
+    columns = "revenue_month, previous_contribution, list_price_effect, contribution, is_complete"
+    assert query(f"select {columns} from marts.margin_bridge_monthly order by 1") == [
+        ("2024-01-01", None, None, "102.00", True),
+        ("2024-02-01", "6.00", "-1.00", "5.00", False),
     ]
 
 

@@ -1,5 +1,5 @@
 -- Grain: one row per product and month that has lines that marts count. Additive: money and
--- units_sold, but not order_count: an order may have several products.
+-- units, but not order_count: an order may have several products.
 {% set claimed_from = var('sources_of_sales') %}
 
 {{ config(
@@ -29,6 +29,7 @@ counted as (
         order_id,
         order_quantity,
         order_amount,
+        coalesce(list_amount, order_amount) as list_amount,
         gross_profit,
         contribution_amount,
         {{ first_day_of('month', 'date_key') }} as order_month,
@@ -69,6 +70,12 @@ by_version as (
         sum(gross_profit) as gross_profit,
         sum(contribution_amount) as contribution_amount,
         sum(order_quantity) as units_sold,
+        coalesce(sum(order_amount) filter (where gross_profit is not null), 0)
+            as known_cost_revenue,
+        coalesce(sum(list_amount) filter (where gross_profit is not null), 0)
+            as known_cost_list_amount,
+        coalesce(sum(order_quantity) filter (where gross_profit is not null), 0)
+            as known_cost_units,
         max(date_key) as last_order_date
     from counted
     group by 1, 2, 3
@@ -87,7 +94,10 @@ final as (
         sum(by_version.gross_profit) as gross_profit,
         sum(by_version.contribution_amount) as contribution_amount,
         min(by_product.order_count) as order_count,
-        sum(by_version.units_sold)::bigint as units_sold
+        sum(by_version.units_sold)::bigint as units_sold,
+        sum(by_version.known_cost_revenue) as known_cost_revenue,
+        sum(by_version.known_cost_list_amount) as known_cost_list_amount,
+        sum(by_version.known_cost_units)::bigint as known_cost_units
     from by_version
     inner join by_product
         on
