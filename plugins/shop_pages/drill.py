@@ -102,14 +102,16 @@ _COUNTED_LINES = """
         where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}
     ),
     orders as (
-        select count(*) as lines, sum(order_amount) as amount, sum(order_quantity) as units
+        select
+            count(*) as lines, sum(order_amount) as amount, sum(order_quantity) as units,
+            sum(contribution_amount) as contribution
         from lines
         group by order_id
     ),
     totals as (
         select
             coalesce(sum(lines), 0) as all_rows, count(*) as all_orders, sum(amount) as all_amount,
-            sum(units) as all_units
+            sum(units) as all_units, sum(contribution) as all_contribution
         from orders
     )
     select lines.*, totals.*
@@ -409,6 +411,7 @@ TOTAL_FORMATS = {
     "all_orders": Format.COUNT,
     "all_units": Format.COUNT,
     "all_amount": Format.MONEY,
+    "all_contribution": Format.MONEY,
 }
 
 _SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
@@ -416,6 +419,25 @@ _SAME_SUBCATEGORY = "products.subcategory is not distinct from %(subcategory)s::
 #: Orders of lines: SQL, and the same in words.
 _LARGEST_FIRST = ("lines.order_amount desc, lines.order_id, lines.line_number", "by amount")
 _NEWEST_FIRST = ("lines.date_key desc, lines.order_id, lines.line_number", "the newest first")
+_LOSSES_FIRST = (
+    "lines.contribution_amount nulls last, lines.order_id, lines.line_number",
+    "those that lose most first",
+)
+#: As in the mart.
+_SAME_BANDS = """
+            case
+                when fact_sales.discount_rate = 0 then 'none'
+                when fact_sales.discount_rate <= 0.10 then 'to 10 %%'
+                when fact_sales.discount_rate <= 0.20 then 'to 20 %%'
+                when fact_sales.discount_rate <= 0.30 then 'to 30 %%'
+                else 'over 30 %%'
+            end = %(discount_band)s::text
+            and case
+                when fact_sales.shipping_cost = 0 then 'free'
+                when fact_sales.shipping_cost <= 0.05 * fact_sales.order_amount then 'to 5 %%'
+                when fact_sales.shipping_cost <= 0.10 * fact_sales.order_amount then 'to 10 %%'
+                else 'over 10 %%'
+            end = %(shipping_band)s::text"""
 
 
 def _in_month(fact: str, key: str) -> str:
@@ -513,6 +535,29 @@ DRILL_PATHS: dict[str, DrillPath] = {
         ),
         refunds=_refunded(
             f"{_in_month('fact_refunds', 'revenue_month')} and fact_refunds.product_id = %(product_id)s::text"
+        ),
+    ),
+    "order_profitability_monthly": DrillPath(
+        keys={"revenue_month": "date", "category_name": "text", "discount_band": "text", "shipping_band": "text"},
+        facts=_sales(
+            f"{_in_month('fact_sales', 'revenue_month')} and {_SAME_CATEGORY} and {_SAME_BANDS}",
+            {
+                "orders": "all_orders",
+                "revenue": "all_amount",
+                "units": "all_units",
+                "contribution_amount": "all_contribution",
+            },
+            _LOSSES_FIRST,
+        ),
+    ),
+    "margin_bridge_monthly": DrillPath(
+        keys={"revenue_month": "date"},
+        facts=_sales(
+            f"{_in_month('fact_sales', 'revenue_month')}"
+            " and fact_sales.date_key <= (select max(order_date) from marts.daily_revenue)",
+            {"contribution": "all_contribution"},
+            _LOSSES_FIRST,
+            note="the lines of the month up to the last published day; those without a known cost have no contribution",
         ),
     ),
     "customer_segments": DrillPath(

@@ -127,6 +127,8 @@ class FigurePage:
     figures: Sequence[Figure]
     #: Length of the default range in days; None: all days.
     days: int | None = 90
+    #: What is wrong with a file of the shop that the page shows; empty if nothing is.
+    notice: Callable[[], str] = str
 
     def takes(self, parameter: str) -> bool:
         """Whether any of its figures has this filter, such as `category`."""

@@ -16,6 +16,7 @@ from shop_pages.figures import FigurePage
 from shop_pages.pages import DAY_RANGE, EARLIER_DAYS
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import parse_day
+from shop_pages.target_rows import targets_as_json
 
 #: Label of a range → its days up to the last one.
 PRESETS = {"7 days": 7, "30 days": 30, "90 days": 90, "1 year": 365}
@@ -49,6 +50,8 @@ class Filters:
     """
     The filters of a page of figures; both days are included.
 
+    A query may also ask for `%(targets)s`, the shop's targets of these years as JSON.
+
     :param covered_first: the first loaded day
     :param covered_last: the as-of date
     """
@@ -68,6 +71,8 @@ class Filters:
     def parameters(self, query: str) -> dict[str, Any]:
         """The parameters that a query has: a filter it does not use must not make it a different query."""
         parameters = {**vars(self), "since": self.since}
+        if "%(targets)s" in query:
+            parameters["targets"] = targets_as_json(self.since.year, max(self.last, self.covered_last).year)
         return {name: value for name, value in parameters.items() if f"%({name})s" in query}
 
 

@@ -83,7 +83,7 @@ class SourceLocation(BaseModel):
         folder: Path = (info.context or {}).get("folder", Path())
         path = folder / str(template)
         if not path.is_file():
-            raise ValueError(f"there is no file {_shown(path)}; write the template there, or correct its name")
+            raise ValueError(f"there is no file {shown_path(path)}; write the template there, or correct its name")
         return path
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ class SourceLocation(BaseModel):
             if found[1] not in PARAMETERS:
                 line = self._text.count("\n", 0, found.start()) + 1
                 raise ValueError(
-                    f"{_shown(self.template or Path())}, line {line}, asks for %({found[1]})s; "
+                    f"{shown_path(self.template or Path())}, line {line}, asks for %({found[1]})s; "
                     f"there are {', '.join(f'%({name})s' for name in PARAMETERS)}"
                 )
         if self.is_bound and not SOURCES[self.source].window_column:
@@ -132,12 +132,12 @@ class SourceLocation(BaseModel):
     @property
     def is_outdated(self) -> bool:
         """Whether the template has changed, or is gone, since it was read."""
-        return self.template is not None and _changed_at(self.template) != self._version[0]
+        return self.template is not None and changed_at(self.template) != self._version[0]
 
     @cached_property
     def _version(self) -> tuple[int | None, str]:
         """When the template was changed last, and its text: it is read once, so that a load has one version of it."""
-        return (_changed_at(self.template), self.template.read_text()) if self.template else (None, "")
+        return (changed_at(self.template), self.template.read_text()) if self.template else (None, "")
 
     @property
     def _text(self) -> str:
@@ -181,7 +181,7 @@ class SourceLocation(BaseModel):
         """The place in words, for messages."""
         at = f"the connection {self.connection!r}"
         if self.template:
-            return f"the template {_shown(self.template)} at {at}"
+            return f"the template {shown_path(self.template)} at {at}"
         if self.table:
             return f"the table {self.table} at {at}"
         return f"the topic {self.topic!r} at {at}" if self.topic else at
@@ -237,7 +237,7 @@ class Shop(BaseModel):
         if source not in self.sources:
             raise ShopError(
                 f"the shop {self.name} has no {source}; "
-                f"if it does, write where it lies in {_shown(self.folder / PROFILE)}"
+                f"if it does, write where it lies in {shown_path(self.folder / PROFILE)}"
             )
         return self.sources[source]
 
@@ -260,7 +260,7 @@ def shop() -> Shop:
     except OSError as error:
         names = sorted(found.parent.name for found in SHOPS.glob(f"*/{PROFILE}"))
         raise ShopError(
-            f"{VARIABLE} is {chosen!r}, but there is no {_shown(path)}; in include/shops there are "
+            f"{VARIABLE} is {chosen!r}, but there is no {shown_path(path)}; in include/shops there are "
             f"{', '.join(names)}; a folder elsewhere is given by its path"
         ) from error
     profile = _read(path, changed)
@@ -280,12 +280,12 @@ def _read(path: Path, _changed: int) -> Shop:
     try:
         content, lines = load_with_lines(path.read_text())
     except yaml.YAMLError as error:
-        raise ShopError(f"{_shown(path)} is no YAML: {error}") from error
+        raise ShopError(f"{shown_path(path)} is no YAML: {error}") from error
     locations: dict[str, SourceLocation] = {}
     mistakes = [*_mistakes_of_keys(content), *_locate(content, path.parent, locations)]
     if mistakes:
         raise ShopError(
-            "; ".join(f"{_shown(path)}, line {line_of(lines, place)}: {message}" for place, message in mistakes)
+            "; ".join(f"{shown_path(path)}, line {line_of(lines, place)}: {message}" for place, message in mistakes)
         )
     return Shop(
         name=path.parent.name,
@@ -377,7 +377,7 @@ def _nearest(word: Any, known: Collection[str]) -> str:
     return did_you_mean(word, known) or f"there are {', '.join(known)}"
 
 
-def _changed_at(path: Path) -> int | None:
+def changed_at(path: Path) -> int | None:
     """When a file was changed last, in ns; None: there is none."""
     try:
         return path.stat().st_mtime_ns
@@ -385,6 +385,6 @@ def _changed_at(path: Path) -> int | None:
         return None
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """A path within the project as people write it."""
     return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)

@@ -28,6 +28,7 @@ from ecommerce.common.errors import WarehouseError
 from ecommerce.common.shop import REQUIRED, Shop, SourceLocation, shop
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import SOURCES, Column, Source, WriteDisposition
+from ecommerce.common.targets import targets
 from ecommerce.common.value_rules import SQL_TYPES
 from ecommerce.common.windows import Window, request_of
 from ecommerce.extract.reader_protocol import BINARY_TRAILER, AppendingReader, PrevalidatingReader, Reader
@@ -152,9 +153,10 @@ def check_shop(connection: Connection, window: Window | None = None) -> ShopRepo
 
     :param connection: to the warehouse, in autocommit
     :param window: None: the `DAYS` days up to the newest order, or to yesterday where that is not known
-    :raises ShopError: the profile has a mistake
+    :raises ShopError: the profile or its targets have a mistake
     """
     profile = shop()
+    targets()
     window = window or _newest_days(profile)
     reports = [_check(connection, SOURCES[name], location, window) for name, location in profile.sources.items()]
     return ShopReport(profile, window, reports)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from shop_pages.pages.customers import CUSTOMERS
 from shop_pages.pages.operations import OPERATIONS
+from shop_pages.pages.profit import PROFIT
 from shop_pages.pages.revenue import REVENUE
 from shop_pages.pages.seasons import SEASONS
+from shop_pages.pages.trends import TRENDS
 
 #: By name, in the order of the navigation.
-PAGES = {page.name: page for page in (REVENUE, CUSTOMERS, OPERATIONS, SEASONS)}
+PAGES = {page.name: page for page in (REVENUE, PROFIT, TRENDS, CUSTOMERS, OPERATIONS, SEASONS)}
 
 #: First and last day of the marts: that of the first order, and the as-of date.
 DAY_RANGE = """

@@ -19,7 +19,7 @@ ROUTERS = (
     home.router,  # /
     asset_files.router,  # /static/{digest}/{name}
     today_page.router,  # /today
-    figure_pages.router,  # /revenue, /customers, /operations, /seasons, and /{page}/{figure}.csv of each
+    figure_pages.router,  # /revenue and the others of `PAGES`, and /{page}/{figure}.csv of each
     status_page.router,  # /status
     drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
     metrics_page.router,  # /metrics

@@ -139,7 +139,7 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         if days is None:
             return await render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
         filters = filters_of(page, days, request)
-        absent = absences()
+        absent, notice = absences(), page.notice()
         figures = await asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures))
         parts = [rows for figure in figures for rows in figure.parts]
 
@@ -148,6 +148,7 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
                 "page": page.name,
                 "title": page.title,
                 "lead": page.lead,
+                "notice": notice,
                 "grains": GRAINS if page.takes("grain") else {},
                 "takes_category": page.takes("category"),
                 "filters": filters,
@@ -161,7 +162,7 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         if any(figure.problem for figure in figures):
             response = await render(request, "figures.html", parts=parts, **values())
         else:
-            key = (page.name, filters, days)
+            key = (page.name, filters, days, notice)
             response = await render_cached(request, "figures.html", [*day_parts, categories, *parts], key, values)
         response.headers.update(CHART_HEADERS)
         return response

@@ -173,6 +173,14 @@ def test_mart_row_leads_to_raw_row_and_batch(client: TestClient, filled: Callabl
             (["R1", "R7"], "50.00"),
         ),
         (
+            # The line of the long order that had half off and a third of its amount as shipping.
+            "order_profitability_monthly",
+            {"revenue_month": AS_OF, "category_name": TOYS, "discount_band": "over 30 %", "shipping_band": "over 10 %"},
+            ["1 = orders", "60.00 = revenue", "1 = units", "-20.00 = contribution_amount"],
+            None,
+        ),
+        ("margin_bridge_monthly", {"revenue_month": AS_OF}, ["331.00 = contribution"], None),
+        (
             "customer_segments",
             {"customer_id": "CUST001"},
             ["10 = total_orders", "1,250.00 = lifetime_revenue"],
