@@ -1,6 +1,10 @@
-"""docs/metrics.md is true: on its example shop, its queries and its examples give what the marts have."""
+"""
+docs/metrics.md is true: on its example shop, its queries and its examples give what the marts have. So do the metrics
+of the semantic layer.
+"""
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -8,8 +12,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 
+from ecommerce.build.dbt_project import DBT_PROJECT
 from ecommerce.common.connections import postgres as connect
 from ecommerce.common.windows import Window
 from tests import metrics_page
@@ -149,3 +155,110 @@ def test_examples_of_page_are_in_the_mart(warehouse: psycopg.Connection, mart: s
             matches = [other for other in found if all(map(equals, row, other))]
             nearest = [other for other in found if equals(row[0], other[0])]
             assert len(matches) == 1, f"{row} is not in {nearest}"
+
+
+# -- metrics of the semantic layer -------------------------------------------------------------------------------------
+
+SEMANTIC = DBT_PROJECT / "models" / "semantic"
+#: `{{ Dimension('sales_period__grain') }}` in a filter.
+DIMENSION = re.compile(r"\{\{ Dimension\('\w+__(\w+)'\) \}\}")
+
+#: Metric → what it is by month, from another mart or from the order lines, which the page's views have.
+BY_MONTH = {
+    "revenue": "select period_start, revenue from marts.revenue_trend where {of_month}",
+    "net_revenue": "select period_start, net_revenue from marts.revenue_trend where {of_month}",
+    "discounts": "select order_month, sum(discount_amount) from counted_lines group by 1",
+    "gross_profit": "select order_month, sum(gross_profit) from counted_lines group by 1",
+    "known_cost_revenue": """
+        select order_month, sum(order_amount) from counted_lines
+        where gross_profit is not null
+        group by 1
+    """,
+    "contribution": "select revenue_month, contribution from marts.margin_bridge_monthly",
+    "margin": "select period_start, gross_margin_percent from marts.revenue_trend where {of_month}",
+    "orders": "select order_month, count(distinct order_id) from counted_lines group by 1",
+    "customers": "select order_month, count(distinct customer_id) from counted_lines group by 1",
+    "average_order_value": "select period_start, avg_order_value from marts.revenue_trend where {of_month}",
+    "returning_customers": """
+        select order_month, count(distinct customer_id) filter (where order_month > first_month)
+        from counted_lines
+        inner join first_months using (customer_id)
+        group by 1
+    """,
+    "customers_to_return": """
+        select period_start, count(customer_id)
+        from periods
+        inner join first_months on first_months.first_month < periods.period_start
+        where grain = 'month'
+        group by 1
+    """,
+    "retention": """
+        select
+            period_start,
+            100.0 * (
+                select count(distinct customer_id)
+                from counted_lines
+                inner join first_months as firsts using (customer_id)
+                where order_month = period_start and firsts.first_month < period_start
+            ) / count(customer_id)
+        from periods
+        inner join first_months on first_months.first_month < periods.period_start
+        where grain = 'month'
+        group by 1
+    """,
+    "mrr": """
+        select revenue_month, sum(closing_mrr) from marts.subscription_performance_monthly
+        where plan_type <> 'All plans'
+        group by 1
+    """,
+}
+
+
+def semantic_layer() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics by name, and the measures by name with their semantic model."""
+    models = yaml.safe_load((SEMANTIC / "semantic_models.yml").read_text())["semantic_models"]
+    metrics = yaml.safe_load((SEMANTIC / "metrics.yml").read_text())["metrics"]
+    measures = {measure["name"]: {**measure, "of": model} for model in models for measure in model["measures"]}
+    return {metric["name"]: metric for metric in metrics}, measures
+
+
+def metric_by_month(name: str) -> str:
+    """The query for a metric by month, from its YAML."""
+    metrics, measures = semantic_layer()
+    metric = metrics[name]
+    if metric["type"] == "derived":
+        first, *others = metric["type_params"]["metrics"]
+        joins = "".join(f" full join ({metric_by_month(other)}) as {other} using (month)" for other in others)
+        return (
+            f"select month, {metric['type_params']['expr']} as {name} from ({metric_by_month(first)}) as {first}{joins}"
+        )
+    measure = measures[metric["type_params"]["measure"]]
+    model = measure["of"]
+    (mart,) = re.findall(r"ref\('(\w+)'\)", model["model"])
+    time = model["defaults"]["agg_time_dimension"]
+    condition = DIMENSION.sub(r"\1", metric.get("filter", "true"))
+    return (
+        f"select date_trunc('month', {time}::timestamp)::date as month,"
+        f" {measure['agg']}({measure.get('expr', measure['name'])}) as {name}"
+        f" from marts.{mart} where {condition} group by 1"
+    )
+
+
+def test_each_metric_has_a_second_computation() -> None:
+    metrics, measures = semantic_layer()
+    assert set(metrics) == set(BY_MONTH)
+    assert {metric["type_params"].get("measure") for metric in metrics.values()} - {None} == set(measures)
+
+
+@pytest.mark.parametrize("warehouse", [pytest.param(DAYS_OF_PAGE, id="days of the page")], indirect=True)
+@pytest.mark.parametrize("metric", BY_MONTH)
+def test_metric_of_the_semantic_layer_equals_the_mart(warehouse: psycopg.Connection, metric: str) -> None:
+    of_month = "grain = 'month' and category_name = 'All categories'"
+    firsts = "select customer_id, min(order_month) as first_month from counted_lines where not is_guest group by 1"
+    expected = f"with first_months as ({firsts}) {BY_MONTH[metric].format(of_month=of_month)}"
+
+    def by_month(query: str) -> dict[date, Decimal]:
+        _, found = rows_of(warehouse, query.encode())
+        return {month: round(Decimal(value), 2) for month, value in found if value}
+
+    assert by_month(expected) == by_month(metric_by_month(metric)) != {}
