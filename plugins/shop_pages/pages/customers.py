@@ -126,7 +126,7 @@ def _draw_curves(rows: list[Row], value: str, **axis: str) -> Plot:
             }
             for name in names
         ],
-        "layout": {"xaxis": {"title": {"text": "months after the first"}}, "yaxis": {"rangemode": "tozero", **axis}},
+        "layout": {"yaxis": {"rangemode": "tozero", **axis}},
     }
 
 
@@ -347,7 +347,8 @@ CUSTOMERS = FigurePage(
             name="cohort_share",
             title="How many are still buying",
             question="Does a later cohort come back more often, at the same age?",
-            help="The share of the cohort's customers who ordered in that month. Only whole months count.",
+            help="The share of the cohort's customers who ordered so many months after the first one. Only whole months"
+            " count.",
             mart="customer_cohorts_monthly",
             query=f"""
                 select cohort_month, months_since_first, cohort_customers, active_customers, retention_percent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from shop_pages.chart_queries import DAYS, by_period, ranking
-from shop_pages.charts import bars, period_axis, ranking_chart
+from shop_pages.charts import bars, line, period_axis, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import CATEGORY, IN_CATEGORY
@@ -79,13 +79,13 @@ def _summarize_dead(totals: Row) -> str:
 
 
 def _summarize_lost(totals: Row) -> str:
-    """`240 days without stock of 12 products: about 345.6 units lost`."""
+    """`240 days without stock of 12 products: about 345.6 units lost`; no number where none can be estimated."""
     if not totals["days_stocked_out"]:
         return ""
-    return (
-        f"{totals['days_stocked_out']:,} days without stock of {totals['products']:,} products:"
-        f" about {totals['estimated_lost_units'] or 0:,} units lost"
-    )
+    days = f"{totals['days_stocked_out']:,} days without stock of {totals['products']:,} products"
+    if totals["estimated_lost_units"] is None:
+        return f"{days}; what that cost is not known: they had no stock in the 90 days before either"
+    return f"{days}: about {totals['estimated_lost_units']:,} units lost"
 
 
 def _draw_classes(rows: list[Row]) -> Plot:
@@ -119,8 +119,11 @@ def _draw_level(rows: list[Row]) -> Plot:
 
 def _draw_lost(rows: list[Row]) -> Plot:
     return {
-        "data": [bars(rows, "period", "estimated_lost_units", "Estimated lost units")],
-        "layout": {"showlegend": False, **period_axis(rows)},
+        "data": [
+            bars(rows, "period", "days_stocked_out", "Days without stock, of all products"),
+            line(rows, "period", "estimated_lost_units", "Estimated lost units"),
+        ],
+        "layout": period_axis(rows),
     }
 
 
@@ -160,7 +163,8 @@ STOCK = FigurePage(
             ),
             chart_query=ranking(
                 f"""
-                    select product_id, coalesce(product_name, product_id) as product_name, suggested_order_quantity
+                    select product_id, concat_ws(' · ', product_name, product_id) as product_name,
+                        suggested_order_quantity
                     {_TO_ORDER}""",
                 order_by="suggested_order_quantity desc, product_id",
                 total_of="suggested_order_quantity",
@@ -269,7 +273,7 @@ STOCK = FigurePage(
             ),
             chart_query=ranking(
                 f"""
-                    select product_id, coalesce(product_name, product_id) as product_name, stock_value
+                    select product_id, concat_ws(' · ', product_name, product_id) as product_name, stock_value
                     {_DEAD} and stock_value is not null""",
                 order_by="stock_value desc, product_id",
                 total_of="stock_value",
@@ -314,21 +318,21 @@ STOCK = FigurePage(
             chart_query=ranking(
                 f"""
                     select
-                        product_id, coalesce(product_name, product_id) as product_name,
-                        sum(estimated_lost_units) as estimated_lost_units
+                        product_id, concat_ws(' · ', product_name, product_id) as product_name,
+                        count(*) as days_stocked_out
                     {_WITHOUT_STOCK}
                     group by product_id, product_name""",
-                order_by="estimated_lost_units desc nulls last, product_id",
-                total_of="estimated_lost_units",
+                order_by="days_stocked_out desc, product_id",
+                total_of="days_stocked_out",
             ),
-            series="products, by lost units",
-            draw=lambda rows: ranking_chart(rows, label="product_name", y="estimated_lost_units"),
+            series="products, by days out of stock",
+            draw=lambda rows: ranking_chart(rows, label="product_name", y="days_stocked_out"),
             links={"product_id": _level_path},
         ),
         Figure(
             name="lost",
             title="Lost units over time",
-            question="Does it get better or worse?",
+            question="Are there more or fewer days without stock than before, and units lost by them?",
             mart="inventory_daily",
             source="product_category",
             query=f"""
@@ -341,12 +345,15 @@ STOCK = FigurePage(
             when_empty="No product is known to have been out of stock in these days.",
             chart_query=by_period(
                 f"""
-                    select date_key, sum(estimated_lost_units) as estimated_lost_units
+                    select date_key, count(*) as products, sum(estimated_lost_units) as estimated_lost_units
                     {_WITHOUT_STOCK}
                     group by date_key""",
                 time="date_key",
                 units=DAYS,
-                values={"estimated_lost_units": "sum(estimated_lost_units)"},
+                values={
+                    "days_stocked_out": "sum(products)",
+                    "estimated_lost_units": "sum(estimated_lost_units)",
+                },
             ),
             columns=(
                 FigureColumn("date_key", "Day", Format.DAY),

@@ -28,7 +28,7 @@ popular as (
     from bought
     group by product_id
     order by customers desc, product_id
-    limit 500
+    limit 200
 
 ),
 
