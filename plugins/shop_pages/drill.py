@@ -44,7 +44,7 @@ _LINES = (
 )
 #: All lines of an order, also those that no mart counts.
 _ORDER_LINES = (*_LINES, FigureColumn("is_counted", "Counts", Format.BOOLEAN))
-_REFUNDS = (
+REFUND_COLUMNS = (
     FigureColumn("refund_id", "Refund"),
     FigureColumn("date_key", "Day", Format.DAY),
     FigureColumn("order_id", "Order"),
@@ -57,7 +57,7 @@ _REFUNDS = (
     FigureColumn("refund_quantity", "Quantity", Format.COUNT),
     FigureColumn("refund_amount", "Amount", Format.MONEY),
 )
-_EVENTS = (
+EVENT_COLUMNS = (
     FigureColumn("event_id", "Event"),
     FigureColumn("event_at", "At", Format.TIMESTAMP),
     FigureColumn("customer_id", "Customer"),
@@ -65,7 +65,7 @@ _EVENTS = (
     FigureColumn("interaction_type", "Type"),
     FigureColumn("event_category", "Category"),
 )
-_SUBSCRIPTIONS = (
+SUBSCRIPTION_COLUMNS = (
     FigureColumn("subscription_id", "Subscription"),
     FigureColumn("customer_id", "Customer"),
     FigureColumn("plan_type", "Plan"),
@@ -166,12 +166,98 @@ _SUBSCRIPTIONS_WHERE = """
     order by fees.monthly_fee desc, fact_subscriptions.subscription_id"""
 
 
+_MOVEMENT_COLUMNS = (
+    FigureColumn("movement", "Kind"),
+    FigureColumn("moved_on", "Day", Format.DAY),
+    FigureColumn("amount", "Fee", Format.MONEY),
+    FigureColumn("subscription_id", "Subscription"),
+    FigureColumn("customer_id", "Customer"),
+    FigureColumn("plan_type", "Plan"),
+)
+
+#: What moved the recurring revenue of a month, of a plan or of all, as in subscription_performance_monthly.
+_MOVEMENTS = f"""
+    with as_of as (
+        select max(order_date) as day from marts.daily_revenue
+    ),
+    started as (
+        select
+            subscriptions.*,
+            coalesce(
+                min(ended_date) over (
+                    partition by customer_id
+                    order by start_date
+                    range between unbounded preceding and interval '1 day' preceding
+                ) <= start_date,
+                false
+            ) as is_reactivated
+        from core.fact_subscriptions as subscriptions
+        where start_date <= (select day from as_of)
+    ),
+    changed_fees as (
+        select
+            subscription_id, valid_from,
+            monthly_fee - lag(monthly_fee) over (partition by subscription_id order by valid_from) as added_fee
+        from core.int_subscription_fees
+    ),
+    movements as (
+        select
+            started.*, case when is_reactivated then 'reactivated' else 'new' end as movement,
+            start_date as moved_on, fees.monthly_fee as amount
+        from started
+        inner join core.int_subscription_fees as fees
+            on
+                started.subscription_id = fees.subscription_id
+                and fees.valid_from <= started.start_date
+                and started.start_date < fees.valid_to
+        union all
+        select
+            started.*, case when added_fee > 0 then 'expansion' else 'contraction' end, changed_fees.valid_from,
+            abs(added_fee)
+        from started
+        inner join changed_fees
+            on
+                started.subscription_id = changed_fees.subscription_id
+                and started.start_date < changed_fees.valid_from
+                and coalesce(started.ended_date > changed_fees.valid_from, true)
+        where changed_fees.valid_from <= (select day from as_of)
+        union all
+        select started.*, 'churned', started.ended_date, fees.monthly_fee
+        from started
+        inner join core.int_subscription_fees as fees
+            on
+                started.subscription_id = fees.subscription_id
+                and fees.valid_from <= greatest(started.ended_date - 1, started.start_date)
+                and greatest(started.ended_date - 1, started.start_date) < fees.valid_to
+        where started.ended_date is not null
+    )
+    select
+        subscription_id, customer_id, plan_type, movement, moved_on, amount, count(*) over () as all_rows,
+        sum(amount) filter (where movement = 'new') over () as all_new,
+        sum(amount) filter (where movement = 'reactivated') over () as all_reactivated,
+        sum(amount) filter (where movement = 'expansion') over () as all_expansion,
+        sum(amount) filter (where movement = 'contraction') over () as all_contraction,
+        sum(amount) filter (where movement = 'churned') over () as all_churned
+    from movements
+    where
+        moved_on >= %(revenue_month)s::date
+        and moved_on < (%(revenue_month)s::date + interval '1 month')::date
+        and (%(plan_type)s::text = '{ALL_PLANS}' or plan_type is not distinct from %(plan_type)s::text)
+    order by
+        array_position(array['new', 'reactivated', 'expansion', 'contraction', 'churned'], movement), amount desc,
+        subscription_id"""
+
+
 def _lines_of_order(condition: str) -> str:
     return _LINES_OF_ORDER.format(line=_LINE, condition=condition)
 
 
 def _refunds(condition: str) -> str:
     return _REFUNDS_WHERE.format(condition=condition)
+
+
+#: All refunds of a customer.
+REFUNDS_OF_CUSTOMER = _refunds("fact_refunds.customer_id = %(customer_id)s::text")
 
 
 def _is_line(column: str, parameter: str = "line_number") -> str:
@@ -267,7 +353,7 @@ FACTS = {
                     query=_refunds(f"""
                         fact_refunds.order_id = %(order_id)s
                         and (fact_refunds.line_number is null or {_is_line("fact_refunds.line_number")})"""),
-                    columns=_REFUNDS,
+                    columns=REFUND_COLUMNS,
                     sorted_by="by amount",
                     no_rows="Nothing of it was refunded.",
                 ),
@@ -276,7 +362,7 @@ FACTS = {
         Fact(
             name="fact_refunds",
             key="refund_id",
-            columns=_REFUNDS,
+            columns=REFUND_COLUMNS,
             source="refund",
             row_query="select * from core.fact_refunds where refund_id = %(key)s",
             raw_query="select * from raw.refund where refund_id = %(key)s",
@@ -297,7 +383,7 @@ FACTS = {
         Fact(
             name="fact_customer_events",
             key="event_id",
-            columns=_EVENTS,
+            columns=EVENT_COLUMNS,
             source="kafka_stream",
             row_query="select * from core.fact_customer_events where event_id = %(key)s",
             # The event, and the messages that repeat it.
@@ -324,7 +410,7 @@ FACTS = {
         Fact(
             name="fact_subscriptions",
             key="subscription_id",
-            columns=_SUBSCRIPTIONS,
+            columns=SUBSCRIPTION_COLUMNS,
             source="subscription_data",
             row_query="select * from core.fact_subscriptions where subscription_id = %(key)s",
             raw_query="select * from raw.subscription_data where subscription_id = %(key)s order by _batch_id desc",
@@ -369,6 +455,7 @@ class FactRows:
     :param totals: column of the mart → the total that it must equal
     :param sorted_by: the order of the rows in words
     :param columns: those of the fact, unless others are given
+    :param section: its place in the page, where that has two tables of one fact
     """
 
     fact: str
@@ -377,6 +464,7 @@ class FactRows:
     sorted_by: str = ""
     note: str = ""
     columns: Sequence[FigureColumn] = ()
+    section: str = ""
 
     @property
     def shown_columns(self) -> Sequence[FigureColumn]:
@@ -391,11 +479,13 @@ class DrillPath:
 
     :param keys: key column of the mart → its type
     :param refunds: the refunds that a net figure of the row subtracts
+    :param more: further rows, from which other figures of the row were computed
     """
 
     keys: Mapping[str, str]
     facts: FactRows
     refunds: FactRows | None = None
+    more: FactRows | None = None
 
     def mart_row_query(self, mart: str) -> str:
         """The query for the row of the mart."""
@@ -412,6 +502,7 @@ TOTAL_FORMATS = {
     "all_units": Format.COUNT,
     "all_amount": Format.MONEY,
     "all_contribution": Format.MONEY,
+    **dict.fromkeys(("all_new", "all_reactivated", "all_expansion", "all_contraction", "all_churned"), Format.MONEY),
 }
 
 _SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
@@ -596,6 +687,22 @@ DRILL_PATHS: dict[str, DrillPath] = {
             note="subscriptions that were active at the end of the month, or at the last published day in it, with "
             "the fee that was known then",
         ),
+        more=FactRows(
+            fact="fact_subscriptions",
+            query=_MOVEMENTS,
+            totals={
+                "new_mrr": "all_new",
+                "reactivated_mrr": "all_reactivated",
+                "expansion_mrr": "all_expansion",
+                "contraction_mrr": "all_contraction",
+                "churned_mrr": "all_churned",
+            },
+            sorted_by="by kind, then by fee",
+            note="what moved the recurring revenue in the month: subscriptions that began or ended, and fees that "
+            "changed",
+            columns=_MOVEMENT_COLUMNS,
+            section="movements",
+        ),
     ),
     "subscription_customers": DrillPath(
         keys={"customer_id": "text"},
@@ -645,6 +752,13 @@ DRILL_PATHS: dict[str, DrillPath] = {
             {"units_sold_30d": "all_units"},
             _NEWEST_FIRST,
             note="the product's order lines of the last 30 days, from which the days of stock are computed",
+        ),
+    ),
+    "inventory_daily": DrillPath(
+        keys={"date_key": "date", "product_id": "text"},
+        facts=_sales(
+            "fact_sales.product_id = %(product_id)s::text and fact_sales.date_key = %(date_key)s::date",
+            {"units_sold": "all_units"},
         ),
     ),
     "seasonal_sales_analysis": DrillPath(

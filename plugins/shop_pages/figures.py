@@ -62,6 +62,7 @@ class Figure:
     :param when_empty: a sentence that says why it has no rows; empty: there are none in the page's range of days
     :param summarize: the row of totals as a line of text; an empty text for none
     :param keys: key column of the mart → column of the query that holds its value; each row links to its facts by these
+    :param links: column → the path, below the pages' own, that its value links to
     """
 
     name: str
@@ -83,6 +84,7 @@ class Figure:
     draw: Callable[[list[Row]], Plot] | None = None
     summarize: Callable[[Row], str] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, Callable[[Row], str]] = field(default_factory=dict)
 
     @property
     def table_query(self) -> str:

@@ -1,4 +1,4 @@
-"""What a reader chooses on a page of figures: days, a category, and the length of periods."""
+"""What a reader chooses on a page of figures: days, a category, a segment, a product, the length of periods."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ class Filters:
     covered_first: date
     covered_last: date
     grain: str = "month"
+    segment: str | None = None
+    product: str | None = None
 
     @property
     def since(self) -> date:
@@ -111,7 +113,16 @@ def filters_of(page: FigurePage, days: Days, request: Request) -> Filters:
     grain = chosen.get("grain") or "month"
     if grain not in GRAINS:
         raise HTTPException(400, f"There is no grain {grain!r}; choose one of {', '.join(GRAINS)}.")
-    return Filters(start, end, chosen.get("category") or None, days.covered_first, days.last, grain)
+    return Filters(
+        start,
+        end,
+        chosen.get("category") or None,
+        days.covered_first,
+        days.last,
+        grain,
+        segment=chosen.get("segment") or None,
+        product=chosen.get("product") or None,
+    )
 
 
 def presets(days: Days, filters: Filters) -> list[dict[str, Any]]:

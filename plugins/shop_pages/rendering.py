@@ -158,7 +158,7 @@ async def render_cached(
 def render_table(figure: Figure, columns: Sequence[FigureColumn], rows: Sequence[Row], base: str) -> Markup:
     """A figure's table, each row with the link to the facts behind it."""
     parts = templates().get_template("parts.html").make_module({"zone": cache(time_zone)})
-    return parts.table(columns, rows, figure.title, base, figure)  # type: ignore[attr-defined]
+    return parts.table(columns, rows, figure.title, base, figure, figure.links)  # type: ignore[attr-defined]
 
 
 def embed_json(value: Any) -> Markup:

@@ -259,9 +259,9 @@ _SALES_MEASURES = (
 )  # fmt: skip
 _SUBSCRIPTION_MEASURES = (
     _Measure("subscriptions", "Active subscriptions", lambda row: row["active_subscriptions"],
-             "/customers#subscriptions",
+             "/subscriptions#subscriptions",
              ("subscription_data", "fact_subscriptions", "subscription_performance_monthly")),
-    _Measure("mrr", "Monthly recurring revenue", lambda row: row["mrr"], "/customers#subscriptions",
+    _Measure("mrr", "Monthly recurring revenue", lambda row: row["mrr"], "/subscriptions#subscriptions",
              ("subscription_data", "fact_subscriptions", "subscription_performance_monthly"), Format.MONEY),
 )  # fmt: skip
 _CONVERSION_MEASURE = _Measure(

@@ -1,7 +1,8 @@
 """Runs dbt in the process of the tests: it parses the project once, then a command takes under a second."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,12 +85,12 @@ class Dbt:
 
 
 @contextmanager
-def dbt_on(dsn: str, folder: Path) -> Iterator[Dbt]:
-    """The project on the warehouse of ``dsn``; dbt writes its files to ``folder``."""
+def dbt_on(dsn: str, folder: Path, variables: Mapping[str, int] | None = None) -> Iterator[Dbt]:
+    """The project on the warehouse of ``dsn``, with some of its vars changed; dbt writes its files to ``folder``."""
     parts = psycopg.conninfo.conninfo_to_dict(dsn)
     names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DBNAME": "dbname"}
     options = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(folder)]
-    options += ["--log-path", str(folder)]
+    options += ["--log-path", str(folder), "--vars", json.dumps(variables or {})]
     with pytest.MonkeyPatch.context() as patch:
         for variable, part in names.items():
             patch.setitem(os.environ, f"WAREHOUSE_{variable}", str(parts[part]))

@@ -243,6 +243,69 @@ select
 from dated
 window versions as (partition by product_id order by read_number);
 
+-- What is in stock at the end of a day, as far as it is known then. Grain: product and day, from its first
+-- version on. Without a date of its own, a version is valid from when it was read, which is after the
+-- window; and so is the news that an inventory row is gone.
+create table shop.stock_version as
+with dated as (
+
+    select
+        *,
+        case
+            when read_number = min(read_number) over (partition by product_id) then last_updated
+            when last_updated > lag(last_updated) over versions then last_updated
+        end as changed_on
+    from shop.product_category
+    window versions as (partition by product_id order by read_number)
+
+)
+
+select
+    product_id,
+    stock_level,
+    changed_on,
+    case
+        when stock_level is null then 'Unknown'
+        when stock_level <= 0 then 'Out of Stock'
+        when stock_level <= coalesce(reorder_point, 0) then 'Needs Reorder'
+        else 'In Stock'
+    end as inventory_status,
+    coalesce(stock_level <= 0 and not is_discontinued, false) as is_stocked_out,
+    coalesce(
+        (stock_level, reorder_point, is_discontinued) is not distinct from (
+            lag(stock_level) over versions,
+            lag(reorder_point) over versions,
+            lag(is_discontinued) over versions
+        ),
+        false
+    ) as is_same
+from dated
+where changed_on <= getvariable('as_of_date')
+window versions as (partition by product_id order by read_number);
+
+-- Grain: product and covered day at whose end the product is known to be out of stock.
+create table shop.day_without_stock as
+select
+    product_id,
+    day
+from (
+    select
+        stock_version.product_id,
+        days.day,
+        arg_max(stock_version.is_stocked_out, stock_version.changed_on) as is_stocked_out
+    from shop.stock_version
+    inner join (
+        select
+            unnest(
+                generate_series(
+                    getvariable('first_day'), getvariable('as_of_date'), interval 1 day
+                )
+            )::date as day
+    ) as days on stock_version.changed_on <= days.day
+    group by stock_version.product_id, days.day
+)
+where is_stocked_out;
+
 -- Grain: product; the latest version of each, and an inferred row for each that only facts have. What is
 -- in stock of a product whose inventory row is gone is unknown.
 create table shop.current_product as

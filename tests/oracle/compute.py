@@ -73,12 +73,18 @@ MARTS: Mapping[str, Mart] = {
     "margin_bridge_monthly": Mart(("revenue_month",)),
     "customer_segments": Mart(("customer_id",)),
     "customer_cohorts_monthly": Mart(("cohort_month", "order_month")),
+    "repeat_purchases": Mart(("cohort_month", "order_number")),
+    "product_affinity": Mart(("product_id", "other_product_id")),
     "subscription_performance_monthly": Mart(("revenue_month", "plan_type")),
     "subscription_customers": Mart(("customer_id",)),
     "conversion_funnel_daily": Mart(("event_date",)),
     # A discount over a list amount, which is a quotient itself.
     "order_for_reviews": Mart(("order_id",), {"discount_percent": Decimal("0.01")}),
-    "inventory_status": Mart(("product_id",)),
+    # A square root is in both.
+    "inventory_status": Mart(
+        ("product_id",), {"safety_stock": Decimal("0.01"), "suggested_order_quantity": Decimal(1)}
+    ),
+    "inventory_daily": Mart(("date_key", "product_id")),
     "seasonal_sales_analysis": Mart(
         ("sales_month", "category_name"), {"coefficient_of_variation_percent": Decimal("0.01")}
     ),

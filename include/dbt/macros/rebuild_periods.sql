@@ -6,7 +6,8 @@
        meta={'claimed_from': ['sales_fact', 'product'], 'period': 'month', 'period_column': 'order_month'}
 
    A model that depends on the as-of date or the first covered day names `as_of` as well: the days that
-   the last complete build did not cover (stg_claimed_days) count as dirty for it.
+   the last complete build did not cover (stg_claimed_days) count as dirty for it. One that depends on what was in
+   stock on a day names `stock`: the days whose stock a load has changed (stg_claimed_stock_days).
 
    With `'onward': true` all periods after the first claimed one are rebuilt as well: for a model whose
    rows look back at earlier ones. #}
@@ -29,6 +30,10 @@ array(
         select distinct {{ first_day_of(period, 'claimed_day') }} from {{ ref('stg_claimed_days') }}
         {%- endif %}
         where source_name in ('{{ sources | join("', '") }}')
+        {%- if 'stock' in sources %}
+        union
+        select {{ first_day_of(period, 'claimed_day') }} from {{ ref('stg_claimed_stock_days') }}
+        {%- endif %}
     )
 {%- endmacro %}
 

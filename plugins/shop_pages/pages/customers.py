@@ -1,14 +1,15 @@
-"""The page Customers: tiers, segments, cohorts, the funnel and subscriptions."""
+"""The page Customers: tiers, segments, repeat purchases, cohorts, what is bought together, the funnel."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from urllib.parse import urlencode
 
-from shop_pages.chart_queries import DAYS, MONTHS, by_period
-from shop_pages.charts import column_values, grouped_chart, heatmap, line_chart, period_name, ranking_chart
+from shop_pages.chart_queries import DAYS, by_period, ranking
+from shop_pages.charts import bars, column_values, heatmap, line_chart, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
 from shop_pages.formats import Format, format_value
-from shop_pages.pages.shared import ALL_PLANS, MONTH, MONTH_IN_RANGE, REFUNDS, REVENUE_AMOUNT
+from shop_pages.pages.shared import REFUNDS, REVENUE_AMOUNT, customer_path
 from shop_pages.pool import Row
 
 #: A customer's lifetime value, below the figures that have it.
@@ -17,17 +18,6 @@ _LIFETIME_VALUE = FigureColumn("lifetime_value", "Lifetime value", Format.MONEY)
 
 _EVENTS = "from marts.conversion_funnel_daily where event_date between %(first)s and %(last)s"
 _COHORTS = "from marts.customer_cohorts_monthly where cohort_month >= date_trunc('month', %(since)s::timestamp)::date"
-#: Of plans, without the row that has all of them.
-_PLANS = f"from marts.subscription_performance_monthly where plan_type is distinct from '{ALL_PLANS}'"
-
-#: What changes a month's MRR, in the order of the waterfall: column → label and sign.
-_CHANGES = {
-    "new_mrr": ("new", 1),
-    "reactivated_mrr": ("reactivated", 1),
-    "expansion_mrr": ("expansion", 1),
-    "contraction_mrr": ("contraction", -1),
-    "churned_mrr": ("churned", -1),
-}
 
 
 def _summarize_guests(totals: Row) -> str:
@@ -66,31 +56,84 @@ def _cohort_name(row: Row) -> str:
     return f"{month.year} Q{(month.month + 2) // 3}" if row["cohort_unit"] == "quarter" else str(month.year)
 
 
-def _draw_waterfall(rows: list[Row]) -> Plot:
-    """From the first opening value, by the gains and losses of each period, to the last closing value."""
-    names = [period_name(row["period"], row["unit"]) + ("" if row["is_complete"] else " (part)") for row in rows]
-    changes = [name for name in _CHANGES if name in ("new_mrr", "churned_mrr") or any(row[name] for row in rows)]
-    x: list[list[str]] = [[names[0]], ["opening"]]
-    y, measure = [float(rows[0]["opening_mrr"])], ["absolute"]
-    for name, row in zip(names, rows, strict=True):
-        x[0] += [name] * len(changes)
-        x[1] += [_CHANGES[change][0] for change in changes]
-        y += [float(row[change] or 0) * _CHANGES[change][1] for change in changes]
-        measure += ["relative"] * len(changes)
-    x[0].append(names[-1])
-    x[1].append("closing")
-    y.append(0.0)
-    measure.append("total")
+#: Days from one order to the next.
+_DAYS_BETWEEN = (
+    FigureColumn("median_days_since_previous", "Half within, days", Format.COUNT),
+    FigureColumn("p25_days_since_previous", "A quarter within", Format.COUNT),
+    FigureColumn("p75_days_since_previous", "Three quarters within", Format.COUNT),
+)
+
+_PAIRS = """
+    select
+        product_affinity.product_id, coalesce(products.product_name, product_affinity.product_id) as product_name,
+        other_product_id, coalesce(others.product_name, other_product_id) as other_name, customers, lift,
+        confidence_percent, next_percent, support_percent
+    from marts.product_affinity
+    left join marts.inventory_status as products on product_affinity.product_id = products.product_id
+    left join marts.inventory_status as others on other_product_id = others.product_id
+    where %(product)s::text is null or product_affinity.product_id = %(product)s"""
+
+
+def _segment_path(row: Row) -> str:
+    """The list of a segment's customers."""
+    return f"/customers?{urlencode({'segment': row['rfm_segment']})}#best"
+
+
+def _product_path(column: str) -> Callable[[Row], str]:
+    """A function from a row to the pairs of the product in that column."""
+    return lambda row: f"/customers?{urlencode({'product': row[column]})}#together"
+
+
+def _curves(value: str, name: str, condition: str = "") -> str:
+    """
+    A line for each cohort: at most eight by month, else by quarter or by year.
+
+    :param value: SQL of the value of a point, over all cohorts of the line that have had that month whole; a window
+        `curve` runs along the line
+    """
+    return f"""
+        with cohorts as (
+            select * {_COHORTS} and is_complete {condition}
+        ),
+        units as (
+            select
+                case when count(distinct cohort_month) <= 8 then 'month'
+                    when count(distinct cohort_month) <= 24 then 'quarter' else 'year' end as cohort_unit
+            from cohorts
+        )
+        select
+            date_trunc(cohort_unit, cohort_month::timestamp)::date as cohort, cohort_unit, months_since_first,
+            round({value}, 2) as {name}
+        from cohorts
+        cross join units
+        group by 1, 2, 3
+        window curve as (
+            partition by date_trunc(cohort_unit, cohort_month::timestamp)::date order by months_since_first
+        )
+        order by 1, 3"""
+
+
+def _draw_curves(rows: list[Row], value: str, **axis: str) -> Plot:
+    names = list(dict.fromkeys(map(_cohort_name, rows)))
     return {
-        "data": [{"type": "waterfall", "x": x, "y": y, "measure": measure, "name": "MRR"}],
-        "layout": {"showlegend": False},
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": [row["months_since_first"] for row in rows if _cohort_name(row) == name],
+                "y": [json_value(row[value]) for row in rows if _cohort_name(row) == name],
+            }
+            for name in names
+        ],
+        "layout": {"yaxis": {"rangemode": "tozero", **axis}},
     }
 
 
 CUSTOMERS = FigurePage(
     name="customers",
     title="Customers",
-    lead="Who they are, whether they come back, and what they subscribe to.",
+    lead="Who they are, whether they come back, and what they buy together.",
     figures=(
         Figure(
             name="tiers",
@@ -164,6 +207,71 @@ CUSTOMERS = FigurePage(
                 FigureColumn("orders", "Orders a customer", Format.NUMBER),
             ),
             draw=lambda rows: ranking_chart(rows, label="rfm_segment", y="lifetime_value"),
+            links={"rfm_segment": _segment_path, "customers": _segment_path},
+        ),
+        Figure(
+            name="repeat",
+            title="Repeat purchases",
+            question="Of those who have ordered, how many order again?",
+            help="A percentage is of those who made the order before it. Days are of those who came back.",
+            mart="repeat_purchases",
+            query="""
+                select
+                    order_number, customers, repeat_rate_percent, median_days_since_previous, p25_days_since_previous,
+                    p75_days_since_previous, avg_order_value
+                from marts.repeat_purchases
+                where cohort_month is null""",
+            order_by="order_number",
+            sorted_by="by order",
+            columns=(
+                FigureColumn("order_number", "Order", Format.COUNT),
+                FigureColumn("customers", "Customers", Format.COUNT),
+                FigureColumn("repeat_rate_percent", "Of those before", Format.PERCENT),
+                *_DAYS_BETWEEN,
+                FigureColumn("avg_order_value", "Average order", Format.MONEY),
+            ),
+            draw=lambda rows: {
+                "data": [bars(rows[1:], "order_number", "repeat_rate_percent", "Of those who made the order before")],
+                "layout": {"xaxis": {"type": "category", "title": {"text": "order"}}, "yaxis": {"ticksuffix": " %"}},
+            },
+        ),
+        Figure(
+            name="second_order",
+            title="Time to the second order",
+            question="After how many days does a new customer come back?",
+            help="By the month of the first order. Customers of young months have had less time to come back: their"
+            " days will grow.",
+            mart="repeat_purchases",
+            query="""
+                select
+                    second.cohort_month, firsts.customers as cohort_customers, second.customers,
+                    second.repeat_rate_percent, second.median_days_since_previous, second.p25_days_since_previous,
+                    second.p75_days_since_previous
+                from marts.repeat_purchases as second
+                inner join marts.repeat_purchases as firsts
+                    on second.cohort_month = firsts.cohort_month and firsts.order_number = 1
+                where
+                    second.order_number = 2
+                    and second.cohort_month >= date_trunc('month', %(since)s::timestamp)::date""",
+            order_by="cohort_month",
+            sorted_by="by first month",
+            columns=(
+                FigureColumn("cohort_month", "First bought in", Format.MONTH),
+                FigureColumn("cohort_customers", "Customers", Format.COUNT),
+                FigureColumn("customers", "Came back", Format.COUNT),
+                FigureColumn("repeat_rate_percent", "Share", Format.PERCENT),
+                *_DAYS_BETWEEN,
+            ),
+            draw=lambda rows: line_chart(
+                rows,
+                "cohort_month",
+                {
+                    "p75_days_since_previous": "three quarters",
+                    "median_days_since_previous": "half",
+                    "p25_days_since_previous": "a quarter",
+                },
+                yaxis={"title": {"text": "days"}, "rangemode": "tozero"},
+            ),
         ),
         Figure(
             name="cohorts",
@@ -210,6 +318,89 @@ CUSTOMERS = FigurePage(
             ),
             draw=_draw_cohorts,
             keys={"cohort_month": "cohort_month", "order_month": "order_month"},
+        ),
+        Figure(
+            name="cohort_money",
+            title="What a customer brings over time",
+            question="Are the customers of a later cohort worth more, at the same age?",
+            help="Revenue for each customer of the cohort, up to that many months after the first one. Only whole"
+            " months count; with many cohorts, those of a quarter or a year are one.",
+            mart="customer_cohorts_monthly",
+            query=f"""
+                select
+                    cohort_month, months_since_first, cohort_customers, cumulative_revenue,
+                    round(cumulative_revenue / cohort_customers, 2) as revenue_per_customer
+                {_COHORTS} and is_complete""",
+            order_by="cohort_month, months_since_first",
+            sorted_by="by first month",
+            chart_query=_curves("sum(sum(revenue) / sum(cohort_customers)) over curve", "revenue_per_customer"),
+            columns=(
+                FigureColumn("cohort_month", "First bought in", Format.MONTH),
+                FigureColumn("months_since_first", "Months after", Format.COUNT),
+                FigureColumn("cohort_customers", "Cohort", Format.COUNT),
+                FigureColumn("cumulative_revenue", "Revenue so far", Format.MONEY),
+                FigureColumn("revenue_per_customer", "For each customer", Format.MONEY),
+            ),
+            draw=lambda rows: _draw_curves(rows, "revenue_per_customer"),
+        ),
+        Figure(
+            name="cohort_share",
+            title="How many are still buying",
+            question="Does a later cohort come back more often, at the same age?",
+            help="The share of the cohort's customers who ordered so many months after the first one. Only whole months"
+            " count.",
+            mart="customer_cohorts_monthly",
+            query=f"""
+                select cohort_month, months_since_first, cohort_customers, active_customers, retention_percent
+                {_COHORTS} and is_complete and months_since_first > 0""",
+            order_by="cohort_month, months_since_first",
+            sorted_by="by first month",
+            chart_query=_curves(
+                "100 * sum(active_customers) / sum(cohort_customers)", "retention_percent", "and months_since_first > 0"
+            ),
+            columns=(
+                FigureColumn("cohort_month", "First bought in", Format.MONTH),
+                FigureColumn("months_since_first", "Months after", Format.COUNT),
+                FigureColumn("cohort_customers", "Cohort", Format.COUNT),
+                FigureColumn("active_customers", "Active", Format.COUNT),
+                FigureColumn("retention_percent", "Retention", Format.PERCENT),
+            ),
+            draw=lambda rows: _draw_curves(rows, "retention_percent", ticksuffix=" %"),
+        ),
+        Figure(
+            name="together",
+            title="Bought by the same customers",
+            question="What do customers buy together, and what next?",
+            help="Of the last 12 whole months: at least 10 customers bought both within 90 days. A lift of 2 is twice"
+            " as many as if one product had nothing to do with the other. Next: on a later day. A click on a product"
+            " shows its pairs.",
+            mart="product_affinity",
+            query=_PAIRS,
+            order_by="lift desc, customers desc, product_id, other_product_id",
+            sorted_by="by lift",
+            when_empty="No two products were bought by enough of the same customers in the last whole months.",
+            columns=(
+                FigureColumn("product_id", "Product"),
+                FigureColumn("product_name", "Name"),
+                FigureColumn("other_product_id", "With"),
+                FigureColumn("other_name", "Name"),
+                FigureColumn("customers", "Customers", Format.COUNT),
+                FigureColumn("lift", "Lift", Format.NUMBER),
+                FigureColumn("confidence_percent", "Of its customers", Format.PERCENT),
+                FigureColumn("next_percent", "Next", Format.PERCENT),
+                FigureColumn("support_percent", "Of all customers", Format.PERCENT),
+            ),
+            # Of the two rows of a pair one, but for a chosen product: then all are its own.
+            chart_query=ranking(
+                f"""
+                    select *, concat_ws(' + ', product_name, other_name) as pair
+                    from ({_PAIRS}) as pairs
+                    where %(product)s::text is not null or product_id < other_product_id""",
+                order_by="lift desc, customers desc, product_id, other_product_id",
+            ),
+            series="pairs, by lift",
+            draw=lambda rows: ranking_chart(rows, label="pair", y="lift"),
+            links={"product_id": _product_path("product_id"), "other_product_id": _product_path("other_product_id")},
         ),
         Figure(
             name="funnel",
@@ -280,128 +471,18 @@ CUSTOMERS = FigurePage(
             keys={"event_date": "event_date"},
         ),
         Figure(
-            name="subscriptions",
-            title="Recurring revenue",
-            question="How much monthly revenue was gained, and how much was lost?",
-            help="MRR (monthly recurring revenue) is the sum of the monthly fees of active subscriptions. Expansion and"
-            " contraction are changes of a fee; reactivated is a customer who had an earlier subscription; churned is"
-            " one that ended.",
-            mart="subscription_performance_monthly",
-            query=f"""
-                select
-                    revenue_month as month, plan_type, opening_mrr, new_mrr, reactivated_mrr, expansion_mrr,
-                    contraction_mrr, churned_mrr, closing_mrr, active_subscriptions, new_subscriptions,
-                    churned_subscriptions, churn_percent, gross_retention_percent, net_retention_percent
-                from marts.subscription_performance_monthly
-                where revenue_month {MONTH_IN_RANGE}""",
-            order_by="month, plan_type",
-            sorted_by="by month and plan",
-            chart_query=by_period(
-                f"""
-                    select
-                        revenue_month, sum(opening_mrr) as opening_mrr, sum(new_mrr) as new_mrr,
-                        sum(reactivated_mrr) as reactivated_mrr, sum(expansion_mrr) as expansion_mrr,
-                        sum(contraction_mrr) as contraction_mrr, sum(churned_mrr) as churned_mrr
-                    {_PLANS} and revenue_month {MONTH_IN_RANGE}
-                    group by revenue_month""",
-                time="revenue_month",
-                units=replace(MONTHS, days={"month": 30 * 24, "quarter": 91 * 24}),
-                values={
-                    "opening_mrr": "(array_agg(opening_mrr order by revenue_month))[1]",
-                    **{name: f"sum({name})" for name in _CHANGES},
-                },
-            ),
-            columns=(
-                MONTH,
-                FigureColumn("plan_type", "Plan"),
-                FigureColumn("opening_mrr", "Opening MRR", Format.MONEY),
-                FigureColumn("new_mrr", "New MRR", Format.MONEY),
-                FigureColumn("reactivated_mrr", "Reactivated MRR", Format.MONEY),
-                FigureColumn("expansion_mrr", "Expansion", Format.MONEY),
-                FigureColumn("contraction_mrr", "Contraction", Format.MONEY),
-                FigureColumn("churned_mrr", "Churned MRR", Format.MONEY),
-                FigureColumn("closing_mrr", "Closing MRR", Format.MONEY),
-                FigureColumn("active_subscriptions", "Active subscriptions", Format.COUNT),
-                FigureColumn("new_subscriptions", "New subscriptions", Format.COUNT),
-                FigureColumn("churned_subscriptions", "Churned subscriptions", Format.COUNT),
-                FigureColumn("churn_percent", "Churn", Format.PERCENT),
-                FigureColumn("gross_retention_percent", "Gross retention", Format.PERCENT),
-                FigureColumn("net_retention_percent", "Net retention", Format.PERCENT),
-            ),
-            draw=_draw_waterfall,
-            keys={"revenue_month": "month", "plan_type": "plan_type"},
-        ),
-        Figure(
-            name="plans",
-            title="Subscriptions by plan",
-            question="Which plans grow?",
-            mart="subscription_performance_monthly",
-            query=f"""
-                select revenue_month as month, plan_type, active_subscriptions, closing_mrr
-                {_PLANS} and revenue_month >= date_trunc('month', %(since)s::timestamp)::date""",
-            order_by="month, plan_type",
-            sorted_by="by month and plan",
-            # Of several months, what the last one closed with.
-            chart_query=by_period(
-                f"""
-                    select revenue_month, plan_type, active_subscriptions
-                    {_PLANS} and revenue_month >= date_trunc('month', %(since)s::timestamp)::date""",
-                time="revenue_month",
-                units=MONTHS,
-                values={"active_subscriptions": "(array_agg(active_subscriptions order by revenue_month desc))[1]"},
-                by="plan_type",
-                largest_by="active_subscriptions",
-            ),
-            series="plans",
-            columns=(
-                MONTH,
-                FigureColumn("plan_type", "Plan"),
-                FigureColumn("active_subscriptions", "Active", Format.COUNT),
-                FigureColumn("closing_mrr", "Closing MRR", Format.MONEY),
-            ),
-            draw=lambda rows: grouped_chart(rows, "plan_type", x="period", y="active_subscriptions", kind="line"),
-            keys={"revenue_month": "month", "plan_type": "plan_type"},
-        ),
-        Figure(
-            name="subscribers",
-            title="Subscribers",
-            question="Who pays how much, and since when?",
-            help="The monthly fee is that of all subscriptions of the customer that are active on the last day. Fees so"
-            " far are computed from fees and dates: the shop does not say what was paid.",
-            mart="subscription_customers",
-            query="""
-                select
-                    customer_id, customer_name, plan_type, subscription_status, active_subscriptions, monthly_fee,
-                    first_start_date, months_active, lifetime_fees
-                from marts.subscription_customers
-                left join marts.customer_segments using (customer_id)""",
-            order_by="monthly_fee desc, lifetime_fees desc, customer_id",
-            sorted_by="by monthly fee",
-            columns=(
-                FigureColumn("customer_id", "Customer"),
-                FigureColumn("customer_name", "Name"),
-                FigureColumn("plan_type", "Plan"),
-                FigureColumn("subscription_status", "Status"),
-                FigureColumn("active_subscriptions", "Active subscriptions", Format.COUNT),
-                FigureColumn("monthly_fee", "Monthly fee", Format.MONEY),
-                FigureColumn("first_start_date", "Since", Format.DAY),
-                FigureColumn("months_active", "Active months", Format.COUNT),
-                FigureColumn("lifetime_fees", "Fees so far", Format.MONEY),
-            ),
-            keys={"customer_id": "customer_id"},
-        ),
-        Figure(
             name="best",
-            title="Best customers",
+            title="Customers, the best first",
             question="Which customers should get a personal message?",
-            help=_VALUE_HELP,
+            help=f"{_VALUE_HELP} Of the segment that is chosen above, or else of all; the CSV has all of them.",
             mart="customer_segments",
             query="""
                 select
                     customer_id, customer_name, customer_tier, rfm_segment, lifetime_revenue, refunded_amount,
                     lifetime_value, total_orders, avg_order_value, last_order_date, days_since_last_order,
                     orders_per_30_days
-                from marts.customer_segments""",
+                from marts.customer_segments
+                where %(segment)s::text is null or rfm_segment = %(segment)s""",
             order_by="lifetime_value desc, customer_id",
             sorted_by="by lifetime value",
             columns=(
@@ -419,6 +500,7 @@ CUSTOMERS = FigurePage(
                 FigureColumn("orders_per_30_days", "Orders in 30 days", Format.NUMBER),
             ),
             keys={"customer_id": "customer_id"},
+            links={"customer_id": customer_path},
         ),
     ),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from shop_pages.figures import FigureColumn
 from shop_pages.formats import Format
+from shop_pages.pool import Row
 
 DAY = FigureColumn("order_date", "Day", Format.DAY)
 MONTH = FigureColumn("month", "Month", Format.MONTH)
@@ -24,6 +27,12 @@ CONTRIBUTION = FigureColumn(
     "contribution_amount", "Contribution", Format.MONEY, help="Contribution is gross profit minus shipping cost."
 )
 
+#: Of customer_segments, the best first.
+SEGMENTS = (
+    "Champions", "Loyal", "Potential Loyalists", "Promising", "Needs Attention", "About to Sleep", "Cannot Lose",
+    "At Risk", "Hibernating", "No Orders",
+)  # fmt: skip
+
 #: A month is in the range if any of its days is.
 MONTH_IN_RANGE = "between date_trunc('month', %(first)s::timestamp)::date and %(last)s"
 IN_CATEGORY = "(%(category)s::text is null or category_name = %(category)s)"
@@ -31,3 +40,8 @@ IN_CATEGORY = "(%(category)s::text is null or category_name = %(category)s)"
 NO_GROWTH = "No growth is shown where the days to compare with are not all loaded, or had no revenue."
 #: Rows of the total, beside those of the plans and of the categories: whoever adds those up must not add this one.
 ALL_PLANS, ALL_CATEGORIES = "All plans", "All categories"
+
+
+def customer_path(row: Row) -> str:
+    """The path of the page about a customer."""
+    return f"/customer?{urlencode({'customer_id': row['customer_id']})}"

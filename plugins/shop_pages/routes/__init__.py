@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shop_pages.routes import (
     asset_files,
+    customer_page,
     dbt_pages,
     drill_pages,
     figure_pages,
@@ -19,7 +20,8 @@ ROUTERS = (
     home.router,  # /
     asset_files.router,  # /static/{digest}/{name}
     today_page.router,  # /today
-    figure_pages.router,  # /revenue and the others of `PAGES`, and /{page}/{figure}.csv of each
+    figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv of each
+    customer_page.router,  # /customer
     status_page.router,  # /status
     drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
     metrics_page.router,  # /metrics

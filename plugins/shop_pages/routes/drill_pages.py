@@ -47,7 +47,7 @@ async def get_mart_row(request: Request, mart: str) -> Response:
     reader, inspector = request.app.state.reader, request.app.state.inspector
     keys = keys_of(path, request.query_params)
     await _validate_keys(reader, path.keys, keys)
-    behind = [facts for facts in (path.facts, path.refunds) if facts is not None]
+    behind = [facts for facts in (path.facts, path.refunds, path.more) if facts is not None]
     mart_rows, *results = await asyncio.gather(
         reader.rows(path.mart_row_query(mart), **keys),
         *(rows_or_problem(inspector.first_rows(facts.query, FACT_ROWS, **keys)) for facts in behind),
@@ -200,6 +200,7 @@ def _fact_rows(behind: FactRows, row: Row, rows: Rows | str) -> dict[str, Any]:
     read, problem = (rows, None) if isinstance(rows, Rows) else (None, rows)
     return {
         "fact": FACTS[behind.fact],
+        "section": behind.section or behind.fact,
         "columns": behind.shown_columns,
         "note": behind.note,
         "sorted_by": behind.sorted_by,

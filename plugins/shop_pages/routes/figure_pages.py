@@ -21,6 +21,7 @@ from shop_pages.downloads import Downloads, csv_download
 from shop_pages.figures import Figure, FigureColumn, FigurePage
 from shop_pages.filters import GRAINS, Days, Filters, filters_of, presets, read_days
 from shop_pages.pages import CATEGORIES, PAGES
+from shop_pages.pages.shared import SEGMENTS
 from shop_pages.pool import NotBuiltYet, Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import embed_json, escape_texts, render, render_cached, render_table
@@ -151,6 +152,8 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
                 "notice": notice,
                 "grains": GRAINS if page.takes("grain") else {},
                 "takes_category": page.takes("category"),
+                "segments": SEGMENTS if page.takes("segment") else (),
+                "takes_product": page.takes("product"),
                 "filters": filters,
                 "days": days,
                 "shows_earlier_days": _begins_with_first_day(page, days, filters),

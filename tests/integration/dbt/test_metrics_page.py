@@ -29,13 +29,15 @@ from tests.unit.repository.test_metrics_page import marts, numeric_columns
 DAYS_OF_PAGE = date(2023, 1, 1), date(2024, 3, 10)
 FEWER_DAYS = date(2023, 2, 10), date(2024, 3, 6)
 RAISED_ON = date(2024, 3, 3)
+#: The example shop has three customers.
+VARIABLES = {"affinity_customers": 1}
 VERSIONED = ("product", "product_category", "customer", "subscription_data")
 
 
 @pytest.fixture(scope="module")
 def place(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with (
-        dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], tmp_path_factory.mktemp("dbt")) as dbt,
+        dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], tmp_path_factory.mktemp("dbt"), VARIABLES) as dbt,
         connect("warehouse") as connection,
     ):
         dbt.run("--select", "staging")

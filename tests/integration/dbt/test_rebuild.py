@@ -21,10 +21,10 @@ from tests.integration.support import Loader, Row, checks_passed
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
     "fact_subscriptions", "int_category_period_sales", "int_comparable_daily_sales", "int_customer_sales",
-    "int_periods", "int_subscription_fees", "inventory_status", "payment_method_preference",
-    "product_category_revenue_monthly", "product_revenue_payment_analysis", "revenue_trend", "seasonal_index",
-    "seasonal_sales_analysis", "subscription_customers", "subscription_performance_monthly", "weather_correlation",
-    "weather_sales_impact",
+    "int_periods", "int_stock_spells", "int_subscription_fees", "inventory_status", "payment_method_preference",
+    "product_affinity", "product_category_revenue_monthly", "product_revenue_payment_analysis", "repeat_purchases",
+    "revenue_trend", "seasonal_index", "seasonal_sales_analysis", "subscription_customers",
+    "subscription_performance_monthly", "weather_correlation", "weather_sales_impact",
 }  # fmt: skip
 
 
@@ -216,7 +216,8 @@ def test_incremental_builds_equal_a_full_refresh(after: After) -> None:
     # No events, subscriptions and weather were loaded, no twelve months, and each key is known in the end.
     assert {name for name, content in rows.items() if not content} == {
         "core.fact_customer_events", "core.fact_subscriptions", "core.fact_weather", "core.int_subscription_fees",
-        "core.int_unknown_keys", "marts_build.conversion_funnel_daily", "marts_build.seasonal_index",
+        "core.int_product_pair_sales", "core.int_unknown_keys", "marts_build.conversion_funnel_daily",
+        "marts_build.product_affinity", "marts_build.seasonal_index",
         "marts_build.subscription_customers", "marts_build.subscription_performance_monthly",
         "marts_build.weather_correlation", "marts_build.weather_sales_impact",
     }  # fmt: skip

@@ -65,7 +65,8 @@ def load_and_build(place: Place, folder: Path, first: date, last: date, zones: T
     place.set_time_zone(zones.shop)
     subscriptions = place.shop.tables["subscription_data"].values()
     place.shop.tables["subscription_data"] = keyed(rows_of_template(place.connection, list(subscriptions)))
-    at = datetime.combine(last + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
+    # After the window, as the daily run: at the shop's midnight.
+    at = datetime.combine(last + timedelta(days=1), datetime.min.time(), tzinfo=ZoneInfo(zones.shop))
     for source in SOURCES:
         Load(at, source, first, last).happen(place)
     Build(at).happen(place)

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import csv
 import hashlib
+import html
 import io
 import json
+import math
 import re
 import socket
 import threading
@@ -16,6 +18,7 @@ from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
@@ -407,13 +410,97 @@ def test_lifetime_value_is_net_and_leaves_out_guests(client: TestClient) -> None
 
 def test_subscribers_show_who_pays_how_much_since_when(client: TestClient) -> None:
     names = ("customer_name", "plan_type", "monthly_fee", "first_start_date", "months_active", "lifetime_fees")
-    rows = csv_rows(client, "/customers/subscribers.csv")
+    rows = csv_rows(client, "/subscriptions/subscribers.csv")
     # February to May 2023, and since January, February or March. The first had two subscriptions at the same time.
     assert [tuple(row[name] for name in names) for row in rows] == [
         ("Customer 1", "Basic", "10.00", "2023-02-01", "7", "110.00"),
         ("Customer 2", "Basic", "10.00", "2023-02-02", "6", "50.00"),
         ("Customer 3", "Basic", "10.00", "2023-02-03", "5", "50.00"),
     ]
+
+
+def test_segment_lists_its_customers_to_open_and_download(client: TestClient) -> None:
+    segments = csv_rows(client, "/customers/segments.csv")
+    assert sum(int(row["customers"]) for row in segments) == 4
+    page = client.get("/customers").text
+    for row in segments:
+        path = f"/customers?{urlencode({'segment': row['rfm_segment']})}"
+        assert f'href="{path}#best"' in html.unescape(page)
+        listed = csv_rows(client, f"/customers/best.csv?{path.partition('?')[2]}")
+        assert len(listed) == int(row["customers"])
+        assert {customer["rfm_segment"] for customer in listed} == {row["rfm_segment"]}
+        opened = client.get(path).text
+        assert f"<option selected>{row['rfm_segment']}</option>" in opened
+        assert all(f'href="/customer?customer_id={customer["customer_id"]}"' in opened for customer in listed)
+    assert len(csv_rows(client, "/customers/best.csv")) == 4
+
+
+def test_repeat_purchases_are_of_those_who_made_the_order_before(client: TestClient) -> None:
+    rows = csv_rows(client, "/customers/repeat.csv")
+    names = ("order_number", "customers", "repeat_rate_percent")
+    # Ten, nine and six orders.
+    assert [tuple(row[name] for name in names) for row in rows[5:9]] == [
+        ("6", "3", "100.00"), ("7", "2", "66.67"), ("8", "2", "100.00"), ("9", "2", "100.00"),
+    ]  # fmt: skip
+    assert (rows[9]["customers"], rows[9]["repeat_rate_percent"]) == ("1", "50.00")
+
+
+def test_customer_page_shows_orders_refunds_subscriptions_and_events(client: TestClient) -> None:
+    answer = client.get("/customer?customer_id=CUST001")
+    assert answer.status_code == 200
+    page = html.unescape(answer.text)
+    assert "<h1>Customer 1</h1>" in page
+    assert "1,211.00 in 10 orders" in page
+    orders = page[page.index('id="orders"') :].partition("</section>")[0]
+    assert orders.count("/facts/fact_sales?") == 10
+    assert f"/facts/fact_sales?{urlencode({'key': LONG_ORDER})}" in orders
+    for name, links in (("refunds", 3), ("subscriptions", 3), ("events", 3)):
+        part = page[page.index(f'id="{name}"') :].partition("</section>")[0]
+        assert part.count(f'href="/facts/fact_{"customer_events" if name == "events" else name}') == links, name
+    assert client.get("/customer?customer_id=NOBODY").status_code == 404
+    assert client.get("/customer").status_code == 400
+
+
+def test_customer_page_ends_with_the_segment_of_the_mart(client: TestClient) -> None:
+    for row in csv_rows(client, "/customers/best.csv"):
+        page = client.get(f"/customer?customer_id={row['customer_id']}").text
+        segments = page[page.index('id="segments"') :].partition("</section>")[0]
+        cells = [re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", segments, re.S)]
+        shown = (cells[1], cells[2], cells[3].replace(",", ""))
+        assert shown == (row["rfm_segment"], row["total_orders"], row["lifetime_value"]), row["customer_id"]
+        # The as-of date, which is the first of a month, and the ends of the six months before.
+        assert len(cells) == 7 * 7
+
+
+def test_stock_page_says_what_to_order_and_why(client: TestClient) -> None:
+    rows = csv_rows(client, "/stock/order.csv")
+    assert {row["product_id"]: row["suggested_order_quantity"] for row in rows} == stock_to_order()
+    reasons = {row["product_id"]: row["reason"] for row in rows}
+    assert reasons["P1"].startswith("Sells ")
+    assert "5 in stock" in reasons["P1"]
+
+
+def stock_to_order() -> dict[str, str]:
+    """
+    Of P1, 5 are in stock: in 90 days 8 and 7 were sold on two days and 1 on another one of them.
+
+    P2 is out of stock on all covered days: there is no day to tell its demand from. Of P3 one was sold, 50 are there.
+    """
+    sold = [10, 7] + [0] * 88
+    mean = sum(sold) / 90
+    deviation = (sum((units - mean) ** 2 for units in sold) / 89) ** 0.5
+    return {"P1": str(math.ceil(mean * 21 + 1.645 * deviation * 21**0.5 - 5))}
+
+
+def test_products_without_stock_show_days_and_lost_units(client: TestClient) -> None:
+    rows = csv_rows(client, f"/stock/without_stock.csv?first={DAY_BEFORE}&last={AS_OF}")
+    assert [(row["product_id"], row["days_stocked_out"], row["estimated_lost_units"]) for row in rows] == [
+        ("P2", "2", "")
+    ]
+    level = csv_rows(client, f"/stock/level.csv?first={DAY_BEFORE}&last={AS_OF}&product=P1")
+    assert [(row["date_key"], row["stock_level"], row["units_sold"]) for row in level] == [
+        (AS_OF, "5", "10"), (DAY_BEFORE, "5", "7"),
+    ]  # fmt: skip
 
 
 def test_reviews_are_one_row_per_order_and_name_guests(client: TestClient) -> None:

@@ -563,7 +563,7 @@ def test_file_needs_a_login(large: psycopg.Connection, tokens: dict[str, str]) -
             "alter table marts.hidden rename to revenue_trend",
         ),
         (
-            "customers",
+            "subscriptions",
             "subscriptions",
             "Recurring revenue is not built yet.",
             "alter table marts.subscription_performance_monthly rename column expansion_mrr to hidden",
@@ -635,8 +635,8 @@ def test_row_of_all_plans_is_not_added_to_those_of_the_plans(
     days = {"first": "2024-01-01", "last": AS_OF}
 
     def shown() -> tuple[Any, Any, list[str]]:
-        (waterfall,) = traces(section(pages, "customers", "subscriptions", days))
-        plans = [trace["name"] for trace in traces(section(pages, "customers", "plans", days))]
+        (waterfall,) = traces(section(pages, "subscriptions", "subscriptions", days))
+        plans = [trace["name"] for trace in traces(section(pages, "subscriptions", "plans", days))]
         today = re.findall(r'id="mrr">.*?class="value" title="([^"]*)"', pages.get("/today").text, re.S)
         return sum(waterfall["y"]), today, plans
 
@@ -661,7 +661,7 @@ def test_movements_of_subscriptions_are_drawn_where_there_are_some(
     monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
 
     def changes() -> list[tuple[str, float]]:
-        part = section(pages, "customers", "subscriptions", {"first": "2024-01-01", "last": AS_OF})
+        part = section(pages, "subscriptions", "subscriptions", {"first": "2024-01-01", "last": AS_OF})
         assert "Expansion</th>" in part
         (waterfall,) = traces(part)
         return list(zip(waterfall["x"][1], waterfall["y"], strict=True))

@@ -151,6 +151,7 @@ WITHOUT_PRIMARY_KEY = {
     "order_profitability_monthly",
     "product_category_revenue_monthly",
     "product_revenue_payment_analysis",
+    "repeat_purchases",
     "seasonal_index",
 }
 
@@ -222,6 +223,7 @@ STAGING_ON_STAGING = {
     ("stg_subscriptions", "stg_as_of"),
     ("stg_claimed_customers", "stg_customer_versions"),
     ("stg_claimed_products", "stg_product_versions"),
+    ("stg_claimed_stock_days", "stg_product_category_versions"),
 }
 
 
@@ -269,7 +271,8 @@ ADDITIVE = {
         "daily_gross_profit", "daily_revenue", "guest_revenue", "net_revenue", "new_customer_revenue", "new_customers",
         "refunded_amount", "returning_customer_revenue",
     },
-    "inventory_status": {"stock_level", "stock_value", "units_sold_30d"},
+    "inventory_daily": {"estimated_lost_units", "units_sold"},
+    "inventory_status": {"stock_level", "stock_value", "suggested_order_quantity", "units_sold_30d"},
     "order_for_reviews": {"contribution_amount", "gross_profit", "order_amount"},
     "order_profitability_monthly": {
         "contribution_amount", "cost_amount", "discount_amount", "gross_profit", "list_amount", "loss_amount",

@@ -41,7 +41,7 @@ def page_with_empty_figures(name: str) -> str:
     values: dict[str, Any] = {
         "page": page.name, "title": page.title, "lead": page.lead, "takes_category": False, "grains": {},
         "filters": Filters(DAY, DAY, None, DAY, DAY), "days": Days(DAY, DAY, DAY, DAY), "shows_earlier_days": False,
-        "presets": [], "categories": [],
+        "presets": [], "categories": [], "segments": (), "takes_product": False,
         "figures": [RenderedFigure(figure, absences(), rows(), chart_rows=rows()) for figure in page.figures],
     }  # fmt: skip
     return render_html(cast("Any", SimpleNamespace(scope={"root_path": ""})), "figures.html", **values)
@@ -65,7 +65,7 @@ def test_absent_sources_are_named_in_a_sentence() -> None:
 def test_figure_of_an_absent_source_says_why_it_is_empty() -> None:
     assert page_with_empty_figures("seasons").count("This shop has no weather.") == 2
     customers = page_with_empty_figures("customers")
-    assert customers.count("This shop has no subscriptions.") == 3
+    assert page_with_empty_figures("subscriptions").count("This shop has no subscriptions.") == 5
     assert customers.count("This shop has no customer interactions.") == 2
     assert "No rows in 1 Mar 2024 to 1 Mar 2024." in customers
 

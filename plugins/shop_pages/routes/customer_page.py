@@ -1,0 +1,55 @@
+"""The page about a customer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import Response
+
+from shop_pages.absent_sources import absence_of
+from shop_pages.customer import CUSTOMER_QUERY, SUBSCRIBER_QUERY, TABLES
+from shop_pages.drill import FACT_ROWS
+from shop_pages.queries import Rows, Warehouse
+from shop_pages.rendering import render, render_cached
+from shop_pages.routes.optional import rows_or_problem
+
+router = APIRouter()
+
+
+@router.get("/customer", name="customer")
+async def get_customer(request: Request, customer_id: str) -> Response:
+    """Who the customer is, what was bought, given back, viewed and subscribed to, and the segment over time."""
+    reader: Warehouse = request.app.state.reader
+    inspector: Warehouse = request.app.state.inspector
+    customers = await reader.rows(CUSTOMER_QUERY, customer_id=customer_id)
+    if not customers.rows:
+        raise HTTPException(404, f"There is no customer {customer_id[:100]!r}.")
+    subscriber, *results = await asyncio.gather(
+        rows_or_problem(reader.rows(SUBSCRIBER_QUERY, customer_id=customer_id)),
+        *(rows_or_problem(inspector.first_rows(table.query, FACT_ROWS, customer_id=customer_id)) for table in TABLES),
+    )
+
+    def values() -> dict[str, Any]:
+        return {
+            "page": "customers",
+            "title": f"Customer {customer_id}",
+            "customer": customers.rows[0],
+            "subscriber": next(iter(subscriber.rows), None) if isinstance(subscriber, Rows) else None,
+            "tables": [
+                {
+                    "table": table,
+                    "rows": found.rows if isinstance(found, Rows) else [],
+                    "is_first_part": isinstance(found, Rows) and found.is_truncated,
+                    "problem": found if isinstance(found, str) else None,
+                    "absence": absence_of(table.fact) if table.fact else None,
+                }
+                for table, found in zip(TABLES, results, strict=True)
+            ],
+        }
+
+    parts = [customers, *(rows for rows in (subscriber, *results) if isinstance(rows, Rows))]
+    if any(isinstance(rows, str) for rows in (subscriber, *results)):
+        return await render(request, "customer.html", parts=parts, **values())
+    return await render_cached(request, "customer.html", parts, customer_id, values)
