@@ -76,6 +76,7 @@ MARTS: Mapping[str, Mart] = {
     "conversion_funnel_daily": Mart(("event_date",)),
     # A discount over a list amount, which is a quotient itself.
     "order_for_reviews": Mart(("order_id",), {"discount_percent": Decimal("0.01")}),
+    "rule_compliance_daily": Mart(("order_date", "rule")),
     "inventory_status": Mart(("product_id",)),
     "seasonal_sales_analysis": Mart(
         ("sales_month", "category_name"), {"coefficient_of_variation_percent": Decimal("0.01")}

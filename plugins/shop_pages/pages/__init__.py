@@ -5,10 +5,11 @@ from __future__ import annotations
 from shop_pages.pages.customers import CUSTOMERS
 from shop_pages.pages.operations import OPERATIONS
 from shop_pages.pages.revenue import REVENUE
+from shop_pages.pages.review import REVIEW
 from shop_pages.pages.seasons import SEASONS
 
 #: By name, in the order of the navigation.
-PAGES = {page.name: page for page in (REVENUE, CUSTOMERS, OPERATIONS, SEASONS)}
+PAGES = {page.name: page for page in (REVENUE, CUSTOMERS, OPERATIONS, REVIEW, SEASONS)}
 
 #: First and last day of the marts: that of the first order, and the as-of date.
 DAY_RANGE = """

@@ -9,6 +9,7 @@ from shop_pages.routes import (
     figure_pages,
     home,
     metrics_page,
+    review_pages,
     status_page,
     today_page,
     trigger_pages,
@@ -19,6 +20,7 @@ ROUTERS = (
     home.router,  # /
     asset_files.router,  # /static/{digest}/{name}
     today_page.router,  # /today
+    review_pages.router,  # /review, /review/order; before the pages of figures, of which it is one
     figure_pages.router,  # /revenue, /customers, /operations, /seasons, and /{page}/{figure}.csv of each
     status_page.router,  # /status
     drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}

@@ -21,7 +21,7 @@ from tests.integration.support import Loader, Row, checks_passed
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",
     "fact_subscriptions", "int_category_period_sales", "int_comparable_daily_sales", "int_customer_sales",
-    "int_periods", "int_subscription_fees", "inventory_status", "payment_method_preference",
+    "int_order_reviews", "int_periods", "int_subscription_fees", "inventory_status", "payment_method_preference",
     "product_category_revenue_monthly", "product_revenue_payment_analysis", "revenue_trend", "seasonal_index",
     "seasonal_sales_analysis", "subscription_customers", "subscription_performance_monthly", "weather_correlation",
     "weather_sales_impact",
