@@ -22,6 +22,8 @@ select distinct order_id
 {# The query for the lines that marts count, of all orders with such a line on one of the days of an array; without
    days of all orders. Of an order that also has lines on other days, those too. #}
 {% macro lines_of_whole_orders(days=none) -%}
+{#- Named outside of the condition, since dbt looks for references without an incremental run. -#}
+{%- set split_order_sales = ref('int_split_order_sales') -%}
 select * from {{ ref('fact_sales') }}
     where
         {{ is_counted() }}
@@ -34,7 +36,7 @@ select * from {{ ref('fact_sales') }}
         and date_key <> all({{ days }})
         and order_id = any(
             array(
-                select split_lines.order_id from {{ ref('int_split_order_sales') }} as split_lines
+                select split_lines.order_id from {{ split_order_sales }} as split_lines
                 where split_lines.date_key = any({{ days }})
             )
         )
