@@ -110,7 +110,7 @@ class Warehouse:
                 Path(sys.executable).with_name("dbt"), "--quiet", "build", "--project-dir", DBT_PROJECT,
                 "--profiles-dir", DBT_PROJECT, "--exclude-resource-type", "unit_test",
                 # Only the tests of one incremental model.
-                "--select", "resource_type:model", "fact_sales",
+                "--select", "resource_type:seed", "resource_type:model", "fact_sales",
             ],
             env=self.env, capture_output=True, text=True, check=False,
         )  # fmt: skip

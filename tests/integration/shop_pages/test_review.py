@@ -46,8 +46,8 @@ def queue_of(html: str) -> list[str]:
     return [unescape(label) for label in re.findall(r'<td><a href="[^"]*/review/order\?[^"]*">([^<]*)</a>', part)]
 
 
-def say(client: TestClient, order_id: str, status: str, note: str = "", **choices: str) -> Any:
-    return client.post("/review/order", data={"order_id": order_id, "status_now": status, "note": note, **choices})
+def say(client: TestClient, order_id: str, verdict: str, note: str = "", **choices: str) -> Any:
+    return client.post("/review/order", data={"order_id": order_id, "status_now": verdict, "note": note, **choices})
 
 
 def test_queue_has_the_orders_of_the_mart_with_their_reasons(client: TestClient, filled: Callable) -> None:
@@ -120,7 +120,7 @@ def test_order_has_lines_customer_and_the_way_to_raw(client: TestClient) -> None
     assert page.status_code == 200
     assert f"/facts/fact_sales?key={LONG_ORDER}" in page.text
     assert "/rows/customer_segments?customer_id=CUST001" in page.text
-    lines = page.text[page.text.index('id="lines-title"') : page.text.index('id="say"')]
+    lines = page.text[page.text.index('id="lines-title"') : page.text.index('id="refunds-title"')]
     assert lines.count("<tr>") == 5, "a heading and four lines"
     guest = client.get("/review/order", params={"order_id": GUEST_ORDER})
     assert guest.status_code == 200

@@ -83,7 +83,9 @@ class _Planter:
         self._next = len(orders) + 1
         ordered = {order.customer_id for order in orders}
         self._known = [customer for customer in customers if customer.customer_id in ordered]
-        self._new = [customer for customer in customers if customer.customer_id not in ordered]
+        self._new = [
+            customer for customer in customers if customer.customer_id not in ordered and customer.left_on is None
+        ]
         self._gone = [
             customer for customer in customers if customer.left_on is not None and customer.left_on < calendar.first
         ]
