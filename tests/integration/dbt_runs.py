@@ -61,6 +61,12 @@ class Dbt:
         results: Any = outcome.result
         return [result.message for result in results if result.status == NodeStatus.Error]
 
+    def errors_of_build(self, *names: str) -> list[str]:
+        """The messages of the models and seeds, of these, that could not be built."""
+        outcome = self._outcome("build", "--resource-type", "model", "--resource-type", "seed", "--select", *names)
+        results: Any = outcome.result
+        return [result.message for result in results if result.status == NodeStatus.Error]
+
     def compiled(self, *names: str) -> dict[str, str]:
         """The compiled SQL of models and tests, by name."""
         outcome = self._outcome("compile", "--full-refresh", "--select", *names)

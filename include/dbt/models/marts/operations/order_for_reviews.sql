@@ -82,7 +82,7 @@ final as (
         'high_shipping' = any(orders.broken_rules) as is_high_shipping,
         orders.gross_profit,
         orders.contribution_amount,
-        greatest(0, -orders.contribution_amount) as expected_loss,
+        greatest(0.00, -orders.contribution_amount) as expected_loss,
         orders.risk_score,
         orders.broken_rules,
         orders.reasons,
