@@ -531,7 +531,9 @@ select
     whole_order.*,
     quantile_disc(order_amount, 0.5) over days_before as lower_middle,
     -quantile_disc(-order_amount, 0.5) over days_before as upper_middle,
-    count(*) over (partition by customer_id, order_date) as orders_of_day,
+    count(*) over (
+        partition by whole_order.customer_id, whole_order.order_date
+    ) as orders_of_day,
     first_day.order_date as first_order_date
 from shop.whole_order
 left join (

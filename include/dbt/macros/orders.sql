@@ -10,7 +10,6 @@
 count(distinct (order_id, {{ period }})) - count(distinct order_id)
 {%- endmacro %}
 
-<<<<<<< HEAD
 {# The orders of several lines. Only they can be in two groups, or in one twice: the number of other
    orders is that of their lines. Of two lines of an order one is not line 1, since (order_id,
    line_number) is a key; an order whose only line has another number may be among these, too. #}
@@ -18,7 +17,7 @@ count(distinct (order_id, {{ period }})) - count(distinct order_id)
 select distinct order_id
     from {{ lines }}
     where line_number is distinct from 1
-=======
+
 {# The query for the lines that marts count, of all orders with such a line on one of the days of an array; without
    days of all orders. Of an order that also has lines on other days, those too. #}
 {% macro lines_of_whole_orders(days=none) -%}
@@ -46,5 +45,4 @@ select * from {{ ref('fact_sales') }}
 {# The amounts of a class have the first two digits in common: 120 for 120.00 to 129.99, 7.5 for 7.50 to 7.59. #}
 {% macro amount_class(amount) -%}
 trunc({{ amount }}, 2 - length(trunc({{ amount }})::text))
->>>>>>> c274e2b (Orders are judged by ten rules, which are rows of a seed and expressions of a macro; a person reviews them on a page)
 {%- endmacro %}
