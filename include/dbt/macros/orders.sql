@@ -17,6 +17,7 @@ count(distinct (order_id, {{ period }})) - count(distinct order_id)
 select distinct order_id
     from {{ lines }}
     where line_number is distinct from 1
+{%- endmacro %}
 
 {# The query for the lines that marts count, of all orders with such a line on one of the days of an array; without
    days of all orders. Of an order that also has lines on other days, those too. #}
