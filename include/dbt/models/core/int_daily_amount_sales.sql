@@ -25,18 +25,27 @@ orders as (
 
 ),
 
+classed as (
+
+    select
+        *,
+        {{ amount_class('order_amount') }} as amount_class
+    from orders
+
+),
+
 final as (
 
     select
-        {{ amount_class('order_amount') }} as amount_class,
+        amount_class,
         count(*)::integer as orders,
         array_agg(order_amount order by order_amount) as order_amounts,
         order_date
-    from orders
+    from classed
     {%- if is_incremental() %}
     where order_date = any({{ claimed }})
     {%- endif %}
-    group by 1, order_date
+    group by amount_class, order_date
 
 )
 

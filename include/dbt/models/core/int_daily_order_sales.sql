@@ -1,6 +1,6 @@
 -- Grain: one row per day that orders are of. Additive: orders.
--- The median is that of the 365 days before. All their amounts would be too many to sort: it is looked up in the
--- class of amounts in which it must lie.
+-- The median is that of the 365 days before. All their amounts would be too many to sort: it is
+-- looked up in the class of amounts in which it must lie.
 {% set claimed_from = ['sales_fact'] %}
 {% set days_before = 365 %}
 {% set rebuilt = claimed_days_and_after(claimed_from, days_before) %}
@@ -44,7 +44,7 @@ classes as (
 
 ),
 
--- The orders of a class are among those of the days before from the next day on, and no more after a year.
+-- An order is among those of the days before from the next day on, and after a year no more.
 changes as (
 
     select
@@ -56,13 +56,13 @@ changes as (
     select
         amount_class,
         order_date + {{ days_before }} + 1 as day,
-        -orders
+        -orders as orders
     from amounts
     union all
     select
         classes.amount_class,
-        days.order_date,
-        0
+        days.order_date as day,
+        0 as orders
     from classes
     cross join days
 
@@ -106,7 +106,7 @@ places as (
 -- Of an even number of orders the median is the mean of the two in the middle.
 middle as (
 
-    select
+    select distinct
         places.order_date,
         places.amount_class,
         place - places.last_place + places.orders_before as place_in_class
@@ -117,25 +117,30 @@ middle as (
 
 ),
 
-medians as (
+in_class as (
 
     select
         middle.order_date,
-        avg(in_class.order_amount)::numeric(18, 3) as median_amount
+        middle.place_in_class,
+        array_agg(order_amount order by order_amount) as order_amounts
     from middle
-    cross join lateral (
-        select order_amount
-        from {{ ref('int_daily_amount_sales') }} as days_before
-        cross join unnest(days_before.order_amounts) as order_amount
-        where
-            days_before.amount_class = middle.amount_class
-            and days_before.order_date >= middle.order_date - {{ days_before }}
-            and days_before.order_date < middle.order_date
-        order by order_amount
-        offset (middle.place_in_class - 1)::bigint
-        limit 1
-    ) as in_class
-    group by middle.order_date
+    inner join {{ ref('int_daily_amount_sales') }} as days_before
+        on
+            middle.amount_class = days_before.amount_class
+            and middle.order_date > days_before.order_date
+            and middle.order_date - {{ days_before }} <= days_before.order_date
+    cross join unnest(days_before.order_amounts) as order_amount
+    group by middle.order_date, middle.amount_class, middle.place_in_class
+
+),
+
+medians as (
+
+    select
+        order_date,
+        avg(order_amounts[place_in_class::integer])::numeric(18, 3) as median_amount
+    from in_class
+    group by order_date
 
 ),
 

@@ -1,8 +1,10 @@
--- Grain: one row per order that breaks a rule, or would if it were the first order of its customer.
--- Additive: order_amount, list_amount, amount_of_list, shipping_cost, gross_profit, contribution_amount.
+-- Grain: one row per order that breaks a rule, or would if it were its customer's first.
+-- Additive: order_amount, list_amount, amount_of_list, shipping_cost, gross_profit,
+-- contribution_amount.
 {% set claimed_from = var('sources_of_sales') %}
 {% set days_before = 365 %}
-{% set rebuilt = claimed_days_and_after(claimed_from, days_before, days_of_other_first_orders()) %}
+{% set other_days = days_of_other_first_orders() %}
+{% set rebuilt = claimed_days_and_after(claimed_from, days_before, other_days) %}
 
 {{ config(
     materialized='incremental',
@@ -128,10 +130,11 @@ verdicts as (
 
     select
         order_id,
-        coalesce(array_agg(rule order by weight desc, rule) filter (where is_broken), '{}')
+        coalesce(array_agg(rule order by weight desc, rule asc) filter (where is_broken), '{}')
             as broken_rules,
-        coalesce(array_agg(description order by weight desc, rule) filter (where is_broken), '{}')
-            as reasons,
+        coalesce(
+            array_agg(description order by weight desc, rule asc) filter (where is_broken), '{}'
+        ) as reasons,
         least(coalesce(sum(weight) filter (where is_broken), 0), 100)::integer as risk_score,
         coalesce(bool_or(is_broken_as_first_order), false) as breaks_rule_as_first_order
     from judged

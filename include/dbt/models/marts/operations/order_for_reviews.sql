@@ -35,28 +35,34 @@ reviews as (
 
 ),
 
--- The name is the current one, and the review the last one: they change on orders of other days, too.
+-- The name is the current one, and the review the last one: both change on other days, too.
+{% if is_incremental() -%}
+changed as (
+
+    select order_id
+    from {{ this }}
+    where customer_id = any(array(select renamed.customer_id from renamed))
+    union all
+    select reviews.order_id
+    from reviews
+    inner join {{ this }} as current_rows
+        on reviews.order_id = current_rows.order_id
+    where current_rows.reviewed_at is distinct from reviews.reviewed_at
+    union all
+    select order_id
+    from {{ ref('int_reviewed_sales') }}
+    where order_date = any({{ rebuilt }})
+
+),
+{%- endif %}
+
 orders as (
 
     select * from {{ ref('int_reviewed_sales') }}
     where
         broken_rules <> '{}'
         {%- if is_incremental() %}
-        and (
-            order_date = any({{ rebuilt }})
-            or order_id = any(array(
-                select current_rows.order_id
-                from {{ this }} as current_rows
-                where current_rows.customer_id = any(array(select renamed.customer_id from renamed))
-            ))
-            or order_id = any(array(
-                select reviews.order_id
-                from reviews
-                inner join {{ this }} as current_rows
-                    on reviews.order_id = current_rows.order_id
-                where current_rows.reviewed_at is distinct from reviews.reviewed_at
-            ))
-        )
+        and order_id = any(array(select changed.order_id from changed))
         {%- endif %}
 
 ),

@@ -1,5 +1,5 @@
--- Grain: one row per day that orders are of, and rule that held on it. Additive within a rule: orders_checked,
--- violations, amount_at_risk.
+-- Grain: one row per day that orders are of, and rule that held on it.
+-- Additive within a rule: orders_checked, violations, amount_at_risk.
 {% set claimed_from = var('sources_of_sales') %}
 {% set days_in_average = 28 %}
 {% set days_before = 365 + days_in_average - 1 %}
@@ -16,7 +16,7 @@
     },
 ) }}
 
--- A rule that asks for first orders is rebuilt whole: an order of any day may be a customer's first.
+-- A rule that asks for first orders is rebuilt whole: an order of any day may be a first one.
 with rules as (
 
     select
@@ -106,7 +106,7 @@ of_28_days as (
     from counted
     window days_of_rule as (
         partition by rule order by order_date
-        range between '{{ days_in_average - 1 }} days' preceding and current row
+        range between interval '{{ days_in_average - 1 }} days' preceding and current row
     )
 
 ),
