@@ -454,7 +454,9 @@ def test_task_waits_for_every_test_that_dbt_waits_for(dags) -> None:
     """Otherwise a task would build its node on its own, although dbt has skipped it because of a failed test."""
     manifest = json.loads(MANIFEST.read_text())
     nodes = {
-        unique_id: SimpleNamespace(resource_type=node["resource_type"], depends_on_nodes=node["depends_on"]["nodes"])
+        unique_id: SimpleNamespace(
+            resource_type=node["resource_type"], depends_on_nodes=node["depends_on"].get("nodes", [])
+        )
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] in ("seed", "model", "test")
     }
