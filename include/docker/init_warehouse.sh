@@ -10,6 +10,7 @@ set -eu
 : "${SHOP_PASSWORD:?set it in .env}"
 : "${READER_PASSWORD:?set it in .env}"
 : "${INSPECTOR_PASSWORD:?set it in .env}"
+: "${REVIEWER_PASSWORD:?set it in .env}"
 
 # psql reads the passwords from the environment: others could see those of a command line.
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname=postgres <<'SQL'
@@ -20,6 +21,7 @@ psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbn
 \getenv shop_password SHOP_PASSWORD
 \getenv reader_password READER_PASSWORD
 \getenv inspector_password INSPECTOR_PASSWORD
+\getenv reviewer_password REVIEWER_PASSWORD
 create role warehouse login password :'warehouse_password';
 create role shop login password :'shop_password';
 create role loader login password :'loader_password';
@@ -27,6 +29,7 @@ create role transformer login password :'transformer_password';
 create role publisher login password :'publisher_password';
 create role reader login password :'reader_password';
 create role inspector login password :'inspector_password';
+create role reviewer login password :'reviewer_password';
 grant loader, transformer, publisher to warehouse;
 
 create database warehouse owner warehouse;

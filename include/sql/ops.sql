@@ -583,6 +583,19 @@ alter table ops.decision add column if not exists revoked_at timestamptz;
 alter table ops.decision add column if not exists revoked_by text;
 create unique index if not exists decision_open on ops.decision (run_id, check_name) where decision is null;
 
+-- What a person has said of an order that breaks a rule: one row each time, never changed. The last one counts. The role
+-- `reviewer` writes them for the page *Review*; when, and by which number, it cannot choose.
+create table if not exists ops.review (
+    review_id bigint generated always as identity primary key,
+    order_id text not null check (order_id <> ''),
+    status text not null check (status in ('fine', 'watch', 'problem')),
+    note text not null check (length(note) <= 2000),
+    rules text[] not null, -- that the order broke when it was reviewed
+    reviewed_by text not null check (reviewed_by <> ''), -- the user of Airflow
+    reviewed_at timestamptz not null default clock_timestamp()
+);
+create index if not exists review_order on ops.review (order_id, review_id desc);
+
 -- One row for each incident: opened when a problem is first seen, closed when it is gone.
 create table if not exists ops.alert (
     alert_id bigint generated always as identity primary key,
@@ -811,6 +824,15 @@ grant insert, update, delete on ops.decision to publisher;
 grant insert, update on ops.alert to publisher;
 grant delete, update (claimed_by, claimed_at) on ops.dirty_date to publisher;
 grant update (built_by) on ops.load_batch to publisher;
+
+-- A review is added, and nothing else; in a warehouse whose administrator has not made the role yet, none is.
+do $$
+begin
+    if to_regrole('reviewer') is not null then
+        grant insert (order_id, status, note, rules, reviewed_by) on ops.review to reviewer;
+    end if;
+end
+$$;
 
 -- The comment of each schema has the digest of the script that was applied.
 drop table if exists ops.schema_version;

@@ -6,7 +6,7 @@ do $$
 declare
     wanted text;
 begin
-    foreach wanted in array array['loader', 'transformer', 'publisher', 'reader', 'inspector'] loop
+    foreach wanted in array array['loader', 'transformer', 'publisher', 'reader', 'inspector', 'reviewer'] loop
         if to_regrole(wanted) is null then
             execute format('create role %I login', wanted);
         end if;
@@ -26,7 +26,7 @@ $$;
 
 revoke all on schema public from public;
 
--- Readers can be tools and people of any kind: they must not stop those who load, build and publish. They get neither the
+-- Readers can be tools and people of any kind, and `reviewer` writes what a browser sends: they must not stop those who load, build and publish. They get neither the
 -- locks that these take, nor what fills the server's disk (large objects, temporary tables, messages), nor all its
 -- connections. The timeouts are defaults, which a session can change.
 do $$
@@ -51,7 +51,7 @@ begin
             execute format('grant execute on function %s to loader, publisher', routine);
         end if;
     end loop;
-    foreach wanted in array array['reader', 'inspector'] loop
+    foreach wanted in array array['reader', 'inspector', 'reviewer'] loop
         execute format('alter role %I connection limit 30', wanted);
         execute format('alter role %I in database %I set statement_timeout = %L', wanted, current_database(), '10min');
         execute format('alter role %I in database %I set lock_timeout = %L', wanted, current_database(), '10s');
@@ -97,8 +97,12 @@ declare
     relation regclass;
     routine regprocedure;
 begin
-    -- Its script has to grant the loader's rights again (see plugins/ecommerce/common/database_schema.py).
-    if (select nspowner from pg_namespace where nspname = 'ops') <> 'publisher'::regrole then
+    -- Its script has to grant the rights of the loader or of the reviewer again (see plugins/ecommerce/common/database_schema.py).
+    if
+        (select nspowner from pg_namespace where nspname = 'ops') <> 'publisher'::regrole
+        or to_regclass('ops.review') is not null
+        and not has_column_privilege('reviewer', 'ops.review', 'order_id', 'insert')
+    then
         comment on schema ops is null;
     end if;
     for owned in
@@ -152,7 +156,7 @@ $$;
 -- Who may read a schema, reads what is in it now and what comes. What one of them may write or may not see besides
 -- stands beside the table.
 grant usage on schema ops, raw, staging, core, quality, marts_build to publisher;
-grant usage on schema ops to loader;
+grant usage on schema ops to loader, reviewer;
 grant usage on schema ops, raw to transformer;
 grant usage on schema marts to reader;
 grant usage on schema ops, raw, core, quality, marts to inspector;

@@ -208,11 +208,16 @@ class NodeTasks:
         return task
 
 
+def parents_of(node: Mapping[str, Any]) -> list[str]:
+    """The unique ids of the nodes that a node depends on; a seed has no such entry in dbt's manifest."""
+    return list(node["depends_on"].get("nodes", ()))
+
+
 def tests_by_node(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """Node → its tests that test no other node, by unique ids."""
     tests: dict[str, list[str]] = {}
     for unique_id, node in nodes.items():
-        parents = node["depends_on"]["nodes"]
+        parents = parents_of(node)
         if node["resource_type"] == "test" and len(parents) == 1:
             tests.setdefault(parents[0], []).append(unique_id)
     return tests
@@ -229,13 +234,13 @@ def nodes_blocked_by_test(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, l
 
     def ancestors(unique_id: str) -> set[str]:
         if unique_id not in upstream:
-            parents = nodes[unique_id]["depends_on"]["nodes"] if unique_id in nodes else []
+            parents = parents_of(nodes[unique_id]) if unique_id in nodes else []
             upstream[unique_id] = set(parents).union(*map(ancestors, parents))
         return upstream[unique_id]
 
     blocked: dict[str, list[str]] = {}
     for test, node in nodes.items():
-        parents = set(node["depends_on"]["nodes"])
+        parents = set(parents_of(node))
         if node["resource_type"] == "test" and len(parents) > 1:
             waiting = {other for other in nodes if not other.startswith("test.") and parents <= ancestors(other)}
             blocked[test] = sorted(other for other in waiting if not waiting & ancestors(other))

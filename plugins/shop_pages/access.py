@@ -34,6 +34,11 @@ def may_unpause(dag_id: str, user: BaseUser) -> bool:
     return is_allowed(user, "PUT", dag_id)
 
 
+def may_review(user: BaseUser) -> bool:
+    """Whether this user may say something of an order: who may edit the warehouse's DAG."""
+    return is_allowed(user, "PUT", WAREHOUSE_DAG)
+
+
 def require_plain_address(request: Request) -> None:
     """
     Dependency of every route: an address that no page has is refused before it is a key of a cache, or a bound value.

@@ -97,7 +97,9 @@ def parse_manifest(manifest: Mapping[str, Any]) -> ProjectDocs:
     """The models and sources of a manifest, with their tests, exposures and lineage."""
     nodes = {**manifest["nodes"], **manifest["sources"]}
     models = {
-        unique_id: _model(node) for unique_id, node in nodes.items() if node["resource_type"] in ("model", "source")
+        unique_id: _model(node)
+        for unique_id, node in nodes.items()
+        if node["resource_type"] in ("model", "source", "seed")
     }
     _add_lineage(models, nodes)
     _add_tests(models, manifest)

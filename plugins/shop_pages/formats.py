@@ -64,7 +64,7 @@ def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = 
             return timestamp(value, zone)
         case Format.BOOLEAN:
             return "yes" if value else "no"
-    return shortened(str(value))
+    return shortened("; ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def shortened(text: str) -> str:

@@ -8,6 +8,8 @@ WAREHOUSE_DAG = "ecommerce_warehouse"
 #: Airflow connections: the reader reads `marts` only; the inspector also reads `ops`, `raw` and `core`.
 READER = "warehouse_reader"
 INSPECTOR = "warehouse_inspector"
+#: The reviewer adds what a person says of an order to `ops.review`, and may do nothing else.
+REVIEWER = "warehouse_reviewer"
 
 #: Seconds that a page waits for the warehouse before it shows cached rows or an error.
 RESPONSE_TIMEOUT = 0.8

@@ -145,6 +145,28 @@ class Warehouse:
         """
         return await self._read(query, n, parameters)
 
+    async def rows_now(self, query: str, /, **parameters: Any) -> Rows:
+        """
+        All rows of ``query`` as they are now, never from the cache: what a person has just written is among them.
+
+        :raises WarehouseUnavailable: there is no answer now
+        :raises TooManyRows: there are more than `MAX_ROWS`
+        """
+        rows = await self.first_rows_now(query, MAX_ROWS, **parameters)
+        if rows.is_truncated:
+            raise TooManyRows(f"there are more than {MAX_ROWS:,} rows; choose fewer days")
+        return rows
+
+    async def first_rows_now(self, query: str, /, n: int, **parameters: Any) -> Rows:
+        """
+        The first ``n`` rows of ``query`` as they are now. Otherwise as `first_rows`.
+
+        :raises WarehouseUnavailable: there is no answer now
+        """
+        limited = f"select * from (\n{query}\n) as result limit %(row_limit)s"
+        rows = await self.pool.fetch(limited, {**parameters, "row_limit": n + 1})
+        return Rows(rows[:n], datetime.now(UTC), is_truncated=len(rows) > n)
+
     async def count(self, query: str, /, **parameters: Any) -> int:
         """
         The number of rows of ``query``.

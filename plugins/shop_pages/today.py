@@ -543,9 +543,9 @@ def _shop_items(attention: Row) -> Iterator[AttentionItem]:
         yield AttentionItem("warn", text, "Stock is at or below the reorder point.", "/operations#reorder")
     if attention["reviews"]:
         text = f"{count(attention['reviews'], 'order')} of 30 days to review"
-        detail = f"{attention['urgent_reviews']:,} of them with both a high discount and high shipping."
+        detail = f"{attention['urgent_reviews']:,} of them are urgent: they break several rules."
         state = "warn" if attention["urgent_reviews"] else "info"
-        yield AttentionItem(state, text, detail, "/operations#reviews")
+        yield AttentionItem(state, text, detail, "/review")
 
 
 def _age(as_of: date, now: datetime) -> str:

@@ -434,7 +434,7 @@ def test_each_mart_is_a_task_in_its_folder(dags) -> None:
     ids = {task.task_id for task in dags["ecommerce_warehouse"].tasks}
     for mart in MARTS:
         assert any(f".{mart}" in task_id and ".marts." in task_id for task_id in ids), mart
-    assert len(MARTS) == 17
+    assert len(MARTS) == 18
 
 
 def test_each_dbt_node_has_one_task(dags, manifest) -> None:
@@ -443,7 +443,7 @@ def test_each_dbt_node_has_one_task(dags, manifest) -> None:
         unique_id for task in dags["ecommerce_warehouse"].tasks for unique_id in getattr(task, "unique_ids", ())
     ]
     nodes = json.loads(MANIFEST.read_text())["nodes"]
-    wanted = [unique_id for unique_id, node in nodes.items() if node["resource_type"] in ("model", "test")]
+    wanted = [unique_id for unique_id, node in nodes.items() if node["resource_type"] in ("seed", "model", "test")]
     assert sorted(unique_ids) == sorted(wanted)
     build = dags["ecommerce_warehouse"].get_task("warehouse.dbt_build")
     assert set(build.task_ids) == set(wanted)
@@ -454,9 +454,11 @@ def test_task_waits_for_every_test_that_dbt_waits_for(dags) -> None:
     """Otherwise a task would build its node on its own, although dbt has skipped it because of a failed test."""
     manifest = json.loads(MANIFEST.read_text())
     nodes = {
-        unique_id: SimpleNamespace(resource_type=node["resource_type"], depends_on_nodes=node["depends_on"]["nodes"])
+        unique_id: SimpleNamespace(
+            resource_type=node["resource_type"], depends_on_nodes=node["depends_on"].get("nodes", [])
+        )
         for unique_id, node in manifest["nodes"].items()
-        if node["resource_type"] in ("model", "test")
+        if node["resource_type"] in ("seed", "model", "test")
     }
     linker = Linker()
     for unique_id, node in nodes.items():

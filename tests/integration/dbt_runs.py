@@ -46,8 +46,9 @@ class Dbt:
         ]
 
     def run(self, *arguments: str) -> None:
-        """`dbt run`; fails the test if a model fails."""
-        failed = {node: result for node, result in self._invoke("run", *arguments).items() if result != "success"}
+        """Build models and seeds, without tests; fails the test if one fails."""
+        build = ("build", "--resource-type", "model", "--resource-type", "seed")
+        failed = {node: result for node, result in self._invoke(*build, *arguments).items() if result != "success"}
         assert not failed, failed
 
     def test(self, *arguments: str) -> dict[str, str]:
@@ -58,6 +59,12 @@ class Dbt:
         """`dbt test`; the messages of tests that could not run."""
         outcome = self._outcome("test", *arguments)
         assert outcome.exception is None, outcome.exception
+        results: Any = outcome.result
+        return [result.message for result in results if result.status == NodeStatus.Error]
+
+    def errors_of_build(self, *names: str) -> list[str]:
+        """The messages of the models and seeds, of these, that could not be built."""
+        outcome = self._outcome("build", "--resource-type", "model", "--resource-type", "seed", "--select", *names)
         results: Any = outcome.result
         return [result.message for result in results if result.status == NodeStatus.Error]
 

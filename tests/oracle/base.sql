@@ -182,6 +182,7 @@ select
     clean(brand) as brand,
     clean(supplier_id) as supplier_id,
     to_cents(to_number(cost_price)) as cost_price,
+    to_cents(to_number(retail_price)) as retail_price,
     to_whole(stock_level) as stock_level,
     to_whole(reorder_point) as reorder_point,
     coalesce(to_boolean(discontinued), false) as is_discontinued,
@@ -235,6 +236,8 @@ select
     category_name,
     subcategory,
     cost_price,
+    retail_price,
+    is_discontinued,
     case
         when lag(read_number) over versions is null then date '-infinity'
         else changed_on
@@ -518,6 +521,19 @@ select
 from known
 left join latest on known.customer_id = latest.customer_id;
 
+-- When a customer left, as it was known on the days of the orders: by the first valid read, since a later
+-- one was after every order. Grain: customer.
+create table shop.customer_end as
+select
+    clean(customer_id) as customer_id,
+    to_date(end_date) as end_date
+from source.customer
+where
+    clean(customer_id) is not null
+    and not is_invalid(start_date, to_date(start_date))
+    and not is_invalid(end_date, to_date(end_date))
+qualify row_number() over (partition by clean(customer_id) order by read_number) = 1;
+
 -- The order lines that marts count. Grain: order and line. Profit is null where the cost is unknown.
 create table shop.counted_line as
 select
@@ -525,6 +541,9 @@ select
     date_trunc('month', loaded_line.order_date)::date as order_month,
     product_version.category_name,
     product_version.subcategory,
+    product_version.retail_price,
+    coalesce(product_version.is_discontinued, false) as is_discontinued,
+    coalesce(customer_end.end_date < loaded_line.order_date, false) as is_customer_gone,
     loaded_line.order_amount
     - loaded_line.order_quantity * product_version.cost_price as gross_profit,
     loaded_line.order_amount
@@ -536,7 +555,114 @@ left join shop.product_version
         loaded_line.product_id = product_version.product_id
         and loaded_line.order_date >= product_version.valid_from
         and loaded_line.order_date < product_version.valid_to
+left join shop.customer_end on loaded_line.customer_id = customer_end.customer_id
 where loaded_line.order_amount > 0 and not loaded_line.is_cancelled;
+
+-- Orders. Grain: order. Of lines that differ: the customer of the lowest, and the earliest day. A line with a
+-- discount of 1 has no list amount, so the order's discount is that of its other lines.
+create table shop.whole_order as
+select
+    order_id,
+    first(customer_id order by line_number) as customer_id,
+    min(order_date) as order_date,
+    sum(order_amount) as order_amount,
+    sum(order_amount::double / (1 - discount_rate)::double)
+        filter (where discount_rate < 1) as list_amount,
+    sum(order_amount) filter (where discount_rate < 1) as listed_order_amount,
+    sum(shipping_cost) as shipping_cost,
+    sum(gross_profit) as gross_profit,
+    sum(contribution_amount) as contribution_amount,
+    bool_or(discount_rate > 0.30) as has_high_discount,
+    bool_or(gross_profit < 0) as has_loss,
+    -- As in the warehouse, the list amount is in cents.
+    bool_or(
+        20 * abs(
+            before_discount(order_amount, discount_rate) - order_quantity * retail_price
+        ) > order_quantity * retail_price
+        and order_quantity * retail_price > 0
+    ) as is_off_list,
+    bool_or(is_discontinued) as has_discontinued_product,
+    bool_or(is_customer_gone) as is_customer_gone,
+    bool_or(shop_day(created_at) - order_date > 400) as is_dated_back
+from shop.counted_line
+group by order_id;
+
+-- Orders beside the two in the middle of those of the 365 days before (the same one twice, if their number
+-- is odd), the customer's first day, and the customer's orders of the day.
+create table shop.compared_order as
+select
+    whole_order.*,
+    quantile_disc(order_amount, 0.5) over days_before as lower_middle,
+    -quantile_disc(-order_amount, 0.5) over days_before as upper_middle,
+    count(*) over (
+        partition by whole_order.customer_id, whole_order.order_date
+    ) as orders_of_day,
+    first_day.order_date as first_order_date
+from shop.whole_order
+left join (
+    select
+        customer_id,
+        min(order_date) as order_date
+    from shop.counted_line
+    group by customer_id
+) as first_day on whole_order.customer_id = first_day.customer_id
+window
+    days_before as (
+        order by whole_order.order_date
+        range between interval 365 days preceding and interval 1 day preceding
+    );
+
+-- The rules that orders break. Grain: order and rule.
+create table shop.broken_rule as
+with rules (rule, weight, description) as (
+
+    values
+    ('below_cost', 40, 'A line was sold below its cost'),
+    ('high_discount', 30, 'A line has a discount above 30 %'),
+    ('many_orders', 30, 'The customer placed more than 5 orders on this day'),
+    (
+        'unusual_amount',
+        30,
+        'The order is more than 10 times as large as the median order of the 365 days before'
+    ),
+    ('dated_back', 20, 'The order was recorded more than 400 days after its date'),
+    ('discontinued_product', 20, 'A line has a product that was discontinued'),
+    (
+        'first_order_large',
+        20,
+        'The first order of a customer is more than 5 times as large as the median order of the 365 days before'
+    ),
+    ('gone_customer', 20, 'The customer had left or was deleted before the order'),
+    ('high_shipping', 20, 'Shipping costs more than 10 % of the order'),
+    (
+        'price_off_list',
+        20,
+        'The price before discount of a line differs from the list price by more than 5 %'
+    )
+
+)
+
+select
+    compared_order.order_id,
+    compared_order.order_date,
+    compared_order.order_amount,
+    rules.*
+from shop.compared_order
+cross join rules
+where
+    case rules.rule
+        when 'below_cost' then has_loss
+        when 'high_discount' then has_high_discount
+        when 'many_orders' then customer_id is not null and orders_of_day > 5
+        when 'unusual_amount' then order_amount > 5 * (lower_middle + upper_middle)
+        when 'dated_back' then is_dated_back
+        when 'discontinued_product' then has_discontinued_product
+        when 'first_order_large'
+            then first_order_date = order_date and 2 * order_amount > 5 * (lower_middle + upper_middle)
+        when 'gone_customer' then is_customer_gone
+        when 'high_shipping' then shipping_cost * 10 > order_amount
+        when 'price_off_list' then is_off_list
+    end;
 
 -- Refunds with the category of their product: as it was sold, where the refund names an order line, so
 -- that it is subtracted where its revenue is; else as it was on the day of the refund. Grain: refund.

@@ -80,6 +80,7 @@ MARTS: Mapping[str, Mart] = {
     "conversion_funnel_daily": Mart(("event_date",)),
     # A discount over a list amount, which is a quotient itself.
     "order_for_reviews": Mart(("order_id",), {"discount_percent": Decimal("0.01")}),
+    "rule_compliance_daily": Mart(("order_date", "rule")),
     # A square root is in both.
     "inventory_status": Mart(
         ("product_id",), {"safety_stock": Decimal("0.01"), "suggested_order_quantity": Decimal(1)}

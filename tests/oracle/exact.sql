@@ -19,6 +19,12 @@ create macro ratio_1(numerator, denominator) as
 
 create macro percent(part, whole) as ratio(100 * part, whole);
 
+-- An amount before a discount, to the cent; null where all is discount. A rate has at most twelve places.
+create macro before_discount(amount, rate) as
+    rounded_quotient(
+        in_cents(amount) * 1000000000000::hugeint, ((1 - rate) * 1000000000000)::hugeint, 1
+    )::decimal(38, 0) * 0.01;
+
 -- A decimal of any scale to two places: DuckDB's cast between decimals rounds half away from zero.
 create macro to_cents(amount) as amount::decimal(38, 2);
 

@@ -37,6 +37,7 @@ class ShopSize:
     customers: int = 2_400
     seed: int = 7
     demand: Demand = field(default=DEMAND)
+    violations: int = 0
 
     @property
     def days(self) -> int:
@@ -52,6 +53,7 @@ class ShopSize:
             customers=self.customers,
             events=2_000,
             demand=self.demand,
+            violations=self.violations,
         )
 
 

@@ -10,7 +10,8 @@
    stock on a day names `stock`: the days whose stock a load has changed (stg_claimed_stock_days).
 
    With `'onward': true` all periods after the first claimed one are rebuilt as well: for a model whose
-   rows look back at earlier ones. #}
+   rows look back at earlier ones. A model of days that looks back at 365 of them has `'days_after': 365` instead: the
+   365 days after each claimed one are rebuilt with it. `'also': 'name'` is a macro with a query for further days. #}
 
 {# The first days of the claimed periods, as an array: Postgres computes it once, before the query
    starts, and can use it with raw's index, which a join through the views of staging could not. With
@@ -35,6 +36,37 @@ array(
         select {{ first_day_of(period, 'claimed_day') }} from {{ ref('stg_claimed_stock_days') }}
         {%- endif %}
     )
+{%- endmacro %}
+
+{# The claimed days and so many days after each of them, as an array; `also` is a query for further days. #}
+{% macro claimed_days_and_after(sources, days_after, also=none) -%}
+array(
+        select day::date
+        from (
+            select unnest(range_agg(daterange(claimed_day, claimed_day + {{ days_after + 1 }}))) as days
+            from {{ ref('stg_claimed_days') }}
+            where source_name in ('{{ sources | join("', '") }}')
+        ) as claimed
+        cross join
+            generate_series(
+                lower(claimed.days)::timestamp, upper(claimed.days)::timestamp - interval '1 day', '1 day'
+            ) as day
+        {%- if also %}
+        union
+        {{ also }}
+        {%- endif %}
+    )
+{%- endmacro %}
+
+{# The periods that a build under way rebuilds of the model, by the model's `meta`. #}
+{% macro rebuilt_periods() -%}
+{%- set sources = config.meta_require('claimed_from') -%}
+{%- set days_after, also = config.meta_get('days_after'), config.meta_get('also') -%}
+{%- if days_after -%}
+{{ claimed_days_and_after(sources, days_after, context[also]() if also else none) }}
+{%- else -%}
+{{ claimed_periods(sources, config.meta_require('period'), config.meta_get('onward', false)) }}
+{%- endif -%}
 {%- endmacro %}
 
 {# Limits an import to the claimed periods in an incremental run. `day` may be finer than the period:
@@ -72,7 +104,7 @@ where {{ day }} = any(
 {%- set period = config.meta_require('period') -%}
 {%- set period_column = config.meta_require('period_column') -%}
 {%- set sources = config.meta_require('claimed_from') -%}
-{%- set claimed = claimed_periods(sources, period, config.meta_get('onward', false)) -%}
+{%- set claimed = rebuilt_periods() -%}
 with current_rows as (
 
     select

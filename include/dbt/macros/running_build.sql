@@ -28,12 +28,18 @@
 {%- if execute and graph.nodes[model.attached_node].config.materialized == 'incremental' -%}
 {%- set meta = graph.nodes[model.attached_node].config.meta -%}
 {%- if running_build() == 'incremental' -%}
+{%- set claimed = ' from ops.dirty_date where claimed_by is not null and source in (\''
+    ~ meta.claimed_from | join("', '") ~ "')" -%}
+{%- if meta.days_after -%}
+{%- do return(
+    '(select * from ' ~ relation ~ ' where ' ~ meta.period_column ~ ' <@ any(array('
+    ~ 'select daterange(dirty_date, dirty_date + ' ~ (meta.days_after + 1) ~ ')' ~ claimed ~ '))) as claimed'
+) -%}
+{%- endif -%}
 {%- do return(
     '(select * from ' ~ relation ~ ' where ' ~ meta.period_column
     ~ (' >= any' if meta.onward else ' = any') ~ '(array('
-    ~ 'select distinct ' ~ first_day_of(meta.period, 'dirty_date') ~ ' from ops.dirty_date'
-    ~ " where claimed_by is not null and source in ('" ~ meta.claimed_from | join("', '") ~ "')"
-    ~ '))) as claimed'
+    ~ 'select distinct ' ~ first_day_of(meta.period, 'dirty_date') ~ claimed ~ '))) as claimed'
 ) -%}
 {%- endif -%}
 {%- endif -%}

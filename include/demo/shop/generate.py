@@ -9,7 +9,7 @@ import argparse
 import csv
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from random import Random
@@ -23,6 +23,7 @@ from include.demo.shop.generator.orders import Order, daily_activity, orders_by_
 from include.demo.shop.generator.random_draws import Calendar
 from include.demo.shop.generator.refunds import refunds_by_time
 from include.demo.shop.generator.table_states import Row
+from include.demo.shop.generator.violations import plant_violations
 from include.demo.shop.generator.weather import daily_weather, wet_days
 from include.demo.shop.shop_folder import COLUMNS
 
@@ -40,6 +41,8 @@ class GeneratedShop:
     products: list[Product]
     customers: list[Customer]
     orders: list[Order]
+    #: rule → ids of the orders that break it on purpose; they are not among ``orders``
+    violations: dict[str, set[str]] = field(default_factory=dict)
 
 
 def generate(
@@ -53,6 +56,7 @@ def generate(
     products: int = 320,
     events: int = 110_000,
     demand: Demand = DEMAND,
+    violations: int = 0,
 ) -> GeneratedShop:
     """
     Write a CSV file for each source, ``messages.jsonl`` and ``opening/``; files of the same names are replaced.
@@ -63,6 +67,8 @@ def generate(
     :param products: likewise
     :param events: rows of ``kafka_stream``; a few dirty ones and duplicates are added
     :param demand: growth, months, weekdays, rain and noise
+    :param violations: further orders that break a rule for orders on purpose, so many for each rule; the demo's shop
+        has only those that customers and prices bring about
     :return: what was drawn, which the files show
     :raises ValueError: a size is too small for each kind of change and dirty value
     """
@@ -85,6 +91,10 @@ def generate(
     all_refunds, refunded = refunds_by_time(rng("refunds"), all_orders, calendar)
     all_events = events_of_sessions(rng("events"), events, calendar, activity, all_customers, all_products, all_orders)
 
+    planted = plant_violations(
+        rng("violations"), violations, all_orders, all_customers, all_products, product_category, calendar
+    )
+
     dirt = rng("dirt")
     dirty_rows.add_dirty_values(dirt, product, dirty_rows.PRODUCT_KINDS)
     dirty_rows.add_dirty_values(dirt, product_category, dirty_rows.CATEGORY_KINDS)
@@ -103,7 +113,8 @@ def generate(
         _write(folder / "opening", name, states.opening.values())
         _write(folder, name, [*states.final.values(), *dirty])
     sales = dirty_rows.order_rows(rng("dirty orders"), all_orders, refunded, customers, products, calendar)
-    _write(folder, "sales_fact", sales)
+    sales += [order.row(line) for order in planted.orders for line in order.lines]
+    _write(folder, "sales_fact", sorted(sales, key=lambda row: row["created_at"]))
     refund = dirty_rows.refund_rows(rng("dirty refunds"), all_refunds, all_orders, refunded, calendar)
     _write(folder, "refund", refund)
     _write(folder, "kafka_stream", dirty_rows.event_rows(rng("dirty events"), all_events, customers, products))
@@ -111,7 +122,7 @@ def generate(
     messages = dirty_rows.messages(rng("messages"), customers, products, calendar)
     lines = "".join(f"{json.dumps(message)}\n" for message in messages)
     (folder / "messages.jsonl").write_text(lines, encoding="utf-8", newline="\n")
-    return GeneratedShop(calendar, demand, weather, all_products, all_customers, all_orders)
+    return GeneratedShop(calendar, demand, weather, all_products, all_customers, all_orders, planted.ids)
 
 
 def _write(folder: Path, table: str, rows: Iterable[Row]) -> None:
@@ -143,6 +154,7 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=2_400)
     parser.add_argument("--products", type=int, default=320)
     parser.add_argument("--events", type=int, default=110_000)
+    parser.add_argument("--violations", type=int, default=0, help="orders that break a rule on purpose, for each rule")
     parser.add_argument("--growth", type=float, default=GROWTH_A_YEAR, help="growth a year, 0.35 for 35 %%")
     arguments = vars(parser.parse_args())
     generate(demand=Demand(growth_a_year=arguments.pop("growth")), **arguments)

@@ -498,7 +498,7 @@ def _is_stale(connection: Connection) -> bool:
     """
     Whether a build of the same models would give other marts than the last one.
 
-    That is so after new rows, and with another "today" or another first covered day.
+    That is so after new rows, after a review of an order, and with another "today" or another first covered day.
 
     It is always so after a build that was not published, since its tables have not passed the checks, and after one
     with excluded models.
@@ -520,6 +520,7 @@ def _is_stale(connection: Connection) -> bool:
             not exists (select from last_build where is_published and left_out = '{{}}')
             or exists (select from changed_batch)
             or exists (select from ops.dirty_date)
+            or exists (select from ops.review where reviewed_at > (select claimed_at from last_build))
             or (
                 select (last_build.as_of_date, last_build.first_covered_date)
                     is distinct from (as_of.as_of_date, as_of.first_covered_date)

@@ -108,6 +108,11 @@ _DIRTY_DATES = "(select dirty_date from ops.dirty_date)"
 _NEW_SUBSCRIPTIONS = (
     f"select ops.clean_text(subscription_id) from raw.subscription_data where _batch_id in {_NEW_BATCHES}"
 )
+#: A review is written at any time, by a person, and the marts have it from the next build on.
+_NEW_REVIEWS = """
+    select order_id from ops.review
+    where reviewed_at > (select max(claimed_at) from ops.build where is_published)
+"""
 _FACTS_OF_DAYS = ("fact_sales", "fact_refunds", "fact_customer_events")
 
 
@@ -136,6 +141,7 @@ _CHANGED_KEYS = {
     ),
     "product_id": _changed_keys("product_id", "product", "product_category"),
     "subscription_id": _NEW_SUBSCRIPTIONS,
+    "order_id": _NEW_REVIEWS,
 }
 
 

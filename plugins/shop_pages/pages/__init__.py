@@ -6,13 +6,16 @@ from shop_pages.pages.customers import CUSTOMERS
 from shop_pages.pages.operations import OPERATIONS
 from shop_pages.pages.profit import PROFIT
 from shop_pages.pages.revenue import REVENUE
+from shop_pages.pages.review import REVIEW
 from shop_pages.pages.seasons import SEASONS
 from shop_pages.pages.stock import STOCK
 from shop_pages.pages.subscriptions import SUBSCRIPTIONS
 from shop_pages.pages.trends import TRENDS
 
 #: By name, in the order of the navigation.
-PAGES = {page.name: page for page in (REVENUE, PROFIT, TRENDS, CUSTOMERS, SUBSCRIPTIONS, STOCK, OPERATIONS, SEASONS)}
+PAGES = {
+    page.name: page for page in (REVENUE, PROFIT, TRENDS, CUSTOMERS, SUBSCRIPTIONS, STOCK, OPERATIONS, REVIEW, SEASONS)
+}
 
 #: First and last day of the marts: that of the first order, and the as-of date.
 DAY_RANGE = """

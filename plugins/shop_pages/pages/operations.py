@@ -46,8 +46,9 @@ _REVIEWS = (
     FigureColumn("shipping_percent", "Shipping", Format.PERCENT),
     FigureColumn("gross_profit", "Gross profit", Format.MONEY),
     CONTRIBUTION,
-    FigureColumn("is_high_discount", "High discount", Format.BOOLEAN),
-    FigureColumn("is_high_shipping", "High shipping", Format.BOOLEAN),
+    FigureColumn("expected_loss", "Expected loss", Format.MONEY),
+    FigureColumn("risk_score", "Score", Format.COUNT),
+    FigureColumn("reasons", "Why"),
     FigureColumn("review_priority", "Priority"),
 )
 _REVIEW_SELECT = ", ".join(column.name for column in _REVIEWS)
@@ -118,8 +119,8 @@ OPERATIONS = FigurePage(
         Figure(
             name="reviews",
             title="Orders to review",
-            question="Which orders have a line with a discount above 30 %, or shipping above 10 % of their amount?",
-            help="One row is an order, with the amounts of all its lines.",
+            question="Which orders break a rule, and which?",
+            help="One row is an order, with the amounts of all its lines. To work through them: the page Review.",
             mart="order_for_reviews",
             query=f"""
                 select {_REVIEW_READ}

@@ -10,6 +10,7 @@ from shop_pages.routes import (
     figure_pages,
     home,
     metrics_page,
+    review_pages,
     status_page,
     today_page,
     trigger_pages,
@@ -20,6 +21,7 @@ ROUTERS = (
     home.router,  # /
     asset_files.router,  # /static/{digest}/{name}
     today_page.router,  # /today
+    review_pages.router,  # /review, /review/order; before the pages of figures, of which it is one
     figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv of each
     customer_page.router,  # /customer
     status_page.router,  # /status

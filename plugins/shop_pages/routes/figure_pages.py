@@ -21,6 +21,7 @@ from shop_pages.downloads import Downloads, csv_download
 from shop_pages.figures import Figure, FigureColumn, FigurePage
 from shop_pages.filters import GRAINS, Days, Filters, filters_of, presets, read_days
 from shop_pages.pages import CATEGORIES, PAGES
+from shop_pages.pages.review import REVIEW
 from shop_pages.pages.shared import SEGMENTS
 from shop_pages.pool import NotBuiltYet, Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
@@ -133,40 +134,71 @@ class RenderedFigure:
         return embed_json(escape_texts({"name": self.figure.name, "is_row": is_row, **self.figure.draw(rows)}))
 
 
+@dataclass(frozen=True)
+class ReadFigures:
+    """
+    The figures of a page, read for the days and the other choices of an address.
+
+    :param other_parts: results that the page's filters show
+    :param notice: what is wrong with the page's own files, if anything is
+    """
+
+    page: FigurePage
+    days: Days
+    filters: Filters
+    figures: Sequence[RenderedFigure]
+    categories: Rows
+    other_parts: Sequence[Rows]
+    notice: str | None
+
+    @property
+    def parts(self) -> list[Rows]:
+        """All results that the figures show."""
+        return [rows for figure in self.figures for rows in figure.parts]
+
+    def values(self) -> dict[str, Any]:
+        """The values of the template `figures.html`."""
+        page, days, filters = self.page, self.days, self.filters
+        return {
+            "page": page.name,
+            "title": page.title,
+            "lead": page.lead,
+            "notice": self.notice,
+            "grains": GRAINS if page.takes("grain") else {},
+            "takes_category": page.takes("category"),
+            "segments": SEGMENTS if page.takes("segment") else (),
+            "takes_product": page.takes("product"),
+            "filters": filters,
+            "days": days,
+            "shows_earlier_days": _begins_with_first_day(page, days, filters),
+            "presets": presets(days, filters),
+            "categories": [row["category_name"] for row in self.categories.rows],
+            "figures": self.figures,
+        }
+
+
+async def read_figure_page(request: Request, page: FigurePage) -> tuple[ReadFigures | None, Sequence[Rows]]:
+    """The figures of a page, None before the first publication; and the rows that say of which days there are any."""
+    reader: Warehouse = request.app.state.reader
+    (days, day_parts), categories = await asyncio.gather(read_days(reader), reader.rows(CATEGORIES))
+    if days is None:
+        return None, day_parts
+    filters = filters_of(page, days, request)
+    absent, notice = absences(), page.notice()
+    figures = await asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures))
+    return ReadFigures(page, days, filters, figures, categories, [*day_parts, categories], notice), day_parts
+
+
 def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
     async def get_figure_page(request: Request) -> Response:
-        reader: Warehouse = request.app.state.reader
-        (days, day_parts), categories = await asyncio.gather(read_days(reader), reader.rows(CATEGORIES))
-        if days is None:
+        read, day_parts = await read_figure_page(request, page)
+        if read is None:
             return await render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
-        filters = filters_of(page, days, request)
-        absent, notice = absences(), page.notice()
-        figures = await asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures))
-        parts = [rows for figure in figures for rows in figure.parts]
-
-        def values() -> dict[str, Any]:
-            return {
-                "page": page.name,
-                "title": page.title,
-                "lead": page.lead,
-                "notice": notice,
-                "grains": GRAINS if page.takes("grain") else {},
-                "takes_category": page.takes("category"),
-                "segments": SEGMENTS if page.takes("segment") else (),
-                "takes_product": page.takes("product"),
-                "filters": filters,
-                "days": days,
-                "shows_earlier_days": _begins_with_first_day(page, days, filters),
-                "presets": presets(days, filters),
-                "categories": [row["category_name"] for row in categories.rows],
-                "figures": figures,
-            }
-
-        if any(figure.problem for figure in figures):
-            response = await render(request, "figures.html", parts=parts, **values())
+        if any(figure.problem for figure in read.figures):
+            response = await render(request, "figures.html", parts=read.parts, **read.values())
         else:
-            key = (page.name, filters, days, notice)
-            response = await render_cached(request, "figures.html", [*day_parts, categories, *parts], key, values)
+            key, parts = (page.name, read.filters, read.days, read.notice), [*read.other_parts, *read.parts]
+            response = await render_cached(request, "figures.html", parts, key, read.values)
         response.headers.update(CHART_HEADERS)
         return response
 
@@ -208,7 +240,9 @@ def _csv_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
 
 
 for _page in PAGES.values():
-    router.get(f"/{_page.name}", name=_page.name)(_page_route(_page))
+    # The page Review has a route of its own, `review_pages`.
+    if _page is not REVIEW:
+        router.get(f"/{_page.name}", name=_page.name)(_page_route(_page))
     router.get(f"/{_page.name}/{{figure}}.csv", name=f"{_page.name}_csv")(_csv_route(_page))
 
 

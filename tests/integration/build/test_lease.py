@@ -216,6 +216,16 @@ def test_dirty_date_added_by_hand_needs_a_build(published: Loader) -> None:
     assert take(published, "run2").is_build_needed
 
 
+def test_review_of_an_order_needs_one_build(published: Loader) -> None:
+    published.connection.execute(
+        "insert into ops.review (order_id, status, note, rules, reviewed_by) values ('O1', 'fine', '', '{}', 'Ann')"
+    )
+    assert take(published, "run2").is_build_needed
+    publish(published, "run2")
+    assert not take(published, "run3").is_build_needed
+    published.connection.execute("truncate ops.review")
+
+
 def test_removed_row_needs_a_build(published: Loader) -> None:
     row: dict[str, str | None] = {"product_id": "P2", "product_name": "Kite"}
     published.load("product", DAY, rows=[PRODUCT, row])

@@ -69,7 +69,7 @@ def dsn_of(warehouse_dsn: str, postgres: State, set_connection: Callable[[str, s
             "", **conninfo_to_dict(warehouse_dsn) | {"user": role, "password": postgres.passwords[role]}
         )
 
-    for role in ("reader", "inspector"):
+    for role in ("reader", "inspector", "reviewer"):
         parts = conninfo_to_dict(dsn(role))
         set_connection(f"warehouse_{role}", "postgres://{user}:{password}@{host}:{port}/{dbname}".format(**parts))
     return dsn

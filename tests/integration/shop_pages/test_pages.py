@@ -271,7 +271,7 @@ def test_today_shows_checks_of_each_figure_and_attention_items(client: TestClien
     assert (mrr[1], mrr[3]) == ("unknown", "published just now, unchecked")
     for text, link in (
         ("1 product sold out", "/operations#reorder"), ("1 product to order again", "/operations#reorder"),
-        ("4 orders of 30 days to review", "/operations#reviews"), ("Check volume warns", "/status#checks"),
+        ("4 orders of 30 days to review", "/review"), ("Check volume warns", "/status#checks"),
         ("1 row rejected in the last loads", "/status#quarantine"),
     ):  # fmt: skip
         assert f'<a href="{link}">{text}</a>' in html, text
@@ -1022,8 +1022,9 @@ def test_reviews_list_urgent_orders_first_at_every_cap(
     with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
         owner.execute(
             "insert into marts.order_for_reviews (order_id, order_date, order_amount, shipping_percent,"
-            " is_high_discount, is_high_shipping, review_priority)"
-            " select 'M' || n, order_date, 1000 + n, 0, true, false, 'Medium'"
+            " is_high_discount, is_high_shipping, expected_loss, risk_score, broken_rules, reasons, review_priority,"
+            " review_status)"
+            " select 'M' || n, order_date, 1000 + n, 0, true, false, 0, 30, broken_rules, reasons, 'Medium', 'open'"
             " from marts.order_for_reviews cross join generate_series(1, 3) as n where order_id = 'O-2024-03-01-0'"
         )
         try:

@@ -21,7 +21,9 @@ NODES = {
     "model.shop.dim": node("model.shop.unknown", "model.shop.stg_keys"),
     "model.shop.sales": node("model.shop.stg_orders", "model.shop.dim", claimed_from=["orders", "keys"]),
     "model.shop.weather": node("model.shop.stg_rain", claimed_from=["rain"]),
-    "model.shop.revenue": node("model.shop.sales"),
+    "model.shop.revenue": node("model.shop.sales", "seed.shop.rules"),
+    # As in dbt's manifest: a seed depends on macros alone.
+    "seed.shop.rules": {"resource_type": "seed", "depends_on": {"macros": []}, "config": {"meta": {}}},
     "model.shop.impact": node("model.shop.sales", "model.shop.weather"),
     "test.shop.unique_dim": node("model.shop.dim", kind="test"),
     "test.shop.dim_of_sales": node("model.shop.sales", "model.shop.dim", kind="test"),

@@ -100,24 +100,26 @@ def is_claim(model: Node) -> bool:
 
 def test_models_read_the_layer_below(manifest) -> None:
     models = own(manifest, "nodes", "model")
+    tables = models | own(manifest, "nodes", "seed")
     for name, model in models.items():
         for parent in model["depends_on"]["nodes"]:
             if parent in models and is_claim(models[parent]):
                 assert model["config"]["materialized"] == "incremental", f"{name} reads {parent}"
                 continue
-            below = layer(models[parent]) if parent in models else "source"
+            below = layer(tables[parent]) if parent in tables else "source"
             assert below in MAY_READ[layer(model)], f"{name} reads {parent}"
 
 
 def test_aggregates_match_the_name_pattern_of_the_verification(manifest) -> None:
     """The verification computes aggregates from the current core tables, and all other core tables from raw."""
     models = own(manifest, "nodes", "model")
+    tables = models | own(manifest, "nodes", "seed")
     made_of_core = {
         model["name"]
         for model in models.values()
         if layer(model) == "core"
         and {
-            layer(models[parent]) if parent in models else "source"
+            layer(tables[parent]) if parent in tables else "source"
             for parent in model["depends_on"]["nodes"]
             if not (parent in models and is_claim(models[parent]))
         }
@@ -273,7 +275,7 @@ ADDITIVE = {
     },
     "inventory_daily": {"estimated_lost_units", "units_sold"},
     "inventory_status": {"stock_level", "stock_value", "suggested_order_quantity", "units_sold_30d"},
-    "order_for_reviews": {"contribution_amount", "gross_profit", "order_amount"},
+    "order_for_reviews": {"contribution_amount", "expected_loss", "gross_profit", "order_amount"},
     "order_profitability_monthly": {
         "contribution_amount", "cost_amount", "discount_amount", "gross_profit", "list_amount", "loss_amount",
         "revenue", "shipping_cost", "units",
@@ -288,6 +290,8 @@ ADDITIVE = {
     "product_revenue_payment_analysis": {"revenue"},
     # Within a grain, and either over the categories or over their total: `additive_within`.
     "revenue_trend": {"gross_profit", "net_revenue", "refunded_amount", "revenue", "units"},
+    # Of a rule: `additive_within`.
+    "rule_compliance_daily": {"amount_at_risk", "orders_checked", "violations"},
     "seasonal_sales_analysis": {"monthly_revenue"},
     "subscription_customers": {"active_subscriptions", "lifetime_fees", "monthly_fee"},
     # Of a plan, or of their total: `additive_within`.
@@ -324,4 +328,4 @@ def test_marts_with_grains_or_totals_say_within_which_columns_they_add_up(manife
             mixed.add(model["name"])
             assert within, model["name"]
             assert set(within) <= set(*keys(model)), model["name"]
-    assert mixed == {"revenue_trend", "subscription_performance_monthly"}
+    assert mixed == {"revenue_trend", "rule_compliance_daily", "subscription_performance_monthly"}

@@ -151,7 +151,7 @@ def test_variables_and_pools_are_converted(write: Write) -> None:
 
 def test_project_settings_define_all_entries_used_by_the_dags(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"LOADER_PASSWORD": "l", "TRANSFORMER_PASSWORD": "t", "PUBLISHER_PASSWORD": "p", "SHOP_PASSWORD": "s"}
-    secrets |= {"READER_PASSWORD": "r", "INSPECTOR_PASSWORD": "i", "AIRFLOW_PASSWORD": "a"}
+    secrets |= {"READER_PASSWORD": "r", "INSPECTOR_PASSWORD": "i", "REVIEWER_PASSWORD": "v", "AIRFLOW_PASSWORD": "a"}
     made = applied(read_settings(SETTINGS, secrets))
     connections = {entry["connection_id"]: entry for entry in made["connections"]}
     assert {

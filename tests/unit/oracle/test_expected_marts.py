@@ -1043,6 +1043,17 @@ def test_complete_messages_of_messages_file_are_events(shop, tmp_path: Path) -> 
     ]
 
 
+#: What a high discount or a high shipping cost has brought into the mart.
+FLAGGED = """
+    select
+        order_id, customer_id, customer_name, order_date, order_amount, discount_percent, shipping_percent,
+        is_high_discount, is_high_shipping, gross_profit, contribution_amount
+    from marts.order_for_reviews
+    where is_high_discount or is_high_shipping
+    order by order_id
+"""
+
+
 def test_order_for_reviews_has_expected_rows(shop) -> None:
     query = shop(
         sales_fact=[
@@ -1054,11 +1065,11 @@ def test_order_for_reviews_has_expected_rows(shop) -> None:
             {"discount_applied": "1", "shipping_cost": "5", "order_amount": "0"},
         ]
     )
-    assert query("from marts.order_for_reviews order by 1") == [
-        ("O2", "CUST001", "Ada", "2024-01-10", "10.00", "31.06", "0.00", True, False, "6.00", "6.00", "Medium"),
-        ("O3", "CUST001", "Ada", "2024-01-10", "10.00", "0.00", "10.10", False, True, "6.00", "4.99", "Medium"),
-        ("O4", "CUST001", "Ada", "2024-01-10", "20.00", "30.00", "10.05", True, True, "16.00", "13.99", "High"),
-        ("O5", "CUST001", "Ada", "2024-01-10", "200.00", None, "1.01", True, False, "196.00", "193.99", "Medium"),
+    assert query(FLAGGED) == [
+        ("O2", "CUST001", "Ada", "2024-01-10", "10.00", "31.06", "0.00", True, False, "6.00", "6.00"),
+        ("O3", "CUST001", "Ada", "2024-01-10", "10.00", "0.00", "10.10", False, True, "6.00", "4.99"),
+        ("O4", "CUST001", "Ada", "2024-01-10", "20.00", "30.00", "10.05", True, True, "16.00", "13.99"),
+        ("O5", "CUST001", "Ada", "2024-01-10", "200.00", None, "1.01", True, False, "196.00", "193.99"),
     ]
 
 
@@ -1090,13 +1101,60 @@ def test_order_for_reviews_is_one_row_an_order(shop) -> None:
         ],
     )
     # O1: list amounts 77.777… and 50, of which 27.777… is 21.739… %. O4: 2 of 8 is 25 %. O5: 5 of 20 is 25 %.
-    assert query("from marts.order_for_reviews order by 1") == [
-        ("O1", "CUST001", "Ada", "2024-01-10", "100.00", "21.74", "0.00", True, False, "66.00", "66.00", "Medium"),
-        ("O2", "CUST001", "Ada", "2024-01-10", "100.00", "0.00", "10.01", False, True, "92.00", "81.99", "Medium"),
-        ("O4", "CUST001", "Ada", "2024-01-10", "14.00", "25.00", "0.00", True, False, None, None, "Medium"),
-        ("O5", "CUST002", "Bo", "2024-01-10", "15.00", "25.00", "0.00", True, False, "7.00", "7.00", "Medium"),
-        ("O6", None, None, "2024-01-10", "10.00", "50.00", "0.00", True, False, "6.00", "6.00", "Medium"),
+    assert query(FLAGGED) == [
+        ("O1", "CUST001", "Ada", "2024-01-10", "100.00", "21.74", "0.00", True, False, "66.00", "66.00"),
+        ("O2", "CUST001", "Ada", "2024-01-10", "100.00", "0.00", "10.01", False, True, "92.00", "81.99"),
+        ("O4", "CUST001", "Ada", "2024-01-10", "14.00", "25.00", "0.00", True, False, None, None),
+        ("O5", "CUST002", "Bo", "2024-01-10", "15.00", "25.00", "0.00", True, False, "7.00", "7.00"),
+        ("O6", None, None, "2024-01-10", "10.00", "50.00", "0.00", True, False, "6.00", "6.00"),
     ]
+
+
+def test_order_for_reviews_names_each_broken_rule(shop) -> None:
+    """Ten orders of 10 before, so that the median is 10; the list price is 10, the cost 4."""
+
+    def line(order_id: str, day: str, amount: str = "10.00", **more: str) -> dict[str, str]:
+        return {"order_id": order_id, "order_date": day, "order_amount": amount, "discount_applied": "0"} | more
+
+    query = shop(
+        customer=[{"start_date": "2020-01-01"}, {"start_date": "2020-01-01", "end_date": "2024-02-09"}],
+        product_category=[{"retail_price": "10.00"}, {"retail_price": "10.00", "discontinued": "true"}],
+        sales_fact=[
+            *(line(f"usual {n}", "2024-01-20", customer_id="") for n in range(10)),
+            line("fine", "2024-02-10"),
+            line("discount", "2024-02-11", "5.00", discount_applied="0.5"),
+            line("shipping", "2024-02-12", shipping_cost="1.01"),
+            line("cost", "2024-02-13", "3.99", discount_applied="0.601"),
+            line("list", "2024-02-14", "9.49"),
+            line("unusual", "2024-02-15", "110.00", order_quantity="11"),
+            *(line(f"many {n}", "2024-02-16", customer_id="CUST003") for n in range(6)),
+            line("large", "2024-02-17", "60.00", order_quantity="6", customer_id="CUST004"),
+            line("gone", "2024-02-10", customer_id="CUST002"),
+            line("old product", "2024-02-18", product_id="P2"),
+            line("dated back", "2022-01-01", created_at="2024-02-18 10:00:00", customer_id=""),
+        ],
+    )
+    assert dict(
+        query("select order_id, broken_rules from marts.order_for_reviews where order_id not like 'many%'")
+    ) == {
+        "discount": "{high_discount}",
+        "shipping": "{high_shipping}",
+        "cost": "{below_cost,high_discount}",
+        "list": "{price_off_list}",
+        "unusual": "{unusual_amount}",
+        "large": "{first_order_large}",
+        "gone": "{gone_customer}",
+        "old product": "{discontinued_product}",
+        "dated back": "{dated_back}",
+    }
+    many = query("select distinct broken_rules from marts.order_for_reviews where order_id like 'many%'")
+    assert many == [("{many_orders}",)]
+    compliance = query(
+        "select orders_checked, violations, compliance_percent, compliance_28d_percent, amount_at_risk"
+        " from marts.rule_compliance_daily where order_date = '2024-02-16' and rule = 'many_orders'"
+    )
+    # 10 usual orders, 7 of the days from 10 to 15 February, and 6 of this day.
+    assert compliance == [("6", "6", "0.00", "73.91", "60.00")]
 
 
 def test_inventory_status_has_expected_rows(shop) -> None:

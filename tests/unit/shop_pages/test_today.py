@@ -239,7 +239,7 @@ def test_attention_is_called_to_checks_loads_stock_and_reviews_in_this_order() -
         ("bad", "The last load of product failed", "/status#source-product"),
         ("bad", "2 products sold out", "/operations#reorder"),
         ("warn", "1 product to order again", "/operations#reorder"),
-        ("warn", "3 orders of 30 days to review", "/operations#reviews"),
+        ("warn", "3 orders of 30 days to review", "/review"),
         ("info", "3 rows rejected in the last loads", "/status#quarantine"),
     ]
     assert [item.detail for item in items[:2]] == ["d: it is fail", "a: it is warn"]

@@ -48,6 +48,7 @@ joined as (
         lines.is_quantity_imputed,
         lines.is_cancelled,
         lines.order_date,
+        {{ shop_day('lines.created_at') }} as recorded_date,
         lines.order_quantity * products.cost_price as cost_amount
     from lines
     left join customers
@@ -86,7 +87,8 @@ final as (
         is_quantity_imputed,
         customer_id is null as is_guest,
         is_cancelled,
-        order_date as date_key
+        order_date as date_key,
+        recorded_date
     from joined
 
 )

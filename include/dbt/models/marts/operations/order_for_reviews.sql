@@ -1,30 +1,24 @@
--- Grain: one row per order that has a high discount, a high shipping cost or both.
+-- Grain: one row per order that breaks a rule of review_rules.
 {% set claimed_from = var('sources_of_sales') %}
+{% set days_before = 365 %}
+{% set rebuilt = claimed_days_and_after(claimed_from, days_before, days_of_other_reasons()) %}
 
 {{ config(
     materialized='incremental',
     unique_key='order_id',
-    meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'order_date'},
+    meta={
+        'claimed_from': claimed_from,
+        'period': 'day',
+        'period_column': 'order_date',
+        'days_after': days_before,
+        'also': 'days_of_other_reasons',
+    },
     indexes=[{'columns': ['order_date', 'review_priority']}, {'columns': ['customer_id']}],
 ) }}
 
-with claimed_lines as (
+with renamed as (
 
-    select * from {{ ref('fact_sales') }}
-    {{ only_claimed(claimed_from, 'day', 'date_key') }}
-
-),
-
--- An order on a claimed day may have lines on other days. From an array, since Postgres would read
--- all lines to join them.
-lines as (
-
-    select * from {{ ref('fact_sales') }}
-    where
-        {{ is_counted() }}
-        {%- if is_incremental() %}
-        and order_id = any(array(select claimed_lines.order_id from claimed_lines))
-        {%- endif %}
+    select * from {{ ref('stg_claimed_customers') }}
 
 ),
 
@@ -35,96 +29,82 @@ customers as (
 
 ),
 
-renamed as (
+reviews as (
 
-    select * from {{ ref('stg_claimed_customers') }}
+    select * from {{ ref('int_order_reviews') }}
 
 ),
 
--- The customer of an order is that of its first line. A line whose rate is 1 has no list amount.
+-- The name is the current one, and the review the last one: both change on other days, too.
+{% if is_incremental() -%}
+changed as (
+
+    select order_id
+    from {{ this }}
+    where customer_id = any(array(select renamed.customer_id from renamed))
+    union all
+    select reviews.order_id
+    from reviews
+    inner join {{ this }} as current_rows
+        on reviews.order_id = current_rows.order_id
+    where current_rows.reviewed_at is distinct from reviews.reviewed_at
+    union all
+    select order_id
+    from {{ ref('int_reviewed_sales') }}
+    where order_date = any({{ rebuilt }})
+
+),
+{%- endif %}
+
 orders as (
 
-    select
-        order_id,
-        (array_agg(customer_id order by line_number))[1] as customer_id,
-        min(date_key) as order_date,
-        sum(order_amount) as order_amount,
-        sum(order_amount / nullif(1 - discount_rate, 0)) as list_amount,
-        sum(order_amount) filter (where discount_rate < 1) as amount_of_list,
-        sum(shipping_cost) as shipping_cost,
-        sum(gross_profit) as gross_profit,
-        sum(contribution_amount) as contribution_amount,
-        bool_or(discount_rate > {{ var('high_discount_threshold') }}) as is_high_discount
-    from lines
-    group by order_id
-
-),
-
-flagged as (
-
-    select
-        *,
-        shipping_cost > {{ var('high_shipping_threshold') }} * order_amount as is_high_shipping
-    from orders
+    select * from {{ ref('int_reviewed_sales') }}
+    where
+        broken_rules <> '{}'
+        {%- if is_incremental() %}
+        and order_id = any(array(select changed.order_id from changed))
+        {%- endif %}
 
 ),
 
 final as (
 
     select
-        flagged.order_id,
-        flagged.customer_id,
+        orders.order_id,
+        orders.customer_id,
         customers.customer_name,
-        flagged.order_date,
-        flagged.order_amount,
+        orders.order_date,
+        orders.order_amount,
         -- The list amounts are quotients, cut after some 20 digits. Rounding to fewer digits
         -- first lets a half be a half again.
         round(
             round(
-                100 * (flagged.list_amount - flagged.amount_of_list) / flagged.list_amount, 12
+                100 * (orders.list_amount - orders.amount_of_list) / orders.list_amount, 12
             ),
             2
         ) as discount_percent,
-        {{ percent_of('flagged.shipping_cost', 'flagged.order_amount') }} as shipping_percent,
-        flagged.is_high_discount,
-        flagged.is_high_shipping,
-        flagged.gross_profit,
-        flagged.contribution_amount,
+        {{ percent_of('orders.shipping_cost', 'orders.order_amount') }} as shipping_percent,
+        'high_discount' = any(orders.broken_rules) as is_high_discount,
+        'high_shipping' = any(orders.broken_rules) as is_high_shipping,
+        orders.gross_profit,
+        orders.contribution_amount,
+        greatest(0.00, -orders.contribution_amount) as expected_loss,
+        orders.risk_score,
+        orders.broken_rules,
+        orders.reasons,
         case
-            when flagged.is_high_discount and flagged.is_high_shipping then 'High'
+            when orders.risk_score >= {{ var('high_risk_score') }} then 'High'
             else 'Medium'
-        end as review_priority
-    from flagged
+        end as review_priority,
+        coalesce(reviews.review_status, 'open') as review_status,
+        reviews.reviewed_by,
+        reviews.review_note,
+        reviews.reviewed_at
+    from orders
     left join customers
-        on flagged.customer_id = customers.customer_id
-    where flagged.is_high_discount or flagged.is_high_shipping
-    {%- if is_incremental() %}
-    union all
-    -- The name is the current one: it changes on the other orders of a renamed customer, too.
-    select
-        current_rows.order_id,
-        current_rows.customer_id,
-        customers.customer_name,
-        current_rows.order_date,
-        current_rows.order_amount,
-        current_rows.discount_percent,
-        current_rows.shipping_percent,
-        current_rows.is_high_discount,
-        current_rows.is_high_shipping,
-        current_rows.gross_profit,
-        current_rows.contribution_amount,
-        current_rows.review_priority
-    from {{ this }} as current_rows
-    inner join customers
-        on current_rows.customer_id = customers.customer_id
-    where
-        current_rows.customer_id = any(array(select renamed.customer_id from renamed))
-        and current_rows.order_date <> all({{ claimed_periods(claimed_from, 'day') }})
-        and not exists (
-            select from orders
-            where orders.order_id = current_rows.order_id
-        )
-    {%- endif %}
+        on orders.customer_id = customers.customer_id
+    left join reviews
+        on orders.order_id = reviews.order_id
 
 )
 

@@ -1,0 +1,183 @@
+"""The page Review: the orders that break a rule, one after the other, and what the rules find."""
+
+from __future__ import annotations
+
+from shop_pages.chart_queries import DAYS, by_period
+from shop_pages.charts import grouped_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage
+from shop_pages.formats import Format
+from shop_pages.pages.shared import DAY
+
+#: What a person may say of an order, and how the page calls an order of which nothing was said.
+VERDICTS = {"fine": "Fine", "watch": "Watch", "problem": "Problem"}
+STATUSES = {"open": "Open", **VERDICTS}
+PRIORITIES = ("High", "Medium")
+#: Characters of a note, as `ops.review` has them.
+NOTE_CHARACTERS = 2_000
+
+QUEUE_COLUMNS = (
+    FigureColumn("order_id", "Order"),
+    DAY,
+    FigureColumn("customer", "Customer"),
+    FigureColumn("order_amount", "Amount", Format.MONEY),
+    FigureColumn("expected_loss", "Expected loss", Format.MONEY),
+    FigureColumn("risk_score", "Score", Format.COUNT),
+    FigureColumn("reasons", "Why"),
+    FigureColumn("status", "Status"),
+)
+
+#: The orders with what was said last of each: the marts have that since the last build, this at once. `inspector` reads
+#: it, who may read both.
+_ORDERS = """
+    select
+        orders.order_id, orders.order_date, orders.customer_id,
+        case when orders.customer_id is null then 'Guest' else coalesce(orders.customer_name, orders.customer_id) end
+            as customer,
+        orders.order_amount, orders.discount_percent, orders.shipping_percent, orders.gross_profit,
+        orders.contribution_amount, orders.expected_loss, orders.risk_score, orders.review_priority,
+        orders.broken_rules, orders.reasons, coalesce(said.status, 'open') as status
+    from marts.order_for_reviews as orders
+    left join (
+        select distinct on (order_id) order_id, status
+        from ops.review
+        order by order_id, review_id desc
+    ) as said on orders.order_id = said.order_id"""
+_CHOSEN = f"""{_ORDERS}
+    where
+        orders.order_date between %(first)s and %(last)s
+        and (%(priority)s::text is null or orders.review_priority = %(priority)s::text)
+        and (%(rule)s::text is null or %(rule)s::text = any(orders.broken_rules))"""
+_HAS_STATUS = "(%(status)s::text is null or coalesce(said.status, 'open') = %(status)s::text)"
+#: Those that cost most first.
+_IN_ORDER = "order by orders.risk_score desc, orders.expected_loss desc, orders.order_date desc, orders.order_id"
+
+QUEUE = f"""{_CHOSEN} and {_HAS_STATUS}
+    {_IN_ORDER}"""
+ORDER = f"""{_ORDERS}
+    where orders.order_id = %(order_id)s"""
+NEXT_ORDER = f"""{_CHOSEN} and {_HAS_STATUS} and orders.order_id <> %(order_id)s
+    {_IN_ORDER}
+    limit 1"""
+COUNTS = f"""
+    select status, count(*) as orders, sum(expected_loss) as expected_loss
+    from ({_CHOSEN}) as chosen
+    group by status"""
+
+HISTORY = """
+    select status, note, rules, reviewed_by, reviewed_at
+    from ops.review
+    where order_id = %(order_id)s
+    order by review_id desc"""
+
+OUTCOME_COLUMNS = (
+    FigureColumn("description", "Rule"),
+    FigureColumn("owner", "Owner"),
+    FigureColumn("weight", "Points", Format.COUNT),
+    FigureColumn("orders", "Orders", Format.COUNT),
+    FigureColumn("expected_loss", "Expected loss", Format.MONEY),
+    FigureColumn("reviewed", "Reviewed", Format.COUNT),
+    FigureColumn("problems", "Problem", Format.COUNT),
+    FigureColumn("watched", "Watch", Format.COUNT),
+    FigureColumn("fine", "Fine", Format.COUNT),
+    FigureColumn("problem_percent", "Problems of reviewed", Format.PERCENT),
+)
+#: What a rule has found, and what became of it: an order counts with each rule that it broke when it was reviewed.
+OUTCOMES = f"""
+    with rules as (
+        -- Of a rule whose threshold has changed, the newest row.
+        select distinct on (rule) rule, description, owner, weight
+        from core.review_rules
+        order by rule, valid_from desc nulls last
+    ),
+    chosen as (
+        {_CHOSEN}
+    ),
+    found as (
+        select rule, count(*) as orders, sum(chosen.expected_loss) as expected_loss
+        from chosen
+        cross join unnest(chosen.broken_rules) as rule
+        group by rule
+    ),
+    said as (
+        select distinct on (review.order_id) review.order_id, review.status, review.rules
+        from ops.review
+        inner join chosen on review.order_id = chosen.order_id
+        order by review.order_id, review.review_id desc
+    ),
+    outcomes as (
+        select
+            rule, count(*) as reviewed,
+            count(*) filter (where said.status = 'problem') as problems,
+            count(*) filter (where said.status = 'watch') as watched,
+            count(*) filter (where said.status = 'fine') as fine
+        from said
+        cross join unnest(said.rules) as rule
+        group by rule
+    )
+    select
+        rules.rule, rules.description, rules.owner, rules.weight, coalesce(found.orders, 0) as orders,
+        coalesce(found.expected_loss, 0) as expected_loss, coalesce(outcomes.reviewed, 0) as reviewed,
+        coalesce(outcomes.problems, 0) as problems, coalesce(outcomes.watched, 0) as watched,
+        coalesce(outcomes.fine, 0) as fine,
+        round(100.0 * outcomes.problems / outcomes.reviewed, 2) as problem_percent
+    from rules
+    left join found on rules.rule = found.rule
+    left join outcomes on rules.rule = outcomes.rule
+    order by problem_percent desc nulls last, orders desc, rules.rule"""
+
+RULES = """
+    select distinct on (rule) rule, description
+    from core.review_rules
+    order by rule, valid_from desc nulls last"""
+
+REVIEW = FigurePage(
+    name="review",
+    title="Review",
+    lead="Orders that break a rule, for a person to look at, and what the rules find.",
+    figures=(
+        Figure(
+            name="compliance",
+            title="Compliance",
+            question="How many orders keep to each rule?",
+            help="The table also has the percentage of the 28 days to each day. An order that breaks several rules is "
+            "counted with each.",
+            mart="rule_compliance_daily",
+            query="""
+                select
+                    order_date, rule, orders_checked, violations, compliance_percent, compliance_28d_percent,
+                    amount_at_risk
+                from marts.rule_compliance_daily
+                where order_date between %(first)s and %(last)s""",
+            order_by="order_date desc, rule",
+            sorted_by="the newest first",
+            columns=(
+                DAY,
+                FigureColumn("rule", "Rule"),
+                FigureColumn("orders_checked", "Orders", Format.COUNT),
+                FigureColumn("violations", "Break it", Format.COUNT),
+                FigureColumn("compliance_percent", "Compliance", Format.PERCENT),
+                FigureColumn("compliance_28d_percent", "28 days", Format.PERCENT),
+                FigureColumn("amount_at_risk", "Amount at risk", Format.MONEY),
+            ),
+            chart_query=by_period(
+                """
+                    select order_date, rule, orders_checked, violations
+                    from marts.rule_compliance_daily
+                    where order_date between %(first)s and %(last)s""",
+                time="order_date",
+                units=DAYS,
+                values={"orders_checked": "sum(orders_checked)", "violations": "sum(violations)"},
+                by="rule",
+                largest_by="violations",
+                computed={
+                    "compliance_percent": "round(100.0 * (orders_checked - violations) / nullif(orders_checked, 0), 2)"
+                },
+            ),
+            series="rules",
+            draw=lambda rows: grouped_chart(
+                rows, "rule", x="period", y="compliance_percent", kind="line", yaxis={"ticksuffix": " %"}
+            ),
+        ),
+    ),
+    days=30,
+)
