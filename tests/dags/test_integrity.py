@@ -434,7 +434,7 @@ def test_each_mart_is_a_task_in_its_folder(dags) -> None:
     ids = {task.task_id for task in dags["ecommerce_warehouse"].tasks}
     for mart in MARTS:
         assert any(f".{mart}" in task_id and ".marts." in task_id for task_id in ids), mart
-    assert len(MARTS) == 18
+    assert len(MARTS) == 23
 
 
 def test_each_dbt_node_has_one_task(dags, manifest) -> None:
