@@ -58,7 +58,8 @@ def medians_before(orders: Sequence[OrderOfFile]) -> dict[date, Decimal]:
     by_day: defaultdict[date, list[Decimal]] = defaultdict(list)
     for order in orders:
         by_day[order.day].append(order.amount)
-    days, amounts, first = sorted(by_day), [], 0
+    days, first = sorted(by_day), 0
+    amounts: list[Decimal] = []
     medians: dict[date, Decimal] = {}
     for day in days:
         while days[first] < day - YEAR:

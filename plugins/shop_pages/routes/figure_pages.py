@@ -140,7 +140,7 @@ class ReadFigures:
     The figures of a page, read for the days and the other choices of an address.
 
     :param other_parts: results that the page's filters show
-    :param notice: what is wrong with the page's own files, if anything is
+    :param notice: what is wrong with what the page needs besides the warehouse
     """
 
     page: FigurePage
@@ -149,7 +149,7 @@ class ReadFigures:
     figures: Sequence[RenderedFigure]
     categories: Rows
     other_parts: Sequence[Rows]
-    notice: str | None
+    notice: str
 
     @property
     def parts(self) -> list[Rows]:

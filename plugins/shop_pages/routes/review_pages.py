@@ -65,7 +65,7 @@ def queue_of(chosen: Mapping[str, Any]) -> Queue:
     if status not in (*STATUSES, _ANY_STATUS):
         raise HTTPException(400, f"There is no status {status[:100]!r}; choose one of {', '.join(STATUSES)}.")
     priority = str(chosen.get("priority") or "") or None
-    if priority not in (*PRIORITIES, None):
+    if priority and priority not in PRIORITIES:
         raise HTTPException(400, f"There is no priority {priority[:100]!r}; choose one of {', '.join(PRIORITIES)}.")
     return Queue(None if status == _ANY_STATUS else status, priority, str(chosen.get("rule") or "") or None)
 

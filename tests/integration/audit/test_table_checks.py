@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from ecommerce.audit import table_checks
 from ecommerce.common.errors import SchemaDrift
-from tests.integration.support import Loader, acting_as
+from tests.integration.support import Loader, Row, acting_as
 
 Only = Callable[..., str]
 DAY = "2024-03-01"
@@ -256,13 +256,13 @@ def test_quarantined_compares_the_share_of_the_last_load_with_the_limits(
     assert status == "pass" or f"{bad}x product_name" in message
 
 
-def orders(day: str, good: int, bad: int, reason: str = "order_amount") -> list[dict[str, object]]:
+def orders(day: str, good: int, bad: int) -> list[Row]:
     """Orders of a day; the bad ones lack a required value."""
     return [
         {
             **{"order_id": f"{day}-{n}", "product_id": "P", "customer_id": "C", "order_date": day, "order_amount": "5"},
             "created_at": f"{day} 12:00:00",
-            **({reason: None} if n < bad else {}),
+            **({"order_amount": None} if n < bad else {}),
         }
         for n in range(good + bad)
     ]
@@ -308,7 +308,7 @@ def test_quarantined_counts_rows_without_a_day_with_the_load_that_read_them(
     evaluate, only: Only, loader: Loader
 ) -> None:
     check = only("kind: quarantined, minimum_rows: 5, warn_above: 5, fail_above: 15")
-    undated = [row | {"created_at": "no time"} for row in orders(DAY, good=6, bad=0)]
+    undated = [{**row, "created_at": "no time"} for row in orders(DAY, good=6, bad=0)]
     loader.load("sales_fact", DAY, rows=undated + orders(DAY, good=100, bad=0)[6:])
     ((_, status, message),) = evaluate(check, DAY)
     assert (status, message[:48]) == ("warn", "6 of 100 rows were rejected (6.00 %): 6x created")

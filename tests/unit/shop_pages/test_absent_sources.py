@@ -42,6 +42,7 @@ def page_with_empty_figures(name: str) -> str:
         "page": page.name, "title": page.title, "lead": page.lead, "takes_category": False, "grains": {},
         "filters": Filters(DAY, DAY, None, DAY, DAY), "days": Days(DAY, DAY, DAY, DAY), "shows_earlier_days": False,
         "presets": [], "categories": [], "segments": (), "takes_product": False,
+        "notice": "",
         "figures": [RenderedFigure(figure, absences(), rows(), chart_rows=rows()) for figure in page.figures],
     }  # fmt: skip
     return render_html(cast("Any", SimpleNamespace(scope={"root_path": ""})), "figures.html", **values)

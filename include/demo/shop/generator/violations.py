@@ -103,7 +103,7 @@ class _Planter:
             if (row["cost_price"] or 0) > 0 and row["retail_price"] is not None and row["discontinued"] is False
         }
         self._offered = [product for product in products if product.product_id in clean]
-        self._median = Decimal(median(sum(line.amount for line in order.lines) for order in orders))
+        self._median = median(sum((line.amount for line in order.lines), Decimal(0)) for order in orders)
         self.kinds: dict[str, Callable[[], Iterator[Order]]] = {
             "high_discount": lambda: self._one(discount=Decimal("0.60")),
             "high_shipping": lambda: self._one(shipping_share=Decimal("0.30")),
