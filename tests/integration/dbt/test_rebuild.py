@@ -23,7 +23,8 @@ WHOLE = {
     "fact_subscriptions", "int_category_period_sales", "int_comparable_daily_sales", "int_customer_sales",
     "int_order_reviews", "int_periods", "int_stock_spells", "int_subscription_fees", "inventory_status",
     "payment_method_preference", "product_affinity", "product_category_revenue_monthly",
-    "product_revenue_payment_analysis", "repeat_purchases", "revenue_trend", "seasonal_index", "seasonal_sales_analysis", "subscription_customers",
+    "product_revenue_payment_analysis", "repeat_purchases", "revenue_trend", "seasonal_index",
+    "seasonal_sales_analysis", "subscription_customers",
     "subscription_performance_monthly", "weather_correlation", "weather_sales_impact",
 }  # fmt: skip
 
