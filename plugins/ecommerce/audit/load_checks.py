@@ -269,10 +269,12 @@ class Quarantined(_SourceCheck, Limits):
     before its window, in which the bad rows of one day would be few.
 
     :param minimum_rows: fewer rejected rows always pass: one bad row of three means nothing
+    :param minimum_rows_of_day: a day with fewer rejected rows is not compared by itself
     """
 
     kind: Literal["quarantined"]
     minimum_rows: Annotated[int, Field(ge=0)] = 10
+    minimum_rows_of_day: Annotated[int, Field(ge=0)] = 25
 
     async def evaluate(self, connection: AsyncConnection, context: CheckContext) -> list[CheckResult]:
         """One result for each source that the run has loaded."""
@@ -290,7 +292,7 @@ class Quarantined(_SourceCheck, Limits):
         status = self.status(percent) if load.rejected >= self.minimum_rows else "pass"
         message = f"{load.rejected:,} of {load.read:,} rows were rejected ({percent} %)"
         if load.rejected and load.source.write_disposition is WriteDisposition.REPLACE_WINDOW:
-            days = await fetch_rows(connection, load.by_day(self.minimum_rows))
+            days = await fetch_rows(connection, load.by_day(self.minimum_rows_of_day))
             if days and (worst := _percent(*days[0][1:])) > percent:
                 percent, status = worst, self.status(worst)
                 message = "; ".join(

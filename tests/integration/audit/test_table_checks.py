@@ -270,7 +270,7 @@ def orders(day: str, good: int, bad: int) -> list[Row]:
 
 def test_quarantined_compares_the_share_of_the_worst_day(evaluate, only: Only, loader: Loader) -> None:
     """31 % of a day's orders are 8 % of a load that reads three earlier days as well."""
-    check = only("kind: quarantined, minimum_rows: 10, warn_above: 5, fail_above: 15")
+    check = only("kind: quarantined, warn_above: 5, fail_above: 15")
     days = ["2024-02-27", "2024-02-28", "2024-02-29"]
     rows = [row for day in days for row in orders(day, good=130, bad=0)] + orders(DAY, good=92, bad=42)
     loader.load("sales_fact", days[0], DAY, rows=rows)
@@ -281,7 +281,7 @@ def test_quarantined_compares_the_share_of_the_worst_day(evaluate, only: Only, l
 def test_quarantined_names_the_worst_days_and_passes_where_few_rows_of_each_are_bad(
     evaluate, only: Only, loader: Loader
 ) -> None:
-    check = only("kind: quarantined, minimum_rows: 10, warn_above: 5, fail_above: 15")
+    check = only("kind: quarantined, minimum_rows_of_day: 10, warn_above: 5, fail_above: 15")
     rows = orders("2024-02-29", good=90, bad=10) + orders(DAY, good=80, bad=20)
     loader.load("sales_fact", "2024-02-29", DAY, rows=rows)
     ((_, status, message),) = evaluate(check, DAY)
@@ -290,8 +290,11 @@ def test_quarantined_names_the_worst_days_and_passes_where_few_rows_of_each_are_
         f"{DAY}: 20 of 100 rows were rejected (20.00 %); 2024-02-29: 10 of 100 rows were rejected (10.00 %): "
         "30x order_amount is missing"
     )
-    few = only("kind: quarantined, minimum_rows: 31, warn_above: 5, fail_above: 15")
-    assert evaluate(few, DAY)[0][1] == "pass"
+    few = only("kind: quarantined, minimum_rows_of_day: 21, warn_above: 5, fail_above: 16")
+    assert evaluate(few, DAY)[0][1:] == (
+        "warn",
+        "30 of 200 rows were rejected (15.00 %): 30x order_amount is missing",
+    ), "by the load"
 
 
 def test_quarantined_counts_the_reasons_of_this_load_only(evaluate, only: Only, loader: Loader) -> None:
