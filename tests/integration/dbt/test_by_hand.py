@@ -40,7 +40,9 @@ def test_documentation_names_every_column_in_order(built: str) -> None:
     manifest: Catalog = json.loads((STACK / "dbt" / "manifest.json").read_text())
     tables = {**manifest["sources"], **manifest["nodes"]}
     catalogued = {**catalog["sources"], **catalog["nodes"]}
-    assert set(catalogued) == {name for name, entry in tables.items() if entry["resource_type"] in ("source", "model")}
+    assert set(catalogued) == {
+        name for name, entry in tables.items() if entry["resource_type"] in ("source", "model", "seed")
+    }
     for name, table in catalogued.items():
         columns = sorted(table["columns"].values(), key=lambda column: column["index"])
         assert list(tables[name]["columns"]) == [column["name"] for column in columns], name
