@@ -306,6 +306,7 @@ def test_retried_node_is_built_before_its_descendants(warehouse: Warehouse) -> N
     assert "does not hold the right to build and publish" in log
 
 
+@pytest.mark.slow
 def test_killed_build_is_retried(warehouse: Warehouse) -> None:
     with warehouse.locked("core.fact_sales") as is_waited_for:
         run = warehouse.run()

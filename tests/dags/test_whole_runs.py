@@ -222,6 +222,7 @@ def few_days(range_run: FewDays) -> FewDays:
     return range_run
 
 
+@pytest.mark.slow
 def test_backfill_equals_one_range_run(few_days: FewDays) -> None:
     outcome = few_days.demo.command("backfill", "--from", str(few_days.first), "--to", str(few_days.last))
     assert outcome.returncode == 0, outcome.stderr

@@ -9,6 +9,8 @@ from tests.faults.invariants import check
 from tests.faults.place import Place
 from tests.faults.tries import Outcome
 
+pytestmark = pytest.mark.slow
+
 
 def _is_made_good(place: Place, point: str, outcome: Outcome) -> None:
     if point == "mid_copy":

@@ -12,6 +12,8 @@ from tests.faults.place import Place
 from tests.faults.proxy import Proxy, Towards
 from tests.faults.tries import Outcome
 
+pytestmark = pytest.mark.slow
+
 SOURCES = ["sales_fact", "product_category", "kafka_stream", "weather_data"]
 MakeProxy = Callable[[str], Proxy]
 

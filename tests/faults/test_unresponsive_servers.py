@@ -12,6 +12,8 @@ from tests.faults.invariants import check, no_trace_of_sessions
 from tests.faults.place import Place
 from tests.faults.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 MakeProxy = Callable[[str], Proxy]
 #: As an administrator would set it in a connection's extra.
 SHORT = {"connect_timeout": "2", "tcp_user_timeout": "1000"}

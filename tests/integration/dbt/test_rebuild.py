@@ -17,6 +17,8 @@ from ecommerce.common.connections import postgres
 from ecommerce.publish.publication import publish
 from tests.integration.support import Loader, Row, checks_passed
 
+pytestmark = pytest.mark.slow
+
 #: Built whole by every run: their rows are few, whatever the history.
 WHOLE = {
     "customer_cohorts_monthly", "customer_segments", "daily_revenue", "dim_customer", "dim_date", "dim_products",

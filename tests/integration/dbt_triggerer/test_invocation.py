@@ -14,6 +14,8 @@ from cosmos.profiles import PostgresUserPasswordProfileMapping
 from dbt_triggerer import BuildError, invocation, run_dbt
 from dbt_triggerer.node_results import NodeResult
 
+pytestmark = pytest.mark.slow
+
 PROJECT = {
     "dbt_project.yml": """
         name: tiny

@@ -30,6 +30,8 @@ from tests.integration.extract.conftest import CONN_ID
 from tests.integration.support import Loader, set_shop
 from tests.mariadb_server import MariaDB
 
+pytestmark = pytest.mark.slow
+
 DAY, NEXT_DAY = "2024-03-01", "2024-03-02"
 
 #: Column → its type in the shop's table, where a test does not need another.

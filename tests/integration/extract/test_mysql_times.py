@@ -14,6 +14,8 @@ from tests.integration.sql.test_shop_days import MOMENTS
 from tests.integration.support import set_shop
 from tests.unit.common.test_days import ZONES
 
+pytestmark = pytest.mark.slow
+
 WINDOW = Window.of_days(date(2011, 12, 1), date(2024, 12, 31))
 
 

@@ -90,6 +90,7 @@ def test_marts_equal_those_computed_from_shop_files(
     assert broken_laws(place.connection) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_days_in_any_order_make_one_warehouse(place: Place, seed: int) -> None:
     """Without builds in between, and with one after half of the days."""

@@ -23,6 +23,8 @@ from tests.integration.histories.recurring_revenue import (
     subscribers_of,
 )
 
+pytestmark = pytest.mark.slow
+
 #: Examples of one to six subscriptions with their logs; ECOMMERCE_TEST_HISTORIES=100 for the long form.
 EXAMPLES = 8 * int(os.environ.get("ECOMMERCE_TEST_HISTORIES", "10"))
 

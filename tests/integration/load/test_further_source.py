@@ -22,6 +22,8 @@ from ecommerce.load.extract_source import ExtractSource
 from include.demo import dbt
 from tests.integration.support import Loader, acting_as, set_shop
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "adding_a_source.md").read_text()
 #: What the page shows, in its order: (language, code).

@@ -22,6 +22,8 @@ from ecommerce.load import bulk_load, read_ahead, strategies
 from ecommerce.load.staging import Staging
 from tests.integration.support import Loader
 
+pytestmark = pytest.mark.slow
+
 Insert = Callable[..., None]
 
 DAYS = ("2024-03-01", "2024-03-03")

@@ -17,6 +17,8 @@ from ecommerce.common.days import day_of, midnight
 from tests.integration.load.events import Produce, customer_counts, event, once
 from tests.integration.support import Loader, set_shop
 
+pytestmark = pytest.mark.slow
+
 #: A zone, and the day on which its clocks are changed; in Kolkata they never are.
 CHANGES = [
     ("Europe/Berlin", date(2024, 3, 31)),

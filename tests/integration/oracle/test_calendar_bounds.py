@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from ecommerce.common.sources import CALENDAR, SOURCES
 from tests.integration.dbt_runs import Dbt
@@ -21,6 +22,8 @@ from tests.oracle.compare import compare
 from tests.oracle.compute import UTC as ORACLE_UTC
 from tests.oracle.compute import compute
 from tests.oracle.edge_case_shop import COLUMNS
+
+pytestmark = pytest.mark.slow
 
 DAY = timedelta(days=1)
 BOUNDS = tuple(map(date.fromisoformat, CALENDAR))

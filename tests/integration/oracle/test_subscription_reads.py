@@ -16,6 +16,8 @@ from tests.integration.support import Row
 from tests.oracle.compare import compare
 from tests.oracle.compute import READS, TimeZones
 
+pytestmark = pytest.mark.slow
+
 FIRST, LAST = date(2024, 1, 1), date(2024, 4, 10)
 DAY = timedelta(days=1)
 SOURCE = "subscription_data"

@@ -21,6 +21,8 @@ from include.demo import airflow_services
 from tests.integration.shop_pages.conftest import AS_OF
 from tests.integration.support import Loader, Row, Rows, checks_passed
 
+pytestmark = pytest.mark.slow
+
 DAG = "ecommerce_warehouse"
 WEATHER: list[Row] = [{"date": AS_OF, "temperature": "16", "precipitation": "1", "city": "Berlin"}]
 

@@ -22,7 +22,7 @@ from shop_pages import downloads, limits
 from shop_pages.app import create_app
 from tests.integration.shop_pages.conftest import AS_OF, client_of
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = [pytest.mark.usefixtures("patient"), pytest.mark.slow]
 
 CATEGORIES, MONTHS, METHODS, PRODUCTS, CUSTOMERS = 200, 24, 30, 1_000, 120_000
 FIRST_MONTH = "2022-04-01"

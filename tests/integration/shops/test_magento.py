@@ -18,6 +18,8 @@ from tests.integration.shops.loads import (
 from tests.integration.support import Loader
 from tests.mariadb_server import MariaDB
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tables(mysql_tables: Callable[[str], None]) -> None:

@@ -10,6 +10,8 @@ from ecommerce.common.shop import VARIABLE
 from tests.integration.shops.loads import check, goods_and_tax, lines, load_shop, refunds, revenue_by_day
 from tests.integration.support import Loader
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tables(postgres_tables: Callable[[str], None]) -> None:

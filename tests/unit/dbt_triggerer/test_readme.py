@@ -10,6 +10,8 @@ import pytest
 
 import dbt_triggerer
 
+pytestmark = pytest.mark.slow
+
 README = Path(dbt_triggerer.__file__).with_name("README.md")
 PROJECT = {
     "dbt_project.yml": "name: tiny\nversion: '1.0.0'\nprofile: tiny\nflags: {send_anonymous_usage_stats: false}\n",

@@ -11,6 +11,8 @@ import pytest
 
 from dbt_triggerer import warm_workers
 
+pytestmark = pytest.mark.slow
+
 PLUGINS = Path(warm_workers.__file__).parents[1]
 PROJECT = {
     "dbt_project.yml": """

@@ -8,7 +8,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from include.demo.state import ROOT
+
+pytestmark = pytest.mark.slow
 
 #: Imports the libraries once, then each module in a fork: seconds for all modules instead of seconds for each. Which
 #: libraries, a fork tells that imports all modules.

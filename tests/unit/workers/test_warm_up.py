@@ -11,6 +11,8 @@ import pytest
 from dbt_triggerer import warm_workers
 from ecommerce.workers.warm_up import MODULES, is_wanted
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 #: What a task of the shop imports.
