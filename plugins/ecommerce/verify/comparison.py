@@ -3,9 +3,9 @@ Build the warehouse's models a second time, in schemas of their own, and compare
 
 There are two comparisons, so that neither needs a full refresh. First: do the marts and the aggregates follow from the
 facts and dimensions? They are all built again from the facts and dimensions of the warehouse. Second: do the facts and
-dimensions follow from raw? The dimensions are built again whole, the facts for a sample of days, by the same
-`rebuild_periods` as in a daily run. Loads may go on meanwhile: rows that they have changed since the last publication
-are not compared.
+dimensions follow from raw, and the seeds from their files? The dimensions are built and the seeds loaded again whole,
+the facts are built for a sample of days, by the same `rebuild_periods` as in a daily run. Loads may go on meanwhile:
+rows that they have changed since the last publication are not compared.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def verify(
     with scratch_schemas(builder, last_build), tempfile.TemporaryDirectory(prefix="ecommerce-verify-") as folder:
         artifacts = Path(folder)
         show_current_core(builder, connection)
-        _dbt_run(profile, artifacts, "--select", AGGREGATES, "marts")
+        _dbt_build(profile, artifacts, "--select", AGGREGATES, "marts")
         models = models_of(artifacts / "manifest.json")
         yield from _compare_aggregates_and_marts(connection, models)
 
@@ -171,7 +171,7 @@ def verify(
         log.info("days of the facts that are compared (seed %s): %s", sample.seed, ", ".join(map(str, days)) or "none")
         hide_current_core(builder, connection)
         claim_days(builder, core, days)
-        _dbt_run(
+        _dbt_build(
             profile, artifacts, "--select", "staging", "core", "--exclude", "stg_as_of", "stg_claimed_*", AGGREGATES
         )
         for model in core:
@@ -189,8 +189,10 @@ def _compare_aggregates_and_marts(connection: Connection, models: Sequence[Model
             yield _compare(connection, model, model.table, _ALL_ROWS)
 
 
-def _dbt_run(profile: ProfileConfig, artifacts: Path, *arguments: str) -> None:
-    results = run_dbt(["run", *arguments], project=DBT_PROJECT, profile=profile, artifacts=artifacts)
+def _dbt_build(profile: ProfileConfig, artifacts: Path, *arguments: str) -> None:
+    """Build models and load seeds, without their tests."""
+    command = ["build", "--resource-type", "model", "--resource-type", "seed", *arguments]
+    results = run_dbt(command, project=DBT_PROJECT, profile=profile, artifacts=artifacts)
     if failed := [str(result) for result in results if result.is_bad]:
         raise BuildError(f"dbt could not build the tables to compare with: {'; '.join(failed)}")
 

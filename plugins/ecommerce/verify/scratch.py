@@ -44,7 +44,7 @@ class Table:
 @dataclass(frozen=True)
 class Model:
     """
-    A model that dbt builds as a table.
+    A model that dbt builds as a table, or a seed that it loads into one.
 
     :param table: where a daily run builds it
     :param day_column: of a model in core that is built by days; None for all others
@@ -70,7 +70,7 @@ class Model:
 
 
 def models_of(manifest: Path) -> list[Model]:
-    """Every model that is a table, from the manifest that dbt has written for the target `verify`."""
+    """Every model that is a table, and every seed, from the manifest that dbt has written for the target `verify`."""
     nodes = json.loads(manifest.read_text())["nodes"].values()
     return [
         Model(
@@ -80,7 +80,7 @@ def models_of(manifest: Path) -> list[Model]:
             else None,
         )
         for node in nodes
-        if node["resource_type"] == "model" and node["config"]["materialized"] != "view"
+        if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "view"
     ]
 
 
@@ -122,7 +122,7 @@ def _create_schema(builder: Connection, schema: sql.Identifier) -> None:
 
 
 def show_current_core(builder: Connection, connection: Connection) -> None:
-    """Let the scratch models read the warehouse's own facts and dimensions, by views."""
+    """Let the scratch models read the warehouse's own facts, dimensions and seeds, by views."""
     for table in _tables(connection, "core"):
         if not fnmatch(table.name, AGGREGATES):
             builder.execute(
@@ -133,7 +133,7 @@ def show_current_core(builder: Connection, connection: Connection) -> None:
 
 
 def hide_current_core(builder: Connection, connection: Connection) -> None:
-    """Drop the views of `show_current_core`, to build facts and dimensions in their place."""
+    """Drop the views of `show_current_core`, to build facts and dimensions and load seeds in their place."""
     for view in _tables(connection, f"{PREFIX}core", kind="v"):
         builder.execute(sql.SQL("drop view {}").format(view.identifier))
 

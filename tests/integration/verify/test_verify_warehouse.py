@@ -104,6 +104,8 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
     ).fetchone()
     assert changed is not None
     connection.execute("update core.dim_customer set customer_status = 'gone' where customer_id = 'CUST950'")
+    # No model reads the owner: the seed alone differs.
+    connection.execute("update core.review_rules set owner = 'Nobody' where rule = 'dated_back'")
     connection.execute(
         "update core.int_category_monthly_sales set units = units + 1 where ctid ="
         " (select min(ctid) from core.int_category_monthly_sales)"
@@ -138,7 +140,7 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
     results = connection.execute(
         "select subject, status, observed from ops.check_result where check_name = 'drift' and run_id = 'a_check'"
     ).fetchall()
-    # Each mart as built and as published, dimensions and facts, and the models of core that are made of them.
+    # Each mart as built and as published, dimensions, facts and seeds, and the models of core that are made of them.
     tables = connection.execute(
         """
         select relnamespace::regnamespace || '.' || relname
@@ -150,6 +152,8 @@ def test_verification_finds_drift_and_full_refresh_repairs_it(published: Place, 
     assert {(subject, observed) for subject, status, observed in results if status == "fail"} == {
         ("core.fact_sales", 1),
         ("core.dim_customer", 1),
+        # A seed has no key: a changed row is one too many and one too few.
+        ("core.review_rules", 2),
         ("core.int_category_monthly_sales", 1),
         ("core.int_customer_yearly_sales", 1),
         ("marts.customer_segments", 1),
@@ -170,7 +174,7 @@ def test_failed_dbt_run_leaves_no_schema_and_no_lease(
 ) -> None:
     monkeypatch.setattr(comparison, "DBT_PROJECT", tmp_path)
     before = Loader(published.connection).everything()
-    with pytest.raises(BuildError, match="dbt run broke off"):
+    with pytest.raises(BuildError, match="dbt build broke off"):
         guard()
     assert Loader(published.connection).everything() == before
     assert schemas(published.connection) == []
