@@ -78,7 +78,8 @@ class Dbt:
         outcome = self._outcome(*arguments)
         assert outcome.exception is None, outcome.exception
         results: Any = outcome.result
-        assert not [result.message for result in results if result.status == NodeStatus.Error]
+        errors = [result.message for result in results if result.status == NodeStatus.Error]
+        assert not errors, "\n".join(errors)
         # Hooks have results, too.
         return {result.node.name: str(result.status) for result in results if result.node.resource_type != "operation"}
 

@@ -38,7 +38,8 @@ known as (
         arg_max(stock_version.inventory_status, stock_version.changed_on) as inventory_status,
         arg_max(
             struct_pack(level := stock_version.stock_level), stock_version.changed_on
-        ).level as stock_level
+        ).level as stock_level,
+        arg_max(stock_version.is_stocked_out, stock_version.changed_on) as is_stocked_out
     from product_days
     inner join shop.stock_version
         on
@@ -98,7 +99,7 @@ select
                 ratio(demand.units - demand.days * coalesce(sold.units_sold, 0), demand.days), 0
             )
     end as estimated_lost_units,
-    day_without_stock.product_id is not null as is_stocked_out
+    coalesce(known.is_stocked_out, false) as is_stocked_out
 from product_days
 left join known
     on
@@ -112,7 +113,3 @@ left join demand
     on
         product_days.product_id = demand.product_id
         and product_days.date_key = demand.date_key
-left join shop.day_without_stock
-    on
-        product_days.product_id = day_without_stock.product_id
-        and product_days.date_key = day_without_stock.day

@@ -142,7 +142,7 @@ select
     rounded_quotient(demand.units::hugeint, demand.days, 10000)::decimal(38, 0) * 0.0001
         as daily_demand,
     coalesce(demand.days_without_stock, 0) as days_stocked_out_90d,
-    case when demand.days > 0 then round(demand.safety_stock, 2) end as safety_stock,
+    case when demand.days > 0 then demand.safety_stock::decimal(38, 2) end as safety_stock,
     case
         when product_status in ('Discontinued', 'Removed') then 0
         when demand.days > 0 and stock.stock_level is not null
@@ -153,7 +153,7 @@ select
                     - stock.units_in_stock
                 ),
                 0
-            )
+            )::bigint
     end as suggested_order_quantity
 from stock
 left join units on stock.product_id = units.product_id

@@ -272,10 +272,10 @@ def test_cancelled_line_is_in_no_mart(shop, status: str, is_counted: bool) -> No
     query = shop(
         sales_fact=[
             {"order_status": status, "discount_applied": "0.5", "customer_id": "CUST007", "product_id": "P7"},
-            {"order_date": "2024-01-09", "order_amount": "3.00"},
+            {"order_date": "2024-01-09", "order_amount": "9.99"},
         ]
     )
-    revenue = "13.00" if is_counted else "3.00"
+    revenue = "19.99" if is_counted else "9.99"
     for mart, column in {
         "product_category_revenue_monthly": "total_revenue", "product_revenue_payment_analysis": "revenue",
         "payment_method_preference": "total_revenue", "daily_revenue": "daily_revenue",
@@ -285,6 +285,8 @@ def test_cancelled_line_is_in_no_mart(shop, status: str, is_counted: bool) -> No
     }.items():  # fmt: skip
         assert query(f"select sum({column}) from marts.{mart}") == [(revenue,)], mart
     assert query("select count(*) from marts.order_for_reviews") == [(str(int(is_counted)),)]
+    assert query("select sum(violations) from marts.rule_compliance_daily") == [(str(int(is_counted)),)]
+    assert query("select sum(units_sold) from marts.inventory_daily") == [(str(1 + is_counted),)]
     assert query("select sum(units_sold_30d) from marts.inventory_status") == [("0",)]
     # The order is a fact all the same: its customer and its product are known.
     assert query("select total_orders from marts.customer_segments where customer_id = 'CUST007'") == [
@@ -1193,6 +1195,23 @@ def test_inventory_status_has_expected_rows(shop) -> None:
         ("P6", None, "Garden", "10", "2", "In Stock", "Available", "0", None, "91"),
         ("P8", *unknown, "2", None, None),
         ("P9", *unknown, "0", None, None),
+    ]
+
+
+def test_change_before_first_covered_day_says_whether_stock_was_out(shop) -> None:
+    query = shop(
+        product_category=[
+            {"stock_level": "0", "last_updated": "2023-12-20"},
+            {"stock_level": "0", "last_updated": "2023-12-20", "discontinued": "true"},
+            {"stock_level": "1", "last_updated": "2023-12-20"},
+        ]
+    )
+    columns = "date_key, product_id, inventory_status, estimated_lost_units, is_stocked_out"
+    assert query(f"select {columns} from marts.inventory_daily where date_key < '2024-01-02' order by 2, 1") == [
+        ("2023-12-20", "P1", "Out of Stock", None, True),
+        ("2024-01-01", "P1", "Out of Stock", None, True),
+        ("2023-12-20", "P2", "Out of Stock", None, False),
+        ("2023-12-20", "P3", "Needs Reorder", None, False),
     ]
 
 

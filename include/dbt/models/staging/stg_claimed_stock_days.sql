@@ -22,6 +22,16 @@ versions as (
 
 ),
 
+last_complete_build as (
+
+    select as_of_date from builds
+    where is_published and left_out = '{}'
+    order by claimed_at desc
+    limit 1
+
+),
+
+-- Without an as-of date a build has no days: the versions that it took are new to the next.
 claimed_versions as (
 
     select min({{ shop_day('versions.changed_at') }}) as first_day
@@ -30,7 +40,15 @@ claimed_versions as (
         on versions.batch_id = batches.batch_id
     inner join builds
         on batches.built_by = builds.run_id
-    where builds.finished_at is null
+    where
+        builds.finished_at is null
+        or (
+            exists (select from builds as running where running.finished_at is null)
+            and not exists (
+                select from last_complete_build
+                where last_complete_build.as_of_date is not null
+            )
+        )
 
 ),
 

@@ -15,12 +15,14 @@ with dates as (
 
 ),
 
+-- Without an as-of date no row, and so no day: the least() below ignores null, and a stock lasts for ever.
 bounds as (
 
     select
         max(date_key) filter (where is_as_of) as last_day,
         min(date_key) filter (where is_covered) as first_covered_day
     from dates
+    having max(date_key) filter (where is_as_of) is not null
 
 ),
 
