@@ -1211,7 +1211,7 @@ def test_change_before_first_covered_day_says_whether_stock_was_out(shop) -> Non
         ("2023-12-20", "P1", "Out of Stock", None, True),
         ("2024-01-01", "P1", "Out of Stock", None, True),
         ("2023-12-20", "P2", "Out of Stock", None, False),
-        ("2023-12-20", "P3", "In Stock", None, False),
+        ("2023-12-20", "P3", "Needs Reorder", None, False),
     ]
 
 
