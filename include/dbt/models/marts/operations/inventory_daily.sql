@@ -15,7 +15,8 @@ with dates as (
 
 ),
 
--- Without an as-of date no row, and so no day: the least() below ignores null, and a stock lasts for ever.
+-- Without an as-of date no row, and so no day: the least() below ignores null, and a stock lasts
+-- for ever.
 bounds as (
 
     select
