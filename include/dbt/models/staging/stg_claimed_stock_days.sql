@@ -43,7 +43,10 @@ claimed_versions as (
     where
         builds.finished_at is null
         or (
-            exists (select from builds as running where running.finished_at is null)
+            exists (
+                select from builds as running
+                where running.finished_at is null
+            )
             and not exists (
                 select from last_complete_build
                 where last_complete_build.as_of_date is not null
