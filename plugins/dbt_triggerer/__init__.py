@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dbt_triggerer.invocation import run_dbt
     from dbt_triggerer.node_results import Build, result_xcom
     from dbt_triggerer.service_listener import ServiceListener
-    from dbt_triggerer.task_group import BUILD_TASK, EXECUTION_MODES, dbt_task_group, nodes_of
+    from dbt_triggerer.task_group import BUILD_TASK, EXECUTION_MODES, dbt_task_group, nodes_of, parents_of
     from dbt_triggerer.task_outcome import TaskEnd, TaskOutcome, outcome_of_audit
     from dbt_triggerer.warm_workers import warm_up
 
@@ -32,6 +32,7 @@ __all__ = [
     "dbt_task_group",
     "nodes_of",
     "outcome_of_audit",
+    "parents_of",
     "result_xcom",
     "run_dbt",
     "warm_up",
@@ -49,6 +50,7 @@ _MODULES = {
     "dbt_task_group": "task_group",
     "nodes_of": "task_group",
     "outcome_of_audit": "task_outcome",
+    "parents_of": "task_group",
     "result_xcom": "node_results",
     "run_dbt": "invocation",
     "warm_up": "warm_workers",

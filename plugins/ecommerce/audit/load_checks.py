@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from psycopg import AsyncConnection, sql
 from pydantic import Field, field_validator
 
 from ecommerce.audit.check import Check, CheckContext, Limits, expression, fetch_rows
 from ecommerce.audit.check_results import CheckResult, Status
-from ecommerce.common.days import TimeColumn
 from ecommerce.common.sources import SOURCES, Source, WriteDisposition
-from ecommerce.common.value_rules import cast_if_valid, column_of
 from ecommerce.common.windows import CALENDAR_WINDOW, Window
 from ecommerce.load.extent import window_column
+from ecommerce.load.quarantine import is_rejected_in, rejected_time
 
 T = TypeVar("T", date, int)
 
@@ -196,7 +195,7 @@ group by rejected.reason
 order by max(rejected.batch_id) desc, 2 desc
 """)
 
-# The days of a window that have rejected rows, that with the greatest share first.
+# The days of a window that have rejected rows: day, rejected rows, all rows.
 _REJECTED_BY_DAY = sql.SQL("""
 select
     rejected.day,
@@ -211,7 +210,6 @@ from (
 left join ops.loaded_day
     on loaded_day.source = {source} and loaded_day.day = rejected.day
 where rejected.day >= {start} and rejected.day < {end} and rejected.rows >= {minimum_rows}
-order by rejected.rows::numeric / (rejected.rows + coalesce(loaded_day.rows, 0)) desc, 1
 """)
 
 
@@ -226,50 +224,48 @@ class _LastLoad:
     read: int
     rejected: int
 
-    def reasons(self) -> sql.Composed:
-        """The query of the reasons of its rejected rows, also of those that an earlier load has rejected as well."""
-        return _REJECTION_REASONS.format(source=sql.Literal(self.source.name), is_of_load=self._is_of_load())
+    def reasons(self, window: Window) -> sql.Composed:
+        """The query of the reasons of its rejected rows in a window, also of those that an earlier load rejected."""
+        if self.source.write_disposition is WriteDisposition.VERSION_LOG:
+            is_of_load: sql.Composable = sql.SQL("true")
+        elif self.source.write_disposition is WriteDisposition.APPEND:
+            is_of_load = sql.SQL("rejected.batch_id = {}").format(sql.Literal(self.batch_id))
+        else:
+            is_of_load = expression(is_rejected_in(self.source, window).as_string())
+        return _REJECTION_REASONS.format(source=sql.Literal(self.source.name), is_of_load=is_of_load)
 
     def by_day(self, minimum_rows: int) -> sql.Composed:
-        """The query of its days: day, rejected rows, all rows."""
+        """The query of its days with rejected rows."""
         return _REJECTED_BY_DAY.format(
             source=sql.Literal(self.source.name),
-            day=expression(self._time.day.as_string()),
+            day=expression(rejected_time(self.source).day.as_string()),
             start=sql.Literal(self.start),
             end=sql.Literal(self.end),
             minimum_rows=sql.Literal(minimum_rows),
         )
 
-    def _is_of_load(self) -> sql.Composable:
-        if self.source.write_disposition is WriteDisposition.VERSION_LOG:
-            return sql.SQL("true")
-        if self.source.write_disposition is WriteDisposition.APPEND:
-            return sql.SQL("rejected.batch_id = {}").format(sql.Literal(self.batch_id))
-        # A row whose time is no time belongs to the window of the load that has read it.
-        return sql.SQL("coalesce({in_window}, batch.window_start >= {start} and batch.window_end <= {end})").format(
-            in_window=expression(self._time.between(self.start, self.end).as_string()),
-            start=sql.Literal(self.start),
-            end=sql.Literal(self.end),
-        )
 
-    @property
-    def _time(self) -> TimeColumn:
-        name = self.source.window_column or ""
-        text = sql.SQL("(rejected.payload ->> {})").format(sql.Literal(name))
-        return replace(
-            window_column(self.source), column=cast_if_valid(self.source, column_of(self.source, name), text)
-        )
+class _RejectedShare(NamedTuple):
+    """The share of rows, in per cent, that a load rejected of a window; the worst one is the greatest of them."""
+
+    severity: int
+    percent: Decimal
+    window: Window
+    message: str
+
+
+_SEVERITIES: tuple[Status, ...] = ("pass", "warn", "fail")
 
 
 class Quarantined(_SourceCheck, Limits):
     """
     The share of rows, in per cent, that the last load of the window rejected, also if they were rejected before.
 
-    Of a source with days, the day with the greatest share is compared with the limits: a load also reads some days
-    before its window, in which the bad rows of one day would be few.
+    Of a source with days, the worst day is compared with the limits: a load also reads some days before its window, in
+    which the bad rows of one day would be few.
 
     :param minimum_rows: fewer rejected rows always pass: one bad row of three means nothing
-    :param minimum_rows_of_day: a day with fewer rejected rows is not compared by itself
+    :param minimum_rows_of_day: fewer rejected rows of a day only warn: half of six orders is no reason to stop a run
     """
 
     kind: Literal["quarantined"]
@@ -288,30 +284,37 @@ class Quarantined(_SourceCheck, Limits):
         return [await self._of_load(connection, _LastLoad(SOURCES[source], *load)) for source, *load in loads]
 
     async def _of_load(self, connection: AsyncConnection, load: _LastLoad) -> CheckResult:
-        percent = _percent(load.rejected, load.read)
-        status = self.status(percent) if load.rejected >= self.minimum_rows else "pass"
-        message = f"{load.rejected:,} of {load.read:,} rows were rejected ({percent} %)"
+        window = Window(load.start, load.end)
+        worst = self._share(window, load.rejected, load.read, self.minimum_rows)
         if load.rejected and load.source.write_disposition is WriteDisposition.REPLACE_WINDOW:
-            days = await fetch_rows(connection, load.by_day(self.minimum_rows_of_day))
-            if days and (worst := _percent(*days[0][1:])) > percent:
-                percent, status = worst, self.status(worst)
-                message = "; ".join(
-                    f"{day}: {rejected:,} of {rows:,} rows were rejected ({_percent(rejected, rows)} %)"
-                    for day, rejected, rows in days[:3]
-                )
-        reasons = [] if status == "pass" else await self._reasons(connection, load)
+            days = await fetch_rows(connection, load.by_day(self.minimum_rows))
+            shares = [
+                self._share(Window(day, day + timedelta(days=1)), rejected, rows, self.minimum_rows_of_day, f"{day}: ")
+                for day, rejected, rows in days
+            ]
+            worst = max([worst, *shares], key=lambda share: (share.severity, share.percent))
+        status = _SEVERITIES[worst.severity]
+        reasons = [] if status == "pass" else await self._reasons(connection, load, worst.window)
+        message = worst.message
         if reasons:
             message += ": " + "; ".join(f"{reason['rows']}x {reason['reason']}" for reason in reasons[:3])
-        return CheckResult(load.source.name, status, percent, self.limit, message, reasons)
+        return CheckResult(load.source.name, status, worst.percent, self.limit, message, reasons)
+
+    def _share(self, window: Window, rejected: int, rows: int, rows_to_fail: int, prefix: str = "") -> _RejectedShare:
+        """:param rows_to_fail: fewer rejected rows than that only warn, and fewer than `minimum_rows` pass"""
+        percent = round(Decimal(100) * rejected / rows, 2) if rows else Decimal(0)
+        severity = _SEVERITIES.index(self.status(percent)) if rejected >= self.minimum_rows else 0
+        return _RejectedShare(
+            severity if rejected >= rows_to_fail else min(severity, 1),
+            percent,
+            window,
+            f"{prefix}{rejected:,} of {rows:,} rows were rejected ({percent} %)",
+        )
 
     @staticmethod
-    async def _reasons(connection: AsyncConnection, load: _LastLoad) -> list[dict[str, Any]]:
-        rows = await fetch_rows(connection, load.reasons())
+    async def _reasons(connection: AsyncConnection, load: _LastLoad, window: Window) -> list[dict[str, Any]]:
+        rows = await fetch_rows(connection, load.reasons(window))
         return [{"reason": reason, "rows": count, "batch_id": load.batch_id} for reason, count in rows]
-
-
-def _percent(rejected: int, read: int) -> Decimal:
-    return round(Decimal(100) * rejected / read, 2) if read else Decimal(0)
 
 
 _NOTED_DAYS = sql.SQL("""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from dbt_triggerer import parents_of
 from ecommerce.build.dbt_project import MANIFEST
 from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 
@@ -55,11 +56,6 @@ def nodes_of_models(names: Collection[str], manifest: Mapping[str, Any] | None =
     return models | tests
 
 
-def _parents_of(node: Mapping[str, Any]) -> Collection[str]:
-    """The unique ids of the nodes that a node depends on; a seed has no such entry in dbt's manifest."""
-    return node["depends_on"].get("nodes", ())
-
-
 def _downstream_of(models: Mapping[str, Any], sources: Mapping[str, Any], source: str) -> set[str]:
     """Every model that depends on a source of `raw`, but not what lies behind a model that can be built without it."""
     downstream: set[str] = set()
@@ -70,7 +66,7 @@ def _downstream_of(models: Mapping[str, Any], sources: Mapping[str, Any], source
         children = {
             unique_id
             for unique_id, node in models.items()
-            if not parents.isdisjoint(_parents_of(node)) and source not in node["config"]["meta"].get(ALSO_WITHOUT, ())
+            if not parents.isdisjoint(parents_of(node)) and source not in node["config"]["meta"].get(ALSO_WITHOUT, ())
         }
         parents = children - downstream
         downstream |= parents
@@ -82,7 +78,7 @@ def _upstream_of(models: Mapping[str, Any], children: Collection[str]) -> set[st
     upstream: set[str] = set()
     children = set(children)
     while children:
-        parents = {parent for unique_id in children for parent in _parents_of(models[unique_id])}
+        parents = {parent for unique_id in children for parent in parents_of(models[unique_id])}
         children = (parents & models.keys()) - upstream
         upstream |= children
     return upstream

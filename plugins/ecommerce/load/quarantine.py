@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from psycopg import Connection, sql
 
+from ecommerce.common.days import TimeColumn
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.value_rules import cast, cast_if_valid, column_of
-from ecommerce.common.windows import CALENDAR_WINDOW
+from ecommerce.common.windows import CALENDAR_WINDOW, Window
 from ecommerce.load.extent import Extent, window_column
 from ecommerce.load.staging import STAGE
 
@@ -289,6 +290,32 @@ def _digest(*payload: str) -> sql.Composed:
     return sql.SQL("jsonb_hash_extended(jsonb_strip_nulls({}), 0)").format(sql.Identifier(*payload))
 
 
+def rejected_time(source: Source) -> TimeColumn:
+    """
+    The window column of a row of `ops.quarantine as rejected`, as raw would store it; null if it is no time.
+
+    :param source: one with a window column
+    """
+    if source.window_column is None:
+        raise ValueError(f"{source.name} has no window column")
+    return replace(window_column(source, "rejected"), column=_payload_value(source, "rejected", source.window_column))
+
+
+def is_rejected_in(source: Source, window: Window) -> sql.Composed:
+    """
+    Whether a row of `ops.quarantine as rejected` is of a window: by its time, see `rejected_time`.
+
+    A row whose time is no time belongs to the window of its load, `ops.load_batch as batch`.
+    """
+    return sql.SQL("""
+        coalesce({in_window}, batch.window_start >= {start} and batch.window_end <= {end})
+    """).format(
+        in_window=rejected_time(source).between(window.start, window.end),
+        start=sql.Literal(window.start),
+        end=sql.Literal(window.end),
+    )
+
+
 def _in_extent(source: Source, extent: Extent) -> sql.Composable:
     """
     Whether this load has read where a rejected row belongs: by its own window column, or by its batch's window.
@@ -297,21 +324,11 @@ def _in_extent(source: Source, extent: Extent) -> sql.Composable:
     """
     if source.window_column is None:
         return sql.SQL("true")
-    value = _payload_value(source, "rejected", source.window_column)
-    time = replace(window_column(source, "rejected"), column=value)
-    in_extent = sql.SQL("""
-        coalesce(
-            {in_window},
-            batch.window_start >= {start} and batch.window_end <= {end}
-        )
-    """).format(
-        in_window=time.between(extent.window.start, extent.window.end),
-        start=sql.Literal(extent.window.start),
-        end=sql.Literal(extent.window.end),
-    )
+    in_extent = is_rejected_in(source, extent.window)
     if not extent.has_undated:
         return in_extent
     # A time that cannot be cast is one of a window's rows.
+    time = rejected_time(source)
     return sql.SQL("""
         case
             when {text} is null or ({value} is not null and {outside}) then true
@@ -319,7 +336,7 @@ def _in_extent(source: Source, extent: Extent) -> sql.Composable:
         end
     """).format(
         text=_payload_text("rejected", source.window_column),
-        value=value,
+        value=time.column,
         outside=time.outside(CALENDAR_WINDOW.start, CALENDAR_WINDOW.end),
         in_extent=in_extent,
     )

@@ -28,7 +28,7 @@ split_orders as (
 
 ),
 
-counted as (
+counted as not materialized (
 
     select
         {{ first_day_of('month', 'lines.date_key') }} as order_month,
@@ -54,38 +54,7 @@ baskets as (
 
 ),
 
--- A line that is alone in its order is an order in each of its groups.
-single_lines as (
-
-    select
-        counted.order_month,
-        counted.category_name,
-        counted.subcategory,
-        counted.payment_method,
-        count(*) as orders,
-        sum(counted.order_quantity) as units,
-        sum(counted.order_amount) as revenue,
-        sum(counted.known_cost_amount) as known_cost_revenue,
-        sum(counted.gross_profit) as gross_profit,
-        min(counted.order_amount) filter (
-            where counted.order_id not in (select split_orders.order_id from split_orders)
-        ) as min_order_revenue,
-        max(counted.order_amount) filter (
-            where counted.order_id not in (select split_orders.order_id from split_orders)
-        ) as max_order_revenue
-    from counted
-    left join baskets
-        on counted.order_id = baskets.order_id
-    where baskets.order_id is null
-    group by
-        counted.order_month,
-        counted.category_name,
-        counted.subcategory,
-        counted.payment_method
-
-),
-
--- Of the others, by order first: then an order is a row, and rows can be counted.
+-- Orders of several lines, by order first: then an order is a row, and rows can be counted.
 by_order as (
 
     select
@@ -116,32 +85,41 @@ by_order as (
 
 ),
 
--- The smallest and the largest order are those of the month. An order with lines on several days is
--- not among them: the mart adds it with all its lines.
+-- A line that is alone in its order is an order in each of its groups. The smallest and the largest
+-- order are those of the month. An order with lines on several days is not among them: the mart
+-- adds it with all its lines.
 by_group as (
 
     select
-        order_month,
-        grouping(category_name, subcategory, payment_method) as grouped_columns,
-        category_name,
-        subcategory,
-        payment_method,
-        sum(orders) as orders,
-        sum(units) as units,
-        sum(revenue) as revenue,
-        sum(known_cost_revenue) as known_cost_revenue,
-        sum(gross_profit) as gross_profit,
-        min(min_order_revenue) as min_order_revenue,
-        max(max_order_revenue) as max_order_revenue
-    from single_lines
+        counted.order_month,
+        grouping(counted.category_name, counted.subcategory, counted.payment_method)
+            as grouped_columns,
+        counted.category_name,
+        counted.subcategory,
+        counted.payment_method,
+        count(*) as orders,
+        sum(counted.order_quantity) as units,
+        sum(counted.order_amount) as revenue,
+        sum(counted.known_cost_amount) as known_cost_revenue,
+        sum(counted.gross_profit) as gross_profit,
+        min(counted.order_amount) filter (
+            where counted.order_id not in (select split_orders.order_id from split_orders)
+        ) as min_order_revenue,
+        max(counted.order_amount) filter (
+            where counted.order_id not in (select split_orders.order_id from split_orders)
+        ) as max_order_revenue
+    from counted
+    left join baskets
+        on counted.order_id = baskets.order_id
+    where baskets.order_id is null
     group by
-        order_month,
+        counted.order_month,
         grouping sets (
             (),
-            (category_name),
-            (category_name, subcategory),
-            (category_name, payment_method),
-            (payment_method)
+            (counted.category_name),
+            (counted.category_name, counted.subcategory),
+            (counted.category_name, counted.payment_method),
+            (counted.payment_method)
         )
     union all
     select

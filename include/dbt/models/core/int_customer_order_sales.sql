@@ -59,48 +59,32 @@ order_days as (
 
 ),
 
-orders as (
+dated as (
 
     select
-        customer_id,
-        order_id,
-        min(date_key) as order_date
+        *,
+        min(date_key) over (partition by customer_id, order_id) as order_date
     from order_days
-    group by customer_id, order_id
 
 ),
 
-numbered as (
-
-    select
-        customer_id,
-        order_id,
-        order_date,
-        row_number() over orders_so_far as order_number,
-        order_date - lag(order_date) over orders_so_far as days_since_previous,
-        first_value(order_date) over orders_so_far as first_order_date
-    from orders
-    window orders_so_far as (partition by customer_id order by order_date, order_id)
-
-),
-
+-- The days of an order are peers: they have one number, and are one group.
 final as (
 
     select
-        numbered.customer_id,
-        numbered.order_id,
-        numbered.order_number,
-        numbered.days_since_previous,
-        order_days.revenue,
-        {{ first_day_of('month', 'numbered.first_order_date') }} as cohort_month,
-        {{ first_day_of('month', 'order_days.date_key') }} as line_month,
-        numbered.order_date,
-        order_days.date_key
-    from order_days
-    inner join numbered
-        on
-            order_days.customer_id = numbered.customer_id
-            and order_days.order_id = numbered.order_id
+        customer_id,
+        order_id,
+        dense_rank() over orders_so_far as order_number,
+        order_date - max(order_date) over (
+            orders_so_far groups between 1 preceding and 1 preceding
+        ) as days_since_previous,
+        revenue,
+        {{ first_day_of('month', 'first_value(order_date) over orders_so_far') }} as cohort_month,
+        {{ first_day_of('month', 'date_key') }} as line_month,
+        order_date,
+        date_key
+    from dated
+    window orders_so_far as (partition by customer_id order by order_date, order_id)
 
 )
 

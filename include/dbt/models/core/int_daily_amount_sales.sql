@@ -1,4 +1,4 @@
--- Grain: one row per class of amounts and day that orders are of. Additive: orders.
+-- Grain: one row per amount of orders and day that orders are of. Additive: orders.
 {% set claimed_from = ['sales_fact'] %}
 {% set claimed = claimed_periods(claimed_from, 'day') %}
 
@@ -25,27 +25,18 @@ orders as (
 
 ),
 
-classed as (
-
-    select
-        *,
-        {{ amount_class('order_amount') }} as amount_class
-    from orders
-
-),
-
 final as (
 
     select
-        amount_class,
+        {{ amount_class('order_amount') }} as amount_class,
+        order_amount,
         count(*)::integer as orders,
-        array_agg(order_amount order by order_amount) as order_amounts,
         order_date
-    from classed
+    from orders
     {%- if is_incremental() %}
     where order_date = any({{ claimed }})
     {%- endif %}
-    group by amount_class, order_date
+    group by order_date, order_amount
 
 )
 

@@ -25,12 +25,23 @@ with amounts as (
 
 ),
 
+amount_classes as (
+
+    select
+        amount_class,
+        sum(orders) as orders,
+        order_date
+    from amounts
+    group by amount_class, order_date
+
+),
+
 days as (
 
     select
         order_date,
         sum(orders) as orders
-    from amounts
+    from amount_classes
     {%- if is_incremental() %}
     where order_date = any({{ rebuilt }})
     {%- endif %}
@@ -40,7 +51,7 @@ days as (
 
 classes as (
 
-    select distinct amount_class from amounts
+    select distinct amount_class from amount_classes
 
 ),
 
@@ -51,13 +62,13 @@ changes as (
         amount_class,
         order_date + 1 as day,
         orders
-    from amounts
+    from amount_classes
     union all
     select
         amount_class,
         order_date + {{ days_before }} + 1 as day,
         -orders as orders
-    from amounts
+    from amount_classes
     union all
     select
         classes.amount_class,
@@ -122,15 +133,23 @@ in_class as (
     select
         middle.order_date,
         middle.place_in_class,
-        array_agg(order_amount order by order_amount) as order_amounts
+        days_before.order_amount,
+        sum(sum(days_before.orders)) over (
+            partition by middle.order_date, middle.amount_class, middle.place_in_class
+            order by days_before.order_amount
+        ) as last_place,
+        sum(days_before.orders) as orders
     from middle
-    inner join {{ ref('int_daily_amount_sales') }} as days_before
+    inner join amounts as days_before
         on
             middle.amount_class = days_before.amount_class
             and middle.order_date > days_before.order_date
             and middle.order_date - {{ days_before }} <= days_before.order_date
-    cross join unnest(days_before.order_amounts) as order_amount
-    group by middle.order_date, middle.amount_class, middle.place_in_class
+    group by
+        middle.order_date,
+        middle.amount_class,
+        middle.place_in_class,
+        days_before.order_amount
 
 ),
 
@@ -138,8 +157,9 @@ medians as (
 
     select
         order_date,
-        avg(order_amounts[place_in_class::integer])::numeric(18, 3) as median_amount
+        avg(order_amount)::numeric(18, 3) as median_amount
     from in_class
+    where place_in_class > last_place - orders and place_in_class <= last_place
     group by order_date
 
 ),
