@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST, project_files
+from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET, MANIFEST, project_files
 from ecommerce.common.shop import VARIABLE
 from include.demo import dbt, processes
 from include.demo.errors import StackError
@@ -122,7 +122,7 @@ def build_manifest(dsn: str | None = None) -> None:
                 "--profiles-dir",
                 str(DBT_PROJECT),
             ),
-            *("--profile", "ecommerce", "--target", "airflow"),
+            *("--profile", DBT_PROFILE, "--target", DBT_TARGET),
         ],
         cwd=ROOT,
         env={

@@ -1,7 +1,7 @@
 -- Who may do what in the warehouse; docs/roles.md has it as a table. An administrator of the server runs this in the
 -- warehouse's database: once, and again whenever it changes (it may be run any number of times). The roles get their
--- passwords from whoever runs it. Tables are made by their owners: ops, raw and marts by the files beside this one, which
--- the first task that connects applies, all others by dbt.
+-- passwords from whoever runs it. Tables are made by their owners: ops, raw and marts by the files beside this one,
+-- which the first task that connects applies, all others by dbt.
 do $$
 declare
     wanted text;
@@ -26,9 +26,9 @@ $$;
 
 revoke all on schema public from public;
 
--- Readers can be tools and people of any kind, and `reviewer` writes what a browser sends: they must not stop those who load, build and publish. They get neither the
--- locks that these take, nor what fills the server's disk (large objects, temporary tables, messages), nor all its
--- connections. The timeouts are defaults, which a session can change.
+-- Readers can be tools and people of any kind, and `reviewer` writes what a browser sends: they must not stop those who
+-- load, build and publish. They get neither the locks that these take, nor what fills the server's disk (large objects,
+-- temporary tables, messages), nor all its connections. The timeouts are defaults, which a session can change.
 do $$
 declare
     wanted text;
@@ -84,9 +84,10 @@ begin
 end
 $$;
 
--- Code that one role plants into a table, as a trigger, a policy or an index, runs as whoever writes to it or reads it. So
--- only the strongest role may write functions: those of `ops`, which all others call. It also owns the tables of `ops`,
--- which all roles write. (Where the administrator is no superuser, as in some clouds, Postgres warns and revokes nothing.)
+-- Code that one role plants into a table, as a trigger, a policy or an index, runs as whoever writes to it or reads it.
+-- So only the strongest role may write functions: those of `ops`, which all others call. It also owns the tables of
+-- `ops`, which all roles write. (Where the administrator is no superuser, as in some clouds, Postgres warns and revokes
+-- nothing.)
 revoke usage on language plpgsql, sql from public;
 grant usage on language plpgsql, sql to publisher;
 
@@ -97,7 +98,8 @@ declare
     relation regclass;
     routine regprocedure;
 begin
-    -- Its script has to grant the rights of the loader or of the reviewer again (see plugins/ecommerce/common/database_schema.py).
+    -- Its script has to grant the rights of the loader or of the reviewer again (see
+    -- plugins/ecommerce/common/database_schema.py).
     if
         (select nspowner from pg_namespace where nspname = 'ops') <> 'publisher'::regrole
         or to_regclass('ops.review') is not null

@@ -20,7 +20,7 @@ RULES_SHOP = ShopSize("rules", date(2024, 1, 1), date(2024, 6, 30), orders=9_000
 #: Per cent. A row that is dirty besides, such as a product without a price, may cost an order; a rule that is broken
 #: costs half of them.
 LEAST_PRECISION = LEAST_RECALL = 99.0
-#: Two rules of amounts take everything from the median, so an order too many or too few before moves no verdict.
+#: Two rules of amounts take everything from the median, so an order too many or too few before changes no result.
 RULES = (
     "high_discount",
     "high_shipping",

@@ -8,6 +8,9 @@ from pathlib import Path
 DBT_PROJECT = Path(__file__).parents[3] / "include" / "dbt"
 MANIFEST = DBT_PROJECT / "target" / "manifest.json"
 
+#: Profile and target by which Airflow builds. dbt's parse of the project is good for these names only.
+DBT_PROFILE, DBT_TARGET = "ecommerce", "airflow"
+
 _FOLDERS_OF_DBT = {"target", "logs", "dbt_packages"}
 _SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv", ".py"}
 

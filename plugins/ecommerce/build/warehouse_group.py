@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dbt_triggerer import BUILD_TASK, EXECUTION_MODES, dbt_task_group
 from ecommerce.build.build_permission import assert_may_build
-from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST
+from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET, MANIFEST
 from ecommerce.common.connections import TRANSFORMER
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ EXECUTION_MODE = os.environ.get("ECOMMERCE_DBT_EXECUTION_MODE", "triggerer")
 WATCHED_BUILD = f"{BUILD_GROUP}.{BUILD_TASK}" if EXECUTION_MODE == "triggerer" else None
 
 
-def warehouse_profile(conn_id: str = TRANSFORMER, *, name: str = "ecommerce", target: str = "airflow") -> ProfileConfig:
+def warehouse_profile(
+    conn_id: str = TRANSFORMER, *, name: str = DBT_PROFILE, target: str = DBT_TARGET
+) -> ProfileConfig:
     """
     How dbt connects to the warehouse: by an Airflow connection.
 

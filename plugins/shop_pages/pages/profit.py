@@ -200,23 +200,6 @@ def _summarize_bridge(totals: Row) -> str:
     )
 
 
-def _band_columns(band: FigureColumn) -> tuple[FigureColumn, ...]:
-    return (
-        band,
-        REVENUE_AMOUNT,
-        _LIST_AMOUNT,
-        _DISCOUNT,
-        _DISCOUNT_PERCENT,
-        _GROSS_PROFIT,
-        MARGIN,
-        _SHIPPING,
-        CONTRIBUTION,
-        _CONTRIBUTION_PERCENT,
-        KNOWN_COST,
-        _LOSS,
-    )
-
-
 def _bands(column: str) -> str:
     """The query for the bands of a column, from the lowest to the highest."""
     return f"""
@@ -225,10 +208,6 @@ def _bands(column: str) -> str:
                     case left({column}, 2) when 'to' then length({column}) when 'ov' then 99 else 0 end as place
                 {_LINES}
                 group by {column}"""
-
-
-def _draw_bands(rows: list[Row], column: str) -> Plot:
-    return ranking_chart(rows, label=column, y="contribution_amount")
 
 
 _LIST_AMOUNT = FigureColumn("list_amount", "List price", Format.MONEY)
@@ -243,6 +222,39 @@ _LOSS = FigureColumn(
 )
 #: What the sums of a page of months leave out.
 _KNOWN_COST_ONLY = "Profit and contribution are those of the revenue whose cost is known, before refunds."
+
+_BAND_COLUMNS = (
+    REVENUE_AMOUNT,
+    _LIST_AMOUNT,
+    _DISCOUNT,
+    _DISCOUNT_PERCENT,
+    _GROSS_PROFIT,
+    MARGIN,
+    _SHIPPING,
+    CONTRIBUTION,
+    _CONTRIBUTION_PERCENT,
+    KNOWN_COST,
+    _LOSS,
+)
+
+
+def _bands_figure(band: FigureColumn, name: str, title: str, question: str, help: str) -> Figure:
+    """The contribution of the bands of a column of `order_profitability_monthly`."""
+    order_by = f"place, {band.name}"
+    return Figure(
+        name=name,
+        title=title,
+        question=question,
+        help=f"{help} {_KNOWN_COST_ONLY}",
+        mart="order_profitability_monthly",
+        query=_bands(band.name),
+        order_by=order_by,
+        sorted_by="from the lowest to the highest",
+        chart_query=f"select * from ({_bands(band.name)}) as bands order by {order_by}",
+        columns=(band, *_BAND_COLUMNS),
+        draw=lambda rows: ranking_chart(rows, label=band.name, y="contribution_amount"),
+    )
+
 
 PROFIT = FigurePage(
     name="profit",
@@ -405,31 +417,19 @@ PROFIT = FigurePage(
                 named(rows, "category_name"), label="category_name", y="contribution_amount"
             ),
         ),
-        Figure(
+        _bands_figure(
+            FigureColumn("discount_band", "Discount"),
             name="discount_bands",
             title="Contribution by discount",
             question="Do high discounts still bring money?",
-            help=f"The discount of each order line, in percent of its list price. {_KNOWN_COST_ONLY}",
-            mart="order_profitability_monthly",
-            query=_bands("discount_band"),
-            order_by="place, discount_band",
-            sorted_by="from the lowest to the highest",
-            chart_query=f"select * from ({_bands('discount_band')}) as bands order by place, discount_band",
-            columns=_band_columns(FigureColumn("discount_band", "Discount")),
-            draw=lambda rows: _draw_bands(rows, "discount_band"),
+            help="The discount of each order line, in percent of its list price.",
         ),
-        Figure(
+        _bands_figure(
+            FigureColumn("shipping_band", "Shipping cost"),
             name="shipping_bands",
             title="Contribution by shipping cost",
             question="Does shipping eat up what the orders bring?",
-            help=f"The shipping cost of each order line, in percent of its amount. {_KNOWN_COST_ONLY}",
-            mart="order_profitability_monthly",
-            query=_bands("shipping_band"),
-            order_by="place, shipping_band",
-            sorted_by="from the lowest to the highest",
-            chart_query=f"select * from ({_bands('shipping_band')}) as bands order by place, shipping_band",
-            columns=_band_columns(FigureColumn("shipping_band", "Shipping cost")),
-            draw=lambda rows: _draw_bands(rows, "shipping_band"),
+            help="The shipping cost of each order line, in percent of its amount.",
         ),
         Figure(
             name="losing_products",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from shop_pages.absent_sources import absence_of_source
 from shop_pages.chart_queries import DAYS, MONTHS, WEEKS, by_period, ranking
-from shop_pages.charts import bars, grouped_chart, line, period_axis, period_name, ranking_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
+from shop_pages.charts import bars, grouped_chart, line, period_axis, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import (
-    ALL_CATEGORIES,
     CATEGORY,
     CONTRIBUTION,
     DAY,
@@ -55,42 +52,6 @@ def _summarize_trend(totals: Row) -> str:
     return " · ".join(parts)
 
 
-def _draw_growth(rows: list[Row]) -> Plot:
-    """Revenue by period, beside that of the same days a year before; of the running period also its run rate."""
-    drawn = [{**row, "name": period_name(row["period"], row["unit"])} for row in rows]
-    texts = [[_growth_text(row["growth_percent"]), _growth_text(row["year_over_year_percent"])] for row in rows]
-    data: list[dict[str, Any]] = [
-        bars(
-            drawn,
-            "name",
-            "revenue",
-            "Revenue",
-            customdata=texts,
-            hovertemplate="%{y:,.2f}<br>%{customdata[0]} to the period before"
-            "<br>%{customdata[1]} to the year before<extra></extra>",
-        )
-    ]
-    if any(row["last_year_revenue"] is not None for row in rows):
-        data.append(line(drawn, "name", "last_year_revenue", "The same days a year before"))
-    # A period that was not loaded from its first day on has a run rate, too.
-    if running := [row for row in drawn if row["is_running"] and row["run_rate"] is not None]:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "Run rate of the running period",
-                "x": [row["name"] for row in running],
-                "y": [json_value(row["run_rate"]) for row in running],
-                "marker": {"symbol": "line-ew-open", "size": 22, "line": {"width": 3}},
-            }
-        )
-    return {"data": data, "layout": {"xaxis": {"type": "category"}, "yaxis": {"rangemode": "tozero"}}}
-
-
-def _growth_text(percent: Any) -> str:
-    return "no comparison" if percent is None else f"{percent:+,.2f} %"
-
-
 def _draw_shares(rows: list[Row]) -> Plot:
     plot = grouped_chart(rows, "payment_method", x="period", y="percent")
     plot["layout"]["yaxis"] = {"ticksuffix": " %", "range": [0, 100]}
@@ -105,11 +66,6 @@ _PRODUCTS = f"""
                 where
                     revenue_month = date_trunc('month', %(last)s::timestamp)::date
                     and {IN_CATEGORY}"""
-_GROWTH = f"""
-                from marts.revenue_trend
-                where
-                    grain = %(grain)s and category_name = coalesce(%(category)s::text, '{ALL_CATEGORIES}')
-                    and period_start between date_trunc(%(grain)s, %(since)s::timestamp)::date and %(last)s"""
 
 REVENUE = FigurePage(
     name="revenue",
@@ -170,54 +126,6 @@ REVENUE = FigurePage(
             draw=_draw_trend,
             summarize=_summarize_trend,
             keys={"order_date": "order_date"},
-        ),
-        Figure(
-            name="growth",
-            title="Growth",
-            question="Does the shop grow, against the period before and against the year before?",
-            help="The running period is compared with as many days of the periods before; its run rate is what it comes"
-            f" to if it goes on like this. {NO_GROWTH}",
-            mart="revenue_trend",
-            query=f"""
-                select
-                    grain, period_start, category_name, revenue, refunded_amount, net_revenue, gross_profit,
-                    gross_margin_percent, known_cost_percent, orders, customers, units, avg_order_value, days_elapsed,
-                    days_in_period, is_complete, previous_period_revenue, growth_percent, last_year_revenue,
-                    year_over_year_percent, run_rate
-                {_GROWTH}""",
-            order_by="period_start desc",
-            sorted_by="the newest periods first",
-            chart_query=f"""
-                select
-                    period_start as period, grain as unit, revenue, growth_percent, last_year_revenue,
-                    year_over_year_percent, run_rate, is_complete,
-                    %(covered_last)s::date < period_start + days_in_period as is_running
-                {_GROWTH}
-                order by period_start""",
-            columns=(
-                FigureColumn("period_start", "From", Format.DAY),
-                CATEGORY,
-                REVENUE_AMOUNT,
-                FigureColumn("growth_percent", "Against the period before", Format.PERCENT),
-                FigureColumn("year_over_year_percent", "Against the year before", Format.PERCENT),
-                FigureColumn("run_rate", "Run rate", Format.MONEY),
-                FigureColumn("is_complete", "Complete", Format.BOOLEAN),
-                FigureColumn("days_elapsed", "Days so far", Format.COUNT),
-                FigureColumn("days_in_period", "Days", Format.COUNT),
-                FigureColumn("previous_period_revenue", "Period before", Format.MONEY),
-                FigureColumn("last_year_revenue", "Year before", Format.MONEY),
-                REFUNDS,
-                NET_REVENUE,
-                FigureColumn("gross_profit", "Gross profit", Format.MONEY),
-                MARGIN,
-                KNOWN_COST,
-                ORDERS,
-                FigureColumn("customers", "Customers", Format.COUNT),
-                FigureColumn("units", "Units", Format.COUNT),
-                FigureColumn("avg_order_value", "Average order", Format.MONEY),
-            ),
-            draw=_draw_growth,
-            keys={"grain": "grain", "period_start": "period_start", "category_name": "category_name"},
         ),
         Figure(
             name="categories",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from shop_pages.chart_queries import DAYS, by_period
 from shop_pages.charts import grouped_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
 from shop_pages.pages.shared import DAY
+from shop_pages.pool import Row
 
 #: What a person may say of an order, and how the page calls an order of which nothing was said.
-VERDICTS = {"fine": "Fine", "watch": "Watch", "problem": "Problem"}
-STATUSES = {"open": "Open", **VERDICTS}
+ANSWERS = {"fine": "Fine", "watch": "Watch", "problem": "Problem"}
+STATUSES = {"open": "Open", **ANSWERS}
 PRIORITIES = ("High", "Medium")
 #: Characters of a note, as `ops.review` has them.
 NOTE_CHARACTERS = 2_000
@@ -130,6 +131,12 @@ RULES = """
     from core.review_rules
     order by rule, valid_from desc nulls last"""
 
+
+def _draw_compliance(rows: list[Row]) -> Plot:
+    named = [{**row, "rule": row["rule"].replace("_", " ").capitalize()} for row in rows]
+    return grouped_chart(named, "rule", x="period", y="compliance_percent", kind="line", yaxis={"ticksuffix": " %"})
+
+
 REVIEW = FigurePage(
     name="review",
     title="Review",
@@ -174,9 +181,7 @@ REVIEW = FigurePage(
                 },
             ),
             series="rules",
-            draw=lambda rows: grouped_chart(
-                rows, "rule", x="period", y="compliance_percent", kind="line", yaxis={"ticksuffix": " %"}
-            ),
+            draw=_draw_compliance,
         ),
     ),
     days=30,

@@ -367,7 +367,8 @@ STOCK = FigurePage(
             title="Stock of a product over time",
             question="How did the stock of one product go, and what was sold of it?",
             help="Of the product that is chosen above, or else of the one that lost the most units in these days. Days"
-            " without a sale and a change have no row: the stock is that of the row before.",
+            " without a sale and a change have no row: the stock is that of the row before. It is what the shop said"
+            " when it was last read, so sales do not lower it between two reads.",
             mart="inventory_daily",
             source="product_category",
             query=f"""

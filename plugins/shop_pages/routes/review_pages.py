@@ -19,7 +19,7 @@ from shop_pages.figures import drill_path
 from shop_pages.filters import Filters
 from shop_pages.limits import PAGE_ROWS
 from shop_pages.pages import review
-from shop_pages.pages.review import NOTE_CHARACTERS, PRIORITIES, REVIEW, STATUSES, VERDICTS
+from shop_pages.pages.review import ANSWERS, NOTE_CHARACTERS, PRIORITIES, REVIEW, STATUSES
 from shop_pages.pool import Row
 from shop_pages.queries import Warehouse
 from shop_pages.rendering import parse_day, render
@@ -132,8 +132,8 @@ async def write_review(request: Request, user: CurrentUser) -> Response:
         raise HTTPException(400, "The form has a character that no text of the warehouse has.")
     order_id, status, note = (texts.get(name, "").strip() for name in ("order_id", "status_now", "note"))
     order = await _read_order(request, order_id)
-    if status not in VERDICTS:
-        problem = f"Say whether the order is {', '.join(VERDICTS)}."
+    if status not in ANSWERS:
+        problem = f"Say whether the order is {', '.join(ANSWERS)}."
         return await _render_order(request, user, order_id, texts, 400, problem=problem)
     if len(note) > NOTE_CHARACTERS:
         problem = f"A note may have {NOTE_CHARACTERS:,} characters; this one has {len(note):,}."
@@ -183,7 +183,7 @@ async def _render_order(
         title=f"Order {order_id}",
         order=order,
         statuses=STATUSES,
-        verdicts=VERDICTS,
+        answers=ANSWERS,
         note_characters=NOTE_CHARACTERS,
         entered=chosen if problem else {},
         problem=problem,

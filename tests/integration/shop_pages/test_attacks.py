@@ -26,7 +26,7 @@ HOSTILE = [
 ]  # fmt: skip
 ADDRESSES = [
     "/revenue?first={}", "/revenue?last={}", "/revenue?first={0}&last={0}", "/revenue?category={}",
-    "/revenue?grain={}", "/revenue/trend.csv?first={}", "/revenue/trend.csv?category={}", "/customers?last={}",
+    "/trends?grain={}", "/revenue/trend.csv?first={}", "/revenue/trend.csv?category={}", "/customers?last={}",
     "/status?first={}", "/status?last={}", "/status?first={0}&last={0}",
     "/rows/daily_revenue?order_date={}", "/rows/revenue_trend?grain=year&period_start={}&category_name=x",
     "/rows/revenue_trend?grain={0}&period_start=2024-01-01&category_name={0}",

@@ -46,8 +46,8 @@ def queue_of(html: str) -> list[str]:
     return [unescape(label) for label in re.findall(r'<td><a href="[^"]*/review/order\?[^"]*">([^<]*)</a>', part)]
 
 
-def say(client: TestClient, order_id: str, verdict: str, note: str = "", **choices: str) -> Any:
-    return client.post("/review/order", data={"order_id": order_id, "status_now": verdict, "note": note, **choices})
+def say(client: TestClient, order_id: str, answer: str, note: str = "", **choices: str) -> Any:
+    return client.post("/review/order", data={"order_id": order_id, "status_now": answer, "note": note, **choices})
 
 
 def test_queue_has_the_orders_of_the_mart_with_their_reasons(client: TestClient, filled: Callable) -> None:

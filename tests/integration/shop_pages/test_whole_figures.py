@@ -556,9 +556,9 @@ def test_file_needs_a_login(large: psycopg.Connection, tokens: dict[str, str]) -
     ("page", "figure", "says", "hide", "show"),
     [
         (
-            "revenue",
-            "growth",
-            "Growth is not built yet. The next run of the warehouse builds it (marts.revenue_trend).",
+            "trends",
+            "periods",
+            "Revenue by period is not built yet. The next run of the warehouse builds it (marts.revenue_trend).",
             "alter table marts.revenue_trend rename to hidden",
             "alter table marts.hidden rename to revenue_trend",
         ),
@@ -592,7 +592,7 @@ def test_mart_without_a_table_or_a_column_is_not_built_yet_and_no_error(
     assert "state error" not in part
 
 
-def test_growth_is_shown_by_the_chosen_grain(
+def test_revenue_by_period_is_shown_by_the_chosen_grain(
     pages: TestClient, large: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
@@ -612,7 +612,7 @@ def test_growth_is_shown_by_the_chosen_grain(
             ('quarter', '2024-01-01', 'All categories', 6100, 91, false, null, null, null, 9200)
         ) as made_up (grain, start, category, revenue, days, is_complete, growth, last_year, to_last_year, run_rate)""",
     )
-    part = section(pages, "revenue", "growth")
+    part = section(pages, "trends", "periods")
     revenue, last_year, run_rate = traces(part)
     assert revenue["x"] == ["Nov 2023", "Jan 2024", "Feb 2024", "Mar 2024"]
     assert revenue["y"] == [2800, 3100, 2900, 100]
@@ -622,10 +622,9 @@ def test_growth_is_shown_by_the_chosen_grain(
     # November was loaded from the 3rd on: it is not complete, and not running.
     assert (run_rate["x"], run_rate["y"]) == (["Mar 2024"], [3100])
     assert "Not complete: Nov 2023, Mar 2024." in line_below(part)
-    assert "since 3 Nov 2023" in part
-    assert traces(section(pages, "revenue", "growth", {"grain": "quarter"}))[0]["x"] == ["Q1 2024"]
-    assert traces(section(pages, "revenue", "growth", {"category": "Books"}))[0]["y"] == [40]
-    assert pages.get("/revenue?grain=decade").status_code == 400
+    assert traces(section(pages, "trends", "periods", {"grain": "quarter"}))[0]["x"] == ["Q1 2024"]
+    assert traces(section(pages, "trends", "periods", {"category": "Books"}))[0]["y"] == [40]
+    assert pages.get("/trends?grain=decade").status_code == 400
 
 
 def test_row_of_all_plans_is_not_added_to_those_of_the_plans(
@@ -644,6 +643,8 @@ def test_row_of_all_plans_is_not_added_to_those_of_the_plans(
     large.execute(f"delete from {mart} where plan_type = 'All plans'".encode())
     before = shown()
     assert before == (30, ["30.00"], ["Basic"])
+    # All that is covered is shown, also if the chosen range is shorter.
+    assert "since 3 Nov 2023" in section(pages, "subscriptions", "plans", days)
     large.execute(
         f"insert into {mart} select (jsonb_populate_record(plan, jsonb_build_object('plan_type', %s::text))).*"
         f" from {mart} as plan".encode(), ["All plans"],

@@ -135,7 +135,16 @@ def test_system_packages_are_names_or_comments():
 def test_build_context_has_what_the_image_needs_and_no_secret():
     ignored = {line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"}
     assert {".env", ".git", ".stack", ".venv", "include/dbt/target"} <= ignored
-    needed = ("dags", "plugins", "include", "include/dbt", "include/sql", "requirements.txt", "packages.txt")
+    needed = (
+        "dags",
+        "plugins",
+        "include",
+        "include/dbt",
+        "include/sql",
+        "pyproject.toml",
+        "requirements.txt",
+        "packages.txt",
+    )
     assert not ignored & set(needed)
     # What make generates is not in git, so it does not go into the image either.
     generated = [
