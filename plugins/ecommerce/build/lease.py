@@ -187,6 +187,12 @@ def exclusions_of(connection: Connection, run_id: str) -> Exclusions:
     return Exclusions(*map(frozenset, row[:3])) if row else NO_EXCLUSIONS
 
 
+def claimed_project(connection: Connection, run_id: str) -> str | None:
+    """The digest of the dbt project with which a run has claimed; None for a run that has not claimed."""
+    row = connection.execute("select project_digest from ops.build where run_id = %s", [run_id]).fetchone()
+    return row[0] if row else None
+
+
 #: The fields of `Exclusions` for a run, then the window and the sources that it was asked to load; no row for one that
 #: has not claimed.
 CLAIMED_QUERY = """

@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ecommerce.build import lease
 from ecommerce.build.build_permission import assert_may_build
+from ecommerce.build.dbt_project import project_digest
 from ecommerce.build.lease import Exclusions
 from tests.integration.support import Loader
 
@@ -20,7 +21,8 @@ def attempt(run_id: str = "a_run", **task: Any) -> None:
 
 
 def claim(loader: Loader, run_id: str = "a_run", exclusions: Exclusions = lease.NO_EXCLUSIONS) -> None:
-    assert lease.take(loader.connection, "a_dag", run_id, project="p", full_refresh=False, exclusions=exclusions)
+    project = project_digest()
+    assert lease.take(loader.connection, "a_dag", run_id, project=project, full_refresh=False, exclusions=exclusions)
 
 
 def test_run_with_the_lease_may_build(loader: Loader) -> None:
@@ -51,3 +53,11 @@ def test_exclusions_without_any_in_the_claim_are_refused(loader: Loader) -> None
     claim(loader)
     with pytest.raises(AirflowFailException, match=r"would exclude fact_sales, but the claim .* has excluded no model"):
         attempt(exclude="fact_sales")
+
+
+def test_another_project_than_the_claimed_one_is_refused(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that a deployment has not reached yet must not build old SQL as that of the new project."""
+    claim(loader)
+    monkeypatch.setattr("ecommerce.build.build_permission.project_digest", lambda: "of other files")
+    with pytest.raises(AirflowFailException, match=r"this worker \(.+\) is not the one with which a_run has claimed"):
+        attempt()
