@@ -99,29 +99,28 @@ def command(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
+def _is_manifest_current() -> bool:
+    """Whether no file of the project was written after it, and it is of the installed version of dbt."""
+    if not MANIFEST.exists() or MANIFEST.stat().st_mtime <= max(path.stat().st_mtime for path in project_files()):
+        return False
+    return json.loads(MANIFEST.read_text())["metadata"]["dbt_version"] == version("dbt-core")
+
+
 def build_manifest(dsn: str | None = None) -> None:
     """
-    Write the dbt manifest, from which the DAG is rendered, if a file of the project is newer.
+    Write the dbt manifest, from which the DAG is rendered, if a file of the project or dbt itself is newer.
 
     What dbt parsed serves the first build, too, if both have the same profile, target and warehouse.
 
     :param dsn: the warehouse, by the role that builds
     :raises StackError: dbt cannot parse the project
     """
-    newest = max(path.stat().st_mtime for path in project_files())
-    if MANIFEST.exists() and MANIFEST.stat().st_mtime > newest:
+    if _is_manifest_current():
         return
     parsed = subprocess.run(
         [
-            *(
-                command("dbt"),
-                "--quiet",
-                "parse",
-                "--project-dir",
-                str(DBT_PROJECT),
-                "--profiles-dir",
-                str(DBT_PROJECT),
-            ),
+            *(command("dbt"), "--quiet", "parse"),
+            *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
             *("--profile", DBT_PROFILE, "--target", DBT_TARGET),
         ],
         cwd=ROOT,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
     from cosmos import ProfileConfig
+
+log = logging.getLogger(__name__)
+
+#: Seconds without processor time after which a build says so, and the seconds of processor time that count as none.
+_IDLE_SECONDS, _IDLE_PROCESSOR_SECONDS = 120.0, 0.5
 
 #: Unit tests compare models with fixtures: they test the code, not the data of a run, and belong to the test suite.
 _NOT_IN_A_RUN = ("--exclude-resource-type", "unit_test")
@@ -181,6 +188,30 @@ class DbtNode(BaseOperator):
             )
 
 
+class _IdleWarning:
+    """
+    Warns when a build gets no processor time for minutes.
+
+    It may wait for a long statement, but also for a lock, or for a thread that a fork did not copy: then for ever.
+    """
+
+    def __init__(self) -> None:
+        self._since, self._used = time.monotonic(), time.process_time()
+
+    def look(self) -> None:
+        """Compare the processor time of this process with that of the last look, if that is long enough ago."""
+        now, used = time.monotonic(), time.process_time()
+        if used - self._used > _IDLE_PROCESSOR_SECONDS:
+            self._since, self._used = now, used
+        elif now - self._since >= _IDLE_SECONDS:
+            log.warning(
+                "dbt has used no processor time for %.0f seconds. It waits for the warehouse (pg_stat_activity shows "
+                "for which statement), or for something that never comes: then clear this task",
+                now - self._since,
+            )
+            self._since, self._used = now, used
+
+
 class _ResultWriter:
     """Writes results to XCom as they come, a few times a second and not for each node."""
 
@@ -192,6 +223,7 @@ class _ResultWriter:
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._write_regularly, name="dbt results", daemon=True)
         self._error: Exception | None = None
+        self._idle_warning = _IdleWarning()
 
     def __enter__(self) -> _ResultWriter:
         self._write()
@@ -213,6 +245,7 @@ class _ResultWriter:
 
     def _write_regularly(self) -> None:
         while not self._has_ended.wait(0.3):
+            self._idle_warning.look()
             try:
                 if self._pending:
                     self._write()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -170,3 +171,26 @@ def test_build_refuses_an_exclusion_that_is_no_node(dbt: Callable, word: str) ->
     with pytest.raises(AirflowFailException, match="the project has no such node"):
         build(exclude=f"good {word}").execute(of(TaskInstance()))
     assert commands == []
+
+
+def test_build_without_processor_time_says_so_every_two_minutes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A forked build that waits for threads that do not exist looks like a long statement otherwise."""
+    clock = {"monotonic": 0.0, "process_time": 10.0}
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(**{name: lambda name=name: clock[name] for name in clock}))
+    warning = tasks._IdleWarning()
+
+    def warnings_after(seconds: float, *, used: float) -> int:
+        clock["monotonic"] += seconds
+        clock["process_time"] += used
+        caplog.clear()
+        warning.look()
+        return len(caplog.records)
+
+    assert warnings_after(119, used=0.4) == 0
+    assert warnings_after(1, used=0) == 1
+    assert "no processor time for 120 seconds" in caplog.text
+    assert warnings_after(119, used=0) == 0, "not again at once"
+    assert warnings_after(1, used=0.6) == 0, "it works again"
+    assert warnings_after(120, used=0.4) == 1
