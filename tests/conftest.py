@@ -3,8 +3,22 @@ Start real services for the tests that need them: Postgres and Kafka of the demo
 
 `make test` runs two test processes (pytest-xdist), each with its own services. All tests of one module run in the same
 process and in their order, and so do all tests that need the running stack.
+
+What a test begins with, from the least to the most; each is of its module, and gone after it:
+
+| fixture | what it is |
+| --- | --- |
+| `new_database("shop")`, `new_database("warehouse")` | a database: empty, or with the tables of a run's first tasks |
+| `warehouse_dsn`, `shop_dsn` | one of each, with the Airflow connections that lead to it |
+| `connection`, `loader` of `tests/integration` | a session in that warehouse, emptied before each test |
+| `dbt_on(dsn, folder)` of `tests/integration/dbt_runs.py` | dbt on a warehouse: the project is parsed once a process |
+| `filled` of `tests/integration/shop_pages` | a small shop, loaded, built and published |
+| `demo`, `whole_range` of `tests/running_stack.py` | Airflow with all services; the same after a run |
+
+What several modules begin with is made once in each process and then copied, by the fixture `copies`.
 """
 
+import gc
 import json
 import os
 import shutil
@@ -45,7 +59,8 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER  # noqa: E402
 from include.demo import airflow_services, database, processes, stack  # noqa: E402
-from include.demo.state import ROOT, State  # noqa: E402
+from include.demo.state import ROOT, WAREHOUSE_ROLES, State  # noqa: E402
+from tests.copies import Copies  # noqa: E402
 
 # No test is measured by its time: on a busy machine a property that holds would fail.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -53,9 +68,12 @@ hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["tests.running_stack"]
 
-#: Folders of the tests that need the running stack. They take longest, so with two processes they start first; in a
-#: single process the quick tests come first.
+#: Folders of the tests that need the running stack.
 _ON_THE_STACK = ("tests/dags/", "tests/browser/")
+#: A module among them that needs no service.
+_WITHOUT_STACK = "tests/dags/test_integrity.py"
+#: In a single process the quick tests come first, and those on the stack last. Two processes take them the other way
+#: round: the long ones begin at once, and the short ones at the end keep both at work until the last second.
 _ORDER = ("tests/unit/", "tests/integration/")
 #: Mark → environment variables; its tests run if one of them is set.
 _SWITCHES = {"slow": ("ECOMMERCE_CI", "ECOMMERCE_TEST_LONG"), "long_form": ("ECOMMERCE_TEST_LONG",)}
@@ -65,7 +83,11 @@ class _SideBySide(LoadScopeScheduling):
     """Decides which tests run in the same process, in their order."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "the running stack" if nodeid.startswith(_ON_THE_STACK) else nodeid.split("::")[0]
+        return "the running stack" if _is_on_the_stack(nodeid) else nodeid.split("::")[0]
+
+
+def _is_on_the_stack(nodeid: str) -> bool:
+    return nodeid.startswith(_ON_THE_STACK) and not nodeid.startswith(_WITHOUT_STACK)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -98,17 +120,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if not left_out[item]]
 
     def place(item: pytest.Item) -> int:
-        if item.nodeid.startswith(_ON_THE_STACK):
-            return -1 if _is_worker else len(_ORDER) + 1
+        if _is_on_the_stack(item.nodeid):
+            return len(_ORDER) + 1
         return next((n for n, folder in enumerate(_ORDER) if item.nodeid.startswith(folder)), len(_ORDER))
 
-    items.sort(key=place)
+    items.sort(key=place, reverse=_is_worker)
+
+
+def pytest_collection_finish() -> None:
+    # Airflow, dbt and the tests are half a million objects that stay: garbage collection need not look at them again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     # Airflow takes a quarter of a core also when it has nothing to do, and the other tests do not need it.
-    if item.nodeid.startswith(_ON_THE_STACK) and nextitem and not nextitem.nodeid.startswith(_ON_THE_STACK):
+    if _is_on_the_stack(item.nodeid) and nextitem and not _is_on_the_stack(nextitem.nodeid):
         airflow_services.stop()
 
 
@@ -133,8 +161,13 @@ def postgres(state: State) -> Iterator[State]:
     database.start(state)
     with psycopg.connect(state.dsn("postgres"), autocommit=True) as connection:
         # The data of tests need not survive a power cut, and with fsync, dropping a database waits for the disk.
-        connection.execute("alter system set fsync = off")
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
         connection.execute("select pg_reload_conf()")
+        # dbt connects once a node. A password is hashed 4,096 times for each session, which takes longer than the rest.
+        connection.execute("set scram_iterations = 1")
+        for role in ("postgres", *database.DATABASES, *WAREHOUSE_ROLES):
+            connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), state.passwords[role]))
     yield state
     database.stop()
     database.remove()
@@ -148,24 +181,43 @@ def kafka_bootstrap(state: State) -> Iterator[str]:
     processes.stop("kafka")
 
 
+@pytest.fixture(scope="session")
+def copies(postgres: State, request: pytest.FixtureRequest) -> Copies:
+    """What several modules begin with, made once in this process and then copied: see :class:`tests.copies.Copies`."""
+    # Coverage must see the code of each module's fixtures: `make test-mutants` asks which tests execute a line.
+    return Copies(postgres, is_on=not request.config.pluginmanager.hasplugin("_cov"))
+
+
 @pytest.fixture(scope="module")
-def new_database(postgres: State) -> Iterator[Callable[[str], str]]:
-    """Create an empty database owned by a role (`warehouse`, `shop`); its DSN. Dropped after the module."""
+def new_database(postgres: State, copies: Copies) -> Iterator[Callable[[str], str]]:
+    """
+    Create a database owned by a role, and return its DSN; it is dropped after the module.
+
+    A `shop` is empty, a `warehouse` has the schemas, rights and tables of a run's first tasks, and no row.
+    """
     created: list[str] = []
 
-    def create(role: str) -> str:
-        name = f"{role}_{len(created)}_{os.urandom(3).hex()}"
-        with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+    def create_empty(name: str, role: str) -> None:
+        with copies.administrator() as connection:
             connection.execute(
                 sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(role))
             )
-        created.append(name)
+
+    def create_warehouse(name: str) -> None:
+        create_empty(name, "warehouse")
+        database.make_tables(postgres.dsn(name, "postgres"))
+
+    def create(role: str) -> str:
+        name = f"{role}_{len(created)}_{os.urandom(3).hex()}"
         if role == "warehouse":
-            database.make_tables(postgres.dsn(name, "postgres"))
+            copies.fill(name, "tables of a warehouse", lambda: create_warehouse(name))
+        else:
+            create_empty(name, role)
+        created.append(name)
         return postgres.dsn(name, role)
 
     yield create
-    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+    with copies.administrator() as connection:
         for name in created:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 

@@ -96,6 +96,7 @@ def test_second_demo_starts_no_run(whole_range: Demo) -> None:
     assert business_rows(whole_range) == before
 
 
+@pytest.mark.slow
 def test_second_run_changes_no_row(whole_range: Demo) -> None:
     before = business_rows(whole_range)
     outcome = whole_range.command("run", "--from", str(whole_range.first), "--to", str(whole_range.last))
@@ -181,6 +182,7 @@ def test_failed_check_publishes_nothing_and_next_run_repairs(whole_range: Demo) 
     assert whole_range.marts() == before
 
 
+@pytest.mark.slow
 def test_unreadable_source_fails_the_run_with_its_reason(whole_range: Demo) -> None:
     before = business_rows(whole_range)
     whole_range.query("alter table customer rename column status to state", database="shop")

@@ -1,11 +1,15 @@
-"""Runs dbt in the process of the tests: it parses the project once, then a command takes under a second."""
+"""
+Runs dbt in the process of the tests: the project is parsed once for all modules, then a command takes under a second.
+"""
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from ecommerce.build.dbt_project import DBT_PROJECT
+
+_PROJECT = ("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT))
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,49 @@ class Model:
         return f"{self.schema}.{self.name}"
 
 
+@dataclass(frozen=True)
+class ParsedProject:
+    """
+    The dbt project as dbt has parsed it.
+
+    :param warnings: what dbt warned of, such as arguments that a macro does not take
+    """
+
+    manifest: Manifest
+    warnings: list[str]
+
+    def write_manifest(self, path: Path) -> None:
+        """Write the file that dbt writes."""
+        self.manifest.writable_manifest().write(str(path))
+
+
+def parsed_project(variables: Mapping[str, int] | None = None) -> ParsedProject:
+    """Parse the project with some of its vars changed, once a process."""
+    return _parse(json.dumps(variables or {}))
+
+
+@cache
+def _parse(variables: str) -> ParsedProject:
+    warnings: list[str] = []
+
+    def note(event: Any) -> None:
+        if event.info.level == "warn":
+            warnings.append(event.info.msg)
+
+    folder = tempfile.mkdtemp(prefix="dbt-", dir=os.environ["ECOMMERCE_TESTS_FOLDER"])
+    options = [*_PROJECT, "--target-path", folder, "--log-path", folder, "--vars", variables]
+    parsed = dbtRunner(callbacks=[note]).invoke(["--quiet", "parse", *options])
+    assert isinstance(parsed.result, Manifest), parsed.exception
+    return ParsedProject(parsed.result, warnings)
+
+
 class Dbt:
     """The parsed project on one warehouse."""
 
-    def __init__(self, manifest: Manifest, options: list[str]) -> None:
-        self._manifest = manifest
+    def __init__(self, project: ParsedProject, database: str, options: list[str]) -> None:
+        self.project = project
+        self._manifest = project.manifest
+        self._database = database
         self._options = options
 
     @property
@@ -47,8 +91,12 @@ class Dbt:
 
     def run(self, *arguments: str) -> None:
         """Build models and seeds, without tests; fails the test if one fails."""
-        build = ("build", "--resource-type", "model", "--resource-type", "seed")
-        failed = {node: result for node, result in self._invoke(*build, *arguments).items() if result != "success"}
+        self.build("--resource-type", "model", "--resource-type", "seed", *arguments)
+
+    def build(self, *arguments: str) -> None:
+        """`dbt build`; fails the test if a model, a seed or a test fails."""
+        results = self._invoke("build", *arguments)
+        failed = {node: result for node, result in results.items() if result not in ("success", "pass")}
         assert not failed, failed
 
     def test(self, *arguments: str) -> dict[str, str]:
@@ -84,6 +132,7 @@ class Dbt:
         return {result.node.name: str(result.status) for result in results if result.node.resource_type != "operation"}
 
     def _outcome(self, *arguments: str) -> dbtRunnerResult:
+        _name_database(self._manifest, self._database)
         runner = dbtRunner(manifest=self._manifest)
         # In a thread, since dbt inspects the whole call stack with its source files, and pytest's stack is deep.
         with ThreadPoolExecutor(max_workers=1) as thread:
@@ -97,11 +146,17 @@ def dbt_on(dsn: str, folder: Path, variables: Mapping[str, int] | None = None) -
     """The project on the warehouse of ``dsn``, with some of its vars changed; dbt writes its files to ``folder``."""
     parts = psycopg.conninfo.conninfo_to_dict(dsn)
     names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DBNAME": "dbname"}
-    options = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(folder)]
-    options += ["--log-path", str(folder), "--vars", json.dumps(variables or {})]
+    options = [*_PROJECT, "--target-path", str(folder), "--log-path", str(folder)]
+    options += ["--vars", json.dumps(variables or {})]
     with pytest.MonkeyPatch.context() as patch:
         for variable, part in names.items():
             patch.setitem(os.environ, f"WAREHOUSE_{variable}", str(parts[part]))
-        parsed = dbtRunner().invoke(["--quiet", "parse", *options])
-        assert isinstance(parsed.result, Manifest), parsed.exception
-        yield Dbt(parsed.result, options)
+        yield Dbt(parsed_project(variables), str(parts["dbname"]), options)
+
+
+def _name_database(manifest: Manifest, name: str) -> None:
+    """Let all relations of the project be in this database: of a warehouse, nothing else is in what dbt has parsed."""
+    for node in (*manifest.nodes.values(), *manifest.sources.values()):
+        if relation := getattr(node, "relation_name", None):
+            node.relation_name = relation.replace(f'"{node.database}"', f'"{name}"', 1)
+        node.database = name

@@ -22,6 +22,7 @@ def built(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Every model, over empty tables; the expected tests are those of this project's manifest."""
     folder: Path = tmp_path_factory.mktemp("dbt")
     with dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], folder) as dbt, pytest.MonkeyPatch.context() as patch:
+        dbt.project.write_manifest(folder / "manifest.json")
         patch.setattr(dbt_tests, "MANIFEST", folder / "manifest.json")
         dbt.run()
         yield dbt

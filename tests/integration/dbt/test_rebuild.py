@@ -1,20 +1,16 @@
 """An incremental build rebuilds only what changed, records why, and gives the result of a full refresh."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from ecommerce.build import lease
-from ecommerce.build.dbt_project import DBT_PROJECT
 from ecommerce.common.connections import postgres
 from ecommerce.publish.publication import publish
+from tests.integration.dbt_runs import Dbt, dbt_on
 from tests.integration.support import Loader, Row, checks_passed
 
 pytestmark = pytest.mark.slow
@@ -91,16 +87,9 @@ def tables(loader: Loader) -> dict[str, set[tuple[str, str]]]:
 class Warehouse:
     """A warehouse that is loaded and built in the same steps as by the DAG."""
 
-    def __init__(self, loader: Loader, dsn: str, folder: Path) -> None:
+    def __init__(self, loader: Loader, dbt: Dbt, folder: Path) -> None:
         self.loader = loader
-        parts = psycopg.conninfo.conninfo_to_dict(dsn)
-        names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DBNAME": "dbname"}
-        self.env = {
-            **os.environ,
-            **{f"WAREHOUSE_{variable}": str(parts[part]) for variable, part in names.items()},
-            "DBT_TARGET_PATH": str(folder),
-            "DBT_LOG_PATH": str(folder),
-        }
+        self.dbt = dbt
         self.compiled = folder / "compiled" / "ecommerce" / "models"
 
     def build(self, run_id: str, *, full_refresh: bool = False) -> None:
@@ -108,16 +97,9 @@ class Warehouse:
         connection = self.loader.connection
         claim = lease.take(connection, "a_dag", run_id, project="p", full_refresh=full_refresh)
         assert claim is not None
-        process = subprocess.run(
-            [
-                Path(sys.executable).with_name("dbt"), "--quiet", "build", "--project-dir", DBT_PROJECT,
-                "--profiles-dir", DBT_PROJECT, "--exclude-resource-type", "unit_test",
-                # Only the tests of one incremental model.
-                "--select", "resource_type:seed", "resource_type:model", "fact_sales",
-            ],
-            env=self.env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert process.returncode == 0, process.stdout
+        # Only the tests of one incremental model.
+        selected = ("resource_type:seed", "resource_type:model", "fact_sales")
+        self.dbt.build("--exclude-resource-type", "unit_test", "--select", *selected)
         with checks_passed(connection, run_id):
             publish(connection, run_id)
 
@@ -129,8 +111,9 @@ class Warehouse:
 
 @pytest.fixture(scope="module")
 def after(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["After"]:
-    with postgres("warehouse") as connection:
-        yield After(Warehouse(Loader(connection), warehouse_dsn, tmp_path_factory.mktemp("dbt")))
+    folder = tmp_path_factory.mktemp("dbt")
+    with postgres("warehouse") as connection, dbt_on(warehouse_dsn, folder) as dbt:
+        yield After(Warehouse(Loader(connection), dbt, folder))
 
 
 class After:

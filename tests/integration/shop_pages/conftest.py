@@ -19,6 +19,7 @@ from ecommerce.publish.publication import publish
 from include.demo.state import State
 from shop_pages import status
 from shop_pages.app import create_app
+from tests.copies import Copies
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.support import Loader, Row, checks_passed
 
@@ -211,10 +212,16 @@ def categories() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def filled(
-    warehouse_dsn: str, dsn_of: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+    warehouse_dsn: str, dsn_of: Callable[[str], str], copies: Copies, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], str]:
     """A warehouse that is loaded, built by dbt and published as by a run; returns the DSN of a role."""
-    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
+    name = str(conninfo_to_dict(warehouse_dsn)["dbname"])
+    copies.fill(name, "the shop of the pages", lambda: _publish_shop(dsn_of, tmp_path_factory.mktemp("dbt")))
+    return dsn_of
+
+
+def _publish_shop(dsn_of: Callable[[str], str], folder: Path) -> None:
+    with psycopg.connect(dsn_of("warehouse"), autocommit=True) as connection:
         loader = Loader(connection)
         loader.load("product", AS_OF, rows=products())
         loader.load("product_category", AS_OF, rows=categories())
@@ -233,7 +240,7 @@ def filled(
             {"date": day, "temperature": "15", "precipitation": "1", "city": "Berlin"} for day in (AS_OF, DAY_BEFORE)
         ]
         loader.load("weather_data", DAY_BEFORE, AS_OF, rows=weather)
-        with dbt_on(dsn_of("transformer"), Path(tmp_path_factory.mktemp("dbt"))) as project:
+        with dbt_on(dsn_of("transformer"), folder) as project:
             project.run()
         lease.take(connection, "a_dag", "a_run", project="p", full_refresh=False)
         with checks_passed(connection, "a_run"), warehouse(PUBLISHER) as publisher:
@@ -245,7 +252,6 @@ def filled(
             " (now(), 'a_run', 'volume', 'raw.sales_fact', 'warn', 10, 20, '10 orders of about 20'),"
             " (now(), 'a_run', 'freshness', 'kafka_stream', 'pass', 2, 2, 'all days')"
         )
-    return dsn_of
 
 
 @pytest.fixture(scope="module")

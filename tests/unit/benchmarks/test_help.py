@@ -47,6 +47,8 @@ def help_texts() -> dict[str, str]:
     return texts
 
 
+# Imports all of them, in a process that has imported nothing.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", benchmarks())
 def test_help_names_command_description_and_options(help_texts: dict[str, str], name: str) -> None:
     text = help_texts[name]

@@ -1,12 +1,12 @@
 """The example of `plugins/dbt_triggerer/README.md` on a small dbt project: its DAG and its plugin work."""
 
 import re
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from dbt.cli.main import dbtRunner
 
 import dbt_triggerer
 
@@ -34,10 +34,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in PROJECT.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(textwrap.dedent(text))
-    subprocess.run(
-        [Path(sys.executable).parent / "dbt", "--quiet", "parse", "--project-dir", folder, "--profiles-dir", folder],
-        check=True,
-    )
+    options = ["--project-dir", str(folder), "--profiles-dir", str(folder), "--log-path", str(folder)]
+    assert dbtRunner().invoke(["--quiet", "parse", *options]).success
     return folder
 
 
