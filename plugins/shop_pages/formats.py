@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from ecommerce.common.blanks import BLANKS
-from ecommerce.figures.formats import NO_VALUE, NUMERIC_FORMATS, Format, count, day, format_number
+from ecommerce.figures.number_formats import NO_VALUE, NUMERIC_FORMATS, Format, count, day, format_number
 from shop_pages.limits import SHOWN_CHARACTERS
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from ecommerce.figures.decomposition import Decomposition, Effect
-from ecommerce.figures.formats import day as format_day
-from ecommerce.figures.formats import format_number
 from ecommerce.figures.key_figures import COMPARED_DAYS, CONVERSION_FIGURE, SALES_FIGURES, KeyFigure
 from ecommerce.figures.movements import SPLITS, DimensionEffects, Movement, before_day, explain, why_path
+from ecommerce.figures.number_formats import day as format_day
+from ecommerce.figures.number_formats import format_number
 from shop_pages.queries import Rows, Warehouse
 
 #: Members that a table of the page shows one by one; the CSV file has all.

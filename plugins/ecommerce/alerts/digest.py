@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ecommerce.figures.formats import count
 from ecommerce.figures.key_figures import (
     ATTENTION,
     CONVERSION,
@@ -26,6 +25,7 @@ from ecommerce.figures.key_figures import (
     shown_figures,
 )
 from ecommerce.figures.movements import SPLITS, Movement, before_day, explain
+from ecommerce.figures.number_formats import count
 
 #: The figures of which the digest says what moved them.
 _EXPLAINED = ("revenue", "orders", "average_order_value", "gross_margin")

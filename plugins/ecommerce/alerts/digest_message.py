@@ -18,10 +18,10 @@ from ecommerce.alerts.digest import Digest
 from ecommerce.common.pages_url import PAGES_PREFIX
 from ecommerce.common.shown_text import chat_text, html_text, one_line
 from ecommerce.figures.decomposition import Decomposition
-from ecommerce.figures.formats import day as format_day
-from ecommerce.figures.formats import signed
 from ecommerce.figures.key_figures import SPARKLINE_DAYS, Change, DayFigure
 from ecommerce.figures.movements import DimensionEffects, Movement, why_path
+from ecommerce.figures.number_formats import day as format_day
+from ecommerce.figures.number_formats import signed
 
 #: Rows of the table of what moved a figure.
 _TABLE_ROWS = 5

@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from ecommerce.common.shop import shop
-from ecommerce.figures.formats import NO_VALUE, Format, format_number, short_money
-from ecommerce.figures.formats import day as format_day
+from ecommerce.figures.number_formats import NO_VALUE, Format, format_number, short_money
+from ecommerce.figures.number_formats import day as format_day
 
 Row = dict[str, Any]
 

@@ -20,9 +20,9 @@ from decimal import Decimal
 from urllib.parse import urlencode
 
 from ecommerce.figures.decomposition import PLACES, Decomposition, Effect, Member, decompose
-from ecommerce.figures.formats import day as format_day
-from ecommerce.figures.formats import format_number, signed
 from ecommerce.figures.key_figures import ALL_FIGURES, COMPARED_DAYS, KeyFigure, Row, change_between
+from ecommerce.figures.number_formats import day as format_day
+from ecommerce.figures.number_formats import format_number, signed
 
 #: Members of a dimension that are read one by one; all smaller ones are one row.
 MOST_MEMBERS = 1_000

@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from ecommerce.figures.formats import day as format_day
-from ecommerce.figures.formats import signed
 from ecommerce.figures.key_figures import KeyFigure, shown_figures
 from ecommerce.figures.movements import DIMENSIONS, SPLITS, before_day, why_path
+from ecommerce.figures.number_formats import day as format_day
+from ecommerce.figures.number_formats import signed
 from shop_pages import formats
 from shop_pages.cached_response import ResponseCache, respond
 from shop_pages.filters import Days, read_days
