@@ -114,11 +114,6 @@ def state_of(effect: Effect) -> str:
     return "new" if effect.is_new else "gone" if effect.is_gone else ""
 
 
-def name_of(effect: Effect, many: str) -> str:
-    """The name of a member; of all others, how many they are."""
-    return f"{effect.name} ({effect.members:,} {many})" if effect.members > 1 else effect.name
-
-
 def shown_effects(decomposition: Decomposition) -> list[Effect]:
     """The rows of a table."""
     return decomposition.largest(SHOWN_MEMBERS)

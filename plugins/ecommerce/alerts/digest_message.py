@@ -19,7 +19,7 @@ from ecommerce.common.pages_url import PAGES_PREFIX
 from ecommerce.common.shown_text import chat_text, html_text, one_line
 from ecommerce.figures.decomposition import Decomposition
 from ecommerce.figures.key_figures import SPARKLINE_DAYS, Change, DayFigure
-from ecommerce.figures.movements import DimensionEffects, Movement, why_path
+from ecommerce.figures.movements import DimensionEffects, Movement, name_of, why_path
 from ecommerce.figures.number_formats import day as format_day
 from ecommerce.figures.number_formats import signed
 
@@ -196,7 +196,7 @@ def _effects_html(movement: Movement, part: DimensionEffects) -> Iterator[str]:
     yield f'<tr><th align="left">{html_text(part.dimension.one.capitalize())}</th><th align="right">Makes</th></tr>'
     for effect in decomposition.largest(_TABLE_ROWS):
         makes = html_text(signed(effect.effect, movement.figure.format))
-        yield f'<tr><td>{html_text(effect.name)}</td><td align="right">{makes}</td></tr>'
+        yield f'<tr><td>{html_text(name_of(effect, part.dimension))}</td><td align="right">{makes}</td></tr>'
     if decomposition.difference is not None:
         total = html_text(signed(decomposition.difference, movement.figure.format))
         yield f'<tr><th align="left">Together</th><td align="right"><b>{total}</b></td></tr>'
@@ -228,7 +228,7 @@ def _movement_fields(movement: Movement) -> dict[str, Any]:
         "text": movement.headline,
         "by": {
             part.dimension.name: [
-                {"member": effect.name, "effect": float(effect.effect)}
+                {"member": name_of(effect, part.dimension), "effect": float(effect.effect)}
                 for effect in part.decomposition.largest(_TABLE_ROWS)
             ]
             for part in movement.dimensions

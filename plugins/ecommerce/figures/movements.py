@@ -352,6 +352,11 @@ def _article(label: str) -> str:
     return "same weekday a year before" if label == "year before" else label
 
 
+def name_of(effect: Effect, dimension: Dimension) -> str:
+    """The name of a member; of those that share a row, how many they are: a category may be called *Other*, too."""
+    return f"{effect.name} ({effect.members:,} {dimension.many})" if effect.members > 1 else effect.name
+
+
 def why_path(figure_name: str, day: date, label: str) -> str:
     """The path of the page Why about a comparison, below the pages' own."""
     return f"/why?{urlencode({'figure': figure_name, 'day': day.isoformat(), 'against': label.replace(' ', '_')})}"

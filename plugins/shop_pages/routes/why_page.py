@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from ecommerce.figures.key_figures import KeyFigure, shown_figures
-from ecommerce.figures.movements import DIMENSIONS, SPLITS, before_day, why_path
+from ecommerce.figures.movements import DIMENSIONS, SPLITS, before_day, name_of, why_path
 from ecommerce.figures.number_formats import day as format_day
 from ecommerce.figures.number_formats import signed
 from shop_pages import formats
@@ -22,7 +22,6 @@ from shop_pages.why import (
     COMPARISONS,
     csv_header,
     csv_rows,
-    name_of,
     read_movement,
     shown_effects,
     state_of,
