@@ -18,7 +18,7 @@ from ecommerce.figures.movements import SPLITS
 from shop_pages.why import COMPARISONS
 from tests.integration.alerts import conftest as alerts
 from tests.integration.alerts.conftest import Mails, Receiver, connect_webhook, context_of
-from tests.integration.shop_pages.conftest import AS_OF, DAY_BEFORE
+from tests.integration.shop_pages.conftest import AS_OF, YEAR_BEFORE
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -99,7 +99,7 @@ def test_today_and_the_chart_lead_to_the_page_that_a_link_reopens(client: TestCl
 
 
 def test_days_and_figures_that_are_not_there_are_said(client: TestClient) -> None:
-    assert "was not loaded" in client.get(f"/why?day={DAY_BEFORE}&against=year_before&figure=revenue").text
+    assert "was not loaded" in client.get(f"/why?day={YEAR_BEFORE}&against=week_before&figure=revenue").text
     for query in ("figure=nothing", "against=ever", "day=2024-03-02", "day=1999-01-01"):
         assert client.get(f"/why?{query}").status_code == 404, query
     assert client.get("/why?day=x").status_code == 400
@@ -126,6 +126,7 @@ def ops(filled: Callable[[str], str]) -> Iterator[psycopg.Connection]:
     """The publisher's connection; no digest was sent before, and the publication has its as-of date."""
     with psycopg.connect(filled("publisher"), autocommit=True) as connection:
         connection.execute("truncate ops.digest")
+        connection.execute("delete from ops.publication where run_id = 'next_run'")
         yield connection
 
 
