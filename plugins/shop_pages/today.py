@@ -17,7 +17,7 @@ from ecommerce.figures.key_figures import (
     SUBSCRIPTIONS,
     SUBSCRIPTIONS_BY_DAY,
     Change,
-    DayFigure,
+    FigureOfDay,
     KeyFigure,
     figure_of_day,
     rows_of_figures,
@@ -219,7 +219,7 @@ def _first(rows: Rows) -> Row | None:
     return rows.rows[0] if rows.rows else None
 
 
-def _kpi(figure: DayFigure, checks: list[Row], publication: Row | None, now: datetime) -> Kpi:
+def _kpi(figure: FigureOfDay, checks: list[Row], publication: Row | None, now: datetime) -> Kpi:
     badge, badge_state, badge_title = _badge(figure.figure, checks, publication, now)
     compared = next((change for change in figure.changes if change.direction != "none"), figure.changes[0])
     return Kpi(

@@ -18,7 +18,7 @@ from ecommerce.figures.key_figures import (
     SALES,
     SUBSCRIPTIONS,
     SUBSCRIPTIONS_BY_DAY,
-    DayFigure,
+    FigureOfDay,
     Row,
     figure_of_day,
     rows_of_figures,
@@ -86,7 +86,7 @@ class Digest:
     """The figures of a day, what moved them, and what needs someone."""
 
     as_of: date
-    figures: Sequence[DayFigure]
+    figures: Sequence[FigureOfDay]
     movements: Sequence[Movement]
     needs: Sequence[Need]
 

@@ -18,7 +18,7 @@ from ecommerce.alerts.digest import Digest
 from ecommerce.common.pages_url import PAGES_PREFIX
 from ecommerce.common.shown_text import chat_text, html_text, one_line
 from ecommerce.figures.decomposition import Decomposition
-from ecommerce.figures.key_figures import SPARKLINE_DAYS, Change, DayFigure
+from ecommerce.figures.key_figures import SPARKLINE_DAYS, Change, FigureOfDay
 from ecommerce.figures.movements import DimensionEffects, Movement, name_of, why_path
 from ecommerce.figures.number_formats import day as format_day
 from ecommerce.figures.number_formats import signed
@@ -40,7 +40,7 @@ def pages_address(base_url: str) -> Callable[[str], str] | None:
     return lambda path: f"{base}{path}"
 
 
-def picture_name(figure: DayFigure) -> str:
+def picture_name(figure: FigureOfDay) -> str:
     """The name of a figure's picture, by which the HTML of an e-mail finds it among the parts of the e-mail."""
     return f"{figure.figure.name}.png"
 
@@ -207,7 +207,7 @@ def _change_text(change: Change) -> str:
     return f"{change.label} {change.text}"
 
 
-def _figure_fields(figure: DayFigure) -> dict[str, Any]:
+def _figure_fields(figure: FigureOfDay) -> dict[str, Any]:
     return {
         "name": figure.figure.name,
         "title": figure.figure.title,

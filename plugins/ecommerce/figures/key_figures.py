@@ -201,7 +201,7 @@ def shown_figures() -> dict[str, KeyFigure]:
 
 
 @dataclass(frozen=True)
-class DayFigure:
+class FigureOfDay:
     """
     A key figure on the as-of date.
 
@@ -257,7 +257,7 @@ def rows_of_figures(
 
 def figure_of_day(
     figure: KeyFigure, rows_by_day: Mapping[date, Row], as_of: date, covered_first: date | None
-) -> DayFigure:
+) -> FigureOfDay:
     """
     A figure on the as-of date, compared with earlier days.
 
@@ -274,7 +274,7 @@ def figure_of_day(
 
     value = value_on(as_of)
     earlier_days = {label: as_of - timedelta(days=days) for label, days in COMPARED_DAYS.items()}
-    return DayFigure(
+    return FigureOfDay(
         figure=figure,
         as_of=as_of,
         value=value,

@@ -11,7 +11,7 @@ import pytest
 from ecommerce.alerts.bar_picture import BAR_WIDTH, GAP, HEIGHT, bar_picture
 from ecommerce.alerts.digest import Digest, Need
 from ecommerce.alerts.digest_message import DigestMessage, pages_address
-from ecommerce.figures.key_figures import ALL_FIGURES, DayFigure, change_between
+from ecommerce.figures.key_figures import ALL_FIGURES, FigureOfDay, change_between
 from ecommerce.figures.movements import explain
 
 AS_OF, WEEK_BEFORE = date(2024, 3, 1), date(2024, 2, 23)
@@ -32,7 +32,7 @@ def movement_rows(**amounts: tuple[int, int]) -> list[dict]:
 
 def digest_of(rows: list[dict], needs: list[Need] | None = None) -> Digest:
     change = change_between(REVENUE, "day before", date(2024, 2, 29), Decimal(125), Decimal(100))
-    figure = DayFigure(REVENUE, AS_OF, Decimal(125), "", [change], [None, Decimal(100), Decimal(125)])
+    figure = FigureOfDay(REVENUE, AS_OF, Decimal(125), "", [change], [None, Decimal(100), Decimal(125)])
     return Digest(AS_OF, [figure], [explain("revenue", AS_OF, "week before", rows)], needs or [])
 
 

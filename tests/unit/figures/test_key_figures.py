@@ -9,7 +9,7 @@ from ecommerce.figures.key_figures import (
     ALL_FIGURES,
     CONVERSION_FIGURE,
     SALES_FIGURES,
-    DayFigure,
+    FigureOfDay,
     change_between,
     figure_of_day,
     fill_days,
@@ -110,7 +110,7 @@ def test_days_go_back_to_the_longest_comparison_and_no_further() -> None:
     assert AS_OF - timedelta(weeks=52) in rows
 
 
-def revenue_of(days: dict[int, str | None], covered_first: date | None = None) -> DayFigure:
+def revenue_of(days: dict[int, str | None], covered_first: date | None = None) -> FigureOfDay:
     """The revenue of days before the as-of date."""
     rows = {
         AS_OF - timedelta(days=n): {**DAY, "daily_revenue": None if value is None else Decimal(value)}
