@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ MONEY = st.decimals(0, 1_000_000, places=2)
 COUNTS = st.integers(0, 1_000).map(Decimal)
 
 
-def named(parts: list[tuple[Decimal, ...]]) -> list[Member]:
+def named(parts: list[Any]) -> list[Member]:
     return [Member(f"member {n}", *values) for n, values in enumerate(parts)]
 
 
