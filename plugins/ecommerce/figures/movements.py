@@ -6,8 +6,8 @@ plans, and what happened to them, of subscriptions; categories, products and kin
 have no region (see the canonical form of `customer`), so none is shown.
 
 An order may have lines of several categories. Where orders are counted, it counts once, with all of its day's revenue,
-for the category (product …) that most of its money of that day is for; if two are equal, for the first by name. A
-customer who views products of several categories counts for the one of most of the day's events.
+for the category (product …) that most of its money of that day is for; if two are equal, for the first in the order of
+characters. A customer who views products of several categories counts for the one of most of the day's events.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _NAMED_WITH, _NAMED_AGAINST = 3, 2
 _SALES_MEMBERS = """
     with lines as (
         select
-            sales.date_key, sales.order_id, sales.order_amount, sales.gross_profit, sales.product_id,
-            sales.payment_method, products.product_name, products.category_name,
+            sales.date_key, sales.order_id collate "C" as order_id, sales.order_amount, sales.gross_profit,
+            sales.product_id, sales.payment_method, products.product_name, products.category_name,
             case
                 when sales.is_guest then 'Guests'
                 when customers.first_order_date = sales.date_key then 'New customers'
@@ -48,7 +48,9 @@ _SALES_MEMBERS = """
             and sales.order_amount > 0 and not sales.is_cancelled
     ),
     members as (
-        select lines.*, member.dimension, member.member_id, member.member
+        select
+            lines.date_key, lines.order_id, lines.order_amount, lines.gross_profit,
+            member.dimension, member.member_id collate "C" as member_id, member.member
         from lines
         cross join lateral (
             values
@@ -87,31 +89,37 @@ _BY_ORDER = f"""{_SALES_MEMBERS}
 _BY_VISITOR = """
     with events as (
         select
-            events.date_key, events.customer_id, events.product_id, products.product_name, products.category_name,
+            date_key, customer_id, product_key, count(*) as events,
+            count(*) filter (where interaction_type = 'view') as views,
+            count(*) filter (where interaction_type = 'purchase') as purchases
+        from core.fact_customer_events
+        where date_key in (%(before)s::date, %(day)s::date)
+        group by date_key, customer_id, product_key
+    ),
+    named as (
+        select
+            events.date_key, events.customer_id collate "C" as customer_id, events.events, events.views,
+            events.purchases, products.product_id, products.product_name, products.category_name,
             case
                 when customers.first_order_date < events.date_key then 'Returning customers'
                 else 'New customers'
-            end as customer_kind,
-            events.interaction_type
-        from core.fact_customer_events as events
+            end as customer_kind
+        from events
         inner join core.dim_products as products on events.product_key = products.product_key
         left join core.int_customer_sales as customers on events.customer_id = customers.customer_id
-        where events.date_key in (%(before)s::date, %(day)s::date)
     ),
     visitors as (
         select
-            date_key, customer_id, member.dimension, member.member_id, max(member.member) as member,
-            count(*) as events,
-            count(*) filter (where interaction_type = 'view') as views,
-            count(*) filter (where interaction_type = 'purchase') as purchases
-        from events
+            date_key, customer_id, member.dimension, member.member_id collate "C" as member_id,
+            max(member.member) as member, sum(events) as events, sum(views) as views, sum(purchases) as purchases
+        from named
         cross join lateral (
             values
             ('category', category_name, category_name),
             ('product', product_id, product_name),
             ('customer_kind', customer_kind, customer_kind)
         ) as member (dimension, member_id, member)
-        group by date_key, customer_id, member.dimension, member.member_id
+        group by date_key, customer_id, member.dimension, member.member_id collate "C"
     ),
     measured as (
         select distinct on (date_key, customer_id, dimension)
