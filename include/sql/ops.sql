@@ -624,6 +624,20 @@ create table if not exists ops.alert (
 );
 create unique index if not exists alert_open on ops.alert (incident) where closed_at is null;
 create index if not exists alert_incident on ops.alert (incident, closed_at);
+
+-- One row for each digest that is sent: one a day of the shop, and one for each as-of date.
+create table if not exists ops.digest (
+    digest_day date primary key, -- the day of the shop on which it is sent
+    as_of_date date not null unique, -- whose figures it has
+    publication_id bigint not null,
+    run_id text not null, -- that has published
+    created_at timestamptz not null default clock_timestamp(),
+    sending_since timestamptz, -- a task is sending it
+    sent_at timestamptz, -- all connections that want it have accepted it
+    sent_to text[] not null default '{}', -- the connections that have accepted it
+    send_error text
+);
+
 -- Results by day, and failures, for the history of checks.
 create index if not exists check_result_day on ops.check_result (ops.shop_day(checked_at));
 create index if not exists check_result_failed on ops.check_result (check_name, subject) where status = 'fail';
@@ -821,7 +835,7 @@ grant insert, delete on ops.publication_delta to publisher;
 grant insert, update, delete on ops.published_mart to publisher;
 grant insert, update, delete on ops.build to publisher;
 grant insert, update, delete on ops.decision to publisher;
-grant insert, update on ops.alert to publisher;
+grant insert, update on ops.alert, ops.digest to publisher;
 grant delete, update (claimed_by, claimed_at) on ops.dirty_date to publisher;
 grant update (built_by) on ops.load_batch to publisher;
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from ecommerce.figures.key_figures import ALL_PLANS
 from shop_pages.figures import FigureColumn
 from shop_pages.formats import Format
 from shop_pages.limits import SHOWN_CHARACTERS
-from shop_pages.pages.shared import ALL_CATEGORIES, ALL_PLANS
+from shop_pages.pages.shared import ALL_CATEGORIES
 from shop_pages.pool import Row
 
 #: Fact rows that a page shows for a mart row; the totals are those of all rows.

@@ -7,36 +7,12 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from decimal import ROUND_HALF_UP, Decimal
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from ecommerce.common.blanks import BLANKS
+from ecommerce.figures.number_formats import NO_VALUE, NUMERIC_FORMATS, Format, count, day, format_number
 from shop_pages.limits import SHOWN_CHARACTERS
-
-#: Stands where there is no value.
-NO_VALUE = "–"
-
-_UNITS = ((Decimal(1_000_000_000), "bn"), (Decimal(1_000_000), "m"), (Decimal(10_000), "k"))
-
-
-class Format(Enum):
-    """How the values of a column are written."""
-
-    TEXT = "text"
-    COUNT = "count"
-    MONEY = "money"
-    PERCENT = "percent"
-    NUMBER = "number"
-    DAY = "day"
-    MONTH = "month"
-    TIMESTAMP = "timestamp"
-    BOOLEAN = "boolean"
-
-
-#: Aligned to the right.
-NUMERIC_FORMATS = frozenset({Format.COUNT, Format.MONEY, Format.PERCENT, Format.NUMBER})
 
 
 def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = UTC) -> str:
@@ -47,15 +23,9 @@ def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = 
     """
     if value is None:
         return NO_VALUE
+    if value_format in NUMERIC_FORMATS:
+        return format_number(value, value_format)
     match value_format:
-        case Format.COUNT:
-            return f"{value:,.0f}"
-        case Format.MONEY:
-            return f"{Decimal(value):,.2f}"
-        case Format.PERCENT:
-            return f"{Decimal(value):,.2f} %"
-        case Format.NUMBER:
-            return f"{value:,}"
         case Format.DAY:
             return day(value)
         case Format.MONTH:
@@ -81,23 +51,6 @@ def auto_format(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = U
     if value_format is Format.TEXT and isinstance(value, bool):
         return format_value(value, Format.BOOLEAN)
     return format_value(value, value_format, zone)
-
-
-def day(value: date) -> str:
-    """`28 Jun 2024`."""
-    return f"{value.day} {value:%b %Y}"
-
-
-def short_money(value: Decimal | None) -> str:
-    """An amount for a headline: `843.20`, `84.3k` or `1.24m`."""
-    if value is None:
-        return NO_VALUE
-    for unit, name in _UNITS:
-        if abs(value) >= unit:
-            divisor = Decimal(1000) if name == "k" else unit
-            amount = (value / divisor).quantize(Decimal("0.1" if name == "k" else "0.01"), ROUND_HALF_UP)
-            return f"{amount:,}{name}"
-    return f"{value:,.2f}"
 
 
 def timestamp(value: datetime | None, zone: tzinfo) -> str:
@@ -146,11 +99,6 @@ def seconds(value: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def count(n: int, one: str, many: str | None = None) -> str:
-    """`1 order`, `12 orders`."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def describe_part(shown: int, all_rows: int, one: str = "row", many: str | None = None, sorted_by: str = "") -> str:

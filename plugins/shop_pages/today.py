@@ -4,100 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
+from datetime import UTC, date, datetime
 
 from ecommerce.common.days import day_of
 from ecommerce.common.shop import shop
-from shop_pages.absent_sources import absence_of_source, absent_in_words
+from ecommerce.figures.key_figures import (
+    ATTENTION,
+    CONVERSION,
+    SALES,
+    SUBSCRIPTIONS,
+    SUBSCRIPTIONS_BY_DAY,
+    Change,
+    FigureOfDay,
+    KeyFigure,
+    figure_of_day,
+    rows_of_figures,
+)
+from ecommerce.figures.movements import why_path
+from shop_pages.absent_sources import absent_in_words
 from shop_pages.covered_days import first_covered_date, read_covered_days
-from shop_pages.formats import NO_VALUE, Format, ago, count, format_value, short_money
-from shop_pages.formats import day as format_day
-from shop_pages.pages.shared import ALL_PLANS
+from shop_pages.formats import ago, count
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
 
-SPARKLINE_DAYS = 30
-#: Days back from the as-of date that are read: more than the 52 weeks of the longest comparison.
-_DAYS_BACK = 370
-#: Days between a day and the one that it is compared with. A year before is the same weekday 52 weeks before, as in the
-#: marts: the calendar's day of last year would compare a Sunday with a Saturday.
-_COMPARED_DAYS = {"day before": 1, "week before": 7, "year before": 52 * 7}
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-
-_SALES = """
-    select
-        order_date as day, daily_revenue, refunded_amount, net_revenue, daily_orders, guest_orders,
-        gross_margin_percent, known_cost_percent
-    from marts.daily_revenue
-    where order_date > (select max(order_date) from marts.daily_revenue) - 370
-    order by order_date"""
-
-_CONVERSION = """
-    select event_date as day, viewers, buyers, view_to_purchase_percent
-    from marts.conversion_funnel_daily
-    where event_date > (select max(order_date) from marts.daily_revenue) - 370
-    order by event_date"""
-
-#: The closing values of the last month, which ends on the as-of date.
-_SUBSCRIPTIONS = f"""
-    select revenue_month, sum(active_subscriptions) as active_subscriptions, sum(closing_mrr) as mrr
-    from marts.subscription_performance_monthly
-    where
-        revenue_month = (select max(revenue_month) from marts.subscription_performance_monthly)
-        and plan_type is distinct from '{ALL_PLANS}'
-    group by revenue_month"""
-
-#: By day, since the mart has months only: a subscription is active from its start to the day before its end, each day
-#: with the fee that was known then.
-_SUBSCRIPTIONS_BY_DAY = """
-    with subscriptions as (
-        select subscription_id, start_date, end_date from core.fact_subscriptions
-        where end_date is null or end_date > start_date
-    ),
-    fees as (
-        select
-            greatest(start_date, valid_from) as first_day, least(end_date, valid_to) as end_day, monthly_fee
-        from subscriptions
-        inner join core.int_subscription_fees using (subscription_id)
-    ),
-    changes as (
-        select start_date as day, 1 as subscriptions, 0 as fee from subscriptions
-        union all
-        select end_date, -1, 0 from subscriptions where end_date is not null
-        union all
-        select first_day, 0, monthly_fee from fees where first_day < end_day
-        union all
-        select end_day, 0, -monthly_fee from fees where first_day < end_day and end_day < 'infinity'
-    ),
-    days as (
-        select day, sum(subscriptions) as subscriptions, sum(fee) as fee
-        from changes
-        group by day
-    )
-    select *
-    from (
-        select
-            day, sum(subscriptions) over (order by day) as active_subscriptions, sum(fee) over (order by day) as mrr
-        from days
-    ) as totals
-    where day <= (select max(order_date) from marts.daily_revenue)
-    order by day desc
-    -- The days that are compared, and the last change before them.
-    limit 371"""
-
-_ATTENTION = """
-    select
-        (select count(*) from marts.order_for_reviews where order_date > %(as_of)s::date - 30) as reviews,
-        (select count(*) from marts.order_for_reviews
-         where order_date > %(as_of)s::date - 30 and review_priority = 'High') as urgent_reviews,
-        (select count(*) from marts.inventory_status
-         where product_status = 'Low Stock') as reorders,
-        (select count(*) from marts.inventory_status
-         where product_status = 'Out of Stock') as sold_out"""
 
 _PUBLISHED = """
     select publication_id, run_id, max(published_at) as published_at
@@ -128,28 +60,12 @@ _LOADS = """
 
 
 @dataclass(frozen=True)
-class Change:
-    """
-    A comparison with an earlier day: the value of that day, and the difference.
-
-    :param text: the difference; where there is none, why in few words
-    :param reason: the same in a sentence; empty for a difference
-    """
-
-    label: str
-    day: date
-    before: str
-    text: str
-    direction: str  # up, down, same, none
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Kpi:
     """
     One key figure, ready to be shown.
 
     :param note: what a reader must know beside the value; empty for nothing
+    :param why: the path of the page that says what moved it
     """
 
     name: str
@@ -161,6 +77,7 @@ class Kpi:
     sparkline: Sequence[float | None]
     sparkline_text: str
     link: str
+    why: str
     badge: str
     badge_state: str  # good, warn, bad, unknown
     badge_title: str
@@ -193,81 +110,6 @@ class Today:
     checks: Mapping[str, int]
     problems: Sequence[str]
     absent: str
-
-
-@dataclass(frozen=True)
-class _Measure:
-    """
-    How a key figure is computed from the row of a day, formatted and compared.
-
-    :param note_of: the note beside it, from the same row; None for nothing
-    """
-
-    name: str
-    title: str
-    value_of: Callable[[Row], Decimal | None]
-    link: str
-    subjects: tuple[str, ...]
-    format: Format = Format.COUNT
-    is_share: bool = False
-    note_of: Callable[[Row], str | None] = lambda row: None
-
-
-def _note_of_refunds(row: Row) -> str | None:
-    """`20.00 refunded on this day · net 980.00`; None if the shop has no refunds."""
-    if absence_of_source("refund"):
-        return None
-    refunded, net = (format_value(row[name], Format.MONEY) for name in ("refunded_amount", "net_revenue"))
-    return f"{refunded} refunded on this day · net {net}"
-
-
-def _note_of_guests(row: Row) -> str | None:
-    """`3 by guests (25.00 %)`; None without guests."""
-    if not row["guest_orders"]:
-        return None
-    share = format_value(_ratio(row["guest_orders"], row["daily_orders"], 100), Format.PERCENT)
-    return f"{row['guest_orders']:,} by guests ({share})"
-
-
-def _note_of_costs(row: Row) -> str | None:
-    """How much of the day's revenue the margin is of; None if the cost of all of it is known."""
-    known = row["known_cost_percent"]
-    if known is None or known >= 100:
-        return None
-    if not known:
-        return "No cost of what was sold on this day is known"
-    return f"Of the {format_value(known, Format.PERCENT)} of the day’s revenue whose cost is known"
-
-
-def _ratio(part: Any, whole: Any, factor: int = 1) -> Decimal | None:
-    if part is None or not whole:
-        return None
-    return Decimal(part) * factor / Decimal(whole)
-
-
-_SALES_MEASURES = (
-    _Measure("revenue", "Revenue", lambda row: row["daily_revenue"], "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY, note_of=_note_of_refunds),
-    _Measure("orders", "Orders", lambda row: row["daily_orders"], "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue"), note_of=_note_of_guests),
-    _Measure("average_order_value", "Average order value",
-             lambda row: _ratio(row["daily_revenue"], row["daily_orders"]), "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue"), Format.MONEY),
-    _Measure("gross_margin", "Gross margin", lambda row: row["gross_margin_percent"], "/revenue#trend",
-             ("sales_fact", "fact_sales", "daily_revenue", "product_category"), Format.PERCENT, is_share=True,
-             note_of=_note_of_costs),
-)  # fmt: skip
-_SUBSCRIPTION_MEASURES = (
-    _Measure("subscriptions", "Active subscriptions", lambda row: row["active_subscriptions"],
-             "/subscriptions#subscriptions",
-             ("subscription_data", "fact_subscriptions", "subscription_performance_monthly")),
-    _Measure("mrr", "Monthly recurring revenue", lambda row: row["mrr"], "/subscriptions#subscriptions",
-             ("subscription_data", "fact_subscriptions", "subscription_performance_monthly"), Format.MONEY),
-)  # fmt: skip
-_CONVERSION_MEASURE = _Measure(
-    "conversion", "Conversion", lambda row: _ratio(row["buyers"], row["viewers"], 100), "/customers#conversion",
-    ("kafka_stream", "fact_customer_events", "conversion_funnel_daily"), Format.PERCENT, is_share=True,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -315,10 +157,10 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
             return no_rows
 
     sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
-        reader.rows(_SALES),
-        reader.rows(_CONVERSION),
-        reader.rows(_SUBSCRIPTIONS),
-        optional(inspector.rows(_SUBSCRIPTIONS_BY_DAY)),
+        reader.rows(SALES),
+        reader.rows(CONVERSION),
+        reader.rows(SUBSCRIPTIONS),
+        optional(inspector.rows(SUBSCRIPTIONS_BY_DAY)),
         optional(inspector.rows(_PUBLISHED)),
         optional(inspector.rows(_LOADS, absent=",".join(shop().absent))),
     )
@@ -328,7 +170,7 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         latest = _first(publication)
         covered, attention, checks, failed_checks = await asyncio.gather(
             read_covered_days(reader),
-            reader.rows(_ATTENTION, as_of=sales.rows[-1]["day"]),
+            reader.rows(ATTENTION, as_of=sales.rows[-1]["day"]),
             optional(inspector.rows(CHECKS_OF_RUN, run_id=latest["run_id"] if latest else "")),
             optional(inspector.rows(_FAILED_SINCE, published_at=latest["published_at"] if latest else _LONG_AGO)),
         )
@@ -361,8 +203,10 @@ def build_today(data: TodayRows, now: datetime) -> Today:
         published_at=publication["published_at"] if publication else None,
         run_id=publication["run_id"] if publication else None,
         kpis=[
-            _kpi(measure, rows_by_day, as_of, covered_first, checks, publication, now)
-            for measure, rows_by_day in _measures(data, as_of)
+            _kpi(figure_of_day(figure, rows_by_day, as_of, covered_first), checks, publication, now)
+            for figure, rows_by_day in rows_of_figures(
+                as_of, data.sales.rows, data.conversion.rows, data.closing.rows, data.subscriptions.rows
+            )
         ],
         items=_attention_items(data.attention.rows[0], data.failed_checks.rows, checks, data.loads.rows),
         checks={status: sum(row["status"] == status for row in checks) for status in ("pass", "warn", "fail")},
@@ -375,123 +219,32 @@ def _first(rows: Rows) -> Row | None:
     return rows.rows[0] if rows.rows else None
 
 
-def _measures(data: TodayRows, as_of: date) -> Iterator[tuple[_Measure, Mapping[date, Row]]]:
-    """Each key figure with its rows by day."""
-    subscriptions = _fill_days(data.subscriptions.rows, as_of)
-    if closing := _first(data.closing):
-        # The published value is shown; the values computed by day only serve the comparison.
-        subscriptions[as_of] = closing
-    for measures, rows_by_day in (
-        (_SALES_MEASURES, {row["day"]: row for row in data.sales.rows}),
-        (_SUBSCRIPTION_MEASURES, subscriptions),
-        ((_CONVERSION_MEASURE,), {row["day"]: row for row in data.conversion.rows}),
-    ):
-        for measure in measures:
-            # Without its source, a figure would be empty for ever.
-            if all(map(shop().fills, measure.subjects)):
-                yield measure, rows_by_day
-
-
-def _fill_days(rows: list[Row], as_of: date) -> dict[date, Row]:
-    """Rows of the days with a change, newest first → a row for each day back from the as-of date."""
-    rows_by_day: dict[date, Row] = {}
-    newest_first = iter(rows)
-    row = next(newest_first, None)
-    for n in range(_DAYS_BACK):
-        day = as_of - timedelta(days=n)
-        while row is not None and row["day"] > day:
-            row = next(newest_first, None)
-        if row is None:
-            break
-        rows_by_day[day] = row
-    return rows_by_day
-
-
-def _kpi(
-    measure: _Measure,
-    rows_by_day: Mapping[date, Row],
-    as_of: date,
-    covered_first: date | None,
-    checks: list[Row],
-    publication: Row | None,
-    now: datetime,
-) -> Kpi:
-    def is_covered(day: date) -> bool:
-        return covered_first is None or day >= covered_first
-
-    def value_on(day: date) -> Decimal | None:
-        row = rows_by_day.get(day) if is_covered(day) else None
-        value = measure.value_of(row) if row is not None else None
-        return None if value is None else Decimal(value)
-
-    value = value_on(as_of)
-    earlier_days = {label: as_of - timedelta(days=days) for label, days in _COMPARED_DAYS.items()}
-    history = [value_on(as_of - timedelta(days=n)) for n in range(SPARKLINE_DAYS - 1, -1, -1)]
-    badge, badge_state, badge_title = _badge(measure, checks, publication, now)
-    exact = format_value(_rounded(value), measure.format)
+def _kpi(figure: FigureOfDay, checks: list[Row], publication: Row | None, now: datetime) -> Kpi:
+    badge, badge_state, badge_title = _badge(figure.figure, checks, publication, now)
+    compared = next((change for change in figure.changes if change.direction != "none"), figure.changes[0])
     return Kpi(
-        name=measure.name,
-        title=measure.title,
-        value=short_money(value) if measure.format is Format.MONEY else exact,
-        exact=exact,
-        note=(measure.note_of(rows_by_day[as_of]) if as_of in rows_by_day else None) or "",
-        changes=[
-            _change(measure, label, day, value, value_on(day))
-            if is_covered(day)
-            else _no_change(label, day, "not loaded", f"{format_day(day)} was not loaded.")
-            for label, day in earlier_days.items()
-        ],
-        sparkline=[None if amount is None else float(amount) for amount in history],
-        sparkline_text=_describe(history, measure.format),
-        link=measure.link,
+        name=figure.figure.name,
+        title=figure.figure.title,
+        value=figure.headline,
+        exact=figure.exact,
+        note=figure.note,
+        changes=figure.changes,
+        sparkline=[None if amount is None else float(amount) for amount in figure.history],
+        sparkline_text=figure.history_text,
+        link=figure.figure.link,
+        why=why_path(figure.figure.name, figure.as_of, compared.label),
         badge=badge,
         badge_state=badge_state,
         badge_title=badge_title,
     )
 
 
-def _describe(history: Sequence[Decimal | None], value_format: Format) -> str:
-    """The sparkline as a text, for a screen reader."""
-    known = [value for value in history if value is not None]
-    if not known:
-        return "No earlier days"
-    low, high = (format_value(_rounded(value), value_format) for value in (min(known), max(known)))
-    return f"Last {SPARKLINE_DAYS} days: from {low} to {high}"
-
-
-def _change(measure: _Measure, label: str, day: date, value: Decimal | None, before: Decimal | None) -> Change:
-    before_text = format_value(_rounded(before), measure.format)
-    if value is None:
-        return _no_change(label, day, "no value", f"{measure.title} has no value on the last day.", before_text)
-    if before is None:
-        return _no_change(label, day, "no value then", f"{measure.title} has no value on {format_day(day)}.")
-    if measure.is_share:
-        difference, text = _difference(value - before, 2, "pp")
-    elif before or not value:
-        difference, text = _difference((value - before) * 100 / (abs(before) or 1), 1, "%")
-    else:  # from nothing to something: no percentage
-        return _no_change(label, day, "was 0", f"{measure.title} was 0 on {format_day(day)}.", before_text)
-    direction = "up" if difference > 0 else "down" if difference < 0 else "same"
-    return Change(label, day, before_text, text, direction)
-
-
-def _no_change(label: str, day: date, text: str, reason: str, before: str = NO_VALUE) -> Change:
-    return Change(label, day, before, text, "none", reason)
-
-
-def _difference(value: Decimal, decimals: int, unit: str) -> tuple[Decimal, str]:
-    """A difference, rounded, and its text: `+1.2 %`, `−0.50 pp`, `±0.0 %`."""
-    rounded = round(value, decimals)
-    sign = "+" if rounded > 0 else "−" if rounded < 0 else "±"
-    return rounded, f"{sign}{abs(rounded):,.{decimals}f} {unit}"
-
-
-def _badge(measure: _Measure, checks: list[Row], publication: Row | None, now: datetime) -> tuple[str, str, str]:
+def _badge(figure: KeyFigure, checks: list[Row], publication: Row | None, now: datetime) -> tuple[str, str, str]:
     """Text, state and title of the badge: how many checks of this figure have passed, and when it was published."""
     if publication is None:
         return "not published yet", "unknown", "No publication of this figure is recorded."
     age = ago((now - publication["published_at"]).total_seconds())
-    own_checks = [row for row in checks if _is_about(row["subject"], measure)]
+    own_checks = [row for row in checks if _is_about(row["subject"], figure)]
     if not own_checks:
         return f"published {age}, unchecked", "unknown", "The run that published this figure has not checked it."
     not_passed = [row for row in own_checks if row["status"] != "pass"]
@@ -502,8 +255,8 @@ def _badge(measure: _Measure, checks: list[Row], publication: Row | None, now: d
     return f"{passed} · {age}", _badge_state(not_passed), title
 
 
-def _is_about(subject: str, measure: _Measure) -> bool:
-    return not set(measure.subjects).isdisjoint(re.split(r"[^a-z_]+", subject))
+def _is_about(subject: str, figure: KeyFigure) -> bool:
+    return not set(figure.subjects).isdisjoint(re.split(r"[^a-z_]+", subject))
 
 
 def _badge_state(not_passed: list[Row]) -> str:
@@ -553,7 +306,3 @@ def _age(as_of: date, now: datetime) -> str:
     if days <= 0:
         return "today, not complete yet"
     return "yesterday" if days == 1 else f"{days:,} days ago"
-
-
-def _rounded(value: Decimal | None) -> Decimal | None:
-    return None if value is None else round(value, 2)

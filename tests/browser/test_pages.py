@@ -16,7 +16,17 @@ from shop_pages.pages import PAGES
 from tests.browser.chromium import draw_all
 from tests.running_stack import Demo
 
-EVERY_PAGE = ["today", *PAGES, "status", "models", "models/daily_revenue", "metrics", "trigger/ecommerce_warehouse"]
+EVERY_PAGE = [
+    "today",
+    *PAGES,
+    "status",
+    "models",
+    "models/daily_revenue",
+    "metrics",
+    "why",
+    "digest",
+    "trigger/ecommerce_warehouse",
+]
 
 
 def test_login_page_leads_back_to_requested_page(context: BrowserContext, whole_range: Demo) -> None:

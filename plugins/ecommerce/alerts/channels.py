@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import smtplib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
 from airflow.providers.http.hooks.http import HttpHook
@@ -17,7 +19,7 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from ecommerce.alerts.incidents import Alert, alert_of_row
-from ecommerce.alerts.message import Message, message_of
+from ecommerce.alerts.message import message_of
 from ecommerce.common.http_answers import ask
 from ecommerce.common.shown_text import one_line
 
@@ -30,11 +32,35 @@ log = logging.getLogger(__name__)
 WEBHOOK, EMAIL = "alerts_webhook", "alerts_email"
 
 #: Seconds that the webhook has to answer, and after which another task may send an alert whose sender never finished.
-_TIMEOUT_SECONDS, _RESERVED_SECONDS = 10, 120
+_TIMEOUT_SECONDS, RESERVED_SECONDS = 10, 120
 #: Characters of the reason why sending has failed.
 _REASON_LENGTH = 300
 #: Alerts that one task sends at most; the next task sends the others.
 _MAX_ALERTS = 20
+
+
+class Sendable(Protocol):
+    """What a channel sends: an alert, or a digest."""
+
+    @property
+    def title(self) -> str:
+        """The subject of the e-mail."""
+
+    @property
+    def html(self) -> str:
+        """The e-mail; a picture in it has the address `cid:<name>`."""
+
+    @property
+    def pictures(self) -> Mapping[str, bytes]:
+        """The pictures of the e-mail by name: PNG files."""
+
+    @property
+    def recipients(self) -> Sequence[str]:
+        """Which names of the e-mail connection's extra may have the recipients; the first that is there has them."""
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The JSON of the webhook."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +69,29 @@ class Channel:
     A connection that receives alerts.
 
     :param receives_recoveries: its extra has `recoveries`
+    :param receives_digest: its extra has `digest`
     """
 
     conn_id: str
-    send: Callable[[Message], None]
+    send: Callable[[Sendable], None]
     receives_recoveries: bool
+    receives_digest: bool
+
+
+def base_url() -> str:
+    """The address of Airflow's UI; empty if the configuration has none."""
+    return str(conf.get("api", "base_url", fallback=""))
 
 
 def channels() -> list[Channel]:
     """One for each of the two connections that exists."""
     return [
-        Channel(conn_id, _SENDERS[conn_id](account), bool(account.extra_dejson.get("recoveries")))
+        Channel(
+            conn_id,
+            _SENDERS[conn_id](account),
+            receives_recoveries=bool(account.extra_dejson.get("recoveries")),
+            receives_digest=bool(account.extra_dejson.get("digest")),
+        )
         for conn_id in (WEBHOOK, EMAIL)
         if (account := _airflow_connection(conn_id)) is not None
     ]
@@ -66,7 +104,7 @@ def _airflow_connection(conn_id: str) -> AirflowConnection | None:
         return None
 
 
-def _webhook(account: AirflowConnection) -> Callable[[Message], None]:
+def _webhook(account: AirflowConnection) -> Callable[[Sendable], None]:
     """
     A POST of JSON; `endpoint` of the connection's extra comes after its host, `headers` are sent along.
 
@@ -75,7 +113,7 @@ def _webhook(account: AirflowConnection) -> Callable[[Message], None]:
     """
     extra = account.extra_dejson
 
-    def send(message: Message) -> None:
+    def send(message: Sendable) -> None:
         url = HttpHook(http_conn_id=WEBHOOK).url_from_endpoint(extra.get("endpoint"))
         if account.password and not account.login:
             url = f"{url.rstrip('/')}/{account.password.lstrip('/')}"
@@ -96,20 +134,33 @@ def _webhook(account: AirflowConnection) -> Callable[[Message], None]:
     return send
 
 
-def _email(account: AirflowConnection) -> Callable[[Message], None]:
-    """An e-mail by Airflow's own hook, to the addresses in `to` of the connection's extra."""
+def _email(account: AirflowConnection) -> Callable[[Sendable], None]:
+    """An e-mail by Airflow's own hook, to the addresses in the connection's extra."""
 
-    def send(message: Message) -> None:
+    def send(message: Sendable) -> None:
         # Imported only where e-mails are sent.
         from airflow.providers.smtp.hooks.smtp import SmtpHook
 
-        to = account.extra_dejson.get("to")
+        extra = account.extra_dejson
+        to = next((extra[name] for name in message.recipients if extra.get(name)), None)
         if not to:
             raise ValueError(f'the extra of the connection {EMAIL!r} has no address: {{"to": "a@example.org"}}')
-        with SmtpHook(smtp_conn_id=EMAIL) as hook:
-            hook.send_email_smtp(to=to, subject=message.title, html_content=message.html)
+        with TemporaryDirectory() as folder, SmtpHook(smtp_conn_id=EMAIL) as hook:
+            hook.send_email_smtp(
+                to=to,
+                subject=message.title,
+                html_content=message.html,
+                # The hook reads pictures from files, and gives each part its file's name as its id.
+                files=[_written(Path(folder) / name, picture) for name, picture in message.pictures.items()],
+                mime_subtype="related" if message.pictures else "mixed",
+            )
 
     return send
+
+
+def _written(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    return str(path)
 
 
 _SENDERS = {WEBHOOK: _webhook, EMAIL: _email}
@@ -155,9 +206,9 @@ where alert_id = %(alert_id)s and severity = %(severity)s
 """
 
 
-class _Delivery:
+class Delivery:
     """
-    Sends alerts of one task to its channels.
+    Sends messages of one task to its channels.
 
     A channel that fails is not tried again for the next alert, so that it costs the task its timeout only once.
     """
@@ -166,18 +217,22 @@ class _Delivery:
         self.channels = channels()
         self._errors: dict[str, str] = {}
 
-    def send(self, channel: Channel, alert: Alert) -> bool:
-        """Whether the channel has received the alert."""
+    def send(self, channel: Channel, message: Sendable) -> bool:
+        """Whether the channel has received the message."""
         if channel.conn_id in self._errors:
             return False
         try:
-            channel.send(message_of(alert, conf.get("api", "base_url", fallback="")))
-        # Whatever a hook raises: an alert that cannot be sent is no reason for a task to fail.
+            channel.send(message)
+        # Whatever a hook raises: a message that cannot be sent is no reason for a task to fail.
         except Exception as error:
             self._errors[channel.conn_id] = _reason(error)
-            log.warning("the connection %r did not receive %r: %s", channel.conn_id, alert.incident, _reason(error))
+            log.warning("the connection %r did not receive %r: %s", channel.conn_id, message.title, _reason(error))
             return False
         return True
+
+    def send_alert(self, channel: Channel, alert: Alert) -> bool:
+        """Whether the channel has received the alert."""
+        return self.send(channel, message_of(alert, base_url()))
 
     @property
     def error(self) -> str | None:
@@ -198,19 +253,19 @@ def deliver(connection: Connection, closed: Sequence[Alert] = ()) -> None:
     due = connection.execute(_IS_ANY_DUE.encode()).fetchone()
     if not recoveries and not (due and due[0]):
         return
-    delivery = _Delivery()
+    delivery = Delivery()
     _send_recoveries(delivery, recoveries)
     _send_due(connection, delivery)
 
 
-def _send_recoveries(delivery: _Delivery, recoveries: Sequence[Alert]) -> None:
+def _send_recoveries(delivery: Delivery, recoveries: Sequence[Alert]) -> None:
     for alert in recoveries:
         for channel in delivery.channels:
             if channel.receives_recoveries and channel.conn_id in alert.sent_to:
-                delivery.send(channel, alert)
+                delivery.send_alert(channel, alert)
 
 
-def _send_due(connection: Connection, delivery: _Delivery) -> None:
+def _send_due(connection: Connection, delivery: Delivery) -> None:
     tried: list[int | None] = []
     while delivery.channels and len(tried) < _MAX_ALERTS:
         alert = _reserve_next(connection, tried)
@@ -218,7 +273,7 @@ def _send_due(connection: Connection, delivery: _Delivery) -> None:
             return
         tried.append(alert.alert_id)
         remaining = [channel for channel in delivery.channels if channel.conn_id not in alert.sent_to]
-        sent = [channel.conn_id for channel in remaining if delivery.send(channel, alert)]
+        sent = [channel.conn_id for channel in remaining if delivery.send_alert(channel, alert)]
         connection.execute(
             _RECORD_DELIVERY,
             {
@@ -233,16 +288,16 @@ def _send_due(connection: Connection, delivery: _Delivery) -> None:
 
 def _reserve_next(connection: Connection, tried: Sequence[int | None]) -> Alert | None:
     with connection.cursor(row_factory=dict_row) as cursor:
-        values = {"tried": list(tried), "reserved_seconds": _RESERVED_SECONDS}
+        values = {"tried": list(tried), "reserved_seconds": RESERVED_SECONDS}
         row = cursor.execute(_RESERVE_NEXT.encode(), values).fetchone()
     return alert_of_row(row) if row else None
 
 
 def send_unrecorded(alert: Alert) -> None:
     """Send an alert that cannot be recorded, because the warehouse is unavailable."""
-    delivery = _Delivery()
+    delivery = Delivery()
     for channel in delivery.channels:
-        delivery.send(channel, alert)
+        delivery.send_alert(channel, alert)
 
 
 def _reason(error: Exception) -> str:

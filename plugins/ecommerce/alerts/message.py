@@ -34,6 +34,14 @@ class Message:
     links: Mapping[str, str]
     fields: Mapping[str, Any]
 
+    #: Of an e-mail connection's extra: who gets it.
+    recipients = ("to",)
+
+    @property
+    def pictures(self) -> Mapping[str, bytes]:
+        """None."""
+        return {}
+
     @property
     def title(self) -> str:
         """`[fail] ecommerce_warehouse volume raw.sales_fact`, on one line: it is the subject of the e-mail."""

@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from ecommerce.alerts import incidents
 from ecommerce.alerts.channels import deliver, send_unrecorded
 from ecommerce.alerts.deadline import RunCreated
+from ecommerce.alerts.send_digest import send_digest, send_unsent_digest
 from ecommerce.audit.dbt_tests import DBT_TEST
 from ecommerce.build import lease
 from ecommerce.common.connections import PUBLISHER, warehouse
@@ -73,7 +74,7 @@ def alert_failure(context: Context) -> None:
 
 def settle_run(context: Context) -> None:
     """
-    Settle the incidents of a run that has published: open those of its checks, and close what is over.
+    Settle the incidents of a run that has published: open those of its checks, and close what is over. Then the digest.
 
     For `on_success_callback` and `on_skipped_callback` of the task that publishes. Airflow calls it in the task's
     process after it has recorded the task's end, so the run may be over a moment before its incidents are.
@@ -86,6 +87,8 @@ def settle_run(context: Context) -> None:
             idle = incidents.extracts_without_load(request, lease.exclusions_of(connection, run.run_id))
             closed += incidents.close_tasks(connection, run.dag_id, run.run_id, request.window, except_task_ids=idle)
         deliver(connection, closed)
+        with _log_errors("the digest could not be sent"):
+            send_digest(connection)
 
 
 def settle_checks(connection: psycopg.Connection, context: Context) -> None:
@@ -126,6 +129,8 @@ def alert_recovery(context: Context) -> None:
                 closed += incidents.settle_checks(connection, ti.dag_id, ti.run_id, request)
             closed += incidents.close_task(connection, ti.dag_id, ti.task_id, ti.run_id, window)
             deliver(connection, closed)
+            with _log_errors("the digest could not be sent"):
+                send_unsent_digest(connection)
 
 
 def deadline_alert() -> DeadlineAlert:

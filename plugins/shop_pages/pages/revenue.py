@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecommerce.figures.movements import why_path
 from shop_pages.absent_sources import absence_of_source
 from shop_pages.chart_queries import DAYS, MONTHS, WEEKS, by_period, ranking
 from shop_pages.charts import bars, grouped_chart, line, period_axis, ranking_chart
@@ -78,7 +79,7 @@ REVENUE = FigurePage(
             question="Does revenue grow, apart from the usual changes within a week?",
             help="Revenue is gross: what was sold, before refunds. Gross profit and margin are those of the revenue"
             " whose cost is known. Guests are not among the customers. An order with lines on two days counts on both."
-            " Growth is against the day before, and empty where that had no revenue.",
+            " Growth is against the day before, and empty where that had no revenue; a click on it says what made it.",
             mart="daily_revenue",
             query=f"""
                 select
@@ -126,6 +127,7 @@ REVENUE = FigurePage(
             draw=_draw_trend,
             summarize=_summarize_trend,
             keys={"order_date": "order_date"},
+            links={"daily_growth_percent": lambda row: why_path("revenue", row["order_date"], "day before")},
         ),
         Figure(
             name="categories",

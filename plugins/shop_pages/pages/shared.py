@@ -38,8 +38,8 @@ MONTH_IN_RANGE = "between date_trunc('month', %(first)s::timestamp)::date and %(
 IN_CATEGORY = "(%(category)s::text is null or category_name = %(category)s)"
 #: Why a growth is empty.
 NO_GROWTH = "No growth is shown where the days to compare with are not all loaded, or had no revenue."
-#: Rows of the total, beside those of the plans and of the categories: whoever adds those up must not add this one.
-ALL_PLANS, ALL_CATEGORIES = "All plans", "All categories"
+#: The row of the total, beside those of the categories: whoever adds those up must not add this one.
+ALL_CATEGORIES = "All categories"
 
 
 def customer_path(row: Row) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ecommerce.figures.key_figures import ALL_PLANS
 from shop_pages.chart_queries import MONTHS, by_period
 from shop_pages.charts import grouped_chart, line_chart, period_name
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
-from shop_pages.pages.shared import ALL_PLANS, MONTH, MONTH_IN_RANGE, customer_path
+from shop_pages.pages.shared import MONTH, MONTH_IN_RANGE, customer_path
 from shop_pages.pool import Row
 
 #: Of plans, without the row that has all of them.

@@ -6,6 +6,7 @@ from shop_pages.routes import (
     asset_files,
     customer_page,
     dbt_pages,
+    digest_page,
     drill_pages,
     figure_pages,
     home,
@@ -14,6 +15,7 @@ from shop_pages.routes import (
     status_page,
     today_page,
     trigger_pages,
+    why_page,
 )
 
 #: Which module serves which address.
@@ -21,6 +23,8 @@ ROUTERS = (
     home.router,  # /
     asset_files.router,  # /static/{digest}/{name}
     today_page.router,  # /today
+    why_page.router,  # /why, /why.csv
+    digest_page.router,  # /digest
     review_pages.router,  # /review, /review/order; before the pages of figures, of which it is one
     figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv of each
     customer_page.router,  # /customer

@@ -31,6 +31,7 @@ from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import parse_day, render, render_cached
 from shop_pages.routes.optional import rows_or_problem
+from shop_pages.why import why_revenue_moved
 
 router = APIRouter()
 
@@ -62,6 +63,7 @@ async def get_mart_row(request: Request, mart: str) -> Response:
             "title": mart,
             "mart": mart,
             "row": row,
+            "why": why_revenue_moved(row["order_date"]) if mart == "daily_revenue" else [],
             "parts_behind": [_fact_rows(facts, row, rows) for facts, rows in zip(behind, results, strict=True)],
         }
 

@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from ecommerce.figures import key_figures
 from shop_pages import status, today
 from tests.integration.support import acting_as
 
@@ -338,7 +339,7 @@ def test_today_has_the_subscriptions_of_each_day_with_the_fee_that_was_known_the
         ("A", long_ago, never, 10), ("B", long_ago, never, 10), ("C", long_ago, never, 7), ("E", long_ago, never, 9),
         ("D", long_ago, "2024-01-08", 20), ("D", "2024-01-08", never, 25),
     )  # fmt: skip
-    assert [tuple(row.values()) for row in rows(connection, today._SUBSCRIPTIONS_BY_DAY)] == [
+    assert [tuple(row.values()) for row in rows(connection, key_figures.SUBSCRIPTIONS_BY_DAY)] == [
         (date(2024, 1, 8), 2, 35), (date(2024, 1, 5), 2, 30), (date(2024, 1, 1), 2, 20),
     ]  # fmt: skip
 
@@ -352,7 +353,7 @@ def test_today_has_the_subscriptions_of_all_plans_in_the_last_month(
         ("2024-01-01", "Basic", 1, 10), ("2024-01-01", None, 2, 20), ("2024-01-01", "All plans", 3, 30),
         ("2023-12-01", "Basic", 100, 1000),
     )  # fmt: skip
-    (found,) = rows(connection, today._SUBSCRIPTIONS)
+    (found,) = rows(connection, key_figures.SUBSCRIPTIONS)
     assert tuple(found.values()) == (date(2024, 1, 1), 3, 30)
 
 
@@ -363,7 +364,7 @@ def test_today_has_what_needs_attention(connection: psycopg.Connection, table: C
     )  # fmt: skip
     statuses = ("Low Stock", "Low Stock", "Out of Stock", "In Stock", "In Stock", "In Stock")
     table("marts.inventory_status", "product_status text", *((status,) for status in statuses))
-    (found,) = rows(connection, today._ATTENTION, as_of=date(2024, 1, 31))
+    (found,) = rows(connection, key_figures.ATTENTION, as_of=date(2024, 1, 31))
     assert found == {"reviews": 3, "urgent_reviews": 1, "reorders": 2, "sold_out": 1}
 
 
@@ -383,7 +384,7 @@ def test_today_has_the_days_that_are_compared_in_their_order(
         *((day, 1, 2, 3) for day in days),
     )
     in_order = [date(2023, 12, 28), date(2024, 6, 1), date(2024, 12, 31)]
-    sales, conversion = rows(connection, today._SALES), rows(connection, today._CONVERSION)
+    sales, conversion = rows(connection, key_figures.SALES), rows(connection, key_figures.CONVERSION)
     assert [row["day"] for row in sales] == [row["day"] for row in conversion] == in_order
     assert tuple(sales[0].values())[1:] == (1, 2, 3, 4, 5, 6, 7)
     assert tuple(conversion[0].values())[1:] == (1, 2, 3)

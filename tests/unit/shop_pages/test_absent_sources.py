@@ -1,6 +1,5 @@
 """What the pages say of sources that the shop does not have."""
 
-from dataclasses import fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -9,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from ecommerce.common.shop import VARIABLE
+from ecommerce.figures.key_figures import rows_of_figures
 from shop_pages import status
 from shop_pages.absent_sources import absence_of, absence_of_source, absences, absent_in_words
 from shop_pages.filters import Days, Filters
@@ -16,7 +16,6 @@ from shop_pages.pages import PAGES
 from shop_pages.queries import Rows
 from shop_pages.rendering import render_html
 from shop_pages.routes.figure_pages import RenderedFigure
-from shop_pages.today import TodayRows, _measures
 from tests.integration.support import set_shop
 
 DAY = date(2024, 3, 1)
@@ -134,10 +133,8 @@ def test_calendar_leaves_out_absent_source_and_days_that_it_alone_has() -> None:
 
 
 def test_today_has_key_figures_only_of_present_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [field.name for field in fields(TodayRows) if field.name != "problems"]
-    data = TodayRows(**{name: rows() for name in names}, problems=[])
-    everything = [measure.name for measure, _ in _measures(data, DAY)]
+    everything = [figure.name for figure, _ in rows_of_figures(DAY, [], [], [], [])]
     monkeypatch.setenv(VARIABLE, "example")
-    present = [measure.name for measure, _ in _measures(data, DAY)]
+    present = [figure.name for figure, _ in rows_of_figures(DAY, [], [], [], [])]
     assert set(everything) - set(present) == {"subscriptions", "mrr", "conversion"}
     assert "revenue" in present

@@ -1,21 +1,11 @@
-"""Key figures of the page Today: the days they are compared with, and the text of a difference."""
+"""What the page Today says of its figures: how old they are, how well they are checked, and what needs attention."""
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 
-from shop_pages.today import (
-    _CONVERSION_MEASURE,
-    _SALES_MEASURES,
-    Kpi,
-    _age,
-    _attention_items,
-    _badge,
-    _change,
-    _fill_days,
-    _kpi,
-)
+from ecommerce.figures.key_figures import ALL_FIGURES
+from shop_pages.today import _age, _attention_items, _badge
 from tests.integration.support import set_shop
 
 
@@ -37,143 +27,10 @@ def test_age_of_last_day_counts_days_of_the_shop(
     assert _age(date(2024, 11, 3), datetime.fromisoformat(now).replace(tzinfo=UTC)) == age
 
 
-REVENUE = _SALES_MEASURES[0]
-MARGIN = _SALES_MEASURES[3]
-
-
-@pytest.mark.parametrize(
-    ("measure", "value", "before", "text", "direction"),
-    [
-        (REVENUE, "110", "100", "+10.0 %", "up"),
-        (REVENUE, "90", "100", "−10.0 %", "down"),
-        (REVENUE, "100.04", "100", "±0.0 %", "same"),
-        (REVENUE, "2100", "100", "+2,000.0 %", "up"),
-        (REVENUE, "0", "0", "±0.0 %", "same"),
-        (REVENUE, "5", "0", "was 0", "none"),
-        (REVENUE, None, "100", "no value", "none"),
-        (REVENUE, "100", None, "no value then", "none"),
-        (MARGIN, "40.004", "40", "±0.00 pp", "same"),
-        (MARGIN, "39.5", "40", "−0.50 pp", "down"),
-        (MARGIN, "5", "0", "+5.00 pp", "up"),
-    ],
-)
-def test_change_shows_rounded_difference_with_sign(
-    measure, value: str | None, before: str | None, text: str, direction: str
-) -> None:
-    numbers = [None if number is None else Decimal(number) for number in (value, before)]
-    change = _change(measure, "day before", date(2024, 1, 1), *numbers)
-    assert (change.text, change.direction) == (text, direction)
-    assert bool(change.reason) is (direction == "none")
-
-
-@pytest.mark.parametrize(
-    ("covered_first", "year_before"),
-    [("2023-03-03", "+100.0 %"), ("2023-03-04", "not loaded"), ("2024-03-01", "not loaded")],
-)
-def test_change_compares_with_the_same_weekday_of_last_year_and_only_with_loaded_days(
-    covered_first: str, year_before: str
-) -> None:
-    as_of = date(2024, 3, 1)
-    # Days that no load has covered have rows, too: one stray order makes the mart begin years before.
-    rows = {as_of - timedelta(days=n): {**DAY, "daily_revenue": Decimal(100 if n == 364 else 200)} for n in range(370)}
-    kpi = _kpi(REVENUE, rows, as_of, date.fromisoformat(covered_first), [], None, datetime(2024, 3, 2, tzinfo=UTC))
-    texts = {change.label: change.text for change in kpi.changes}
-    assert texts["year before"] == year_before
-    assert texts["day before"] == ("±0.0 %" if covered_first < "2024-03-01" else "not loaded")
-    if year_before == "not loaded":
-        assert kpi.changes[2].reason == "3 Mar 2023 was not loaded."
-        assert kpi.changes[2].before == "–"
-
-
-DAY = {
-    "refunded_amount": Decimal("20"), "net_revenue": Decimal("980"), "daily_orders": 8, "guest_orders": 2,
-    "known_cost_percent": Decimal("62.50"),
-}  # fmt: skip
-
-
-def notes_of(row: dict) -> list[str | None]:
-    """The notes beside revenue, orders, average order value and margin."""
-    return [measure.note_of(row) for measure in _SALES_MEASURES]
-
-
-def test_notes_say_refunds_guests_and_unknown_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert notes_of(DAY) == [
-        "20.00 refunded on this day · net 980.00",
-        "2 by guests (25.00 %)",
-        None,
-        "Of the 62.50 % of the day’s revenue whose cost is known",
-    ]
-    assert notes_of({**DAY, "guest_orders": 0, "known_cost_percent": Decimal(100)})[1:] == [None, None, None]
-    assert notes_of({**DAY, "known_cost_percent": Decimal(0)})[3] == "No cost of what was sold on this day is known"
-    set_shop(monkeypatch, refund="absent")
-    assert notes_of(DAY)[0] is None
-
-
-# -- a key figure ------------------------------------------------------------------------------------------------------
-
-AS_OF = date(2024, 3, 1)
-NOW = datetime(2024, 3, 2, 9, tzinfo=UTC)
-
-
-def test_days_have_the_row_of_the_last_change_before_them() -> None:
-    changes: list = [{"day": date(2024, 3, 2)}, {"day": date(2024, 2, 29)}, {"day": date(2024, 2, 27)}]
-    rows = _fill_days(changes, AS_OF)
-    assert {day.isoformat(): row["day"].isoformat() for day, row in rows.items()} == {
-        "2024-03-01": "2024-02-29",
-        "2024-02-29": "2024-02-29",
-        "2024-02-28": "2024-02-27",
-        "2024-02-27": "2024-02-27",
-    }
-    assert _fill_days([], AS_OF) == {}
-
-
-def test_days_go_back_to_the_longest_comparison_and_no_further() -> None:
-    rows = _fill_days([{"day": date(2020, 1, 1)}], AS_OF)
-    assert (max(rows), len(rows)) == (AS_OF, 370)
-    assert AS_OF - timedelta(weeks=52) in rows
-
-
-def revenue_of(days: dict[int, str | None], covered_first: date | None = None) -> Kpi:
-    """The revenue of days before the as-of date."""
-    rows = {
-        AS_OF - timedelta(days=n): {**DAY, "daily_revenue": None if value is None else Decimal(value)}
-        for n, value in days.items()
-    }
-    return _kpi(REVENUE, rows, AS_OF, covered_first, [], None, NOW)
-
-
-def test_sparkline_has_30_days_from_the_oldest_with_gaps() -> None:
-    kpi = revenue_of({0: "12345.60", 1: None, 28: "20", 29: "10", 30: "5"}, AS_OF - timedelta(days=28))
-    assert list(kpi.sparkline) == [None, 20.0, *[None] * 27, 12345.6]
-    assert kpi.sparkline_text == "Last 30 days: from 20.00 to 12,345.60"
-    assert (kpi.value, kpi.exact) == ("12.3k", "12,345.60")
-
-
-def test_sparkline_without_a_value_says_so() -> None:
-    assert revenue_of({}).sparkline_text == "No earlier days"
-
-
-def test_figure_is_compared_with_the_day_the_week_and_the_52_weeks_before() -> None:
-    kpi = revenue_of({0: "100", 1: "50", 7: "200", 364: "100"})
-    assert [(change.label, change.day, change.before, change.text) for change in kpi.changes] == [
-        ("day before", date(2024, 2, 29), "50.00", "+100.0 %"),
-        ("week before", date(2024, 2, 23), "200.00", "−50.0 %"),
-        ("year before", date(2023, 3, 3), "100.00", "±0.0 %"),
-    ]
-    assert kpi.note == "20.00 refunded on this day · net 980.00"
-    assert revenue_of({1: "50"}).note == ""
-
-
-def test_average_is_of_the_orders_and_none_without_orders() -> None:
-    average = _SALES_MEASURES[2]
-    assert average.value_of({"daily_revenue": Decimal(30), "daily_orders": 4}) == Decimal("7.5")
-    assert average.value_of({"daily_revenue": Decimal(0), "daily_orders": 0}) is None
-    assert _CONVERSION_MEASURE.value_of({"buyers": 1, "viewers": 8}) == Decimal("12.5")
-    assert _CONVERSION_MEASURE.value_of({"buyers": None, "viewers": 8}) is None
-
-
 # -- how well it is checked --------------------------------------------------------------------------------------------
 
+NOW = datetime(2024, 3, 2, 9, tzinfo=UTC)
+REVENUE = ALL_FIGURES["revenue"]
 PUBLICATION = {"published_at": NOW - timedelta(hours=2)}
 
 

@@ -1,0 +1,119 @@
+"""The page Why: what makes the difference of a key figure between two days."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from ecommerce.figures.decomposition import Decomposition, Effect
+from ecommerce.figures.key_figures import COMPARED_DAYS, CONVERSION_FIGURE, SALES_FIGURES, KeyFigure
+from ecommerce.figures.movements import SPLITS, DimensionEffects, Movement, before_day, explain, why_path
+from ecommerce.figures.number_formats import day as format_day
+from ecommerce.figures.number_formats import format_number
+from shop_pages.queries import Rows, Warehouse
+
+#: Members that a table of the page shows one by one; the CSV file has all.
+SHOWN_MEMBERS = 8
+
+#: `against` of an address → the label of the comparison.
+COMPARISONS = {label.replace(" ", "_"): label for label in COMPARED_DAYS}
+
+_PUBLISHED_SALES = """
+    select order_date as day, daily_revenue, daily_orders, gross_margin_percent
+    from marts.daily_revenue
+    where order_date in (%(before)s::date, %(day)s::date)"""
+
+_PUBLISHED_CONVERSION = """
+    select event_date as day, viewers, buyers
+    from marts.conversion_funnel_daily
+    where event_date in (%(before)s::date, %(day)s::date)"""
+
+
+def why_revenue_moved(day: date) -> list[tuple[str, str]]:
+    """The links from a day of the revenue: the label of each comparison, and the path."""
+    return [(label, why_path("revenue", day, label)) for label in COMPARED_DAYS]
+
+
+@dataclass(frozen=True)
+class ReadMovement:
+    """
+    A movement with the rows that it was computed from.
+
+    :param published: the published figure on both days; None for a figure that the marts do not have by day
+    """
+
+    movement: Movement
+    rows: Rows
+    published: Rows | None
+
+    @property
+    def parts(self) -> Sequence[Rows]:
+        """All results that it depends on."""
+        return [self.rows, *([self.published] if self.published else [])]
+
+    @property
+    def difference_to_marts(self) -> str:
+        """A sentence, if the facts say otherwise than the marts; else empty: a build that no publication followed."""
+        if self.published is None:
+            return ""
+        figure, total = self.movement.figure, self.movement.total
+        rows = {row["day"]: row for row in self.published.rows}
+        other = []
+        for day, computed in ((self.movement.before_day, total.before), (self.movement.day, total.after)):
+            value = figure.value_of(rows[day]) if day in rows else None
+            published = None if value is None else round(value, 2)
+            if published != computed and (published or computed):
+                other.append(f"{format_number(published, figure.format)} on {format_day(day)}")
+        if not other:
+            return ""
+        return f"The facts are newer than the marts, which were published with {' and '.join(other)}."
+
+
+async def read_movement(
+    reader: Warehouse, inspector: Warehouse, figure: KeyFigure, day: date, label: str
+) -> ReadMovement:
+    """
+    Read the members of a figure on both days.
+
+    :raises WarehouseUnavailable: they cannot be read
+    """
+    days = {"day": day, "before": before_day(day, label)}
+    query = _PUBLISHED_SALES if figure in SALES_FIGURES else _PUBLISHED_CONVERSION
+    if figure in (*SALES_FIGURES, CONVERSION_FIGURE):
+        rows, published = await asyncio.gather(
+            inspector.rows(SPLITS[figure.name].query, **days), reader.rows(query, **days)
+        )
+    else:
+        rows, published = await inspector.rows(SPLITS[figure.name].query, **days), None
+    movement = rows.derive((figure.name, day, label), lambda found: explain(figure.name, day, label, found))
+    return ReadMovement(movement, rows, published)
+
+
+def csv_header(figure: KeyFigure) -> list[str]:
+    """The columns of the CSV file."""
+    parts = ["rate_effect", "share_effect"] if SPLITS[figure.name].base else []
+    return ["member", "members", "before", "after", "effect", *parts]
+
+
+def csv_rows(figure: KeyFigure, effects: DimensionEffects) -> list[list[object]]:
+    """All members, the largest effects first."""
+    return [
+        [effect.name, effect.members, effect.before, effect.after, effect.effect, *_parts(figure, effect)]
+        for effect in effects.decomposition.effects
+    ]
+
+
+def _parts(figure: KeyFigure, effect: Effect) -> list[object]:
+    return [effect.rate_effect, effect.share_effect] if SPLITS[figure.name].base else []
+
+
+def state_of(effect: Effect) -> str:
+    """`new` of a member that was not there on the earlier day, `gone` of one that is not there any more."""
+    return "new" if effect.is_new else "gone" if effect.is_gone else ""
+
+
+def shown_effects(decomposition: Decomposition) -> list[Effect]:
+    """The rows of a table."""
+    return decomposition.largest(SHOWN_MEMBERS)
