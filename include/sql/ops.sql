@@ -578,6 +578,8 @@ create table if not exists ops.decision (
 -- which approve nothing any more.
 alter table ops.decision add column if not exists figures jsonb;
 alter table ops.decision add column if not exists digest text;
+-- When the check has failed if nobody has answered; null in questions of before this column, whose time is over.
+alter table ops.decision add column if not exists answer_until timestamptz;
 -- The rollback that has undone what was approved: it is asked again.
 alter table ops.decision add column if not exists revoked_at timestamptz;
 alter table ops.decision add column if not exists revoked_by text;

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from ecommerce.common.days import day_of
+from ecommerce.common.open_questions import OPEN_QUESTIONS
 from ecommerce.common.shop import shop
 from shop_pages.absent_sources import absence_of_source, absent_in_words
 from shop_pages.covered_days import first_covered_date, read_covered_days
@@ -19,6 +20,7 @@ from shop_pages.formats import day as format_day
 from shop_pages.pages.shared import ALL_PLANS
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
+from shop_pages.waiting import WaitingQuestion, waiting_questions
 
 SPARKLINE_DAYS = 30
 #: Days back from the as-of date that are read: more than the 52 weeks of the longest comparison.
@@ -193,6 +195,7 @@ class Today:
     checks: Mapping[str, int]
     problems: Sequence[str]
     absent: str
+    waiting: Sequence[WaitingQuestion] = ()
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,7 @@ class TodayRows:
     attention: Rows
     checks: Rows
     failed_checks: Rows
+    questions: Rows
     problems: Sequence[str]
 
     @property
@@ -314,13 +318,14 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
                 problems.append(str(error))
             return no_rows
 
-    sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
+    sales, conversion, closing, subscriptions, publication, loads, questions = await asyncio.gather(
         reader.rows(_SALES),
         reader.rows(_CONVERSION),
         reader.rows(_SUBSCRIPTIONS),
         optional(inspector.rows(_SUBSCRIPTIONS_BY_DAY)),
         optional(inspector.rows(_PUBLISHED)),
         optional(inspector.rows(_LOADS, absent=",".join(shop().absent))),
+        optional(inspector.rows(OPEN_QUESTIONS)),
     )
     attention = checks = failed_checks = no_rows
     covered = None
@@ -343,6 +348,7 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         attention=attention,
         checks=checks,
         failed_checks=failed_checks,
+        questions=questions,
         problems=problems,
     )
 
@@ -350,7 +356,8 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
 def build_today(data: TodayRows, now: datetime) -> Today:
     """The page as it is at ``now``."""
     if not data.sales.rows:
-        return Today(None, "", None, None, (), (), {}, data.problems, absent_in_words())
+        waiting = waiting_questions(data.questions.rows)
+        return Today(None, "", None, None, (), (), {}, data.problems, absent_in_words(), waiting)
     as_of: date = data.sales.rows[-1]["day"]
     publication = _first(data.publication)
     covered_first = first_covered_date(data.covered)
@@ -368,6 +375,7 @@ def build_today(data: TodayRows, now: datetime) -> Today:
         checks={status: sum(row["status"] == status for row in checks) for status in ("pass", "warn", "fail")},
         problems=data.problems,
         absent=absent_in_words(),
+        waiting=waiting_questions(data.questions.rows),
     )
 
 

@@ -14,6 +14,7 @@ from shop_pages.routes import (
     status_page,
     today_page,
     trigger_pages,
+    undo_page,
 )
 
 #: Which module serves which address.
@@ -24,7 +25,8 @@ ROUTERS = (
     review_pages.router,  # /review, /review/order; before the pages of figures, of which it is one
     figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv of each
     customer_page.router,  # /customer
-    status_page.router,  # /status
+    status_page.router,  # /status, /status/{source}/{day}
+    undo_page.router,  # /undo/{publication_id}
     drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
     metrics_page.router,  # /metrics
     dbt_pages.router,  # /models, /models/{name}
