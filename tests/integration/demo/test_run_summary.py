@@ -97,7 +97,7 @@ def test_summary_of_a_publication_names_the_marts_that_changed(loader: Loader, d
 
 
 def test_summary_says_which_check_waits_for_a_person_until_when(loader: Loader, dsn: str) -> None:
-    for run_id, until, is_builder in (("waits", "1 hour", True), ("overtaken", "1 hour", False)):
+    for run_id, until, is_builder in (("a_run", "1 hour", True), ("overtaken", "1 hour", False)):
         loader.connection.execute(
             "insert into ops.build (run_id, dag_id, is_full_refresh, project_digest, claimed_at, finished_at)"
             " values (%s, 'ecommerce_warehouse', false, 'p', now(), case when %s then null else now() end)",
@@ -112,8 +112,8 @@ def test_summary_says_which_check_waits_for_a_person_until_when(loader: Loader, 
     heading, question = run_summary(dsn, "another", is_to_publish=False)
     assert heading == "Waits now:"
     assert question.startswith(
-        "  The run waits waits for a person, since the check volume failed: 5 Jan: 1 row. Whoever may edit the tasks of "
-        "this DAG can approve or reject. Without an answer until "
+        "  The run a_run waits for a person, since the check volume failed: 5 Jan: 1 row. Whoever may edit the tasks "
+        "of this DAG can approve or reject. Without an answer until "
     )
     loader.connection.execute("update ops.decision set answer_until = now() - interval '1 minute'")
     assert run_summary(dsn, "another", is_to_publish=False) == ["Nothing waits."]
