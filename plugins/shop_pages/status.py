@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from ecommerce.common.shop import shop
 from ecommerce.common.value_rules import rule_in_sql
 from shop_pages.airflow_access import task_times
-from shop_pages.limits import SHOWN_CHARACTERS
+from shop_pages.limits import SHOWN_CHARACTERS, WAREHOUSE_DAG
 from shop_pages.pool import Row
 
 #: States of a source on a day: letter, and text of the legend. The first that applies is shown.
@@ -180,11 +180,21 @@ RUNS = """
 CHECKS = f"""
     with results as (
         select
-            check_name, subject, status, observed, expected, left(message, {SHOWN_CHARACTERS}) as message, checked_at,
-            run_id,
-            row_number() over (partition by check_name, subject order by check_result_id desc) as n
+            check_result.check_name, check_result.subject, check_result.status, check_result.observed,
+            check_result.expected, left(check_result.message, {SHOWN_CHARACTERS}) as message, check_result.checked_at,
+            check_result.run_id,
+            -- A verification has no build any more once it has ended.
+            coalesce(
+                build.dag_id,
+                case when check_result.check_name = 'drift' then 'verify_warehouse' else '{WAREHOUSE_DAG}' end
+            ) as dag_id,
+            row_number() over (
+                partition by check_result.check_name, check_result.subject
+                order by check_result.check_result_id desc
+            ) as n
         from ops.check_result
-        where checked_at > (select max(checked_at) from ops.check_result) - interval '90 days'
+        left join ops.build on check_result.run_id = build.run_id
+        where check_result.checked_at > (select max(checked_at) from ops.check_result) - interval '90 days'
     )
     select
         check_name, subject,
@@ -196,7 +206,9 @@ CHECKS = f"""
         max(run_id) filter (where n = 1) as run_id,
         count(*) filter (where status = 'pass') as passed,
         array_agg(status order by n desc) as statuses,
-        array_agg(checked_at order by n desc) as times
+        array_agg(checked_at order by n desc) as times,
+        array_agg(run_id order by n desc) as run_ids,
+        array_agg(dag_id order by n desc) as dag_ids
     from results
     where n <= 20
     group by check_name, subject

@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ecommerce.common.days import day_of
 from ecommerce.common.open_questions import OPEN_QUESTIONS
 from ecommerce.common.shop import shop
 from shop_pages.absent_sources import absence_of_source, absent_in_words
 from shop_pages.covered_days import first_covered_date, read_covered_days
+from shop_pages.data_age import DataAge, data_age
 from shop_pages.formats import NO_VALUE, Format, ago, count, format_value, short_money
 from shop_pages.formats import day as format_day
 from shop_pages.pages.shared import ALL_PLANS
@@ -187,8 +187,9 @@ class Today:
     """
 
     as_of: date | None
-    age: str
+    age: DataAge | None
     published_at: datetime | None
+    published_ago: str
     run_id: str | None
     kpis: Sequence[Kpi]
     items: Sequence[AttentionItem]
@@ -357,15 +358,16 @@ def build_today(data: TodayRows, now: datetime) -> Today:
     """The page as it is at ``now``."""
     if not data.sales.rows:
         waiting = waiting_questions(data.questions.rows)
-        return Today(None, "", None, None, (), (), {}, data.problems, absent_in_words(), waiting)
+        return Today(None, None, None, "", None, (), (), {}, data.problems, absent_in_words(), waiting)
     as_of: date = data.sales.rows[-1]["day"]
     publication = _first(data.publication)
     covered_first = first_covered_date(data.covered)
     checks = data.checks.rows
     return Today(
         as_of=as_of,
-        age=_age(as_of, now),
+        age=data_age(as_of, now),
         published_at=publication["published_at"] if publication else None,
+        published_ago=ago((now - publication["published_at"]).total_seconds()) if publication else "",
         run_id=publication["run_id"] if publication else None,
         kpis=[
             _kpi(measure, rows_by_day, as_of, covered_first, checks, publication, now)
@@ -554,13 +556,6 @@ def _shop_items(attention: Row) -> Iterator[AttentionItem]:
         detail = f"{attention['urgent_reviews']:,} of them are urgent: they break several rules."
         state = "warn" if attention["urgent_reviews"] else "info"
         yield AttentionItem(state, text, detail, "/review")
-
-
-def _age(as_of: date, now: datetime) -> str:
-    days = (day_of(now) - as_of).days
-    if days <= 0:
-        return "today, not complete yet"
-    return "yesterday" if days == 1 else f"{days:,} days ago"
 
 
 def _rounded(value: Decimal | None) -> Decimal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -19,6 +19,7 @@ from ecommerce.publish.rollback import KEPT_QUERY, KeptPublication, publication_
 from shop_pages import airflow_access, status
 from shop_pages.absent_sources import absent_in_words
 from shop_pages.cached_response import ResponseCache, respond
+from shop_pages.data_age import data_age
 from shop_pages.limits import WAREHOUSE_DAG
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
@@ -53,10 +54,12 @@ async def get_status(request: Request, first: str = "", last: str = "") -> Respo
     tables = {"ranges": ranges, "incidents": incidents, **await _read_tables(inspector, start, end)}
     parts = list(tables.values())
     cache: ResponseCache = request.app.state.responses
-    key = ("status", request.scope["root_path"], start, end, shop().time_zone)
+    now = datetime.now(UTC)
+    # The page shows ages in minutes.
+    key = ("status", request.scope["root_path"], start, end, shop().time_zone, f"{now:%d %H:%M}")
     cached = cache.get(key, parts)
     if cached is None:
-        dates = _calendar_dates(start, end) | {"as_of": as_of, "last_loaded": last_loaded}
+        dates = _calendar_dates(start, end) | {"as_of": as_of, "last_loaded": last_loaded, "age": data_age(as_of, now)}
         airflow_values = await _read_airflow(tables["runs"])
 
         def html() -> str:

@@ -263,6 +263,14 @@ def test_today_shows_refunds_guests_and_unknown_costs_beside_the_figures(
     assert "This shop has no refunds." in html
 
 
+def test_today_and_status_show_the_age_of_the_data_beside_that_of_the_publication(client: TestClient) -> None:
+    for path in ("/today", "/status"):
+        shown = client.get(path).text
+        (age,) = re.findall(r'<span class="badge bad">([^<]*days ago)</span>', shown)
+        assert re.fullmatch(r"(last day of data: )?[\d,]+ days ago", age)
+        assert re.search(r'<span class="badge unknown" title="[^"]*">(published )?(just now|\d+ minutes? ago)<', shown)
+
+
 def test_today_shows_checks_of_each_figure_and_attention_items(client: TestClient) -> None:
     html = client.get("/today").text
     revenue = re.search(r'id="revenue">.*?<p class="badge (\w+)" title="([^"]*)">([^<]*)<', html, re.S)
@@ -1065,10 +1073,12 @@ def test_pools_of_both_roles_share_last_answers(client: TestClient) -> None:
 
 
 def test_bars_of_check_show_its_results(client: TestClient) -> None:
-    dots = re.findall(r'<i class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC">', client.get("/status").text)
-    assert dots
-    assert {colour for colour, _ in dots} <= {"pass", "warn", "fail"}
-    assert all(colour == status for colour, status in dots)
+    bar = r'class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC" aria-label="[^"]*" href="([^"]*)"'
+    bars = re.findall(bar, client.get("/status").text)
+    assert bars
+    assert {colour for colour, _, _ in bars} <= {"pass", "warn", "fail"}
+    assert all(colour == status for colour, status, _ in bars)
+    assert {link for _, _, link in bars} >= {"/dags/a_dag/runs/a_run"}
 
 
 def test_unresponsive_warehouse_delays_cached_rows_only_once(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,8 +53,8 @@ def build(insert: Insert) -> Insert:
 
     def build(run_id: str, *, is_published: bool = True, **other: Any) -> None:
         insert(
-            "build", run_id=run_id, dag_id="ecommerce_warehouse", is_full_refresh=False, project_digest="p",
-            claimed_at=NOON, finished_at=NOON, is_published=is_published, **other,
+            "build", run_id=run_id, is_full_refresh=False, project_digest="p", claimed_at=NOON, finished_at=NOON,
+            is_published=is_published, **{"dag_id": "ecommerce_warehouse"} | other,
         )  # fmt: skip
 
     return build
@@ -231,7 +231,10 @@ def check(insert: Insert, state: str, days_ago: int = 0, **other: Any) -> None:
     insert("check_result", status=state, checked_at=NOON - timedelta(days=days_ago), **values | other)
 
 
-def test_checks_have_their_last_result_and_their_bars(connection: psycopg.Connection, insert: Insert) -> None:
+def test_checks_have_their_last_result_and_their_bars(
+    connection: psycopg.Connection, insert: Insert, build: Insert
+) -> None:
+    build("run", dag_id="a_dag")
     check(insert, "fail", 90, subject="old")
     check(insert, "fail", 2)
     check(insert, "warn", 1, observed=1, expected=2)
@@ -246,6 +249,8 @@ def test_checks_have_their_last_result_and_their_bars(connection: psycopg.Connec
     assert (a["observed"], a["expected"], a["checked_at"]) == (3, 4, NOON)
     assert (a["passed"], a["statuses"]) == (1, ["fail", "warn", "pass"])
     assert a["times"] == [NOON - timedelta(days=2), NOON - timedelta(days=1), NOON]
+    assert (a["run_ids"], a["dag_ids"]) == (["run", "run", "last"], ["a_dag", "a_dag", "ecommerce_warehouse"])
+    assert first["dag_ids"] == ["a_dag"]
     assert (often["subject"], often["passed"], len(often["statuses"])) == ("often", 20, 20)
 
 
