@@ -217,7 +217,7 @@ CHECKS = f"""
 #: Open incidents, the oldest first, and those closed in the last 30 days.
 INCIDENTS = f"""
     select
-        incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
+        alert_id, incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
         window_end - 1 as last_day, left(message, {SHOWN_CHARACTERS}) as message, last_run_id, opened_at, last_seen_at,
         times_seen, closed_at, closed_by, sent_to, left(send_error, {SHOWN_CHARACTERS}) as send_error,
         count(*) over () as all_rows
@@ -225,6 +225,12 @@ INCIDENTS = f"""
     where closed_at is null or closed_at > now() - interval '30 days'
     order by closed_at desc nulls first, opened_at
     limit 200"""
+
+#: Who looks after the open incidents, and until when no alert of them is sent.
+INCIDENT_STATES = """
+    select state.incident, state.owner, case when state.silent_until > now() then state.silent_until end as silent_until
+    from ops.incident_state as state
+    where exists (select from ops.alert where alert.incident = state.incident and alert.closed_at is null)"""
 
 #: Check results of each source and mart in the 30 days before the last check, the worst first.
 QUALITY = """

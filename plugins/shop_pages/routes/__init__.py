@@ -9,6 +9,7 @@ from shop_pages.routes import (
     drill_pages,
     figure_pages,
     home,
+    incident_page,
     metrics_page,
     review_pages,
     status_page,
@@ -26,6 +27,7 @@ ROUTERS = (
     figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv of each
     customer_page.router,  # /customer
     status_page.router,  # /status, /status/{source}/{day}
+    incident_page.router,  # /incidents/{alert_id}
     undo_page.router,  # /undo/{publication_id}
     drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
     metrics_page.router,  # /metrics

@@ -145,8 +145,8 @@ async def _read_tables(inspector: Warehouse, start: date, end: date) -> dict[str
     """
     The tables of the page by name.
 
-    `quality` is missing before the first build, which makes its view; `questions` before the first task of a new
-    version, which brings `ops` up to date.
+    `quality` is missing before the first build, which makes its view; `questions` and `states` before the first task of
+    a new version, which brings `ops` up to date.
     """
     (days, runs, checks, rejected, publications, kept), *others = await asyncio.gather(
         asyncio.gather(
@@ -159,10 +159,11 @@ async def _read_tables(inspector: Warehouse, start: date, end: date) -> dict[str
         ),
         rows_or_problem(inspector.rows(status.QUALITY)),
         rows_or_problem(inspector.rows(OPEN_QUESTIONS)),
+        rows_or_problem(inspector.rows(status.INCIDENT_STATES)),
     )
     tables = {"days": days, "runs": runs, "checks": checks, "rejected": rejected, "publications": publications}
     tables["kept"] = kept
-    optional = zip(("quality", "questions"), others, strict=True)
+    optional = zip(("quality", "questions", "states"), others, strict=True)
     return tables | {name: rows for name, rows in optional if isinstance(rows, Rows)}
 
 
@@ -196,6 +197,7 @@ def _values(tables: dict[str, Rows], start: date, end: date) -> dict[str, Any]:
         "absent": absent_in_words(),
         "quality": tables["quality"].rows if "quality" in tables else [],
         "undoable": _undoable(tables["publications"].rows, tables["kept"].rows),
+        "incident_states": {row["incident"]: row for row in tables["states"].rows} if "states" in tables else {},
         "waiting": waiting_questions(tables["questions"].rows if "questions" in tables else []),
         **{name: tables[name].rows for name in ("incidents", "runs", "checks", "rejected", "publications")},
     }
