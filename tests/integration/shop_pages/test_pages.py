@@ -59,8 +59,8 @@ BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
 #: A value for each part of an address.
 PARTS = {
     "digest": "latest", "name": "pages.css", "figure": "trend", "mart": "daily_revenue", "fact": "fact_sales",
-    "batch_id": "1", "source": "sales_fact", "day": AS_OF, "publication_id": "1", "alert_id": "1", "dag_id": "ecommerce_warehouse",
-    "path": "nothing",
+    "batch_id": "1", "source": "sales_fact", "day": AS_OF, "publication_id": "1", "alert_id": "1",
+    "dag_id": "ecommerce_warehouse", "path": "nothing",
 }  # fmt: skip
 
 
