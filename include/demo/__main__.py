@@ -159,7 +159,10 @@ def _day(text: str) -> date:
 
 def _up(arguments: argparse.Namespace) -> int:
     log.info("Starting the stack")
-    _show_addresses(stack.up())
+    state = stack.up()
+    if advice := stack.restart_in_words():
+        log.warning("\n  %s", advice)
+    _show_addresses(state)
     return 0
 
 
@@ -263,16 +266,19 @@ def _run_and_summarize(state: State, dag_id: str, conf: dict[str, object]) -> in
     api = stack.api_of(state)
     run_id = trigger(api, dag_id, conf)
     is_successful = follow(api, dag_id, run_id)
-    if conf.get("dry_run") and dag_id == stack.WAREHOUSE_DAG:
-        messages = api.task_messages(dag_id, run_id, "claim") if is_successful else []
-        lines = [line for line in messages if _is_of_dry_run(line)]
-    else:
-        is_to_publish = dag_id in (stack.WAREHOUSE_DAG, "rollback_publication")
-        lines = run_summary(state.dsn("warehouse", "inspector"), run_id, is_to_publish=is_to_publish)
     log.info("")
-    for line in lines:
-        log.info("  %s", line)
+    if not (conf.get("dry_run") and dag_id == stack.WAREHOUSE_DAG):
+        _log_summary(state, dag_id, run_id)
+    elif is_successful:
+        for line in filter(_is_of_dry_run, api.task_messages(dag_id, run_id, "claim")):
+            log.info("  %s", line)
     return 0 if is_successful else 1
+
+
+def _log_summary(state: State, dag_id: str, run_id: str) -> None:
+    is_to_publish = dag_id in (stack.WAREHOUSE_DAG, "rollback_publication")
+    for line in run_summary(state.dsn("warehouse", "inspector"), run_id, is_to_publish=is_to_publish):
+        log.info("  %s", line)
 
 
 def _is_of_dry_run(line: str) -> bool:
@@ -329,7 +335,12 @@ def _backfill(arguments: argparse.Namespace) -> int:
     state = stack.running_with_the_chosen_shop()
     stack.let_airflow_read_changed_files(state)
     api = stack.api_of(state)
-    is_successful = backfill(api, str(arguments.first), str(arguments.last), max_active_runs=arguments.max_active_runs)
+    days = str(arguments.first), str(arguments.last)
+    is_successful = backfill(api, *days, max_active_runs=arguments.max_active_runs)
+    # The last one builds and publishes for all; its name has its time.
+    if last := max((run["dag_run_id"] for run in api.backfill_runs(stack.WAREHOUSE_DAG, *days)), default=None):
+        log.info("\n  The last run, %s:", last)
+        _log_summary(state, stack.WAREHOUSE_DAG, last)
     return 0 if is_successful else 1
 
 

@@ -100,6 +100,22 @@ def test_command_follows_its_run_and_says_what_it_has_done(
         assert "  what run1 has done" in caplog.messages
 
 
+def test_backfill_says_what_its_last_run_has_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Backfill:
+        def backfill_runs(self, dag_id: str, first: str, last: str) -> list[dict[str, str]]:
+            return [{"dag_run_id": f"backfill__2024-06-{day}T00:00:00+00:00"} for day in ("02", "03", "01")]
+
+    caplog.set_level(logging.INFO)
+    Runs(monkeypatch)
+    monkeypatch.setattr(stack, "api_of", lambda state: Backfill())
+    for succeed in (True, False):
+        monkeypatch.setattr(commands, "backfill", lambda api, *days, max_active_runs, succeed=succeed: succeed)
+        assert call("backfill", "--from", "2024-05-31", "--to", "2024-06-02") == (0 if succeed else 1)
+        assert caplog.messages[-1] == "  what backfill__2024-06-03T00:00:00+00:00 has done"
+
+
 def test_replay_without_a_source_is_of_each_that_has_rejected_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(monkeypatch)
     assert call("replay") == 0
