@@ -30,6 +30,9 @@ def rollback_in_words(dsn: str, target: int | None) -> list[str]:
     :param target: the publication whose state is restored; None for the one before the last
     """
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
+        found = connection.execute("select to_regclass('ops.publication') as found").fetchone()
+        if not found or found["found"] is None:
+            return []
         numbers = [row["publication_id"] for row in connection.execute(_PUBLICATIONS)]
         if target is None:
             target = numbers[1] if len(numbers) > 1 else None

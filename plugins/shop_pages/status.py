@@ -293,6 +293,9 @@ QUARANTINE = f"""
     from counted
     order by rejected desc, source, reason"""
 
+#: Publications among which those are that can be taken back.
+KEPT_ROWS = 100
+
 PUBLICATIONS = """
     select
         publication_id, run_id, count(*) over () as all_rows, max(published_at) as published_at,

@@ -32,8 +32,6 @@ router = APIRouter()
 
 #: Days of the calendar: by default, and at most.
 _CALENDAR_DAYS, _MAX_CALENDAR_DAYS = 35, 92
-#: Publications among which those are that can be taken back.
-_PUBLICATIONS = 100
 #: Runs for which the page shows the steps.
 _RUNS_WITH_STEPS = 10
 
@@ -155,7 +153,7 @@ async def _read_tables(inspector: Warehouse, start: date, end: date) -> dict[str
             inspector.rows(status.CHECKS),
             inspector.rows(status.QUARANTINE),
             inspector.rows(status.PUBLICATIONS),
-            inspector.first_rows(KEPT_QUERY, _PUBLICATIONS),
+            inspector.first_rows(KEPT_QUERY, status.KEPT_ROWS),
         ),
         rows_or_problem(inspector.rows(status.QUALITY)),
         rows_or_problem(inspector.rows(OPEN_QUESTIONS)),

@@ -16,19 +16,18 @@ from shop_pages.airflow_access import CurrentUser
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import render
 from shop_pages.routes.optional import rows_or_problem
+from shop_pages.status import KEPT_ROWS
 from shop_pages.trigger_form import ROLLBACK_DAG
 
 router = APIRouter()
-
-#: More than can be taken back.
-_PUBLICATIONS = 100
 
 
 @router.get("/undo/{publication_id}", name="undo")
 async def get_undo(request: Request, publication_id: int, user: CurrentUser) -> Response:
     """What taking back a publication, and all after it, would change in each mart; with the button that does it."""
     inspector: Warehouse = request.app.state.inspector
-    publications = await kept_publications(inspector)
+    kept = await inspector.first_rows(KEPT_QUERY, KEPT_ROWS)
+    publications = [KeptPublication(**row) for row in kept.rows]
     target = publication_before(publications, publication_id)
     if target is None or publication_id not in {number for number, _, _ in publications}:
         raise HTTPException(404, f"Publication {publication_id} cannot be taken back.")
@@ -52,14 +51,8 @@ async def get_undo(request: Request, publication_id: int, user: CurrentUser) -> 
         approvals=approvals.rows,
         rollback_dag=ROLLBACK_DAG,
         may_trigger=is_allowed,
-        parts=(marts, approvals, *(found for found in changes if isinstance(found, Rows))),
+        parts=(kept, marts, approvals, *(found for found in changes if isinstance(found, Rows))),
     )
-
-
-async def kept_publications(inspector: Warehouse) -> list[KeptPublication]:
-    """The last publications, the newest first."""
-    rows = await inspector.first_rows(KEPT_QUERY, _PUBLICATIONS)
-    return [KeptPublication(**row) for row in rows.rows]
 
 
 def _shown(mart: str, found: Rows | str) -> dict[str, Any]:
