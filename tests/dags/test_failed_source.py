@@ -1,8 +1,7 @@
 """
-A source that cannot be read, or has lost a column: all other marts are published, the run fails, the pages say so, and the
-next run repairs it.
+A source that cannot be read, or has lost a column: all other marts are published, the run fails, and the pages say so.
 
-In between the publication is rolled back, which the next run repairs as well.
+The next run repairs it. In between the publication is rolled back, which the next run repairs as well.
 """
 
 import html
