@@ -137,7 +137,7 @@ def _loads(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str]
         of_source = [row for row in reasons if row["source"] == load["source"]]
         yield from _first(f"  {row['rows']:,} rejected: {one_line(row['reason'], SENTENCE)}" for row in of_source)
         if load["rejected_before"]:
-            yield f"  {load['rejected_before']:,} more were rejected before, and are unchanged"
+            yield f"  {load['rejected_before']:,} more: rejected before, and unchanged"
 
 
 def _checks(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str]:

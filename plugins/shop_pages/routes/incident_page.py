@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from ecommerce.extract.texts import storable
-from shop_pages import incidents
+from shop_pages import incident as queries
 from shop_pages.access import may_edit, require_same_site
 from shop_pages.airflow_access import BaseUser, CurrentUser
-from shop_pages.incidents import NOTE_CHARACTERS, OWNER_CHARACTERS, SILENCES, source_of
+from shop_pages.incident import NOTE_CHARACTERS, OWNER_CHARACTERS, SILENCES, source_of
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.remarks import IncidentNote, add_incident_note
@@ -76,7 +76,7 @@ def _problem(texts: Mapping[str, str]) -> str:
 
 async def _read(request: Request, alert_id: int) -> Row:
     inspector: Warehouse = request.app.state.inspector
-    found = await inspector.rows_now(incidents.INCIDENT, alert_id=alert_id) if 0 < alert_id <= _LARGEST else None
+    found = await inspector.rows_now(queries.INCIDENT, alert_id=alert_id) if 0 < alert_id <= _LARGEST else None
     if found is None or not found.rows:
         raise HTTPException(404, f"There is no incident {str(alert_id)[:100]}.")
     return found.rows[0]
@@ -95,12 +95,12 @@ async def _render(
     source = source_of(incident)
     since = {"opened_at": incident["opened_at"]}
     results, loads, tried, notes, may_write = await asyncio.gather(
-        inspector.rows(incidents.RESULTS, check_name=incident["check_name"], subject=incident["subject"], **since)
+        inspector.rows(queries.RESULTS, check_name=incident["check_name"], subject=incident["subject"], **since)
         if incident["check_name"]
         else _nothing(),
-        inspector.rows(incidents.LOADS, source=source, **since) if source else _nothing(),
-        inspector.rows(incidents.TRIED, until=incident["closed_at"], source=source, **since),
-        inspector.rows_now(incidents.NOTES, incident=incident["incident"]),
+        inspector.rows(queries.LOADS, source=source, **since) if source else _nothing(),
+        inspector.rows(queries.TRIED, until=incident["closed_at"], source=source, **since),
+        inspector.rows_now(queries.NOTES, incident=incident["incident"]),
         asyncio.to_thread(may_edit, user),
     )
     values: dict[str, Any] = {

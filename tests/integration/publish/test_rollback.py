@@ -36,8 +36,8 @@ MARTS = ("revenue", "tiers")
 
 
 def foretold(loader: Loader, to: int) -> list[MartChange]:
-    """What the pages say that a rollback would change, by the role of the pages."""
-    with acting_as(loader.connection, "inspector"), loader.connection.cursor(row_factory=dict_row) as cursor:
+    """What the pages say that a rollback would change."""
+    with loader.connection.cursor(row_factory=dict_row) as cursor:
         marts = cursor.execute(MARTS_TO_RESTORE, {"target": to}).fetchall()
         rows = [cursor.execute(changes_query(mart, to).encode()).fetchone() for mart in marts]
     found = [restored_mart(mart["mart"], row) for mart, row in zip(marts, rows, strict=True) if row is not None]
