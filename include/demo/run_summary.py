@@ -130,7 +130,9 @@ def _loads(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str]
     yield f"{'Loaded':<20} {'read':>10} {'new':>10} {'unchanged':>10} {'removed':>10} {'rejected':>10}"
     for load in loads:
         if load["status"] == "failed":
-            yield f"{load['source']:<20} failed: {one_line(load['error'] or 'see its log', SENTENCE)}"
+            # The message of a load begins with its source.
+            error = (load["error"] or "see its log").removeprefix(load["source"] + ": ")
+            yield f"{load['source']:<20} failed: {one_line(error, SENTENCE)}"
             continue
         counts = (load[name] for name in ("read", "loaded", "unchanged", "removed", "rejected"))
         yield f"{load['source']:<20} " + " ".join(f"{count:>10,}" for count in counts)
