@@ -241,11 +241,12 @@ def let_airflow_read_changed_files(state: State) -> None:
 
     :raises StackError: the DAG cannot be built from the files, or was not read in time
     """
+    # First of all: without a restart Airflow may not even be able to read the DAG.
+    if advice := restart_in_words():
+        log.warning("%s\n", advice)
     airflow_services.build_manifest(state.dsn(role="transformer"))
     api = api_of(state)
     wait_for_dag(api, WAREHOUSE_DAG)
-    if advice := restart_in_words():
-        log.warning("%s\n", advice)
     changed = {path: datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in _files_of_the_dag(state)}
     newer = [path for path, changed_at in changed.items() if not api.dag_is_known(WAREHOUSE_DAG, since=changed_at)]
     if not newer:
