@@ -7,11 +7,13 @@ COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate
 	--custom-compile-command "make lock"
 STACK := PYTHONPATH=plugins $(BIN)/python -m include.demo
 export UV_PYTHON_DOWNLOADS := never
+# What a command does and which variables it takes: make run HELP=1
+HELP_OPTION := $(if $(HELP),--help)
 # From the command line (`make up AIRFLOW_PORT=8090`) or the environment; without a port, a free one is chosen.
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test test-mutants check-real truth lint bench screenshots lock sbom
+.PHONY: help setup demo up down restart reset status logs run backfill replay rollback verify dsn shop-check airflow dbt test test-mutants check-real truth lint bench screenshots lock sbom
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,19 +39,35 @@ up: setup ## start the stack (ports: AIRFLOW_PORT= POSTGRES_PORT= KAFKA_PORT= WE
 down: setup ## stop the stack; its data stays
 	@$(STACK) down
 
+restart: setup ## stop Airflow and start it again, with the code as it is now [SERVICE=scheduler] [FORCE=1]
+	@$(STACK) restart $(HELP_OPTION) $(if $(SERVICE),--service $(SERVICE)) $(if $(FORCE),--force)
+
 reset: setup ## stop the stack and delete its data
 	@$(STACK) reset
 
 status: setup ## show what is running, and the addresses
 	@$(STACK) status
 
+logs: setup ## print the end of a service's log: SERVICE=scheduler [LINES=50] [FOLLOW=1]
+	@$(STACK) logs $(HELP_OPTION) $(if $(SERVICE),--service $(SERVICE)) $(if $(LINES),--lines $(LINES)) $(if $(FOLLOW),--follow)
+
 run: setup ## trigger the warehouse and follow it: FROM= TO= [SOURCES=a,b] [FULL_REFRESH=1] [ALLOW_COLUMN_CHANGES=1] [ALLOW_MASS_REMOVAL=1] [DRY_RUN=1]
-	@$(STACK) run $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SOURCES),--sources $(SOURCES)) \
+	@$(STACK) run $(HELP_OPTION) $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SOURCES),--sources $(SOURCES)) \
 		$(if $(FULL_REFRESH),--full-refresh) $(if $(ALLOW_COLUMN_CHANGES),--allow-column-changes) \
 		$(if $(ALLOW_MASS_REMOVAL),--allow-mass-removal) $(if $(DRY_RUN),--dry-run)
 
 backfill: setup ## run Airflow's backfill, one run per day, and follow it: FROM= TO=
-	@$(STACK) backfill --from "$(FROM)" --to "$(TO)"
+	@$(STACK) backfill $(HELP_OPTION) --from "$(FROM)" --to "$(TO)"
+
+replay: setup ## load rejected rows again, and follow it: [SOURCE=sales_fact] [BATCH=] [REASON=] [DRY_RUN=1]
+	@$(STACK) replay $(HELP_OPTION) $(if $(SOURCE),--source $(SOURCE)) $(if $(BATCH),--batch $(BATCH)) \
+		$(if $(REASON),--reason "$(REASON)") $(if $(DRY_RUN),--dry-run)
+
+rollback: setup ## restore all marts to an earlier publication, say what changes, and follow it: [PUBLICATION=12] [DRY_RUN=1]
+	@$(STACK) rollback $(HELP_OPTION) $(if $(PUBLICATION),--publication $(PUBLICATION)) $(if $(DRY_RUN),--dry-run)
+
+verify: setup ## build a second time from raw, compare, and follow it: [DAYS=7] [SEED=] [FULL=1]
+	@$(STACK) verify $(HELP_OPTION) $(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) $(if $(FULL),--full)
 
 dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader] [WITH_PASSWORD=1 for programs without libpq]
 	@$(STACK) dsn $(if $(DB),--db $(DB)) $(if $(ROLE),--role $(ROLE)) $(if $(WITH_PASSWORD),--with-password)

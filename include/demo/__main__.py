@@ -15,8 +15,10 @@ from psycopg import sql
 
 from ecommerce.common.sources import SOURCES, absence_in_words
 from ecommerce.common.version import version
-from include.demo import airflow_services, dbt, processes, stack
+from include.demo import airflow_services, dbt, logs, processes, stack
 from include.demo.errors import StackError
+from include.demo.rollback import rollback_in_words
+from include.demo.run_summary import run_summary, sources_in_quarantine
 from include.demo.runs import backfill, follow, run_dag, trigger
 from include.demo.shop.shop_folder import ShopDataError, ShopFolder, read_folder
 from include.demo.state import ROOT, WAREHOUSE_ROLES, State
@@ -51,8 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m include.demo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, work: object, text: str) -> argparse.ArgumentParser:
-        subparser = commands.add_parser(name, help=text, description=text)
+    def command(name: str, work: object, text: str, *, example: str = "") -> argparse.ArgumentParser:
+        subparser = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"As a command of make: {example}" if example else None,
+        )
         subparser.set_defaults(work=work)
         return subparser
 
@@ -68,14 +75,65 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "start the stack, fill its shop, run the warehouse over the whole range")
     demo.add_argument("--data", type=Path, help="a folder of CSV files; default: a generated shop")
     window(demo, required=False)
-    run = command("run", _run, "trigger the warehouse for a range and follow it")
+    restart = command(
+        "restart",
+        _restart,
+        "stop Airflow and start it again, so that it runs the code as it is now",
+        example="make restart, make restart SERVICE=scheduler, make restart FORCE=1",
+    )
+    restart.add_argument("--service", help="only this one, e.g. scheduler")
+    restart.add_argument("--force", action="store_true", help="also while runs are active; their tasks end")
+    show_logs = command(
+        "logs", _logs, "print the end of a service's log", example="make logs SERVICE=scheduler LINES=100 FOLLOW=1"
+    )
+    show_logs.add_argument("--service", help="e.g. scheduler; without it, the services that have a log are listed")
+    show_logs.add_argument("--lines", type=int, default=50, help="how many lines (default 50)")
+    show_logs.add_argument("--follow", action="store_true", help="go on until Ctrl-C with the lines that come")
+    run = command(
+        "run",
+        _run,
+        "trigger the warehouse for a range, follow it and say what it has done",
+        example="make run FROM=2024-06-01 TO=2024-06-07 SOURCES=sales_fact,customer DRY_RUN=1",
+    )
     window(run, required=False)
     run.add_argument("--sources", help="read only these, comma-separated")
     run.add_argument("--full-refresh", action="store_true", help="rebuild every model from raw")
     run.add_argument("--allow-column-changes", action="store_true", help="let marts lose or retype columns")
     run.add_argument("--allow-mass-removal", action="store_true", help="load what lost more than half of its rows")
     run.add_argument("--dry-run", action="store_true", help="report what would change, change nothing")
-    backfill_command = command("backfill", _backfill, "run Airflow's backfill, one run per day, and follow it")
+    replay = command(
+        "replay",
+        _replay,
+        "load rejected rows again, follow the run and say what it has done",
+        example='make replay SOURCE=sales_fact BATCH=17 REASON="is negative" DRY_RUN=1',
+    )
+    replay.add_argument("--source", choices=list(SOURCES), help="default: each source that has rejected rows")
+    replay.add_argument("--batch", type=int, help="only the rows that this load has rejected")
+    replay.add_argument("--reason", help="only the rows with this text in their reason")
+    replay.add_argument("--dry-run", action="store_true", help="report what would be loaded, change nothing")
+    rollback = command(
+        "rollback",
+        _rollback,
+        "restore all marts to an earlier publication, follow the run and say what it has done",
+        example="make rollback, make rollback PUBLICATION=12 DRY_RUN=1",
+    )
+    rollback.add_argument("--publication", type=int, help="restore what this one left; default: the last but one")
+    rollback.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    verify = command(
+        "verify",
+        _verify,
+        "build a second time from raw, compare, follow the run and say what it has found",
+        example="make verify DAYS=30 SEED=1, make verify FULL=1",
+    )
+    verify.add_argument("--days", type=int, default=7, help="how many days of the facts are built again (default 7)")
+    verify.add_argument("--seed", type=int, help="the same seed draws the same days")
+    verify.add_argument("--full", action="store_true", help="every day of the facts, not a sample")
+    backfill_command = command(
+        "backfill",
+        _backfill,
+        "run Airflow's backfill, one run per day, and follow it",
+        example="make backfill FROM=2024-06-01 TO=2024-06-02",
+    )
     window(backfill_command, required=True)
     backfill_command.add_argument("--max-active-runs", type=int, default=4, help="runs at the same time (default 4)")
     dsn = command("dsn", _dsn, "print a libpq URI")
@@ -101,7 +159,10 @@ def _day(text: str) -> date:
 
 def _up(arguments: argparse.Namespace) -> int:
     log.info("Starting the stack")
-    _show_addresses(stack.up())
+    state = stack.up()
+    if advice := stack.restart_in_words():
+        log.warning("\n  %s", advice)
+    _show_addresses(state)
     return 0
 
 
@@ -122,6 +183,8 @@ def _status(arguments: argparse.Namespace) -> int:
     for name in ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]:
         process = processes.find(name)
         log.info("%-22s %s", name, f"pid {process.pid}" if process else "not running")
+    if advice := stack.restart_in_words():
+        log.warning("\n  %s", advice)
     _show_addresses(stack.running())
     return 0
 
@@ -194,17 +257,90 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.sources:
         conf["sources"] = [name.strip() for name in arguments.sources.split(",") if name.strip()]
     state = stack.running_with_the_chosen_shop()
-    stack.let_airflow_read_a_changed_profile(state)
-    return 0 if run_dag(stack.api_of(state), stack.WAREHOUSE_DAG, conf) else 1
+    stack.let_airflow_read_changed_files(state)
+    return _run_and_summarize(state, stack.WAREHOUSE_DAG, conf)
+
+
+def _run_and_summarize(state: State, dag_id: str, conf: dict[str, object]) -> int:
+    """Trigger a run, follow it to its end, and log what it has done; the exit code: 0 if it has succeeded, else 1."""
+    api = stack.api_of(state)
+    run_id = trigger(api, dag_id, conf)
+    is_successful = follow(api, dag_id, run_id)
+    log.info("")
+    if not (conf.get("dry_run") and dag_id == stack.WAREHOUSE_DAG):
+        _log_summary(state, dag_id, run_id)
+    elif is_successful:
+        for line in filter(_is_of_dry_run, api.task_messages(dag_id, run_id, "claim")):
+            log.info("  %s", line)
+    return 0 if is_successful else 1
+
+
+def _log_summary(state: State, dag_id: str, run_id: str) -> None:
+    is_to_publish = dag_id in (stack.WAREHOUSE_DAG, "rollback_publication")
+    for line in run_summary(state.dsn("warehouse", "inspector"), run_id, is_to_publish=is_to_publish):
+        log.info("  %s", line)
+
+
+def _is_of_dry_run(line: str) -> bool:
+    """Whether a line of the log of `claim` is of its report."""
+    return line.startswith("DRY RUN") or ": would load " in line or line.endswith(": could not be read")
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    state = stack.running_with_the_chosen_shop()
+    sources = [arguments.source] if arguments.source else sources_in_quarantine(state.dsn("warehouse", "inspector"))
+    if not sources:
+        log.info("no rejected row waits in quarantine")
+    conf = {"batch": arguments.batch, "reason": arguments.reason, "dry_run": arguments.dry_run}
+    return max([_run_and_summarize(state, "replay_quarantine", {"source": one, **conf}) for one in sources], default=0)
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    state = stack.running()
+    for line in rollback_in_words(state.dsn("warehouse", "inspector"), arguments.publication):
+        log.info("  %s", line)
+    if arguments.dry_run:
+        return 0
+    exit_code = _run_and_summarize(state, "rollback_publication", {"publication_id": arguments.publication})
+    if exit_code == 0:
+        log.info(
+            "  The next run of %s publishes again. To hold its schedule until the cause is repaired: "
+            'make airflow ARGS="dags pause %s"',
+            *[stack.WAREHOUSE_DAG] * 2,
+        )
+    return exit_code
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    conf = {"days": arguments.days, "seed": arguments.seed, "full": arguments.full}
+    return _run_and_summarize(stack.running(), "verify_warehouse", conf)
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    log.info("Restarting %s", arguments.service or "Airflow")
+    _show_addresses(stack.restart(arguments.service, is_forced=arguments.force))
+    return 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    if arguments.service is None:
+        log.info("logs of: %s; one of them: make logs SERVICE=…", ", ".join(logs.services()) or "nothing yet")
+        return 0
+    return logs.show_log(arguments.service, lines=arguments.lines, is_followed=arguments.follow)
 
 
 def _backfill(arguments: argparse.Namespace) -> int:
     if arguments.first > arguments.last:
         raise StackError(f"FROM={arguments.first} is after TO={arguments.last}; both are inclusive")
     state = stack.running_with_the_chosen_shop()
-    stack.let_airflow_read_a_changed_profile(state)
+    stack.let_airflow_read_changed_files(state)
     api = stack.api_of(state)
-    is_successful = backfill(api, str(arguments.first), str(arguments.last), max_active_runs=arguments.max_active_runs)
+    days = str(arguments.first), str(arguments.last)
+    is_successful = backfill(api, *days, max_active_runs=arguments.max_active_runs)
+    # The last one builds and publishes for all; its name has its time.
+    if last := max((run["dag_run_id"] for run in api.backfill_runs(stack.WAREHOUSE_DAG, *days)), default=None):
+        log.info("\n  The last run, %s:", last)
+        _log_summary(state, stack.WAREHOUSE_DAG, last)
     return 0 if is_successful else 1
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
+from ecommerce.common.open_questions import question_path
 from include.demo.errors import NotAllowed, StackError
 
 #: How long Airflow may take to create the runs of a backfill.
@@ -89,6 +90,10 @@ class AirflowApi:
         """The current state of a DAG run."""
         return self._request("GET", _run_path(dag_id, run_id))
 
+    def active_runs(self) -> list[dict[str, Any]]:
+        """The runs of all DAGs that have started and not ended."""
+        return self._all_pages("/api/v2/dags/~/dagRuns", "dag_runs", {"state": "running"})
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The current state of all task instances of a run."""
         return self._all_pages(f"{_run_path(dag_id, run_id)}/taskInstances", "task_instances", {})
@@ -104,8 +109,7 @@ class AirflowApi:
 
     def question_url(self, dag_id: str, run_id: str, task_id: str) -> str:
         """The page of Airflow's UI on which a person answers a task's question."""
-        page = f"/dags/{dag_id}/runs/{quote(run_id, safe='')}/tasks/{quote(task_id)}/required_actions"
-        return str(self._client.base_url.join(page))
+        return str(self._client.base_url.join(question_path(dag_id, run_id, task_id)))
 
     def downstream(self, dag_id: str) -> dict[str, list[str]]:
         """Map each task of a DAG to the tasks directly after it."""
@@ -114,17 +118,24 @@ class AirflowApi:
 
     def task_errors(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
         """The errors in the log of a task's try."""
-        response = self._request(
-            "GET",
-            f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}",
-            params={"full_content": "true"},
-        )
-        lines = [line for line in response["content"] if isinstance(line, dict)]
+        lines = self._task_log(dag_id, run_id, task_id, try_number)
         errors = [line for line in lines if str(line.get("level")).lower() in ("error", "critical")]
         return [
             line["error_detail"][-1]["exc_value"] if line.get("error_detail") else str(line.get("event"))
             for line in errors
         ]
+
+    def task_messages(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
+        """The lines of the log of a task's first try."""
+        return [str(line.get("event")) for line in self._task_log(dag_id, run_id, task_id, 1)]
+
+    def _task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
+        response = self._request(
+            "GET",
+            f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}",
+            params={"full_content": "true"},
+        )
+        return [line for line in response["content"] if isinstance(line, dict)]
 
     def backfill(self, dag_id: str, first: str, last: str, max_active_runs: int) -> int:
         """Start Airflow's backfill of the days from first to last, also of days that already have a run; its id."""

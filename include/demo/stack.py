@@ -183,6 +183,32 @@ def reset() -> None:
     shutil.rmtree(STACK, ignore_errors=True)
 
 
+def restart(service: str | None = None, *, is_forced: bool = False) -> State:
+    """
+    Stop Airflow's services, or one of them, and start them again, so that they run the code as it is now.
+
+    :param service: e.g. `scheduler`; None: all of them
+    :param is_forced: also while runs are active, whose tasks end
+    :raises StackError: there is no stack, no such service, or a run is active
+    """
+    state = State.load()
+    if state is None or "AIRFLOW_PORT" not in state.ports:
+        raise StackError("there is no stack yet; start it with: make up (or make demo)")
+    if service is not None and service not in airflow_services.SERVICES:
+        raise StackError(f"there is no service {service}; there are {', '.join(airflow_services.SERVICES)}")
+    if not is_forced and airflow_services.is_healthy(state) and (active := api_of(state).active_runs()):
+        runs = ", ".join(f"{run['dag_id']} {run['dag_run_id']}" for run in active[:3])
+        raise StackError(
+            f"{len(active)} run(s) are active, and a restart would end their tasks: {runs}. "
+            "Wait until they have ended, or: make restart FORCE=1"
+        )
+    if service is None:
+        airflow_services.stop()
+    else:
+        processes.stop(f"airflow-{service}")
+    return up()
+
+
 def api_of(state: State) -> AirflowApi:
     """Log in to the stack's Airflow as its admin."""
     return AirflowApi(state.airflow_url, "admin", state.passwords["admin"])
@@ -206,25 +232,63 @@ def wait_for_dag(api: AirflowApi, dag_id: str, *, seconds: float = 120, since: d
         time.sleep(0.5)
 
 
-def let_airflow_read_a_changed_profile(state: State) -> None:
+def let_airflow_read_changed_files(state: State) -> None:
     """
-    Wait until Airflow has read the DAGs again, if `shop.yml` was changed after it did.
+    Wait until Airflow has the DAG of the files as they are now: the shop's profile, the checks, and the dbt project.
 
-    Airflow does not notice by itself for minutes. A run before that loads the sources of the profile before.
+    Airflow does not notice by itself for minutes. A run before that loads the sources of the profile before, and has no
+    task for a new check or model. What only a restart takes up is said.
 
-    :raises StackError: the DAG cannot be built from the profile, or was not read in time
+    :raises StackError: the DAG cannot be built from the files, or was not read in time
     """
-    api, path = api_of(state), profile_folder(state.airflow_shop or "default") / PROFILE
+    # First of all: without a restart Airflow may not even be able to read the DAG.
+    if advice := restart_in_words():
+        log.warning("%s\n", advice)
+    airflow_services.build_manifest(state.dsn(role="transformer"))
+    api = api_of(state)
     wait_for_dag(api, WAREHOUSE_DAG)
-    if not path.exists():
+    changed = {path: datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in _files_of_the_dag(state)}
+    newer = [path for path, changed_at in changed.items() if not api.dag_is_known(WAREHOUSE_DAG, since=changed_at)]
+    if not newer:
         return
-    changed_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    if api.dag_is_known(WAREHOUSE_DAG, since=changed_at):
-        return
-    log.info("Airflow reads the changed profile %s", path)
+    log.info("Airflow reads what has changed: %s", ", ".join(map(_shown, newer)))
     for dag_id in (WAREHOUSE_DAG, "extract_sales_fact"):
         api.read_again(dag_id)
-    wait_for_dag(api, WAREHOUSE_DAG, since=changed_at)
+    wait_for_dag(api, WAREHOUSE_DAG, since=max(changed[path] for path in newer))
+
+
+def _files_of_the_dag(state: State) -> list[Path]:
+    """The files besides the code that decide which tasks the DAG has."""
+    files = [
+        profile_folder(state.airflow_shop or "default") / PROFILE,
+        ROOT / "include" / "quality" / "checks.yml",
+        ROOT / "dags" / f"{WAREHOUSE_DAG}.py",  # also touched when the dbt project was parsed again
+    ]
+    return [path for path in files if path.exists()]
+
+
+def restart_in_words() -> str | None:
+    """
+    That code has changed since Airflow was started; None if it has not, or no service of Airflow runs.
+
+    Its services and their forks have imported the code, such as the registry of sources, and do not read it again.
+    """
+    services = filter(None, (processes.find(f"airflow-{service}") for service in airflow_services.SERVICES))
+    started = min((service.create_time() for service in services), default=None)
+    if started is None:
+        return None
+    newer = sorted(path for path in (ROOT / "plugins").rglob("*.py") if path.stat().st_mtime > started)
+    if not newer:
+        return None
+    more = f" and {len(newer) - 3} more" if len(newer) > 3 else ""
+    return (
+        f"{', '.join(map(_shown, newer[:3]))}{more} changed after Airflow was started: it still runs the code of "
+        "before. To take up the change: make restart"
+    )
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path, ROOT)
 
 
 def generated_shop() -> Path:

@@ -578,6 +578,8 @@ create table if not exists ops.decision (
 -- which approve nothing any more.
 alter table ops.decision add column if not exists figures jsonb;
 alter table ops.decision add column if not exists digest text;
+-- When the check has failed if nobody has answered; null in questions of before this column, whose time is over.
+alter table ops.decision add column if not exists answer_until timestamptz;
 -- The rollback that has undone what was approved: it is asked again.
 alter table ops.decision add column if not exists revoked_at timestamptz;
 alter table ops.decision add column if not exists revoked_by text;
@@ -637,6 +639,30 @@ create table if not exists ops.digest (
     sent_to text[] not null default '{}', -- the connections that have accepted it
     send_error text
 );
+
+-- What a person has said of an incident: one row each time, never changed. The last one counts. The role `reviewer`
+-- writes them for the page of the incident; when, and by which number, it cannot choose.
+create table if not exists ops.incident_note (
+    incident_note_id bigint generated always as identity primary key,
+    incident text not null check (incident <> ''),
+    owner text check (length(owner) between 1 and 200), -- who looks after it; null: nobody
+    silent_until timestamptz, -- no alert of it is sent before; null: alerts are sent
+    note text not null check (length(note) <= 2000),
+    noted_by text not null check (noted_by <> ''), -- the user of Airflow
+    noted_at timestamptz not null default clock_timestamp()
+);
+create index if not exists incident_note_incident on ops.incident_note (incident, incident_note_id desc);
+
+-- Who looks after an incident, and until when no alert of it is sent: a row for each that a person has said something of.
+create or replace view ops.incident_state as
+select distinct on (incident)
+    incident,
+    owner,
+    silent_until,
+    noted_by,
+    noted_at
+from ops.incident_note
+order by incident asc, incident_note_id desc;
 
 -- Results by day, and failures, for the history of checks.
 create index if not exists check_result_day on ops.check_result (ops.shop_day(checked_at));
@@ -839,11 +865,12 @@ grant insert, update on ops.alert, ops.digest to publisher;
 grant delete, update (claimed_by, claimed_at) on ops.dirty_date to publisher;
 grant update (built_by) on ops.load_batch to publisher;
 
--- A review is added, and nothing else; in a warehouse whose administrator has not made the role yet, none is.
+-- A review or a note is added, and nothing else; in a warehouse whose administrator has not made the role yet, none is.
 do $$
 begin
     if to_regrole('reviewer') is not null then
         grant insert (order_id, status, note, rules, reviewed_by) on ops.review to reviewer;
+        grant insert (incident, owner, silent_until, note, noted_by) on ops.incident_note to reviewer;
     end if;
 end
 $$;

@@ -34,8 +34,8 @@ def may_unpause(dag_id: str, user: BaseUser) -> bool:
     return is_allowed(user, "PUT", dag_id)
 
 
-def may_review(user: BaseUser) -> bool:
-    """Whether this user may say something of an order: who may edit the warehouse's DAG."""
+def may_edit(user: BaseUser) -> bool:
+    """Whether this user may say something of an order or an incident: who may edit the warehouse's DAG."""
     return is_allowed(user, "PUT", WAREHOUSE_DAG)
 
 

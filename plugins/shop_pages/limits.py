@@ -11,6 +11,8 @@ INSPECTOR = "warehouse_inspector"
 #: The reviewer adds what a person says of an order to `ops.review`, and may do nothing else.
 REVIEWER = "warehouse_reviewer"
 
+#: Days after which the last day of the data is old: the daily run brings yesterday, and may fail once.
+OLD_DATA_DAYS = 2
 #: Seconds that a page waits for the warehouse before it shows cached rows or an error.
 RESPONSE_TIMEOUT = 0.8
 #: Seconds that a page without cached rows waits while the warehouse still answers other queries.

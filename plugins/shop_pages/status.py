@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from ecommerce.common.shop import shop
+from ecommerce.common.value_rules import rule_in_sql
 from shop_pages.airflow_access import task_times
-from shop_pages.limits import SHOWN_CHARACTERS
+from shop_pages.limits import SHOWN_CHARACTERS, WAREHOUSE_DAG
 from shop_pages.pool import Row
 
 #: States of a source on a day: letter, and text of the legend. The first that applies is shown.
@@ -16,19 +17,44 @@ STATES = {
     "missing": ("✕", "missing (gap)"),
     "late": ("L", "late (other sources are further)"),
     "failed": ("!", "last load failed"),
+    "quarantined": ("5%", "loaded, this share of the rows rejected"),
     "dirty": ("D", "loaded, marts not rebuilt yet"),
-    "quarantined": ("Q", "loaded, some rows rejected"),
     "loaded": ("●", "loaded, not published yet"),
     "published": ("✓", "published"),
     "none": ("·", "before the first load"),
 }
 
+#: The rejected rows that wait to be replayed, each with its day. That is the day of its own time (without a zone it is
+#: in UTC) or its own day; without either, the last day of its load.
+_REJECTED_WITH_DAY = """
+    select quarantine.source, quarantine.reason, quarantine.batch_id, day.day
+    from ops.quarantine_shown as quarantine
+    inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
+    cross join lateral (
+        select quarantine.own_time as instant, quarantine.own_day as day
+    ) as text
+    cross join lateral (
+        select case
+            when pg_input_is_valid(text.instant, 'timestamptz') then
+                -- The first and the last times that Postgres knows have no day in some time zones.
+                case
+                    when text.instant::timestamptz between '0002-01-01 00:00:00Z' and '9998-12-31 00:00:00Z'
+                        then ops.shop_day(text.instant::timestamptz)
+                    else load_batch.window_end - 1
+                end
+            when pg_input_is_valid(text.day, 'date') then text.day::date
+            else load_batch.window_end - 1
+        end as day
+    ) as day
+    where quarantine.replayed_at is null"""
+
 #: One row for each source and day of any load. A load of several days counts for each of them; of those that have
-#: ended, the last one says whether the day is failed.
-CALENDAR = """
+#: ended, the last one says whether the day is failed. `rows_of_day`: what raw holds of the day, for a source whose
+#: loads note it; `rows_of_load`: what the last load of the day has read.
+CALENDAR = f"""
     with batches as (
         select
-            load_batch.source, load_batch.batch_id, load_batch.status,
+            load_batch.source, load_batch.batch_id, load_batch.status, load_batch.rows_read,
             coalesce(build.is_published, false) as is_published,
             greatest(load_batch.window_start, %(first)s::date) as first_day,
             least(load_batch.window_end - 1, %(last)s::date) as last_day
@@ -42,33 +68,14 @@ CALENDAR = """
         select distinct source, dirty_date from ops.dirty_date
         where dirty_date between %(first)s::date and %(last)s::date
     ),
-    -- A rejected row belongs to the day of its own time (without a zone it is in UTC) or to its own day; without
-    -- either, to the last day of its load.
     rejected as (
-        select quarantine.source, day.day, count(*) as rejected
-        from ops.quarantine_shown as quarantine
-        inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
-        cross join lateral (
-            select quarantine.own_time as instant, quarantine.own_day as day
-        ) as text
-        cross join lateral (
-            select case
-                when pg_input_is_valid(text.instant, 'timestamptz') then
-                    -- The first and the last times that Postgres knows have no day in some time zones.
-                    case
-                        when text.instant::timestamptz between '0002-01-01 00:00:00Z' and '9998-12-31 00:00:00Z'
-                            then ops.shop_day(text.instant::timestamptz)
-                        else load_batch.window_end - 1
-                    end
-                when pg_input_is_valid(text.day, 'date') then text.day::date
-                else load_batch.window_end - 1
-            end as day
-        ) as day
-        where quarantine.replayed_at is null and day.day between %(first)s::date and %(last)s::date
-        group by quarantine.source, day.day
+        select source, day, count(*) as rejected
+        from ({_REJECTED_WITH_DAY}) as rejected
+        where day between %(first)s::date and %(last)s::date
+        group by source, day
     ),
     days as (
-        select source, day::date as day, batch_id, status, is_published
+        select source, day::date as day, batch_id, status, rows_read, is_published
         from batches
         cross join lateral generate_series(first_day::timestamp, last_day::timestamp, interval '1 day') as day
     )
@@ -79,12 +86,57 @@ CALENDAR = """
         (array_agg(days.status order by days.batch_id desc))[1] = 'failed' as is_failed,
         bool_or(days.is_published) as is_published,
         max(rejected.rejected) as rejected,
+        max(loaded_day.rows) as rows_of_day,
+        (array_agg(days.rows_read order by days.batch_id desc) filter (where days.status = 'loaded'))[1]
+            as rows_of_load,
         bool_or(dirty.source is not null) as is_dirty
     from days
+    left join ops.loaded_day on days.source = loaded_day.source and days.day = loaded_day.day
     left join dirty on days.source = dirty.source and days.day = dirty.dirty_date
     left join rejected on days.source = rejected.source and days.day = rejected.day
     group by days.source, days.day
     order by days.source, days.day"""
+
+#: The loads of a source on a day, the newest first, and the publication that has built with each.
+LOADS_OF_DAY = f"""
+    select
+        load_batch.batch_id, load_batch.status, load_batch.window_start, load_batch.window_end - 1 as last_day,
+        load_batch.rows_read, load_batch.rows_loaded, load_batch.rows_unchanged, load_batch.rows_removed,
+        load_batch.rows_quarantined, load_batch.started_at, load_batch.finished_at, load_batch.dag_id,
+        load_batch.run_id, left(load_batch.error, {SHOWN_CHARACTERS}) as error,
+        coalesce(build.is_published, false) as is_published, publication.publication_id, publication.published_at,
+        count(*) over () as all_rows
+    from ops.load_batch
+    left join ops.build on load_batch.built_by = build.run_id
+    left join lateral (
+        select min(publication_id) as publication_id, min(published_at) as published_at
+        from ops.publication
+        where publication.run_id = load_batch.built_by
+    ) as publication on true
+    where
+        load_batch.source = %(source)s
+        and load_batch.window_start <= %(day)s::date
+        and load_batch.window_end > %(day)s::date
+    order by load_batch.batch_id desc
+    limit 20"""
+
+#: Why rows of a source on a day are rejected, and the load that rejected them last.
+REJECTED_OF_DAY = f"""
+    select {rule_in_sql("reason")} as reason, count(*) as rows, max(batch_id) as batch_id
+    from ({_REJECTED_WITH_DAY}) as rejected
+    where source = %(source)s and day = %(day)s::date
+    group by 1
+    order by rows desc, reason
+    limit 20"""
+
+#: Which publication some marts are of, and the last one of all.
+PUBLISHED_MARTS = """
+    select
+        mart, publication_id, published_at, as_of_date,
+        (select max(publication_id) from ops.publication) as last_publication
+    from marts.published
+    where mart = any(string_to_array(%(marts)s, ','))
+    order by mart"""
 
 # Those below with `all_rows`, the number of all rows, have the first of them: the page says of how many.
 
@@ -128,11 +180,21 @@ RUNS = """
 CHECKS = f"""
     with results as (
         select
-            check_name, subject, status, observed, expected, left(message, {SHOWN_CHARACTERS}) as message, checked_at,
-            run_id,
-            row_number() over (partition by check_name, subject order by check_result_id desc) as n
+            check_result.check_name, check_result.subject, check_result.status, check_result.observed,
+            check_result.expected, left(check_result.message, {SHOWN_CHARACTERS}) as message, check_result.checked_at,
+            check_result.run_id,
+            -- A verification has no build any more once it has ended.
+            coalesce(
+                build.dag_id,
+                case when check_result.check_name = 'drift' then 'verify_warehouse' else '{WAREHOUSE_DAG}' end
+            ) as dag_id,
+            row_number() over (
+                partition by check_result.check_name, check_result.subject
+                order by check_result.check_result_id desc
+            ) as n
         from ops.check_result
-        where checked_at > (select max(checked_at) from ops.check_result) - interval '90 days'
+        left join ops.build on check_result.run_id = build.run_id
+        where check_result.checked_at > (select max(checked_at) from ops.check_result) - interval '90 days'
     )
     select
         check_name, subject,
@@ -144,7 +206,9 @@ CHECKS = f"""
         max(run_id) filter (where n = 1) as run_id,
         count(*) filter (where status = 'pass') as passed,
         array_agg(status order by n desc) as statuses,
-        array_agg(checked_at order by n desc) as times
+        array_agg(checked_at order by n desc) as times,
+        array_agg(run_id order by n desc) as run_ids,
+        array_agg(dag_id order by n desc) as dag_ids
     from results
     where n <= 20
     group by check_name, subject
@@ -153,7 +217,7 @@ CHECKS = f"""
 #: Open incidents, the oldest first, and those closed in the last 30 days.
 INCIDENTS = f"""
     select
-        incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
+        alert_id, incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
         window_end - 1 as last_day, left(message, {SHOWN_CHARACTERS}) as message, last_run_id, opened_at, last_seen_at,
         times_seen, closed_at, closed_by, sent_to, left(send_error, {SHOWN_CHARACTERS}) as send_error,
         count(*) over () as all_rows
@@ -161,6 +225,12 @@ INCIDENTS = f"""
     where closed_at is null or closed_at > now() - interval '30 days'
     order by closed_at desc nulls first, opened_at
     limit 200"""
+
+#: Who looks after the open incidents, and until when no alert of them is sent.
+INCIDENT_STATES = """
+    select state.incident, state.owner, case when state.silent_until > now() then state.silent_until end as silent_until
+    from ops.incident_state as state
+    where exists (select from ops.alert where alert.incident = state.incident and alert.closed_at is null)"""
 
 #: Check results of each source and mart in the 30 days before the last check, the worst first.
 QUALITY = """
@@ -194,7 +264,7 @@ QUARANTINE = f"""
     with reasons as (
         select
             -- The rule without the value that broke it; the values are in the examples.
-            source, regexp_replace(reason, ': [^;]*', '', 'g') as reason, quarantined_at, replayed_at, batch_id,
+            source, {rule_in_sql("reason")} as reason, quarantined_at, replayed_at, batch_id,
             quarantine_id
         from ops.quarantine_shown
     ),
@@ -223,6 +293,9 @@ QUARANTINE = f"""
     from counted
     order by rejected desc, source, reason"""
 
+#: Publications among which those are that can be taken back.
+KEPT_ROWS = 100
+
 PUBLICATIONS = """
     select
         publication_id, run_id, count(*) over () as all_rows, max(published_at) as published_at,
@@ -245,7 +318,9 @@ class CalendarCell:
     """
     A source on a day.
 
-    :param has_earlier_rows: a load before a failed one had loaded the day
+    :param rejected: rows of the day that wait in quarantine
+    :param read: rows of which these are: all of the day, or those that its load has read, if `is_of_load`
+    :param notes: what else is to be said of the state
     """
 
     source: str
@@ -253,21 +328,35 @@ class CalendarCell:
     state: str
     rejected: int
     batch_id: int | None
-    has_earlier_rows: bool = False
+    read: int = 0
+    is_of_load: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def letter(self) -> str:
         """The text of the cell, so that colour is not the only sign."""
-        return STATES[self.state][0]
+        return self._share if self.state == "quarantined" and self.read else STATES[self.state][0]
+
+    @property
+    def text(self) -> str:
+        """What is the matter, in words."""
+        text = "loaded" if self.state == "quarantined" else STATES[self.state][1]
+        if self.rejected:
+            whole = "its load" if self.is_of_load else "the day"
+            of = f" of {self.read:,} rows of {whole} rejected ({self._share})" if self.read else " rows rejected"
+            text += f", {self.rejected:,}{of}"
+        return ", ".join((text, *self.notes))
 
     @property
     def title(self) -> str:
         """For screen readers, and shown at the pointer."""
-        text = STATES[self.state][1]
-        if self.state == "failed":
-            text += ", with the rows of an earlier load" if self.has_earlier_rows else ", no data"
-        rejected = f" ({self.rejected:,} rejected)" if self.rejected else ""
-        return f"{self.source}, {self.day}: {text}{rejected}"
+        return f"{self.source}, {self.day}: {self.text}"
+
+    @property
+    def _share(self) -> str:
+        """`31%`; of very few rows `<1%`, and `100%` only of all."""
+        percent = 100 * self.rejected / self.read
+        return "<1%" if percent < 1 else f"{min(round(percent), 99) if percent < 100 else 100}%"
 
 
 def calendar(
@@ -292,10 +381,30 @@ def calendar(
 
 
 def _cell(source: str, day: date, row: Row | None, source_range: tuple[date, date] | None, as_of: date) -> CalendarCell:
-    rejected = int(row["rejected"] or 0) if row else 0
-    batch_id = row["batch_id"] if row else None
-    is_loaded = row is not None and bool(row["is_loaded"])
-    return CalendarCell(source, day, _state(day, row, source_range, as_of), rejected, batch_id, is_loaded)
+    state = _state(day, row, source_range, as_of)
+    if row is None:
+        return CalendarCell(source, day, state, 0, None)
+    rejected, rows_of_day = int(row["rejected"] or 0), row["rows_of_day"]
+    read = rejected + rows_of_day if rows_of_day is not None else max(rejected, row["rows_of_load"] or 0)
+    return CalendarCell(
+        source,
+        day,
+        state,
+        rejected,
+        row["batch_id"],
+        read,
+        is_of_load=rows_of_day is None,
+        notes=tuple(_notes(state, row)),
+    )
+
+
+def _notes(state: str, row: Row) -> Iterator[str]:
+    if state == "failed":
+        yield "with the rows of an earlier load" if row["is_loaded"] else "no data"
+    if state == "quarantined" and row["is_dirty"]:
+        yield "marts not rebuilt yet"
+    elif state == "quarantined":
+        yield "published" if row["is_published"] else "not published yet"
 
 
 def _state(day: date, row: Row | None, source_range: tuple[date, date] | None, as_of: date) -> str:
@@ -309,10 +418,11 @@ def _state(day: date, row: Row | None, source_range: tuple[date, date] | None, a
 
 
 def _loaded_state(row: Row) -> str:
-    if row["is_dirty"]:
-        return "dirty"
+    # Before all else: the rows that are missing are missing also in what is published or will be built.
     if row["rejected"]:
         return "quarantined"
+    if row["is_dirty"]:
+        return "dirty"
     return "published" if row["is_published"] else "loaded"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from ecommerce.common.days import day_of
+from ecommerce.common.open_questions import OPEN_QUESTIONS
 from ecommerce.common.shop import shop
 from ecommerce.figures.key_figures import (
     ATTENTION,
@@ -25,9 +25,11 @@ from ecommerce.figures.key_figures import (
 from ecommerce.figures.movements import why_path
 from shop_pages.absent_sources import absent_in_words
 from shop_pages.covered_days import first_covered_date, read_covered_days
+from shop_pages.data_age import DataAge, data_age
 from shop_pages.formats import ago, count
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
+from shop_pages.waiting import WaitingQuestion, waiting_questions
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -102,14 +104,16 @@ class Today:
     """
 
     as_of: date | None
-    age: str
+    age: DataAge | None
     published_at: datetime | None
+    published_ago: str
     run_id: str | None
     kpis: Sequence[Kpi]
     items: Sequence[AttentionItem]
     checks: Mapping[str, int]
     problems: Sequence[str]
     absent: str
+    waiting: Sequence[WaitingQuestion] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class TodayRows:
     attention: Rows
     checks: Rows
     failed_checks: Rows
+    questions: Rows
     problems: Sequence[str]
 
     @property
@@ -156,13 +161,14 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
                 problems.append(str(error))
             return no_rows
 
-    sales, conversion, closing, subscriptions, publication, loads = await asyncio.gather(
+    sales, conversion, closing, subscriptions, publication, loads, questions = await asyncio.gather(
         reader.rows(SALES),
         reader.rows(CONVERSION),
         reader.rows(SUBSCRIPTIONS),
         optional(inspector.rows(SUBSCRIPTIONS_BY_DAY)),
         optional(inspector.rows(_PUBLISHED)),
         optional(inspector.rows(_LOADS, absent=",".join(shop().absent))),
+        optional(inspector.rows(OPEN_QUESTIONS)),
     )
     attention = checks = failed_checks = no_rows
     covered = None
@@ -185,6 +191,7 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         attention=attention,
         checks=checks,
         failed_checks=failed_checks,
+        questions=questions,
         problems=problems,
     )
 
@@ -192,15 +199,17 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
 def build_today(data: TodayRows, now: datetime) -> Today:
     """The page as it is at ``now``."""
     if not data.sales.rows:
-        return Today(None, "", None, None, (), (), {}, data.problems, absent_in_words())
+        waiting = waiting_questions(data.questions.rows)
+        return Today(None, None, None, "", None, (), (), {}, data.problems, absent_in_words(), waiting)
     as_of: date = data.sales.rows[-1]["day"]
     publication = _first(data.publication)
     covered_first = first_covered_date(data.covered)
     checks = data.checks.rows
     return Today(
         as_of=as_of,
-        age=_age(as_of, now),
+        age=data_age(as_of, now),
         published_at=publication["published_at"] if publication else None,
+        published_ago=ago((now - publication["published_at"]).total_seconds()) if publication else "",
         run_id=publication["run_id"] if publication else None,
         kpis=[
             _kpi(figure_of_day(figure, rows_by_day, as_of, covered_first), checks, publication, now)
@@ -212,6 +221,7 @@ def build_today(data: TodayRows, now: datetime) -> Today:
         checks={status: sum(row["status"] == status for row in checks) for status in ("pass", "warn", "fail")},
         problems=data.problems,
         absent=absent_in_words(),
+        waiting=waiting_questions(data.questions.rows),
     )
 
 
@@ -299,10 +309,3 @@ def _shop_items(attention: Row) -> Iterator[AttentionItem]:
         detail = f"{attention['urgent_reviews']:,} of them are urgent: they break several rules."
         state = "warn" if attention["urgent_reviews"] else "info"
         yield AttentionItem(state, text, detail, "/review")
-
-
-def _age(as_of: date, now: datetime) -> str:
-    days = (day_of(now) - as_of).days
-    if days <= 0:
-        return "today, not complete yet"
-    return "yesterday" if days == 1 else f"{days:,} days ago"

@@ -197,6 +197,7 @@ def test_calendar_day_fills_in_form_and_form_starts_run(page: Page, whole_range:
     assert page.locator("input[name=end_date]").input_value() == "2024-01-30"
     page.goto("/shop/status")
     page.locator('[data-calendar] tr:has(th:text-is("sales_fact")) a[data-day="2024-01-30"]').click()
+    page.get_by_role("link", name="Load this day again").click()
     assert page.locator("input[name=start_date]").input_value() == "2024-01-30"
     assert page.locator("input[name=sources]:checked").count() == 1
     page.get_by_label("Dry run").check()

@@ -1,13 +1,16 @@
 """
-A source that cannot be read: all other marts are published, the run fails, and the next run repairs it.
+A source that cannot be read, or has lost a column: all other marts are published, the run fails, and the pages say so.
 
-In between the publication is rolled back, which the next run repairs as well.
+The next run repairs it. In between the publication is rolled back, which the next run repairs as well.
 """
 
+import html
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from include.demo import processes, stack
@@ -115,3 +118,43 @@ def test_failed_source_publishes_all_other_marts_and_next_run_repairs(no_weather
     assert closed_by(demo, FAILED) == run_id
     assert demo.query("select model from ops.rebuild where run_id = %s and model = %s", run_id, IMPACT) == [(IMPACT,)]
     assert demo.marts() == before
+
+
+def raw_page(demo: Demo, path: str) -> str:
+    """A page of the shop, as the admin sees it."""
+    with httpx.Client(base_url=demo.state.airflow_url, timeout=60) as client:
+        login = {"username": "admin", "password": demo.state.passwords["admin"]}
+        token = client.post("/auth/token", json=login).json()["access_token"]
+        answer = client.get(f"/shop{path}", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200, answer.text[:500]
+    return answer.text
+
+
+def page(demo: Demo, path: str) -> str:
+    """The text of a page, without markup."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", raw_page(demo, path))).split())
+
+
+def test_column_dropped_at_the_source_is_shown_on_the_pages_until_it_is_back(whole_range: Demo) -> None:
+    demo = whole_range
+    day = demo.last - timedelta(days=1)
+    rename = "alter table refund rename column {} to {}"
+    demo.query(rename.format("reason", "why"), database="shop")
+    try:
+        outcome = demo.command("run", "--from", str(day), "--to", str(day), "--sources", "sales_fact,refund")
+        assert outcome.returncode == 1
+        assert re.search(r"refund +failed: .*reason", outcome.stderr)
+        assert re.search(r"Marts: \d+ of \d+ changed by publication", outcome.stderr)
+        status = page(demo, "/status")
+        assert "failed, published without refund" in status
+        assert f'title="refund, {day}: last load failed, ' in raw_page(demo, "/status")
+        assert "The last load of refund failed" in page(demo, "/today")
+        detail = page(demo, f"/status/refund/{day}")
+        assert "Last load failed" in detail
+        assert "failed and has changed nothing" in detail
+        assert "daily_revenue" in detail
+    finally:
+        demo.query(rename.format("why", "reason"), database="shop")
+    outcome = demo.command("run", "--from", str(day), "--to", str(day), "--sources", "sales_fact,refund")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "The last load of refund failed" not in page(demo, "/today")

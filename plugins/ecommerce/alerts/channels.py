@@ -165,8 +165,16 @@ def _written(path: Path, content: bytes) -> str:
 
 _SENDERS = {WEBHOOK: _webhook, EMAIL: _email}
 
-#: Alerts to send. An incident that is closed by now is still sent if sending it has failed before.
-_DUE = "sent_at is null and (closed_at is null or send_error is not null)"
+#: Alerts to send. An incident that is closed by now is still sent if sending it has failed before. One that a person
+#: has silenced is sent when that time is over, if it is still open.
+_DUE = """
+sent_at is null
+and (closed_at is null or send_error is not null)
+and not exists (
+    select from ops.incident_state
+    where incident_state.incident = alert.incident and incident_state.silent_until > clock_timestamp()
+)
+"""
 
 _IS_ANY_DUE = f"""
 select exists (select from ops.alert where {_DUE})

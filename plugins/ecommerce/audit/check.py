@@ -176,9 +176,11 @@ class Approvable(Check):
     A check whose failure may be right: a person sees what would change, and may let it be published.
 
     :param decide_within_hours: how long a person has to answer; then the check has failed
+    :param reason_required: whether an approval needs a reason
     """
 
     decide_within_hours: Annotated[float, Field(gt=0)] = 20
+    reason_required: bool = False
 
     @property
     def follows_the_build(self) -> bool:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from psycopg import Connection
@@ -85,6 +86,25 @@ where decision.check_name = %(check_name)s and decision.decision = 'approved' an
 order by decision.decided_at
 """
 
+#: Condition: what was approved after a publication, and counts. A rollback to that publication revokes it.
+_APPROVED_SINCE = """
+decision = 'approved'
+and revoked_at is null
+and decided_at > (
+    select min(publication.published_at)
+    from ops.publication
+    where publication.publication_id = %(publication_id)s
+)
+"""
+
+#: What a rollback to a publication would revoke.
+APPROVALS_SINCE = f"""
+select check_name, run_id, decided_by, decided_at
+from ops.decision
+where {_APPROVED_SINCE}
+order by decided_at
+"""
+
 #: A check that is evaluated again withdraws its question.
 WITHDRAW_QUESTION = """
 delete from ops.decision
@@ -93,10 +113,11 @@ where run_id = %(run_id)s and check_name = %(check_name)s and decision is null
 
 _INSERT_QUESTION = """
 insert into ops.decision (
-    run_id, check_name, subjects, message, days, figures, difference, digest, asked_at
+    run_id, check_name, subjects, message, days, figures, difference, digest, asked_at, answer_until
 )
 values (
-    %(run_id)s, %(check_name)s, %(subjects)s, %(message)s, %(days)s, %(figures)s, %(difference)s, %(digest)s, now()
+    %(run_id)s, %(check_name)s, %(subjects)s, %(message)s, %(days)s, %(figures)s, %(difference)s, %(digest)s, now(),
+    %(answer_until)s
 )
 on conflict (run_id, check_name) where decision is null do update set
     subjects = excluded.subjects,
@@ -105,7 +126,8 @@ on conflict (run_id, check_name) where decision is null do update set
     figures = excluded.figures,
     difference = excluded.difference,
     digest = excluded.digest,
-    asked_at = excluded.asked_at
+    asked_at = excluded.asked_at,
+    answer_until = excluded.answer_until
 """
 
 _UPDATE_DECISION = """
@@ -122,11 +144,14 @@ def record_question(
     check_name: str,
     failure: BlockingFailure,
     difference: list[dict[str, Any]],
+    *,
+    until: datetime,
 ) -> None:
     """
     Record that a run waits for a person; from now on other runs do not wait for it.
 
     :param difference: what a publication would change, as the person sees it
+    :param until: when the check has failed if nobody has answered
     """
     connection.execute(
         _INSERT_QUESTION,
@@ -142,6 +167,7 @@ def record_question(
             ),
             "difference": json.dumps(difference),
             "digest": digest_of(difference),
+            "answer_until": until,
         },
     )
 
@@ -171,19 +197,8 @@ def revoke_approvals(connection: Connection, run_id: str, publication_id: int) -
     :param run_id: of the rollback
     """
     connection.execute(
-        """
-        update ops.decision
-        set revoked_at = now(), revoked_by = %s
-        where
-            decision = 'approved'
-            and revoked_at is null
-            and decided_at > (
-                select min(publication.published_at)
-                from ops.publication
-                where publication.publication_id = %s
-            )
-        """,
-        [run_id, publication_id],
+        f"update ops.decision set revoked_at = now(), revoked_by = %(run_id)s where {_APPROVED_SINCE}".encode(),
+        {"run_id": run_id, "publication_id": publication_id},
     )
 
 

@@ -29,6 +29,7 @@ from ecommerce.audit.quality_trigger import QualityTrigger
 from ecommerce.build import lease
 from ecommerce.common.connections import PUBLISHER, fetch_airflow_connection, warehouse
 from ecommerce.common.errors import CheckError
+from ecommerce.common.open_questions import answer_in_words
 from ecommerce.common.run_notes import add_note
 from ecommerce.common.shown_text import markdown_text
 from ecommerce.common.windows import request_of
@@ -142,28 +143,27 @@ class QualityCheck(BaseOperator):
             if not _holds_lease(connection, run_id):
                 return
             difference, as_markdown = self._preview(connection, run_id)
-            record_question(connection, run_id, self.check_name, failure, difference)
+            time_to_decide = timedelta(hours=check.decide_within_hours)
+            until = datetime.now(UTC) + time_to_decide
+            record_question(connection, run_id, self.check_name, failure, difference, until=until)
             if self.on_question:
                 self.on_question(connection, context)
         self.log.warning("%s; waiting for a person to decide", failure.message)
-        time_to_decide = timedelta(hours=check.decide_within_hours)
         upsert_hitl_detail(
             ti_id=context["ti"].id,
             options=[APPROVE, REJECT],
             subject=f"{self.check_name}: publish anyway?",
-            body=question_in_words(failure.message, datetime.now(UTC) + time_to_decide, as_markdown),
-            params={
-                REASON_FIELD: Param("", type="string", title="Why", description="Kept with the decision.").serialize()
-            },
+            body=question_in_words(failure.message, until, as_markdown),
+            params={REASON_FIELD: reason_field(is_required=check.reason_required).serialize()},
         )
         raise TaskAwaitingInput(method_name=self.execute_complete.__name__, timeout=time_to_decide)
 
     def _preview(self, connection: Connection, run_id: str) -> tuple[list[dict[str, Any]], str]:
         return self.preview(connection, run_id) if self.preview else ([], "")
 
-    def _ask_again(self, context: Context) -> None:
+    def _ask_again(self, context: Context, why: str) -> None:
         """Evaluate the check now; ask if it still fails."""
-        self.log.warning("what would be published has changed since it was shown: the answer is of no use any more")
+        self.log.warning("%s", why)
         check_context = CheckContext(request_of(context), context["dag_run"].run_id, read_checks().incidents)
         results = asyncio.run(self._evaluate(check_context))
         failure, check = BlockingFailure.of(results or []), check_of(self.check_name)
@@ -175,7 +175,8 @@ class QualityCheck(BaseOperator):
         """
         Record the decision; only an approval of the build that would be published lets the task succeed.
 
-        If something else would be published than the person has seen, the task asks again.
+        If something else would be published than the person has seen, or a reason is required and none is given, the
+        task asks again. (Airflow's form wants the reason; its API does not.)
         """
         run_id, check = context["dag_run"].run_id, self.check_name
         with warehouse(self.warehouse_conn_id) as connection:
@@ -190,16 +191,23 @@ class QualityCheck(BaseOperator):
                 raise AirflowFailException(
                     f"check {check}: another run has built in the meantime; that run decides what is published"
                 )
-            is_as_shown_now = is_as_shown(connection, run_id, check, self._preview(connection, run_id)[0])
-            if not is_as_shown_now:
+            problem = None
+            if not is_as_shown(connection, run_id, check, self._preview(connection, run_id)[0]):
+                problem = "what would be published has changed since it was shown: the answer is of no use any more"
                 record_decision(connection, run_id, check, "overtaken", answer)
+            elif not answer.reason and self._requires_reason():
+                problem = f"{answer.by} has approved without a reason, and this check requires one"
             else:
                 self._record_approval(connection, context, answer)
-        if not is_as_shown_now:
-            self._ask_again(context)
+        if problem:
+            self._ask_again(context, problem)
             return
         self.log.warning("approved by %s", answer)
         add_note(context, f"approved by {answer}")
+
+    def _requires_reason(self) -> bool:
+        check = check_of(self.check_name)
+        return isinstance(check, Approvable) and check.reason_required
 
     def _record_approval(self, connection: Connection, context: Context, answer: Answer) -> None:
         run_id = context["dag_run"].run_id
@@ -217,11 +225,15 @@ def question_in_words(found: str, until: datetime, difference: str) -> str:
     :param found: shown as it is, whatever the shop's values in it look like
     :param difference: a table in Markdown, if the run has something to publish
     """
-    waits = (
-        "Whoever may edit the tasks of this DAG can approve or reject. "
-        f"Without an answer until {until:%Y-%m-%d %H:%M} UTC nothing is published."
-    )
-    return f"{markdown_text(found, FAILURE_LENGTH)}\n\n{waits}\n\n**What would change in `marts`**\n\n{difference}"
+    found = markdown_text(found, FAILURE_LENGTH)
+    return f"{found}\n\n{answer_in_words(until)}\n\n**What would change in `marts`**\n\n{difference}"
+
+
+def reason_field(*, is_required: bool) -> Param:
+    """The field of a question's form that asks why; Airflow's form wants a value unless the field may be null."""
+    if is_required:
+        return Param("", type="string", minLength=1, title="Why", description="Kept with the decision.")
+    return Param(None, type=["null", "string"], title="Why (optional)", description="Kept with the decision.")
 
 
 def _holds_lease(connection: Connection, run_id: str) -> bool:

@@ -201,6 +201,15 @@ def reasons_to_reject(source: Source, types: Mapping[str, str]) -> sql.Composed:
     return sql.SQL("nullif(concat_ws('; ', {}), '')").format(sql.SQL(", ").join(reasons or [sql.SQL("null")]))
 
 
+def rule_in_sql(reason: str) -> str:
+    """
+    SQL: the rule in a reason to reject a row, without the value that broke it.
+
+    :param reason: an SQL expression
+    """
+    return f"regexp_replace({reason}, ': [^;]*', '', 'g')"
+
+
 def typed(source: Source, column: Column, type_name: str | None, encoding: str = "UTF8") -> sql.Composed:
     """
     A column of the source's own table as the value that raw stores, for a row that passes.

@@ -29,7 +29,7 @@ from ecommerce.common.shop import REQUIRED, Shop, SourceLocation, shop
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import SOURCES, Column, Source, WriteDisposition
 from ecommerce.common.targets import targets
-from ecommerce.common.value_rules import SQL_TYPES
+from ecommerce.common.value_rules import SQL_TYPES, rule_in_sql
 from ecommerce.common.windows import Window, request_of
 from ecommerce.extract.reader_protocol import BINARY_TRAILER, AppendingReader, PrevalidatingReader, Reader
 from ecommerce.extract.readers import reader_of
@@ -259,11 +259,11 @@ def _validate(connection: Connection, report: SourceReport, staging: Staging) ->
                 select count(*), min(left(_rejection, 200))
                 from {stage}
                 where _rejection is not null
-                -- The rule without the value that broke it, of which one is named.
-                group by regexp_replace(_rejection, ': [^;]*', '', 'g')
+                -- One of the values that broke the rule is named.
+                group by {rule}
                 order by 1 desc
                 limit 10
-            """).format(stage=STAGE)
+            """).format(stage=STAGE, rule=sql.SQL(rule_in_sql("_rejection")))
         )
     ]
     report.example = _example(connection, report.source)

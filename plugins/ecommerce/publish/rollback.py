@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import Connection, sql
 
@@ -55,55 +56,70 @@ def roll_back(
         return changes
 
 
+class KeptPublication(NamedTuple):
+    """
+    A publication, as far as it matters for a rollback.
+
+    :param mart: one of its marts whose rows of before were not kept; None if all were
+    :param undo_by: of that mart, see `ops.publication`
+    """
+
+    publication_id: int
+    mart: str | None
+    undo_by: str | None
+
+
+#: All publications, the newest first: the fields of `KeptPublication`.
+KEPT_QUERY = """
+select
+    publication_id,
+    min(mart) filter (where undo_by is null or undo_by = 'nothing') as mart,
+    min(undo_by) filter (where undo_by = 'nothing') as undo_by
+from ops.publication
+group by publication_id
+order by publication_id desc
+"""
+
+
+def why_not_restorable(publications: Sequence[KeptPublication], target: int) -> str | None:
+    """Why the state after a publication cannot be restored; None if it can, by what is known of all publications."""
+    numbers = [publication.publication_id for publication in publications]
+    if target not in numbers:
+        return f"there is no publication {target}; see ops.publication"
+    later = publications[: numbers.index(target)]
+    if not later:
+        return f"publication {target} is the last one: the marts are as it left them"
+    if len(later) > KEPT_PUBLICATIONS:
+        return (
+            f"publication {target} is {len(later)} publications ago, but only the last {KEPT_PUBLICATIONS} "
+            "can be undone (ECOMMERCE_KEPT_PUBLICATIONS)"
+        )
+    for publication_id, mart, undo_by in later:
+        if mart is not None:
+            reason = "created the mart again, with other columns" if undo_by else "did not keep the rows it replaced"
+            return f"publication {target} cannot be restored: publication {publication_id} of {mart} {reason}"
+    return None
+
+
+def publication_before(publications: Sequence[KeptPublication], publication_id: int) -> int | None:
+    """The publication that a rollback restores to take this one back; None if this one cannot be taken back."""
+    before = next((number for number, _, _ in publications if number < publication_id), None)
+    return None if before is None or why_not_restorable(publications, before) else before
+
+
 def _target(connection: Connection, to: int | None) -> int:
     """
     The publication to restore.
 
     :raises RollbackError: there is none, or it cannot be restored
     """
-    publications = [
-        publication_id
-        for (publication_id,) in connection.execute(
-            """
-            select distinct publication_id
-            from ops.publication
-            order by publication_id desc
-            """
-        )
-    ]
+    publications = [KeptPublication(*row) for row in connection.execute(KEPT_QUERY)]
     if to is None and len(publications) < 2:
         raise RollbackError("there is no publication before the last one")
-    target = publications[1] if to is None else to
-    if target not in publications:
-        raise RollbackError(f"there is no publication {target}; see ops.publication")
-    later = publications[: publications.index(target)]
-    if not later:
-        raise RollbackError(f"publication {target} is the last one: the marts are as it left them")
-    if len(later) > KEPT_PUBLICATIONS:
-        raise RollbackError(
-            f"publication {target} is {len(later)} publications ago, but only the last {KEPT_PUBLICATIONS} "
-            "can be undone (ECOMMERCE_KEPT_PUBLICATIONS)"
-        )
-    _check_undoable(connection, target)
-    return int(target)
-
-
-def _check_undoable(connection: Connection, target: int) -> None:
-    """Check that every later publication has kept what it replaced."""
-    row = connection.execute(
-        """
-        select publication_id, mart, undo_by
-        from ops.publication
-        where publication_id > %s and (undo_by is null or undo_by = 'nothing')
-        order by publication_id desc
-        limit 1
-        """,
-        [target],
-    ).fetchone()
-    if row:
-        publication_id, mart, undo_by = row
-        reason = "created the mart again, with other columns" if undo_by else "did not keep the rows that it replaced"
-        raise RollbackError(f"publication {target} cannot be restored: publication {publication_id} of {mart} {reason}")
+    target = publications[1].publication_id if to is None else to
+    if reason := why_not_restorable(publications, target):
+        raise RollbackError(reason)
+    return target
 
 
 def _restore(connection: Connection, mart: str, target: int, publication_id: int) -> MartChange:

@@ -10,11 +10,13 @@ from shop_pages.routes import (
     drill_pages,
     figure_pages,
     home,
+    incident_page,
     metrics_page,
     review_pages,
     status_page,
     today_page,
     trigger_pages,
+    undo_page,
     why_page,
 )
 
@@ -28,7 +30,9 @@ ROUTERS = (
     review_pages.router,  # /review, /review/order; before the pages of figures, of which it is one
     figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv of each
     customer_page.router,  # /customer
-    status_page.router,  # /status
+    status_page.router,  # /status, /status/{source}/{day}
+    incident_page.router,  # /incidents/{alert_id}
+    undo_page.router,  # /undo/{publication_id}
     drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
     metrics_page.router,  # /metrics
     dbt_pages.router,  # /models, /models/{name}

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from ecommerce.extract.texts import storable
-from shop_pages.access import may_review, require_same_site
+from shop_pages.access import may_edit, require_same_site
 from shop_pages.airflow_access import BaseUser, CurrentUser
 from shop_pages.drill import FACTS
 from shop_pages.figures import drill_path
@@ -22,8 +22,8 @@ from shop_pages.pages import review
 from shop_pages.pages.review import ANSWERS, NOTE_CHARACTERS, PRIORITIES, REVIEW, STATUSES
 from shop_pages.pool import Row
 from shop_pages.queries import Warehouse
+from shop_pages.remarks import Review, add_review
 from shop_pages.rendering import parse_day, render
-from shop_pages.review_writer import Review, add_review
 from shop_pages.routes.figure_pages import read_figure_page
 from shop_pages.security import CHART_HEADERS
 
@@ -124,7 +124,7 @@ async def write_review(request: Request, user: CurrentUser) -> Response:
 
     400: no such status, or a note that cannot be stored. 403: no right. 404: the order breaks no rule.
     """
-    if not await asyncio.to_thread(may_review, user):
+    if not await asyncio.to_thread(may_edit, user):
         raise HTTPException(403, "You may see the orders, but not review them: that needs the right to edit the DAG.")
     form = await request.form(max_files=0, max_fields=20, max_part_size=100_000)
     texts = {name: str(value) for name, value in form.items()}
@@ -171,7 +171,7 @@ async def _render_order(
         inspector.first_rows(refunds.query, PAGE_ROWS, **keys),
         inspector.first_rows_now(review.HISTORY, PAGE_ROWS, order_id=order_id),
         _next_order_id(request, order_id, chosen),
-        asyncio.to_thread(may_review, user),
+        asyncio.to_thread(may_edit, user),
     )
     choices = {name: str(chosen[name]) for name in _CHOICES if chosen.get(name)}
     return await render(

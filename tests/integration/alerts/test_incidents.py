@@ -91,6 +91,29 @@ def test_repeated_failure_is_counted_and_sent_once(loader: Loader, webhook: Rece
     ]
 
 
+def test_silenced_incident_is_sent_when_the_silence_is_over_if_it_is_still_open(
+    loader: Loader, webhook: Receiver, record: Record
+) -> None:
+    def silence(incident: str, until: str) -> None:
+        loader.connection.execute(
+            "insert into ops.incident_note (incident, silent_until, note, noted_by) values (%s, %s, '', 'Ann')",
+            [incident, until],
+        )
+
+    silence(VOLUME, "infinity")
+    silence(f"{DAG}.extract.customer", "2020-01-01")
+    record("r1", "fail")
+    fail_check("r1")
+    fail_task("r1", "extract.customer")
+    assert webhook.titles() == [f"[fail] {DAG}.extract.customer"]
+    assert (VOLUME, "fail", 1) in open_incidents(loader), "it is open all the same"
+    # Another incident of the same name is silent as well, until a person says otherwise.
+    silence(VOLUME, "2020-01-01")
+    record("r2", "fail")
+    fail_check("r2")
+    assert webhook.titles() == [f"[fail] {VOLUME}"]
+
+
 def test_warning_is_sent_again_when_it_becomes_a_failure(loader: Loader, webhook: Receiver, record: Record) -> None:
     for run_id in ("r1", "r2"):
         record(run_id, "warn")

@@ -21,6 +21,7 @@ from ecommerce.audit.quality_trigger import QualityTrigger
 from ecommerce.build import lease
 from ecommerce.build.other_runs import is_in_the_way
 from ecommerce.common.errors import PublishError
+from ecommerce.common.open_questions import OPEN_QUESTIONS
 from ecommerce.common.windows import Request, Window
 from ecommerce.publish import publication
 from ecommerce.publish.merge import MartChange
@@ -199,7 +200,9 @@ def test_failed_check_asks_with_what_would_change(held_back: Loader, questions: 
     assert question["options"] == ["Approve", "Reject"]
     assert question["body"].startswith(FAILURE)
     assert "| revenue | 1 | 1 | 1 | revenue: Toys" in question["body"]
-    assert question["params"]["reason"]["value"] == ""
+    # Airflow's form wants a value of a field that may not be null.
+    assert question["params"]["reason"]["schema"]["type"] == ["null", "string"]
+    assert question["params"]["reason"]["value"] is None
     assert decisions(held_back) == [(RUN, "volume", [MONDAY], None, None, None)]
     (difference,) = held_back.value("select difference from ops.decision")
     assert (difference["mart"], difference["movers"][0]["after"]) == ("revenue", 1.0)
@@ -217,6 +220,46 @@ def test_approval_is_recorded_and_lets_the_run_publish(held_back: Loader, questi
     results = held_back.rows("select check_name, subject, status, message from ops.check_result")
     assert results == [("volume", "raw.sales_fact", "warn", "approved by Ada: a strike")]
     assert publish(held_back.connection, RUN)[0].total == 3
+
+
+def test_approval_needs_no_reason_unless_the_check_requires_one(
+    held_back: Loader, questions: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = check_of("volume").model_copy(update={"reason_required": True})
+    monkeypatch.setattr(quality_check, "check_of", lambda name: strict)
+    check = Check()
+    check.ask()
+    assert (questions[0]["params"]["reason"]["schema"]["type"], questions[0]["params"]["reason"]["value"]) == (
+        "string",
+        "",
+    )
+    # By Airflow's API, which does not ask for it.
+    asked_again = []
+    monkeypatch.setattr(check.task, "_ask_again", lambda context, why: asked_again.append(why))
+    check.answer("Approve", "  ")
+    assert asked_again == ["Ada has approved without a reason, and this check requires one"]
+    assert decisions(held_back) == [(RUN, "volume", [MONDAY], None, None, None)]
+    monkeypatch.setattr(quality_check, "check_of", check_of)
+    check.answer("Approve", "")
+    assert decisions(held_back) == [(RUN, "volume", [MONDAY], "approved", "Ada", "")]
+    assert questions[-1] == {"note": "approved by Ada: no reason given"}
+
+
+def test_open_question_is_that_of_the_run_that_may_publish_until_its_time_is_over(
+    held_back: Loader, questions: list[dict[str, Any]]
+) -> None:
+    check = Check()
+    check.ask()
+    ((dag_id, run_id, name, message, until),) = held_back.rows(OPEN_QUESTIONS)
+    assert (dag_id, run_id, name, message) == ("a_dag", RUN, "volume", FAILURE)
+    assert timedelta(hours=19, minutes=58) < until - datetime.now(UTC) < timedelta(hours=20)
+    assert f"until {until:%Y-%m-%d %H:%M} UTC nothing is published" in questions[0]["body"]
+    held_back.connection.execute("update ops.decision set answer_until = now()")
+    assert held_back.rows(OPEN_QUESTIONS) == []
+    check.ask()
+    assert len(held_back.rows(OPEN_QUESTIONS)) == 1
+    lease.take(held_back.connection, "a_dag", "next", project="p", full_refresh=False, take_over_from=RUN)
+    assert held_back.rows(OPEN_QUESTIONS) == [], "the next run decides what is published"
 
 
 def test_rejection_is_recorded_and_fails_the_task(held_back: Loader, questions: list[dict[str, Any]]) -> None:

@@ -2,15 +2,18 @@
 
 import random
 from collections.abc import Callable
+from decimal import Decimal
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
 from ecommerce.publish import publication
 from ecommerce.publish.merge import MartChange
-from ecommerce.publish.rollback import roll_back
+from ecommerce.publish.rollback import KeptPublication, publication_before, roll_back
+from ecommerce.publish.rollback_preview import MARTS_TO_RESTORE, RestoredMart, changes_query, restored_mart
 from tests.integration.publish.test_publication import (
     FEBRUARY,
     JANUARY,
@@ -30,6 +33,15 @@ from tests.integration.support import Loader, acting_as
 __all__ = ["warehouse"]
 
 MARTS = ("revenue", "tiers")
+
+
+def foretold(loader: Loader, to: int) -> list[MartChange]:
+    """What the pages say that a rollback would change."""
+    with loader.connection.cursor(row_factory=dict_row) as cursor:
+        marts = cursor.execute(MARTS_TO_RESTORE, {"target": to}).fetchall()
+        rows = [cursor.execute(changes_query(mart, to).encode()).fetchone() for mart in marts]
+    found = [restored_mart(mart["mart"], row) for mart, row in zip(marts, rows, strict=True) if row is not None]
+    return [MartChange(mart.mart, mart.back, mart.changed, mart.gone) for mart in found]
 
 
 def back(loader: Loader, to: int | None = None) -> list[MartChange]:
@@ -80,7 +92,8 @@ def test_every_kept_publication_can_be_restored_and_undone(
     states = dict(published() for _ in range(8))
     newest, final = last(warehouse), state(warehouse)
     for publication_id in sorted(states, reverse=True)[1:]:
-        back(warehouse, publication_id)
+        said = foretold(warehouse, publication_id)
+        assert back(warehouse, publication_id) == said
         assert state(warehouse) == states[publication_id]
         checksums = warehouse.rows(
             "select count(distinct checksum) from ops.publication"
@@ -94,6 +107,56 @@ def test_every_kept_publication_can_be_restored_and_undone(
         # Delete the records of both, so that every publication stays within reach.
         warehouse.connection.execute(f"delete from ops.publication where publication_id > {newest}".encode())
         warehouse.connection.execute(f"delete from ops.publication_delta where publication_id > {newest}".encode())
+
+
+def test_amounts_before_and_after_a_rollback_are_foretold(warehouse: Loader) -> None:
+    for rows in (
+        ((JANUARY, "Toys", 10), (JANUARY, "Food", 5)),
+        ((JANUARY, "Toys", 12), (FEBRUARY, "Toys", 7), (JANUARY, None, None)),
+    ):
+        build(warehouse, "revenue", REVENUE, REVENUE_KEY, *rows)
+        republish(warehouse)
+    first = warehouse.value("select min(publication_id) from ops.publication")
+    with warehouse.connection.cursor(row_factory=dict_row) as cursor:
+        (mart,) = cursor.execute(MARTS_TO_RESTORE, {"target": first}).fetchall()
+        row = cursor.execute(changes_query(mart, first).encode()).fetchone()
+        skipped = cursor.execute(changes_query(mart, first, ["revenue"]).encode()).fetchone()
+    assert row is not None
+    assert skipped is not None
+    assert restored_mart("revenue", row) == RestoredMart("revenue", 1, 1, 2, {"revenue": (Decimal(19), Decimal(15))})
+    assert restored_mart("revenue", skipped).sums == {}
+
+
+def test_rollback_of_the_publication_that_filled_a_mart_is_foretold(warehouse: Loader) -> None:
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
+    republish(warehouse)
+    first = last(warehouse)
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 10), (JANUARY, "Food", 5))
+    republish(warehouse)
+    build(warehouse, "revenue", REVENUE, REVENUE_KEY, (JANUARY, "Toys", 11), (FEBRUARY, "Food", 6))
+    republish(warehouse)
+    said = foretold(warehouse, first)
+    assert said == [MartChange("revenue", 0, 0, 2), MartChange("tiers", 0, 0, 0)]
+    assert back(warehouse, first) == said
+
+
+@pytest.mark.parametrize(
+    ("publications", "publication_id", "before"),
+    [
+        ([(9, None, None), (7, None, None), (4, None, None)], 9, 7),
+        ([(9, None, None), (7, None, None), (4, None, None)], 7, 4),
+        ([(9, None, None), (7, None, None), (4, None, None)], 4, None),
+        ([(9, None, None), (7, "a", "nothing"), (4, None, None)], 9, 7),
+        ([(9, None, None), (7, "a", "nothing"), (4, None, None)], 7, None),
+        ([(9, "a", None), (7, None, None)], 9, None),
+        ([(n, None, None) for n in range(20, 0, -1)], 14, 13),
+        ([(n, None, None) for n in range(20, 0, -1)], 13, None),
+    ],
+)
+def test_publication_that_can_be_taken_back(
+    publications: list[tuple[int, str | None, str | None]], publication_id: int, before: int | None
+) -> None:
+    assert publication_before([KeptPublication(*one) for one in publications], publication_id) == before
 
 
 def test_publication_older_than_kept_cannot_be_restored(warehouse: Loader, published: Callable) -> None:

@@ -35,6 +35,7 @@ ADDRESSES = [
     "/facts/fact_sales?key={}", "/facts/fact_sales?key=x&line={}", "/facts/fact_refunds?key={}",
     "/facts/fact_customer_events?key={}", "/facts/fact_customer_events?key=customer_interactions-{0}-{0}",
     "/facts/fact_subscriptions?key={}", "/facts/fact_weather?key=Berlin%20{}", "/facts/{}?key=x", "/rows/{}",
+    "/status/{0}/{0}", "/status/sales_fact/{}", "/undo/{}", "/incidents/{}",
     "/batches/{}", "/models/{}", "/trigger/ecommerce_warehouse?start_date={}", "/started/ecommerce_warehouse?run_id={}",
     "/static/{}/{}", "/{}", "/today?{}={}",
 ]  # fmt: skip

@@ -105,6 +105,12 @@ def test_run_that_published_without_a_failed_source_is_shown_as_failed(shop: War
     failed = f"weather_data, {AS_OF}: last load failed, with the rows of an earlier load"
     assert shop.cell("weather_data") == ("failed", failed)
     assert shop.attention()["The last load of weather_data failed"] == "/status#source-weather_data"
+    # What is still published of that day, and by which marts.
+    day = shop.html(f"/status/weather_data/{AS_OF}")
+    assert "failed and has changed nothing" in day
+    older = re.findall(r'<a href="/models/(\w+)">[^<]*</a></th><td class="numeric">(\d+)<', day)
+    assert {mart: number for mart, number in older} == {"weather_correlation": "1", "weather_sales_impact": "1"}
+    assert len(re.findall(r"not of the last publication", day)) == 2
 
     # The next run repairs it; the one before stays what it was.
     shop.load("repairing", "weather_data", WEATHER)

@@ -27,6 +27,10 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from psycopg.rows import dict_row
 
+from ecommerce.build import lease
+from ecommerce.common.connections import PUBLISHER, warehouse
+from ecommerce.publish.publication import publish
+from ecommerce.publish.rollback import roll_back
 from include.demo import airflow_services
 from shop_pages import limits, status
 from shop_pages.access import require_read_access, require_same_site
@@ -48,14 +52,15 @@ from tests.integration.shop_pages.conftest import (
     YEAR_BEFORE,
     client_of,
 )
-from tests.integration.support import set_shop
+from tests.integration.support import checks_passed, set_shop
 
 BI = (Path(__file__).parents[3] / "docs" / "bi.md").read_text()
 
 #: A value for each part of an address.
 PARTS = {
     "digest": "latest", "name": "pages.css", "figure": "trend", "mart": "daily_revenue", "fact": "fact_sales",
-    "batch_id": "1", "dag_id": "ecommerce_warehouse", "path": "nothing",
+    "batch_id": "1", "source": "sales_fact", "day": AS_OF, "publication_id": "1", "alert_id": "1",
+    "dag_id": "ecommerce_warehouse", "path": "nothing",
 }  # fmt: skip
 
 
@@ -256,6 +261,14 @@ def test_today_shows_refunds_guests_and_unknown_costs_beside_the_figures(
     html = client.get("/today").text
     assert "refunded on this day" not in html
     assert "This shop has no refunds." in html
+
+
+def test_today_and_status_show_the_age_of_the_data_beside_that_of_the_publication(client: TestClient) -> None:
+    for path in ("/today", "/status"):
+        shown = client.get(path).text
+        (age,) = re.findall(r'<span class="badge bad">([^<]*days ago)</span>', shown)
+        assert re.fullmatch(r"(last day of data: )?[\d,]+ days ago", age)
+        assert re.search(r'<span class="badge unknown" title="[^"]*">(published )?(just now|\d+ minutes? ago)<', shown)
 
 
 def test_today_shows_checks_of_each_figure_and_attention_items(client: TestClient) -> None:
@@ -607,11 +620,110 @@ def test_status_shows_rejected_rows_without_email_checks_and_load_links(
     assert "start_date is not a date" in html
     assert "hidden@example.org" not in html
     assert "order_amount is negative · 2 rows" in html
-    assert f"/trigger/ecommerce_warehouse?start_date={AS_OF}&amp;end_date={AS_OF}&amp;sources=sales_fact" in html
-    assert f"sales_fact, {AS_OF}: loaded, some rows rejected (" in html
+    assert f'href="/status/sales_fact/{AS_OF}">' in html
+    assert re.search(rf"sales_fact, {AS_OF}: loaded, \d of 1\d rows of the day rejected \(\d+%\), published", html)
     assert "10 orders of about 20" in html
-    assert "/trigger/rollback_publication?publication_id=1" in html
+    assert "/undo/" not in html, "there is no publication before the only one"
+    assert client.get("/undo/1").status_code == 404
     assert client.get("/status?first=2023-01-01&last=2024-01-01").status_code == 400
+
+
+def test_day_of_a_source_shows_its_loads_what_is_published_and_why_rows_were_rejected(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
+    airflow_services.build_manifest()
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        ((failed,),) = owner.execute(
+            "insert into ops.load_batch (source, window_start, window_end, status, started_at, error)"
+            " values ('sales_fact', %s, %s::date + 1, 'failed', now(), 'the shop does not answer') returning batch_id",
+            [AS_OF, AS_OF],
+        ).fetchall()
+        try:
+            shown = client.get(f"/status/sales_fact/{AS_OF}").text
+        finally:
+            owner.execute("delete from ops.load_batch where batch_id = %s", [failed])
+    words = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(shown)).split())
+    assert "Last load failed" in words
+    assert re.search(r"The marts have the rows of batch \d+ , of publication 1 \(", words)
+    assert f"The load after it, batch {failed} , failed and has changed nothing." in words
+    assert "the shop does not answer" in words
+    assert re.search(r"\d rows?: order_amount is negative, last in batch \d+", words)
+    assert f"/trigger/ecommerce_warehouse?start_date={AS_OF}&amp;end_date={AS_OF}&amp;sources=sales_fact" in shown
+    marts = re.findall(r'<th scope="row"><a href="/models/(\w+)">', shown)
+    assert "daily_revenue" in marts
+    assert "conversion_funnel_daily" not in marts, "it needs no order"
+    assert client.get("/status/nothing/2024-03-01").status_code == 404
+    assert client.get("/status/sales_fact/soon").status_code == 400
+
+
+def test_undo_says_what_changes_and_is_offered_only_for_what_can_be_taken_back(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
+    change = "update marts_build.daily_revenue set daily_revenue = daily_revenue + %s where order_date = %s"
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        owner.execute(change, [5, AS_OF])
+        lease.take(owner, "a_dag", "another", project="p", full_refresh=False)
+        with checks_passed(owner, "another"), warehouse(PUBLISHER) as publisher:
+            publish(publisher, "another")
+        ((last,),) = owner.execute("select max(publication_id) from ops.publication").fetchall()
+        owner.execute(
+            "insert into ops.decision"
+            " (run_id, check_name, subjects, message, days, difference, asked_at, decision, decided_at, decided_by)"
+            " values ('another', 'volume', '{}', '', '{}', '[]', now(), 'approved', now(), 'Ada')"
+        )
+        try:
+            offered = re.findall(r'href="/undo/(\d+)"', client.get("/status").text)
+            page = client.get(f"/undo/{last}").text
+            first = client.get("/undo/1").status_code
+            with warehouse(PUBLISHER) as publisher:
+                roll_back(publisher, "rollback_publication", "back", to=1)
+            revoked = owner.execute("select revoked_by from ops.decision").fetchall()
+        finally:
+            owner.execute(change, [-5, AS_OF])
+            owner.execute("delete from ops.decision")
+            owner.execute("delete from ops.publication where publication_id > 1")
+            owner.execute("delete from ops.publication_delta where publication_id > 1")
+            owner.execute("update ops.build set finished_at = now() where finished_at is null")
+    assert (offered, first) == ([str(last)], 404)
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "daily_revenue 0 1 0 daily_revenue 1,005.00 → 1,000.00" in words
+    assert "customer_segments nothing changes" in words
+    assert "These approvals are revoked, so the checks ask again: volume, approved by Ada." in words
+    assert '<input type="hidden" name="publication_id" value="1">' in page
+    assert 'action="/trigger/rollback_publication"' in page
+    assert revoked == [("back",)]
+
+
+def test_today_and_status_show_the_same_banner_while_a_check_waits(
+    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
+
+    def banners(path: str) -> list[str]:
+        found = re.findall(r'<div class="banner warn" role="status">(.*?)</div>', client.get(path).text, re.S)
+        return [banner for banner in found if "waits for a person" in banner]
+
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        lease.take(owner, "ecommerce_warehouse", "r+1", project="p", full_refresh=False)
+        owner.execute(
+            "insert into ops.decision"
+            " (run_id, check_name, subjects, message, days, difference, asked_at, answer_until)"
+            " values ('r+1', 'volume', '{}', %s, '{}', '[]', now(), '2999-01-02 03:04+00')",
+            [HOSTILE_NAME],
+        )
+        try:
+            today, data_status = banners("/today"), banners("/status")
+        finally:
+            owner.execute("delete from ops.decision")
+            owner.execute("delete from ops.build where run_id = 'r+1'")
+    (banner,) = today
+    assert data_status == today
+    assert "Without an answer until 2999-01-02 03:04 UTC nothing is published." in banner
+    assert "/dags/ecommerce_warehouse/runs/r%2B1/tasks/quality.volume/required_actions" in banner
+    assert HOSTILE_NAME not in banner
+    assert banners("/today") == []
 
 
 def test_status_shows_incidents_and_quality_of_last_30_days(
@@ -961,10 +1073,12 @@ def test_pools_of_both_roles_share_last_answers(client: TestClient) -> None:
 
 
 def test_bars_of_check_show_its_results(client: TestClient) -> None:
-    dots = re.findall(r'<i class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC">', client.get("/status").text)
-    assert dots
-    assert {colour for colour, _ in dots} <= {"pass", "warn", "fail"}
-    assert all(colour == status for colour, status in dots)
+    bar = r'class="([^"]*)" title="(\w+) [\d-]+ [\d:]+ UTC" aria-label="[^"]*" href="([^"]*)"'
+    bars = re.findall(bar, client.get("/status").text)
+    assert bars
+    assert {colour for colour, _, _ in bars} <= {"pass", "warn", "fail"}
+    assert all(colour == status for colour, status, _ in bars)
+    assert {link for _, _, link in bars} >= {"/dags/a_dag/runs/a_run"}
 
 
 def test_unresponsive_warehouse_delays_cached_rows_only_once(filled: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""The page Review over the small warehouse of `conftest`: the queue, one order, and what is written of it."""
+"""
+What people say, over the small warehouse of `conftest`: the page Review with its orders, and the page of an incident.
+"""
 
 import asyncio
 import itertools
@@ -12,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from psycopg import errors
 
-from shop_pages import access, review_writer
+from shop_pages import access, remarks
 from shop_pages.airflow_access import DagAccessEntity, is_allowed
 from tests.integration.shop_pages.conftest import AS_OF, GUEST_ORDER, LONG_ORDER, client_of
 
@@ -253,6 +255,131 @@ def test_reviewer_adds_reviews_and_nothing_else(filled: Callable[[str], str], ed
 
 def test_writer_reports_a_server_that_is_away(filled: Callable[[str], str], set_connection) -> None:
     set_connection("warehouse_nowhere", "postgres://reviewer:x@127.0.0.1:9/warehouse")
-    review = review_writer.Review("O1", "fine", "", ["high_discount"], "user")
-    with pytest.raises(review_writer.WarehouseUnavailable, match="warehouse_nowhere"):
-        asyncio.run(review_writer.add_review(review, "warehouse_nowhere"))
+    review = remarks.Review("O1", "fine", "", ["high_discount"], "user")
+    with pytest.raises(remarks.WarehouseUnavailable, match="warehouse_nowhere"):
+        asyncio.run(remarks.add_review(review, "warehouse_nowhere"))
+
+
+# -- incidents ---------------------------------------------------------------------------------------------------------
+
+VOLUME = "ecommerce_warehouse volume raw.sales_fact"
+
+
+@pytest.fixture
+def incident(filled: Callable[[str], str]) -> Iterator[int]:
+    """The number of an open incident of a check, found by two runs, with a load, a rollback and a decision since."""
+    with psycopg.connect(filled("warehouse"), autocommit=True) as owner:
+        ((number,),) = owner.execute(
+            "insert into ops.alert (incident, dag_id, check_name, subject, severity, observed, expected, window_start,"
+            " window_end, message, first_run_id, last_run_id, opened_at, last_seen_at, times_seen) values"
+            " (%s, 'ecommerce_warehouse', 'volume', 'raw.sales_fact', 'fail', 10, 90, %s, %s::date + 1,"
+            " '10 rows of <b>about</b> 90', 'r+1', 'r2', now() - interval '2 hours', now(), 2) returning alert_id",
+            [VOLUME, AS_OF, AS_OF],
+        ).fetchall()
+        for run_id, status, hours in (("r0", "pass", 9), ("r-", "fail", 10), ("r+1", "fail", 2), ("r2", "fail", 1)):
+            owner.execute(
+                "insert into ops.check_result (checked_at, run_id, check_name, subject, status, message) values"
+                " (now() - %s * interval '1 hour', %s, 'volume', 'raw.sales_fact', %s, 'of an incident')",
+                [hours, run_id, status],
+            )
+        for run_id, source, status, minutes in (
+            ("r2", "sales_fact", "loaded", 60), ("r3", "sales_fact", "failed", 30), ("r4", "customer", "loaded", 30),
+        ):  # fmt: skip
+            owner.execute(
+                "insert into ops.load_batch (source, window_start, window_end, status, started_at, finished_at, dag_id,"
+                " run_id, error) values (%s, '2024-03-01', '2024-03-02', %s, now() - %s * interval '1 minute', now(),"
+                " 'ecommerce_warehouse', %s, 'of an incident')",
+                [source, status, minutes, run_id],
+            )
+        try:
+            yield number
+        finally:
+            owner.execute("delete from ops.alert")
+            owner.execute("delete from ops.incident_note")
+            owner.execute("delete from ops.load_batch where error = 'of an incident'")
+            owner.execute("delete from ops.check_result where message = 'of an incident'")
+
+
+def notes_of(filled: Callable[[str], str]) -> list[tuple[Any, ...]]:
+    with psycopg.connect(filled("publisher"), autocommit=True) as publisher:
+        return publisher.execute(
+            "select incident, owner, round(extract(epoch from silent_until - noted_at) / 60), note, noted_by"
+            " from ops.incident_note order by incident_note_id"
+        ).fetchall()
+
+
+def section_of(html: str, name: str) -> str:
+    (section,) = re.findall(rf'<section class="section" id="{name}".*?</section>', html, re.DOTALL)
+    return section
+
+
+def test_incident_has_what_since_when_its_runs_and_what_was_tried(client: TestClient, incident: int) -> None:
+    assert f'href="/incidents/{incident}"' in client.get("/status").text
+    page = client.get(f"/incidents/{incident}")
+    assert page.status_code == 200
+    text = text_of(page.text)
+    assert "10 rows of <b>about</b> 90" in text
+    assert "10 rows of &lt;b&gt;about&lt;/b&gt; 90" in page.text
+    assert "(2 hours ago)" in text
+    assert "nobody looks after it" in text
+    assert f"/status/sales_fact/{AS_OF}" in page.text
+    # From the last result before it on.
+    assert re.findall(r">(r[^<]*)</a>", section_of(page.text, "results")) == ["r2", "r+1", "r0"]
+    assert "failed" in section_of(page.text, "loads")
+    tried = text_of(section_of(page.text, "tried"))
+    assert "loaded sales_fact" in tried
+    assert "failed to load sales_fact" in tried
+    assert "customer" not in tried, "the incident is about another source"
+    assert client.get(f"/incidents/{incident + 1}").status_code == 404
+    assert client.get(f"/incidents/{10**30}").status_code == 404
+
+
+def test_person_takes_an_incident_silences_it_and_says_why(
+    editor: TestClient, incident: int, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
+    said = {"owner": "Ann <b>", "silence": "8h", "note": "  the shop is <i>closed</i> "}
+    answer = editor.post(f"/incidents/{incident}", data=said)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/incidents/{incident}#said")
+    assert notes_of(filled) == [(VOLUME, "Ann <b>", 480, "the shop is <i>closed</i>", "user")]
+    page = editor.get(f"/incidents/{incident}").text
+    assert "owner: Ann &lt;b&gt;" in page
+    assert "silent until" in page
+    assert "the shop is &lt;i&gt;closed&lt;/i&gt;" in section_of(page, "said")
+    listed = editor.get("/status").text
+    assert "Ann &lt;b&gt;" in listed
+    assert "silent until" in listed
+    # The last word counts.
+    editor.post(f"/incidents/{incident}", data={"owner": "", "silence": "", "note": ""})
+    page = editor.get(f"/incidents/{incident}").text
+    assert "nobody looks after it" in page
+    assert "silent until" not in page
+    assert len(notes_of(filled)) == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"silence": "1y"}, 400), ({"owner": "x" * 201}, 400), ({"note": "x" * 2_001}, 400), ({"note": "a\x00b"}, 400),
+    ],
+)  # fmt: skip
+def test_wrong_note_is_refused_and_not_lost(
+    editor: TestClient, incident: int, filled: Callable[[str], str], form: dict[str, str], status: int
+) -> None:
+    answer = editor.post(f"/incidents/{incident}", data=form)
+    assert answer.status_code == status
+    if "note" in form and "\x00" not in form["note"]:
+        assert form["note"] in answer.text
+    assert notes_of(filled) == []
+
+
+def test_only_who_may_edit_says_something_of_an_incident(
+    client: TestClient, tokens: dict[str, str], incident: int, filled: Callable[[str], str]
+) -> None:
+    assert "that needs the right to edit the DAG" in client.get(f"/incidents/{incident}").text
+    assert client.post(f"/incidents/{incident}", data={"owner": "me"}).status_code == 403
+    with client_of(None) as browser:
+        browser.cookies.set("_token", tokens["user"])
+        foreign = {"Sec-Fetch-Site": "cross-site"}
+        assert browser.post(f"/incidents/{incident}", data={"owner": "me"}, headers=foreign).status_code == 403
+    assert notes_of(filled) == []

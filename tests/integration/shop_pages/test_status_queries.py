@@ -54,8 +54,8 @@ def build(insert: Insert) -> Insert:
 
     def build(run_id: str, *, is_published: bool = True, **other: Any) -> None:
         insert(
-            "build", run_id=run_id, dag_id="ecommerce_warehouse", is_full_refresh=False, project_digest="p",
-            claimed_at=NOON, finished_at=NOON, is_published=is_published, **other,
+            "build", run_id=run_id, is_full_refresh=False, project_digest="p", claimed_at=NOON, finished_at=NOON,
+            is_published=is_published, **{"dag_id": "ecommerce_warehouse"} | other,
         )  # fmt: skip
 
     return build
@@ -131,6 +131,58 @@ def test_calendar_counts_rejected_rows_on_their_own_day_or_the_last_of_their_loa
     }
 
 
+def test_calendar_has_the_rows_of_which_some_are_rejected(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    batch(1, 2, rows_read=10, rows_loaded=10)
+    batch(2, 2, "failed", rows_read=7)
+    last = batch(2, 2, rows_read=5, rows_loaded=5)
+    insert("loaded_day", source="sales_fact", day=date(2024, 1, 2), rows=92, batch_id=last)
+    insert("loaded_day", source="product", day=date(2024, 1, 1), rows=3, batch_id=last)
+    found = rows(connection, status.CALENDAR, first=date(2024, 1, 1), last=date(2024, 1, 2))
+    assert [(row["day"].day, row["rows_of_day"], row["rows_of_load"]) for row in found] == [(1, None, 10), (2, 92, 5)]
+
+
+def test_day_has_its_loads_and_the_publication_of_each(
+    connection: psycopg.Connection, batch: Insert, build: Insert, insert: Insert
+) -> None:
+    build("published")
+    for number, run_id in ((4, "published"), (5, "other")):
+        insert(
+            "publication", publication_id=number, run_id=run_id, mart="a", rows_inserted=0, rows_updated=0,
+            rows_deleted=0, published_at=NOON,
+        )  # fmt: skip
+    first = batch(1, 3, built_by="published")
+    second = batch(3, 4, "failed", error="no answer")
+    batch(4, 5)
+    batch(3, 3, source="product")
+    found = rows(connection, status.LOADS_OF_DAY, source="sales_fact", day=date(2024, 1, 3))
+    names = ("batch_id", "status", "error", "is_published", "publication_id", "published_at", "all_rows")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        (second, "failed", "no answer", False, None, None, 2),
+        (first, "loaded", None, True, 4, NOON, 2),
+    ]
+    assert (found[1]["window_start"], found[1]["last_day"]) == (date(2024, 1, 1), date(2024, 1, 3))
+
+
+def test_day_has_the_reasons_of_its_rejected_rows(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    loaded, other = batch(1, 4), batch(1, 4, source="refund")
+    for batch_id, source, day, reason, replayed_at in (
+        (loaded, "sales_fact", 2, "no number: x", None), (loaded, "sales_fact", 2, "no number: y", None),
+        (loaded, "sales_fact", 2, "no key", None), (loaded, "sales_fact", 2, "no key", NOON),
+        (loaded, "sales_fact", 3, "no key", None), (other, "refund", 2, "no key", None),
+    ):  # fmt: skip
+        payload = Jsonb({"created_at": f"2024-01-0{day} 10:00:00"})
+        insert(
+            "quarantine", batch_id=batch_id, source=source, reason=reason, payload=payload, quarantined_at=NOON,
+            replayed_at=replayed_at,
+        )  # fmt: skip
+    found = rows(connection, status.REJECTED_OF_DAY, source="sales_fact", day=date(2024, 1, 2))
+    assert [tuple(row.values()) for row in found] == [("no number", 2, loaded), ("no key", 1, loaded)]
+
+
 def test_ranges_of_sources_are_of_all_loads_that_have_loaded(connection: psycopg.Connection, batch: Insert) -> None:
     batch(3, 4)
     batch(2, 3)
@@ -180,7 +232,10 @@ def check(insert: Insert, state: str, days_ago: int = 0, **other: Any) -> None:
     insert("check_result", status=state, checked_at=NOON - timedelta(days=days_ago), **values | other)
 
 
-def test_checks_have_their_last_result_and_their_bars(connection: psycopg.Connection, insert: Insert) -> None:
+def test_checks_have_their_last_result_and_their_bars(
+    connection: psycopg.Connection, insert: Insert, build: Insert
+) -> None:
+    build("run", dag_id="a_dag")
     check(insert, "fail", 90, subject="old")
     check(insert, "fail", 2)
     check(insert, "warn", 1, observed=1, expected=2)
@@ -195,6 +250,8 @@ def test_checks_have_their_last_result_and_their_bars(connection: psycopg.Connec
     assert (a["observed"], a["expected"], a["checked_at"]) == (3, 4, NOON)
     assert (a["passed"], a["statuses"]) == (1, ["fail", "warn", "pass"])
     assert a["times"] == [NOON - timedelta(days=2), NOON - timedelta(days=1), NOON]
+    assert (a["run_ids"], a["dag_ids"]) == (["run", "run", "last"], ["a_dag", "a_dag", "ecommerce_warehouse"])
+    assert first["dag_ids"] == ["a_dag"]
     assert (often["subject"], often["passed"], len(often["statuses"])) == ("often", 20, 20)
 
 

@@ -1,5 +1,6 @@
 """Which shop a stack has: a folder with a mistake starts nothing, and leaves nothing behind."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -184,15 +185,22 @@ def test_shell_that_names_another_shop_than_the_stack_has_is_an_error(
         stack.running_with_the_chosen_shop()
 
 
-@pytest.mark.parametrize("is_changed", [True, False])
-def test_changed_profile_is_read_by_airflow_before_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_changed: bool
+#: The files besides the code from which Airflow makes the DAG.
+FILES_OF_THE_DAG = ("profile/shop.yml", "include/quality/checks.yml", "dags/ecommerce_warehouse.py")
+
+
+@pytest.mark.parametrize("changed", [*FILES_OF_THE_DAG, None])
+def test_changed_file_of_the_dag_is_read_by_airflow_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, changed: str | None
 ) -> None:
+    caplog.set_level(logging.INFO)
     asked: list[str] = []
-    (tmp_path / "shop.yml").touch()
     read_at = datetime(2024, 1, 1, 10, tzinfo=UTC)
-    changed_at = read_at + timedelta(seconds=1 if is_changed else -1)
-    os.utime(tmp_path / "shop.yml", (changed_at.timestamp(),) * 2)
+    changed_at = read_at + timedelta(seconds=1)
+    for name in FILES_OF_THE_DAG:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, ((changed_at if name == changed else read_at - timedelta(hours=1)).timestamp(),) * 2)
 
     def respond(request: httpx.Request) -> httpx.Response:
         nonlocal read_at
@@ -207,11 +215,87 @@ def test_changed_profile_is_read_by_airflow_before_a_run(
     api = AirflowApi.__new__(AirflowApi)
     api._client = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(respond))
     monkeypatch.setattr(stack, "api_of", lambda made: api)
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    parsed: list[str] = []
+    monkeypatch.setattr(airflow_services, "build_manifest", parsed.append)
     made = State.create()
-    made.airflow_shop = str(tmp_path)
-    stack.let_airflow_read_a_changed_profile(made)
-    files = ["ecommerce_warehouse", "extract_sales_fact"] if is_changed else []
+    made.ports = {"POSTGRES_PORT": 1}
+    made.airflow_shop = str(tmp_path / "profile")
+    stack.let_airflow_read_changed_files(made)
+    files = ["ecommerce_warehouse", "extract_sales_fact"] if changed else []
     assert asked == [f"/api/v2/parseDagFile/{file}" for file in files]
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"Airflow reads what has changed: {changed}"] if changed else []
+    )
+    assert parsed == [made.dsn(role="transformer")], "a changed dbt project is parsed again"
+
+
+class Service:
+    """A running service of Airflow."""
+
+    def create_time(self) -> float:
+        return 1_000.0
+
+
+def test_code_that_airflow_has_imported_before_its_change_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    (tmp_path / "plugins" / "ecommerce").mkdir(parents=True)
+    for name, changed_at in (("sources", 1_001), ("days", 999)):
+        path = tmp_path / "plugins" / "ecommerce" / f"{name}.py"
+        path.touch()
+        os.utime(path, (changed_at, changed_at))
+    monkeypatch.setattr(stack.processes, "find", lambda name: None)
+    assert stack.restart_in_words() is None, "nothing runs that could run the code of before"
+    monkeypatch.setattr(stack.processes, "find", lambda name: Service() if name == "airflow-scheduler" else None)
+    assert stack.restart_in_words() == (
+        "plugins/ecommerce/sources.py changed after Airflow was started: it still runs the code of before. "
+        "To take up the change: make restart"
+    )
+    os.utime(tmp_path / "plugins" / "ecommerce" / "sources.py", (999, 999))
+    assert stack.restart_in_words() is None
+
+
+class RunningDags:
+    """The runs that Airflow says are active."""
+
+    def __init__(self, *run_ids: str) -> None:
+        self.run_ids = run_ids
+
+    def active_runs(self) -> list[dict[str, str]]:
+        return [{"dag_id": "a_dag", "dag_run_id": run_id} for run_id in self.run_ids]
+
+
+@pytest.fixture
+def restarted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a restart stops and starts of a stack whose Airflow answers."""
+    found: list[str] = []
+    made = State.create()
+    made.ports = {"AIRFLOW_PORT": 1}
+    monkeypatch.setattr(State, "load", lambda: made)
+    monkeypatch.setattr(airflow_services, "is_healthy", lambda made: True)
+    monkeypatch.setattr(airflow_services, "stop", lambda: found.append("stop all"))
+    monkeypatch.setattr(stack.processes, "stop", lambda name: found.append(f"stop {name}"))
+    monkeypatch.setattr(stack, "up", lambda: found.append("up"))
+    return found
+
+
+def test_restart_ends_no_active_run_unless_it_is_forced(restarted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "api_of", lambda made: RunningDags("a_run"))
+    with pytest.raises(StackError, match=r"1 run\(s\) are active, .*: a_dag a_run\. .*make restart FORCE=1"):
+        stack.restart()
+    assert restarted == []
+    stack.restart(is_forced=True)
+    assert restarted == ["stop all", "up"]
+
+
+def test_restart_of_one_service_leaves_the_others(restarted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "api_of", lambda made: RunningDags())
+    with pytest.raises(StackError, match="there is no service kafka; there are api-server, scheduler"):
+        stack.restart("kafka")
+    stack.restart("scheduler")
+    assert restarted == ["stop airflow-scheduler", "up"]
 
 
 def test_airflow_starts_again_only_if_the_profile_is_another(calls: list[str], tmp_path: Path) -> None:

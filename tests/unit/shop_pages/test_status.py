@@ -13,7 +13,7 @@ def test_calendar_shows_state_of_each_day() -> None:
     def row(day: int, **other: Any) -> dict[str, Any]:
         plain = {
             "batch_id": 1, "is_loaded": True, "is_failed": False, "is_published": False, "rejected": None,
-            "is_dirty": False,
+            "is_dirty": False, "rows_of_day": None, "rows_of_load": 100,
         }  # fmt: skip
         return {"source": "sales_fact", "day": date(2024, 1, day), **plain, **other}
 
@@ -29,9 +29,31 @@ def test_calendar_shows_state_of_each_day() -> None:
     assert [cell.state for cell in cells] == [
         "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "failed", "late", "none",
     ]  # fmt: skip
-    assert cells[5].title == "sales_fact, 2024-01-06: loaded, some rows rejected (2 rejected)"
+    assert cells[5].title == "sales_fact, 2024-01-06: loaded, 2 of 100 rows of its load rejected (2%), published"
     assert cells[6].title == "sales_fact, 2024-01-07: last load failed, no data"
     assert cells[7].title == "sales_fact, 2024-01-08: last load failed, with the rows of an earlier load"
+
+
+@pytest.mark.parametrize(
+    ("rejected", "rows_of_day", "letter", "text"),
+    [
+        (42, 92, "31%", "42 of 134 rows of the day rejected (31%)"),
+        (1, 133, "<1%", "1 of 134 rows of the day rejected (<1%)"),
+        (999, 1, "99%", "999 of 1,000 rows of the day rejected (99%)"),
+        (3, 0, "100%", "3 of 3 rows of the day rejected (100%)"),
+    ],
+)
+def test_cell_shows_the_share_of_rejected_rows(rejected: int, rows_of_day: int, letter: str, text: str) -> None:
+    day = date(2024, 1, 1)
+    row = {
+        "source": "sales_fact", "day": day, "batch_id": 1, "is_loaded": True, "is_failed": False, "is_published": True,
+        "rejected": rejected, "rows_of_day": rows_of_day, "rows_of_load": 5_000, "is_dirty": True,
+    }  # fmt: skip
+    reach = [{"source": "sales_fact", "first_day": day, "last_day": day}]
+    (cell,) = status.calendar([row], reach, day, day)["sales_fact"]
+    # Also while the marts are not rebuilt: the check that stops their publication may have failed for these rows.
+    assert (cell.state, cell.letter) == ("quarantined", letter)
+    assert cell.title == f"sales_fact, 2024-01-01: loaded, {text}, marts not rebuilt yet"
 
 
 def test_run_steps_add_up_tasks_of_each_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,26 +5,30 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ecommerce.figures.key_figures import ALL_FIGURES
-from shop_pages.today import _age, _attention_items, _badge
+from shop_pages.data_age import data_age
+from shop_pages.today import _attention_items, _badge
 from tests.integration.support import set_shop
 
 
 @pytest.mark.parametrize(
-    ("zone", "now", "age"),
+    ("zone", "now", "age", "is_old"),
     [
-        ("UTC", "2024-11-04T04:30", "yesterday"),
-        ("America/New_York", "2024-11-04T04:30", "today, not complete yet"),
-        ("America/New_York", "2024-11-04T05:00", "yesterday"),
-        ("America/New_York", "2024-11-06T04:59", "2 days ago"),
-        ("Asia/Kolkata", "2024-11-03T18:29", "today, not complete yet"),
-        ("Asia/Kolkata", "2024-11-03T18:30", "yesterday"),
+        ("UTC", "2024-11-04T04:30", "yesterday", False),
+        ("America/New_York", "2024-11-04T04:30", "today, not complete yet", False),
+        ("America/New_York", "2024-11-04T05:00", "yesterday", False),
+        ("America/New_York", "2024-11-06T04:59", "2 days ago", False),
+        ("America/New_York", "2024-11-06T05:00", "3 days ago", True),
+        ("Asia/Kolkata", "2024-11-03T18:29", "today, not complete yet", False),
+        ("Asia/Kolkata", "2024-11-03T18:30", "yesterday", False),
+        ("UTC", "2027-04-06T12:00", "884 days ago", True),
     ],
 )
-def test_age_of_last_day_counts_days_of_the_shop(
-    zone: str, now: str, age: str, monkeypatch: pytest.MonkeyPatch
+def test_age_of_last_day_counts_days_of_the_shop_and_says_when_it_is_old(
+    zone: str, now: str, age: str, is_old: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_shop(monkeypatch, settings={"time_zone": zone})
-    assert _age(date(2024, 11, 3), datetime.fromisoformat(now).replace(tzinfo=UTC)) == age
+    found = data_age(date(2024, 11, 3), datetime.fromisoformat(now).replace(tzinfo=UTC))
+    assert (found.text, found.is_old) == (age, is_old)
 
 
 # -- how well it is checked --------------------------------------------------------------------------------------------

@@ -1,0 +1,184 @@
+"""
+What a rollback would change: of each mart the rows, and the amounts of money in them. Nothing is written.
+
+Queries only, since the pages and the commands ask them by a role that may not make temporary tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from ecommerce.build.dbt_project import MANIFEST
+from ecommerce.publish.marts import key_object
+
+#: The marts that a later publication has changed, with their key, their columns of money, and the first later
+#: publication that found the mart empty and filled it.
+MARTS_TO_RESTORE = """
+with later as (
+    select
+        mart,
+        min(publication_id) filter (where undo_by = 'emptying') as filled_by
+    from ops.publication
+    where publication_id > %(target)s
+    group by mart
+)
+
+select
+    later.mart,
+    later.filled_by,
+    rule_key.columns as key,
+    coalesce(money.columns, '{}') as money
+from later
+cross join lateral (select to_regclass(format('marts.%%I', later.mart)) as oid) as published
+cross join lateral (
+    select array_agg(attribute.attname::text order by place.n) as columns
+    from (
+        select conrelid, conkey
+        from pg_constraint
+        where conrelid = published.oid and contype in ('p', 'u')
+        order by oid
+        limit 1
+    ) as rule
+    cross join lateral unnest(rule.conkey) with ordinality as place (attnum, n)
+    inner join pg_attribute as attribute
+        on attribute.attrelid = rule.conrelid and attribute.attnum = place.attnum
+) as rule_key
+cross join lateral (
+    select array_agg(attname::text order by attnum) as columns
+    from pg_attribute
+    where
+        attrelid = published.oid
+        and attnum > 0
+        and not attisdropped
+        and format_type(atttypid, atttypmod) = 'numeric(18,2)'
+) as money
+where rule_key.columns is not null
+order by later.mart
+"""
+
+
+@dataclass(frozen=True)
+class RestoredMart:
+    """
+    What a rollback would change in a mart.
+
+    :param back: rows that are gone now, and come back
+    :param gone: rows that are there now, and go
+    :param sums: column of money → its sum over these rows now, and afterwards
+    """
+
+    mart: str
+    back: int
+    changed: int
+    gone: int
+    sums: Mapping[str, tuple[Decimal, Decimal]]
+
+    @property
+    def total(self) -> int:
+        """Rows that change in any way."""
+        return self.back + self.changed + self.gone
+
+
+def changes_query(mart: Mapping[str, Any], target: int, skipped: Collection[str] = ()) -> str:
+    """
+    The query of what restoring one mart would change; `restored_mart` reads its row.
+
+    :param mart: a row of `MARTS_TO_RESTORE`
+    :param target: the publication that is restored
+    :param skipped: columns of money that are not added up
+    """
+    names = {
+        "mart": sql.Literal(mart["mart"]),
+        "target": sql.Literal(target),
+        "table": sql.Identifier("marts", mart["mart"]),
+        "key": key_object(mart["key"], "current_row"),
+    }
+    sums: list[sql.Composable] = [sql.SQL("")]
+    for column in mart["money"]:
+        if column not in skipped:
+            for when, content in (("now", "current_content"), ("then", "target_content")):
+                total = sql.SQL("coalesce(sum(({} ->> {})::numeric), 0) as {}").format(
+                    sql.Identifier(content), sql.Literal(column), sql.Identifier(f"{when} {column}")
+                )
+                sums.append(total)
+    return (
+        sql.SQL("""
+            with kept as (
+                select distinct on (key) key, old_row as content
+                from ops.publication_delta
+                where mart = {mart} and publication_id > {target} and {until}
+                order by key, publication_id
+            ),
+
+            target_row as (
+                select key, content from kept
+                {of_an_empty_mart}
+            ),
+
+            compared as (
+                select
+                    target_row.content as target_content,
+                    case when current_row.ctid is not null then to_jsonb(current_row) end as current_content
+                from target_row
+                left join {table} as current_row on {key} = target_row.key
+            )
+
+            select
+                count(*) filter (where current_content is null) as back,
+                count(*) filter (where target_content is not null and current_content is not null) as changed,
+                count(*) filter (where target_content is null) as gone{sums}
+            from compared
+            -- A column that was added since is null in the rows to restore, which have no such column.
+            where jsonb_strip_nulls(current_content) is distinct from jsonb_strip_nulls(target_content)
+        """)
+        .format(
+            **names,
+            sums=sql.SQL(", ").join(sums),
+            until=_until(mart["filled_by"]),
+            of_an_empty_mart=_of_an_empty_mart(names) if mart["filled_by"] is not None else sql.SQL(""),
+        )
+        .as_string()
+    )
+
+
+def restored_mart(mart: str, row: Mapping[str, Any]) -> RestoredMart:
+    """The row of `changes_query`."""
+    columns = [name.removeprefix("now ") for name in row if name.startswith("now ")]
+    sums = {column: (row[f"now {column}"], row[f"then {column}"]) for column in columns}
+    return RestoredMart(mart, row["back"], row["changed"], row["gone"], sums)
+
+
+def columns_not_added_up(path: Path = MANIFEST) -> dict[str, set[str]]:
+    """Model → the columns that dbt's project says must not be added up; nothing before the project was parsed."""
+    if not path.exists():
+        return {}
+    models = [node for node in json.loads(path.read_text())["nodes"].values() if node["resource_type"] == "model"]
+    return {
+        model["name"]: {name for name, column in model["columns"].items() if _meta(column).get("additive") is False}
+        for model in models
+    }
+
+
+def _meta(column: Mapping[str, Any]) -> Mapping[str, Any]:
+    return column.get("config", {}).get("meta") or column.get("meta") or {}
+
+
+def _until(filled_by: int | None) -> sql.Composable:
+    return sql.SQL("true") if filled_by is None else sql.SQL("publication_id < {}").format(sql.Literal(filled_by))
+
+
+def _of_an_empty_mart(names: Mapping[str, sql.Composable]) -> sql.Composed:
+    """The mart was empty, so no row of now existed then, unless a publication before has kept it."""
+    return sql.SQL("""
+        union all
+        select {key}, null::jsonb
+        from {table} as current_row
+        where not exists (select from kept where kept.key = {key})
+    """).format(key=names["key"], table=names["table"])

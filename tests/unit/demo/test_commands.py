@@ -1,0 +1,151 @@
+"""The commands behind the Makefile: what they pass on, what they help with, and how they end."""
+
+import logging
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.demo import __main__ as commands
+from include.demo import processes, stack
+from include.demo.errors import StackError
+from include.demo.logs import show_log
+from include.demo.state import ROOT, State
+
+
+def made(*arguments: str) -> list[str]:
+    """The arguments that a command of make passes on."""
+    shown = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = re.findall(r"-m include\.demo ((?:.*\\\n)*.*)", shown)
+    return [part.strip('"') for part in re.findall(r'"[^"]*"|[^\s\\]+', line)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["replay", "SOURCE=refund", "BATCH=3", "REASON=is negative", "DRY_RUN=1"],
+            {"source": "refund", "batch": 3, "reason": "is negative", "dry_run": True},
+        ),
+        (["replay"], {"source": None, "batch": None, "reason": None, "dry_run": False}),
+        (["rollback", "PUBLICATION=12", "DRY_RUN=1"], {"publication": 12, "dry_run": True}),
+        (["rollback"], {"publication": None, "dry_run": False}),
+        (["verify", "DAYS=30", "SEED=1", "FULL=1"], {"days": 30, "seed": 1, "full": True}),
+        (["verify"], {"days": 7, "seed": None, "full": False}),
+        (["restart", "SERVICE=scheduler", "FORCE=1"], {"service": "scheduler", "force": True}),
+        (["restart"], {"service": None, "force": False}),
+        (["logs", "SERVICE=kafka", "LINES=9", "FOLLOW=1"], {"service": "kafka", "lines": 9, "follow": True}),
+    ],
+)
+def test_command_of_make_passes_its_variables_on(arguments: list[str], expected: dict[str, Any]) -> None:
+    parsed = vars(commands._parser().parse_args(made(*arguments)))
+    assert {name: value for name, value in parsed.items() if name != "work"} == expected
+
+
+@pytest.mark.parametrize("command", ["run", "backfill", "replay", "rollback", "verify", "restart", "logs"])
+def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        commands._parser().parse_args(made(command, "HELP=1"))
+    assert end.value.code == 0
+    assert f"make {command}" in capsys.readouterr().out
+
+
+class Runs:
+    """The runs that a command starts, and how each of them ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, succeed: bool = True) -> None:
+        self.started: list[tuple[str, dict[str, Any]]] = []
+        self.state = State.create()
+        self.state.ports = {"POSTGRES_PORT": 1}
+        for name in ("running", "running_with_the_chosen_shop"):
+            monkeypatch.setattr(stack, name, lambda: self.state)
+        monkeypatch.setattr(stack, "api_of", lambda state: None)
+        monkeypatch.setattr(stack, "let_airflow_read_changed_files", lambda state: None)
+        monkeypatch.setattr(commands, "trigger", self.trigger)
+        monkeypatch.setattr(commands, "follow", lambda api, dag_id, run_id: succeed)
+        monkeypatch.setattr(commands, "run_summary", lambda dsn, run_id, is_to_publish: [f"what {run_id} has done"])
+        monkeypatch.setattr(commands, "rollback_in_words", lambda dsn, target: [f"restores {target}"])
+        monkeypatch.setattr(commands, "sources_in_quarantine", lambda dsn: ["refund", "sales_fact"])
+
+    def trigger(self, api: None, dag_id: str, conf: dict[str, Any]) -> str:
+        self.started.append((dag_id, conf))
+        return f"run{len(self.started)}"
+
+
+def call(*arguments: str) -> int:
+    parsed = commands._parser().parse_args(arguments)
+    return int(parsed.work(parsed))
+
+
+@pytest.mark.parametrize("succeed", [True, False])
+def test_command_follows_its_run_and_says_what_it_has_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, succeed: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    runs = Runs(monkeypatch, succeed=succeed)
+    for arguments, dag_id, conf in (
+        (["run", "--from", "2024-06-01", "--to", "2024-06-02"], "ecommerce_warehouse", {"end_date": "2024-06-02"}),
+        (["rollback", "--publication", "12"], "rollback_publication", {"publication_id": 12}),
+        (["verify", "--full"], "verify_warehouse", {"days": 7, "seed": None, "full": True}),
+        (["replay", "--source", "refund"], "replay_quarantine", {"source": "refund", "batch": None}),
+    ):
+        caplog.clear()
+        runs.started.clear()
+        assert call(*arguments) == (0 if succeed else 1)
+        ((started, passed),) = runs.started
+        assert started == dag_id
+        assert conf.items() <= passed.items()
+        assert "  what run1 has done" in caplog.messages
+
+
+def test_backfill_says_what_its_last_run_has_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Backfill:
+        def backfill_runs(self, dag_id: str, first: str, last: str) -> list[dict[str, str]]:
+            return [{"dag_run_id": f"backfill__2024-06-{day}T00:00:00+00:00"} for day in ("02", "03", "01")]
+
+    caplog.set_level(logging.INFO)
+    Runs(monkeypatch)
+    monkeypatch.setattr(stack, "api_of", lambda state: Backfill())
+    for succeed in (True, False):
+        monkeypatch.setattr(commands, "backfill", lambda api, *days, max_active_runs, succeed=succeed: succeed)
+        assert call("backfill", "--from", "2024-05-31", "--to", "2024-06-02") == (0 if succeed else 1)
+        assert caplog.messages[-1] == "  what backfill__2024-06-03T00:00:00+00:00 has done"
+
+
+def test_replay_without_a_source_is_of_each_that_has_rejected_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(monkeypatch)
+    assert call("replay") == 0
+    assert [conf["source"] for _, conf in runs.started] == ["refund", "sales_fact"]
+    monkeypatch.setattr(commands, "sources_in_quarantine", lambda dsn: [])
+    runs.started.clear()
+    assert call("replay") == 0
+    assert runs.started == []
+
+
+def test_rollback_says_first_what_it_changes_and_a_dry_one_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    runs = Runs(monkeypatch)
+    assert call("rollback", "--publication", "12", "--dry-run") == 0
+    assert (runs.started, caplog.messages) == ([], ["  restores 12"])
+    assert call("rollback", "--publication", "12") == 0
+    assert len(runs.started) == 1
+    assert "dags pause ecommerce_warehouse" in caplog.messages[-1]
+
+
+def test_log_of_a_service_is_shown_by_its_short_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "LOGS", tmp_path)
+    (tmp_path / "airflow-scheduler.log").write_text("one\ntwo\nthree\n")
+    (tmp_path / "kafka.log").write_text("broker\n")
+    for service in ("scheduler", "airflow-scheduler"):
+        assert show_log(service, lines=2, is_followed=False) == 0
+        assert capfd.readouterr().out == "two\nthree\n"
+    with pytest.raises(StackError, match="webserver has no log; there are logs of kafka, scheduler"):
+        show_log("webserver", lines=2, is_followed=False)
