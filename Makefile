@@ -11,7 +11,7 @@ export UV_PYTHON_DOWNLOADS := never
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down reset status run backfill dsn shop-check airflow dbt test test-mutants check-real truth lint bench screenshots lock sbom
+.PHONY: help setup demo up down reset status run backfill dsn shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock sbom
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader] [WITH_PASS
 
 shop-check: setup ## read some days of each source of the shop's profile, and change nothing [FROM= TO=]
 	@$(STACK) shop-check $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
+
+migrate: setup ## bring the warehouse's tables up to date with the code; the first task of a run does it by itself
+	@$(STACK) migrate
 
 airflow: setup ## run Airflow's command line on the stack: make airflow ARGS="dags list"
 	@$(STACK) airflow $(ARGS)
