@@ -8,6 +8,8 @@ COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 STACK := PYTHONPATH=plugins $(BIN)/python -m include.demo
 export UV_PYTHON_DOWNLOADS := never
+# `.env` is for Docker; dbt would load it.
+export PYTHON_DOTENV_DISABLED := 1
 # From the command line (`make up AIRFLOW_PORT=8090`) or the environment; without a port, a free one is chosen.
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
