@@ -58,8 +58,8 @@ _MODULES = {
 }
 
 
-# dbt 1.12 loads the `.env` of the working directory into its process when it is imported, and again at each command. Here
-# that is a process of Airflow, where connections and passwords of such a file would hold from then on.
+# dbt 1.12 loads the `.env` of the working directory into its process when it is imported, and again at each command.
+# Here that is a process of Airflow, where connections and passwords of such a file would hold from then on.
 os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
 
 
