@@ -311,7 +311,13 @@ missing as (
     group by loaded.source
 ),
 last_ended as (
-    select distinct on (source) *
+    select distinct on (source)
+        source,
+        status,
+        error,
+        window_start,
+        window_end,
+        finished_at
     from ops.load_batch
     where status <> 'running'
     order by source, batch_id desc
