@@ -2,18 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+# The list has everything that is needed, so nothing is installed that is not in it (see tool.uv in pyproject.toml).
+INSTALL := $(BIN)/python -m uv pip install --quiet --no-deps --python $(BIN)/python --require-hashes -r requirements-dev.txt
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--custom-compile-command "make lock"
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 STACK := PYTHONPATH=plugins $(BIN)/python -m include.demo
 export UV_PYTHON_DOWNLOADS := never
 # What a command does and which variables it takes: make run HELP=1
 HELP_OPTION := $(if $(HELP),--help)
+# `.env` is for Docker; dbt would load it.
+export PYTHON_DOTENV_DISABLED := 1
 # From the command line (`make up AIRFLOW_PORT=8090`) or the environment; without a port, a free one is chosen.
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down restart reset status logs run backfill replay rollback verify dsn shop-check airflow dbt test test-mutants check-real truth lint bench screenshots lock sbom
+.PHONY: help setup demo up down restart reset status logs run backfill replay rollback verify dsn shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +24,8 @@ help: ## list the commands
 setup: $(VENV)/.complete ## create the environment (.venv) from the lock
 
 $(VENV)/.complete: requirements-dev.txt requirements-uv.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "error: Python 3.11 or later is needed ($(PYTHON) is older); choose one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+		|| { echo "error: Python 3.11, 3.12, 3.13 or 3.14 is needed, and $(PYTHON) is none of these; choose one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 		|| { echo "error: python3 cannot create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
@@ -75,6 +78,9 @@ dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader] [WITH_PASS
 shop-check: setup ## read some days of each source of the shop's profile, and change nothing [FROM= TO=]
 	@$(STACK) shop-check $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
 
+migrate: setup ## bring the warehouse's tables up to date with the code; the first task of a run does it by itself
+	@$(STACK) migrate
+
 airflow: setup ## run Airflow's command line on the stack: make airflow ARGS="dags list"
 	@$(STACK) airflow $(ARGS)
 
@@ -110,10 +116,16 @@ bench: setup ## run a benchmark: NAME=main_job [ARGS="--runs 5"]; without NAME, 
 screenshots: setup ## take screenshots of the running demo's pages for docs/screenshots; needs chromium
 	@PYTHONPATH=plugins $(BIN)/python -m tests.browser.screenshots
 
-lock: ## compile pyproject.toml into the requirements files, with the hash of each package
+lock: ## compile pyproject.toml into the requirements files, with the hash of each package [UPGRADE=1 for newer ones]
 	@$(COMPILE) pyproject.toml -o requirements.txt
 	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) --group installer -o requirements-uv.txt
+
+outdated: setup ## show which locked packages are behind, what holds them back, and whether a newer lock can be made
+	@$(BIN)/python .ci/outdated.py
+
+pythons: ## run the unit and dbt tests on each Python from 3.11 to 3.14 that is installed [VERSIONS="3.12 3.13"]
+	@.ci/pythons $(VERSIONS)
 
 sbom: setup ## write the image's packages to sbom.json (CycloneDX)
 	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application \

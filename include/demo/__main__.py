@@ -15,7 +15,7 @@ from psycopg import sql
 
 from ecommerce.common.sources import SOURCES, absence_in_words
 from ecommerce.common.version import version
-from include.demo import airflow_services, dbt, logs, processes, stack
+from include.demo import airflow_services, database, dbt, logs, processes, stack
 from include.demo.errors import StackError
 from include.demo.rollback import rollback_in_words
 from include.demo.run_summary import run_summary, sources_in_quarantine
@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     window(
         command("shop-check", _shop_check, "read some days of each source of the shop; change nothing"), required=False
     )
+    command("migrate", _migrate, "bring the warehouse's tables up to date; a run does it by itself")
     dbt_command = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
     dbt_command.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
@@ -365,13 +366,21 @@ def _airflow(arguments: argparse.Namespace) -> int:
 
 
 def _shop_check(arguments: argparse.Namespace) -> int:
-    """The check runs in a process that reads Airflow's connections as its services do."""
-    env = airflow_services.environment(stack.running_with_the_chosen_shop()) | {"_AIRFLOW_PROCESS_CONTEXT": "server"}
     days = {"--from": arguments.first, "--to": arguments.last}
     options = [f"{name}={day}" for name, day in days.items() if day]
-    return subprocess.run(
-        [sys.executable, "-m", "ecommerce.load.shop_check", *options], cwd=ROOT, env=env, check=False
-    ).returncode
+    return _run_with_connections(stack.running_with_the_chosen_shop(), "ecommerce.load.shop_check", *options)
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    state = stack.running_with_the_chosen_shop()
+    database.make_schemas(state.dsn("warehouse", "postgres"))
+    return _run_with_connections(state, "ecommerce.common.migrate")
+
+
+def _run_with_connections(state: State, module: str, *options: str) -> int:
+    """Run a module in a process that reads Airflow's connections as its services do; its exit code."""
+    env = airflow_services.environment(state) | {"_AIRFLOW_PROCESS_CONTEXT": "server"}
+    return subprocess.run([sys.executable, "-m", module, *options], cwd=ROOT, env=env, check=False).returncode
 
 
 def _dbt(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 -- Operations: the load ledger, Kafka offsets, the quarantine, dirty dates, check results, publications.
 -- Applied by the owner of the schema, `publisher`, when this file has changed: see
--- plugins/ecommerce/common/database_schema.py.
+-- plugins/ecommerce/common/database_schema.py. A table that is there is changed by a file in `migrations`, and here, so
+-- that new warehouses have the same.
 
 -- The shop's days: `ops.shop_day(instant)`, `ops.shop_midnight(day)`, `ops.shop_time_zone()`. The loader puts the time
 -- zone of the shop's profile in the place of :'time_zone', and applies this file again when it has changed.
@@ -57,6 +58,17 @@ create table if not exists ops.holiday (
     holiday_date date primary key,
     holiday_name text not null
 );
+
+-- The changes of `migrations` that this warehouse has; a new one has them from the start. When, and by whom, a role
+-- cannot choose.
+create table if not exists ops.migration (
+    number integer primary key,
+    name text not null,
+    digest text not null, -- of the file
+    applied_at timestamptz not null default clock_timestamp(),
+    applied_by name not null default current_user
+);
+
 -- A text without white space at its ends, null if nothing is left. The loader puts the characters of
 -- plugins/ecommerce/common/blanks.py in the place of :'blanks'. Postgres inlines it. What nearly every text is, ASCII
 -- with a visible character at both ends, is decided without looking for them.
@@ -80,6 +92,8 @@ create table if not exists ops.load_batch (
     rows_unchanged bigint not null default 0,
     rows_quarantined bigint not null default 0,
     rows_removed bigint not null default 0, -- were in raw, and are gone from the source
+    rows_refused bigint not null default 0, -- rejected, also those that were known
+    bytes_read bigint not null default 0,
     started_at timestamptz not null,
     finished_at timestamptz,
     dag_id text,
@@ -87,15 +101,12 @@ create table if not exists ops.load_batch (
     try_number integer,
     error text,
     built_by text, -- the run whose models were built with it
+    seconds numeric generated always as (round(extract(epoch from finished_at - started_at), 3)) stored,
+    rows_per_second numeric
+        generated always as (round(rows_read / nullif(extract(epoch from finished_at - started_at), 0))) stored,
     check (window_start < window_end),
     check (status <> 'loaded' or rows_read = rows_loaded + rows_unchanged + rows_quarantined)
 );
-alter table ops.load_batch add column if not exists rows_refused bigint not null default 0; -- also known ones
-alter table ops.load_batch add column if not exists bytes_read bigint not null default 0;
-alter table ops.load_batch add column if not exists seconds numeric
-    generated always as (round(extract(epoch from finished_at - started_at), 3)) stored;
-alter table ops.load_batch add column if not exists rows_per_second numeric
-    generated always as (round(rows_read / nullif(extract(epoch from finished_at - started_at), 0))) stored;
 create index if not exists load_batch_source_window on ops.load_batch (source, status, window_end);
 
 -- Rows of raw of each day of the windows, as the last load of the day has left them. Only of sources that replace their
@@ -126,41 +137,13 @@ create table if not exists ops.schema_change (
 
 -- Columns of the registry that a source's table has had in a load. One that is not required, and was never there, is
 -- null; one that was there and is gone fails the load.
-do $$
-begin
-    if to_regclass('ops.source_column') is not null then
-        return;
-    end if;
-    create table ops.source_column (
-        source text not null,
-        column_name text not null,
-        batch_id bigint not null references ops.load_batch, -- the first that had it, or the last before this table
-        first_seen_at timestamptz not null,
-        primary key (source, column_name)
-    );
-    -- Before there was this table, a source had all columns of raw, except for those that came with it.
-    insert into ops.source_column (source, column_name, batch_id, first_seen_at)
-    select
-        loaded.source,
-        attribute.attname,
-        loaded.batch_id,
-        now()
-    from (
-        select source, max(batch_id) as batch_id
-        from ops.load_batch
-        where status = 'loaded'
-        group by source
-    ) as loaded
-    inner join pg_attribute as attribute
-        on attribute.attrelid = to_regclass(format('raw.%I', loaded.source))
-    where attribute.attnum > 0
-        and not attribute.attisdropped
-        and not starts_with(attribute.attname::text, '_')
-        and (loaded.source, attribute.attname::text) not in (
-            ('sales_fact', 'line_number'), ('sales_fact', 'tax_amount'), ('sales_fact', 'order_status')
-        );
-end
-$$;
+create table if not exists ops.source_column (
+    source text not null,
+    column_name text not null,
+    batch_id bigint not null references ops.load_batch, -- the first that had it, or the last before this table
+    first_seen_at timestamptz not null,
+    primary key (source, column_name)
+);
 
 create table if not exists ops.kafka_offset (
     topic text not null,
@@ -170,7 +153,6 @@ create table if not exists ops.kafka_offset (
     topic_id text, -- from the broker; a topic that was deleted and created again has another
     primary key (topic, "partition")
 );
-alter table ops.kafka_offset add column if not exists topic_id text;
 
 -- Offsets, both inclusive, that have no message, neither at the broker nor in the warehouse.
 create table if not exists ops.kafka_gap (
@@ -186,6 +168,7 @@ create table if not exists ops.kafka_gap (
     check (first_offset <= last_offset)
 );
 
+-- No foreign keys to `load_batch`: to check them took longer than all else of storing a row, and no load is deleted.
 create table if not exists ops.quarantine (
     quarantine_id bigint generated always as identity primary key,
     batch_id bigint not null, -- of `load_batch`
@@ -197,16 +180,10 @@ create table if not exists ops.quarantine (
     replayed_batch_id bigint,
     corrected jsonb -- a message's value as a person has corrected it, for `replay_quarantine`
 );
-alter table ops.quarantine add column if not exists replayed_batch_id bigint;
-alter table ops.quarantine add column if not exists corrected jsonb;
 create index if not exists quarantine_batch on ops.quarantine (batch_id);
 -- Rejected rows that wait to be replayed. A row that is read again is recognised by a digest of its payload, see
 -- plugins/ecommerce/load/quarantine.py; an index of that took a third of the time of storing a row.
-drop index if exists ops.quarantine_payload;
 create index if not exists quarantine_waiting on ops.quarantine (source) where replayed_at is null;
--- No foreign keys to `load_batch`: to check them took longer than all else of storing a row, and no load is deleted.
-alter table ops.quarantine drop constraint if exists quarantine_batch_id_fkey;
-alter table ops.quarantine drop constraint if exists quarantine_replayed_batch_id_fkey;
 
 create table if not exists ops.dirty_date (
     source text not null,
@@ -227,29 +204,28 @@ create table if not exists ops.build (
     project_digest text not null, -- of the dbt project's files
     claimed_at timestamptz not null,
     finished_at timestamptz,
-    is_published boolean not null default false
+    is_published boolean not null default false,
+    -- What the run excluded because sources failed to load: these sources, the models that depend on them (`left_out`),
+    -- and the sources whose dirty dates stay for the next run, since a model that uses them was excluded.
+    failed_sources text[] not null default '{}',
+    left_out text[] not null default '{}',
+    unsettled_sources text[] not null default '{}',
+    -- What the run was asked to load, by its own form: its checks and its publication go by this, whatever an XCom says.
+    -- Null in builds before these columns, and in those of no run.
+    window_start date,
+    window_end date,
+    requested_sources text[],
+    is_build_needed boolean not null default false, -- before the run publishes
+    -- The first day of the earliest window that was loaded for sales at the claim; null in builds before this column.
+    first_covered_date date,
+    time_zone text not null, -- whose days the models were built of
+    country text -- with whose holidays; null without a country
 );
 create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
--- What the run excluded because sources failed to load: these sources, the models that depend on them (`left_out`), and
--- the sources whose dirty dates stay for the next run, since a model that uses them was excluded.
-alter table ops.build add column if not exists failed_sources text[] not null default '{}';
-alter table ops.build add column if not exists left_out text[] not null default '{}';
-alter table ops.build add column if not exists unsettled_sources text[] not null default '{}';
--- What the run was asked to load, by its own form: its checks and its publication go by this, whatever an XCom says. Null
--- in builds before these columns, and in those of no run.
-alter table ops.build add column if not exists window_start date;
-alter table ops.build add column if not exists window_end date;
-alter table ops.build add column if not exists requested_sources text[];
--- Whether the run has to build before it publishes.
-alter table ops.build add column if not exists is_build_needed boolean not null default false;
--- The first day of the earliest window that was loaded for sales at the claim; null in builds before this column.
-alter table ops.build add column if not exists first_covered_date date;
--- Whose days the models were built of.
-alter table ops.build add column if not exists time_zone text not null default 'UTC';
-alter table ops.build alter column time_zone set default ops.shop_time_zone();
--- With whose holidays; null without a country.
-alter table ops.build add column if not exists country text;
-alter table ops.build alter column country set default ops.shop_country();
+-- No migration can set these defaults: the functions are made above.
+alter table ops.build
+    alter column time_zone set default ops.shop_time_zone(),
+    alter column country set default ops.shop_country();
 
 -- "Today" for every model, and the first day that is covered: those of the running build, otherwise the last and the
 -- first day for which sales are loaded. What is loaded while a run builds does not change its days.
@@ -295,23 +271,6 @@ create table if not exists ops.rebuild (
     primary key (run_id, model)
 );
 
--- A warehouse from before models were rebuilt by week.
-do $$
-begin
-    if exists (
-        select from pg_constraint
-        where
-            conrelid = 'ops.rebuild'::regclass
-            and conname = 'rebuild_period_check'
-            and pg_get_constraintdef(oid) not like '%week%'
-    ) then
-        alter table ops.rebuild drop constraint rebuild_period_check;
-        alter table ops.rebuild add constraint rebuild_period_check
-            check (period in ('day', 'week', 'month', 'year', 'all'));
-    end if;
-end
-$$;
-
 -- Why did this run rebuild this day, week, month or year of a model? One row for each claimed period, source and load.
 create or replace view ops.rebuild_reason as
 select
@@ -352,7 +311,13 @@ missing as (
     group by loaded.source
 ),
 last_ended as (
-    select distinct on (source) *
+    select distinct on (source)
+        source,
+        status,
+        error,
+        window_start,
+        window_end,
+        finished_at
     from ops.load_batch
     where status <> 'running'
     order by source, batch_id desc
@@ -399,10 +364,10 @@ create table if not exists ops.check_result (
     status text not null check (status in ('pass', 'warn', 'fail')),
     observed numeric,
     expected numeric,
-    message text not null
+    message text not null,
+    -- The role that recorded it: the publication goes by no result of a check that `transformer` has written.
+    recorded_by name not null default current_user
 );
--- The role that recorded it: the publication goes by no result of a check that `transformer` has written.
-alter table ops.check_result add column if not exists recorded_by name not null default current_user;
 create index if not exists check_result_run on ops.check_result (run_id);
 create index if not exists check_result_subject on ops.check_result (check_name, subject, checked_at);
 
@@ -413,6 +378,9 @@ create table if not exists ops.check_failure (
 );
 create index if not exists check_failure_result on ops.check_failure (check_result_id);
 
+-- `undo_by`: how to undo the publication of this mart: by the rows in `publication_delta`; by emptying the mart, which
+-- was empty before; or not at all, since the table was created anew. The checksum is of the rows afterwards, over
+-- `columns`.
 create table if not exists ops.publication (
     publication_id bigint not null,
     run_id text not null,
@@ -421,8 +389,14 @@ create table if not exists ops.publication (
     rows_updated bigint not null,
     rows_deleted bigint not null,
     published_at timestamptz not null,
+    as_of_date date,
+    undo_by text check (undo_by in ('rows', 'emptying', 'nothing')),
+    columns text[],
+    checksum numeric,
+    restores bigint, -- a rollback: the publication that it restored
     primary key (publication_id, mart)
 );
+create index if not exists publication_mart on ops.publication (mart, publication_id desc);
 create sequence if not exists ops.publication_id_seq owned by ops.publication.publication_id;
 
 -- A text without e-mail addresses: :'e_mail' is the pattern of one, see plugins/ecommerce/common/shown_text.py.
@@ -527,16 +501,6 @@ select
     case when pg_column_size(payload) <= 8000 then ops.without_e_mails(left(payload ->> 'date', 100)) end as own_day
 from ops.quarantine;
 
--- `undo_by`: how to undo the publication of this mart: by the rows in `publication_delta`; by emptying the mart, which
--- was empty before; or not at all, since the table was created anew. The checksum is of the rows afterwards, over
--- `columns`.
-alter table ops.publication add column if not exists as_of_date date;
-alter table ops.publication add column if not exists undo_by text check (undo_by in ('rows', 'emptying', 'nothing'));
-alter table ops.publication add column if not exists columns text[];
-alter table ops.publication add column if not exists checksum numeric;
-alter table ops.publication add column if not exists restores bigint; -- a rollback: the publication that it restored
-create index if not exists publication_mart on ops.publication (mart, publication_id desc);
-
 -- What the last publications replaced: a row as it was before, by its key; null if there was no such row.
 create table if not exists ops.publication_delta (
     publication_id bigint not null,
@@ -572,17 +536,16 @@ create table if not exists ops.decision (
     decided_at timestamptz,
     decided_by text,
     reason text,
+    -- What is approved: figures of days, by subject, and a digest of `difference`. Null in decisions of before these
+    -- columns, which approve nothing any more.
+    figures jsonb,
+    digest text,
+    answer_until timestamptz, -- when the check fails if nobody answers; null in questions of before this column
+    -- The rollback that has undone what was approved: it is asked again.
+    revoked_at timestamptz,
+    revoked_by text,
     check ((decision is null) = (decided_at is null))
 );
--- What is approved: figures of days, by subject, and a digest of `difference`. Null in decisions of before these columns,
--- which approve nothing any more.
-alter table ops.decision add column if not exists figures jsonb;
-alter table ops.decision add column if not exists digest text;
--- When the check has failed if nobody has answered; null in questions of before this column, whose time is over.
-alter table ops.decision add column if not exists answer_until timestamptz;
--- The rollback that has undone what was approved: it is asked again.
-alter table ops.decision add column if not exists revoked_at timestamptz;
-alter table ops.decision add column if not exists revoked_by text;
 create unique index if not exists decision_open on ops.decision (run_id, check_name) where decision is null;
 
 -- What a person has said of an order that breaks a rule: one row each time, never changed. The last one counts. The role
@@ -680,7 +643,7 @@ exception when invalid_table_definition then
 end
 $$;
 
--- What raw.sql calls to bring a raw of before up to date. The loader runs these functions, with its own rights; it may
+-- What the loader calls for raw, in raw.sql and in migrations. It runs these functions with its own rights, and may
 -- write none itself.
 
 -- The index of the shop's days is made again after a change of the shop's time zone.
@@ -842,6 +805,7 @@ ops.quarantine,
 ops.dirty_date,
 ops.build
 to loader;
+grant insert (number, name, digest) on ops.migration to loader;
 grant insert, delete on ops.claimed_date to loader;
 
 -- A build notes how it has rebuilt a model, and the results of its tests; not who has recorded them.
@@ -874,6 +838,3 @@ begin
     end if;
 end
 $$;
-
--- The comment of each schema has the digest of the script that was applied.
-drop table if exists ops.schema_version;

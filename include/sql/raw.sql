@@ -1,6 +1,7 @@
 -- Raw: the sources as they were read, typed, each row with the batch that wrote it.
 -- Numbers keep the source's digits (`numeric` without a scale); staging rounds money to the cent.
--- Applied by the owner of the schema, `loader`. Functions of it are in ops.sql: the loader may write none.
+-- Applied by the owner of the schema, `loader`. Functions of it are in ops.sql: the loader may write none. A table that
+-- is there is changed by a file in `migrations`, and here, so that new warehouses have the same.
 
 create table if not exists raw.kafka_stream (
     customer_id text not null,
@@ -13,10 +14,10 @@ create table if not exists raw.kafka_stream (
     _published_at timestamptz,
     _batch_id bigint not null,
     _loaded_at timestamptz not null,
+    -- The digits of the message's time after the microsecond, which "timestamp" cannot hold; null if there are none.
+    _below_microsecond text,
     primary key (_topic, _partition, _offset)
 );
--- The digits of the message's time after the microsecond, which "timestamp" cannot hold; null if there are none.
-alter table raw.kafka_stream add column if not exists _below_microsecond text;
 select ops.drop_index_of_another_time_zone();
 create index if not exists kafka_stream_event_date on raw.kafka_stream (ops.shop_day("timestamp"));
 select ops.note_time_zone_of_index();
@@ -43,20 +44,12 @@ create table if not exists raw.sales_fact (
     _loaded_at timestamptz not null,
     primary key (order_id, line_number)
 );
--- A warehouse from before there were order lines: each order is its own line 1.
-alter table raw.sales_fact add column if not exists line_number integer not null default 1;
-alter table raw.sales_fact alter column line_number drop default;
-alter table raw.sales_fact add column if not exists tax_amount numeric;
-alter table raw.sales_fact add column if not exists order_status text;
-alter table raw.sales_fact alter column customer_id drop not null;
-select ops.upgrade_sales_fact();
 -- Orders are stored in the order in which they were recorded, so an index of block ranges finds a window or a day
 -- nearly as fast as a B-tree, and is built in a quarter of the time. It keeps up to 64 days for each range of blocks,
 -- so orders that were recorded late are found too.
 create index if not exists sales_fact_days on raw.sales_fact
 using brin (created_at, order_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
-drop index if exists raw.sales_fact_created_at, raw.sales_fact_order_date;
 
 create table if not exists raw.refund (
     refund_id text primary key,
@@ -76,7 +69,6 @@ create index if not exists refund_days on raw.refund
 using brin (created_at, refund_date date_minmax_multi_ops (values_per_range = 64))
 with (pages_per_range = 32, autosummarize = on);
 create index if not exists refund_order_id on raw.refund (ops.clean_text(order_id));
-drop index if exists raw.refund_order;
 
 create table if not exists raw.weather_data (
     date date not null,
@@ -122,11 +114,6 @@ create table if not exists raw.product_category (
     primary key (product_id, _batch_id)
 );
 
--- A warehouse from before `_valid_from` was never after the read, and only a later change time than before counted. One
--- change that was dated in the future had hidden all later ones of its product, and one with an old date had rewritten
--- history. Each gets the time that the loader would give it now, and the next build makes all models anew.
-select ops.upgrade_product_category();
-
 create table if not exists raw.customer (
     customer_id text not null,
     customer_name text,
@@ -156,9 +143,6 @@ create table if not exists raw.subscription_data (
     primary key (subscription_id, _batch_id)
 );
 
--- A warehouse from before shops were profiles: it has the numbers of customers, 1 for CUST001.
-select ops.upgrade_subscription_data();
-
 -- A warehouse from before the rows of a day were counted, or with those of days of another time zone: what raw has now.
 insert into ops.loaded_day (source, day, rows, batch_id)
 select source, day, count(*), max(batch_id)
@@ -174,11 +158,6 @@ from (
 ) as held
 where not exists (select from ops.loaded_day)
 group by source, day;
-
--- A warehouse from before keys were trimmed of all white space: the same key has one spelling, also in the versions of
--- before. Otherwise the next load would delete the old spelling, and add the new one, in one batch. Of two spellings in
--- one batch one version stays, and the ledger counts it once.
-select ops.trim_keys_of_raw();
 
 -- All roles that read raw may read all of it; but `inspector` sees no personal column: :'columns' are those of each source.
 grant select on all tables in schema raw to transformer, publisher, inspector;

@@ -7,6 +7,7 @@ does not import Cosmos, dbt and Airflow for all.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,11 @@ _MODULES = {
     "run_dbt": "invocation",
     "warm_up": "warm_workers",
 }
+
+
+# dbt 1.12 loads the `.env` of the working directory into its process when it is imported, and again at each command.
+# Here that is a process of Airflow, where connections and passwords of such a file would hold from then on.
+os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -86,8 +86,6 @@ def test_runtime_has_a_supported_python_and_the_pinned_airflow():
     assert python is not None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert Version(python[1]) in SpecifierSet(project["requires-python"])
-    # dbt-core 1.11 cannot be imported on 3.14.
-    assert Version(python[1]) < Version("3.14")
     series = re.search(r":(\d+\.\d+)-", base)
     assert series is not None
     airflow = pins("requirements.txt")["apache-airflow"]
@@ -290,6 +288,43 @@ def test_each_install_of_make_requires_hashes():
     assert len(installs) == 2
     for line in installs:
         assert re.search(r"--require-hashes -r requirements-\w+\.txt$", line), line
+    # What no list has, as dbt-core's opt-in parser, is not installed as a dependency either.
+    assert [line for line in installs if "requirements-dev.txt" in line and "--no-deps" in line]
+
+
+def test_image_installs_nothing_that_the_list_has_not():
+    """Whichever of the two the image's installer calls."""
+    lines = [f"{instruction} {arguments}" for instruction, arguments in instructions()]
+    installation = next(i for i, line in enumerate(lines) if "install-python-dependencies" in line)
+    before = lines[:installation]
+    assert "ARG PIP_NO_DEPS=1" in before
+    assert "ARG UV_CONFIG_FILE=/tmp/uv.toml" in before
+    assert "COPY include/docker/uv.toml /tmp/uv.toml" in before
+    assert tomllib.loads((ROOT / "include" / "docker" / "uv.toml").read_text()) == {"pip": {"no-deps": True}}
+
+
+def test_setup_refuses_other_pythons_in_a_sentence(tmp_path: Path):
+    """Those of `requires-python`, and no other; nothing is installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for minor in range(8, 18):
+        python = tmp_path / f"python3.{minor}"
+        # Python itself, but for its version; `-m venv` must not be reached.
+        python.write_text(
+            f"""#!/bin/sh
+            case "$1" in
+                -m) exit 1;;
+                -c) exec {sys.executable} -c "import sys; sys.version_info = (3, {minor}, 0); $2";;
+            esac
+            """
+        )
+        python.chmod(0o755)
+        result = subprocess.run(
+            ["make", "setup", f"VENV={tmp_path}/venv", f"PYTHON={python}"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert result.returncode != 0
+        is_supported = f"3.{minor}" in SpecifierSet(project["requires-python"])
+        assert ("Python 3.11, 3.12, 3.13 or 3.14 is needed" in result.stderr) == (not is_supported), result.stderr
 
 
 @pytest.mark.slow
@@ -323,7 +358,8 @@ def test_dependencies_are_pinned_within_their_ranges():
         "dbt-postgres",
         "pendulum",
     } <= named
-    assert pinned["dbt-core"] < Version("1.12")
+    # dbt-core's opt-in parser downloads a binary; see docs/decisions/0149-dbt-1.12-without-its-parser.md.
+    assert "dbt-core-experimental-parser" not in pinned
 
 
 def test_development_requirements_extend_those_of_the_image():
