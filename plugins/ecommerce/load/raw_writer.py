@@ -243,13 +243,15 @@ def _replace_window(connection: Connection, source: Source, extent: Extent, batc
         _keep_known_values(connection, source)
     removed = _delete_differing(connection, source, extent)
     losses = losses_of_window(connection, source, extent) if removed else []
+    # Raw still has the rows that did not change. To look for them by a join can be quadratic: with statistics of an
+    # empty table the planner reads raw for each new row, and raw grows meanwhile.
     loaded = connection.execute(
         sql.SQL("""
             with added as (
                 insert into {raw} ({columns}, _batch_id, _loaded_at)
                 select {columns}, {batch}, now()
-                from {accepted} as accepted
-                where not exists (select from {raw} as stored where {same_key})
+                from {accepted}
+                on conflict ({key}) do nothing
                 returning *
             )
             insert into {changed_rows} ({changed_columns})
@@ -260,7 +262,7 @@ def _replace_window(connection: Connection, source: Source, extent: Extent, batc
             columns=_columns(source),
             batch=batch_id,
             accepted=ACCEPTED,
-            same_key=_equal(source.key, "stored", "accepted"),
+            key=_names(source.key),
             changed_columns=_changed_columns(source),
             changed=_changed(source),
         )

@@ -212,6 +212,24 @@ def test_duplicate_key_falls_back_to_row_by_row(loader: Loader, order: Insert, r
     assert loader.load("sales_fact", *DAYS).rows_unchanged == 7
 
 
+def test_raw_is_not_read_for_each_row_where_statistics_say_that_it_is_empty(
+    loader: Loader, shop: psycopg.Connection, order: Insert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a first load that failed, autovacuum may have noted an empty table; the second strategy then fills it."""
+    monkeypatch.setattr(strategies, "BULK_ROWS", 10)
+    loader.connection.execute("analyze raw.sales_fact")
+    shop.execute(
+        "insert into sales_fact (order_id, customer_id, product_id, order_date, created_at, order_amount)"
+        " select 'O' || n, 'C1', 'P1', '2024-03-01', '2024-03-01 12:00', 10 from generate_series(1, 3000) as n"
+    )
+    order("O1", "2024-03-01", "2024-03-01 13:00")
+    shop.execute("analyze sales_fact")
+    assert loader.load("sales_fact", "2024-03-01").rows_loaded == 3000
+    loader.connection.execute("select pg_stat_force_next_flush()")
+    ((scans,),) = loader.rows("select seq_scan from pg_stat_user_tables where relname = 'sales_fact'")
+    assert scans < 100
+
+
 def test_order_moved_into_other_window_is_superseded(loader: Loader, shop: psycopg.Connection, order: Insert) -> None:
     order("O1", "2024-03-01")
     loader.load("sales_fact", "2024-03-01")
