@@ -13,7 +13,7 @@ COPY requirements.txt .
 # Another version of Airflow than the image's is not taken out, so the installer refuses it and the build fails. All
 # other packages have their hashes in the list, by which pip and uv check what they download.
 # The list is complete, so the installer, be it pip or uv, looks for no dependencies. Otherwise it would want dbt-core's
-# opt-in parser, which downloads a binary and is not in the list (docs/decisions/0149-dbt-1.12-without-its-parser.md).
+# opt-in parser, which downloads a binary and is not in the list (docs/decisions/0149-dbt-without-its-parser.md).
 COPY include/docker/uv.toml /tmp/uv.toml
 ARG PIP_NO_DEPS=1
 ARG UV_CONFIG_FILE=/tmp/uv.toml

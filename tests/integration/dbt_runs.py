@@ -21,8 +21,6 @@ from dbt.contracts.graph.manifest import Manifest
 
 from ecommerce.build.dbt_project import DBT_PROJECT
 
-_PROJECT = ("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT))
-
 
 @dataclass(frozen=True)
 class Model:
@@ -53,11 +51,15 @@ class ParsedProject:
 
 def parsed_project(variables: Mapping[str, int] | None = None) -> ParsedProject:
     """Parse the project with some of its vars changed, once a process."""
-    return _parse(json.dumps(variables or {}))
+    return _parse_once(json.dumps(variables or {}))
 
 
 @cache
-def _parse(variables: str) -> ParsedProject:
+def _parse_once(variables: str) -> ParsedProject:
+    return _parse(DBT_PROJECT, variables)
+
+
+def _parse(project: Path, variables: str) -> ParsedProject:
     warnings: list[str] = []
 
     def note(event: Any) -> None:
@@ -65,7 +67,7 @@ def _parse(variables: str) -> ParsedProject:
             warnings.append(event.info.msg)
 
     folder = tempfile.mkdtemp(prefix="dbt-", dir=os.environ["ECOMMERCE_TESTS_FOLDER"])
-    options = [*_PROJECT, "--target-path", folder, "--log-path", folder, "--vars", variables]
+    options = [*_folders(project, folder), "--vars", variables]
     parsed = dbtRunner(callbacks=[note]).invoke(["--quiet", "parse", *options])
     assert isinstance(parsed.result, Manifest), parsed.exception
     return ParsedProject(parsed.result, warnings)
@@ -142,16 +144,30 @@ class Dbt:
 
 
 @contextmanager
-def dbt_on(dsn: str, folder: Path, variables: Mapping[str, int] | None = None) -> Iterator[Dbt]:
-    """The project on the warehouse of ``dsn``, with some of its vars changed; dbt writes its files to ``folder``."""
+def dbt_on(
+    dsn: str, folder: Path, variables: Mapping[str, int] | None = None, *, project: Path = DBT_PROJECT
+) -> Iterator[Dbt]:
+    """
+    The project on the warehouse of ``dsn``, with some of its vars changed; dbt writes its files to ``folder``.
+
+    :param project: a changed copy of the project, which is parsed each time
+    """
     parts = psycopg.conninfo.conninfo_to_dict(dsn)
     names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DBNAME": "dbname"}
-    options = [*_PROJECT, "--target-path", str(folder), "--log-path", str(folder)]
-    options += ["--vars", json.dumps(variables or {})]
+    options = [*_folders(project, folder), "--vars", json.dumps(variables or {})]
+    parsed = parsed_project(variables) if project == DBT_PROJECT else _parse(project, json.dumps(variables or {}))
     with pytest.MonkeyPatch.context() as patch:
         for variable, part in names.items():
             patch.setitem(os.environ, f"WAREHOUSE_{variable}", str(parts[part]))
-        yield Dbt(parsed_project(variables), str(parts["dbname"]), options)
+        yield Dbt(parsed, str(parts["dbname"]), options)
+
+
+def _folders(project: Path, target: Path | str) -> list[str]:
+    """dbt's options for the folders that it reads and writes."""
+    return [
+        *("--project-dir", str(project), "--profiles-dir", str(project)),
+        *("--target-path", str(target), "--log-path", str(target)),
+    ]
 
 
 def _name_database(manifest: Manifest, name: str) -> None:

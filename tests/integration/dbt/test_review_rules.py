@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from ecommerce.build.dbt_project import DBT_PROJECT
-from tests.integration import dbt_runs
 from tests.integration.dbt_runs import dbt_on
 from tests.integration.support import Loader
 
@@ -42,11 +41,8 @@ def line(order_id: str, number: int, day: str, paid_by: str) -> dict[str, str | 
     }  # fmt: skip
 
 
-def test_rule_is_added_by_a_row_and_an_expression(
-    warehouse_dsn: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rule_is_added_by_a_row_and_an_expression(warehouse_dsn: str, project: Path, tmp_path: Path) -> None:
     """A row alone is an error of the build, which names the rule."""
-    monkeypatch.setattr(dbt_runs, "DBT_PROJECT", project)
     dsn = os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"]
     with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
         loader = Loader(connection)
@@ -59,7 +55,7 @@ def test_rule_is_added_by_a_row_and_an_expression(
             line("half", 2, "2024-01-02", "card"),
         ]
         loader.load("sales_fact", "2024-01-01", "2024-01-02", rows=rows)
-        with dbt_on(dsn, tmp_path) as dbt:
+        with dbt_on(dsn, tmp_path, project=project) as dbt:
             messages = dbt.errors_of_build("+order_for_reviews")
         assert len(messages) == 1
         assert "has no condition for paid_in_cash" in messages[0]
@@ -68,7 +64,7 @@ def test_rule_is_added_by_a_row_and_an_expression(
         first = "    'high_discount': 'highest_discount_rate > threshold',\n"
         assert first in macro.read_text()
         macro.write_text(macro.read_text().replace(first, first + CONDITION))
-        with dbt_on(dsn, tmp_path) as dbt:
+        with dbt_on(dsn, tmp_path, project=project) as dbt:
             dbt.run("--full-refresh", "--select", "+order_for_reviews", "rule_compliance_daily")
         orders = loader.rows("select order_id, broken_rules, reasons, risk_score from marts_build.order_for_reviews")
         assert orders == [("from_then", ["paid_in_cash"], ["Paid in cash at the door"], 15)]

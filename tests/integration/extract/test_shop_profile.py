@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ecommerce.common import database_schema
+from ecommerce.common.database_schema import SQL_FOLDER
 from ecommerce.common.errors import SchemaDrift, ShopError
+from ecommerce.common.migrations import read_migrations
 from ecommerce.common.shop import VARIABLE, shop
 from tests.integration.support import Loader, acting_as
 
@@ -183,9 +184,8 @@ def test_older_warehouse_gets_texts_of_customers(loader: Loader) -> None:
         " reset role"
     )
     with acting_as(loader.connection, "loader"):
-        script, _ = database_schema._scripts("UTC", None)["raw"]
         for _ in range(2):
-            loader.connection.execute(script.encode())
+            loader.connection.execute(read_migrations(SQL_FOLDER / "migrations")[2].script.encode())
     assert loader.rows("select subscription_id, customer_id from raw.subscription_data order by _batch_id, 1") == [
         ("a", "CUST001"),
         ("b", "CUST1000"),

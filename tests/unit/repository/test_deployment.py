@@ -358,7 +358,7 @@ def test_dependencies_are_pinned_within_their_ranges():
         "dbt-postgres",
         "pendulum",
     } <= named
-    # dbt-core's opt-in parser downloads a binary; see docs/decisions/0149-dbt-1.12-without-its-parser.md.
+    # dbt-core's opt-in parser downloads a binary; see docs/decisions/0149-dbt-without-its-parser.md.
     assert "dbt-core-experimental-parser" not in pinned
 
 
