@@ -297,13 +297,13 @@ def _check_item(state: str, verb: str, row: Row) -> AttentionItem:
 
 
 def _shop_items(attention: Row) -> Iterator[AttentionItem]:
-    """Products to order again, and orders to review."""
+    """Products to order, and orders to review."""
     if attention["sold_out"]:
         text = f"{count(attention['sold_out'], 'product')} sold out"
         yield AttentionItem("bad", text, "Nothing is in stock.", "/operations#reorder")
     if attention["reorders"]:
-        text = f"{count(attention['reorders'], 'product')} to order again"
-        yield AttentionItem("warn", text, "Stock is at or below the reorder point.", "/operations#reorder")
+        text = f"{count(attention['reorders'], 'product')} to order"
+        yield AttentionItem("warn", text, "By what they sold in 90 days, less what is in stock.", "/stock#order")
     if attention["reviews"]:
         text = f"{count(attention['reviews'], 'order')} of 30 days to review"
         detail = f"{attention['urgent_reviews']:,} of them are urgent: they break several rules."

@@ -163,7 +163,7 @@ def _needs(rows: Mapping[str, list[Row]]) -> Iterator[Need]:
         )
     if reorders := rows["reorders"]:
         yield Need(
-            f"{count(reorders[0]['all_rows'], 'product')} to order again",
+            f"{count(reorders[0]['all_rows'], 'product')} to order",
             [
                 f"{row['product_name'] or row['product_id']}: {row['suggested_order_quantity']:,.0f}"
                 f" ({row['stock_level']:,.0f} in stock)"

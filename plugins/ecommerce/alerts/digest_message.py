@@ -111,7 +111,7 @@ class DigestMessage:
                 yield "    " + shown(f"By {part.dimension.one}: {part.sentence}")
         yield ""
         if not self.digest.needs:
-            yield "Nothing needs anyone: no incident, no approval, no order to review, no product to order again."
+            yield "Nothing needs anyone: no incident, no approval, no order to review, no product to order."
         for need in self.digest.needs:
             yield shown(need.text)
             for item in need.items:
@@ -182,7 +182,7 @@ class DigestMessage:
 
     def _needs_html(self) -> Iterator[str]:
         if not self.digest.needs:
-            yield "<p>Nothing: no incident, no approval, no order to review, no product to order again.</p>"
+            yield "<p>Nothing: no incident, no approval, no order to review, no product to order.</p>"
         for need in self.digest.needs:
             yield f"<p>{self._link(need.page, need.text)}</p>"
             if need.items:

@@ -95,7 +95,7 @@ ATTENTION = """
         (select count(*) from marts.order_for_reviews
          where order_date > %(as_of)s::date - 30 and review_priority = 'High') as urgent_reviews,
         (select count(*) from marts.inventory_status
-         where product_status = 'Low Stock') as reorders,
+         where suggested_order_quantity > 0) as reorders,
         (select count(*) from marts.inventory_status
          where product_status = 'Out of Stock') as sold_out"""
 

@@ -345,15 +345,15 @@ class Movement:
 
     @property
     def headline(self) -> str:
-        """`Revenue was 1,000.00 on 1 Mar 2024: +200.00 (+25.0 %) against 29 Feb 2024, the day before.`"""
+        """`Revenue on 1 Mar 2024: 1,000.00, +200.00 (+25.0 %) against 29 Feb 2024, the day before.`"""
         total, unit = self.total, self.figure.format
-        was = f"{self.figure.title} was {format_number(total.after, unit)} on {format_day(self.day)}"
+        shown = f"{self.figure.title} on {format_day(self.day)}: {format_number(total.after, unit)}"
         against = f"{format_day(self.before_day)}, the {_article(self.label)}"
         if total.difference is None:
-            return f"{was} and {format_number(total.before, unit)} on {against}: nothing can be compared."
+            return f"{shown}; {against}: {format_number(total.before, unit)}. They cannot be compared."
         change = change_between(self.figure, self.label, self.before_day, total.after, total.before)
         percent = f" ({change.text})" if change.text.endswith(" %") else ""
-        return f"{was}: {signed(total.difference, unit)}{percent} against {against}."
+        return f"{shown}, {signed(total.difference, unit)}{percent} against {against}."
 
 
 def _article(label: str) -> str:

@@ -1,4 +1,4 @@
-"""The page Operations: products to reorder, stock, and orders to review."""
+"""The page Operations: products at their reorder point, stock, and orders to review."""
 
 from __future__ import annotations
 
@@ -60,12 +60,13 @@ _REVIEW_READ = _REVIEW_SELECT.replace(
 OPERATIONS = FigurePage(
     name="operations",
     title="Operations",
-    lead="Products to order again, and orders that someone should review.",
+    lead="Products at or below their reorder point, stock, and orders that someone should review.",
     figures=(
         Figure(
             name="reorder",
-            title="To order again",
+            title="At the reorder point",
             question="What runs out first, and how many units of it were sold in the last 30 days?",
+            help="The reorder point is the shop’s own. What to order by sales, and how many, stands on Stock.",
             mart="inventory_status",
             source="product_category",
             query=f"""

@@ -284,7 +284,7 @@ def test_today_shows_checks_of_each_figure_and_attention_items(client: TestClien
     assert (conversion[1], conversion[3]) == ("good", "1 check passed · just now")
     assert (mrr[1], mrr[3]) == ("unknown", "published just now, unchecked")
     for text, link in (
-        ("1 product sold out", "/operations#reorder"), ("1 product to order again", "/operations#reorder"),
+        ("1 product sold out", "/operations#reorder"), ("1 product to order", "/stock#order"),
         ("4 orders of 30 days to review", "/review"), ("Check volume warns", "/status#checks"),
         ("1 row rejected in the last loads", "/status#quarantine"),
     ):  # fmt: skip

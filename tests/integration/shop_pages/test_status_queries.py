@@ -419,8 +419,8 @@ def test_today_has_what_needs_attention(connection: psycopg.Connection, table: C
         "marts.order_for_reviews", "order_date date, review_priority text",
         ("2024-01-01", "High"), ("2024-01-02", "High"), ("2024-01-02", "Low"), ("2024-01-31", "Low"),
     )  # fmt: skip
-    statuses = ("Low Stock", "Low Stock", "Out of Stock", "In Stock", "In Stock", "In Stock")
-    table("marts.inventory_status", "product_status text", *((status,) for status in statuses))
+    stock = (("Low Stock", 1), ("Low Stock", 0), ("Out of Stock", 5), ("In Stock", None))
+    table("marts.inventory_status", "product_status text, suggested_order_quantity bigint", *stock)
     (found,) = rows(connection, key_figures.ATTENTION, as_of=date(2024, 1, 31))
     assert found == {"reviews": 3, "urgent_reviews": 1, "reorders": 2, "sold_out": 1}
 

@@ -83,7 +83,7 @@ def test_text_says_figures_reasons_and_needs() -> None:
         "Shop on 1 Mar 2024: Revenue 125.00 (day before +25.0 %)",
         "Revenue 125.00: day before +25.0 %",
         "",
-        "Revenue was 125.00 on 1 Mar 2024: +25.00 (+25.0 %) against 23 Feb 2024, the week before.",
+        "Revenue on 1 Mar 2024: 125.00, +25.00 (+25.0 %) against 23 Feb 2024, the week before.",
         *(
             f"    By {one}: Mostly Toys (+120.00); against it Food (−95.00)."
             for one in ("category", "product", "payment method", "kind of customer")

@@ -68,11 +68,11 @@ def test_members_have_names_that_tell_them_apart() -> None:
 def test_headline_says_value_difference_and_the_other_day() -> None:
     moved = explain("revenue", DAY, "year before", [row("Toys", "100", "150")])
     assert moved.headline == (
-        "Revenue was 150.00 on 1 Mar 2024: +50.00 (+50.0 %) against 3 Mar 2023, the same weekday a year before."
+        "Revenue on 1 Mar 2024: 150.00, +50.00 (+50.0 %) against 3 Mar 2023, the same weekday a year before."
     )
     rows = [row("Toys", "0", "150", orders_before=0, orders_after=2)]
     average = explain("average_order_value", DAY, "day before", rows)
     assert average.headline == (
-        "Average order value was 75.00 on 1 Mar 2024 and – on 29 Feb 2024, the day before: nothing can be compared."
+        "Average order value on 1 Mar 2024: 75.00; 29 Feb 2024, the day before: –. They cannot be compared."
     )
     assert average.dimensions[0].sentence == "Nothing can be compared."

@@ -99,7 +99,7 @@ def test_attention_is_called_to_checks_loads_stock_and_reviews_in_this_order() -
         ("warn", "Check rows warns", "/status#checks"),
         ("bad", "The last load of product failed", "/status#source-product"),
         ("bad", "2 products sold out", "/operations#reorder"),
-        ("warn", "1 product to order again", "/operations#reorder"),
+        ("warn", "1 product to order", "/stock#order"),
         ("warn", "3 orders of 30 days to review", "/review"),
         ("info", "3 rows rejected in the last loads", "/status#quarantine"),
     ]
