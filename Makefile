@@ -78,7 +78,7 @@ dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader] [WITH_PASS
 shop-check: setup ## read some days of each source of the shop's profile, and change nothing [FROM= TO=]
 	@$(STACK) shop-check $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
 
-migrate: setup ## bring the warehouse's tables up to date with the code; the first task of a run does it by itself
+migrate: setup ## bring the warehouse's roles and tables up to date with the code; a run does the tables by itself
 	@$(STACK) migrate
 
 airflow: setup ## run Airflow's command line on the stack: make airflow ARGS="dags list"

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -72,7 +73,7 @@ def read_lock(text: str) -> dict[str, Version]:
 
 def ranges_of(project: Mapping[str, Mapping]) -> list[tuple[str, Requirement]]:
     """The ranges of a pyproject.toml, with whose they are."""
-    texts = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    texts = [*project["project"]["dependencies"], *chain.from_iterable(project["dependency-groups"].values())]
     return [("pyproject.toml", Requirement(text)) for text in texts]
 
 
@@ -127,18 +128,15 @@ def main() -> int:
     lock = "\n".join((ROOT / f"requirements-{name}.txt").read_text() for name in ("dev", "uv"))
     locked = read_lock(lock)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    possible, reason = compile_lock(["--upgrade", "pyproject.toml", "--group", "dev", "--group", "installer"])
+    possible, reason = compile_lock(["pyproject.toml", "--group", "dev", "--group", "installer"])
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "names.txt"
         names.write_text(without_versions(lock))
-        latest, failure = compile_lock(["--upgrade", "--no-deps", str(names)])
+        latest, failure = compile_lock(["--no-deps", str(names)])
     if latest is None:
         print(f"the package index does not say what is new: {failure}", file=sys.stderr)
         return 0
-    ranges = ranges_of(project) + [
-        ("pyproject.toml", Requirement(text)) for text in project["dependency-groups"]["installer"]
-    ]
-    outdated = find_outdated(locked, latest, possible, ranges + ranges_of_installed(locked))
+    outdated = find_outdated(locked, latest, possible, ranges_of(project) + ranges_of_installed(locked))
     for title, is_direct in (("Named in pyproject.toml", True), ("Needed by those", False)):
         rows = [each for each in outdated if each.is_direct == is_direct]
         if rows:

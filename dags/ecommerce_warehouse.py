@@ -22,6 +22,7 @@ from ecommerce.audit.checks_file import read_checks
 from ecommerce.audit.quality_check import QualityCheck
 from ecommerce.build.claim_dirty_dates import ClaimDirtyDates
 from ecommerce.build.warehouse_group import BUILD_GROUP, WATCHED_BUILD, warehouse_group
+from ecommerce.common.open_questions import QUALITY_GROUP
 from ecommerce.common.shop import shop
 from ecommerce.common.windows import warehouse_params
 from ecommerce.dag_defaults import CLAIM_POOL, DEFAULT_ARGS
@@ -75,7 +76,7 @@ def ecommerce_warehouse() -> None:
         build = warehouse_group(exclude=claim.excluded_models)
 
     # Checks of the loads run beside the build, checks of the build after it, also if the build was skipped.
-    with TaskGroup("quality") as quality:
+    with TaskGroup(QUALITY_GROUP) as quality:
         for name, check in checks.items():
             task = QualityCheck(
                 task_id=name,

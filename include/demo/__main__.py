@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     window(
         command("shop-check", _shop_check, "read some days of each source of the shop; change nothing"), required=False
     )
-    command("migrate", _migrate, "bring the warehouse's tables up to date; a run does it by itself")
+    command("migrate", _migrate, "bring the warehouse's roles and tables up to date; a run does the tables by itself")
     dbt_command = command("dbt", _dbt, "run dbt's own command line on the stack's warehouse")
     dbt_command.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
@@ -262,17 +262,22 @@ def _run(arguments: argparse.Namespace) -> int:
     return _run_and_summarize(state, stack.WAREHOUSE_DAG, conf)
 
 
+#: DAG → the task whose log says what a dry run would have done.
+_REPORTING_TASKS = {stack.WAREHOUSE_DAG: "claim", "replay_quarantine": "replay"}
+
+
 def _run_and_summarize(state: State, dag_id: str, conf: dict[str, object]) -> int:
     """Trigger a run, follow it to its end, and log what it has done; the exit code: 0 if it has succeeded, else 1."""
     api = stack.api_of(state)
     run_id = trigger(api, dag_id, conf)
     is_successful = follow(api, dag_id, run_id)
     log.info("")
-    if not (conf.get("dry_run") and dag_id == stack.WAREHOUSE_DAG):
+    if not conf.get("dry_run"):
         _log_summary(state, dag_id, run_id)
     elif is_successful:
-        for line in filter(_is_of_dry_run, api.task_messages(dag_id, run_id, "claim")):
-            log.info("  %s", line)
+        for line in api.task_messages(dag_id, run_id, _REPORTING_TASKS[dag_id]):
+            if line.startswith("DRY RUN: "):
+                log.info("  %s", line)
     return 0 if is_successful else 1
 
 
@@ -280,11 +285,6 @@ def _log_summary(state: State, dag_id: str, run_id: str) -> None:
     is_to_publish = dag_id in (stack.WAREHOUSE_DAG, "rollback_publication")
     for line in run_summary(state.dsn("warehouse", "inspector"), run_id, is_to_publish=is_to_publish):
         log.info("  %s", line)
-
-
-def _is_of_dry_run(line: str) -> bool:
-    """Whether a line of the log of `claim` is of its report."""
-    return line.startswith("DRY RUN") or ": would load " in line or line.endswith(": could not be read")
 
 
 def _replay(arguments: argparse.Namespace) -> int:

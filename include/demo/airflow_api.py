@@ -126,8 +126,9 @@ class AirflowApi:
         ]
 
     def task_messages(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
-        """The lines of the log of a task's first try."""
-        return [str(line.get("event")) for line in self._task_log(dag_id, run_id, task_id, 1)]
+        """The lines of the log of a task's last try."""
+        tries = (one["try_number"] for one in self.task_instances(dag_id, run_id) if one["task_id"] == task_id)
+        return [str(line.get("event")) for line in self._task_log(dag_id, run_id, task_id, max(tries, default=1))]
 
     def _task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
         response = self._request(

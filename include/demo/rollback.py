@@ -9,6 +9,8 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from ecommerce.common.errors import RollbackError
+from ecommerce.publish.rollback import KEPT_QUERY, KeptPublication, publication_to_restore
 from ecommerce.publish.rollback_preview import (
     MARTS_TO_RESTORE,
     RestoredMart,
@@ -16,29 +18,28 @@ from ecommerce.publish.rollback_preview import (
     columns_not_added_up,
     restored_mart,
 )
+from include.demo.errors import StackError
 
-_PUBLICATIONS = "select distinct publication_id from ops.publication order by publication_id desc"
 
-
-def rollback_in_words(dsn: str, target: int | None) -> list[str]:
+def rollback_in_words(dsn: str, to: int | None) -> list[str]:
     """
     Which publications a rollback takes back, and what that changes in each mart.
 
-    Nothing of a publication that cannot be restored: the run says why.
-
     :param dsn: the warehouse, for a role that may read `ops` and `marts`
-    :param target: the publication whose state is restored; None for the one before the last
+    :param to: the publication whose state is restored; None for the one before the last
+    :raises StackError: there is no such publication, or it cannot be restored
     """
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         found = connection.execute("select to_regclass('ops.publication') as found").fetchone()
         if not found or found["found"] is None:
-            return []
-        numbers = [row["publication_id"] for row in connection.execute(_PUBLICATIONS)]
-        if target is None:
-            target = numbers[1] if len(numbers) > 1 else None
-        if target is None or target not in numbers[1:]:
-            return []
-        taken_back = ", ".join(str(number) for number in reversed(numbers[: numbers.index(target)]))
+            raise StackError("nothing was published yet")
+        publications = [KeptPublication(**row) for row in connection.execute(KEPT_QUERY)]
+        try:
+            target = publication_to_restore(publications, to)
+        except RollbackError as error:
+            raise StackError(str(error)) from error
+        later = sorted(number for number, _, _ in publications if number > target)
+        taken_back = ", ".join(map(str, later))
         return [f"Restores publication {target}, and so takes back {taken_back}:", *_changes(connection, target)]
 
 

@@ -643,7 +643,7 @@ exception when invalid_table_definition then
 end
 $$;
 
--- What the loader calls for raw, in raw.sql and in migrations. It runs these functions with its own rights, and may
+-- What the loader calls for raw, in raw.sql and in a migration. It runs these functions with its own rights, and may
 -- write none itself.
 
 -- The index of the shop's days is made again after a change of the shop's time zone.
@@ -664,6 +664,8 @@ begin
 end
 $$;
 
+-- Only migration 0002 of raw calls the four functions that follow, since the loader may write none itself. They are part
+-- of that migration: they do not change, and go together with the support of warehouses from before it.
 create or replace function ops.upgrade_sales_fact() returns void language plpgsql as $$
 begin
     if exists (

@@ -12,6 +12,8 @@ from shop_pages.pool import Row
 #: Characters of a note and of an owner's name.
 NOTE_CHARACTERS, OWNER_CHARACTERS = 2_000, 200
 
+#: The choice of the form that leaves a silence as it is.
+KEEP_SILENCE = "keep"
 #: For how long alerts can be silenced, as the form has it.
 SILENCES = {
     "": ("not silent", timedelta()),
@@ -29,7 +31,8 @@ INCIDENT = f"""
         last_seen_at, times_seen, closed_at, closed_by, sent_to, left(send_error, {SHOWN_CHARACTERS}) as send_error,
         state.owner, case when state.silent_until > now() then state.silent_until end as silent_until
     from ops.alert
-    left join ops.incident_state as state on alert.incident = state.incident
+    -- What was said is of the open one: a closed incident of the same name was another.
+    left join ops.incident_state as state on alert.incident = state.incident and alert.closed_at is null
     where alert_id = %(alert_id)s"""
 
 #: What the check has found in each run, from the last result before the incident on; the newest first.

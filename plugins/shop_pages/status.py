@@ -48,14 +48,32 @@ _REJECTED_WITH_DAY = """
     ) as day
     where quarantine.replayed_at is null"""
 
+#: CTEs: the runs whose publication a rollback has taken back. The marts are as the last publication left them, or as
+#: the one that it restores.
+_UNDONE = """
+    in_effect as (
+        select publication_id, restores from ops.publication
+        where publication_id = (select max(publication_id) from ops.publication)
+        union
+        select earlier.publication_id, earlier.restores
+        from in_effect
+        inner join ops.publication as earlier on in_effect.restores = earlier.publication_id
+    ),
+    undone as (
+        select distinct run_id from ops.publication
+        where publication_id > (select min(publication_id) from in_effect)
+    )"""
+_IS_PUBLISHED = "coalesce(build.is_published, false) and build.run_id not in (select undone.run_id from undone)"
+
 #: One row for each source and day of any load. A load of several days counts for each of them; of those that have
 #: ended, the last one says whether the day is failed. `rows_of_day`: what raw holds of the day, for a source whose
 #: loads note it; `rows_of_load`: what the last load of the day has read.
 CALENDAR = f"""
-    with batches as (
+    with recursive {_UNDONE},
+    batches as (
         select
             load_batch.source, load_batch.batch_id, load_batch.status, load_batch.rows_read,
-            coalesce(build.is_published, false) as is_published,
+            {_IS_PUBLISHED} as is_published,
             greatest(load_batch.window_start, %(first)s::date) as first_day,
             least(load_batch.window_end - 1, %(last)s::date) as last_day
         from ops.load_batch
@@ -97,28 +115,36 @@ CALENDAR = f"""
     group by days.source, days.day
     order by days.source, days.day"""
 
-#: The loads of a source on a day, the newest first, and the publication that has built with each.
+#: The last loads of a source on a day and the one that is published, the newest first, each with the publication that
+#: has built with it.
 LOADS_OF_DAY = f"""
+    with recursive {_UNDONE},
+    loads as (
+        select load_batch.*, {_IS_PUBLISHED} as is_published, count(*) over () as all_rows
+        from ops.load_batch
+        left join ops.build on load_batch.built_by = build.run_id
+        where
+            load_batch.source = %(source)s
+            and load_batch.window_start <= %(day)s::date
+            and load_batch.window_end > %(day)s::date
+    )
     select
-        load_batch.batch_id, load_batch.status, load_batch.window_start, load_batch.window_end - 1 as last_day,
-        load_batch.rows_read, load_batch.rows_loaded, load_batch.rows_unchanged, load_batch.rows_removed,
-        load_batch.rows_quarantined, load_batch.started_at, load_batch.finished_at, load_batch.dag_id,
-        load_batch.run_id, left(load_batch.error, {SHOWN_CHARACTERS}) as error,
-        coalesce(build.is_published, false) as is_published, publication.publication_id, publication.published_at,
-        count(*) over () as all_rows
-    from ops.load_batch
-    left join ops.build on load_batch.built_by = build.run_id
+        loads.batch_id, loads.status, loads.window_start, loads.window_end - 1 as last_day, loads.rows_read,
+        loads.rows_loaded, loads.rows_unchanged, loads.rows_removed, loads.rows_quarantined, loads.started_at,
+        loads.finished_at, loads.dag_id, loads.run_id, left(loads.error, {SHOWN_CHARACTERS}) as error,
+        loads.is_published, publication.publication_id, publication.published_at, loads.all_rows
+    from (
+        select * from loads
+        where
+            batch_id in (select last.batch_id from loads as last order by last.batch_id desc limit 20)
+            or batch_id = (select max(published.batch_id) from loads as published where published.is_published)
+    ) as loads
     left join lateral (
         select min(publication_id) as publication_id, min(published_at) as published_at
         from ops.publication
-        where publication.run_id = load_batch.built_by
+        where publication.run_id = loads.built_by
     ) as publication on true
-    where
-        load_batch.source = %(source)s
-        and load_batch.window_start <= %(day)s::date
-        and load_batch.window_end > %(day)s::date
-    order by load_batch.batch_id desc
-    limit 20"""
+    order by loads.batch_id desc"""
 
 #: Why rows of a source on a day are rejected, and the load that rejected them last.
 REJECTED_OF_DAY = f"""
@@ -418,7 +444,7 @@ def _state(day: date, row: Row | None, source_range: tuple[date, date] | None, a
 
 
 def _loaded_state(row: Row) -> str:
-    # Before all else: the rows that are missing are missing also in what is published or will be built.
+    # Before the other states of a loaded day: rejected rows are missing also in what is published or will be built.
     if row["rejected"]:
         return "quarantined"
     if row["is_dirty"]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from ecommerce.figures.decomposition import Decomposition, Effect
-from ecommerce.figures.key_figures import COMPARED_DAYS, CONVERSION_FIGURE, SALES_FIGURES, KeyFigure
+from ecommerce.figures.key_figures import COMPARED_DAYS, CONVERSION_FIGURE, SALES_FIGURES, KeyFigure, rounded
 from ecommerce.figures.movements import SPLITS, DimensionEffects, Movement, before_day, explain, why_path
 from ecommerce.figures.number_formats import day as format_day
 from ecommerce.figures.number_formats import format_number
 from shop_pages.queries import Rows, Warehouse
 
-#: Members that a table of the page shows one by one; the CSV file has all.
+#: Members that a table of the page shows one by one; the CSV file has all that were read one by one.
 SHOWN_MEMBERS = 8
 
 #: `against` of an address → the label of the comparison.
@@ -63,7 +63,7 @@ class ReadMovement:
         other = []
         for day, computed in ((self.movement.before_day, total.before), (self.movement.day, total.after)):
             value = figure.value_of(rows[day]) if day in rows else None
-            published = None if value is None else round(value, 2)
+            published = rounded(value)
             if published != computed and (published or computed):
                 other.append(f"{format_number(published, figure.format)} on {format_day(day)}")
         if not other:
@@ -109,9 +109,10 @@ def _parts(figure: KeyFigure, effect: Effect) -> list[object]:
     return [effect.rate_effect, effect.share_effect] if SPLITS[figure.name].base else []
 
 
-def state_of(effect: Effect) -> str:
-    """`new` of a member that was not there on the earlier day, `gone` of one that is not there any more."""
-    return "new" if effect.is_new else "gone" if effect.is_gone else ""
+def missing_day(effect: Effect, movement: Movement) -> str:
+    """`none on 1 Mar 2024`, of a member that has something on one of the days only."""
+    day = movement.before_day if effect.is_new else movement.day if effect.is_gone else None
+    return f"none on {format_day(day)}" if day else ""
 
 
 def shown_effects(decomposition: Decomposition) -> list[Effect]:

@@ -6,6 +6,7 @@ import logging
 import smtplib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
@@ -218,12 +219,16 @@ class Delivery:
     """
     Sends messages of one task to its channels.
 
-    A channel that fails is not tried again for the next alert, so that it costs the task its timeout only once.
+    A channel that fails is not tried again for the next message, so that it costs the task its timeout only once.
     """
 
     def __init__(self) -> None:
-        self.channels = channels()
         self._errors: dict[str, str] = {}
+
+    @cached_property
+    def channels(self) -> list[Channel]:
+        """Looked up when the first message is sent: most tasks have none."""
+        return channels()
 
     def send(self, channel: Channel, message: Sendable) -> bool:
         """Whether the channel has received the message."""
@@ -248,7 +253,7 @@ class Delivery:
         return "; ".join(f"{conn_id}: {reason}" for conn_id, reason in self._errors.items()) or None
 
 
-def deliver(connection: Connection, closed: Sequence[Alert] = ()) -> None:
+def deliver(connection: Connection, closed: Sequence[Alert] = (), delivery: Delivery | None = None) -> None:
     """
     Send the alerts that are not sent yet, and recoveries to the connections that want them.
 
@@ -256,12 +261,13 @@ def deliver(connection: Connection, closed: Sequence[Alert] = ()) -> None:
     it.
 
     :param closed: the incidents that the caller has closed
+    :param delivery: that of the task, if it sends other messages as well
     """
     recoveries = [alert for alert in closed if alert.sent_to]
     due = connection.execute(_IS_ANY_DUE.encode()).fetchone()
     if not recoveries and not (due and due[0]):
         return
-    delivery = Delivery()
+    delivery = delivery or Delivery()
     _send_recoveries(delivery, recoveries)
     _send_due(connection, delivery)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from ecommerce.common.open_questions import OPEN_QUESTIONS, waiting_in_words
 from ecommerce.figures.key_figures import (
     ATTENTION,
     CONVERSION,
@@ -29,6 +30,8 @@ from ecommerce.figures.number_formats import count
 
 #: The figures of which the digest says what moved them.
 _EXPLAINED = ("revenue", "orders", "average_order_value", "gross_margin")
+#: Rows of a list of what needs someone.
+_LISTED = 5
 
 #: What the digest is about; without rows, nothing is published.
 DAYS_OF_DIGEST = """
@@ -36,35 +39,27 @@ DAYS_OF_DIGEST = """
     from marts.daily_revenue
     having max(order_date) is not null"""
 
-_INCIDENTS = """
+_INCIDENTS = f"""
     select incident, severity, message, opened_at, count(*) over () as all_rows
     from ops.alert
     where closed_at is null
     order by severity = 'warn', opened_at desc
-    limit 5"""
+    limit {_LISTED}"""
 
-_APPROVALS = """
-    select check_name, message, asked_at, count(*) over () as all_rows
-    from ops.decision
-    where decision is null
-    order by asked_at
-    limit 5"""
-
-_REVIEWS = """
+_REVIEWS = f"""
     select
-        order_id, order_amount, risk_score, reasons, count(*) over () as all_rows,
-        count(*) filter (where review_priority = 'High') over () as urgent
+        order_id, order_amount, reasons
     from marts.order_for_reviews
     where order_date > %(as_of)s::date - 30 and review_status = 'open'
     order by risk_score desc, order_amount desc, order_id
-    limit 5"""
+    limit {_LISTED}"""
 
-_REORDERS = """
-    select product_id, product_name, stock_level, suggested_order_quantity, count(*) over () as all_rows
+_REORDERS = f"""
+    select product_id, product_name, stock_level, suggested_order_quantity
     from marts.inventory_status
     where suggested_order_quantity > 0
     order by days_of_stock nulls last, suggested_order_quantity desc, product_id
-    limit 5"""
+    limit {_LISTED}"""
 
 
 @dataclass(frozen=True)
@@ -105,14 +100,15 @@ def queries_of_digest(as_of: date, covered_first: date | None) -> dict[str, tupl
         "closing": (SUBSCRIPTIONS, {}),
         "subscriptions": (SUBSCRIPTIONS_BY_DAY, {}),
         "incidents": (_INCIDENTS, {}),
-        "approvals": (_APPROVALS, {}),
+        "questions": (OPEN_QUESTIONS, {}),
         "reviews": (_REVIEWS, {"as_of": as_of}),
         "attention": (ATTENTION, {"as_of": as_of}),
         "reorders": (_REORDERS, {}),
     }
     if label := _comparison(as_of, covered_first):
         days = {"day": as_of, "before": before_day(as_of, label)}
-        queries |= {f"why {name}": (SPLITS[name].query, days) for name in _EXPLAINED if name in figures}
+        # By their text: two figures may be split by one query.
+        queries |= {SPLITS[name].query: (SPLITS[name].query, days) for name in _EXPLAINED if name in figures}
     return queries
 
 
@@ -134,7 +130,9 @@ def build_digest(as_of: date, covered_first: date | None, rows: Mapping[str, lis
         as_of=as_of,
         figures=[figure_of_day(figure, by_day, as_of, covered_first) for figure, by_day in figures],
         movements=[
-            explain(name, as_of, label, rows[f"why {name}"]) for name in _EXPLAINED if label and f"why {name}" in rows
+            explain(name, as_of, label, rows[SPLITS[name].query])
+            for name in _EXPLAINED
+            if label and SPLITS[name].query in rows
         ],
         needs=list(_needs(rows)),
     )
@@ -147,29 +145,29 @@ def _needs(rows: Mapping[str, list[Row]]) -> Iterator[Need]:
             [f"{row['incident']}: {row['message']}" for row in incidents],
             "/status#incidents",
         )
-    if approvals := rows["approvals"]:
-        n = approvals[0]["all_rows"]
+    if questions := rows["questions"]:
         yield Need(
-            f"{count(n, 'publication waits', 'publications wait')} for an approval",
-            [f"{row['check_name']}: {row['message']}" for row in approvals],
+            f"{count(len(questions), 'check waits', 'checks wait')} for a person",
+            [waiting_in_words(row) for row in questions[:_LISTED]],
             "/status",
         )
-    if reviews := rows["reviews"]:
-        urgent = f", {reviews[0]['urgent']:,} of them urgent" if reviews[0]["urgent"] else ""
+    (attention,) = rows["attention"]
+    if attention["reviews"]:
+        urgent = f", {attention['urgent_reviews']:,} of them urgent" if attention["urgent_reviews"] else ""
         yield Need(
-            f"{count(reviews[0]['all_rows'], 'order')} of 30 days to review{urgent}",
-            [f"{row['order_id']}, {row['order_amount']:,.2f}: {'; '.join(row['reasons'])}" for row in reviews],
+            f"{count(attention['reviews'], 'order')} of 30 days to review{urgent}",
+            [f"{row['order_id']}, {row['order_amount']:,.2f}: {'; '.join(row['reasons'])}" for row in rows["reviews"]],
             "/review",
         )
-    if reorders := rows["reorders"]:
+    if attention["reorders"]:
         yield Need(
-            f"{count(reorders[0]['all_rows'], 'product')} to order",
+            f"{count(attention['reorders'], 'product')} to order",
             [
                 f"{row['product_name'] or row['product_id']}: {row['suggested_order_quantity']:,.0f}"
                 f" ({row['stock_level']:,.0f} in stock)"
-                for row in reorders
+                for row in rows["reorders"]
             ],
             "/stock#order",
         )
-    if sold_out := rows["attention"][0]["sold_out"]:
-        yield Need(f"{count(sold_out, 'product')} sold out", [], "/operations#reorder")
+    if attention["sold_out"]:
+        yield Need(f"{count(attention['sold_out'], 'product')} sold out", [], "/operations#reorder")

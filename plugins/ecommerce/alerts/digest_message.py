@@ -15,7 +15,6 @@ from typing import Any
 
 from ecommerce.alerts.bar_picture import BAR_WIDTH, GAP, HEIGHT, bar_picture
 from ecommerce.alerts.digest import Digest
-from ecommerce.common.pages_url import PAGES_PREFIX
 from ecommerce.common.shown_text import chat_text, html_text, one_line
 from ecommerce.figures.decomposition import Decomposition
 from ecommerce.figures.key_figures import SPARKLINE_DAYS, Change, FigureOfDay
@@ -26,18 +25,6 @@ from ecommerce.figures.number_formats import signed
 #: Rows of the table of what moved a figure.
 _TABLE_ROWS = 5
 _TITLE_LENGTH = 200
-
-
-def pages_address(base_url: str) -> Callable[[str], str] | None:
-    """
-    Path of a page, below the pages' own → its address in Airflow's UI.
-
-    :param base_url: of Airflow's UI; without it there are no links
-    """
-    if not base_url:
-        return None
-    base = f"{base_url.rstrip('/')}/plugin/shop{PAGES_PREFIX}"
-    return lambda path: f"{base}{path}"
 
 
 def picture_name(figure: FigureOfDay) -> str:
@@ -61,12 +48,16 @@ class DigestMessage:
 
     @property
     def title(self) -> str:
-        """`Shop on 1 Mar 2024: Revenue 1,000.00 (day before +25.0 %)`, on one line: the subject of the e-mail."""
+        """`Shop on 1 Mar 2024: Revenue 1,000.00 (+25.0 % against the week before)`: the subject of the e-mail."""
         title = f"Shop on {format_day(self.digest.as_of)}"
         if self.digest.figures:
             first = self.digest.figures[0]
-            compared = [_change_text(change) for change in first.changes if change.direction != "none"]
-            title += f": {first.figure.title} {first.exact}" + (f" ({compared[0]})" if compared else "")
+            title += f": {first.figure.title} {first.exact}"
+            # Against the day that the rest of the message explains.
+            labels = {movement.label for movement in self.digest.movements}
+            compared = [change for change in first.changes if change.label in labels and change.direction != "none"]
+            if compared:
+                title += f" ({compared[0].text} against the {compared[0].label})"
         return one_line(title, _TITLE_LENGTH)
 
     @property
@@ -111,7 +102,7 @@ class DigestMessage:
                 yield "    " + shown(f"By {part.dimension.one}: {part.sentence}")
         yield ""
         if not self.digest.needs:
-            yield "Nothing needs anyone: no incident, no approval, no order to review, no product to order."
+            yield "Nothing to do: no incident, no approval, no order to review, no product to order."
         for need in self.digest.needs:
             yield shown(need.text)
             for item in need.items:
@@ -193,7 +184,7 @@ def _effects_html(movement: Movement, part: DimensionEffects) -> Iterator[str]:
     """A table of the largest effects, which adds up to the difference."""
     decomposition: Decomposition = part.decomposition
     yield '<table cellpadding="4" cellspacing="0" border="0">'
-    yield f'<tr><th align="left">{html_text(part.dimension.one.capitalize())}</th><th align="right">Makes</th></tr>'
+    yield f'<tr><th align="left">{html_text(part.dimension.one.capitalize())}</th><th align="right">Effect</th></tr>'
     for effect in decomposition.largest(_TABLE_ROWS):
         makes = html_text(signed(effect.effect, movement.figure.format))
         yield f'<tr><td>{html_text(name_of(effect, part.dimension))}</td><td align="right">{makes}</td></tr>'

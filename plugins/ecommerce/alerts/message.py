@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ecommerce.alerts.incidents import Alert
-from ecommerce.common.pages_url import PAGES_PREFIX
+from ecommerce.common.pages_url import pages_address
 from ecommerce.common.shop import shop
 from ecommerce.common.shown_text import chat_text, html_text, one_line
 from ecommerce.common.windows import Window
@@ -115,13 +115,11 @@ def _lines(alert: Alert) -> Iterator[str]:
 
 def links(dag_id: str, run_id: str, base_url: str) -> tuple[str | None, str | None]:
     """The addresses of a run and of the page *Data status* in Airflow's UI; None without a ``base_url``."""
-    if not base_url:
+    address_of = pages_address(base_url)
+    if address_of is None:
         return None, None
-    base = base_url.rstrip("/")
-    return (
-        f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}",
-        f"{base}/plugin/shop{PAGES_PREFIX}/status",
-    )
+    run = f"{base_url.rstrip('/')}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+    return run, address_of("/status")
 
 
 def _figure(value: Decimal | None) -> str:

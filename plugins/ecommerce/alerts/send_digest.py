@@ -15,7 +15,8 @@ from psycopg.rows import dict_row
 
 from ecommerce.alerts.channels import RESERVED_SECONDS, Channel, Delivery, base_url
 from ecommerce.alerts.digest import DAYS_OF_DIGEST, Digest, build_digest, queries_of_digest
-from ecommerce.alerts.digest_message import DigestMessage, pages_address
+from ecommerce.alerts.digest_message import DigestMessage
+from ecommerce.common.pages_url import pages_address
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ where digest_day = %(digest_day)s
 """
 
 
-def send_digest(connection: Connection) -> None:
+def send_digest(connection: Connection, delivery: Delivery) -> None:
     """
     Send the digest of the last publication, unless one was sent today, or it was sent before.
 
@@ -70,18 +71,16 @@ def send_digest(connection: Connection) -> None:
 
     :param connection: of the publisher, in autocommit
     """
-    delivery = Delivery()
     wanted = [channel for channel in delivery.channels if channel.receives_digest]
     if wanted:
         connection.execute(_BEGIN)
         _send_reserved(connection, delivery, wanted)
 
 
-def send_unsent_digest(connection: Connection) -> None:
+def send_unsent_digest(connection: Connection, delivery: Delivery) -> None:
     """Send today's digest to the channels that have not received it; cheap if there is none."""
     due = connection.execute(_IS_DUE).fetchone()
     if due and due[0]:
-        delivery = Delivery()
         _send_reserved(connection, delivery, [channel for channel in delivery.channels if channel.receives_digest])
 
 

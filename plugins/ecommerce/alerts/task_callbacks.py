@@ -16,7 +16,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert
 from asgiref.sync import sync_to_async
 
 from ecommerce.alerts import incidents
-from ecommerce.alerts.channels import deliver, send_unrecorded
+from ecommerce.alerts.channels import Delivery, deliver, send_unrecorded
 from ecommerce.alerts.deadline import RunCreated
 from ecommerce.alerts.send_digest import send_digest, send_unsent_digest
 from ecommerce.audit.dbt_tests import DBT_TEST
@@ -86,9 +86,10 @@ def settle_run(context: Context) -> None:
         if request is not None:
             idle = incidents.extracts_without_load(request, lease.exclusions_of(connection, run.run_id))
             closed += incidents.close_tasks(connection, run.dag_id, run.run_id, request.window, except_task_ids=idle)
-        deliver(connection, closed)
+        delivery = Delivery()
+        deliver(connection, closed, delivery)
         with _log_errors("the digest could not be sent"):
-            send_digest(connection)
+            send_digest(connection, delivery)
 
 
 def settle_checks(connection: psycopg.Connection, context: Context) -> None:
@@ -128,9 +129,10 @@ def alert_recovery(context: Context) -> None:
             if isinstance(task, RecordsCheck):
                 closed += incidents.settle_checks(connection, ti.dag_id, ti.run_id, request)
             closed += incidents.close_task(connection, ti.dag_id, ti.task_id, ti.run_id, window)
-            deliver(connection, closed)
+            delivery = Delivery()
+            deliver(connection, closed, delivery)
             with _log_errors("the digest could not be sent"):
-                send_unsent_digest(connection)
+                send_unsent_digest(connection, delivery)
 
 
 def deadline_alert() -> DeadlineAlert:

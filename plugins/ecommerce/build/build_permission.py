@@ -30,11 +30,9 @@ def assert_may_build(context: Context) -> None:
     run_id = context["dag_run"].run_id
     with warehouse(TRANSFORMER) as connection:
         try:
-            lease.assert_holder(connection, run_id)
+            project, claimed = lease.claimed_project(connection, run_id)
         except LeaseLost as error:
             raise AirflowFailException(str(error)) from error
-        claimed = lease.exclusions_of(connection, run_id).models
-        project = lease.claimed_project(connection, run_id)
     if project != project_digest():
         raise AirflowFailException(
             f"the dbt project of this worker ({socket.gethostname()}) is not the one with which {run_id} has claimed: "

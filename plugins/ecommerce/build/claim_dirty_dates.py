@@ -200,14 +200,14 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
 
     def _report(self, context: Context, pending: lease.Claim, failed: set[str]) -> None:
         """Log what a run that is no dry run would do."""
-        self.log.info("DRY RUN, nothing was changed. Not published before this run: %s", pending)
+        self.log.info("DRY RUN: nothing was changed. Not published before this run: %s", pending)
         for source, task_id in self.extract_task_ids.items():
             figures = context["ti"].xcom_pull(task_ids=task_id)
             if source in failed:
-                self.log.info("%s: could not be read", source)
+                self.log.info("DRY RUN: %s could not be read", source)
             elif figures:
                 self.log.info(
-                    "%s: would load %s, leave %s unchanged, quarantine %s, remove %s, and rebuild %s days",
+                    "DRY RUN: %s would load %s, leave %s unchanged, quarantine %s, remove %s, and rebuild %s days",
                     source,
                     f"{figures['rows_loaded']:,}",
                     f"{figures['rows_unchanged']:,}",

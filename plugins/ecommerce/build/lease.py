@@ -187,10 +187,17 @@ def exclusions_of(connection: Connection, run_id: str) -> Exclusions:
     return Exclusions(*map(frozenset, row[:3])) if row else NO_EXCLUSIONS
 
 
-def claimed_project(connection: Connection, run_id: str) -> str | None:
-    """The digest of the dbt project with which a run has claimed; None for a run that has not claimed."""
-    row = connection.execute("select project_digest from ops.build where run_id = %s", [run_id]).fetchone()
-    return row[0] if row else None
+def claimed_project(connection: Connection, run_id: str) -> tuple[str, frozenset[str]]:
+    """
+    The digest of the dbt project with which a run has claimed, and the names of the models that it excludes.
+
+    :raises LeaseLost: the run does not hold the lease
+    """
+    assert_holder(connection, run_id)
+    row = connection.execute("select project_digest, left_out from ops.build where run_id = %s", [run_id]).fetchone()
+    if row is None:
+        raise LeaseLost(_LEASE_LOST.format(run_id=run_id))
+    return row[0], frozenset(row[1])
 
 
 #: The fields of `Exclusions` for a run, then the window and the sources that it was asked to load; no row for one that

@@ -10,6 +10,7 @@ import sys
 
 from ecommerce.common.connections import PUBLISHER, postgres, warehouse
 from ecommerce.common.errors import WarehouseError
+from ecommerce.common.migrations import applied
 
 
 def migrate() -> list[tuple[int, str]]:
@@ -19,21 +20,20 @@ def migrate() -> list[tuple[int, str]]:
     :raises SourceError: there is no such connection, or the warehouse is newer than this code
     """
     with postgres(PUBLISHER) as connection:
-        (table,) = connection.execute("select to_regclass('ops.migration')").fetchone() or (None,)
-        query = "select number, name from ops.migration order by number"
-        before = connection.execute(query).fetchall() if table else []
+        before = applied(connection)
         with warehouse(PUBLISHER):
-            return [row for row in connection.execute(query).fetchall() if row not in before]
+            now = applied(connection)
+    return [(number, name) for number, (name, _) in sorted(now.items()) if number not in before]
 
 
 def main() -> int:
     """Run the command line; 1: the warehouse cannot be brought up to date."""
     try:
-        applied = migrate()
+        new = migrate()
     except WarehouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for _, name in applied:
+    for _, name in new:
         print(f"applied {name}")
     print("the warehouse is up to date")
     return 0

@@ -58,8 +58,8 @@ def pending(connection: psycopg.Connection, schema: str, migrations: Mapping[int
     :raises SourceError: the warehouse is newer than this code, a file was changed after it was applied, or one that was
         not has a lower number than one that was
     """
-    applied = _applied(connection)
-    for number, (name, digest) in sorted(applied.items()):
+    done = applied(connection)
+    for number, (name, digest) in sorted(done.items()):
         migration = migrations.get(number)
         if migration is None:
             raise SourceError(
@@ -73,11 +73,11 @@ def pending(connection: psycopg.Connection, schema: str, migrations: Mapping[int
                 "see docs/migration.md"
             )
     own = [migration for number, migration in sorted(migrations.items()) if migration.schema == schema]
-    missing = [migration for migration in own if migration.number not in applied]
-    last = max((migration.number for migration in own if migration.number in applied), default=0)
+    missing = [migration for migration in own if migration.number not in done]
+    last = max((migration.number for migration in own if migration.number in done), default=0)
     if missing and missing[0].number < last:
         raise SourceError(
-            f"the migration {missing[0].name} was not applied, but {applied[last][0]} was, which comes after it: "
+            f"the migration {missing[0].name} was not applied, but {done[last][0]} was, which comes after it: "
             "give it a number after all others; see docs/migration.md"
         )
     return missing
@@ -91,7 +91,7 @@ def record(connection: psycopg.Connection, migration: Migration) -> None:
     )
 
 
-def _applied(connection: psycopg.Connection) -> dict[int, tuple[str, str]]:
+def applied(connection: psycopg.Connection) -> dict[int, tuple[str, str]]:
     """Number → name and digest. Empty in a warehouse from before there were numbers."""
     (table,) = connection.execute("select to_regclass('ops.migration')").fetchone() or (None,)
     if table is None:

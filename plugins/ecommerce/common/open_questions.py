@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from ecommerce.common.shown_text import one_line
+
 #: The group of the DAG with the tasks of the checks.
 QUALITY_GROUP = "quality"
 
@@ -21,7 +23,7 @@ select
     build.dag_id,
     decision.run_id,
     decision.check_name,
-    left(decision.message, 500) as message,
+    decision.message,
     decision.answer_until
 from ops.decision
 inner join ops.build on decision.run_id = build.run_id
@@ -45,7 +47,7 @@ def waiting_in_words(question: Mapping[str, Any]) -> str:
     """A row of `OPEN_QUESTIONS` in words: which run waits, why, for whom, and until when."""
     return (
         f"The run {question['run_id']} waits for a person, since the check {question['check_name']} failed: "
-        f"{question['message']}. {answer_in_words(question['answer_until'])}"
+        f"{one_line(question['message'], 500)}. {answer_in_words(question['answer_until'])}"
     )
 
 

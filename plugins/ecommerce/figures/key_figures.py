@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from ecommerce.common.shop import shop
@@ -28,18 +28,18 @@ DAYS_BACK = 370
 #: marts: the calendar's day of last year would compare a Sunday with a Saturday.
 COMPARED_DAYS = {"day before": 1, "week before": 7, "year before": 52 * 7}
 
-SALES = """
+SALES = f"""
     select
         order_date as day, daily_revenue, refunded_amount, net_revenue, daily_orders, guest_orders,
         gross_margin_percent, known_cost_percent
     from marts.daily_revenue
-    where order_date > (select max(order_date) from marts.daily_revenue) - 370
+    where order_date > (select max(order_date) from marts.daily_revenue) - {DAYS_BACK}
     order by order_date"""
 
-CONVERSION = """
-    select event_date as day, viewers, buyers, view_to_purchase_percent
+CONVERSION = f"""
+    select event_date as day, viewers, buyers
     from marts.conversion_funnel_daily
-    where event_date > (select max(order_date) from marts.daily_revenue) - 370
+    where event_date > (select max(order_date) from marts.daily_revenue) - {DAYS_BACK}
     order by event_date"""
 
 #: The closing values of the last month, which ends on the as-of date.
@@ -53,7 +53,7 @@ SUBSCRIPTIONS = f"""
 
 #: By day, since the mart has months only: a subscription is active from its start to the day before its end, each day
 #: with the fee that was known then.
-SUBSCRIPTIONS_BY_DAY = """
+SUBSCRIPTIONS_BY_DAY = f"""
     with subscriptions as (
         select subscription_id, start_date, end_date from core.fact_subscriptions
         where end_date is null or end_date > start_date
@@ -87,13 +87,16 @@ SUBSCRIPTIONS_BY_DAY = """
     where day <= (select max(order_date) from marts.daily_revenue)
     order by day desc
     -- The days that are compared, and the last change before them.
-    limit 371"""
+    limit {DAYS_BACK + 1}"""
 
 ATTENTION = """
     select
-        (select count(*) from marts.order_for_reviews where order_date > %(as_of)s::date - 30) as reviews,
         (select count(*) from marts.order_for_reviews
-         where order_date > %(as_of)s::date - 30 and review_priority = 'High') as urgent_reviews,
+         where order_date > %(as_of)s::date - 30 and review_status = 'open') as reviews,
+        (select count(*) from marts.order_for_reviews
+         where
+            order_date > %(as_of)s::date - 30 and review_status = 'open'
+            and review_priority = 'High') as urgent_reviews,
         (select count(*) from marts.inventory_status
          where suggested_order_quantity > 0) as reorders,
         (select count(*) from marts.inventory_status
@@ -336,11 +339,15 @@ def _no_change(label: str, day: date, text: str, reason: str, before: str = NO_V
 
 def _difference(value: Decimal, decimals: int, unit: str) -> tuple[Decimal, str]:
     """A difference, rounded, and its text: `+1.2 %`, `−0.50 pp`, `±0.0 %`."""
-    shown = round(value, decimals)
+    shown = _to_places(value, decimals)
     sign = "+" if shown > 0 else "−" if shown < 0 else "±"
     return shown, f"{sign}{abs(shown):,.{decimals}f} {unit}"
 
 
-def rounded(value: Decimal | None) -> Decimal | None:
-    """A value to the cent."""
-    return None if value is None else round(value, 2)
+def rounded(value: Decimal | None, places: int = 2) -> Decimal | None:
+    """A value to the cent, rounded as Postgres does: half away from 0. `round` takes a half to the even digit."""
+    return None if value is None else _to_places(value, places)
+
+
+def _to_places(value: Decimal, places: int) -> Decimal:
+    return Decimal(value).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)

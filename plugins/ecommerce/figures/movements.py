@@ -101,8 +101,8 @@ _BY_VISITOR = """
             events.date_key, events.customer_id collate "C" as customer_id, events.events, events.views,
             events.purchases, products.product_id, products.product_name, products.category_name,
             case
-                when customers.first_order_date < events.date_key then 'Returning customers'
-                else 'New customers'
+                when customers.first_order_date < events.date_key then 'Ordered before'
+                else 'No order before'
             end as customer_kind
         from events
         inner join core.dim_products as products on events.product_key = products.product_key
@@ -191,11 +191,12 @@ _BY_SUBSCRIPTION = """
 {totals}"""
 
 
-def _query(template: str, measures: Sequence[str]) -> str:
+def _query(template: str, measures: Sequence[str], most: int = MOST_MEMBERS) -> str:
     """
     The members of all dimensions with their measures on both days, the first measure's largest first.
 
     :param template: SQL up to `measured`, a row for each member and day with these measures
+    :param most: members of a dimension that get a row of their own; the smaller ones share one
     """
     largest = f"greatest(coalesce({measures[0]}_before, 0), coalesce({measures[0]}_after, 0))"
     sums = ",\n            ".join(
@@ -217,7 +218,7 @@ def _query(template: str, measures: Sequence[str]) -> str:
     ranked as (
         select
             *,
-            row_number() over (partition by dimension order by {largest} desc, member_id) > {MOST_MEMBERS} as is_small
+            row_number() over (partition by dimension order by {largest} desc, member_id) > {most} as is_small
         from totals
     )
     select
@@ -348,7 +349,7 @@ class Movement:
         """`Revenue on 1 Mar 2024: 1,000.00, +200.00 (+25.0 %) against 29 Feb 2024, the day before.`"""
         total, unit = self.total, self.figure.format
         shown = f"{self.figure.title} on {format_day(self.day)}: {format_number(total.after, unit)}"
-        against = f"{format_day(self.before_day)}, the {_article(self.label)}"
+        against = f"{format_day(self.before_day)}, the {_day_in_words(self.label)}"
         if total.difference is None:
             return f"{shown}; {against}: {format_number(total.before, unit)}. They cannot be compared."
         change = change_between(self.figure, self.label, self.before_day, total.after, total.before)
@@ -356,7 +357,7 @@ class Movement:
         return f"{shown}, {signed(total.difference, unit)}{percent} against {against}."
 
 
-def _article(label: str) -> str:
+def _day_in_words(label: str) -> str:
     return "same weekday a year before" if label == "year before" else label
 
 

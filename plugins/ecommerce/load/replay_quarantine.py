@@ -62,7 +62,7 @@ class ReplayQuarantine(BaseOperator):
             )
             try:
                 for result in loads:
-                    self.log.info("%s", result)
+                    self.log.info("%s%s", "DRY RUN: " if is_dry else "", result)
                     figures.append(result.figures())
             except (QuarantineOverflow, MassRemoval, SchemaDrift, ShopError) as error:
                 # The same input would fail again: a person has to look.

@@ -32,7 +32,7 @@ def roll_back(
     with connection.transaction():
         if not lease.lock_for_rollback(connection, dag_id, run_id, take_over_from=take_over_from):
             return None
-        target = _target(connection, to)
+        target = publication_to_restore([KeptPublication(*row) for row in connection.execute(KEPT_QUERY)], to)
         publication_id = new_publication(connection)
         marts = connection.execute(
             """
@@ -73,8 +73,8 @@ class KeptPublication(NamedTuple):
 KEPT_QUERY = """
 select
     publication_id,
-    min(mart) filter (where undo_by is null or undo_by = 'nothing') as mart,
-    min(undo_by) filter (where undo_by = 'nothing') as undo_by
+    (array_agg(mart order by mart) filter (where undo_by is null or undo_by = 'nothing'))[1] as mart,
+    (array_agg(undo_by order by mart) filter (where undo_by is null or undo_by = 'nothing'))[1] as undo_by
 from ops.publication
 group by publication_id
 order by publication_id desc
@@ -107,13 +107,14 @@ def publication_before(publications: Sequence[KeptPublication], publication_id: 
     return None if before is None or why_not_restorable(publications, before) else before
 
 
-def _target(connection: Connection, to: int | None) -> int:
+def publication_to_restore(publications: Sequence[KeptPublication], to: int | None) -> int:
     """
-    The publication to restore.
+    The publication whose state a rollback restores.
 
+    :param publications: all, the newest first
+    :param to: the publication that was asked for; None for the one before the last
     :raises RollbackError: there is none, or it cannot be restored
     """
-    publications = [KeptPublication(*row) for row in connection.execute(KEPT_QUERY)]
     if to is None and len(publications) < 2:
         raise RollbackError("there is no publication before the last one")
     target = publications[1].publication_id if to is None else to

@@ -156,18 +156,26 @@ def restored_mart(mart: str, row: Mapping[str, Any]) -> RestoredMart:
 
 
 def columns_not_added_up(path: Path = MANIFEST) -> dict[str, set[str]]:
-    """Model → the columns that dbt's project says must not be added up; nothing before the project was parsed."""
+    """
+    Model → the columns that dbt's project says must not be added up; nothing before the project was parsed.
+
+    Those with `additive: false`, and all of a model with `additive_within`: its rows are the same money several times.
+    """
     if not path.exists():
         return {}
     models = [node for node in json.loads(path.read_text())["nodes"].values() if node["resource_type"] == "model"]
     return {
-        model["name"]: {name for name, column in model["columns"].items() if _meta(column).get("additive") is False}
+        model["name"]: {
+            name
+            for name, column in model["columns"].items()
+            if _meta(model).get("additive_within") or _meta(column).get("additive") is False
+        }
         for model in models
     }
 
 
-def _meta(column: Mapping[str, Any]) -> Mapping[str, Any]:
-    return column.get("config", {}).get("meta") or column.get("meta") or {}
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return node.get("config", {}).get("meta") or node.get("meta") or {}
 
 
 def _until(filled_by: int | None) -> sql.Composable:

@@ -14,7 +14,7 @@ from ecommerce.extract.texts import storable
 from shop_pages import incident as queries
 from shop_pages.access import may_edit, require_same_site
 from shop_pages.airflow_access import BaseUser, CurrentUser
-from shop_pages.incident import NOTE_CHARACTERS, OWNER_CHARACTERS, SILENCES, source_of
+from shop_pages.incident import KEEP_SILENCE, NOTE_CHARACTERS, OWNER_CHARACTERS, SILENCES, source_of
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.remarks import IncidentNote, add_incident_note
@@ -50,11 +50,15 @@ async def write_note(request: Request, alert_id: int, user: CurrentUser) -> Resp
         raise HTTPException(400, "The form has a character that no text of the warehouse has.")
     if problem := _problem(texts):
         return await _render(request, user, incident, 400, problem=problem, entered=texts)
-    silence = SILENCES[texts.get("silence", "")][1]
+    chosen = texts.get("silence", "")
+    if chosen == KEEP_SILENCE:
+        silent_until = incident["silent_until"]
+    else:
+        silent_until = datetime.now(UTC) + SILENCES[chosen][1] if chosen else None
     note = IncidentNote(
         incident=incident["incident"],
         owner=texts.get("owner") or None,
-        silent_until=datetime.now(UTC) + silence if silence else None,
+        silent_until=silent_until,
         note=texts.get("note", ""),
         noted_by=str(user.get_name()),
     )
@@ -65,7 +69,7 @@ async def write_note(request: Request, alert_id: int, user: CurrentUser) -> Resp
 
 def _problem(texts: Mapping[str, str]) -> str:
     """What is wrong with a form; empty for nothing."""
-    if texts.get("silence", "") not in SILENCES:
+    if texts.get("silence", "") not in (*SILENCES, KEEP_SILENCE):
         return f"Choose one of these times: {', '.join(text for text, _ in SILENCES.values())}."
     if len(texts.get("owner", "")) > OWNER_CHARACTERS:
         return f"The owner may have {OWNER_CHARACTERS:,} characters."

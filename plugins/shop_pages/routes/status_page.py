@@ -86,7 +86,7 @@ async def get_source_day(request: Request, source: str, day: str) -> Response:
     )
     (cell,) = status.calendar(days.rows, ranges.rows, on, on)[source]
     published = next((load for load in loads.rows if load["is_published"]), None)
-    later = next((load for load in loads.rows if load["status"] != "running"), None)
+    newer = loads.rows[: loads.rows.index(published)] if published else loads.rows
     return await render(
         request,
         "source_day.html",
@@ -96,7 +96,8 @@ async def get_source_day(request: Request, source: str, day: str) -> Response:
         day=on,
         cell=cell,
         published=published,
-        later=later if later is not published else None,
+        waiting=next((load for load in newer if load["status"] == "loaded"), None),
+        failed=newer[0] if newer and newer[0]["status"] == "failed" else None,
         loads=loads.rows,
         rejected=rejected.rows,
         marts=marts.rows,

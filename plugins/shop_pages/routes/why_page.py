@@ -22,9 +22,9 @@ from shop_pages.why import (
     COMPARISONS,
     csv_header,
     csv_rows,
+    missing_day,
     read_movement,
     shown_effects,
-    state_of,
 )
 
 router = APIRouter()
@@ -98,7 +98,7 @@ async def get_why(request: Request, figure: str = "revenue", day: str = "", agai
             "signed": lambda amount: signed(amount, choice.figure.format),
             "shown_effects": shown_effects,
             "name_of": name_of,
-            "state_of": state_of,
+            "missing_day": missing_day,
         }
 
     key = (choice.figure.name, choice.day, choice.label, days)

@@ -327,7 +327,7 @@ def test_dry_run_reports_failed_sources(backfill: Claims, capsys: pytest.Capture
     backfill.params = {"dry_run": True}
     backfill.airflow.extracts = {"extract.sales_fact": "skipped", "extract.weather_data": "failed"}
     backfill.claim(backfill.airflow.runs[0])
-    assert "weather_data: could not be read" in capsys.readouterr().out
+    assert "DRY RUN: weather_data could not be read" in capsys.readouterr().out
     assert backfill.loader.everything() == before
 
 
@@ -342,9 +342,9 @@ def test_dry_run_reports_what_each_extract_would_do(backfill: Claims, capsys: py
     backfill.claim(backfill.airflow.runs[0])
     printed = capsys.readouterr().out
     assert "Not published before this run: days to rebuild, as of 2024-03-03: sales_fact: 3 (2024-03-01 " in printed
-    assert re.findall(r"\[info +\] (\w+: .+?) \[", printed) == [
-        "product: would load 1,234,567, leave 2 unchanged, quarantine 3, remove 4, and rebuild 5 days",
-        "weather_data: could not be read",
+    assert re.findall(r"\[info +\] DRY RUN: (\w+ (?:would|could) .+?) \[", printed) == [
+        "product would load 1,234,567, leave 2 unchanged, quarantine 3, remove 4, and rebuild 5 days",
+        "weather_data could not be read",
     ]
 
 

@@ -10,6 +10,8 @@ from ecommerce.common.errors import SourceError
 from ecommerce.common.sources import SOURCES
 from ecommerce.extract.reader_protocol import ResumePoints
 from ecommerce.load.batches import RunIdentity
+from include.demo.errors import StackError
+from include.demo.rollback import rollback_in_words
 from include.demo.run_summary import run_summary, sources_in_quarantine
 from include.demo.state import State
 from tests.integration.support import Loader, Row, Rows
@@ -117,3 +119,30 @@ def test_summary_says_which_check_waits_for_a_person_until_when(loader: Loader, 
     )
     loader.connection.execute("update ops.decision set answer_until = now() - interval '1 minute'")
     assert run_summary(dsn, "another", is_to_publish=False) == ["Nothing waits."]
+
+
+def test_rollback_says_what_it_takes_back_or_why_it_cannot(loader: Loader, dsn: str) -> None:
+    with pytest.raises(StackError, match="there is no publication before the last one"):
+        rollback_in_words(dsn, None)
+    loader.connection.execute(
+        """
+        insert into ops.publication (
+            publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at, undo_by
+        )
+        values (1, 'r1', 'a', 0, 0, 0, now(), 'rows'), (2, 'r2', 'a', 0, 0, 0, now(), 'rows'),
+            (3, 'r3', 'a', 0, 0, 0, now(), null), (3, 'r3', 'b', 0, 0, 0, now(), 'nothing'),
+            (4, 'r4', 'a', 0, 0, 0, now(), 'rows'), (5, 'r5', 'a', 0, 0, 0, now(), 'rows')
+        """
+    )
+    try:
+        for to, problem in (
+            (99, "there is no publication 99"),
+            (5, "publication 5 is the last one"),
+            (2, "publication 2 cannot be restored: publication 3 of a did not keep the rows it replaced"),
+        ):
+            with pytest.raises(StackError, match=problem):
+                rollback_in_words(dsn, to)
+        assert rollback_in_words(dsn, None)[0] == "Restores publication 4, and so takes back 5:"
+        assert rollback_in_words(dsn, 3)[0] == "Restores publication 3, and so takes back 4, 5:"
+    finally:
+        loader.connection.execute("delete from ops.publication")

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,7 +14,14 @@ from ecommerce.common.errors import RollbackError
 from ecommerce.publish import publication
 from ecommerce.publish.merge import MartChange
 from ecommerce.publish.rollback import KeptPublication, publication_before, roll_back
-from ecommerce.publish.rollback_preview import MARTS_TO_RESTORE, RestoredMart, changes_query, restored_mart
+from ecommerce.publish.rollback_preview import (
+    MARTS_TO_RESTORE,
+    RestoredMart,
+    changes_query,
+    columns_not_added_up,
+    restored_mart,
+)
+from tests.integration.dbt_runs import parsed_project
 from tests.integration.publish.test_publication import (
     FEBRUARY,
     JANUARY,
@@ -304,3 +312,13 @@ def test_rollback_waits_while_a_run_builds(
     assert roll_back(other_connection, "rollback", "r", to=None, take_over_from=RUN) is not None
     with pytest.raises(lease.LeaseLost):
         publish(warehouse.connection, RUN)
+
+
+def test_columns_that_repeat_the_same_money_are_not_added_up(tmp_path: Path) -> None:
+    parsed_project().write_manifest(tmp_path / "manifest.json")
+    skipped = columns_not_added_up(tmp_path / "manifest.json")
+    # Weeks, months and years of one revenue, and all categories beside each.
+    assert "revenue" in skipped["revenue_trend"]
+    assert "closing_mrr" in skipped["subscription_performance_monthly"]
+    assert "revenue_7d_avg" in skipped["daily_revenue"]
+    assert "daily_revenue" not in skipped["daily_revenue"]

@@ -658,7 +658,7 @@ def test_day_of_a_source_shows_its_loads_what_is_published_and_why_rows_were_rej
 
 
 def test_undo_says_what_changes_and_is_offered_only_for_what_can_be_taken_back(
-    client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    client: TestClient, tokens: dict[str, str], filled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shop_pages.queries.FRESH_SECONDS", 0)
     change = "update marts_build.daily_revenue set daily_revenue = daily_revenue + %s where order_date = %s"
@@ -676,9 +676,16 @@ def test_undo_says_what_changes_and_is_offered_only_for_what_can_be_taken_back(
         try:
             offered = re.findall(r'href="/undo/(\d+)"', client.get("/status").text)
             page = client.get(f"/undo/{last}").text
+            with client_of(tokens["user"]) as user:
+                of_user = user.get(f"/undo/{last}").text
             first = client.get("/undo/1").status_code
+            day = f"/status/sales_fact/{AS_OF}"
+            owner.execute("update ops.load_batch set built_by = 'another' where source = 'sales_fact'")
+            owner.execute("update ops.build set is_published = true where run_id = 'another'")
+            before, _ = client.get(day).text, client.get("/status")
             with warehouse(PUBLISHER) as publisher:
                 roll_back(publisher, "rollback_publication", "back", to=1)
+            after = client.get(day).text
             revoked = owner.execute("select revoked_by from ops.decision").fetchall()
         finally:
             owner.execute(change, [-5, AS_OF])
@@ -687,6 +694,13 @@ def test_undo_says_what_changes_and_is_offered_only_for_what_can_be_taken_back(
             owner.execute("delete from ops.publication_delta where publication_id > 1")
             owner.execute("update ops.build set finished_at = now() where finished_at is null")
     assert (offered, first) == ([str(last)], 404)
+    assert "You may see this, but not start a rollback." in page
+    assert "not start a rollback" not in of_user
+    assert re.findall(r'<button type="submit" class="main"( disabled)?>Undo', page + of_user) == [" disabled", ""]
+    # What was taken back is published no more.
+    assert f", of publication {last} (" in before
+    assert "No row of this day is published." in after
+    assert "is loaded and not published yet." in after
     words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert "daily_revenue 0 1 0 daily_revenue 1,005.00 → 1,000.00" in words
     assert "customer_segments nothing changes" in words

@@ -349,12 +349,16 @@ def test_person_takes_an_incident_silences_it_and_says_why(
     listed = editor.get("/status").text
     assert "Ann &lt;b&gt;" in listed
     assert "silent until" in listed
+    assert ">as it is: until " in page
+    # Who adds a note does not end the silence.
+    editor.post(f"/incidents/{incident}", data={"owner": "Ann", "silence": "keep", "note": "I look"})
+    assert "silent until" in editor.get(f"/incidents/{incident}").text
     # The last word counts.
     editor.post(f"/incidents/{incident}", data={"owner": "", "silence": "", "note": ""})
     page = editor.get(f"/incidents/{incident}").text
     assert "nobody looks after it" in page
     assert "silent until" not in page
-    assert len(notes_of(filled)) == 2
+    assert len(notes_of(filled)) == 3
 
 
 @pytest.mark.parametrize(

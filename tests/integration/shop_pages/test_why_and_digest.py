@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from datetime import date
 from decimal import Decimal
 from typing import Any, cast
 
@@ -14,9 +15,11 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from psycopg.rows import dict_row
 
+from ecommerce.alerts.digest import _comparison
 from ecommerce.alerts.task_callbacks import alert_recovery, settle_run
-from ecommerce.figures.movements import SPLITS
+from ecommerce.figures.movements import _BY_LINE, SPLITS, _query
 from shop_pages.why import COMPARISONS
 from tests.integration.alerts import conftest as alerts
 from tests.integration.alerts.conftest import Mails, Receiver, connect_webhook, context_of
@@ -56,7 +59,7 @@ def csv_of(client: TestClient, figure: str, against: str, by: str) -> dict[str, 
         ("gross_margin", "day_before", "category", {TOYS: "-2.48", "Books": "-1.52"}),
         ("subscriptions", "day_before", "movement", {"Reactivated": "1", "Unchanged": "0"}),
         ("mrr", "year_before", "movement", {"Reactivated": "30.00", "Ended": "-40.00"}),
-        ("conversion", "day_before", "customer_kind", {"Returning customers": "-15.63", "New customers": "-9.37"}),
+        ("conversion", "day_before", "customer_kind", {"Ordered before": "-15.63", "No order before": "-9.37"}),
     ],
 )  # fmt: skip
 def test_effects_are_those_of_the_fixture(
@@ -121,6 +124,16 @@ def test_facts_that_are_newer_than_the_marts_are_said(client: TestClient, filled
     assert "The facts are newer than the marts, which were published with 1,000.00 on 1 Mar 2024." in page.text
 
 
+def test_smallest_members_share_a_row(filled: Callable[[str], str]) -> None:
+    query = _query(_BY_LINE, ("revenue",), most=1)
+    with psycopg.connect(filled("inspector"), row_factory=dict_row) as connection:
+        rows = connection.execute(query.encode(), {"day": AS_OF, "before": "2024-02-29"}).fetchall()
+    found = {row["member"]: (row["members"], row["revenue_after"]) for row in rows if row["dimension"] == "category"}
+    assert found.keys() == {TOYS, None}, "the largest one by itself"
+    assert found[None][0] == 2
+    assert found[TOYS][1] + found[None][1] == 1000
+
+
 # -- the digest --------------------------------------------------------------------------------------------------------
 
 
@@ -160,14 +173,11 @@ def test_digest_is_sent_once_a_day_to_all_channels(
     for run_id in ("a_run", "a_run", "another_run"):
         publish_again(run_id)
     (posted,) = [body for body in receiver.posted if "digest" in body]
-    assert posted["text"].startswith("Shop on 1 Mar 2024: Revenue 1,000.00 (day before +25.0 %)")
+    assert posted["text"].startswith("Shop on 1 Mar 2024: Revenue 1,000.00 (±0.0 % against the week before)")
     assert posted["digest"]["as_of"] == AS_OF
     assert [figure["name"] for figure in posted["digest"]["figures"]] == list(SPLITS)
     moved = posted["digest"]["moved"][0]
     assert (moved["figure"], moved["against"], moved["difference"]) == ("revenue", "2024-02-23", 0.0)
-    needs = [need["text"] for need in posted["digest"]["needs"]]
-    assert "1 product sold out" in needs
-    assert any("to review" in need for need in needs)
     ((recipients, mail),) = [found for found in mails.received if found[1]["Subject"].startswith("Shop on")]
     assert recipients == ["boss@shop.test"]
     pictures: dict[Any, Any] = {part.get_filename(): part.get_payload(decode=True) for part in mail.iter_attachments()}
@@ -179,6 +189,81 @@ def test_digest_is_sent_once_a_day_to_all_channels(
     assert set(re.findall(r'src="cid:([^"]+)"', body)) == ids
     assert "<b>Games" not in body
     assert digests(ops) == [(AS_OF, ["alerts_webhook", "alerts_email"], None, True)]
+
+
+def test_digest_lists_what_is_open_and_not_what_is_over(
+    ops: psycopg.Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ops.execute(
+        """
+        insert into ops.alert (
+            incident, dag_id, severity, message, first_run_id, last_run_id, opened_at, last_seen_at, closed_at, sent_at
+        )
+        select name, 'a_dag', 'fail', 'it failed', 'r', 'r', now(), now(), closed_at, now()
+        from (values ('is open', null), ('is closed', now())) as alert (name, closed_at);
+        insert into ops.build (run_id, dag_id, is_full_refresh, project_digest, claimed_at)
+        values ('waiting_run', 'a_dag', false, 'd', now());
+        insert into ops.decision (
+            run_id, check_name, subjects, message, days, difference, asked_at, answer_until, decision, decided_at
+        )
+        select
+            'waiting_run', name, '{}', 'fewer orders', '{}', '[]', now(), now() + until, decision,
+            case when decision is not null then now() end
+        from (
+            values
+            ('volume', interval '1 hour', null), ('amount', interval '1 hour', 'approved'),
+            ('distribution', interval '-1 hour', null)
+        ) as question (name, until, decision)
+        """
+    )
+    try:
+        connect_webhook(monkeypatch, receiver.url, digest=True)
+        publish_again()
+    finally:
+        ops.execute(
+            "delete from ops.alert where dag_id = 'a_dag'; delete from ops.decision where run_id = 'waiting_run';"
+            " delete from ops.build where run_id = 'waiting_run'"
+        )
+    (posted,) = [body for body in receiver.posted if "digest" in body]
+    needs = {need["text"]: need["items"] for need in posted["digest"]["needs"]}
+    (incidents,) = [items for text, items in needs.items() if "open incident" in text]
+    assert [item for item in incidents if item.startswith("is ")] == ["is open: it failed"]
+    (question,) = needs["1 check waits for a person"]
+    assert "since the check volume failed: fewer orders." in question
+    assert list(needs)[2:] == [
+        "4 orders of 30 days to review, 4 of them urgent",
+        "1 product to order",
+        "1 product sold out",
+    ]
+
+
+def test_digest_of_another_day_is_not_sent_any_more_and_a_rollback_sends_none(
+    ops: psycopg.Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_webhook(monkeypatch, receiver.url, digest=True)
+    receiver.status = 500
+    publish_again()
+    ops.execute("update ops.digest set digest_day = digest_day - 1")
+    receiver.status = 200
+    alert_recovery(context_of("extract_run"))
+    ops.execute(
+        """
+        insert into ops.publication (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted,
+            published_at, as_of_date, restores)
+        values (nextval('ops.publication_id_seq'), 'next_run', 'daily_revenue', 0, 0, 0, now(), '2024-03-02', 1)
+        """
+    )
+    publish_again("next_run")
+    assert [body for body in receiver.posted if "digest" in body] == []
+    assert [row[0] for row in digests(ops)] == [AS_OF]
+
+
+@pytest.mark.parametrize(
+    ("covered_first", "label"),
+    [("2024-02-23", "week before"), ("2024-02-24", "day before"), ("2024-02-29", "day before"), ("2024-03-01", None)],
+)
+def test_digest_of_a_new_shop_is_compared_with_the_day_before(covered_first: str, label: str | None) -> None:
+    assert _comparison(date.fromisoformat(AS_OF), date.fromisoformat(covered_first)) == label
 
 
 def test_second_publication_of_the_day_sends_none_and_next_day_only_with_newer_figures(

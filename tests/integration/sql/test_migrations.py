@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -65,8 +66,8 @@ cross join lateral aclexplode(attacl)
 #: Of days in UTC. The same days as those of a shop in UTC, so the planner uses it, and it is not built again.
 FORMER_INDEX = "CREATE INDEX kafka_stream_event_date"
 
-#: Marts are no business of the scripts; these two stand in the former warehouse only.
-MARTS = ("marts.daily_revenue", "marts.product_performance_monthly")
+#: Marts are no business of the scripts; these stand in the former warehouse only.
+MARTS = ("marts.daily_revenue", "marts.product_performance_monthly", "marts.seasonal_sales_analysis")
 
 
 def catalog(dsn: str) -> set[str]:
@@ -169,6 +170,15 @@ def test_rows_of_the_former_warehouse_stay(migrated: psycopg.Connection) -> None
     assert migrated.execute("select dirty_date::text from ops.dirty_date").fetchall() == [("2024-03-02",)]
 
 
+@pytest.mark.parametrize(
+    ("mart", "column"),
+    [("product_performance_monthly", "category_rank"), ("seasonal_sales_analysis", "percent_of_average")],
+)
+def test_former_column_of_a_mart_may_be_null(migrated: psycopg.Connection, mart: str, column: str) -> None:
+    query = "select attnotnull from pg_attribute where attrelid = %s::regclass and attname = %s"
+    assert migrated.execute(query, [f"marts.{mart}", column]).fetchall() == [(False,)]
+
+
 def test_load_and_rollback_after_the_migration(migrated: psycopg.Connection) -> None:
     row = {
         "product_id": "P1", "customer_id": "CUST001", "order_date": "2024-03-01", "payment_method": "card",
@@ -212,16 +222,34 @@ def test_interrupted_migration_leaves_nothing_and_goes_on(
 
 def test_older_code_refuses_a_newer_warehouse(own_files: Path, migrated: psycopg.Connection) -> None:
     changed(own_files, "0004_marts_nothing.sql", "select 1")
-    assert migrate() == [(4, "0004_marts_nothing")]
-    changed(own_files, "0005_ops_later.sql", "select 1")
-    assert migrate() == [(5, "0005_ops_later")]
-    (own_files / "0005_ops_later.sql").unlink()
-    changed(own_files, "0004_marts_nothing.sql", "select 1")
-    for role in (LOADER, PUBLISHER):
-        message = r"newer than this code: it has the migration 0005_ops_later, .* see docs/migration.md"
-        with pytest.raises(SourceError, match=message), warehouse(role):
+    try:
+        assert migrate() == [(4, "0004_marts_nothing")]
+        changed(own_files, "0005_ops_later.sql", "select 1")
+        assert migrate() == [(5, "0005_ops_later")]
+        (own_files / "0005_ops_later.sql").unlink()
+        changed(own_files, "0004_marts_nothing.sql", "select 1")
+        for role in (LOADER, PUBLISHER):
+            message = r"newer than this code: it has the migration 0005_ops_later, .* see docs/migration.md"
+            with pytest.raises(SourceError, match=message), warehouse(role):
+                pass
+    finally:
+        migrated.execute("delete from ops.migration where number > 3")
+
+
+def test_two_processes_apply_a_migration_once(own_files: Path, migrated: psycopg.Connection) -> None:
+    script = "alter table raw.sales_fact add column seen text; select pg_sleep(0.5)"
+    changed(own_files, "0004_raw_new_column.sql", script)
+
+    def connect(_: int) -> None:
+        with warehouse(LOADER):
             pass
-    migrated.execute("delete from ops.migration where number > 3")
+
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(connect, range(2)))
+        assert migrated.execute("select count(*) from ops.migration where number = 4").fetchone() == (1,)
+    finally:
+        migrated.execute("delete from ops.migration where number = 4; alter table raw.sales_fact drop column seen")
 
 
 def test_applied_file_that_was_changed_is_refused(own_files: Path, migrated: psycopg.Connection) -> None:

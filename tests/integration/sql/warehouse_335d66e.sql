@@ -614,6 +614,7 @@ set role publisher;
 create table marts.daily_revenue (order_date date primary key, revenue numeric);
 insert into marts.daily_revenue values ('2024-03-01', 6);
 create table marts.product_performance_monthly (product_id text primary key, category_rank bigint not null);
+create table marts.seasonal_sales_analysis (sales_month date primary key, percent_of_average numeric not null);
 insert into ops.publication (
     publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at, as_of_date, undo_by, columns,
     checksum

@@ -10,7 +10,8 @@ import pytest
 
 from ecommerce.alerts.bar_picture import BAR_WIDTH, GAP, HEIGHT, bar_picture
 from ecommerce.alerts.digest import Digest, Need
-from ecommerce.alerts.digest_message import DigestMessage, pages_address
+from ecommerce.alerts.digest_message import DigestMessage
+from ecommerce.common.pages_url import pages_address
 from ecommerce.figures.key_figures import ALL_FIGURES, FigureOfDay, change_between
 from ecommerce.figures.movements import explain
 
@@ -31,8 +32,11 @@ def movement_rows(**amounts: tuple[int, int]) -> list[dict]:
 
 
 def digest_of(rows: list[dict], needs: list[Need] | None = None) -> Digest:
-    change = change_between(REVENUE, "day before", date(2024, 2, 29), Decimal(125), Decimal(100))
-    figure = FigureOfDay(REVENUE, AS_OF, Decimal(125), "", [change], [None, Decimal(100), Decimal(125)])
+    changes = [
+        change_between(REVENUE, "day before", date(2024, 2, 29), Decimal(125), Decimal(50)),
+        change_between(REVENUE, "week before", date(2024, 2, 23), Decimal(125), Decimal(100)),
+    ]
+    figure = FigureOfDay(REVENUE, AS_OF, Decimal(125), "", changes, [None, Decimal(100), Decimal(125)])
     return Digest(AS_OF, [figure], [explain("revenue", AS_OF, "week before", rows)], needs or [])
 
 
@@ -80,8 +84,8 @@ def test_text_says_figures_reasons_and_needs() -> None:
     digest = digest_of(movement_rows(Toys=(0, 120), Food=(100, 5)), needs)
     message = DigestMessage(digest, pages_address("https://airflow.shop.test/"))
     assert message.text.splitlines() == [
-        "Shop on 1 Mar 2024: Revenue 125.00 (day before +25.0 %)",
-        "Revenue 125.00: day before +25.0 %",
+        "Shop on 1 Mar 2024: Revenue 125.00 (+25.0 % against the week before)",
+        "Revenue 125.00: day before +150.0 %, week before +25.0 %",
         "",
         "Revenue on 1 Mar 2024: 125.00, +25.00 (+25.0 %) against 23 Feb 2024, the week before.",
         *(
@@ -94,7 +98,7 @@ def test_text_says_figures_reasons_and_needs() -> None:
         "",
         "Today: https://airflow.shop.test/plugin/shop/shop/today",
     ]
-    assert message.title == "Shop on 1 Mar 2024: Revenue 125.00 (day before +25.0 %)"
+    assert message.title == "Shop on 1 Mar 2024: Revenue 125.00 (+25.0 % against the week before)"
     assert message.payload["digest"]["moved"][0]["difference"] == 25.0
     assert message.payload["digest"]["moved"][0]["by"]["category"] == [
         {"member": "Toys", "effect": 120.0},
@@ -117,6 +121,6 @@ def test_hostile_name_is_text_everywhere() -> None:
 def test_nothing_to_do_is_said() -> None:
     digest = replace(digest_of(movement_rows(Toys=(100, 125))), movements=[])
     message = DigestMessage(digest, None)
-    assert message.text.splitlines()[-1].startswith("Nothing needs anyone")
+    assert message.text.splitlines()[-1].startswith("Nothing to do: ")
     assert message.pictures.keys() == {"revenue.png"}
     assert 'src="cid:revenue.png"' in message.html

@@ -1,9 +1,10 @@
 """The operators of a build: the results that DbtBuild writes, which failures are its own, and a node on its own."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
@@ -194,3 +195,10 @@ def test_build_without_processor_time_says_so_every_two_minutes(
     assert warnings_after(119, used=0) == 0, "not again at once"
     assert warnings_after(1, used=0.6) == 0, "it works again"
     assert warnings_after(120, used=0.4) == 1
+
+
+def test_running_build_is_watched_for_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+    monkeypatch.setattr(tasks._IdleWarning, "look", lambda self: looked.set())
+    with tasks._ResultWriter(cast("Any", TaskInstance())):
+        assert looked.wait(5)

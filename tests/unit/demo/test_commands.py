@@ -100,6 +100,25 @@ def test_command_follows_its_run_and_says_what_it_has_done(
         assert "  what run1 has done" in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("arguments", "task"),
+    [(["run", "--dry-run"], "claim"), (["replay", "--source", "refund", "--dry-run"], "replay")],
+)
+def test_dry_run_shows_its_report(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: list[str], task: str
+) -> None:
+    class Logs:
+        def task_messages(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
+            return [f"DRY RUN: {task_id} would load 3", "another line"]
+
+    caplog.set_level(logging.INFO)
+    Runs(monkeypatch)
+    monkeypatch.setattr(stack, "api_of", lambda state: Logs())
+    assert call(*arguments) == 0
+    assert f"  DRY RUN: {task} would load 3" in caplog.messages
+    assert not any("another line" in message or "has done" in message for message in caplog.messages)
+
+
 def test_backfill_says_what_its_last_run_has_done(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

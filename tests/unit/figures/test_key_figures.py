@@ -13,6 +13,7 @@ from ecommerce.figures.key_figures import (
     change_between,
     figure_of_day,
     fill_days,
+    rounded,
 )
 from tests.integration.support import set_shop
 
@@ -147,3 +148,11 @@ def test_average_is_of_the_orders_and_none_without_orders() -> None:
     assert average.value_of({"daily_revenue": Decimal(0), "daily_orders": 0}) is None
     assert CONVERSION_FIGURE.value_of({"buyers": 1, "viewers": 8}) == Decimal("12.5")
     assert CONVERSION_FIGURE.value_of({"buyers": None, "viewers": 8}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("50.005", "50.01"), ("-50.005", "-50.01"), ("50.0049", "50.00"), ("0.125", "0.13")]
+)
+def test_values_are_rounded_as_postgres_rounds(value: str, shown: str) -> None:
+    """Python's own rounding would show 50.00 beside the 50.01 of the mart."""
+    assert rounded(Decimal(value)) == Decimal(shown)
