@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from ecommerce.common.errors import RollbackError
-from ecommerce.publish.rollback import KEPT_QUERY, KeptPublication, publication_to_restore
+from ecommerce.publish.kept_publications import KEPT_QUERY, KeptPublication, publication_to_restore
 from ecommerce.publish.rollback_preview import (
     MARTS_TO_RESTORE,
     RestoredMart,

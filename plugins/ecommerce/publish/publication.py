@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,15 +13,13 @@ from ecommerce.audit.check_results import CheckResult, record_results
 from ecommerce.build import lease
 from ecommerce.build.lease import Exclusions
 from ecommerce.publish.column_changes import add_columns, must_recreate, recreate, retry_while_locked
+from ecommerce.publish.kept_publications import KEPT_PUBLICATIONS
 from ecommerce.publish.marts import Mart, built_marts, checksum, fetch_number, published_columns
 from ecommerce.publish.merge import MartChange, merge
 from ecommerce.publish.passed_checks import assert_checks_passed
 from ecommerce.publish.plain_tables import assert_plain
 
 log = logging.getLogger(__name__)
-
-#: How many of the last publications can be rolled back.
-KEPT_PUBLICATIONS = int(os.environ.get("ECOMMERCE_KEPT_PUBLICATIONS", "7"))
 
 
 @dataclass(frozen=True)

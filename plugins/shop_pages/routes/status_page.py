@@ -15,7 +15,7 @@ from ecommerce.build.excluded_models import exclusions_for
 from ecommerce.common.days import today
 from ecommerce.common.open_questions import OPEN_QUESTIONS
 from ecommerce.common.shop import shop
-from ecommerce.publish.rollback import KEPT_QUERY, KeptPublication, publication_before
+from ecommerce.publish.kept_publications import KEPT_QUERY, KeptPublication, publication_before
 from shop_pages import airflow_access, status
 from shop_pages.absent_sources import absent_in_words
 from shop_pages.cached_response import ResponseCache, respond

@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from ecommerce.audit.decisions import APPROVALS_SINCE
-from ecommerce.publish.rollback import KEPT_QUERY, KeptPublication, publication_before
+from ecommerce.publish.kept_publications import KEPT_QUERY, KeptPublication, publication_before
 from ecommerce.publish.rollback_preview import MARTS_TO_RESTORE, changes_query, columns_not_added_up, restored_mart
 from shop_pages.access import may_trigger
 from shop_pages.airflow_access import CurrentUser

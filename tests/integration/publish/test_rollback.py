@@ -12,8 +12,9 @@ from psycopg.rows import dict_row
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
 from ecommerce.publish import publication
+from ecommerce.publish.kept_publications import KEPT_PUBLICATIONS, KeptPublication, publication_before
 from ecommerce.publish.merge import MartChange
-from ecommerce.publish.rollback import KeptPublication, publication_before, roll_back
+from ecommerce.publish.rollback import roll_back
 from ecommerce.publish.rollback_preview import (
     MARTS_TO_RESTORE,
     RestoredMart,
@@ -169,7 +170,7 @@ def test_publication_that_can_be_taken_back(
 
 def test_publication_older_than_kept_cannot_be_restored(warehouse: Loader, published: Callable) -> None:
     first, _ = published()
-    for _ in range(publication.KEPT_PUBLICATIONS + 1):
+    for _ in range(KEPT_PUBLICATIONS + 1):
         published()
     before = state(warehouse)
     with pytest.raises(
@@ -178,7 +179,7 @@ def test_publication_older_than_kept_cannot_be_restored(warehouse: Loader, publi
         back(warehouse, first)
     assert state(warehouse) == before
     kept = warehouse.value("select count(distinct publication_id) from ops.publication_delta")
-    assert kept == publication.KEPT_PUBLICATIONS
+    assert kept == KEPT_PUBLICATIONS
 
 
 def test_published_view_names_the_restored_publication(warehouse: Loader, published: Callable) -> None:

@@ -646,7 +646,7 @@ def test_day_of_a_source_shows_its_loads_what_is_published_and_why_rows_were_rej
     words = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(shown)).split())
     assert "Last load failed" in words
     assert re.search(r"The marts have the rows of batch \d+ , of publication 1 \(", words)
-    assert f"The load after it, batch {failed} , failed and has changed nothing." in words
+    assert f"The last load, batch {failed} , failed and has changed nothing." in words
     assert "the shop does not answer" in words
     assert re.search(r"\d rows?: order_amount is negative, last in batch \d+", words)
     assert f"/trigger/ecommerce_warehouse?start_date={AS_OF}&amp;end_date={AS_OF}&amp;sources=sales_fact" in shown
