@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dbt_triggerer.build_watcher import BuildWatcher
-from dbt_triggerer.node_results import RESULT, is_result_xcom
+from dbt_triggerer.node_results import COMPILED, RESULT, is_result_xcom, note_of
 from dbt_triggerer.patch_gate import PatchSet, find, parameters_of, replace, source_digest
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ _WORKER = "airflow.sdk.execution_time.supervisor"
 _ROUND_SECONDS = 0.25
 #: Between two checks of a process that has closed its sockets.
 _EXIT_SECONDS = 0.05
+
+#: Characters of a task's note, Airflow's own limit.
+_LONGEST_NOTE = 1000
 
 #: All patches, by their names.
 PATCHES = PatchSet()
@@ -69,11 +72,15 @@ def patch_workers() -> list[str]:
         f"{_TASK_INSTANCE}.set_state": "self state session",
         f"{_TASK_INSTANCE}.set_duration": "self",
         f"{_TASK_INSTANCE}.xcom_push": "self key value session",
+        f"{_TASK_INSTANCE}.update_rtif": "self rendered_fields session",
+        "airflow.models.taskinstance:_creator_note": "val",
     },
 )
 def end_node_as_dbt_did() -> None:
     """
     End a node's task with its node's times, and in `upstream_failed` if it was not built; no trigger event can do so.
+
+    Its note says the node's seconds and rows, and *Rendered Templates* its SQL.
 
     `handle_event_submit` dispatches on the class of the event; these are more specific than Airflow's own handler.
     """
@@ -108,6 +115,14 @@ def end_node(
 
     :param key: the XCom in which `result` came, and is stored
     """
+    xcoms = dict(event.xcoms or {})
+    if sql := xcoms.pop(COMPILED, None):
+        event.xcoms = xcoms
+        task_instance.update_rtif({COMPILED: sql}, session=session)
+    written = task_instance.task_instance_note
+    # What a person has written stays.
+    if written is None or written.user_id is None:
+        task_instance.note = note_of(result)[:_LONGEST_NOTE]
     if result["state"] == "failed":
         default(event, task_instance=task_instance, session=session)
     else:

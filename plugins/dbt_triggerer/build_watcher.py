@@ -15,7 +15,17 @@ from airflow.triggers.base import BaseEventTrigger, TaskFailedEvent, TaskSkipped
 from asgiref.sync import sync_to_async
 
 from dbt_triggerer import task_api
-from dbt_triggerer.node_results import PROGRESS, RESULT, Build, NodeResult, Progress, batch_key, result_xcom
+from dbt_triggerer.node_results import (
+    COMPILED,
+    PROGRESS,
+    RESULT,
+    Build,
+    NodeResult,
+    Progress,
+    batch_key,
+    compiled_sql,
+    result_xcom,
+)
 from dbt_triggerer.task_outcome import TaskEnd, TaskOutcome, outcome_of_nodes
 
 #: Seconds between two reads of a build that runs, and of one that does not.
@@ -140,10 +150,11 @@ class NodeTrigger(BuildWatcher):
     def _log_outcome(self, outcome: TaskOutcome) -> None:
         for result in outcome.results:
             log = self.log.error if result.is_bad else self.log.info
-            log("%s", result)
             log("from %s to %s", result.started_at, result.finished_at)
-            if result.sql:
+            if result.is_bad and result.sql:
                 log("compiled:\n%s", result.sql)
+            # Last: what a reader of the log wants first.
+            log("%s", result)
         if not outcome.results:
             self.log.info("%s: %s", outcome.state.value, outcome.reason)
 
@@ -217,6 +228,8 @@ def _event_of(outcome: TaskOutcome) -> TriggerEvent:
     if outcome.state is TaskEnd.RUN_ALONE:
         return TriggerEvent({"reason": outcome.reason})
     xcoms: dict[str, Any] = {RESULT: result_xcom(outcome.state.value, outcome.reason, outcome.results)}
+    if sql := compiled_sql(outcome.results):
+        xcoms[COMPILED] = sql
     if outcome.state is TaskEnd.SUCCESS:
         return TaskSuccessEvent(xcoms=xcoms)
     if outcome.state is TaskEnd.SKIPPED:

@@ -57,7 +57,7 @@ def run_dbt(
 
     def on_event(event: Any) -> None:
         if event.info.name == "NodeFinished":
-            result = _result_of(event.data, target)
+            result = _result_of(event.data, compiled)
             results.append(result)
             if on_result:
                 on_result(result)
@@ -70,6 +70,7 @@ def run_dbt(
 
     with tempfile.TemporaryDirectory(prefix="dbt-") as folder, profile.ensure_profile() as (profiles, env):
         target = artifacts or Path(folder)
+        compiled = _CompiledFiles(target / "compiled")
         cache = _parse_cache(project, profile.target_name)
         parsed = [file for file in (cache, project / "target" / PARSED) if file.exists()]
         if parsed:
@@ -102,10 +103,29 @@ def without_rows(message: str) -> str:
     return re.sub(r"(Failing row contains )\(.*\)", r"\1(not shown)", message, flags=re.DOTALL)
 
 
-def _result_of(finished: Any, target: Path) -> NodeResult:
+class _CompiledFiles:
+    """
+    The files into which dbt compiles, by name: a node's event has the name of its file, and not its folder.
+
+    :param folder: dbt's folder `compiled`, which need not exist yet
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, Path] = {}
+
+    def read(self, name: str) -> str | None:
+        """The beginning of a file; None if there is none of this name."""
+        if name not in self._files:
+            self._files |= {file: Path(folder, file) for folder, _, files in os.walk(self._folder) for file in files}
+        file = self._files.get(name)
+        return file.read_text(errors="replace").strip()[:_LONGEST_SQL] if file else None
+
+
+def _result_of(finished: Any, compiled: _CompiledFiles) -> NodeResult:
     node, run = finished.node_info, finished.run_result
     rows = run.adapter_response.fields.get("rows_affected") if run.HasField("adapter_response") else None
-    result = NodeResult(
+    return NodeResult(
         unique_id=node.unique_id,
         status=str(node.node_status or run.status),
         message=without_rows(run.message) or None,
@@ -114,12 +134,8 @@ def _result_of(finished: Any, target: Path) -> NodeResult:
         seconds=round(run.execution_time, 3),
         rows=int(rows.number_value) if rows is not None and rows.number_value >= 0 else None,
         failures=run.num_failures or None,
+        sql=compiled.read(Path(node.node_path).name) if node.node_path else None,
     )
-    if not result.is_bad:
-        return result
-    compiled = next((target / "compiled").rglob(Path(node.node_path).name), None) if node.node_path else None
-    sql = compiled.read_text(errors="replace").strip()[:_LONGEST_SQL] if compiled and compiled.is_file() else None
-    return NodeResult(**{**vars(result), "sql": sql})
 
 
 def _in_utc(moment: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 PROGRESS = "dbt_progress"
 #: XCom of a node's task: the result of its node.
 RESULT = "dbt_result"
+#: XCom of a node's task with the SQL of its nodes, and the name of the field below which *Rendered Templates* shows it.
+COMPILED = "compiled_sql"
 
 
 def batch_key(number: int) -> str:
@@ -29,7 +31,7 @@ class NodeResult:
     :param seconds: dbt's execution time
     :param rows: rows affected, where the database counts them
     :param failures: rows a test returned
-    :param sql: the compiled statement of a node that failed
+    :param sql: the compiled statement; None for a node without one, such as a seed
     """
 
     unique_id: str
@@ -68,9 +70,35 @@ class NodeResult:
 
 
 def result_xcom(state: str, reason: str, results: Iterable[NodeResult]) -> dict[str, Any]:
-    """The XCom of a task that waited for a build: its state and why, and its nodes without their SQL (see the log)."""
+    """The XCom of a task that waited for a build: its state and why, and its nodes without their SQL."""
     nodes = [{name: value for name, value in vars(result).items() if name != "sql"} for result in results]
     return {"state": state, "reason": reason, "nodes": nodes}
+
+
+def compiled_sql(results: Sequence[NodeResult]) -> str | None:
+    """The compiled statements of a task's nodes; with their names, if there are several."""
+    statements = [(result.unique_id.split(".", 2)[-1], result.sql) for result in results if result.sql]
+    if len(statements) == 1:
+        return statements[0][1]
+    return "\n\n".join(f"-- {name}\n{sql}" for name, sql in statements) or None
+
+
+def note_of(result: Mapping[str, Any]) -> str:
+    """
+    What a task that waited for a build says of itself in one line: seconds and rows, or why it has none.
+
+    :param result: of `result_xcom`
+    """
+    nodes = result["nodes"]
+    if not nodes or result["state"] == "failed":
+        return str(result["reason"])
+    rows = [node["rows"] for node in nodes if node.get("rows") is not None]
+    said = [f"{sum(node['seconds'] for node in nodes):.2f} s"]
+    if rows:
+        said.append(f"{sum(rows):,} rows")
+    if warned := sum(node["status"] == "warn" for node in nodes):
+        said.append(f"{warned} with a warning")
+    return (f"{len(nodes)} nodes: " if len(nodes) > 1 else "") + ", ".join(said)
 
 
 def is_result_xcom(value: object) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
@@ -18,7 +18,16 @@ from airflow.triggers.base import StartTriggerArgs
 from dbt_triggerer.build_watcher import NodeTrigger
 from dbt_triggerer.errors import BuildError
 from dbt_triggerer.invocation import run_dbt
-from dbt_triggerer.node_results import PROGRESS, RESULT, NodeResult, Progress, batch_key, result_xcom
+from dbt_triggerer.node_results import (
+    COMPILED,
+    PROGRESS,
+    RESULT,
+    NodeResult,
+    Progress,
+    batch_key,
+    compiled_sql,
+    result_xcom,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -118,6 +127,10 @@ class DbtNode(BaseOperator):
     :raises BuildError: the node failed, with dbt's message
     """
 
+    #: No templates: Airflow shows it in *Rendered Templates*. The triggerer stores it as well (`end_node`).
+    template_fields: Sequence[str] = (COMPILED,)
+    template_fields_renderers: ClassVar[dict[str, str]] = {COMPILED: "sql"}
+
     def __init__(
         self,
         *,
@@ -140,6 +153,9 @@ class DbtNode(BaseOperator):
         self.project = project
         self.profile = profile
         self.start_from_trigger = True
+        self.compiled_sql = ""
+        # Airflow's name: it stores the template fields again when the task has ended.
+        self.overwrite_rtif_after_execution = True
 
     @property
     def start_trigger_args(self) -> StartTriggerArgs:  # type: ignore[override]
@@ -173,9 +189,11 @@ class DbtNode(BaseOperator):
             profile=self.profile,
         )
         missing = set(self.unique_ids) - {result.unique_id for result in ended}
+        self.compiled_sql = compiled_sql(ended) or ""
         for result in ended:
-            if result.sql:
+            if result.is_bad and result.sql:
                 self.log.error("compiled:\n%s", result.sql)
+            self.log.info("%s", result)
         bad = [str(result) for result in ended if result.is_bad]
         context["ti"].xcom_push(
             key=RESULT, value=result_xcom("failed" if bad else "success", "; ".join(bad) or "run on its own", ended)

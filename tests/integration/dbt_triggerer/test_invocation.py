@@ -93,6 +93,8 @@ def test_results_of_good_nodes_are_reported_as_they_end(project: Path, warehouse
     assert good.started_at is not None
     assert good.finished_at is not None
     assert good.started_at <= good.finished_at
+    assert good.sql is not None
+    assert good.sql.startswith("select")
     assert good.started_at.endswith("+00:00")
     assert rows(warehouse_dsn) == [(1, "one", "green"), (2, "one", "green"), (3, "one", "green")]
     assert dict(os.environ) == environment

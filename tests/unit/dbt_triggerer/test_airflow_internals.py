@@ -18,6 +18,7 @@ from airflow.models import import_all_models
 from airflow.models import trigger as triggers
 from airflow.models.base import Base
 from airflow.models.dagrun import DagRun
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import handle_event_submit
 from airflow.models.xcom import XComModel
@@ -48,7 +49,7 @@ from dbt_triggerer.airflow_internals import (
     start_node_without_dag,
 )
 from dbt_triggerer.build_watcher import NodeTrigger
-from dbt_triggerer.node_results import RESULT
+from dbt_triggerer.node_results import COMPILED, RESULT
 from dbt_triggerer.patch_gate import PATCHES_OFF, find
 
 #: The result of a task that watches a build and is no node, under a key of its own.
@@ -409,7 +410,8 @@ def deferred(metadata: Session) -> Iterator[TaskInstance]:
 
 def result(state: str, *times: tuple[str | None, str | None]) -> dict[str, Any]:
     nodes = [
-        {"unique_id": f"n{n}", "started_at": begun, "finished_at": ended} for n, (begun, ended) in enumerate(times)
+        {"unique_id": f"n{n}", "status": "success", "seconds": 0.25, "started_at": begun, "finished_at": ended}
+        for n, (begun, ended) in enumerate(times)
     ]
     return {"state": state, "reason": "because", "nodes": nodes}
 
@@ -451,6 +453,41 @@ def test_result_under_another_key_ends_the_task_and_is_stored(metadata: Session,
     )
     assert stored is not None
     assert XComModel.deserialize_value(stored) == outcome
+
+
+def test_ended_node_says_seconds_and_rows_and_shows_its_sql(metadata: Session, deferred: TaskInstance) -> None:
+    outcome = result("success", (None, None))
+    outcome["nodes"][0]["rows"] = 1234
+    event = TaskSuccessEvent(xcoms={RESULT: outcome, COMPILED: "select 1"})
+    end_node(event, outcome, no_default, task_instance=deferred, session=metadata)
+    metadata.expire(deferred)
+    assert deferred.note == "0.25 s, 1,234 rows"
+    assert RenderedTaskInstanceFields.get_templated_fields(deferred, session=metadata) == {COMPILED: "select 1"}
+    stored = metadata.scalars(select(XComModel.key).where(XComModel.task_id == deferred.task_id)).all()
+    assert list(stored) == [RESULT], "the SQL is stored once"
+
+
+def test_note_says_why_a_node_was_not_built_and_leaves_a_persons_alone(
+    metadata: Session, deferred: TaskInstance
+) -> None:
+    outcome = result("upstream_failed")
+    event = TaskFailedEvent(xcoms={RESULT: outcome})
+    end_node(event, outcome, no_default, task_instance=deferred, session=metadata)
+    assert deferred.note == "because"
+    for user, left in (None, "because"), ("anna", "waits for the supplier"):
+        deferred.task_instance_note.content, deferred.task_instance_note.user_id = "waits for the supplier", user
+        end_node(event, outcome, no_default, task_instance=deferred, session=metadata)
+        assert deferred.note == left
+
+
+def test_sql_of_a_failed_node_is_shown_and_not_passed_on(metadata: Session, deferred: TaskInstance) -> None:
+    outcome = result("failed", (None, None))
+    passed: list[Any] = []
+    event = TaskFailedEvent(xcoms={RESULT: outcome, COMPILED: "select 1 / 0"})
+    end_node(event, outcome, lambda event, **_: passed.append(event.xcoms), task_instance=deferred, session=metadata)
+    assert passed == [{RESULT: outcome}]
+    assert RenderedTaskInstanceFields.get_templated_fields(deferred, session=metadata) == {COMPILED: "select 1 / 0"}
+    assert deferred.note == "because"
 
 
 def test_node_without_times_ends_now(metadata: Session, deferred: TaskInstance) -> None:

@@ -19,7 +19,7 @@ from uuid6 import uuid7
 
 from dbt_triggerer import build_watcher
 from dbt_triggerer.build_watcher import BuildWatch, NodeTrigger, created_at
-from dbt_triggerer.node_results import PROGRESS, RESULT, NodeResult, Progress, batch_key
+from dbt_triggerer.node_results import COMPILED, PROGRESS, RESULT, NodeResult, Progress, batch_key
 
 BUILD = "warehouse.dbt_build"
 BEGAN = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -247,6 +247,14 @@ def test_event_of_failed_node_contains_its_message_and_no_sql(airflow: Airflow) 
     assert result["state"] == "failed"
     assert "no such column" in result["reason"]
     assert "select nothing" not in str(result)
+    assert (event.xcoms or {})[COMPILED] == "select nothing"
+
+
+def test_event_of_several_tests_has_the_sql_of_each(airflow: Airflow) -> None:
+    airflow.write([node("a", sql="select 1"), node("b", sql="select 2"), node("c")])
+    event = first_event(trigger_of("a", "b", "c"))
+    assert isinstance(event, TaskSuccessEvent)
+    assert (event.xcoms or {})[COMPILED] == "-- a\nselect 1\n\n-- b\nselect 2"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The operators of a build: the results that DbtBuild writes, which failures are its own, and a node on its own."""
 
+import contextlib
+import inspect
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time import task_runner
 
 from dbt_triggerer import tasks
 from dbt_triggerer.errors import BuildError
@@ -148,6 +151,18 @@ def test_node_on_its_own_runs_nothing_else(dbt: Callable, command: str, expected
     assert commands == [expected]
     assert ti.xcoms[RESULT]["state"] == "success"
     assert [result["unique_id"] for result in ti.xcoms[RESULT]["nodes"]] == ["model.shop.good"]
+
+
+@pytest.mark.parametrize("status", ["success", "error"])
+def test_node_on_its_own_shows_its_sql(dbt: Callable, status: str) -> None:
+    dbt(NodeResult("model.shop.good", status, sql="select 1"))
+    task = alone("run", "model.shop.good")
+    with contextlib.suppress(BuildError):
+        task.execute(of(TaskInstance(2)))
+    assert [getattr(task, field) for field in task.template_fields] == ["select 1"]
+    # Airflow stores the fields before the task begins, and again after it for an operator with this attribute.
+    assert task.overwrite_rtif_after_execution
+    assert '"overwrite_rtif_after_execution"' in inspect.getsource(task_runner.finalize)
 
 
 def test_failed_node_on_its_own_raises_its_message(dbt: Callable) -> None:
