@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -308,6 +309,17 @@ def test_dbt_connects_as_the_transformer() -> None:
 def test_unknown_mode_of_dbt_is_an_error() -> None:
     with pytest.raises(ValueError, match="ECOMMERCE_DBT_EXECUTION_MODE is 'fast'; it may be "):
         warehouse_group("fast")
+
+
+def test_machine_without_a_manifest_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Airflow shows an error of the import to everybody, or in the task's log if only a worker has no manifest."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setattr("ecommerce.build.dbt_project.MANIFEST", tmp_path / "manifest.json")
+    bag = DagBag(ROOT / "dags" / "ecommerce_warehouse.py", load_op_links=False)
+    (error,) = bag.import_errors.values()
+    assert f"manifest.json is missing on {socket.gethostname()}" in error
+    assert "`dbt parse`" in error
 
 
 def test_deadline_is_two_hours_after_a_run_is_created(dags) -> None:

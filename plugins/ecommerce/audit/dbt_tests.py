@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from ecommerce.audit.check import Check, CheckContext, fetch_rows
 from ecommerce.audit.check_results import CheckResult
-from ecommerce.build.dbt_project import MANIFEST
+from ecommerce.build.dbt_project import manifest_file
 
 #: `check_name` of the results that dbt records by its own hook (include/dbt/macros/record_tests.sql).
 DBT_TEST = "dbt_test"
@@ -123,9 +123,10 @@ def expected_tests(*, excluded_models: Container[str] = ()) -> set[str]:
 
 def models_of_tests() -> dict[str, list[str]]:
     """Subject of each test → names of the models and sources that it reads."""
+    manifest = manifest_file()
     return {
         subject: [parent.rsplit(".", 1)[-1] for parent in parents]
-        for subject, parents in _tests(MANIFEST, MANIFEST.stat().st_mtime_ns).items()
+        for subject, parents in _tests(manifest, manifest.stat().st_mtime_ns).items()
     }
 
 

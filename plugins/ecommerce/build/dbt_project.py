@@ -1,9 +1,14 @@
-"""Where the dbt project lies, and a digest that tells one version of it from another."""
+"""Where the dbt project lies, what dbt has parsed of it, and a digest that tells one version of it from another."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import socket
 from pathlib import Path
+from typing import Any
+
+from ecommerce.common.errors import ManifestMissing
 
 DBT_PROJECT = Path(__file__).parents[3] / "include" / "dbt"
 MANIFEST = DBT_PROJECT / "target" / "manifest.json"
@@ -22,6 +27,31 @@ def project_files() -> list[Path]:
         for path in DBT_PROJECT.rglob("*")
         if path.suffix in _SUFFIXES and not _FOLDERS_OF_DBT & set(path.relative_to(DBT_PROJECT).parts)
     )
+
+
+def manifest_file() -> Path:
+    """
+    The file `manifest.json`, with what dbt has parsed of the project.
+
+    :raises ManifestMissing: this machine does not have it
+    """
+    if not MANIFEST.is_file():
+        raise ManifestMissing(
+            f"{MANIFEST} is missing on {socket.gethostname()}, so the tasks of the models are not known there. dbt "
+            "writes it: `dbt parse` in include/dbt. `make up` and the Dockerfile do so; a worker with files of its own "
+            "needs it as well"
+        )
+    return MANIFEST
+
+
+def read_manifest() -> dict[str, Any]:
+    """
+    What dbt has parsed of the project.
+
+    :raises ManifestMissing: this machine does not have it
+    """
+    content: dict[str, Any] = json.loads(manifest_file().read_text())
+    return content
 
 
 def project_digest() -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from dbt_triggerer import parents_of
-from ecommerce.build.dbt_project import MANIFEST
+from ecommerce.build.dbt_project import read_manifest
 from ecommerce.build.lease import NO_EXCLUSIONS, Exclusions
 
 #: A model's `meta`: sources that it can be built without. It then uses the rows that were loaded before.
@@ -25,7 +24,7 @@ def exclusions_for(failed: Collection[str], manifest: Mapping[str, Any] | None =
     """
     if not failed:
         return NO_EXCLUSIONS
-    manifest = manifest or json.loads(MANIFEST.read_text())
+    manifest = manifest or read_manifest()
     models = {
         unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] not in _NOT_BUILT
     }
@@ -42,7 +41,7 @@ def exclusions_for(failed: Collection[str], manifest: Mapping[str, Any] | None =
 
 def nodes_of_models(names: Collection[str], manifest: Mapping[str, Any] | None = None) -> set[str]:
     """Unique ids of models, and of every test that reads one of them."""
-    nodes = (manifest or json.loads(MANIFEST.read_text()))["nodes"]
+    nodes = (manifest or read_manifest())["nodes"]
     models = {
         unique_id
         for unique_id, node in nodes.items()

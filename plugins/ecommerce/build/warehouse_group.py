@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dbt_triggerer import BUILD_TASK, EXECUTION_MODES, dbt_task_group
 from ecommerce.build.build_permission import assert_may_build
-from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET, MANIFEST
+from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET, manifest_file
 from ecommerce.common.connections import TRANSFORMER
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, exclude: str = "") -> TaskGro
     :param mode: how dbt runs, one of `EXECUTION_MODES`
     :param exclude: names of models that the run does not build, separated by blanks (templated)
     :raises ValueError: `ECOMMERCE_DBT_EXECUTION_MODE` is no such mode
+    :raises ManifestMissing: dbt has not parsed the project on this machine
     """
     if mode not in EXECUTION_MODES:
         raise ValueError(f"ECOMMERCE_DBT_EXECUTION_MODE is {mode!r}; it may be {', '.join(EXECUTION_MODES)}")
     return dbt_task_group(
         BUILD_GROUP,
         project=DBT_PROJECT,
-        manifest=MANIFEST,
+        manifest=manifest_file(),
         profile=warehouse_profile(),
         mode=mode,
         exclude=exclude,

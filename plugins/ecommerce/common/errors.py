@@ -28,6 +28,10 @@ class ShopError(WarehouseError):
     """
 
 
+class ManifestMissing(WarehouseError):
+    """dbt has not parsed the project on this machine, so the DAG's tasks for its models cannot be made."""
+
+
 class SourceError(WarehouseError):
     """A source could not be read: no connection, a missing table or column, an API that answers with an error."""
 

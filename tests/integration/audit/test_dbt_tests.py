@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ecommerce.audit import dbt_tests
 from ecommerce.audit.dbt_tests import expected_tests
+from ecommerce.build import dbt_project
 from include.demo.state import State
 from tests.integration.dbt_runs import Dbt, dbt_on
 from tests.integration.support import Loader
@@ -23,7 +23,7 @@ def built(warehouse_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder: Path = tmp_path_factory.mktemp("dbt")
     with dbt_on(os.environ["AIRFLOW_CONN_WAREHOUSE_TRANSFORMER"], folder) as dbt, pytest.MonkeyPatch.context() as patch:
         dbt.project.write_manifest(folder / "manifest.json")
-        patch.setattr(dbt_tests, "MANIFEST", folder / "manifest.json")
+        patch.setattr(dbt_project, "MANIFEST", folder / "manifest.json")
         dbt.run()
         yield dbt
 

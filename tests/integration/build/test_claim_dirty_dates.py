@@ -275,7 +275,7 @@ def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for source in SOURCES
     }
     sources = {f"source.ecommerce.raw.{source}": {"schema": "raw", "identifier": source} for source in SOURCES}
-    monkeypatch.setattr("ecommerce.build.excluded_models.MANIFEST", tmp_path / "manifest.json")
+    monkeypatch.setattr("ecommerce.build.dbt_project.MANIFEST", tmp_path / "manifest.json")
     (tmp_path / "manifest.json").write_text(json.dumps({"nodes": nodes, "sources": sources}))
 
 
