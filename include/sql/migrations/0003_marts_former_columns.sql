@@ -1,7 +1,19 @@
 -- Published marts as they were before changes had numbers.
 
 -- From before there were refunds: a product has no rank in a month in which it sold nothing.
-alter table if exists marts.product_performance_monthly alter column category_rank drop not null;
+do $$
+begin
+    if exists (
+        select from pg_attribute
+        where
+            attrelid = to_regclass('marts.product_performance_monthly')
+            and attname = 'category_rank'
+            and attnotnull
+    ) then
+        alter table marts.product_performance_monthly alter column category_rank drop not null;
+    end if;
+end
+$$;
 
 -- From before `weather_correlation`: the correlations of weather_sales_impact had season and growth in them. Where a
 -- view reads them they stay, and the publication says which view.
@@ -25,4 +37,16 @@ end
 $$;
 
 -- From before periods were complete or not: a month that is not has no share of the average.
-alter table if exists marts.seasonal_sales_analysis alter column percent_of_average drop not null;
+do $$
+begin
+    if exists (
+        select from pg_attribute
+        where
+            attrelid = to_regclass('marts.seasonal_sales_analysis')
+            and attname = 'percent_of_average'
+            and attnotnull
+    ) then
+        alter table marts.seasonal_sales_analysis alter column percent_of_average drop not null;
+    end if;
+end
+$$;
