@@ -124,7 +124,9 @@ class _CompiledFiles:
 
 def _result_of(finished: Any, compiled: _CompiledFiles) -> NodeResult:
     node, run = finished.node_info, finished.run_result
-    rows = run.adapter_response.fields.get("rows_affected") if run.HasField("adapter_response") else None
+    # A view has no rows of its own, and the rows that a test returns are its failures.
+    has_rows = node.materialized not in ("view", "test") and run.HasField("adapter_response")
+    rows = run.adapter_response.fields.get("rows_affected") if has_rows else None
     return NodeResult(
         unique_id=node.unique_id,
         status=str(node.node_status or run.status),

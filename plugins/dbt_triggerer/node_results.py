@@ -29,7 +29,7 @@ class NodeResult:
     :param started_at: ISO 8601, UTC; None for a node that dbt did not begin
     :param finished_at: likewise
     :param seconds: dbt's execution time
-    :param rows: rows affected, where the database counts them
+    :param rows: rows that were written, where the database counts them; None for a view and a test
     :param failures: rows a test returned
     :param sql: the compiled statement; None for a node without one, such as a seed
     """
@@ -95,7 +95,7 @@ def note_of(result: Mapping[str, Any]) -> str:
     rows = [node["rows"] for node in nodes if node.get("rows") is not None]
     said = [f"{sum(node['seconds'] for node in nodes):.2f} s"]
     if rows:
-        said.append(f"{sum(rows):,} rows")
+        said.append(f"{sum(rows):,} {'row' if sum(rows) == 1 else 'rows'}")
     if warned := sum(node["status"] == "warn" for node in nodes):
         said.append(f"{warned} with a warning")
     return (f"{len(nodes)} nodes: " if len(nodes) > 1 else "") + ", ".join(said)

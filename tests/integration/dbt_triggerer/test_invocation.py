@@ -129,6 +129,7 @@ def test_failed_test_counts_its_rows_and_the_next_node_is_skipped(project: Path,
     bad = [result for result in ended.values() if result.is_bad]
     assert [(result.status, result.failures) for result in bad] == [("fail", 2)]
     assert "select" in (bad[0].sql or "")
+    assert bad[0].rows is None
     assert ended["after"].is_skipped
     assert sorted(statuses(ended).values()) == ["fail", "pass", "skipped", "success"]
 
