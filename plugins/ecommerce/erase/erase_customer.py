@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -15,11 +16,22 @@ from ecommerce.build import lease
 from ecommerce.build.other_runs import must_wait_for
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER, postgres, warehouse
 from ecommerce.common.errors import ErasureError
-from ecommerce.erase.erasure import Receipt, Sessions, erase, survey
+from ecommerce.erase.erasure import Sessions, erase, survey
+from ecommerce.erase.receipt import Receipt
 from ecommerce.erase.run_conf import FORGOTTEN
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+#: Environment variable: further folders with log files, beside Airflow's own, separated by `:`.
+LOG_FOLDERS = "ECOMMERCE_LOG_FOLDERS"
+
+
+def log_folders() -> list[Path]:
+    """The folders with log files on this machine."""
+    names = [conf.get("logging", "base_log_folder"), *os.environ.get(LOG_FOLDERS, "").split(os.pathsep)]
+    return [folder for name in dict.fromkeys(filter(None, names)) if (folder := Path(name)).is_dir()]
 
 
 class EraseCustomer(BaseSensorOperator):
@@ -54,7 +66,7 @@ class EraseCustomer(BaseSensorOperator):
 
     def _erase(self, context: Context, customer: str, *, is_dry: bool) -> Receipt | None:
         run = context["dag_run"]
-        logs = [Path(conf.get("logging", "base_log_folder"))]
+        logs = log_folders()
         with ExitStack() as sessions:
             publisher = sessions.enter_context(warehouse(PUBLISHER))
             loader, transformer = (sessions.enter_context(postgres(conn_id)) for conn_id in (LOADER, TRANSFORMER))

@@ -8,7 +8,6 @@ takes the customer's place is stored before anything is changed, so no load can 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,21 +22,13 @@ from ecommerce.erase.customer_versions import erase_versions
 from ecommerce.erase.log_files import erase_in_logs
 from ecommerce.erase.person import Person, find_person, remember
 from ecommerce.erase.quarantine_payloads import erase_payloads
+from ecommerce.erase.receipt import Counts, Receipt
 from ecommerce.erase.replaced_rows import erase_replaced_rows
-from ecommerce.erase.tables import Counts, erase_table, text_tables
+from ecommerce.erase.tables import erase_table, text_tables
 from ecommerce.load.batches import one_loader
 from ecommerce.load.erased_rows import ErasedValues
 from ecommerce.publish.merge import MartChange, require_full_comparison
 from ecommerce.publish.publication import new_publication, record_publication
-
-log = logging.getLogger(__name__)
-
-#: What no erasure here reaches, for the receipt.
-NOT_REACHED = (
-    "the shop's own tables and the Kafka topic (a load that reads them again replaces the customer)",
-    "backups, write-ahead logs and replicas that are not streamed to",
-    "logs that were sent elsewhere, and messages, e-mails and files that people have received",
-)
 
 
 @dataclass(frozen=True)
@@ -47,36 +38,6 @@ class Sessions:
     loader: Connection
     transformer: Connection
     publisher: Connection
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """
-    What an erasure has replaced, or would replace.
-
-    :param erasure_id: of `ops.erasure`; None of a dry run
-    :param customers: how many keys the customer has
-    :param places: table and column → values
-    """
-
-    erasure_id: int | None
-    customers: int
-    places: Counts
-
-    def lines(self) -> list[str]:
-        """For people; no line names the customer."""
-        total = sum(self.places.values())
-        verb = "would be replaced" if self.erasure_id is None else "were replaced"
-        keys = "key" if self.customers == 1 else "keys"
-        head = f"{self.customers} {keys} of a customer: {total:,} values in {len(self.places)} places {verb}"
-        number = [] if self.erasure_id is None else [f"Receipt {self.erasure_id} (ops.erasure)"]
-        return [
-            *number,
-            head,
-            *(f"  {place}: {count:,}" for place, count in sorted(self.places.items())),
-            "Not reached, and to be seen to by you:",
-            *(f"  {place}" for place in NOT_REACHED),
-        ]
 
 
 def survey(sessions: Sessions, customer: str, *, logs: Sequence[Path] = ()) -> Receipt:

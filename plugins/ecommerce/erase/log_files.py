@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ecommerce.erase.person import Person
-from ecommerce.erase.tables import Counts
+from ecommerce.erase.receipt import Counts
 
 
 def erase_in_logs(folders: Sequence[Path], person: Person, *, dry_run: bool = False) -> Counts:
@@ -28,16 +28,22 @@ def erase_in_logs(folders: Sequence[Path], person: Person, *, dry_run: bool = Fa
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink() and path.stat().st_size:
+        # Of a link the file that it leads to: so is Postgres' log of the demo.
+        if path.is_file() and path.stat().st_size:
             yield path
 
 
 def _erase_in_file(path: Path, patterns: Sequence[re.Pattern[bytes]], *, dry_run: bool) -> int:
-    with path.open("rb" if dry_run else "r+b") as file:
-        access = mmap.ACCESS_READ if dry_run else mmap.ACCESS_WRITE
-        with mmap.mmap(file.fileno(), 0, access=access) as content:
-            places = [match.span(match.lastindex or 0) for pattern in patterns for match in pattern.finditer(content)]
-            if not dry_run:
-                for start, end in places:
-                    content[start:end] = b"*" * (end - start)
-            return len(places)
+    """
+    Write over all matches in a file; how many there are.
+
+    :raises PermissionError: the file has some, and may not be written
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        places = [match.span(match.lastindex or 0) for pattern in patterns for match in pattern.finditer(content)]
+    if places and not dry_run:
+        with path.open("r+b") as file:
+            for start, end in places:
+                file.seek(start)
+                file.write(b"*" * (end - start))
+    return len(places)

@@ -12,7 +12,7 @@ from psycopg import Connection
 from ecommerce.common.blanks import clean_text
 from ecommerce.common.sources import SOURCES, Erased, Source, WriteDisposition
 from ecommerce.erase.person import Person
-from ecommerce.erase.tables import Counts
+from ecommerce.erase.receipt import Counts
 from ecommerce.load.erased_rows import ErasedValues, in_lower_case, row_key
 
 #: Rows that are read at a time: a payload can have a megabyte.

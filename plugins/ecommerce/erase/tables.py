@@ -13,10 +13,8 @@ from ecommerce.common.blanks import cleaned
 from ecommerce.common.personal_data import Treatment, treatment_of
 from ecommerce.common.sources import SOURCES
 from ecommerce.erase.person import Person
+from ecommerce.erase.receipt import Counts
 from ecommerce.load.erased_rows import row_key
-
-#: Table and column → values that are replaced.
-Counts = dict[str, int]
 
 
 @dataclass(frozen=True)

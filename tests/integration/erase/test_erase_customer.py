@@ -18,7 +18,8 @@ from ecommerce.common.connections import postgres as connect
 from ecommerce.common.errors import ErasureError
 from ecommerce.common.personal_data import treatment_of
 from ecommerce.common.sources import SOURCES
-from ecommerce.erase.erasure import Receipt, Sessions, erase, survey
+from ecommerce.erase.erasure import Sessions, erase, survey
+from ecommerce.erase.receipt import Receipt
 from ecommerce.erase.tables import text_tables
 from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
