@@ -42,8 +42,8 @@ def _erase_in_file(path: Path, patterns: Sequence[re.Pattern[bytes]], *, dry_run
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         places = [match.span(match.lastindex or 0) for pattern in patterns for match in pattern.finditer(content)]
     if places and not dry_run:
-        with path.open("r+b") as file:
+        with path.open("r+b") as writable:
             for start, end in places:
-                file.seek(start)
-                file.write(b"*" * (end - start))
+                writable.seek(start)
+                writable.write(b"*" * (end - start))
     return len(places)

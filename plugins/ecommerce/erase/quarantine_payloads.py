@@ -66,11 +66,13 @@ def _payload(source: Source, payload: Any, person: Person, values: ErasedValues)
 
 
 def _corrected(source: Source, corrected: str | None, person: Person, values: ErasedValues) -> str | None:
-    document = json.loads(corrected) if corrected else None
-    erased = values.columns(source, document) if isinstance(document, dict) else document
-    if isinstance(document, dict) and erased == {name: document[name] for name in erased}:
-        # It is nobody's who was erased: its further fields stay.
-        erased = document
+    document: Any = json.loads(corrected) if corrected else None
+    erased = document
+    if isinstance(document, dict):
+        columns = values.columns(source, document)
+        if columns != {name: document[name] for name in columns}:
+            # Its further fields may be anything.
+            erased = columns
     return _if_changed(document, _without_names(erased, person))
 
 
@@ -80,14 +82,14 @@ def _if_changed(before: Any, after: Any) -> str | None:
 
 def _row(source: Source, payload: Mapping[str, Any], person: Person) -> Mapping[str, Any]:
     """A rejected row of a table; its columns are texts."""
-    key = clean_text(str(payload.get(source.customer_column) or ""))
+    key = clean_text(str(payload.get(source.customer_column or "") or ""))
     row = clean_text(str(payload.get(row_key(source) or "") or ""))
     is_theirs = key in person.keys or row in (person.rows or {}).get(source.name, ())
     erased = dict(payload)
     for column in source.columns:
         if column.name not in payload:
             continue
-        if column.erased is Erased.KEY and key in person.keys:
+        if column.erased is Erased.KEY and key and key in person.keys:
             erased[column.name] = person.keys[key]
         elif column.erased not in (None, Erased.KEY) and (
             is_theirs or (column.erased is Erased.E_MAIL and _is_address(payload[column.name], person.e_mails))

@@ -176,7 +176,7 @@ def names_person(text: sql.Composable, person: Person, *, in_json: bool = False)
     """Condition: a text names the customer."""
     patterns = [mention.pattern_in_json if in_json else mention.pattern for mention in person.mentions]
     matches = [sql.SQL("{} ~ {}").format(text, sql.Literal(pattern)) for pattern in patterns]
-    return sql.SQL("coalesce({}, false)").format(sql.SQL(" or ").join(matches or [sql.SQL("false")]))
+    return sql.SQL("coalesce({}, false)").format(sql.SQL(" or ").join([sql.SQL("false"), *matches]))
 
 
 def without_person(text: sql.Composable, person: Person, *, in_json: bool = False) -> sql.Composable:

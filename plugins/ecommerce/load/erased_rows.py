@@ -250,5 +250,5 @@ def _document(value: Any) -> Mapping[str, Any] | None:
 
 def _numbers(source: Source, document: Mapping[str, Any] | None) -> list[str]:
     """The customer of a message that has a number in the place of a text."""
-    value = (document or {}).get(source.customer_column)
+    value = (document or {}).get(source.customer_column or "")
     return [str(value)] if isinstance(value, int) else []
