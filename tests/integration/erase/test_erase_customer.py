@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from psycopg import sql
 
 from ecommerce.build import lease
@@ -18,8 +19,9 @@ from ecommerce.common.connections import postgres as connect
 from ecommerce.common.errors import ErasureError
 from ecommerce.common.personal_data import treatment_of
 from ecommerce.common.sources import SOURCES
-from ecommerce.erase.erasure import Sessions, erase, survey
-from ecommerce.erase.receipt import Receipt
+from ecommerce.erase.erase_customer import EraseCustomer
+from ecommerce.erase.erasure import Sessions, survey
+from ecommerce.erase.run_conf import FORGOTTEN
 from ecommerce.erase.tables import text_tables
 from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
@@ -254,14 +256,28 @@ def test_unknown_customer_is_refused(sessions: Sessions) -> None:
         survey(sessions, "CUST00")
 
 
+class Run:
+    """The run of the task, as Airflow gives it to the task."""
+
+    dag_id, run_id, triggering_user_name = "erase_customer", "an_erasure", "admin"
+
+
+def poke(customer: str, *, dry_run: bool) -> Any:
+    """What the task returns."""
+    context: Any = {"params": {"customer": customer, "dry_run": dry_run}, "dag_run": Run(), "ti": None}
+    return EraseCustomer(task_id="erase").poke(context)
+
+
 @pytest.fixture(scope="module")
 def erased(
-    connection: psycopg.Connection, loader: Loader, sessions: Sessions, logs: Path, customer_everywhere: None
-) -> Mapping[str, Any]:
-    before = {"sums": loader.rows(SUMS), "publications": loader.rows("select * from ops.publication order by 1")}
-    receipt = erase(sessions, E_MAIL, dag_id="erase_customer", run_id="an_erasure", requested_by="admin", logs=[logs])
-    assert isinstance(receipt, Receipt)
-    return before | {"receipt": receipt}
+    connection: psycopg.Connection, loader: Loader, logs: Path, customer_everywhere: None
+) -> Iterator[Mapping[str, Any]]:
+    sums = loader.rows(SUMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECOMMERCE_LOG_FOLDERS", str(logs))
+        done = poke(E_MAIL, dry_run=False)
+        assert done.is_done
+        yield {"sums": sums, "places": done.xcom_value["places"]}
 
 
 def test_nothing_names_the_customer_and_sums_stay(
@@ -277,7 +293,7 @@ def test_nothing_names_the_customer_and_sums_stay(
         "select run_id, requested_by, erased_at is not null, places from ops.erasure"
     )
     assert (run_id, user, done) == ("an_erasure", "admin", True)
-    assert places == erased["receipt"].places
+    assert places == erased["places"]
     assert loader.value("select count(*) from ops.erased_value where kind = 'e_mail'") == 2
 
 
@@ -383,3 +399,10 @@ def test_erased_customer_is_not_erased_under_the_new_key(loader: Loader, session
         survey(sessions, loader.value("select replacement from ops.erased_value where kind = 'customer_id'"))
     # The former key finds nobody's data any more.
     assert survey(sessions, KEY).places == {}
+
+
+def test_task_refuses_in_words_that_name_nobody(erased: Any) -> None:
+    for customer in ("nobody@example.org", " ", FORGOTTEN):
+        with pytest.raises(AirflowFailException) as refused:
+            poke(customer, dry_run=True)
+        assert "nobody@" not in str(refused.value)
