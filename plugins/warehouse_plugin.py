@@ -1,4 +1,7 @@
-"""What this project adds to Airflow's own processes: warm workers, faster triggerers, and what deadlines count from."""
+"""
+What this project adds to Airflow's own processes: warm workers, faster triggerers, what deadlines count from, and that
+nobody keeps whom a run has erased.
+"""
 
 from functools import cached_property
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from dbt_triggerer import ServiceListener
+from ecommerce.erase.run_conf import ForgetCustomer
 
 
 def warm_workers() -> None:
@@ -24,7 +28,8 @@ class WarehousePlugin(AirflowPlugin):
         ServiceListener(
             before_fork=warm_workers,
             triggers_without_dag=("ecommerce.audit.quality_trigger.QualityTrigger",),
-        )
+        ),
+        ForgetCustomer(),
     ]
 
     @cached_property

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from ecommerce.common.sources import SOURCES, absence_in_words
 from ecommerce.common.version import version
+from ecommerce.erase.run_conf import ERASE_DAG
 from include.demo import airflow_services, database, dbt, logs, processes, stack
 from include.demo.errors import StackError
 from include.demo.rollback import rollback_in_words
@@ -119,6 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     rollback.add_argument("--publication", type=int, help="restore what this one left; default: the last but one")
     rollback.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    erase = command(
+        "erase",
+        _erase,
+        "erase a customer for good, follow the run and say what it has replaced",
+        example="make erase CUSTOMER=CUST001 DRY_RUN=1, make erase CUSTOMER=anna@example.org",
+    )
+    erase.add_argument("--customer", help="a customer_id as the marts have it, or an e-mail address")
+    erase.add_argument("--dry-run", action="store_true", help="only list where the customer is, change nothing")
     verify = command(
         "verify",
         _verify,
@@ -263,7 +272,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 #: DAG → the task whose log says what a dry run would have done.
-_REPORTING_TASKS = {stack.WAREHOUSE_DAG: "claim", "replay_quarantine": "replay"}
+_REPORTING_TASKS = {stack.WAREHOUSE_DAG: "claim", "replay_quarantine": "replay", ERASE_DAG: "erase"}
 
 
 def _run_and_summarize(state: State, dag_id: str, conf: dict[str, object]) -> int:
@@ -309,6 +318,17 @@ def _rollback(arguments: argparse.Namespace) -> int:
             'make airflow ARGS="dags pause %s"',
             *[stack.WAREHOUSE_DAG] * 2,
         )
+    return exit_code
+
+
+def _erase(arguments: argparse.Namespace) -> int:
+    if not arguments.customer:
+        raise StackError("say which customer: make erase CUSTOMER=…, a customer_id or an e-mail address")
+    state = stack.running_with_the_chosen_shop()
+    conf: dict[str, object] = {"customer": arguments.customer, "dry_run": arguments.dry_run}
+    exit_code = _run_and_summarize(state, ERASE_DAG, conf)
+    if exit_code == 0 and not arguments.dry_run:
+        log.info("  The next run of %s builds and publishes again.", stack.WAREHOUSE_DAG)
     return exit_code
 
 

@@ -66,6 +66,8 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": state.keys["jwt"],
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": state.dsn("airflow").replace("postgresql:", "postgresql+psycopg2:", 1),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        # An erasure also looks at what the services have written.
+        "ECOMMERCE_LOG_FOLDERS": str(processes.LOGS),
         # The demo shop's last day is in the past: after a scheduled run for yesterday, "today" would be years later.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True" if os.environ.get("SCHEDULE") == "on" else "False",
         # Seconds that the scheduler sleeps when it has nothing to do; each step of a run waits half of it on average.

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from ecommerce.common.open_questions import OPEN_QUESTIONS, waiting_in_words
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.value_rules import rule_in_sql
+from ecommerce.erase.receipt import Receipt
 
 #: Lines of each list of the summary, and characters of a sentence in it.
 LISTED, SENTENCE = 10, 300
@@ -76,6 +77,12 @@ order by publication_id desc
 limit 1
 """
 
+_ERASURES = """
+select erasure_id, customers, places, erased_at
+from ops.erasure
+where run_id = %(run_id)s
+"""
+
 _DAYS_TO_BUILD = """
 select source, count(distinct dirty_date) as days
 from ops.dirty_date
@@ -106,6 +113,7 @@ def run_summary(dsn: str, run_id: str, *, is_to_publish: bool) -> list[str]:
             *_loads(connection, run_id),
             *_checks(connection, run_id),
             *_marts(connection, run_id, is_to_publish=is_to_publish),
+            *_erasure(connection, run_id),
             *_waits(connection),
         ]
 
@@ -168,6 +176,14 @@ def _marts(connection: Connection[dict[str, Any]], run_id: str, *, is_to_publish
         last = _rows(connection, _LAST_PUBLICATION)
         as_before = f"; they are as publication {last[0]['publication_id']} left them" if last else ""
         yield f"Marts: this run has published nothing{as_before}"
+
+
+def _erasure(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str]:
+    for erasure in _rows(connection, _ERASURES, run_id=run_id):
+        receipt = Receipt(erasure["erasure_id"], erasure["customers"], erasure["places"])
+        if erasure["erased_at"] is None:
+            yield "The erasure is not complete: run it again."
+        yield from receipt.lines()
 
 
 def _waits(connection: Connection[dict[str, Any]]) -> Iterator[str]:

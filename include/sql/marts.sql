@@ -1,7 +1,8 @@
 -- What of marts is no model. Applied by the owner of the schema, `publisher`. Published tables that are there are changed
 -- by a file in `migrations`.
 
--- Which publication each mart is from. It changes in the transaction that changes the marts.
+-- Which publication each mart is from. It changes in the transaction that changes the marts. After an erasure pages and
+-- tools that keep answers have to forget them: its number is `last_erasure`.
 create or replace view marts.published as
 select distinct on (mart)
     mart,
@@ -9,7 +10,8 @@ select distinct on (mart)
     run_id,
     published_at,
     as_of_date,
-    restores
+    restores,
+    (select max(erasure.erasure_id) from ops.erasure) as last_erasure
 from ops.publication
 order by mart asc, publication_id desc;
 

@@ -561,6 +561,38 @@ create table if not exists ops.review (
 );
 create index if not exists review_order on ops.review (order_id, review_id desc);
 
+-- One row for each erasure of a customer (GDPR, article 17): the receipt, which names nobody. `erased_at` is null while
+-- it is not done; then the same request goes on where it was.
+create table if not exists ops.erasure (
+    erasure_id bigint generated always as identity primary key,
+    run_id text not null,
+    requested_by text, -- the user of Airflow
+    requested_at timestamptz not null default clock_timestamp(),
+    erased_at timestamptz,
+    customers integer not null, -- keys: an e-mail address may be that of several
+    places jsonb not null default '{}' -- table and column → values that were replaced
+);
+
+-- What a load must not bring back: the salted hash of a customer's key with the key that takes its place, that of an
+-- e-mail address, and that of the key of a row that says something of the customer without naming the customer.
+create table if not exists ops.erased_value (
+    kind text not null, -- `customer_id`, `e_mail`, or the source of the row
+    value_hash bytea not null,
+    replacement text, -- of a customer's key
+    erasure_id bigint not null references ops.erasure,
+    primary key (kind, value_hash)
+);
+
+-- The salt of the hashes. Without it nobody can find out whose they are by trying all keys; so only those see it who
+-- compute hashes.
+create table if not exists ops.erasure_salt (
+    salt bytea not null
+);
+create unique index if not exists erasure_salt_one on ops.erasure_salt ((true));
+insert into ops.erasure_salt (salt)
+select uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+where not exists (select from ops.erasure_salt);
+
 -- One row for each incident: opened when a problem is first seen, closed when it is gone.
 create table if not exists ops.alert (
     alert_id bigint generated always as identity primary key,
@@ -794,6 +826,7 @@ $$;
 -- All roles that read ops may read all of it; but `inspector` sees no personal data.
 grant select on all tables in schema ops to loader, transformer, publisher, inspector;
 revoke select on ops.quarantine, ops.check_failure from inspector;
+revoke select on ops.erasure_salt from transformer, inspector;
 
 -- A load writes its rows and what it knows of them; the claim takes the lease and all dirty dates.
 grant insert, update on

@@ -179,3 +179,11 @@ grant select on all tables in schema ops, raw, staging, core, quality, marts_bui
 grant select on all tables in schema ops to loader;
 grant select on all tables in schema ops, raw to transformer;
 grant select on all tables in schema marts to reader, inspector;
+-- But not the salt of erased keys (see ops.sql).
+do $$
+begin
+    if to_regclass('ops.erasure_salt') is not null then
+        revoke select on ops.erasure_salt from transformer, inspector;
+    end if;
+end
+$$;

@@ -6,8 +6,16 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
+from ecommerce.erase.run_conf import ERASE_DAG
 from ecommerce.extract.texts import storable
-from shop_pages.airflow_access import BaseUser, CurrentUser, DagAccessEntity, is_allowed, server_host
+from shop_pages.airflow_access import (
+    BaseUser,
+    CurrentUser,
+    DagAccessEntity,
+    is_administrator,
+    is_allowed,
+    server_host,
+)
 from shop_pages.limits import ADDRESS_CHARACTERS, WAREHOUSE_DAG
 
 
@@ -27,6 +35,15 @@ def require_read_access(user: CurrentUser) -> BaseUser:
 def may_trigger(dag_id: str, user: BaseUser) -> bool:
     """Whether Airflow lets this user start a run of a DAG."""
     return is_allowed(user, "POST", dag_id, DagAccessEntity.RUN)
+
+
+def may_start(dag_id: str, user: BaseUser) -> bool:
+    """
+    Whether this user may start a run of a DAG from the pages.
+
+    To erase a customer also takes an administrator, as nothing brings the customer back.
+    """
+    return may_trigger(dag_id, user) and (dag_id != ERASE_DAG or is_administrator(user))
 
 
 def may_unpause(dag_id: str, user: BaseUser) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "connection_by_id",
     "dag_exists",
     "dag_params",
+    "is_administrator",
     "is_allowed",
     "login_url",
     "server_host",
@@ -66,6 +67,11 @@ def is_allowed(
     return get_auth_manager().is_authorized_dag(
         method=method, access_entity=entity, details=DagDetails(id=dag_id), user=user
     )
+
+
+def is_administrator(user: BaseUser) -> bool:
+    """Whether a user may change Airflow's connections, and so reaches all that they lead to."""
+    return get_auth_manager().is_authorized_connection(method="PUT", user=user)
 
 
 def login_url(next_url: str) -> str:

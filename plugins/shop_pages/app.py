@@ -42,10 +42,17 @@ def create_app() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     last_answers: LastAnswers = {}
-    app.state.reader = Warehouse(ConnectionPool(limits.READER, last_answers=last_answers), reads_marts_only=True)
     app.state.inspector = Warehouse(ConnectionPool(limits.INSPECTOR, last_answers=last_answers))
-    app.state.downloads = Downloads(limits.READER)
     app.state.responses = ResponseCache()
+
+    def forget() -> None:
+        app.state.inspector.forget()
+        app.state.responses.forget()
+
+    app.state.reader = Warehouse(
+        ConnectionPool(limits.READER, last_answers=last_answers), reads_marts_only=True, on_erasure=forget
+    )
+    app.state.downloads = Downloads(limits.READER)
     # Before the first reader comes: to compress the chart library and to connect each take a third of a second.
     warm_up = asyncio.gather(
         *(asyncio.to_thread(asset, name) for name in ASSETS),

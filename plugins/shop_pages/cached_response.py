@@ -77,6 +77,10 @@ class ResponseCache:
         )
         self._rendering: dict[Hashable, asyncio.Future[CachedResponse]] = {}
 
+    def forget(self) -> None:
+        """Forget all pages and files."""
+        self._cache.clear()
+
     def get(self, key: Hashable, parts: Sequence[Rows]) -> CachedResponse | None:
         """The cached page, if it shows exactly these rows."""
         versions, response, _ = self._cache.get(key) or ((), None, 0)

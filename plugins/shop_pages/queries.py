@@ -28,10 +28,12 @@ T = TypeVar("T")
 
 #: The latest publication: the latest of each mart, by the view's index, since a history of years has many rows.
 _PUBLICATION = """
-    select max(latest.publication_id) as publication_id, max(latest.published_at) as published_at
+    select
+        max(latest.publication_id) as publication_id, max(latest.published_at) as published_at,
+        max(latest.last_erasure) as last_erasure
     from pg_class as mart
     cross join lateral (
-        select publication_id, published_at
+        select publication_id, published_at, last_erasure
         from marts.published
         where published.mart = mart.relname::text collate "default"
         limit 1
@@ -110,10 +112,19 @@ class Warehouse:
     marts, which change by a publication only, until the next one.
 
     :param reads_marts_only: no query reads anything but marts
+    :param on_erasure: called when a customer was erased, after all results are forgotten: none may be shown any more,
+        not even while the warehouse does not answer
     """
 
-    def __init__(self, pool: ConnectionPool, *, reads_marts_only: bool = False) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        *,
+        reads_marts_only: bool = False,
+        on_erasure: Callable[[], None] = lambda: None,
+    ) -> None:
         self.pool = pool
+        self._on_erasure = on_erasure
         self._reads_marts_only = reads_marts_only
         self._cache: LRUCache[tuple[Any, ...], _CacheEntry] = LRUCache(
             CACHED_ROWS_BYTES, getsizeof=lambda entry: entry.size
@@ -181,14 +192,18 @@ class Warehouse:
         if (current := self._current(key)) is not None:
             return current
         entry = self._cache.get(key)
-        cached = entry.rows if entry else None
         task = self._run_once(key, lambda: self._query(key, query, cap, parameters))
-        problem = await self._wait(task, has_cached_rows=cached is not None)
+        problem = await self._wait(task, has_cached_rows=entry is not None and entry.rows is not None)
         if problem is None:
             return task.result()
-        if cached is not None:
-            return replace(cached, problem=str(problem))
+        # Meanwhile an erasure may have been noticed.
+        if (entry := self._cache.get(key)) and entry.rows is not None:
+            return replace(entry.rows, problem=str(problem))
         raise problem
+
+    def forget(self) -> None:
+        """Forget all results."""
+        self._cache.clear()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -273,8 +288,11 @@ class Warehouse:
 
     async def _read_publication(self) -> None:
         queried_at = time.monotonic()
-        self._publication = (await self.pool.fetch(_PUBLICATION, {}))[0]
+        before, self._publication = self._publication, (await self.pool.fetch(_PUBLICATION, {}))[0]
         self._publication_valid_until = queried_at + FRESH_SECONDS
+        if before is not None and before["last_erasure"] != self._publication["last_erasure"]:
+            self.forget()
+            self._on_erasure()
 
     def _is_current(self, entry: _CacheEntry) -> bool:
         if entry.publication is None:

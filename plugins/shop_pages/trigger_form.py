@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ecommerce.erase.run_conf import ERASE_DAG
 from ecommerce.extract.texts import storable
 from shop_pages.airflow_access import DagParam, InvalidParams, dag_params
 from shop_pages.limits import WAREHOUSE_DAG
@@ -20,7 +21,7 @@ ROLLBACK_DAG = "rollback_publication"
 REPLAY_DAG = "replay_quarantine"
 
 #: DAGs whose trigger form the pages fill in.
-FORM_DAGS = (WAREHOUSE_DAG, ROLLBACK_DAG, REPLAY_DAG)
+FORM_DAGS = (WAREHOUSE_DAG, ROLLBACK_DAG, REPLAY_DAG, ERASE_DAG)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def test_dag_bag_has_every_dag(dags) -> None:
         "verify_warehouse",
         "replay_quarantine",
         "rollback_publication",
+        "erase_customer",
         "check_shop",
         *(f"extract_{source}" for source in SOURCES),
     }
@@ -131,6 +132,7 @@ TAGS = {
     "verify_warehouse": "verify",
     "replay_quarantine": "quarantine",
     "rollback_publication": "warehouse",
+    "erase_customer": "privacy",
     "check_shop": "shop",
     **{f"extract_{source}": "extract" for source in SOURCES},
 }
@@ -156,6 +158,7 @@ FORMS: dict[str, dict[str, tuple[str, object]]] = {
         "dry_run": ("Dry run", False),
     },
     "rollback_publication": {"publication_id": ("Publication", None)},
+    "erase_customer": {"customer": ("Customer", ""), "dry_run": ("Dry run", True)},
     "check_shop": {**_DAYS},
     **{f"extract_{source}": _LOAD for source in SOURCES},
 }
@@ -196,6 +199,8 @@ def test_each_field_of_a_form_has_title_description_and_default(dags) -> None:
         ("replay_quarantine", "batch", [None, 1], ["a"]),
         ("replay_quarantine", "reason", [None, "is negative"], [1]),
         ("rollback_publication", "publication_id", [None, 1], [0, "a"]),
+        ("erase_customer", "customer", ["", "CUST001"], [None, 1]),
+        ("erase_customer", "dry_run", [True, False], [None, "yes"]),
     ],
 )
 def test_field_of_a_form_takes_only_values_that_make_sense(
@@ -263,6 +268,7 @@ def test_tasks_that_wait_for_the_lease_share_a_pool(dags) -> None:
         ("ecommerce_warehouse", "claim"),
         ("verify_warehouse", "verify"),
         ("rollback_publication", "roll_back"),
+        ("erase_customer", "erase"),
     }
 
 

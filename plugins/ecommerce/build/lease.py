@@ -7,6 +7,8 @@ overwrite each other's tables, and a publication must find in `marts_build` what
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import NamedTuple
@@ -354,6 +356,17 @@ def lock_for_rollback(connection: Connection, dag_id: str, run_id: str, *, take_
         [run_id, dag_id],
     )
     return True
+
+
+@contextmanager
+def all_builds_stopped(connection: Connection) -> Iterator[None]:
+    """Inside, nobody can take or change the lease; who holds it already has to be asked for afterwards."""
+    connection.execute("select pg_advisory_lock(hashtext('ecommerce.build'))")
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("select pg_advisory_unlock(hashtext('ecommerce.build'))")
 
 
 def _lock_builds(connection: Connection) -> None:

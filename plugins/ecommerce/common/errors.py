@@ -64,6 +64,10 @@ class RollbackError(WarehouseError):
     """The marts cannot be restored to that publication; nothing was rolled back."""
 
 
+class ErasureError(WarehouseError):
+    """A customer cannot be erased: there is no such customer; nothing was changed."""
+
+
 class CheckSettingsError(WarehouseError):
     """`include/quality/checks.yml` cannot be read."""
 

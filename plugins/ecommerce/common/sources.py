@@ -33,6 +33,15 @@ class Kind(Enum):
     INSTANT = "instant"  # ISO 8601, naive means UTC
 
 
+class Erased(Enum):
+    """What an erasure (`ecommerce/erase`) makes of a column, in the rows of the customer who is erased."""
+
+    KEY = "key"  # who the customer is: a random key takes its place
+    EMPTIED = "emptied"
+    E_MAIL = "e_mail"  # emptied, also where another customer has the same address
+    FREE_TEXT = "free_text"  # emptied; in all other rows whatever names the customer is replaced
+
+
 @dataclass(frozen=True)
 class Column:
     """
@@ -42,6 +51,7 @@ class Column:
     :param default: what null means, as text; also where the source does not have the column
     :param bounds: the least and the greatest value of a number; others are no measurements, such as -999
     :param is_personal: says who a person is: no message quotes it, and the role `inspector` does not see it
+    :param erased: what an erasure makes of it; None: it never says anything of a person
     """
 
     name: str
@@ -50,6 +60,7 @@ class Column:
     default: str | None = None
     bounds: tuple[int, int] | None = None
     is_personal: bool = False
+    erased: Erased | None = None
 
 
 class WriteDisposition(Enum):
@@ -162,6 +173,16 @@ class Source:
         """Business and lineage columns: what a reader yields, in this order."""
         return (*self.columns, *self.lineage)
 
+    @property
+    def customer_column(self) -> str | None:
+        """The column that says whose a row is; None: the source has no customers."""
+        return next((column.name for column in self.columns if column.erased is Erased.KEY), None)
+
+    @property
+    def emptied_columns(self) -> tuple[str, ...]:
+        """The columns that an erasure empties."""
+        return tuple(column.name for column in self.columns if column.erased not in (None, Erased.KEY))
+
 
 #: Of each source that is a topic: the key, and what the reader adds to a message.
 TOPIC_KEY = ("_topic", "_partition", "_offset")
@@ -201,7 +222,7 @@ _REGISTRY = (
         write_disposition=WriteDisposition.APPEND,
         key=TOPIC_KEY,
         columns=(
-            Column("customer_id", required=True),
+            Column("customer_id", required=True, erased=Erased.KEY),
             Column("product_id", required=True),
             Column("interaction_type", required=True),
             Column("timestamp", Kind.INSTANT, required=True),
@@ -256,7 +277,7 @@ _REGISTRY = (
             Column("line_number", Kind.COUNT, default="1"),
             Column("product_id", required=True),
             # Null or blank: the order of a guest.
-            Column("customer_id"),
+            Column("customer_id", erased=Erased.KEY),
             Column("order_date", Kind.DATE, required=True),
             Column("order_amount", Kind.MONEY, required=True),
             Column("order_quantity", Kind.COUNT),
@@ -286,11 +307,11 @@ _REGISTRY = (
             Column("order_id"),
             Column("line_number", Kind.COUNT),
             Column("product_id"),
-            Column("customer_id"),
+            Column("customer_id", erased=Erased.KEY),
             Column("refund_date", Kind.DATE, required=True),
             Column("refund_amount", Kind.POSITIVE_MONEY, required=True),
             Column("refund_quantity", Kind.COUNT),
-            Column("reason"),
+            Column("reason", erased=Erased.FREE_TEXT),
             Column("created_at", Kind.TIMESTAMP, required=True),
         ),
         window_column="created_at",
@@ -303,9 +324,9 @@ _REGISTRY = (
         write_disposition=WriteDisposition.VERSION_LOG,
         key=("customer_id",),
         columns=(
-            Column("customer_id", required=True),
-            Column("customer_name", is_personal=True),
-            Column("customer_email", is_personal=True),
+            Column("customer_id", required=True, erased=Erased.KEY),
+            Column("customer_name", is_personal=True, erased=Erased.EMPTIED),
+            Column("customer_email", is_personal=True, erased=Erased.E_MAIL),
             Column("start_date", Kind.DATE),
             Column("end_date", Kind.DATE),
             Column("status"),
@@ -318,7 +339,7 @@ _REGISTRY = (
         write_disposition=WriteDisposition.VERSION_LOG,
         key=("subscription_id",),
         columns=(
-            Column("customer_id", required=True),
+            Column("customer_id", required=True, erased=Erased.KEY),
             Column("subscription_id", required=True),
             Column("plan_type"),
             Column("subscription_start_date", Kind.DATE, required=True),

@@ -25,6 +25,7 @@ from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
 from ecommerce.load import batches, offsets, quarantine, schema_drift, strategies, validate
 from ecommerce.load.batches import BatchCounts, RunIdentity
+from ecommerce.load.erased_rows import replace_in_rejected_messages
 from ecommerce.load.mass_removal import first_mass_removal
 from ecommerce.load.raw_writer import WriteCounts
 from ecommerce.load.result import LoadResult, lost_ranges
@@ -145,6 +146,8 @@ def _run(job: LoadJob, reader: Reader, strategy: Strategy) -> LoadResult:
     read, rejected = read + moved.total, rejected + moved.rejected
     _fail_on_overflow(job, read, rejected, undated)
 
+    if rejected:
+        replace_in_rejected_messages(job.connection, job.source, STAGE)
     quarantined = quarantine.store_rejected(job.connection, job.source, job.batch_id) if rejected else 0
     fault_points.point("quarantined")
 

@@ -11,7 +11,7 @@ from psycopg import Connection, sql
 from ecommerce.common.errors import SchemaDrift
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.shown_text import one_line
-from ecommerce.common.sources import Column, Kind, NewColumns, Source
+from ecommerce.common.sources import Column, Erased, Kind, NewColumns, Source
 from ecommerce.common.value_rules import SOURCE_TYPES, SQL_TYPES
 from ecommerce.extract.reader_protocol import ColumnType
 
@@ -204,8 +204,10 @@ def evolve(
 
 def _loadable_new_columns(source: Source, types: Mapping[str, ColumnType]) -> list[Column]:
     known = {column.name for column in source.columns}
+    # Whatever a list of customers says of one is personal.
+    erased = Erased.EMPTIED if source.customer_column in source.key else None
     return [
-        Column(name, _KIND_OF_NEW[kind.name])
+        Column(name, _KIND_OF_NEW[kind.name], erased=erased)
         for name, kind in types.items()
         # A leading underscore is how raw marks its own columns.
         if name not in known and not name.startswith("_") and kind.name in _KIND_OF_NEW

@@ -20,6 +20,7 @@ from ecommerce.common import fault_points
 from ecommerce.common.sources import Source
 from ecommerce.common.value_rules import SQL_TYPES, cast
 from ecommerce.extract.reader_protocol import Chunk
+from ecommerce.load.erased_rows import replace_erased
 from ecommerce.load.read_ahead import size_of
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Staging:
         self.size = 0
 
     def copy(self, table: sql.Identifier, columns: Sequence[str], chunks: Iterator[Chunk], options: str) -> int:
-        """COPY chunks into a table; the number of rows."""
+        """COPY chunks into a table, in a temporary one without customers who were erased; the number of rows."""
         target = sql.SQL("copy {} ({}) from stdin ({})").format(
             table, sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL(options)
         )
@@ -61,7 +62,10 @@ class Staging:
                             copy.write(chunk)
                         else:
                             copy.write_row(chunk)
-                return cursor.rowcount
+                rows = cursor.rowcount
+        if table in (STAGE, ACCEPTED, MOVED):
+            replace_erased(self._connection, self._source, table)
+        return rows
 
     def copy_suspect(self, columns: Sequence[str], chunks: Iterator[Chunk]) -> int:
         """Create `stage` and copy rows of texts into it; the number of rows."""

@@ -33,6 +33,7 @@ from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, Chunk, Constant, PrevalidatingReader, Reader
 from ecommerce.load import bulk_load, moved_rows, raw_writer, schema_drift, validate
+from ecommerce.load.erased_rows import replace_erased
 from ecommerce.load.extent import Extent
 from ecommerce.load.offsets import StoredOffsets
 from ecommerce.load.raw_writer import WriteCounts
@@ -267,6 +268,10 @@ class FirstLoad(PrevalidatedRows):
         with ReadAhead() as suspect:
             self._copied, by_day = self._copy_into_raw(suspect)
             staged = self._stage(suspect.chunks())
+        source = self.job.source
+        replace_erased(
+            self.job.connection, source, sql.Identifier("raw", source.name), self.extent.condition(source, "held")
+        )
         self._days = self._days_in_raw(by_day, staged, undated)
         return ReadCounts(self._copied + self._undated + staged, self._undated + staged, self._undated)
 
@@ -375,7 +380,11 @@ class AppendTopic(Append):
         row = job.connection.execute("select now()::text").fetchone()
         lineage = [str(job.batch_id), row[0] if row else "now"]
         rows = self._topic.new_rows(StoredOffsets(job.connection, job.source), lineage)
-        self._copied = self.staging.copy(sql.Identifier("raw", job.source.name), columns, rows, "format text")
+        raw = sql.Identifier("raw", job.source.name)
+        self._copied = self.staging.copy(raw, columns, rows, "format text")
+        if self._copied:
+            is_new = sql.SQL("held._batch_id = {}").format(sql.Literal(job.batch_id))
+            replace_erased(job.connection, job.source, raw, is_new)
         staged = self._stage()
         return ReadCounts(self._copied + staged, staged)
 

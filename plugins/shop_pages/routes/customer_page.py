@@ -9,18 +9,25 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from shop_pages.absent_sources import absence_of
+from shop_pages.access import may_start
+from shop_pages.airflow_access import CurrentUser
 from shop_pages.customer import CUSTOMER_QUERY, SUBSCRIBER_QUERY, TABLES
 from shop_pages.drill import FACT_ROWS
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import render, render_cached
 from shop_pages.routes.optional import rows_or_problem
+from shop_pages.trigger_form import ERASE_DAG
 
 router = APIRouter()
 
 
 @router.get("/customer", name="customer")
-async def get_customer(request: Request, customer_id: str) -> Response:
-    """Who the customer is, what was bought, given back, viewed and subscribed to, and the segment over time."""
+async def get_customer(request: Request, customer_id: str, user: CurrentUser) -> Response:
+    """
+    Who the customer is, what was bought, given back, viewed and subscribed to, and the segment over time.
+
+    For who may erase a customer also the form that does it.
+    """
     reader: Warehouse = request.app.state.reader
     inspector: Warehouse = request.app.state.inspector
     customers = await reader.rows(CUSTOMER_QUERY, customer_id=customer_id)
@@ -31,11 +38,14 @@ async def get_customer(request: Request, customer_id: str) -> Response:
         *(rows_or_problem(inspector.first_rows(table.query, FACT_ROWS, customer_id=customer_id)) for table in TABLES),
     )
 
+    may_erase = await asyncio.to_thread(may_start, ERASE_DAG, user)
+
     def values() -> dict[str, Any]:
         return {
             "page": "customers",
             "title": f"Customer {customer_id}",
             "customer": customers.rows[0],
+            "erase_dag": ERASE_DAG if may_erase else None,
             "subscriber": next(iter(subscriber.rows), None) if isinstance(subscriber, Rows) else None,
             "tables": [
                 {
@@ -52,4 +62,4 @@ async def get_customer(request: Request, customer_id: str) -> Response:
     parts = [customers, *(rows for rows in (subscriber, *results) if isinstance(rows, Rows))]
     if any(isinstance(rows, str) for rows in (subscriber, *results)):
         return await render(request, "customer.html", parts=parts, **values())
-    return await render_cached(request, "customer.html", parts, customer_id, values)
+    return await render_cached(request, "customer.html", parts, (customer_id, may_erase), values)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
-from shop_pages.access import may_trigger, may_unpause, require_same_site
+from shop_pages.access import may_start, may_unpause, require_same_site
 from shop_pages.airflow_access import BaseUser, CurrentUser, InvalidParams, PausedDag, UnknownDag, start_dag_run
 from shop_pages.rendering import render
 from shop_pages.trigger_form import FORM_DAGS, TriggerForm, build_form
@@ -33,7 +33,7 @@ async def start_run(request: Request, dag_id: str, user: CurrentUser) -> Respons
     without an end: 409, the form with who may unpause the DAG, and where.
     """
     _require_form_dag(dag_id)
-    if not await asyncio.to_thread(may_trigger, dag_id, user):
+    if not await asyncio.to_thread(may_start, dag_id, user):
         raise HTTPException(403, f"You may not start runs of the DAG {dag_id}.")
     form = await _read_form(dag_id, {})
     entries = await request.form()
@@ -102,6 +102,6 @@ async def _render_form(
         title=f"Run {dag_id}",
         form=await _read_form(dag_id, values),
         problem=problem,
-        may_trigger=await asyncio.to_thread(may_trigger, dag_id, user),
+        may_trigger=await asyncio.to_thread(may_start, dag_id, user),
         may_unpause=await asyncio.to_thread(may_unpause, dag_id, user),
     )

@@ -13,6 +13,7 @@ from ecommerce.common.errors import QuarantineOverflow
 from ecommerce.common.shop import shop
 from ecommerce.common.sources import SOURCES
 from ecommerce.common.windows import Window
+from ecommerce.erase.person import Person, remember
 from ecommerce.extract import kafka_reader
 from ecommerce.extract.kafka_reader import KafkaReader
 from ecommerce.extract.reader_protocol import ResumePoints
@@ -308,3 +309,27 @@ def test_rejected_messages_count_as_read_and_are_kept_once(loader: Loader, produ
     assert (result.rows_read, result.rows_loaded, result.rows_unchanged, result.rows_quarantined) == (4, 1, 3, 0)
     assert loader.value("select count(*) from ops.quarantine") == 2
     assert customer_counts(loader) == once("a1", "a2")
+
+
+def test_customer_who_was_erased_is_not_read_again(loader: Loader, topic: str, produce: Produce) -> None:
+    loader.value("insert into ops.erasure (run_id, customers) values ('an_erasure', 1) returning erasure_id")
+    erasure_id = loader.value("select erasure_id from ops.erasure")
+    remember(loader.connection, Person({"C1": "erased-1"}, e_mails=["Anna@Example.org"]), erasure_id)
+    # One that is copied straight into raw, one that the warehouse validates, and three that are rejected.
+    produce(event("C1", "2024-03-01T10:00:00"), event("C2", "2024-03-01T10:00:00"), key=b"C1")
+    produce(event("\u00a0C1", "2024-03-01T11:00:00"))
+    produce(event("C1", "2024-03-01T12:00:00", timestamp="never", note="Anna"), key=b"C1")
+    produce(("2024-03-01T13:00:00", b"no JSON of anna@example.org, C12 and C1"), ("2024-03-01T13:00:00", b"C12"))
+    result = loader.load("kafka_stream", "2024-03-01")
+    assert (result.rows_loaded, result.rows_quarantined) == (3, 3)
+    assert customer_counts(loader) == {"erased-1": 2, "C2": 1}
+    key, value = loader.rows(
+        "select payload ->> 'key', payload ->> 'value' from ops.quarantine where reason ~ 'never'"
+    )[0]
+    assert (key, json.loads(value)["customer_id"], "note" in json.loads(value)) == ("erased-1", "erased-1", False)
+    values = [value for (value,) in loader.rows("select payload ->> 'value' from ops.quarantine where reason ~ 'JSON'")]
+    assert sorted(values) == ["(erased)", "C12"]
+    # Read again, nothing is new.
+    loader.connection.execute("update ops.kafka_offset set next_offset = 0")
+    again = loader.load("kafka_stream", "2024-03-01")
+    assert (again.rows_loaded, again.rows_quarantined) == (0, 0)

@@ -475,6 +475,20 @@ def test_customer_page_shows_orders_refunds_subscriptions_and_events(client: Tes
     assert client.get("/customer").status_code == 400
 
 
+def test_customer_page_has_the_form_that_erases_for_administrators_only(
+    client: TestClient, tokens: dict[str, str]
+) -> None:
+    path = "/customer?customer_id=CUST002"
+    assert 'id="erase"' not in client.get(path).text
+    page = client.get(path, headers={"Authorization": f"Bearer {tokens['admin']}"}).text
+    form = page[page.index('id="erase"') :].partition("</section>")[0]
+    assert 'method="post" action="/trigger/erase_customer"' in form
+    assert '<input type="hidden" name="customer" value="CUST002">' in form
+    assert '<input type="checkbox" name="dry_run" checked>' in form
+    # The page is cached for each of both.
+    assert 'id="erase"' not in client.get(path).text
+
+
 def test_customer_page_ends_with_the_segment_of_the_mart(client: TestClient) -> None:
     for row in csv_rows(client, "/customers/best.csv"):
         page = client.get(f"/customer?customer_id={row['customer_id']}").text

@@ -26,13 +26,13 @@ from shop_pages import access
 from shop_pages.airflow_access import DagAccessEntity, is_allowed
 from tests.integration.shop_pages.conftest import client_of
 
-REPLAY, ROLLBACK = "replay_quarantine", "rollback_publication"
+REPLAY, ROLLBACK, ERASE = "replay_quarantine", "rollback_publication", "erase_customer"
 WHO_MAY = "Whoever may edit the DAG can unpause it, with the switch on its page in Airflow."
 
 
 @pytest.fixture(scope="module")
 def known_dags() -> Iterator[None]:
-    """Airflow knows the DAGs of two forms; afterwards its database is as before."""
+    """Airflow knows the DAGs of three forms; afterwards its database is as before."""
     import_all_models()
     before = set(inspect(airflow_settings.engine).get_table_names())
     Base.metadata.create_all(airflow_settings.engine)
@@ -41,7 +41,7 @@ def known_dags() -> Iterator[None]:
         synchronize_log_template(session=session)
         session.add(DagBundleModel(name="dags-folder"))
         session.flush()
-        for name in (REPLAY, ROLLBACK):
+        for name in (REPLAY, ROLLBACK, ERASE):
             dag = DagBag(ROOT / "dags" / f"{name}.py", load_op_links=False).dags[name]
             SerializedDAG.bulk_write_to_db("dags-folder", None, [dag], session=session)
             SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), "dags-folder", session=session)
@@ -52,7 +52,7 @@ def known_dags() -> Iterator[None]:
 
 @pytest.fixture
 def user(known_dags: None, tokens: dict[str, str]) -> Iterator[TestClient]:
-    """A user who may start runs and edit DAGs; both DAGs are paused, and have no run."""
+    """A user who may start runs and edit DAGs; these DAGs are paused, and have no run."""
     with create_session(scoped=False) as session:
         session.execute(delete(DagRun))
         for model in session.scalars(select(DagModel)):
@@ -147,3 +147,17 @@ def test_dag_whose_run_airflow_rejects_stays_paused(user: TestClient) -> None:
     assert "0 is less than the minimum of 1" in text_of(answer.text)
     assert is_paused(ROLLBACK)
     assert runs_of(ROLLBACK) == []
+
+
+def test_only_an_administrator_erases_a_customer(user: TestClient, tokens: dict[str, str]) -> None:
+    entries = {"customer": "CUST001", "dry_run": "on"}
+    refused = user.post(f"/trigger/{ERASE}", data=entries)
+    assert (refused.status_code, runs_of(ERASE)) == (403, [])
+    with client_of(tokens["admin"]) as admin:
+        from_another_site = admin.post(
+            f"/trigger/{ERASE}", data=entries, headers={"Authorization": "", "Sec-Fetch-Site": "cross-site"}
+        )
+        assert from_another_site.status_code in (401, 403)
+        assert admin.post(f"/trigger/{ERASE}", data=entries).status_code == 303
+    ((_, name, conf),) = runs_of(ERASE)
+    assert (name, conf) == ("admin", {"customer": "CUST001", "dry_run": True})

@@ -32,6 +32,11 @@ def made(*arguments: str) -> list[str]:
         (["replay"], {"source": None, "batch": None, "reason": None, "dry_run": False}),
         (["rollback", "PUBLICATION=12", "DRY_RUN=1"], {"publication": 12, "dry_run": True}),
         (["rollback"], {"publication": None, "dry_run": False}),
+        (
+            ["erase", "CUSTOMER=anna o'hara@example.org", "DRY_RUN=1"],
+            {"customer": "anna o'hara@example.org", "dry_run": True},
+        ),
+        (["erase", "CUSTOMER=CUST001"], {"customer": "CUST001", "dry_run": False}),
         (["verify", "DAYS=30", "SEED=1", "FULL=1"], {"days": 30, "seed": 1, "full": True}),
         (["verify"], {"days": 7, "seed": None, "full": False}),
         (["restart", "SERVICE=scheduler", "FORCE=1"], {"service": "scheduler", "force": True}),
@@ -44,7 +49,7 @@ def test_command_of_make_passes_its_variables_on(arguments: list[str], expected:
     assert {name: value for name, value in parsed.items() if name != "work"} == expected
 
 
-@pytest.mark.parametrize("command", ["run", "backfill", "replay", "rollback", "verify", "restart", "logs"])
+@pytest.mark.parametrize("command", ["run", "backfill", "replay", "rollback", "erase", "verify", "restart", "logs"])
 def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         commands._parser().parse_args(made(command, "HELP=1"))
@@ -88,6 +93,7 @@ def test_command_follows_its_run_and_says_what_it_has_done(
     for arguments, dag_id, conf in (
         (["run", "--from", "2024-06-01", "--to", "2024-06-02"], "ecommerce_warehouse", {"end_date": "2024-06-02"}),
         (["rollback", "--publication", "12"], "rollback_publication", {"publication_id": 12}),
+        (["erase", "--customer", "C1"], "erase_customer", {"customer": "C1", "dry_run": False}),
         (["verify", "--full"], "verify_warehouse", {"days": 7, "seed": None, "full": True}),
         (["replay", "--source", "refund"], "replay_quarantine", {"source": "refund", "batch": None}),
     ):
@@ -102,7 +108,11 @@ def test_command_follows_its_run_and_says_what_it_has_done(
 
 @pytest.mark.parametrize(
     ("arguments", "task"),
-    [(["run", "--dry-run"], "claim"), (["replay", "--source", "refund", "--dry-run"], "replay")],
+    [
+        (["run", "--dry-run"], "claim"),
+        (["replay", "--source", "refund", "--dry-run"], "replay"),
+        (["erase", "--customer", "C1", "--dry-run"], "erase"),
+    ],
 )
 def test_dry_run_shows_its_report(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: list[str], task: str

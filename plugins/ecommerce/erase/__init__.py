@@ -1,0 +1,1 @@
+"""Erases a customer: everything that says who it was, for good, while facts and sums stay."""
