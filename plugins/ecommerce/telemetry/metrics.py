@@ -1,7 +1,7 @@
 """
 The warehouse's metrics: gauges that are read from `ops`, and sent by Airflow's own metrics.
 
-Airflow chooses the backend by its section `metrics`: StatsD, DogStatsD or OpenTelemetry. Where a backend has labels, the
+Airflow chooses the backend by its section `metrics`: StatsD, DogStatsD or OpenTelemetry. Where one has labels, the
 source, state or step of a gauge is one; plain StatsD has none, so there it is the last part of the name.
 `deploy/statsd_exporter/mapping.yml` makes a label of that part, so Prometheus has the same names from each backend.
 """
