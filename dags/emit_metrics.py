@@ -12,7 +12,7 @@ import pendulum
 from airflow.sdk import dag
 
 from ecommerce.dag_defaults import ALONE_ARGS
-from ecommerce.telemetry.metrics import is_on
+from ecommerce.telemetry.gauges import is_on
 
 
 def emit_metrics() -> None:

@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator
 
 from ecommerce.common.connections import PUBLISHER, warehouse
 from ecommerce.common.shop import shop
-from ecommerce.telemetry.metrics import read_gauges, send
+from ecommerce.telemetry.gauges import read_gauges, send
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -6,7 +6,7 @@ import pytest
 from ecommerce.common.sources import SOURCES
 from ecommerce.load.batches import RunIdentity
 from ecommerce.telemetry.emit_metrics import EmitMetrics
-from ecommerce.telemetry.metrics import WAREHOUSE_DAG, Gauge, read_gauges
+from ecommerce.telemetry.gauges import WAREHOUSE_DAG, Gauge, read_gauges
 from tests.integration.support import Loader
 
 DAY = "2024-03-01"

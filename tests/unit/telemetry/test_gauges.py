@@ -11,8 +11,8 @@ import pytest
 import yaml
 from airflow.sdk.observability import stats
 
-from ecommerce.telemetry import metrics
-from ecommerce.telemetry.metrics import GAUGES, Gauge
+from ecommerce.telemetry import gauges
+from ecommerce.telemetry.gauges import GAUGES, Gauge
 from include.demo.state import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -29,18 +29,18 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(5)
 
-        def send(gauges: list[Gauge], **settings: str) -> list[str]:
+        def send(values: list[Gauge], **settings: str) -> list[str]:
             from airflow.sdk.observability.metrics import stats_utils
 
             port = str(receiver.getsockname()[1])
-            values = {"statsd_on": "True", "statsd_host": "127.0.0.1", "statsd_port": port, **settings}
-            for name, value in values.items():
+            settings = {"statsd_on": "True", "statsd_host": "127.0.0.1", "statsd_port": port, **settings}
+            for name, value in settings.items():
                 monkeypatch.setenv(f"AIRFLOW__METRICS__{name.upper()}", value)
-            assert metrics.is_on()
+            assert gauges.is_on()
             # As the process of a task does.
             stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
-            metrics.send(gauges)
-            return sorted(receiver.recv(1000).decode() for _ in gauges)
+            gauges.send(values)
+            return sorted(receiver.recv(1000).decode() for _ in values)
 
         yield send
     monkeypatch.undo()
@@ -80,7 +80,7 @@ def test_opentelemetry_has_each_gauge_under_its_name_and_label(monkeypatch: pyte
     reader = InMemoryMetricReader()
     stats.initialize(factory=lambda: SafeOtelLogger(MeterProvider([reader])), export_legacy_names=True)
     try:
-        metrics.send(ONE_OF_EACH)
+        gauges.send(ONE_OF_EACH)
     finally:
         from airflow.sdk.observability.metrics import stats_utils
 
@@ -98,7 +98,7 @@ def test_opentelemetry_has_each_gauge_under_its_name_and_label(monkeypatch: pyte
 
 
 def test_metrics_are_off_without_a_backend() -> None:
-    assert not metrics.is_on()
+    assert not gauges.is_on()
 
 
 def test_dag_sends_metrics_every_five_minutes_where_they_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
