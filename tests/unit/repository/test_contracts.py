@@ -70,9 +70,10 @@ def test_contract_of_a_mart_has_its_columns_keys_and_tests(marts: dict[str, Any]
     assert [name for name, place in sorted(positions.items(), key=lambda entry: entry[1] or 99) if place] == [
         "grain", "period_start", "category_name"
     ]  # fmt: skip
-    grain = next(column for column in trend["properties"] if column["name"] == "grain")
-    (accepted,) = [entry for entry in grain["quality"] if entry.get("metric") == "invalidValues"]
-    assert accepted["arguments"] == {"validValues": ["week", "month", "quarter", "year"]}
+    segments = marts["marts.customer_segments"]["schema"][0]["properties"]
+    tier = next(column for column in segments if column["name"] == "customer_tier")
+    (accepted,) = [entry for entry in tier["quality"] if entry.get("metric") == "invalidValues"]
+    assert accepted["arguments"] == {"validValues": ["High Value", "Medium Value", "Low Value"]}
     daily = marts["marts.daily_revenue"]["schema"][0]
     (day,) = [column for column in daily["properties"] if column.get("primaryKey")]
     assert (day["name"], day["logicalType"], day["required"], day["unique"]) == ("order_date", "date", True, True)
