@@ -16,7 +16,7 @@ export PYTHON_DOTENV_DISABLED := 1
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down restart reset status logs run backfill replay rollback erase verify dsn shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom
+.PHONY: help setup demo up down restart reset status logs run backfill replay rollback erase verify dsn shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom contracts
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +129,10 @@ outdated: setup ## show which locked packages are behind, what holds them back, 
 
 pythons: ## run the unit and dbt tests on each Python from 3.11 to 3.14 that is installed [VERSIONS="3.12 3.13"]
 	@.ci/pythons $(VERSIONS)
+
+contracts: setup ## write a data contract (ODCS) of each mart and source to contracts/ [FOLDER=elsewhere]
+	@$(BIN)/dbt --quiet parse --project-dir include/dbt --profiles-dir include/dbt --target-path $(CURDIR)/$(VENV)/dbt
+	@$(BIN)/python .ci/contracts.py --manifest $(VENV)/dbt/manifest.json $(if $(FOLDER),--folder "$(FOLDER)")
 
 sbom: setup ## write the image's packages to sbom.json (CycloneDX)
 	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application \

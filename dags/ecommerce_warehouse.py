@@ -30,6 +30,7 @@ from ecommerce.extract.resolve_window import ResolveWindow
 from ecommerce.load.extract_source import ExtractSource
 from ecommerce.publish.preview import preview_publication
 from ecommerce.publish.refresh_marts import RefreshMarts
+from ecommerce.telemetry.lineage_hooks import build_hook, load_hooks
 
 
 @dag(
@@ -49,7 +50,10 @@ def ecommerce_warehouse() -> None:
     checks = read_checks().checks
 
     with TaskGroup("extract") as extract:
-        extracts = {source: ExtractSource(task_id=source, source=source) for source in shop().sources}
+        extracts = {
+            source: ExtractSource(task_id=source, source=source, **load_hooks(DEFAULT_ARGS))
+            for source in shop().sources
+        }
 
     # `all_done`: a source that the run does not read is skipped, and one that failed must not stop the others.
     claim = ClaimDirtyDates(
@@ -73,7 +77,7 @@ def ecommerce_warehouse() -> None:
     if get_parsing_context().task_id in tasks_before_build:
         build = EmptyOperator(task_id=BUILD_GROUP)
     else:
-        build = warehouse_group(exclude=claim.excluded_models)
+        build = warehouse_group(exclude=claim.excluded_models, post_execute=build_hook())
 
     # Checks of the loads run beside the build, checks of the build after it, also if the build was skipped.
     with TaskGroup(QUALITY_GROUP) as quality:

@@ -13,6 +13,7 @@ from ecommerce.common.shop import shop
 from ecommerce.common.windows import window_params
 from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.load.extract_source import ExtractSource
+from ecommerce.telemetry.lineage_hooks import load_hooks
 
 #: The others run once a day in `ecommerce_warehouse`; here they only run on demand.
 SCHEDULES = {"kafka_stream": CronDataIntervalTimetable("*/15 * * * *", timezone=shop().time_zone)}
@@ -35,7 +36,7 @@ def extract_dag(source: str) -> None:
         tags=["ecommerce", "extract"],
     )
     def extract() -> None:
-        ExtractSource(task_id="extract", source=source)
+        ExtractSource(task_id="extract", source=source, **load_hooks(ALONE_ARGS))
 
     extract()
 

@@ -45,6 +45,7 @@ def dbt_task_group(
     mode: str = "triggerer",
     exclude: str = "",
     pre_execute: Callable[[Context], None] | None = None,
+    post_execute: Callable[[Context, Any], None] | None = None,
 ) -> TaskGroup:
     """
     Make the task group of a dbt project: one task a node, grouped by folder, from the manifest of `dbt parse`.
@@ -57,6 +58,8 @@ def dbt_task_group(
     :param exclude: names of models that the one `dbt build` excludes, separated by blanks (templated). Their tasks are
         to be skipped by the caller (`nodes_of`); in mode `local` that is all that is needed
     :param pre_execute: called in the worker before a task runs dbt; if it raises, dbt does not run
+    :param post_execute: in mode `triggerer`, called in the worker after a task has run dbt; the task's `results` are
+        those of its nodes
     :raises ValueError: there is no such mode
     :raises ImportError: mode `triggerer` needs names that the installed Airflow does not have
     """
@@ -68,7 +71,9 @@ def dbt_task_group(
     tasks = None
     if mode == "triggerer":
         task_api.check_airflow()
-        tasks = NodeTasks(group_id, project, profile, json.loads(manifest.read_text())["nodes"], pre_execute)
+        tasks = NodeTasks(
+            group_id, project, profile, json.loads(manifest.read_text())["nodes"], pre_execute, post_execute
+        )
     group = DbtTaskGroup(
         group_id=group_id,
         project_config=ProjectConfig(dbt_project_path=project, manifest_path=manifest, install_dbt_deps=False),
@@ -126,6 +131,7 @@ class NodeTasks:
         profile: ProfileConfig,
         nodes: Mapping[str, Mapping[str, Any]],
         pre_execute: Callable[[Context], None] | None = None,
+        post_execute: Callable[[Context, Any], None] | None = None,
     ) -> None:
         from cosmos.constants import DbtResourceType
 
@@ -133,7 +139,7 @@ class NodeTasks:
         self._project = project
         self._profile = profile
         self._nodes = nodes
-        self._pre_execute = pre_execute
+        self._hooks: dict[str, Any] = {"pre_execute": pre_execute, "post_execute": post_execute}
         self._tests = tests_by_node(nodes)
         self._commands = {
             DbtResourceType.SEED: "seed",
@@ -161,7 +167,7 @@ class NodeTasks:
             profile=self._profile,
             task_ids={unique_id: task.task_id for unique_id, task in self._tasks.items()},
             exclude=exclude,
-            pre_execute=self._pre_execute,
+            **self._hooks,
         )
 
     def _node(self, *, node: CosmosNode, task_id: str, task_group: TaskGroup, **_: Any) -> DbtNode:
@@ -202,7 +208,7 @@ class NodeTasks:
             build_task_id=f"{self._group_id}.{BUILD_TASK}",
             project=self._project,
             profile=self._profile,
-            pre_execute=self._pre_execute,
+            **self._hooks,
         )
         self._tasks |= dict.fromkeys(unique_ids, task)
         return task

@@ -48,6 +48,7 @@ class DbtBuild(BaseOperator):
     Run one `dbt build` of the whole project, and pass the results of its nodes on to their tasks.
 
     Succeeds when dbt has finished, also if nodes failed: their own tasks fail. A second try builds everything again.
+    `results` has what dbt said of each node, for a `post_execute` of the task.
 
     :param project: the folder of the dbt project
     :param profile: how dbt reaches the warehouse
@@ -75,6 +76,7 @@ class DbtBuild(BaseOperator):
         self.profile = profile
         self.task_ids = dict(task_ids)
         self.exclude = exclude
+        self.results: Sequence[NodeResult] = ()
 
     def execute(self, context: Context) -> str:
         """Build; the number of nodes by status."""
@@ -86,6 +88,7 @@ class DbtBuild(BaseOperator):
                 profile=self.profile,
                 on_result=writer.add,
             )
+        self.results = ended
         bad = [result for result in ended if result.is_bad]
         if orphans := [str(result) for result in bad if result.unique_id not in self.task_ids]:
             raise AirflowFailException(
@@ -117,7 +120,8 @@ class DbtNode(BaseOperator):
     """
     A node of the dbt project as a task: it starts and ends in the triggerer, with its node's result of the build.
 
-    Where the build has no result for this try, because the task was retried or cleared, it runs its node in a worker.
+    Where the build has no result for this try, because the task was retried or cleared, it runs its node in a worker,
+    and then has `results` as `DbtBuild` has.
 
     :param command: dbt's command for the node alone: ``run``, ``seed``, ``snapshot`` or ``test``
     :param unique_ids: the nodes that the task stands for: a model, or the tests of one
@@ -152,6 +156,7 @@ class DbtNode(BaseOperator):
         self.build_task_id = build_task_id
         self.project = project
         self.profile = profile
+        self.results: Sequence[NodeResult] = ()
         self.start_from_trigger = True
         self.compiled_sql = ""
         # Airflow's name: it stores the template fields again when the task has ended.
@@ -188,6 +193,7 @@ class DbtNode(BaseOperator):
             project=self.project,
             profile=self.profile,
         )
+        self.results = ended
         missing = set(self.unique_ids) - {result.unique_id for result in ended}
         self.compiled_sql = compiled_sql(ended) or ""
         for result in ended:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import hmac
+import os
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
@@ -15,13 +18,17 @@ from shop_pages.airflow_access import (
     is_administrator,
     is_allowed,
     server_host,
+    user_of,
 )
-from shop_pages.limits import ADDRESS_CHARACTERS, WAREHOUSE_DAG
+from shop_pages.limits import ADDRESS_CHARACTERS, MONITOR_TOKEN_CHARACTERS, WAREHOUSE_DAG
+
+#: The environment variable with the token by which a monitor asks for `/health` without a login.
+MONITOR_TOKEN = "ECOMMERCE_MONITOR_TOKEN"  # noqa: S105 – the name of the variable
 
 
 def require_read_access(user: CurrentUser) -> BaseUser:
     """
-    Dependency of every route: only users who may see the warehouse's DAG and its runs see the pages.
+    Dependency of every route but `/health`: only users who may see the warehouse's DAG and its runs see the pages.
 
     A request without a login is answered with 401 before this is called.
 
@@ -30,6 +37,22 @@ def require_read_access(user: CurrentUser) -> BaseUser:
     if not all(is_allowed(user, "GET", WAREHOUSE_DAG, entity) for entity in (None, DagAccessEntity.RUN)):
         raise HTTPException(403, f"You may not see the DAG {WAREHOUSE_DAG}, and therefore not its results either.")
     return user
+
+
+async def require_monitor(request: Request) -> None:
+    """
+    Dependency of `/health`: a monitor with the token of `ECOMMERCE_MONITOR_TOKEN`, or a user who may see the pages.
+
+    :raises HTTPException: 401, there is neither; 403, the token is another one, or the user may not see the pages
+    """
+    token = os.environ.get(MONITOR_TOKEN, "").encode()
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    is_usable = len(token) >= MONITOR_TOKEN_CHARACTERS and scheme.lower() == "bearer"
+    # Takes as long for a token that begins alike.
+    if is_usable and hmac.compare_digest(given.strip().encode(), token):
+        return
+    user = await user_of(request)
+    await asyncio.to_thread(require_read_access, user)
 
 
 def may_trigger(dag_id: str, user: BaseUser) -> bool:

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
+from fastapi import Request
+from fastapi.security import HTTPBearer
 
 __all__ = [
     "BaseUser",
@@ -37,8 +39,10 @@ __all__ = [
     "is_allowed",
     "login_url",
     "server_host",
+    "service_states",
     "start_dag_run",
     "task_times",
+    "user_of",
 ]
 
 #: FastAPI dependency: the user who is logged in; the request is answered with 401 where nobody is.
@@ -74,6 +78,15 @@ def is_administrator(user: BaseUser) -> bool:
     return get_auth_manager().is_authorized_connection(method="PUT", user=user)
 
 
+async def user_of(request: Request) -> BaseUser:
+    """
+    The user who is logged in, where a route decides by itself whether it needs one.
+
+    :raises HTTPException: 401, nobody is; 403, the token is not valid
+    """
+    return await get_user(request, None, await HTTPBearer(auto_error=False)(request))
+
+
 def login_url(next_url: str) -> str:
     """The address of Airflow's login page, which then leads on to ``next_url``."""
     return get_auth_manager().get_url_login(next_url=next_url)
@@ -105,6 +118,16 @@ def connection_by_id(conn_id: str) -> Any:
         return Connection.get_connection_from_secrets(conn_id)
     except AirflowNotFoundException as error:
         raise LookupError(conn_id) from error
+
+
+# -- services ----------------------------------------------------------------------------------------------------------
+
+
+def service_states() -> dict[str, str | None]:
+    """Services of Airflow, and its database → `healthy`, `unhealthy`, or None for one that was never started."""
+    from airflow.api.common.airflow_health import get_airflow_health
+
+    return {name: found["status"] for name, found in get_airflow_health().items()}
 
 
 # -- DAGs and runs -----------------------------------------------------------------------------------------------------

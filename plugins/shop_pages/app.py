@@ -17,7 +17,7 @@ from shop_pages.downloads import Downloads
 from shop_pages.error_pages import add_error_pages
 from shop_pages.pool import ConnectionPool, LastAnswers
 from shop_pages.queries import Warehouse
-from shop_pages.routes import ROUTERS
+from shop_pages.routes import ROUTERS, health_check
 from shop_pages.security import SecurityHeaders
 
 
@@ -29,13 +29,15 @@ def create_app() -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         lifespan=_lifespan,
-        dependencies=[Depends(require_read_access), Depends(require_plain_address)],
+        dependencies=[Depends(require_plain_address)],
         default_response_class=HTMLResponse,
     )
     app.add_middleware(SecurityHeaders)
     add_error_pages(app)
+    # Before the others: the last of them answers every address.
+    app.include_router(health_check.router)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(require_read_access)])
     return app
 
 

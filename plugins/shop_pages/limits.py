@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 #: The DAG of the warehouse: whoever may see its runs may see the pages, and the pages fill in its trigger form.
 WAREHOUSE_DAG = "ecommerce_warehouse"
 
@@ -13,6 +15,10 @@ REVIEWER = "warehouse_reviewer"
 
 #: Days after which the last day of the data is old: the daily run brings yesterday, and may fail once.
 OLD_DATA_DAYS = 2
+#: Hours after a publication at which `/health` says `late`: a day, and two hours for the run.
+LATE_AFTER_HOURS = float(os.environ.get("ECOMMERCE_LATE_AFTER_HOURS", "26"))
+#: Characters that the token of a monitor needs to have; a shorter one is as good as none.
+MONITOR_TOKEN_CHARACTERS = 20
 #: Seconds that a page waits for the warehouse before it shows cached rows or an error.
 RESPONSE_TIMEOUT = 0.8
 #: Seconds that a page without cached rows waits while the warehouse still answers other queries.

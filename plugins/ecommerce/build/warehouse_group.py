@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from dbt_triggerer import BUILD_TASK, EXECUTION_MODES, dbt_task_group
 from ecommerce.build.build_permission import assert_may_build
@@ -11,7 +12,7 @@ from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET, ma
 from ecommerce.common.connections import TRANSFORMER
 
 if TYPE_CHECKING:
-    from airflow.sdk import TaskGroup
+    from airflow.sdk import Context, TaskGroup
     from cosmos import ProfileConfig
 
 #: Id of the task group that builds.
@@ -45,12 +46,15 @@ def warehouse_profile(
     )
 
 
-def warehouse_group(mode: str = EXECUTION_MODE, *, exclude: str = "") -> TaskGroup:
+def warehouse_group(
+    mode: str = EXECUTION_MODE, *, exclude: str = "", post_execute: Callable[[Context, Any], None] | None = None
+) -> TaskGroup:
     """
     The project in `include/dbt` as the task group `warehouse`.
 
     :param mode: how dbt runs, one of `EXECUTION_MODES`
     :param exclude: names of models that the run does not build, separated by blanks (templated)
+    :param post_execute: as of `dbt_task_group`
     :raises ValueError: `ECOMMERCE_DBT_EXECUTION_MODE` is no such mode
     :raises ManifestMissing: dbt has not parsed the project on this machine
     """
@@ -64,4 +68,5 @@ def warehouse_group(mode: str = EXECUTION_MODE, *, exclude: str = "") -> TaskGro
         mode=mode,
         exclude=exclude,
         pre_execute=assert_may_build,
+        post_execute=post_execute,
     )

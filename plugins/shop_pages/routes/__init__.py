@@ -20,7 +20,7 @@ from shop_pages.routes import (
     why_page,
 )
 
-#: Which module serves which address.
+#: Which module serves which address, for users who may see the pages. `/health` is beside them (`shop_pages/app.py`).
 ROUTERS = (
     home.router,  # /
     asset_files.router,  # /static/{digest}/{name}

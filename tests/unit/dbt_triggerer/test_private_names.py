@@ -18,7 +18,8 @@ LIBRARIES = ("airflow", "cosmos", "dbt", "psycopg")
 #: Modules that the libraries document for others. A name that `airflow.sdk` exports is public wherever it is from.
 PUBLIC = {
     "airflow", "airflow.configuration", "airflow.exceptions", "airflow.listeners", "airflow.plugins_manager",
-    "airflow.providers", "airflow.sdk", "airflow.sdk.exceptions", "airflow.sdk.types", "airflow.triggers.base",
+    "airflow.providers", "airflow.sdk", "airflow.sdk.exceptions", "airflow.sdk.observability", "airflow.sdk.types",
+    "airflow.triggers.base",
     "cosmos", "cosmos.profiles", "dbt.cli.main",
     "psycopg", "psycopg.errors", "psycopg.conninfo", "psycopg.pq", "psycopg.rows", "psycopg.sql", "psycopg.types",
 }  # fmt: skip

@@ -85,7 +85,10 @@ def alone(command: str, *unique_ids: str, **given: Any) -> DbtNode:
 def test_build_writes_every_result_and_succeeds_with_a_failed_node(dbt: Callable) -> None:
     dbt(GOOD, BAD, SKIPPED)
     ti = TaskInstance()
-    assert build().execute(of(ti)) == "1 error, 1 skipped, 1 success"
+    task = build()
+    assert task.execute(of(ti)) == "1 error, 1 skipped, 1 success"
+    # For a `post_execute`.
+    assert task.results == [GOOD, BAD, SKIPPED]
     progress = ti.xcoms[PROGRESS]
     written = [entry["unique_id"] for n in range(progress["batches"]) for entry in ti.xcoms[batch_key(n)]]
     assert written == ["model.shop.good", "model.shop.bad", "model.shop.after"]
@@ -147,8 +150,9 @@ def test_build_excludes_named_models(dbt: Callable) -> None:
 def test_node_on_its_own_runs_nothing_else(dbt: Callable, command: str, expected: list[str]) -> None:
     commands = dbt(GOOD)
     ti = TaskInstance(2)
-    alone(command, "model.shop.good").execute(of(ti))
-    assert commands == [expected]
+    task = alone(command, "model.shop.good")
+    task.execute(of(ti))
+    assert (commands, task.results) == ([expected], [GOOD])
     assert ti.xcoms[RESULT]["state"] == "success"
     assert [result["unique_id"] for result in ti.xcoms[RESULT]["nodes"]] == ["model.shop.good"]
 

@@ -1,0 +1,1 @@
+"""What is told to the tools of a platform: metrics and lineage events. Off unless configured (docs/telemetry.md)."""
