@@ -10,7 +10,7 @@ from psycopg import errors, sql
 from ecommerce.build import lease
 from include.demo.state import WORKING_ROLES, State
 
-READERS = ["reader", "inspector", "reviewer"]
+READERS = ["reader", "inspector", "reviewer", "previewer"]
 
 #: What locks others out or fills the server, and needs no right on a table.
 REFUSED = {
