@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from ecommerce.change_preview.preview import preview
 from ecommerce.change_preview.report import as_markdown, as_page
@@ -46,7 +47,8 @@ def _connect() -> psycopg.Connection:
     """A session in the warehouse that the variables name, as dbt has it."""
     variables = ("HOST", "PORT", "USER", "PASSWORD", "DBNAME")
     parts = {name.lower(): os.environ.get(f"WAREHOUSE_{name}", "") for name in variables}
-    return psycopg.connect(**parts, autocommit=True, options="-c search_path=pg_catalog -c TimeZone=UTC")
+    address = make_conninfo(**parts, options="-c search_path=pg_catalog -c TimeZone=UTC")
+    return psycopg.connect(address, autocommit=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def changed_nodes(before: Manifest, after: Manifest, changed_vars: Collection[st
 
     :param changed_vars: names of the project's vars whose values differ
     """
-    changed_macros = {key for key in before.macros | after.macros if _code(before, key) != _code(after, key)}
+    changed_macros = {key for key in {*before.macros, *after.macros} if _code(before, key) != _code(after, key)}
     uses_changed_var = _pattern(changed_vars)
     old_nodes = built_nodes(before)
     return {

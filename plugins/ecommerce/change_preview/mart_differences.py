@@ -121,7 +121,7 @@ def compare_mart(connection: Connection, mart: str, before: str, after: str, scr
             mart, is_new=not old, is_gone=not new, rows_before=0 if new else rows, rows_after=rows if new else 0
         )
     old_types, new_types = ({name: kind for name, kind, _ in columns} for columns in (old, new))
-    columns = {
+    columns: dict[str, Any] = {
         "added": [(name, kind) for name, kind in new_types.items() if name not in old_types],
         "gone": [(name, kind) for name, kind in old_types.items() if name not in new_types],
         "retyped": [

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 #: The target of `profiles.yml` by which models are built for a preview; macros ask for its name.
 _TARGET = "preview"
-#: The role that builds the warehouse. What dbt has parsed is good for this name only, also where Airflow starts.
-_BUILDER = "transformer"
+#: Where the warehouse is, as `profiles.yml` reads it. What dbt has parsed is good for one address only, so it parses
+#: without: then it is good for all warehouses, and `place` enters the name of the database.
+_ADDRESS = ("WAREHOUSE_HOST", "WAREHOUSE_PORT", "WAREHOUSE_USER", "WAREHOUSE_DBNAME")
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,20 @@ class ParsedProject:
         """The vars of `dbt_project.yml`."""
         return yaml.safe_load((self.folder / "dbt_project.yml").read_text()).get("vars") or {}
 
-    def place(self, keys: Collection[str], prefix: str) -> None:
+    def place(self, keys: Collection[str], prefix: str, database: str) -> None:
         """
         Let these models be built in schemas of their own; all others are read where the warehouse has them.
 
         :param keys: ids; those that are not of this version count for nothing
         :param prefix: what is put before the names of their schemas
+        :param database: the warehouse's
         """
         for node in self._nodes(keys):
-            schema = f"{prefix}{node.schema}"
-            if node.relation_name:
-                node.relation_name = node.relation_name.replace(f'"{node.schema}"', f'"{schema}"', 1)
-            node.schema = schema
+            node.schema = f"{prefix}{node.schema}"
+        for table in (*self.manifest.nodes.values(), *self.manifest.sources.values()):
+            table.database = database
+            if getattr(table, "relation_name", None):
+                table.relation_name = f'"{database}"."{table.schema}"."{table.identifier}"'
 
     def build(self, keys: Collection[str]) -> None:
         """
@@ -84,14 +87,14 @@ def parse(folder: Path, target: Path, *, like: Sequence[Path] = ()) -> ParsedPro
     Parse a project; only the files that have changed since the last time.
 
     :param target: a folder for what dbt writes, with what it has parsed the last time
-    :param like: other folders with a parsed version of the project, from which to begin the first time
+    :param like: other folders that may have a parsed version of the project, from which to begin the first time
     :raises PreviewError: dbt cannot parse it
     """
     target.mkdir(parents=True, exist_ok=True)
-    parsed = [path / PARSED for path in like if (path / PARSED).exists()]
-    if parsed and not (target / PARSED).exists():
-        shutil.copyfile(max(parsed, key=lambda file: file.stat().st_mtime), target / PARSED)
-    with _environment(WAREHOUSE_USER=_BUILDER):
+    if not (target / PARSED).exists():
+        for parsed in [path / PARSED for path in like if (path / PARSED).exists()][:1]:
+            shutil.copyfile(parsed, target / PARSED)
+    with _without(*_ADDRESS):
         outcome = _invoke(["parse"], folder, target, DBT_TARGET)
     if outcome.exception or not outcome.result:
         raise PreviewError(f"dbt cannot parse {folder}: {outcome.exception}")
@@ -118,13 +121,10 @@ def _invoke(
 
 
 @contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _without(*variables: str) -> Iterator[None]:
+    """The environment without some variables."""
+    values = {name: os.environ.pop(name) for name in variables if name in os.environ}
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.update(values)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 
 from psycopg import Connection
 
@@ -19,9 +20,6 @@ from ecommerce.change_preview.mart_differences import MartDifference, compare_ma
 from ecommerce.change_preview.parsed_project import ParsedProject, parse
 from ecommerce.change_preview.preview_schemas import PreviewSchemas, preview_name, preview_schemas
 from ecommerce.common.errors import PreviewError
-
-#: Where the parsed versions of the project are kept, beside what dbt keeps itself. Git ignores it.
-_CACHE = DBT_PROJECT / "target" / "preview"
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,15 @@ class _Versions:
 
     @classmethod
     def of(cls, base: BaseCommit) -> _Versions:
-        folder = _CACHE / base.tree
-        if _CACHE.exists():
-            for other in {*_CACHE.iterdir()} - {folder, _CACHE / "change"}:
-                shutil.rmtree(other)
-        folder.mkdir(parents=True, exist_ok=True)
-        parsed_before = [DBT_PROJECT / "target", _CACHE / "change"]
-        before = parse(base.extract_project(folder), folder, like=parsed_before)
-        return cls(before, parse(DBT_PROJECT, _CACHE / "change", like=[folder]))
+        """Parse both. What was parsed stays in dbt's own folder, which git ignores, for the next preview."""
+        target = base.dbt_project / "target"
+        kept, change = target / "preview", target / "preview" / "change"
+        at_base = kept / base.tree
+        at_base.mkdir(parents=True, exist_ok=True)
+        for other in {*kept.iterdir()} - {at_base, change}:
+            shutil.rmtree(other)
+        before = parse(base.extract_project(at_base), at_base, like=[change, target])
+        return cls(before, parse(base.dbt_project, change, like=[at_base]))
 
     @property
     def marts(self) -> dict[str, str]:
@@ -92,12 +91,17 @@ class _Versions:
 
     def names(self, keys: Collection[str]) -> list[str]:
         """The names of models, sorted."""
-        nodes = self.before.manifest.nodes | self.after.manifest.nodes
+        nodes = {**self.before.manifest.nodes, **self.after.manifest.nodes}
         return sorted(nodes[key].name for key in keys)
 
 
 def preview(
-    connection: Connection, base_branch: str, *, marts: Collection[str] = (), name: str | None = None
+    connection: Connection,
+    base_branch: str,
+    *,
+    marts: Collection[str] = (),
+    name: str | None = None,
+    dbt_project: Path = DBT_PROJECT,
 ) -> Preview:
     """
     Preview the working tree's dbt project on the warehouse of a connection.
@@ -109,15 +113,17 @@ def preview(
     :param base_branch: the branch that the change is to be merged into
     :param marts: build and compare only these, with what they are made of; none: all
     :param name: of the preview; None: the branch's
+    :param dbt_project: the project's folder in the working tree
     :raises PreviewError: nothing can be compared; the message says why
     """
     started = time.monotonic()
-    base, branch = BaseCommit.of(base_branch), branch_name()
+    base, branch = BaseCommit.of(base_branch, dbt_project), branch_name(dbt_project)
     versions = _Versions.of(base)
     changed = versions.changed()
     built = versions.with_followers(changed)
     if marts:
         built &= versions.with_origins(marts)
+    compared = sorted(versions.marts[key] for key in built & versions.marts.keys())
     with preview_schemas(connection, name or preview_name(branch)) as schemas:
         remarks = _remarks_on_base(connection, base, versions.before) + _remarks_on_leftovers(schemas)
         # By the server's clock, as in the tables that are asked.
@@ -126,13 +132,13 @@ def preview(
         ).fetchall()
         with giving_way(connection):
             for project, prefix in ((versions.before, schemas.before), (versions.after, schemas.after)):
-                project.place(built, prefix)
+                project.place(built, prefix, connection.info.dbname)
                 project.build(built)
         differences = [
             compare_mart(
                 connection, mart, f"{schemas.before}marts_build", f"{schemas.after}marts_build", schemas.differences
             )
-            for mart in sorted(versions.marts[key] for key in built & versions.marts.keys())
+            for mart in compared
         ]
         remarks += _remarks_on_changes_since(connection, built_from)
     return Preview(
