@@ -11,7 +11,6 @@ from pathlib import Path
 
 from psycopg import Connection
 
-from ecommerce.build import lease
 from ecommerce.build.dbt_project import DBT_PROJECT, project_digest
 from ecommerce.change_preview.base_commit import BaseCommit, branch_name
 from ecommerce.change_preview.changed_models import built_nodes, changed_nodes, marts_of, with_followers, with_origins
@@ -167,10 +166,8 @@ def _remarks_on_base(connection: Connection, base: BaseCommit, before: ParsedPro
             f"The warehouse was last built by another version of the dbt project than {base.branch}: models that the "
             "change does not touch are as that version has built them."
         )
-    if holder := lease.holder(connection):
-        remarks.append(
-            f"The {holder} had not published yet: what it builds may be in one version and not in the other."
-        )
+    if run := connection.execute("select run_id from ops.build where finished_at is null").fetchone():
+        remarks.append(f"The run {run[0]} had not published yet: what it builds may be in one version only.")
     return remarks
 
 
