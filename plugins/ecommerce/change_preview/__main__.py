@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from ecommerce.change_preview.preview import preview
-from ecommerce.change_preview.report import as_markdown, as_page
+from ecommerce.change_preview.change_report import as_markdown, as_page
+from ecommerce.change_preview.preview_change import preview
 from ecommerce.common.errors import WarehouseError
 
 

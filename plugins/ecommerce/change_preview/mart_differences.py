@@ -17,7 +17,7 @@ _NUMBERS = ("numeric", "smallint", "integer", "bigint", "real", "double precisio
 
 
 @dataclass(frozen=True)
-class Figure:
+class ChangedFigure:
     """
     A figure of one row that differs.
 
@@ -43,7 +43,7 @@ class NumericColumn:
     before: Decimal | None
     after: Decimal | None
     rows: int = 0
-    largest: Sequence[Figure] = ()
+    largest: Sequence[ChangedFigure] = ()
 
     @property
     def is_changed(self) -> bool:
@@ -242,7 +242,7 @@ class _DifferingRows:
         }
         return {"numbers": numbers, "texts": texts}
 
-    def _figures(self, name: str) -> tuple[int, list[Figure]]:
+    def _figures(self, name: str) -> tuple[int, list[ChangedFigure]]:
         """How many rows of both sides have another value of a column, and the largest differences."""
         if name not in self._compared:
             return 0, []
@@ -261,7 +261,7 @@ class _DifferingRows:
                 limit=sql.Literal(NAMED),
             )
         ).fetchall()
-        return self._count(self._differs(name)) if largest else 0, [Figure(*row) for row in largest]
+        return self._count(self._differs(name)) if largest else 0, [ChangedFigure(*row) for row in largest]
 
     def _differs(self, name: str) -> sql.Composed:
         return sql.SQL("{} is distinct from {}").format(_value("old", name), _value("new", name))

@@ -6,7 +6,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from ecommerce.change_preview.mart_differences import Figure, MartDifference, OneSide, compare_mart
+from ecommerce.change_preview.mart_differences import ChangedFigure, MartDifference, OneSide, compare_mart
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def test_rows_are_matched_by_key_also_where_it_is_null(session: psycopg.Connecti
     (revenue,) = found.numbers
     assert (revenue.before, revenue.after, revenue.rows) == (Decimal("16.15"), Decimal("17.66"), 1)
     assert revenue.largest == [
-        Figure(oslo[1], None, Decimal("2.50")),
-        Figure(oslo[0], Decimal("1.00"), None),
-        Figure({"day": "2024-01-01", "city": None}, Decimal("10.10"), Decimal("10.11")),
+        ChangedFigure(oslo[1], None, Decimal("2.50")),
+        ChangedFigure(oslo[0], Decimal("1.00"), None),
+        ChangedFigure({"day": "2024-01-01", "city": None}, Decimal("10.10"), Decimal("10.11")),
     ]
     assert found.texts == {"note": 1}
     assert not found.is_equal

@@ -14,8 +14,8 @@ import pytest
 
 from dbt_triggerer.invocation import PARSED
 from ecommerce.build.dbt_project import DBT_PROJECT
-from ecommerce.change_preview.preview import preview
-from ecommerce.change_preview.report import as_markdown
+from ecommerce.change_preview.change_report import as_markdown
+from ecommerce.change_preview.preview_change import preview
 from ecommerce.common.errors import PreviewError
 from tests.integration.dbt_runs import parsed_project
 from tests.integration.shop_pages.conftest import AS_OF, DAY_BEFORE

@@ -57,8 +57,11 @@ def loader(dsn_of: Callable[[str], str]) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-@pytest.mark.parametrize("role", READERS)
-@pytest.mark.parametrize("attack", REFUSED)
+#: `previewer` makes schemas of its own, in which it builds.
+ATTACKS = [(role, attack) for role in READERS for attack in REFUSED if (role, attack) != ("previewer", "schema")]
+
+
+@pytest.mark.parametrize(("role", "attack"), ATTACKS)
 def test_reader_gets_nothing_that_stops_others(
     role: str, attack: str, dsn_of: Callable[[str], str], loader: psycopg.Connection
 ) -> None:

@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 
 from ecommerce.change_preview.base_commit import BaseCommit
-from ecommerce.change_preview.mart_differences import Figure, MartDifference, NumericColumn, OneSide
-from ecommerce.change_preview.preview import Preview
-from ecommerce.change_preview.report import as_markdown, as_page
+from ecommerce.change_preview.change_report import as_markdown, as_page
+from ecommerce.change_preview.mart_differences import ChangedFigure, MartDifference, NumericColumn, OneSide
+from ecommerce.change_preview.preview_change import ChangePreview
 
 HOSTILE = '<img src=x onerror="alert(1)"> | [x](http://example.org)'
 
 
 @pytest.fixture
-def shown() -> Preview:
+def shown() -> ChangePreview:
     revenue = NumericColumn(
         "revenue",
         Decimal("1234567.10"),
         Decimal("1234566.05"),
         2,
         [
-            Figure({"day": "2024-01-01", "category": HOSTILE}, Decimal("10.10"), Decimal("9.05")),
-            Figure({"day": "2024-01-02", "category": None}, None, Decimal("0.00")),
+            ChangedFigure({"day": "2024-01-01", "category": HOSTILE}, Decimal("10.10"), Decimal("9.05")),
+            ChangedFigure({"day": "2024-01-02", "category": None}, None, Decimal("0.00")),
         ],
     )
     marts = [
@@ -37,13 +37,13 @@ def shown() -> Preview:
         MartDifference("by_month", keys=(["month"], ["month", "city"])),
         MartDifference("untouched", rows_before=5, rows_after=5),
     ]  # fmt: skip
-    return Preview(
+    return ChangePreview(
         "feature", BaseCommit("main", Path(), "abcdef123456", "tree"), date(2024, 6, 28),
         ["int_a"], ["by_category", "int_a"], marts, ["Rows of raw.sales_fact changed."], 3.4,
     )  # fmt: skip
 
 
-def test_report_says_what_changes_to_the_last_digit(shown: Preview) -> None:
+def test_report_says_what_changes_to_the_last_digit(shown: ChangePreview) -> None:
     text = as_markdown(shown)
     for line in (
         "Compared with main (abcdef1), as of 2024-06-28. The change touches `int_a`. Both versions of 2 models were "
@@ -66,7 +66,7 @@ def test_report_says_what_changes_to_the_last_digit(shown: Preview) -> None:
         assert line in text.splitlines(), line
 
 
-def test_text_of_the_shop_is_no_markup_in_markdown_and_page(shown: Preview) -> None:
+def test_text_of_the_shop_is_no_markup_in_markdown_and_page(shown: ChangePreview) -> None:
     page = as_page(shown)
     assert "&lt;img src=x onerror=&quot;alert(1)&quot;&gt; | [x](http" in page
     assert "<img" not in page

@@ -9,8 +9,8 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from ecommerce.change_preview.mart_differences import Figure, MartDifference, NumericColumn, OneSide
-from ecommerce.change_preview.preview import Preview
+from ecommerce.change_preview.mart_differences import ChangedFigure, MartDifference, NumericColumn, OneSide
+from ecommerce.change_preview.preview_change import ChangePreview
 from ecommerce.common.shown_text import markdown_text
 
 _PAGE = """<!doctype html>
@@ -37,18 +37,18 @@ h2 {{ margin-top: 2.5rem; }}
 """
 
 
-def as_markdown(preview: Preview) -> str:
+def as_markdown(preview: ChangePreview) -> str:
     """The report for a pull request: what changes in each mart, in exact figures."""
     return "\n".join(_lines(preview)) + "\n"
 
 
-def as_page(preview: Preview) -> str:
+def as_page(preview: ChangePreview) -> str:
     """The report as a page that needs no other file."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     return _PAGE.format(title=escape(f"Preview of {preview.branch}"), body=markdown.render(as_markdown(preview)))
 
 
-def _lines(preview: Preview) -> Iterator[str]:
+def _lines(preview: ChangePreview) -> Iterator[str]:
     base = f"{markdown_text(preview.base.branch)} ({preview.base.commit[:7]})"
     yield f"# Preview of {markdown_text(preview.branch)}"
     yield ""
@@ -155,7 +155,7 @@ def _largest(column: NumericColumn) -> Iterator[str]:
     )
 
 
-def _before_and_after(figures: NumericColumn | Figure) -> tuple[str, str, str]:
+def _before_and_after(figures: NumericColumn | ChangedFigure) -> tuple[str, str, str]:
     before, after = figures.before, figures.after
     difference = (after or Decimal(0)) - (before or Decimal(0))
     return _figure(before), _figure(after), f"{difference:+,}"

@@ -22,7 +22,7 @@ from ecommerce.common.errors import PreviewError
 
 
 @dataclass(frozen=True)
-class Preview:
+class ChangePreview:
     """
     What a change does to the marts.
 
@@ -101,7 +101,7 @@ def preview(
     marts: Collection[str] = (),
     name: str | None = None,
     dbt_project: Path = DBT_PROJECT,
-) -> Preview:
+) -> ChangePreview:
     """
     Preview the working tree's dbt project on the warehouse of a connection.
 
@@ -123,7 +123,7 @@ def preview(
     if marts:
         built &= versions.with_origins(marts)
     compared = sorted(versions.marts[key] for key in built & versions.marts.keys())
-    with preview_schemas(connection, name or preview_name(branch)) as schemas:
+    with preview_schemas(connection, preview_name(name or branch)) as schemas:
         remarks = _remarks_on_base(connection, base, versions.before) + _remarks_on_leftovers(schemas)
         # By the server's clock, as in the tables that are asked.
         ((built_from, as_of_date),) = connection.execute(
@@ -140,7 +140,7 @@ def preview(
             for mart in compared
         ]
         remarks += _remarks_on_changes_since(connection, built_from)
-    return Preview(
+    return ChangePreview(
         branch,
         base,
         as_of_date,
