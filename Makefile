@@ -16,7 +16,7 @@ export PYTHON_DOTENV_DISABLED := 1
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down restart reset status logs run backfill replay rollback erase verify dsn shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom contracts
+.PHONY: help setup demo up down restart reset status logs run backfill replay rollback erase verify dsn preview shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom contracts
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ verify: setup ## build a second time from raw, compare, and follow it: [DAYS=7] 
 
 dsn: setup ## print the warehouse's libpq URI [DB=shop] [ROLE=reader] [WITH_PASSWORD=1 for programs without libpq]
 	@$(STACK) dsn $(if $(DB),--db $(DB)) $(if $(ROLE),--role $(ROLE)) $(if $(WITH_PASSWORD),--with-password)
+
+preview: setup ## show what a change of the dbt project does to the marts, in exact figures, and change nothing: [BASE=main] [MARTS=a,b] [OUT=report.md] [NAME=]
+	@$(STACK) preview $(HELP_OPTION) $(if $(BASE),--base "$(BASE)") $(if $(MARTS),--marts $(MARTS)) $(if $(OUT),--out "$(OUT)") $(if $(NAME),--name "$(NAME)")
 
 shop-check: setup ## read some days of each source of the shop's profile, and change nothing [FROM= TO=]
 	@$(STACK) shop-check $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))

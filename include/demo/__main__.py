@@ -22,7 +22,7 @@ from include.demo.rollback import rollback_in_words
 from include.demo.run_summary import run_summary, sources_in_quarantine
 from include.demo.runs import backfill, follow, run_dag, trigger
 from include.demo.shop.shop_folder import ShopDataError, ShopFolder, read_folder
-from include.demo.state import ROOT, WAREHOUSE_ROLES, State
+from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +149,19 @@ def _parser() -> argparse.ArgumentParser:
     dsn.add_argument("--db", choices=["warehouse", "shop", "airflow"], default="warehouse")
     dsn.add_argument("--role", choices=["owner", *WAREHOUSE_ROLES], default="owner")
     dsn.add_argument("--with-password", action="store_true")
+    preview = command(
+        "preview",
+        _preview,
+        "show what a change of the dbt project does to the marts, in exact figures; change nothing",
+        example="make preview BASE=main MARTS=daily_revenue OUT=preview.md",
+    )
+    for option, text in (
+        ("--base", "the branch that the change goes to (default main)"),
+        ("--marts", "only these, comma-separated; default: all that the change reaches"),
+        ("--out", "a file for the report; *.html is a page"),
+        ("--name", "of the preview; only one of a name runs at a time (default: the branch)"),
+    ):
+        preview.add_argument(option, help=text)
     airflow = command("airflow", _airflow, "run Airflow's own command line on the stack")
     airflow.add_argument("arguments", nargs=argparse.REMAINDER)
     window(
@@ -405,6 +418,20 @@ def _run_with_connections(state: State, module: str, *options: str) -> int:
 
 def _dbt(arguments: argparse.Namespace) -> int:
     return dbt.run(_existing_state().dsn(role="transformer"), arguments.arguments)
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    page = STACK / "preview.html"
+    options = [f"--{name}={value}" for name, value in vars(arguments).items() if name != "work" and value]
+    exit_code = subprocess.run(
+        [sys.executable, "-m", "ecommerce.change_preview", f"--out={page}", *options],
+        cwd=ROOT,
+        env=dbt.environment(_existing_state().dsn(role="previewer")),
+        check=False,
+    ).returncode
+    if exit_code == 0:
+        log.info("\nThe same as a page: %s", os.path.relpath(page))
+    return exit_code
 
 
 def _show_marts(state: State) -> None:

@@ -20,7 +20,7 @@ STACK = Path(os.environ.get("STACK_DIR") or ROOT / ".stack").resolve()
 
 #: Roles of the warehouse; `include/sql/roles.sql` grants their rights.
 WORKING_ROLES = ("loader", "transformer", "publisher")
-WAREHOUSE_ROLES = (*WORKING_ROLES, "reader", "inspector", "reviewer")
+WAREHOUSE_ROLES = (*WORKING_ROLES, "reader", "inspector", "reviewer", "previewer")
 
 
 def _close_to_others(folder: Path) -> None:

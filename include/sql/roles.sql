@@ -6,7 +6,7 @@ do $$
 declare
     wanted text;
 begin
-    foreach wanted in array array['loader', 'transformer', 'publisher', 'reader', 'inspector', 'reviewer'] loop
+    foreach wanted in array array['loader', 'transformer', 'publisher', 'reader', 'inspector', 'reviewer', 'previewer'] loop
         if to_regrole(wanted) is null then
             execute format('create role %I login', wanted);
         end if;
@@ -18,17 +18,19 @@ begin
         end if;
         execute format('grant connect on database %I to %I', current_database(), wanted);
     end loop;
-    -- Loads, builds and publications work with temporary tables; `verify_warehouse` builds in schemas of its own.
+    -- Loads, builds and publications work with temporary tables; `verify_warehouse` and the preview of a change build in
+    -- schemas of their own.
     execute format('grant temporary on database %I to loader, transformer, publisher', current_database());
-    execute format('grant create on database %I to transformer', current_database());
+    execute format('grant create on database %I to transformer, previewer', current_database());
 end
 $$;
 
 revoke all on schema public from public;
 
--- Readers can be tools and people of any kind, and `reviewer` writes what a browser sends: they must not stop those who
--- load, build and publish. They get neither the locks that these take, nor what fills the server's disk (large objects,
--- temporary tables, messages), nor all its connections. The timeouts are defaults, which a session can change.
+-- Readers can be tools and people of any kind, `reviewer` writes what a browser sends, and `previewer` runs models that
+-- nobody has reviewed yet: they must not stop those who load, build and publish. They get neither the locks that these
+-- take, nor what fills the server's disk (large objects, temporary tables, messages), nor all its connections. The
+-- timeouts are defaults, which a session can change.
 do $$
 declare
     wanted text;
@@ -51,7 +53,7 @@ begin
             execute format('grant execute on function %s to loader, publisher', routine);
         end if;
     end loop;
-    foreach wanted in array array['reader', 'inspector', 'reviewer'] loop
+    foreach wanted in array array['reader', 'inspector', 'reviewer', 'previewer'] loop
         execute format('alter role %I connection limit 30', wanted);
         execute format('alter role %I in database %I set statement_timeout = %L', wanted, current_database(), '10min');
         execute format('alter role %I in database %I set lock_timeout = %L', wanted, current_database(), '10s');
@@ -160,15 +162,18 @@ $$;
 grant usage on schema ops, raw, staging, core, quality, marts_build to publisher;
 grant usage on schema ops to loader, reviewer;
 grant usage on schema ops, raw to transformer;
+grant usage on schema ops, raw, staging, core, quality, marts_build to previewer;
 grant usage on schema marts to reader;
 grant usage on schema ops, raw, core, quality, marts to inspector;
 
 alter default privileges for role publisher in schema ops
-grant select on tables to loader, transformer, inspector;
+grant select on tables to loader, transformer, inspector, previewer;
 alter default privileges for role loader in schema raw
-grant select on tables to transformer, publisher, inspector;
+grant select on tables to transformer, publisher, inspector, previewer;
 alter default privileges for role transformer in schema staging, core, quality, marts_build
 grant select on tables to publisher;
+alter default privileges for role transformer in schema staging, core, quality, marts_build
+grant select on tables to previewer;
 alter default privileges for role transformer in schema core, quality
 grant select on tables to inspector;
 alter default privileges for role publisher in schema marts
@@ -178,6 +183,7 @@ grant select on tables to reader, inspector;
 grant select on all tables in schema ops, raw, staging, core, quality, marts_build to publisher;
 grant select on all tables in schema ops to loader;
 grant select on all tables in schema ops, raw to transformer;
+grant select on all tables in schema ops, raw, staging, core, quality, marts_build to previewer;
 grant select on all tables in schema marts to reader, inspector;
 -- But not the salt of erased keys (see ops.sql).
 do $$

@@ -39,10 +39,12 @@ class ParsedProject:
     The dbt project as dbt has parsed it.
 
     :param warnings: what dbt warned of, such as arguments that a macro does not take
+    :param folder: where dbt has written `partial_parse.msgpack`
     """
 
     manifest: Manifest
     warnings: list[str]
+    folder: Path
 
     def write_manifest(self, path: Path) -> None:
         """Write the file that dbt writes."""
@@ -70,7 +72,7 @@ def _parse(project: Path, variables: str) -> ParsedProject:
     options = [*_folders(project, folder), "--vars", variables]
     parsed = dbtRunner(callbacks=[note]).invoke(["--quiet", "parse", *options])
     assert isinstance(parsed.result, Manifest), parsed.exception
-    return ParsedProject(parsed.result, warnings)
+    return ParsedProject(parsed.result, warnings, Path(folder))
 
 
 class Dbt:

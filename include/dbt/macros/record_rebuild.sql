@@ -23,11 +23,11 @@ on conflict (run_id, model) do update set
 {# A post-hook of core and marts, for a table that was built whole: records it, adds its declared keys
    (in core; in marts the contract has), and collects statistics, by which the next model plans its joins. After an
    incremental run autovacuum keeps them current, and the rebuild has recorded itself. One statement, since dbt takes
-   longer for each than Postgres. #}
+   longer for each than Postgres. The preview of a change records nothing: its role may not write to `ops`. #}
 {% macro finish_new_table(add_keys=false) -%}
 {%- if execute and not is_incremental() -%}
-{{ record_rebuild('all', [], load_result('main')['response'].rows_affected, 'null') }};
-{% if add_keys %}{{ add_declared_constraints() }}{% endif -%}
+{% if target.name != 'preview' %}{{ record_rebuild('all', [], load_result('main')['response'].rows_affected, 'null') }};
+{% endif %}{% if add_keys %}{{ add_declared_constraints() }}{% endif -%}
 analyze {{ this }}
 {%- endif -%}
 {%- endmacro %}

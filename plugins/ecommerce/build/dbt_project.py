@@ -20,12 +20,12 @@ _FOLDERS_OF_DBT = {"target", "logs", "dbt_packages"}
 _SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv", ".py"}
 
 
-def project_files() -> list[Path]:
+def project_files(project: Path = DBT_PROJECT) -> list[Path]:
     """Every file of the project that people write, sorted by path."""
     return sorted(
         path
-        for path in DBT_PROJECT.rglob("*")
-        if path.suffix in _SUFFIXES and not _FOLDERS_OF_DBT & set(path.relative_to(DBT_PROJECT).parts)
+        for path in project.rglob("*")
+        if path.suffix in _SUFFIXES and not _FOLDERS_OF_DBT & set(path.relative_to(project).parts)
     )
 
 
@@ -54,10 +54,10 @@ def read_manifest() -> dict[str, Any]:
     return content
 
 
-def project_digest() -> str:
+def project_digest(project: Path = DBT_PROJECT) -> str:
     """A digest of the project's files: another one after any change of them."""
     digest = hashlib.sha256()
-    for path in project_files():
-        digest.update(f"{path.relative_to(DBT_PROJECT)}\0".encode())
+    for path in project_files(project):
+        digest.update(f"{path.relative_to(project)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -60,6 +60,10 @@ class PublishError(WarehouseError):
     """A mart cannot be merged into the published one."""
 
 
+class PreviewError(WarehouseError):
+    """A change of the dbt project cannot be previewed; the warehouse was not changed."""
+
+
 class RollbackError(WarehouseError):
     """The marts cannot be restored to that publication; nothing was rolled back."""
 

@@ -116,7 +116,9 @@ def test_no_role_but_the_publisher_writes_code(role: str, as_role: Callable) -> 
 
 def test_weaker_roles_write_only_into_tables_of_stronger_ones(dsn_of: Callable[[str], str]) -> None:
     """A trigger runs as whoever writes to its table, so a table's owner is at least as strong as who writes to it."""
-    strength = {"inspector": 0, "reader": 0, "reviewer": 0, "loader": 1, "transformer": 2, "publisher": 3}
+    strength = {
+        "inspector": 0, "reader": 0, "reviewer": 0, "previewer": 0, "loader": 1, "transformer": 2, "publisher": 3,
+    }  # fmt: skip
     with psycopg.connect(dsn_of("postgres")) as administrator:
         written = administrator.execute(
             """

@@ -207,7 +207,7 @@ def test_roles_have_no_other_powers_than_their_schemas(administrator: psycopg.Co
     ).fetchall()
     assert strangers == []
     makers = {role for role in WAREHOUSE_ROLES if _may_create(administrator, role)}
-    assert makers == {"transformer"}
+    assert makers == {"transformer", "previewer"}
     (in_public,) = administrator.execute(
         "select count(*) from unnest(%s::text[]) as role where has_schema_privilege(role, 'public', 'usage, create')",
         [list(WAREHOUSE_ROLES)],
