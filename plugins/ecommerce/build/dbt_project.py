@@ -20,8 +20,9 @@ _FOLDERS_OF_DBT = {"target", "logs", "dbt_packages"}
 _SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv", ".py"}
 
 
-def project_files(project: Path = DBT_PROJECT) -> list[Path]:
+def project_files(project: Path | None = None) -> list[Path]:
     """Every file of the project that people write, sorted by path."""
+    project = project or DBT_PROJECT
     return sorted(
         path
         for path in project.rglob("*")
@@ -54,8 +55,9 @@ def read_manifest() -> dict[str, Any]:
     return content
 
 
-def project_digest(project: Path = DBT_PROJECT) -> str:
+def project_digest(project: Path | None = None) -> str:
     """A digest of the project's files: another one after any change of them."""
+    project = project or DBT_PROJECT
     digest = hashlib.sha256()
     for path in project_files(project):
         digest.update(f"{path.relative_to(project)}\0".encode())

@@ -157,7 +157,7 @@ def _largest(column: NumericColumn) -> Iterator[str]:
 
 def _before_and_after(figures: NumericColumn | ChangedFigure) -> tuple[str, str, str]:
     before, after = figures.before, figures.after
-    difference = (after or Decimal(0)) - (before or Decimal(0))
+    difference = (Decimal(0) if after is None else after) - (Decimal(0) if before is None else before)
     return _figure(before), _figure(after), f"{difference:+,}"
 
 
