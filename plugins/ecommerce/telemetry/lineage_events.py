@@ -43,8 +43,6 @@ from ecommerce.common.windows import request_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from dbt_triggerer.node_results import NodeResult
-
 log = logging.getLogger(__name__)
 
 #: Seconds after which no further event of a task is sent: a receiver that is slow must not hold up a run.
@@ -85,7 +83,7 @@ def report_build(context: Context, _: Any) -> None:
     with _log_errors():
         manifest = json.loads(MANIFEST.read_text())
         nodes: _Nodes = manifest["nodes"] | manifest["sources"]
-        results: Sequence[NodeResult] = getattr(context["task"], "results", ())
+        results: Sequence[Any] = getattr(context["task"], "results", ())
         _send([event for result in results for event in _events_of_node(context, nodes, result)])
 
 
@@ -226,8 +224,12 @@ def _place_of_source(location: SourceLocation) -> tuple[str, str]:
 # -- models ------------------------------------------------------------------------------------------------------------
 
 
-def _events_of_node(context: Context, nodes: _Nodes, result: NodeResult) -> Iterator[RunEvent]:
-    """Begin and end of a model or seed; nothing for a test, and for what dbt skipped."""
+def _events_of_node(context: Context, nodes: _Nodes, result: Any) -> Iterator[RunEvent]:
+    """
+    Begin and end of a model or seed; nothing for a test, and for what dbt skipped.
+
+    :param result: one of the `results` of a task of dbt
+    """
     node = nodes.get(result.unique_id, {})
     if node.get("resource_type") not in ("model", "seed", "snapshot") or result.is_skipped:
         return
