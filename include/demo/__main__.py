@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from ecommerce.common.personal_data import ERASE_DAG
 from ecommerce.common.sources import SOURCES, absence_in_words
 from ecommerce.common.version import version
-from ecommerce.erase.run_conf import ERASE_DAG
 from include.demo import airflow_services, database, dbt, logs, processes, stack
 from include.demo.errors import StackError
 from include.demo.rollback import rollback_in_words

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
-from ecommerce.erase.run_conf import ERASE_DAG
+from ecommerce.common.personal_data import ERASE_DAG
 from ecommerce.extract.texts import storable
 from shop_pages.airflow_access import (
     BaseUser,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ecommerce.erase.run_conf import ERASE_DAG
+from ecommerce.common.personal_data import ERASE_DAG
 from ecommerce.extract.texts import storable
 from shop_pages.airflow_access import DagParam, InvalidParams, dag_params
 from shop_pages.limits import WAREHOUSE_DAG

@@ -12,6 +12,9 @@ from enum import Enum
 
 from ecommerce.common.sources import SOURCES, Erased
 
+#: The DAG that erases a customer.
+ERASE_DAG = "erase_customer"
+
 
 class Treatment(Enum):
     """What an erasure makes of a column."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-#: The DAG whose runs are forgotten, and what stands in their form afterwards.
-ERASE_DAG, FORGOTTEN = "erase_customer", "(not kept)"
+from ecommerce.common.personal_data import ERASE_DAG
+
+#: What stands in the form of a run afterwards.
+FORGOTTEN = "(not kept)"
 
 
 class ForgetCustomer:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
+from ecommerce.common.personal_data import ERASE_DAG
 from shop_pages.absent_sources import absence_of
 from shop_pages.access import may_start
 from shop_pages.airflow_access import CurrentUser
@@ -16,7 +17,6 @@ from shop_pages.drill import FACT_ROWS
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import render, render_cached
 from shop_pages.routes.optional import rows_or_problem
-from shop_pages.trigger_form import ERASE_DAG
 
 router = APIRouter()
 

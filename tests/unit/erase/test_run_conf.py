@@ -10,7 +10,8 @@ from airflow.plugins_manager import AirflowPlugin
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from ecommerce.erase.run_conf import ERASE_DAG, FORGOTTEN, ForgetCustomer
+from ecommerce.common.personal_data import ERASE_DAG
+from ecommerce.erase.run_conf import FORGOTTEN, ForgetCustomer
 from warehouse_plugin import WarehousePlugin
 
 
