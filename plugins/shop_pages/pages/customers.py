@@ -187,7 +187,7 @@ CUSTOMERS = FigurePage(
             name="segments",
             title="Segments by recency, frequency and value",
             question="Who are the best customers, and who is about to leave?",
-            help=_VALUE_HELP,
+            help=f"{_VALUE_HELP} A click on a segment lists its customers, to download as CSV.",
             mart="customer_segments",
             query="""
                 select

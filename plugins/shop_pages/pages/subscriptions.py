@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import urlencode
 
 from ecommerce.figures.key_figures import ALL_PLANS
 from shop_pages.chart_queries import MONTHS, by_period
@@ -69,10 +70,20 @@ def _draw_waterfall(rows: list[Row]) -> Plot:
     x[1].append("closing")
     y.append(0.0)
     measure.append("total")
+    links = [None, *(_movements_path(row) for row in rows for _ in changes), None]
     return {
         "data": [{"type": "waterfall", "x": x, "y": y, "measure": measure, "name": "MRR"}],
         "layout": {"showlegend": False},
+        "links": links,
     }
+
+
+def _movements_path(row: Row) -> str | None:
+    """The customers behind the bars of a month; none for those of a quarter or a year."""
+    if row["unit"] != "month":
+        return None
+    keys = {"revenue_month": row["period"].isoformat(), "plan_type": ALL_PLANS}
+    return f"rows/subscription_performance_monthly?{urlencode(keys)}#movements"
 
 
 SUBSCRIPTIONS = FigurePage(
@@ -86,7 +97,7 @@ SUBSCRIPTIONS = FigurePage(
             question="How much monthly revenue was gained, and how much was lost?",
             help="MRR (monthly recurring revenue) is the sum of the monthly fees of active subscriptions. Expansion and"
             " contraction are changes of a fee; reactivated is a customer who had an earlier subscription; churned is"
-            " one that ended.",
+            " one that ended. A click on a bar of a month shows the customers behind it.",
             mart="subscription_performance_monthly",
             query=f"""
                 select
