@@ -200,5 +200,6 @@ def _of_operations(shop: Shop) -> Iterator[Address]:
             yield name, f"{path}/{number}", {}
     yield "metrics", "/metrics", {}
     yield "models", "/models", {}
+    yield "model", "/models/daily_revenue", {}
     yield "trigger", f"/trigger/{WAREHOUSE_DAG}", {}
     yield "started", f"/started/{WAREHOUSE_DAG}", {"run_id": "manual"}

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 from shop_pages.formats import NUMERIC_FORMATS, Format
 from shop_pages.pool import Row
 
-#: A Plotly chart: `data` and `layout`, and `links` where the points of its only trace lead to pages: the address of each,
-#: relative to the page, or None. Colours come from the theme.
+#: A Plotly chart: `data` and `layout`. Where the points of its only trace lead to pages, it has `links` as well: the
+#: address of each point, relative to the page, or None. Colours come from the theme.
 Plot = dict[str, Any]
 
 
