@@ -61,10 +61,13 @@ class Reader:
 
     def rows(self, table: str) -> list[dict[str, str]]:
         """The rows of a table that is open: heading → text; of two equal headings the first."""
-        found = self.page.locator(f"{table} table").first
-        headings = [text.strip() for text in found.locator("thead th").all_inner_texts()]
-        lines = [row.locator("td").all_inner_texts() for row in found.locator("tbody tr").all()]
-        return [dict(reversed(list(zip(headings, map(str.strip, line), strict=True)))) for line in lines]
+        headings, *lines = self.page.locator(f"{table} table").first.evaluate(
+            """
+            table => [...table.querySelectorAll("thead tr, tbody tr")]
+                .map(row => [...row.cells].map(cell => cell.innerText.trim()))
+            """
+        )
+        return [dict(reversed(list(zip(headings, line, strict=True)))) for line in lines]
 
     def value(self, query: str, *values: Any) -> Any:
         """The only value of a query."""
