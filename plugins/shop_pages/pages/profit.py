@@ -505,7 +505,9 @@ PROFIT = FigurePage(
                 FigureColumn("refunded_amount", "Refunds", Format.MONEY, source="refund"),
                 FigureColumn("units_sold", "Units", Format.COUNT),
             ),
-            draw=lambda rows: ranking_chart(rows[:RANKED_BARS], label="product_name", y="contribution_amount"),
+            draw=lambda rows: ranking_chart(
+                rows[:RANKED_BARS], label="product_name", key="product_id", y="contribution_amount"
+            ),
         ),
         Figure(
             name="losing_orders",

@@ -142,3 +142,8 @@ def test_bars_of_a_month_lead_to_the_customers_behind_them() -> None:
     assert plot["links"] == [None, path, path, None]
     # A quarter has no row of the mart.
     assert subscriptions._draw_waterfall([_month_of_subscriptions("quarter")])["links"] == [None] * 4
+
+
+def test_bars_of_equal_names_have_their_ids() -> None:
+    rows = [{"name": name, "id": n, "y": 1} for n, name in enumerate(("Bread", "Milk", "Bread"), 1)]
+    assert ranking_chart(rows, label="name", y="y", key="id")["data"][0]["y"] == ["Bread · 1", "Milk", "Bread · 3"]
