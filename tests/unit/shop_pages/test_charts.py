@@ -140,6 +140,7 @@ def test_bars_of_a_month_lead_to_the_customers_behind_them() -> None:
     path = "rows/subscription_performance_monthly?revenue_month=2024-01-01&plan_type=All+plans#movements"
     assert plot["data"][0]["x"][1] == ["opening", "new", "churned", "closing"]
     assert plot["links"] == [None, path, path, None]
+    assert plot["layout"]["yaxis"] == {"range": [7.5, 16.25]}
     # A quarter has no row of the mart.
     assert subscriptions._draw_waterfall([_month_of_subscriptions("quarter")])["links"] == [None] * 4
 
