@@ -49,7 +49,8 @@ facts as (
 
 ),
 
--- Reactivated: the customer had an earlier subscription that had ended, also while another one runs.
+-- Reactivated: the customer had an earlier subscription that had ended, also while another one
+-- runs.
 final as (
 
     select
