@@ -9,6 +9,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from ecommerce.audit.check_results import RESULTS_OF_RUN
 from ecommerce.common.open_questions import OPEN_QUESTIONS, waiting_in_words
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.value_rules import rule_in_sql
@@ -49,18 +50,6 @@ inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
 where load_batch.run_id = %(run_id)s
 group by 1, 2
 order by 1, 3 desc, 2
-"""
-
-#: The last result of each check of the run, those that did not pass first.
-_CHECKS = """
-select *
-from (
-    select distinct on (check_name, subject) check_name, subject, status, message
-    from ops.check_result
-    where run_id = %(run_id)s
-    order by check_name, subject, check_result_id desc
-) as result
-order by array_position(array['fail', 'warn', 'pass'], status), check_name, subject
 """
 
 _PUBLISHED = """
@@ -151,7 +140,7 @@ def _loads(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str]
 
 
 def _checks(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str]:
-    checks = _rows(connection, _CHECKS, run_id=run_id)
+    checks = _rows(connection, RESULTS_OF_RUN, run_id=run_id)
     if not checks:
         return
     counts = {state: sum(check["status"] == state for check in checks) for state in ("pass", "warn", "fail")}

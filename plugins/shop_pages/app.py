@@ -15,6 +15,7 @@ from shop_pages.assets import ASSETS, asset
 from shop_pages.cached_response import ResponseCache
 from shop_pages.downloads import Downloads
 from shop_pages.error_pages import add_error_pages
+from shop_pages.metrics import metrics_html
 from shop_pages.pool import ConnectionPool, LastAnswers
 from shop_pages.queries import Warehouse
 from shop_pages.routes import ROUTERS, health_check
@@ -55,9 +56,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ConnectionPool(limits.READER, last_answers=last_answers), reads_marts_only=True, on_erasure=forget
     )
     app.state.downloads = Downloads(limits.READER)
-    # Before the first reader comes: to compress the chart library and to connect each take a third of a second.
+    # Before the first reader comes: to compress the chart library, to connect, and to render the definitions each take
+    # a third of a second.
     warm_up = asyncio.gather(
         *(asyncio.to_thread(asset, name) for name in ASSETS),
+        asyncio.to_thread(metrics_html),
         app.state.reader.rows("select 1"),
         app.state.inspector.rows("select 1"),
         return_exceptions=True,  # the server starts without a warehouse; the pages report that

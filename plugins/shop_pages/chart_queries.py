@@ -155,18 +155,23 @@ def ranking(rows: str, *, order_by: str, total_of: str | None = None) -> str:
     :param rows: a query
     :param total_of: the column that is ranked, if it may be added up
     """
-    rest = ""
-    if total_of:
-        rest = f", sum({total_of}) over () - sum({total_of}) filter (where place <= {RANKED_BARS}) over () as rest"
+    total = f", sum({total_of}) as total" if total_of else ""
+    rest = f", counted.total - sum(first.{total_of}) over () as rest" if total_of else ""
+    # Only the first are sorted: of a shop's products there may be a hundred thousand.
     return f"""
-        with places as (
-            select *, row_number() over (order by {order_by}) as place
-            from ({rows}) as ranked
+        with ranked as materialized (
+            {rows}
+        ),
+        first as (
+            select * from ranked
+            order by {order_by}
+            limit {RANKED_BARS}
         ),
         counted as (
-            select *, count(*) over () as ranked_count{rest}
-            from places
+            select count(*) as ranked_count{total}
+            from ranked
         )
-        select * from counted
-        where place <= {RANKED_BARS}
-        order by place"""
+        select first.*, counted.ranked_count{rest}
+        from first
+        cross join counted
+        order by {order_by}"""

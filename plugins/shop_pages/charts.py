@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -95,15 +96,23 @@ def named(rows: list[Row], by: str) -> list[Row]:
     return [{**row, by: _series_name(row, by)} for row in rows]
 
 
-def ranking_chart(rows: list[Row], *, label: str, y: str, **layout: Any) -> Plot:
-    """Horizontal bars, the first row on top; those of periods that are not complete are hatched."""
+def ranking_chart(rows: list[Row], *, label: str, y: str, key: str | None = None, **layout: Any) -> Plot:
+    """
+    Horizontal bars, the first row on top; those of periods that are not complete are hatched.
+
+    :param key: the column that follows a label that several rows have, or they would share a bar
+    """
+    labels = [str(_axis_value(row[label])) for row in rows]
+    if key:
+        times = Counter(labels)
+        labels = [f"{text} · {row[key]}" if times[text] > 1 else text for text, row in zip(labels, rows, strict=True)]
     return {
         "data": [
             {
                 "type": "bar",
                 "orientation": "h",
                 "x": column_values(rows, y),
-                "y": [str(_axis_value(row[label])) for row in rows],
+                "y": labels,
                 **_hatched(rows),
             }
         ],

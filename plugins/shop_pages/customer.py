@@ -68,21 +68,21 @@ SEGMENTS_QUERY = """
         left join counted_again using (day, customer_id)
         left join refunds using (day, customer_id)
     ),
+    -- The rank of one customer is the number of those before it: nobody else's has to be computed.
     scored as (
         select
-            *,
-            1 + 5 * (rank() over (partition by day order by last_order_date) - 1)
-                / count(*) over (partition by day) as recency,
-            1 + 5 * (rank() over (partition by day order by orders) - 1)
-                / count(*) over (partition by day) as frequency,
-            1 + 5 * (rank() over (partition by day order by lifetime_value) - 1)
-                / count(*) over (partition by day) as monetary
-        from valued
+            own.day, own.orders, own.lifetime_value,
+            1 + 5 * count(*) filter (where valued.last_order_date < own.last_order_date) / count(*) as recency,
+            1 + 5 * count(*) filter (where valued.orders < own.orders) / count(*) as frequency,
+            1 + 5 * count(*) filter (where valued.lifetime_value < own.lifetime_value) / count(*) as monetary
+        from valued as own
+        inner join valued on own.day = valued.day
+        where own.customer_id = %(customer_id)s
+        group by own.day, own.orders, own.lifetime_value
     ),
     measured as (
         select *, (frequency + monetary + 1) / 2 as value_score
         from scored
-        where customer_id = %(customer_id)s
     )
     select
         ends.day, coalesce(orders, 0) as orders, coalesce(lifetime_value, 0) as lifetime_value, recency, frequency,

@@ -182,17 +182,7 @@ _MOVEMENTS = f"""
         select max(order_date) as day from marts.daily_revenue
     ),
     started as (
-        select
-            subscriptions.*,
-            coalesce(
-                min(ended_date) over (
-                    partition by customer_id
-                    order by start_date
-                    range between unbounded preceding and interval '1 day' preceding
-                ) <= start_date,
-                false
-            ) as is_reactivated
-        from core.fact_subscriptions as subscriptions
+        select * from core.fact_subscriptions
         where start_date <= (select day from as_of)
     ),
     changed_fees as (

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from shop_pages.formats import NUMERIC_FORMATS, Format
 from shop_pages.pool import Row
 
-#: A Plotly chart: `data` and `layout`. Colours come from the theme.
+#: A Plotly chart: `data` and `layout`. Where the points of its only trace lead to pages, it has `links` as well: the
+#: address of each point, relative to the page, or None. Colours come from the theme.
 Plot = dict[str, Any]
 
 
@@ -54,6 +55,8 @@ class Figure:
     :param order_by: SQL: the order of the rows
     :param sorted_by: the same in words: "by revenue"
     :param first_rows_query: a faster query for the first `%(page_rows)s` rows of that order, for a table of many rows
+    :param draws_first_rows: the chart is a ranking in the order of the table, drawn from the rows that the table shows.
+        `first_rows_query` then has `ranked_count`, the number of all rows, and may have `rest`, as `ranking` has
     :param chart_query: the rows that the chart is drawn from; None: those of `query`, if they are few in every shop
     :param summary_query: one row of totals over all rows of `query`
     :param unit: the unit of time of a row of the table, if that is not the month or the day of its first column
@@ -74,6 +77,7 @@ class Figure:
     order_by: str = ""
     sorted_by: str = ""
     first_rows_query: str | None = None
+    draws_first_rows: bool = False
     chart_query: str | None = None
     summary_query: str | None = None
     unit: str = ""

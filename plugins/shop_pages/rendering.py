@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, SupportsFloat, cast
 
 import jinja2
 from fastapi import HTTPException, Request
@@ -176,9 +176,9 @@ def escape_texts(value: Any) -> Any:
     return [escape_texts(part) for part in value] if isinstance(value, list) else value
 
 
-def sparkline(values: Sequence[float | None], width: int = 120, height: int = 32) -> dict[str, Any]:
+def sparkline(values: Sequence[SupportsFloat | None], width: int = 120, height: int = 32) -> dict[str, Any]:
     """The SVG lines of a sparkline: interrupted at days without a value, level if all values are the same."""
-    points = _scale(values, width, height)
+    points = _scale([None if value is None else float(value) for value in values], width, height)
     segments: list[list[tuple[float, float]]] = [[]]
     for point in points:
         if point is None:

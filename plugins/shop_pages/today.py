@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from ecommerce.audit.check_results import RESULTS_OF_RUN
 from ecommerce.common.open_questions import OPEN_QUESTIONS
 from ecommerce.common.shop import shop
 from ecommerce.figures.key_figures import (
@@ -16,7 +17,6 @@ from ecommerce.figures.key_figures import (
     SALES,
     SUBSCRIPTIONS,
     SUBSCRIPTIONS_BY_DAY,
-    Change,
     FigureOfDay,
     KeyFigure,
     figure_of_day,
@@ -39,13 +39,6 @@ _PUBLISHED = """
     where publication_id = (select max(publication_id) from ops.publication)
     group by publication_id, run_id"""
 
-#: Checks of the run that published; of several results of a check, the last.
-CHECKS_OF_RUN = """
-    select distinct on (check_name, subject) check_name, subject, status, message, checked_at
-    from ops.check_result
-    where run_id = %(run_id)s
-    order by check_name, subject, check_result_id desc"""
-
 #: Checks that failed after the last publication and prevent the next one.
 _FAILED_SINCE = """
     select distinct on (check_name, subject) check_name, subject, status, message, checked_at, run_id
@@ -64,21 +57,12 @@ _LOADS = """
 @dataclass(frozen=True)
 class Kpi:
     """
-    One key figure, ready to be shown.
+    A key figure of the last day, with how well it is checked.
 
-    :param note: what a reader must know beside the value; empty for nothing
     :param why: the path of the page that says what moved it
     """
 
-    name: str
-    title: str
-    value: str
-    exact: str
-    note: str
-    changes: Sequence[Change]
-    sparkline: Sequence[float | None]
-    sparkline_text: str
-    link: str
+    of_day: FigureOfDay
     why: str
     badge: str
     badge_state: str  # good, warn, bad, unknown
@@ -177,7 +161,7 @@ async def read_today(reader: Warehouse, inspector: Warehouse) -> TodayRows:
         covered, attention, checks, failed_checks = await asyncio.gather(
             read_covered_days(reader),
             reader.rows(ATTENTION, as_of=sales.rows[-1]["day"]),
-            optional(inspector.rows(CHECKS_OF_RUN, run_id=latest["run_id"] if latest else "")),
+            optional(inspector.rows(RESULTS_OF_RUN, run_id=latest["run_id"] if latest else "")),
             optional(inspector.rows(_FAILED_SINCE, published_at=latest["published_at"] if latest else _LONG_AGO)),
         )
     return TodayRows(
@@ -232,21 +216,8 @@ def _first(rows: Rows) -> Row | None:
 def _kpi(figure: FigureOfDay, checks: list[Row], publication: Row | None, now: datetime) -> Kpi:
     badge, badge_state, badge_title = _badge(figure.figure, checks, publication, now)
     compared = next((change for change in figure.changes if change.direction != "none"), figure.changes[0])
-    return Kpi(
-        name=figure.figure.name,
-        title=figure.figure.title,
-        value=figure.headline,
-        exact=figure.exact,
-        note=figure.note,
-        changes=figure.changes,
-        sparkline=[None if amount is None else float(amount) for amount in figure.history],
-        sparkline_text=figure.history_text,
-        link=figure.figure.link,
-        why=why_path(figure.figure.name, figure.as_of, compared.label),
-        badge=badge,
-        badge_state=badge_state,
-        badge_title=badge_title,
-    )
+    why = why_path(figure.figure.name, figure.as_of, compared.label)
+    return Kpi(figure, why, badge, badge_state, badge_title)
 
 
 def _badge(figure: KeyFigure, checks: list[Row], publication: Row | None, now: datetime) -> tuple[str, str, str]:

@@ -41,3 +41,27 @@ def draw_all(page: Page) -> None:
         chart.scroll_into_view_if_needed()
         chart.locator(".main-svg").first.wait_for()
     page.evaluate("scrollTo(0, 0)")
+
+
+#: Milliseconds from the beginning of the navigation: until the first text is painted, and until every chart in sight is
+#: drawn; those further down are drawn when they come into view.
+_FIRST_VISIT = """
+    async () => {
+        const painted = new Promise(done => new PerformanceObserver(list => {
+            const found = list.getEntriesByName("first-contentful-paint");
+            if (found.length) done(found[0].startTime);
+        }).observe({type: "paint", buffered: true}));
+        const inSight = [...document.querySelectorAll(".plot")]
+            .filter(box => box.getBoundingClientRect().top < innerHeight);
+        while (!inSight.every(box => box.querySelector(".main-svg") && !box.classList.contains("loading"))) {
+            await new Promise(requestAnimationFrame);
+        }
+        return [await painted, performance.now()];
+    }"""
+
+
+def first_visit(page: Page, address: str) -> tuple[float, float]:
+    """Open an address; milliseconds until the first text is painted, and until every chart in sight is drawn."""
+    page.goto(address, wait_until="domcontentloaded")
+    text, charts = page.evaluate(_FIRST_VISIT)
+    return text, max(text, charts)

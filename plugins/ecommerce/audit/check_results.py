@@ -21,6 +21,18 @@ KEPT_ROWS, KEPT_CHARACTERS, SUBJECT_LENGTH = 100, 1_000, 300
 #: Characters of what failed, over all subjects: it is the error of a task. Each result keeps its own sentence.
 FAILURE_LENGTH = 5_000
 
+#: The last result of each check of a run, those that did not pass first.
+RESULTS_OF_RUN = """
+select check_name, subject, status, message, checked_at
+from (
+    select distinct on (check_name, subject) check_name, subject, status, message, checked_at
+    from ops.check_result
+    where run_id = %(run_id)s
+    order by check_name, subject, check_result_id desc
+) as result
+order by array_position(array['fail', 'warn', 'pass'], status), check_name, subject
+"""
+
 
 @dataclass(frozen=True)
 class CheckResult:

@@ -133,26 +133,13 @@ _BY_VISITOR = """
 {totals}"""
 
 _BY_SUBSCRIPTION = """
-    with subscriptions as (
-        select
-            *,
-            coalesce(
-                min(ended_date) over (
-                    partition by customer_id
-                    order by start_date
-                    range between unbounded preceding and interval '1 day' preceding
-                ) <= start_date,
-                false
-            ) as is_reactivated
-        from core.fact_subscriptions
-    ),
-    days (date_key) as (
+    with days (date_key) as (
         values (%(before)s::date), (%(day)s::date)
     ),
     active as (
         select days.date_key, subscriptions.*, fees.monthly_fee as fee
         from days
-        inner join subscriptions
+        inner join core.fact_subscriptions as subscriptions
             on
                 subscriptions.start_date <= days.date_key
                 and (subscriptions.end_date is null or subscriptions.end_date > days.date_key)
@@ -210,7 +197,8 @@ def _query(template: str, measures: Sequence[str], most: int = MOST_MEMBERS) -> 
     totals = f"""
     totals as (
         select
-            dimension, member_id, (array_agg(member order by date_key desc))[1] as member,
+            dimension, member_id,
+            coalesce(max(member) filter (where date_key = %(day)s::date), max(member)) as member,
             {sums}
         from measured
         group by dimension, member_id

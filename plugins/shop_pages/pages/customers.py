@@ -187,7 +187,7 @@ CUSTOMERS = FigurePage(
             name="segments",
             title="Segments by recency, frequency and value",
             question="Who are the best customers, and who is about to leave?",
-            help=_VALUE_HELP,
+            help=f"{_VALUE_HELP} A click on a segment lists its customers, to download as CSV.",
             mart="customer_segments",
             query="""
                 select
@@ -393,13 +393,15 @@ CUSTOMERS = FigurePage(
             # Of the two rows of a pair one, but for a chosen product: then all are its own.
             chart_query=ranking(
                 f"""
-                    select *, concat_ws(' + ', product_name, other_name) as pair
+                    select
+                        *, concat_ws(' + ', product_name, other_name) as pair,
+                        concat_ws(' + ', product_id, other_product_id) as pair_ids
                     from ({_PAIRS}) as pairs
                     where %(product)s::text is not null or product_id < other_product_id""",
                 order_by="lift desc, customers desc, product_id, other_product_id",
             ),
             series="pairs, by lift",
-            draw=lambda rows: ranking_chart(rows, label="pair", y="lift"),
+            draw=lambda rows: ranking_chart(rows, label="pair", key="pair_ids", y="lift"),
             links={"product_id": _product_path("product_id"), "other_product_id": _product_path("other_product_id")},
         ),
         Figure(

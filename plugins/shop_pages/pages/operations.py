@@ -85,7 +85,7 @@ OPERATIONS = FigurePage(
                 total_of="units_sold_30d",
             ),
             series="products, by units sold in the last 30 days",
-            draw=lambda rows: ranking_chart(rows, label="product_name", y="units_sold_30d"),
+            draw=lambda rows: ranking_chart(rows, label="product_name", key="product_id", y="units_sold_30d"),
             keys={"product_id": "product_id"},
         ),
         Figure(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import accumulate
+from urllib.parse import urlencode
 
 from shop_pages.absent_sources import absence_of_source
-from shop_pages.chart_queries import largest_and_other, ranking
+from shop_pages.chart_queries import largest_and_other
 from shop_pages.charts import named, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format, format_value
+from shop_pages.limits import RANKED_BARS
 from shop_pages.pages.shared import (
     CATEGORY,
     CONTRIBUTION,
@@ -26,6 +28,11 @@ _IN_MONTHS = f"where revenue_month {MONTH_IN_RANGE} and {IN_CATEGORY}"
 _LINES = f"from marts.order_profitability_monthly {_IN_MONTHS}"
 _REFUNDED = f"from marts.product_category_revenue_monthly {_IN_MONTHS}"
 _PRODUCTS = f"from marts.product_performance_monthly {_IN_MONTHS}"
+_SUMS_OF_PRODUCT = """
+                    product_id, max(product_name) as product_name, max(category_name) as category_name,
+                    sum(revenue) as revenue,
+                    sum(gross_profit) as gross_profit, sum(contribution_amount) as contribution_amount,
+                    sum(refunded_amount) as refunded_amount, sum(units_sold) as units_sold"""
 _BRIDGE = f"from marts.margin_bridge_monthly where revenue_month {MONTH_IN_RANGE}"
 
 #: Figures that add up over the rows of `order_profitability_monthly`, and shares of them.
@@ -256,6 +263,12 @@ def _bands_figure(band: FigureColumn, name: str, title: str, question: str, help
     )
 
 
+def _category_path(row: Row) -> str:
+    """The same page and days, of a category."""
+    choices = {"first": row["first_day"], "last": row["last_day"], "category": row["category_name"]}
+    return f"/profit?{urlencode(choices)}"
+
+
 PROFIT = FigurePage(
     name="profit",
     title="Profit",
@@ -342,10 +355,11 @@ PROFIT = FigurePage(
             name="discounts",
             title="What discounts cost",
             question="Which categories give away most?",
-            help="Discount is list price minus what was paid for it.",
+            help="Discount is list price minus what was paid for it. A click on a category shows what is left of its"
+            " list price.",
             mart="order_profitability_monthly",
             query=f"""
-                select category_name, {_SUMS}
+                select category_name, {_SUMS}, %(first)s::date as first_day, %(last)s::date as last_day
                 {_LINES}
                 group by category_name""",
             order_by="discount_amount desc, category_name",
@@ -376,6 +390,7 @@ PROFIT = FigurePage(
                 _LOSS,
             ),
             draw=lambda rows: ranking_chart(named(rows, "category_name"), label="category_name", y="discount_amount"),
+            links={"category_name": _category_path},
         ),
         Figure(
             name="categories",
@@ -438,24 +453,46 @@ PROFIT = FigurePage(
             help="Over the whole range; contribution is that of the revenue whose cost is known, before refunds.",
             mart="product_performance_monthly",
             query=f"""
-                select
-                    product_id, product_name, max(category_name) as category_name, sum(revenue) as revenue,
-                    sum(gross_profit) as gross_profit, sum(contribution_amount) as contribution_amount,
-                    sum(refunded_amount) as refunded_amount, sum(units_sold) as units_sold
+                select {_SUMS_OF_PRODUCT}
                 {_PRODUCTS}
-                group by product_id, product_name
+                group by product_id
                 having sum(contribution_amount) < 0""",
             order_by="contribution_amount, product_id",
             sorted_by="those that lose most first",
-            chart_query=ranking(
-                f"""
-                    select product_id, product_name, sum(contribution_amount) as contribution_amount
+            # The losses are added up once, for the table, the chart and the number of rows, and the other sums only for
+            # the products that are shown: to add up all of all products takes longer than a page may.
+            first_rows_query=f"""
+                with losing as materialized (
+                    select product_id, sum(contribution_amount) as contribution_amount
                     {_PRODUCTS}
-                    group by product_id, product_name
-                    having sum(contribution_amount) < 0""",
-                order_by="contribution_amount, product_id",
-                total_of="contribution_amount",
-            ),
+                    group by product_id
+                    having sum(contribution_amount) < 0
+                ),
+                first as (
+                    select product_id, row_number() over (order by contribution_amount, product_id) as place
+                    from losing
+                    order by contribution_amount, product_id
+                    limit %(page_rows)s
+                ),
+                counted as (
+                    select count(*) as ranked_count, sum(contribution_amount) as total
+                    from losing
+                ),
+                shown as (
+                    select {_SUMS_OF_PRODUCT}
+                    {_PRODUCTS} and product_id in (select product_id from first)
+                    group by product_id
+                    having sum(contribution_amount) < 0
+                )
+                select
+                    shown.*, counted.ranked_count,
+                    counted.total - sum(shown.contribution_amount) filter (where first.place <= {RANKED_BARS}) over ()
+                        as rest
+                from shown
+                inner join first on shown.product_id = first.product_id
+                cross join counted
+                order by shown.contribution_amount, shown.product_id""",
+            draws_first_rows=True,
             series="products, by loss",
             when_empty="No product of these months lost money.",
             columns=(
@@ -468,7 +505,9 @@ PROFIT = FigurePage(
                 FigureColumn("refunded_amount", "Refunds", Format.MONEY, source="refund"),
                 FigureColumn("units_sold", "Units", Format.COUNT),
             ),
-            draw=lambda rows: ranking_chart(rows, label="product_name", y="contribution_amount"),
+            draw=lambda rows: ranking_chart(
+                rows[:RANKED_BARS], label="product_name", key="product_id", y="contribution_amount"
+            ),
         ),
         Figure(
             name="losing_orders",

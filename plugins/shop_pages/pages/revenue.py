@@ -358,7 +358,7 @@ REVENUE = FigurePage(
                 FigureColumn("category_revenue_percent", "Of the category", Format.PERCENT),
                 FigureColumn("mom_growth_percent", "Against the month before", Format.PERCENT),
             ),
-            draw=lambda rows: ranking_chart(rows, label="product_name", y="revenue"),
+            draw=lambda rows: ranking_chart(rows, label="product_name", key="product_id", y="revenue"),
             keys={"revenue_month": "month", "product_id": "product_id"},
         ),
     ),

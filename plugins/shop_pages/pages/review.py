@@ -43,11 +43,12 @@ _ORDERS = """
         from ops.review
         order by order_id, review_id desc
     ) as said on orders.order_id = said.order_id"""
-_CHOSEN = f"""{_ORDERS}
-    where
+_IS_CHOSEN = """
         orders.order_date between %(first)s and %(last)s
         and (%(priority)s::text is null or orders.review_priority = %(priority)s::text)
         and (%(rule)s::text is null or %(rule)s::text = any(orders.broken_rules))"""
+_CHOSEN = f"""{_ORDERS}
+    where {_IS_CHOSEN}"""
 _HAS_STATUS = "(%(status)s::text is null or coalesce(said.status, 'open') = %(status)s::text)"
 #: Those that cost most first.
 _IN_ORDER = "order by orders.risk_score desc, orders.expected_loss desc, orders.order_date desc, orders.order_id"
@@ -90,19 +91,18 @@ OUTCOMES = f"""
         from core.review_rules
         order by rule, valid_from desc nulls last
     ),
-    chosen as (
-        {_CHOSEN}
-    ),
     found as (
-        select rule, count(*) as orders, sum(chosen.expected_loss) as expected_loss
-        from chosen
-        cross join unnest(chosen.broken_rules) as rule
+        select rule, count(*) as orders, sum(orders.expected_loss) as expected_loss
+        from marts.order_for_reviews as orders
+        cross join unnest(orders.broken_rules) as rule
+        where {_IS_CHOSEN}
         group by rule
     ),
     said as (
         select distinct on (review.order_id) review.order_id, review.status, review.rules
         from ops.review
-        inner join chosen on review.order_id = chosen.order_id
+        inner join marts.order_for_reviews as orders on review.order_id = orders.order_id
+        where {_IS_CHOSEN}
         order by review.order_id, review.review_id desc
     ),
     outcomes as (

@@ -49,16 +49,23 @@ _WITHOUT_STOCK = f"""
     inner join marts.inventory_status using (product_id)
     where is_stocked_out and date_key between %(first)s and %(last)s and {IN_CATEGORY}"""
 
-#: The chosen product, or the one that lost the most in the range.
+#: The chosen product, or the one that lost the most in the range, or else the one that sells most.
 _CHOSEN = """
     coalesce(
         %(product)s::text,
         (
             select product_id
             from marts.inventory_daily
-            where date_key between %(first)s and %(last)s
+            where is_stocked_out and date_key between %(first)s and %(last)s
             group by product_id
-            order by sum(estimated_lost_units) desc nulls last, sum(units_sold) desc, product_id
+            having sum(estimated_lost_units) > 0
+            order by sum(estimated_lost_units) desc, product_id
+            limit 1
+        ),
+        (
+            select product_id
+            from marts.inventory_status
+            order by units_sold_30d desc nulls last, product_id
             limit 1
         )
     )"""
@@ -366,7 +373,8 @@ STOCK = FigurePage(
             name="level",
             title="Stock of a product over time",
             question="How did the stock of one product go, and what was sold of it?",
-            help="Of the product that is chosen above, or else of the one that lost the most units in these days. Days"
+            help="Of the product that is chosen above, or else of the one that lost the most units in these days,"
+            " or sold most in the last 30. Days"
             " without a sale and a change have no row: the stock is that of the row before. It is what the shop said"
             " when it was last read, so sales do not lower it between two reads.",
             mart="inventory_daily",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
+from urllib.parse import urlencode
 
 from ecommerce.figures.key_figures import ALL_PLANS
 from shop_pages.chart_queries import MONTHS, by_period
@@ -65,14 +67,28 @@ def _draw_waterfall(rows: list[Row]) -> Plot:
         x[1] += [_CHANGES[change][0] for change in changes]
         y += [float(row[change] or 0) * _CHANGES[change][1] for change in changes]
         measure += ["relative"] * len(changes)
+    levels = list(accumulate(y))
+    lowest, margin = min(levels), max(levels) - min(levels)
+    # What changes in a month is small beside all there is: drawn from 0 it could not be seen.
+    zoomed = {"range": [lowest - margin / 2, max(levels) + margin / 4]} if 0 < margin < lowest else {}
     x[0].append(names[-1])
     x[1].append("closing")
     y.append(0.0)
     measure.append("total")
+    links = [None, *(_movements_path(row) for row in rows for _ in changes), None]
     return {
         "data": [{"type": "waterfall", "x": x, "y": y, "measure": measure, "name": "MRR"}],
-        "layout": {"showlegend": False},
+        "layout": {"showlegend": False, "yaxis": zoomed},
+        "links": links,
     }
+
+
+def _movements_path(row: Row) -> str | None:
+    """The customers behind the bars of a month; none for those of a quarter or a year."""
+    if row["unit"] != "month":
+        return None
+    keys = {"revenue_month": row["period"].isoformat(), "plan_type": ALL_PLANS}
+    return f"rows/subscription_performance_monthly?{urlencode(keys)}#movements"
 
 
 SUBSCRIPTIONS = FigurePage(
@@ -86,7 +102,8 @@ SUBSCRIPTIONS = FigurePage(
             question="How much monthly revenue was gained, and how much was lost?",
             help="MRR (monthly recurring revenue) is the sum of the monthly fees of active subscriptions. Expansion and"
             " contraction are changes of a fee; reactivated is a customer who had an earlier subscription; churned is"
-            " one that ended.",
+            " one that ended. A click on a bar of a month shows the customers behind it. The axis does not"
+            " begin at 0 where the changes are small.",
             mart="subscription_performance_monthly",
             query=f"""
                 select

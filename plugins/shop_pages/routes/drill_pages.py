@@ -27,6 +27,7 @@ from shop_pages.drill import (
 )
 from shop_pages.figures import FigureColumn
 from shop_pages.limits import PAGE_ROWS
+from shop_pages.pages.shared import customer_path
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import parse_day, render, render_cached
@@ -63,6 +64,7 @@ async def get_mart_row(request: Request, mart: str) -> Response:
             "title": mart,
             "mart": mart,
             "row": row,
+            "customer_path": customer_path,
             "why": why_revenue_moved(row["order_date"]) if mart == "daily_revenue" else [],
             "parts_behind": [_fact_rows(facts, row, rows) for facts, rows in zip(behind, results, strict=True)],
         }

@@ -131,7 +131,10 @@ class RenderedFigure:
             return Markup()
         # A point of a week or a quarter is no row of a table by day, even if a row has its first day.
         is_row = rows[0].get("unit", self.figure.row_unit) == self.figure.row_unit
-        return embed_json(escape_texts({"name": self.figure.name, "is_row": is_row, **self.figure.draw(rows)}))
+        plot = self.figure.draw(rows)
+        # Addresses are no texts that Plotly shows.
+        links = {"links": plot.pop("links")} if "links" in plot else {}
+        return embed_json(escape_texts({"name": self.figure.name, "is_row": is_row, **plot}) | links)
 
 
 @dataclass(frozen=True)
@@ -260,10 +263,13 @@ async def _read_figure(
             _first_rows(reader, figure, filters), read(figure.chart_query), read(figure.summary_query)
         )
         row_count = len(rows.rows)
-        if rows.is_truncated:
+        if rows.is_truncated and figure.draws_first_rows:
+            row_count = rows.rows[0]["ranked_count"]
+        elif rows.is_truncated:
             row_count = await reader.count(figure.query, **filters.parameters(figure.query))
         if figure.draw is not None and figure.chart_query is None:
-            chart_rows = await read(figure.query) if rows.is_truncated else rows
+            is_read = figure.draws_first_rows or not rows.is_truncated
+            chart_rows = rows if is_read else await read(figure.query)
         return RenderedFigure(figure, absent, rows, row_count, chart_rows, totals)
     except NotBuiltYet:
         return RenderedFigure(figure, absent, None, is_built=False)

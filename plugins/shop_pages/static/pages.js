@@ -82,13 +82,18 @@
     }
   }
 
-  // A click on a point opens the facts of its row, if only one row has this day, month or name. A point of several rows,
-  // such as a week, has no facts of its own.
+  // A click on a point opens what the chart says is behind it, or else what the only row of this day, month or name links
+  // to: its facts, or its list. A point of several rows, such as a week, has no facts of its own.
   function openFacts(name, point) {
+    const link_of_point = (charts.get(name).links || [])[point.pointNumber];
+    if (link_of_point) {
+      location.href = link_of_point;
+      return;
+    }
     if (!charts.get(name).is_row) return;
     const label = point.data.orientation === "h" ? point.y : point.x;
     const rows = [...document.querySelectorAll(`#${CSS.escape(name)} tr[data-label]`)].filter((row) => row.dataset.label === String(label));
-    const link = rows.length === 1 && rows[0].querySelector("a[data-drill]");
+    const link = rows.length === 1 && (rows[0].querySelector("a[data-drill]") || rows[0].querySelector("a"));
     if (link) link.click();
   }
 

@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from ecommerce.audit.check_results import RESULTS_OF_RUN
 from ecommerce.figures import key_figures
 from shop_pages import status, today
 from tests.integration.support import acting_as
@@ -329,8 +330,8 @@ def test_today_has_the_last_result_of_each_check_of_the_run(connection: psycopg.
     check(insert, "pass", run_id="one")
     check(insert, "warn", run_id="one", subject="b")
     check(insert, "fail", run_id="two")
-    found = rows(connection, today.CHECKS_OF_RUN, run_id="one")
-    assert [(row["subject"], row["status"]) for row in found] == [("a", "pass"), ("b", "warn")]
+    found = rows(connection, RESULTS_OF_RUN, run_id="one")
+    assert [(row["subject"], row["status"]) for row in found] == [("b", "warn"), ("a", "pass")]
 
 
 def test_today_has_the_checks_that_failed_after_the_publication(connection: psycopg.Connection, insert: Insert) -> None:

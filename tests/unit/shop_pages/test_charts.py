@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shop_pages.charts import describe_parts, grouped_chart, heatmap, line_chart, period_name, ranking_chart
+from shop_pages.pages import subscriptions
 from shop_pages.pool import Row
 
 ROWS: list[Row] = [
@@ -127,3 +128,23 @@ def test_line_below_a_chart_says_what_is_added_up_left_out_or_not_complete(rows:
 )
 def test_period_has_the_name_of_its_unit(unit: str, name: str) -> None:
     assert period_name(date(2024, 2, 5), unit) == name
+
+
+def _month_of_subscriptions(unit: str) -> dict[str, Any]:
+    changes = dict.fromkeys(("new_mrr", "reactivated_mrr", "expansion_mrr", "contraction_mrr", "churned_mrr"), 0)
+    return {**changes, "period": date(2024, 1, 1), "unit": unit, "is_complete": True, "opening_mrr": 10, "new_mrr": 5}
+
+
+def test_bars_of_a_month_lead_to_the_customers_behind_them() -> None:
+    plot = subscriptions._draw_waterfall([_month_of_subscriptions("month")])
+    path = "rows/subscription_performance_monthly?revenue_month=2024-01-01&plan_type=All+plans#movements"
+    assert plot["data"][0]["x"][1] == ["opening", "new", "churned", "closing"]
+    assert plot["links"] == [None, path, path, None]
+    assert plot["layout"]["yaxis"] == {"range": [7.5, 16.25]}
+    # A quarter has no row of the mart.
+    assert subscriptions._draw_waterfall([_month_of_subscriptions("quarter")])["links"] == [None] * 4
+
+
+def test_bars_of_equal_names_have_their_ids() -> None:
+    rows = [{"name": name, "id": n, "y": 1} for n, name in enumerate(("Bread", "Milk", "Bread"), 1)]
+    assert ranking_chart(rows, label="name", y="y", key="id")["data"][0]["y"] == ["Bread · 1", "Milk", "Bread · 3"]

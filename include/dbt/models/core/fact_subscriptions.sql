@@ -17,7 +17,7 @@ customers as (
 
 ),
 
-final as (
+facts as (
 
     select
         subscriptions.subscription_id,
@@ -46,6 +46,34 @@ final as (
         on
             subscriptions.customer_id = customers.customer_id
             and {{ valid_at('customers', shop_midnight('subscriptions.start_date')) }}
+
+),
+
+-- Reactivated: the customer had an earlier subscription that had ended, also while another one
+-- runs.
+final as (
+
+    select
+        subscription_id,
+        customer_key,
+        customer_id,
+        plan_type,
+        subscription_status,
+        monthly_fee,
+        is_deleted,
+        duration_days,
+        start_date,
+        end_date,
+        ended_date,
+        coalesce(
+            min(ended_date) over (
+                partition by customer_id
+                order by start_date
+                range between unbounded preceding and interval '1 day' preceding
+            ) <= start_date,
+            false
+        ) as is_reactivated
+    from facts
 
 )
 

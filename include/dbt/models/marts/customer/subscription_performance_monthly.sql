@@ -33,21 +33,10 @@ as_of as (
 ),
 
 -- Starts and ends after the as-of date have not happened yet. One that was never active ends on the
--- day of its start: so every churned fee was a new fee before. Reactivated: the customer had an
--- earlier subscription that had ended, also while another one runs.
+-- day of its start: so every churned fee was a new fee before.
 started as (
 
-    select
-        *,
-        coalesce(
-            min(ended_date) over (
-                partition by customer_id
-                order by start_date
-                range between unbounded preceding and interval '1 day' preceding
-            ) <= start_date,
-            false
-        ) as is_reactivated
-    from subscriptions
+    select * from subscriptions
     where start_date <= (select as_of.date_key from as_of)
 
 ),

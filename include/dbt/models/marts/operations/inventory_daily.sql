@@ -6,7 +6,7 @@
     materialized='incremental',
     unique_key=['date_key', 'product_id'],
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
-    indexes=[{'columns': ['product_id']}],
+    indexes=[{'columns': ['product_id']}, {'columns': ['is_stocked_out', 'date_key']}],
 ) }}
 
 with dates as (
