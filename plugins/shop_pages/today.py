@@ -23,6 +23,7 @@ from ecommerce.figures.key_figures import (
     rows_of_figures,
 )
 from ecommerce.figures.movements import why_path
+from ecommerce.figures.number_formats import Format
 from shop_pages.absent_sources import absent_in_words
 from shop_pages.covered_days import first_covered_date, read_covered_days
 from shop_pages.data_age import DataAge, data_age
@@ -80,6 +81,7 @@ class Kpi:
     sparkline_text: str
     link: str
     why: str
+    is_money: bool
     badge: str
     badge_state: str  # good, warn, bad, unknown
     badge_title: str
@@ -243,6 +245,7 @@ def _kpi(figure: FigureOfDay, checks: list[Row], publication: Row | None, now: d
         sparkline_text=figure.history_text,
         link=figure.figure.link,
         why=why_path(figure.figure.name, figure.as_of, compared.label),
+        is_money=figure.figure.format is Format.MONEY,
         badge=badge,
         badge_state=badge_state,
         badge_title=badge_title,
