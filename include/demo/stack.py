@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -291,12 +291,16 @@ def _shown(path: Path) -> str:
     return os.path.relpath(path, ROOT)
 
 
+#: Fifteen months: with 90 days, the page's default range, and the same days of the year before.
+DEMO_SHOP: dict[str, Any] = {"first": date(2023, 4, 1), "days": 455, "orders": 20_000}
+
+
 def generated_shop() -> Path:
     """Generate the shop, unless it is there already; its folder."""
     if not (GENERATED / "complete").exists():
         shutil.rmtree(GENERATED, ignore_errors=True)
         GENERATED.mkdir(parents=True)
-        timed("shop generated", lambda: generate(GENERATED))
+        timed("shop generated", lambda: generate(GENERATED, **DEMO_SHOP))
         (GENERATED / "complete").touch()
     return GENERATED
 

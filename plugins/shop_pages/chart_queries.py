@@ -6,8 +6,8 @@ largest become one series, "Other", whose values are the sums of the rest (`larg
 be added up are; averages and shares are computed from their parts afterwards (``computed``), or only the largest names
 are drawn (`largest`).
 
-Beside the values, a row has what the line below the chart tells: `unit`, `is_complete`, `series_count`, `is_other`,
-`ranked_count`, `rest`.
+Beside the values, a row has what the line below the chart tells: `unit`, `is_complete`, `is_running`, `series_count`,
+`is_other`, `ranked_count`, `rest`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def by_period(
     first, last = units.covered
     next_period = "(period + case unit when 'quarter' then interval '3 months' else ('1 ' || unit)::interval end)::date"
     return f"""
-        select *{more}, period >= {first} and {next_period} - 1 <= {last} as is_complete
+        select
+            *{more}, period >= {first} and {next_period} - 1 <= {last} as is_complete,
+            period <= %(covered_last)s::date and {next_period} - 1 > %(covered_last)s::date as is_running
         from ({periods}) as periods
         order by period"""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from ecommerce.common.value_rules import rule_in_sql
 from ecommerce.figures.key_figures import ALL_PLANS
 from shop_pages.figures import FigureColumn
 from shop_pages.formats import Format
@@ -38,7 +39,7 @@ _LINES = (
     FigureColumn("payment_method", "Paid by"),
     FigureColumn("order_quantity", "Quantity", Format.COUNT),
     FigureColumn("order_amount", "Amount", Format.MONEY),
-    FigureColumn("discount_rate", "Discount", Format.NUMBER),
+    FigureColumn("discount_percent", "Discount", Format.PERCENT),
     FigureColumn("shipping_cost", "Shipping", Format.MONEY),
     FigureColumn("gross_profit", "Gross profit", Format.MONEY),
     FigureColumn("contribution_amount", "Contribution", Format.MONEY),
@@ -90,7 +91,8 @@ _LINE = """
             fact_sales.order_id, fact_sales.line_number, fact_sales.date_key,
             case when fact_sales.is_guest then 'Guest' else fact_sales.customer_id end as customer,
             fact_sales.product_id, products.product_name, products.category_name, fact_sales.payment_method,
-            fact_sales.order_quantity, fact_sales.order_amount, fact_sales.discount_rate, fact_sales.shipping_cost,
+            fact_sales.order_quantity, fact_sales.order_amount,
+            round(fact_sales.discount_rate * 100, 2) as discount_percent, fact_sales.shipping_cost,
             fact_sales.gross_profit, fact_sales.contribution_amount"""
 
 #: The lines that marts count. They are read once, for the totals and for the rows that are shown. Totals are by order
@@ -796,6 +798,17 @@ OFFSETS_QUERY = """
 REJECTED_ROWS_QUERY = f"""
     select quarantine_id, reason, left(payload::text, {SHOWN_CHARACTERS}) as payload, quarantined_at, replayed_at
     from ops.quarantine_shown where batch_id = %(batch_id)s order by quarantine_id"""
+
+#: The rejected rows of a source for one reason, newest first; a reason is the rule, without the value.
+REJECTED_FOR_REASON = f"""
+    select
+        quarantine_id, batch_id, reason, left(payload::text, {SHOWN_CHARACTERS}) as payload, quarantined_at,
+        replayed_at,
+        count(*) over () as all_rows
+    from ops.quarantine_shown
+    where source = %(source)s and {rule_in_sql("reason")} = %(reason)s
+    order by quarantine_id desc
+    offset %(page_offset)s"""
 
 
 def batch_path(row: Row) -> str:

@@ -62,6 +62,12 @@ class Figure:
     :param unit: the unit of time of a row of the table, if that is not the month or the day of its first column
     :param series: what the chart draws one of for each name, in the plural: "categories"
     :param draw: builds the chart from the rows; None for a figure that is a table only
+    :param measure: what the chart measures, the title of that axis: "Revenue"
+    :param measured_in: money and percentages say so on that axis
+    :param names: the title of the axis of names, such as "Category"; empty for time, whose title is its unit
+    :param lines: of a heatmap, the title of the vertical axis
+    :param names_query: all names that its series can have, in the column `name`, each before those that came later: the
+        colour of a name does not depend on which of them are drawn
     :param when_empty: a sentence that says why it has no rows; empty: there are none in the page's range of days
     :param summarize: the row of totals as a line of text; an empty text for none
     :param keys: key column of the mart → column of the query that holds its value; each row links to its facts by these
@@ -86,6 +92,11 @@ class Figure:
     when_empty: str = ""
     source: str | None = None
     draw: Callable[[list[Row]], Plot] | None = None
+    measure: str = ""
+    measured_in: Format = Format.COUNT
+    names: str = ""
+    lines: str = ""
+    names_query: str | None = None
     summarize: Callable[[Row], str] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, Callable[[Row], str]] = field(default_factory=dict)
@@ -124,6 +135,38 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Totals:
+    """
+    The totals at the top of a page, of a mart with a row for each day, or several.
+
+    :param mart: the mart
+    :param day: its column with the day
+    :param measures: each with the SQL of its sum over days; orders and customers of days do not add up
+    :param are_of_months: the mart has a row for each month, and the totals are those of a range's last month
+    :param note: what they leave out, in a sentence
+    """
+
+    mart: str
+    day: str
+    measures: Mapping[FigureColumn, str]
+    are_of_months: bool = False
+    note: str = ""
+
+    @property
+    def query(self) -> str:
+        """A row for each range of days in `%(ranges)s`, a JSON array of `name`, `first` and `last`."""
+        sums = ", ".join(f"{aggregate} as {measure.name}" for measure, aggregate in self.measures.items())
+        is_in_range = "between ranges.first and ranges.last"
+        if self.are_of_months:
+            is_in_range = "= date_trunc('month', ranges.last::timestamp)::date"
+        return f"""
+            select ranges.name, {sums}
+            from jsonb_to_recordset(%(ranges)s::jsonb) as ranges (name text, first date, last date)
+            left join marts.{self.mart} on {self.mart}.{self.day} {is_in_range}
+            group by ranges.name"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FigurePage:
     """A page of figures."""
 
@@ -133,6 +176,8 @@ class FigurePage:
     figures: Sequence[Figure]
     #: Length of the default range in days; None: all days.
     days: int | None = 90
+    #: What stands at the top, of all categories, products and segments.
+    totals: Totals | None = None
     #: What is wrong with a file of the shop that the page shows; empty if nothing is.
     notice: Callable[[], str] = str
 

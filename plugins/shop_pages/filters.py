@@ -70,6 +70,14 @@ class Filters:
         """Where figures of all days begin: with the first loaded day, or earlier if the reader has chosen so."""
         return min(self.first, self.covered_first)
 
+    def address(self, page: FigurePage) -> dict[str, str]:
+        """What an address of this page, or of a table of it, has for these filters."""
+        chosen: dict[str, Any] = {"first": self.first, "last": self.last}
+        chosen |= {name: getattr(self, name) for name in ("category", "segment", "product") if getattr(self, name)}
+        if page.takes("grain"):
+            chosen["grain"] = self.grain
+        return {name: str(value) for name, value in chosen.items()}
+
     def parameters(self, query: str) -> dict[str, Any]:
         """The parameters that a query has: a filter it does not use must not make it a different query."""
         parameters = {**vars(self), "since": self.since}

@@ -33,6 +33,8 @@ RETRY_AFTER = 3.0
 MAX_CONNECTIONS = 4
 #: Rows of a table that a page shows; it says of how many, and the CSV file has all.
 PAGE_ROWS = 100
+#: The last page of a table that can be opened: Postgres reads all rows before it.
+LAST_TABLE_PAGE = 10_000
 #: Rows of a result that a page reads whole, such as those of a chart. With more, it shows an error and leaves none out.
 MAX_ROWS = 20_000
 #: Points of time of a chart; a longer range is drawn by weeks, months or years.

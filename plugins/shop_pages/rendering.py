@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any, SupportsFloat, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jinja2
 from fastapi import HTTPException, Request
@@ -23,11 +24,13 @@ from shop_pages import formats
 from shop_pages.airflow_access import base_path
 from shop_pages.assets import asset, style_ids
 from shop_pages.cached_response import ResponseCache, encode_page, off_the_loop, respond
+from shop_pages.columns import currency, definition_of, heading_of, value_in_words
 from shop_pages.figures import Figure, FigureColumn, json_value
 from shop_pages.formats import Format
 from shop_pages.pages import PAGES
 from shop_pages.pool import Row
 from shop_pages.queries import Rows
+from shop_pages.tables import TableChoice, links_of
 
 HTML = "text/html; charset=utf-8"
 
@@ -77,6 +80,8 @@ def templates() -> jinja2.Environment:
         "ago": formats.ago,
         "seconds": formats.seconds,
         "timestamp": _timestamp,
+        "heading": heading_of,
+        "in_words": _in_words,
         "sparkline": sparkline,
     }
     environment.globals |= {
@@ -85,6 +90,7 @@ def templates() -> jinja2.Environment:
         "zip": zip,
         "one_day": timedelta(days=1),
         "describe_part": formats.describe_part,
+        "definition_of": definition_of,
         "style_ids": style_ids,
         "version": version,
     }
@@ -98,6 +104,11 @@ def _zone(context: Context) -> tzinfo:
 @jinja2.pass_context
 def _timestamp(context: Context, value: datetime | None) -> str:
     return formats.timestamp(value, _zone(context))
+
+
+@jinja2.pass_context
+def _in_words(context: Context, value: Any, name: str, mart: str = "") -> str:
+    return value_in_words(mart, name, value, _zone(context))
 
 
 @jinja2.pass_context
@@ -118,9 +129,25 @@ def render_html(request: Request, template: str, parts: Sequence[Rows] = (), **v
         # Asked once a page, since a page may have a thousand times, and only by a page that shows it: the one that says
         # that the profile cannot be read does not.
         zone=cache(time_zone),
+        currency=cache(currency),
         now=datetime.now(UTC),
+        # The filters that the reader has chosen, for the links of the menu to the other pages of figures.
+        menu_query=_chosen_filters(request),
+        filtered_pages=PAGES,
         **values,
     )  # fmt: skip
+
+
+#: The filters that all pages of figures have.
+_MENU_FILTERS = ("first", "last", "category")
+
+
+def _chosen_filters(request: Request) -> str:
+    """`first=2024-06-01&last=2024-06-28` of the address of a page of figures; empty for none."""
+    chosen = request.query_params
+    if request.url.path.removeprefix(request.scope["root_path"]).strip("/").partition("/")[0] not in PAGES:
+        return ""
+    return urlencode({name: chosen[name] for name in _MENU_FILTERS if chosen.get(name)})
 
 
 async def render(
@@ -147,7 +174,15 @@ async def render_cached(
     """
     cache: ResponseCache = request.app.state.responses
     cached = await cache.get_or_render(
-        (template, request.scope["root_path"], key, shop().time_zone, *shop().absent),
+        (
+            template,
+            request.scope["root_path"],
+            key,
+            shop().time_zone,
+            shop().currency,
+            *shop().absent,
+            _chosen_filters(request),
+        ),
         parts,
         lambda: render_html(request, template, parts, **values()),
         HTML,
@@ -155,10 +190,51 @@ async def render_cached(
     return respond(request, cached)
 
 
-def render_table(figure: Figure, columns: Sequence[FigureColumn], rows: Sequence[Row], base: str) -> Markup:
-    """A figure's table, each row with the link to the facts behind it."""
-    parts = templates().get_template("parts.html").make_module({"zone": cache(time_zone)})
-    return parts.table(columns, rows, figure.title, base, figure, figure.links)  # type: ignore[attr-defined]
+def render_table(
+    page: str,
+    figure: Figure,
+    columns: Sequence[FigureColumn],
+    rows: Sequence[Row],
+    base: str,
+    query: str,
+    choice: TableChoice,
+) -> Markup:
+    """
+    A figure's table, each row with the link to the facts behind it, each heading with the one that sorts by it.
+
+    :param query: the filters of the page, as an address has them
+    """
+    parts = templates().get_template("parts.html").make_module({"zone": cache(time_zone), "currency": cache(currency)})
+    links = {name: _filtered(link, query) for name, link in links_of(PAGES[page], figure).items()}
+    sort = _sort_links(page, figure, query, choice)
+    return parts.table(columns, rows, figure.title, base, figure, links, sort)  # type: ignore[attr-defined]
+
+
+def _filtered(link: Callable[[Row], str], query: str) -> Callable[[Row], str]:
+    return lambda row: with_filters(link(row), query)
+
+
+def with_filters(path: str, query: str) -> str:
+    """A path of a page of figures with the filters of the page that it stands on; its own come first."""
+    address = urlsplit(path)
+    if address.path.strip("/").partition("/")[0] not in PAGES:
+        return path
+    own = dict(parse_qsl(address.query, keep_blank_values=True))
+    anchor = f"#{address.fragment}" if address.fragment else ""
+    return f"{address.path}?{urlencode(dict(parse_qsl(query, keep_blank_values=True)) | own)}{anchor}"
+
+
+def _sort_links(
+    page: str, figure: Figure, query: str, choice: TableChoice
+) -> Callable[[FigureColumn], tuple[str, str]]:
+    """Column → the path of the table that is sorted by it, and how it is sorted now: `ascending`, `none` …"""
+
+    def link(column: FigureColumn) -> tuple[str, str]:
+        path = f"/{page}/{figure.name}/table?{query}&{urlencode(choice.sorted_by(column).address)}"
+        now = "none" if choice.sort != column.name else "descending" if choice.is_descending else "ascending"
+        return path, now
+
+    return link
 
 
 def embed_json(value: Any) -> Markup:

@@ -23,6 +23,7 @@ from ecommerce.figures.key_figures import (
     rows_of_figures,
 )
 from ecommerce.figures.movements import why_path
+from ecommerce.figures.number_formats import Format
 from shop_pages.absent_sources import absent_in_words
 from shop_pages.covered_days import first_covered_date, read_covered_days
 from shop_pages.data_age import DataAge, data_age
@@ -64,6 +65,7 @@ class Kpi:
 
     of_day: FigureOfDay
     why: str
+    is_money: bool
     badge: str
     badge_state: str  # good, warn, bad, unknown
     badge_title: str
@@ -217,7 +219,7 @@ def _kpi(figure: FigureOfDay, checks: list[Row], publication: Row | None, now: d
     badge, badge_state, badge_title = _badge(figure.figure, checks, publication, now)
     compared = next((change for change in figure.changes if change.direction != "none"), figure.changes[0])
     why = why_path(figure.figure.name, figure.as_of, compared.label)
-    return Kpi(figure, why, badge, badge_state, badge_title)
+    return Kpi(figure, why, figure.figure.format is Format.MONEY, badge, badge_state, badge_title)
 
 
 def _badge(figure: KeyFigure, checks: list[Row], publication: Row | None, now: datetime) -> tuple[str, str, str]:

@@ -155,7 +155,7 @@ def test_figure_links_to_raw_row_batch_run_and_kafka_offset(page: Page) -> None:
     assert "order_date=2024-01-10" in page.url
     expect(page.locator(".badge.good").first).to_contain_text("= daily_orders")
     page.locator("tbody a").first.click()
-    expect(page.get_by_role("heading", name="Raw rows: raw.sales_fact")).to_be_visible()
+    expect(page.get_by_role("heading", name="Raw rows")).to_be_visible()
     page.locator("section:has(#raw-title) tbody a").first.click()
     assert "/batches/" in page.url
     run = page.get_by_role("link", name="Run in Airflow").get_attribute("href")
@@ -264,3 +264,76 @@ def test_cosmos_pages_are_blocked(whole_range: Demo) -> None:
         assert httpx.get(whole_range.state.airflow_url + path).status_code == 404
     # The shop's own pages require a login.
     assert httpx.get(whole_range.state.airflow_url + "/shop/static/latest/pages.css").status_code == 401
+
+
+def test_months_have_their_names_on_the_axis_and_in_the_saved_picture(page: Page) -> None:
+    page.goto("/shop/revenue?first=2024-01-01&last=2024-02-02")
+    draw_all(page)
+    ticks = page.locator("#categories .xtick text").all_text_contents()
+    assert ticks
+    assert all(re.match(r"(Nov|Dec|Jan|Feb) 20\d\d", tick) for tick in ticks), ticks
+    with page.expect_download() as download:
+        page.locator("#categories").get_by_role("button", name="SVG").click()
+    picture = download.value.path().read_text()
+    assert "Jan 2024" in picture
+    assert "Revenue, EUR" in picture
+    assert "00:00" not in picture
+
+
+def test_arrow_keys_go_through_the_calendar_and_details_open_on_focus(page: Page) -> None:
+    page.goto("/shop/status")
+    stop = page.locator('[data-calendar] a[tabindex="0"]')
+    expect(stop).to_have_count(1)
+    stop.focus()
+    first = stop.get_attribute("data-day") or ""
+    page.keyboard.press("ArrowLeft")
+    expect(stop).to_be_focused()
+    expect(stop).not_to_have_attribute("data-day", first)
+    expect(page.locator("#tip")).to_have_text(stop.get_attribute("data-tip") or "")
+    row = stop.locator("xpath=ancestor::tr").get_attribute("id")
+    page.keyboard.press("ArrowDown")
+    expect(stop).to_be_focused()
+    assert stop.locator("xpath=ancestor::tr").get_attribute("id") != row
+    page.keyboard.press("Escape")
+    expect(page.locator("#tip")).to_be_hidden()
+    page.goto("/shop/revenue")
+    page.locator("#trend summary").click()
+    page.locator("#trend thead a").nth(1).focus()
+    expect(page.locator("#tip")).to_contain_text("evenue")
+
+
+def test_page_is_printed_on_white_paper_with_every_chart(page: Page) -> None:
+    page.goto("/shop/today")
+    page.evaluate("localStorage.setItem('theme', 'dark')")
+    page.goto("/shop/revenue")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for chart in page.locator(".plot").all():
+        chart.locator(".main-svg").first.wait_for()
+        expect(chart.locator(".main-svg").first).to_have_attribute("width", "680")
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    expect(page.locator("header.top")).to_be_hidden()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_way_back_leads_to_the_figure_with_its_filters(page: Page) -> None:
+    page.goto("/shop/revenue?first=2024-01-10&last=2024-01-12")
+    page.locator("#trend summary").click()
+    page.locator("#trend a[data-drill]").first.click()
+    page.locator("tbody a").first.click()
+    crumbs = page.locator(".crumbs a")
+    expect(crumbs.first).to_have_text("Revenue")
+    expect(crumbs.nth(1)).to_have_text("Daily revenue")
+    crumbs.first.click()
+    assert page.url.endswith("/shop/revenue?first=2024-01-10&last=2024-01-12#trend")
+
+
+def test_phone_shows_the_tab_of_the_open_page(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("today", "status", "models"):
+        page.goto(f"/shop/{path}")
+        place = page.locator(".top a[aria-current]").bounding_box()
+        assert place is not None
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= 390, path

@@ -36,6 +36,9 @@ ABSENT = "absent"
 TIME_ZONES = {"time_zone": "UTC", "source_time_zone": "UTC"}
 #: The country of the profile, for its public holidays.
 COUNTRY = "country"
+#: The currency of the profile: the ISO 4217 code that stands beside amounts of money.
+CURRENCY = "currency"
+_CURRENCY_CODE = re.compile(r"[A-Z]{3}")
 #: The source without which there is no warehouse.
 REQUIRED = "sales_fact"
 
@@ -195,6 +198,7 @@ class Shop(BaseModel):
     :param time_zone: IANA name of the time zone whose days are the shop's
     :param source_time_zone: that of a source's time which has none of its own
     :param country: ISO code of the country whose public holidays are the shop's; None: the profile names none
+    :param currency: ISO code of the currency of all amounts; None: the profile names none
     :param sources: the sources that the shop has, by name, in the registry's order
     """
 
@@ -205,6 +209,7 @@ class Shop(BaseModel):
     time_zone: str
     source_time_zone: str
     country: str | None
+    currency: str | None
     sources: dict[str, SourceLocation]
 
     def has(self, source: str) -> bool:
@@ -292,6 +297,7 @@ def _read(path: Path, _changed: int) -> Shop:
         folder=path.parent,
         **{key: content.get(key, default) for key, default in TIME_ZONES.items()},
         country=content.get(COUNTRY),
+        currency=content.get(CURRENCY),
         sources={source: locations[source] for source in SOURCES if source in locations},
     )
 
@@ -304,7 +310,7 @@ def _mistakes_of_keys(content: Any) -> Iterator[_Mistake]:
     if not isinstance(content, dict) or not isinstance(content.get("sources"), dict):
         yield (), f"it has no sources; write `sources:`, and below it `{REQUIRED}: {{connection: …, table: …}}`"
         return
-    settings = ["sources", *TIME_ZONES, COUNTRY]
+    settings = ["sources", *TIME_ZONES, COUNTRY, CURRENCY]
     for key, value in content.items():
         if key not in settings:
             yield (key,), f"there is no setting {key}; {_nearest(key, settings)}"
@@ -313,6 +319,8 @@ def _mistakes_of_keys(content: Any) -> Iterator[_Mistake]:
             yield (key,), f"{key} is {value!r}; write the name of a time zone, such as Europe/Berlin"
     if COUNTRY in content and str(content[COUNTRY]) not in COUNTRIES:
         yield (COUNTRY,), _mistake_of_country(content[COUNTRY])
+    if CURRENCY in content and not _CURRENCY_CODE.fullmatch(str(content[CURRENCY])):
+        yield (CURRENCY,), f"currency is {content[CURRENCY]!r}; write its ISO code, such as EUR, or leave the line out"
     for source in content["sources"]:
         if source not in SOURCES:
             yield ("sources", source), f"there is no source {source}; {_nearest(source, SOURCES)}"

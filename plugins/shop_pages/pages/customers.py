@@ -6,10 +6,10 @@ from collections.abc import Callable
 from urllib.parse import urlencode
 
 from shop_pages.chart_queries import DAYS, by_period, ranking
-from shop_pages.charts import bars, column_values, heatmap, line_chart, ranking_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
+from shop_pages.charts import bars, column_values, heatmap, line_chart, period_name, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Totals, json_value
 from shop_pages.formats import Format, format_value
-from shop_pages.pages.shared import REFUNDS, REVENUE_AMOUNT, customer_path
+from shop_pages.pages.shared import REFUNDS, REVENUE_AMOUNT, customer_path, list_path
 from shop_pages.pool import Row
 
 #: A customer's lifetime value, below the figures that have it.
@@ -36,7 +36,7 @@ def _draw_funnel(rows: list[Row]) -> Plot:
                 "type": "funnel",
                 "y": [label for _, label in steps],
                 "x": [json_value(rows[0][name] or 0) for name, _ in steps],
-                "texttemplate": "%{value:,}<br>%{percentInitial:.1%}",
+                "texttemplate": "%{value:,}<br>%{percentInitial:.1%} of the views",
             }
         ],
         "layout": {"showlegend": False},
@@ -45,15 +45,13 @@ def _draw_funnel(rows: list[Row]) -> Plot:
 
 def _draw_cohorts(rows: list[Row]) -> Plot:
     named = [{**row, "cohort": _cohort_name(row)} for row in rows]
-    return heatmap(named, x="months_since_first", y="cohort", z="retention_percent", unit=" %")
+    lines = list(dict.fromkeys(row["cohort"] for row in named))
+    return heatmap(named, x="months_since_first", y="cohort", z="retention_percent", unit=" %", lines=lines)
 
 
 def _cohort_name(row: Row) -> str:
-    """`2024-01`, `2024 Q1`, `2024`: in this order they sort by time."""
-    month = row["cohort"]
-    if row["cohort_unit"] == "month":
-        return f"{month:%Y-%m}"
-    return f"{month.year} Q{(month.month + 2) // 3}" if row["cohort_unit"] == "quarter" else str(month.year)
+    """`Jan 2024`, `Q1 2024`, `2024`."""
+    return period_name(row["cohort"], row["cohort_unit"])
 
 
 #: Days from one order to the next.
@@ -77,6 +75,11 @@ _PAIRS = """
 def _segment_path(row: Row) -> str:
     """The list of a segment's customers."""
     return f"/customers?{urlencode({'segment': row['rfm_segment']})}#best"
+
+
+def _tier_path(row: Row) -> str:
+    """The list of a tier's customers."""
+    return list_path("customers", "best", {"customer_tier": row["customer_tier"]})
 
 
 def _product_path(column: str) -> Callable[[Row], str]:
@@ -113,7 +116,7 @@ def _curves(value: str, name: str, condition: str = "") -> str:
         order by 1, 3"""
 
 
-def _draw_curves(rows: list[Row], value: str, **axis: str) -> Plot:
+def _draw_curves(rows: list[Row], value: str) -> Plot:
     names = list(dict.fromkeys(map(_cohort_name, rows)))
     return {
         "data": [
@@ -126,12 +129,24 @@ def _draw_curves(rows: list[Row], value: str, **axis: str) -> Plot:
             }
             for name in names
         ],
-        "layout": {"yaxis": {"rangemode": "tozero", **axis}},
+        "layout": {"yaxis": {"rangemode": "tozero"}},
     }
 
 
 CUSTOMERS = FigurePage(
     name="customers",
+    totals=Totals(
+        mart="daily_revenue",
+        day="order_date",
+        measures={
+            FigureColumn("new_customers", "New customers", Format.COUNT): "sum(new_customers)",
+            FigureColumn("new_customer_revenue", "Revenue of new customers", Format.MONEY): "sum(new_customer_revenue)",
+            FigureColumn(
+                "returning_customer_revenue", "Revenue of returning customers", Format.MONEY
+            ): "sum(returning_customer_revenue)",
+            FigureColumn("guest_revenue", "Revenue of guests", Format.MONEY): "sum(guest_revenue)",
+        },
+    ),
     title="Customers",
     lead="Who they are, whether they come back, and what they buy together.",
     figures=(
@@ -182,6 +197,7 @@ CUSTOMERS = FigurePage(
                 "layout": {"grid": {"rows": 1, "columns": 2}},
             },
             summarize=_summarize_guests,
+            links={"customer_tier": _tier_path, "customers": _tier_path},
         ),
         Figure(
             name="segments",
@@ -206,6 +222,9 @@ CUSTOMERS = FigurePage(
                 FigureColumn("days_since_last_order", "Days since the last order", Format.NUMBER),
                 FigureColumn("orders", "Orders a customer", Format.NUMBER),
             ),
+            measure="Lifetime value",
+            measured_in=Format.MONEY,
+            names="Segment",
             draw=lambda rows: ranking_chart(rows, label="rfm_segment", y="lifetime_value"),
             links={"rfm_segment": _segment_path, "customers": _segment_path},
         ),
@@ -230,9 +249,12 @@ CUSTOMERS = FigurePage(
                 *_DAYS_BETWEEN,
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
             ),
+            measure="Of those who made the order before",
+            measured_in=Format.PERCENT,
+            names="Order",
             draw=lambda rows: {
                 "data": [bars(rows[1:], "order_number", "repeat_rate_percent", "Of those who made the order before")],
-                "layout": {"xaxis": {"type": "category", "title": {"text": "order"}}, "yaxis": {"ticksuffix": " %"}},
+                "layout": {"xaxis": {"type": "category"}},
             },
         ),
         Figure(
@@ -262,6 +284,8 @@ CUSTOMERS = FigurePage(
                 FigureColumn("repeat_rate_percent", "Share", Format.PERCENT),
                 *_DAYS_BETWEEN,
             ),
+            measure="Days to the second order",
+            names="First bought in",
             draw=lambda rows: line_chart(
                 rows,
                 "cohort_month",
@@ -270,7 +294,7 @@ CUSTOMERS = FigurePage(
                     "median_days_since_previous": "half",
                     "p25_days_since_previous": "a quarter",
                 },
-                yaxis={"title": {"text": "days"}, "rangemode": "tozero"},
+                yaxis={"rangemode": "tozero"},
             ),
         ),
         Figure(
@@ -316,6 +340,10 @@ CUSTOMERS = FigurePage(
                 REVENUE_AMOUNT,
                 FigureColumn("cumulative_revenue", "Revenue so far", Format.MONEY),
             ),
+            measure="Retention",
+            measured_in=Format.PERCENT,
+            names="Months after the first order",
+            lines="First bought in",
             draw=_draw_cohorts,
             keys={"cohort_month": "cohort_month", "order_month": "order_month"},
         ),
@@ -341,6 +369,9 @@ CUSTOMERS = FigurePage(
                 FigureColumn("cumulative_revenue", "Revenue so far", Format.MONEY),
                 FigureColumn("revenue_per_customer", "For each customer", Format.MONEY),
             ),
+            measure="Revenue for each customer",
+            measured_in=Format.MONEY,
+            names="Months after the first order",
             draw=lambda rows: _draw_curves(rows, "revenue_per_customer"),
         ),
         Figure(
@@ -365,7 +396,10 @@ CUSTOMERS = FigurePage(
                 FigureColumn("active_customers", "Active", Format.COUNT),
                 FigureColumn("retention_percent", "Retention", Format.PERCENT),
             ),
-            draw=lambda rows: _draw_curves(rows, "retention_percent", ticksuffix=" %"),
+            measure="Retention",
+            measured_in=Format.PERCENT,
+            names="Months after the first order",
+            draw=lambda rows: _draw_curves(rows, "retention_percent"),
         ),
         Figure(
             name="together",
@@ -401,6 +435,9 @@ CUSTOMERS = FigurePage(
                 order_by="lift desc, customers desc, product_id, other_product_id",
             ),
             series="pairs, by lift",
+            measure="Lift",
+            measured_in=Format.NUMBER,
+            names="Pair",
             draw=lambda rows: ranking_chart(rows, label="pair", key="pair_ids", y="lift"),
             links={"product_id": _product_path("product_id"), "other_product_id": _product_path("other_product_id")},
         ),
@@ -408,6 +445,8 @@ CUSTOMERS = FigurePage(
             name="funnel",
             title="From view to purchase",
             question="Where do people leave on the way to an order?",
+            help="The chart counts events: a customer who views ten products has ten views. The percentages of the"
+            " table, and conversion, are of customers: of those who view on a day, how many buy.",
             mart="conversion_funnel_daily",
             query=f"""
                 select
@@ -464,11 +503,13 @@ CUSTOMERS = FigurePage(
                 FigureColumn("view_to_cart_percent", "View to cart", Format.PERCENT),
                 FigureColumn("view_to_purchase_percent", "View to purchase", Format.PERCENT),
             ),
+            measure="Of the viewers of a day",
+            measured_in=Format.PERCENT,
             draw=lambda rows: line_chart(
                 rows,
                 "period",
                 {"view_to_cart_percent": "View to cart", "view_to_purchase_percent": "View to purchase"},
-                yaxis={"ticksuffix": " %", "rangemode": "tozero"},
+                yaxis={"rangemode": "tozero"},
             ),
             keys={"event_date": "event_date"},
         ),

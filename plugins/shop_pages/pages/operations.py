@@ -6,7 +6,7 @@ from shop_pages.chart_queries import DAYS, by_period, largest_and_other, ranking
 from shop_pages.charts import grouped_chart, named, ranking_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
-from shop_pages.pages.shared import CATEGORY, CONTRIBUTION, DAY, IN_CATEGORY
+from shop_pages.pages.shared import CATEGORY, CONTRIBUTION, DAY, IN_CATEGORY, TOTAL_REVIEWS
 from shop_pages.pool import Row
 
 
@@ -28,6 +28,7 @@ _STOCK = (
     FigureColumn("product_status", "Status"),
     FigureColumn("units_sold_30d", "Sold in 30 days", Format.COUNT),
     FigureColumn("days_of_stock", "Lasts, days", Format.NUMBER),
+    FigureColumn("abc_class", "ABC"),
 )
 _STOCK_SELECT = ", ".join(column.name for column in _STOCK)
 
@@ -59,6 +60,7 @@ _REVIEW_READ = _REVIEW_SELECT.replace(
 
 OPERATIONS = FigurePage(
     name="operations",
+    totals=TOTAL_REVIEWS,
     title="Operations",
     lead="Products at or below their reorder point, stock, and orders that someone should review.",
     figures=(
@@ -85,6 +87,8 @@ OPERATIONS = FigurePage(
                 total_of="units_sold_30d",
             ),
             series="products, by units sold in the last 30 days",
+            measure="Units sold in 30 days",
+            names="Product",
             draw=lambda rows: ranking_chart(rows, label="product_name", key="product_id", y="units_sold_30d"),
             keys={"product_id": "product_id"},
         ),
@@ -114,6 +118,8 @@ OPERATIONS = FigurePage(
                 keys=["inventory_status"],
             ),
             series="categories",
+            measure="Products",
+            names="Category",
             draw=_draw_stock,
             keys={"product_id": "product_id"},
         ),
@@ -164,6 +170,7 @@ OPERATIONS = FigurePage(
                 largest_by="orders",
             ),
             series="priorities",
+            measure="Orders to review",
             draw=lambda rows: grouped_chart(rows, "review_priority", x="period", y="orders"),
             keys={"order_id": "order_id"},
         ),

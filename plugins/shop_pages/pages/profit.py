@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from shop_pages.absent_sources import absence_of_source
 from shop_pages.chart_queries import largest_and_other
 from shop_pages.charts import named, ranking_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Totals
 from shop_pages.formats import Format, format_value
 from shop_pages.limits import RANKED_BARS
 from shop_pages.pages.shared import (
@@ -21,6 +21,8 @@ from shop_pages.pages.shared import (
     MONTH,
     MONTH_IN_RANGE,
     REVENUE_AMOUNT,
+    TOTAL_PROFIT,
+    TOTAL_REVENUE,
 )
 from shop_pages.pool import Row
 
@@ -259,6 +261,9 @@ def _bands_figure(band: FigureColumn, name: str, title: str, question: str, help
         sorted_by="from the lowest to the highest",
         chart_query=f"select * from ({_bands(band.name)}) as bands order by {order_by}",
         columns=(band, *_BAND_COLUMNS),
+        measure="Contribution",
+        measured_in=Format.MONEY,
+        names=band.label,
         draw=lambda rows: ranking_chart(rows, label=band.name, y="contribution_amount"),
     )
 
@@ -271,6 +276,12 @@ def _category_path(row: Row) -> str:
 
 PROFIT = FigurePage(
     name="profit",
+    totals=Totals(
+        mart="daily_revenue",
+        day="order_date",
+        measures={**TOTAL_REVENUE, **TOTAL_PROFIT},
+        note="Contribution is known by month only: see below.",
+    ),
     title="Profit",
     lead="What is left of the list price after discounts, refunds, costs and shipping, and where money is lost.",
     days=365,
@@ -303,6 +314,9 @@ PROFIT = FigurePage(
                 _SHIPPING,
                 FigureColumn("net_contribution", "Contribution", Format.MONEY),
             ),
+            measure="Amount",
+            measured_in=Format.MONEY,
+            names="Step",
             draw=_draw_waterfall,
             summarize=_summarize_steps,
         ),
@@ -347,6 +361,9 @@ PROFIT = FigurePage(
                 FigureColumn("previous_known_cost_percent", "Known cost, month before", Format.PERCENT),
                 FigureColumn("is_complete", "Complete", Format.BOOLEAN),
             ),
+            measure="Contribution",
+            measured_in=Format.MONEY,
+            names="Effect",
             draw=_draw_bridge,
             summarize=_summarize_bridge,
             keys={"revenue_month": "month"},
@@ -389,6 +406,9 @@ PROFIT = FigurePage(
                 KNOWN_COST,
                 _LOSS,
             ),
+            measure="Discount",
+            measured_in=Format.MONEY,
+            names="Category",
             draw=lambda rows: ranking_chart(named(rows, "category_name"), label="category_name", y="discount_amount"),
             links={"category_name": _category_path},
         ),
@@ -428,6 +448,9 @@ PROFIT = FigurePage(
                 KNOWN_COST,
                 _LOSS,
             ),
+            measure="Contribution",
+            measured_in=Format.MONEY,
+            names="Category",
             draw=lambda rows: ranking_chart(
                 named(rows, "category_name"), label="category_name", y="contribution_amount"
             ),
@@ -505,6 +528,9 @@ PROFIT = FigurePage(
                 FigureColumn("refunded_amount", "Refunds", Format.MONEY, source="refund"),
                 FigureColumn("units_sold", "Units", Format.COUNT),
             ),
+            measure="Contribution",
+            measured_in=Format.MONEY,
+            names="Product",
             draw=lambda rows: ranking_chart(
                 rows[:RANKED_BARS], label="product_name", key="product_id", y="contribution_amount"
             ),

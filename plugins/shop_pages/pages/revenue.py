@@ -5,11 +5,12 @@ from __future__ import annotations
 from ecommerce.figures.movements import why_path
 from shop_pages.absent_sources import absence_of_source
 from shop_pages.chart_queries import DAYS, MONTHS, WEEKS, by_period, ranking
-from shop_pages.charts import bars, grouped_chart, line, period_axis, ranking_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
+from shop_pages.charts import bars, grouped_chart, lines_of, period_axis, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Totals
 from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import (
     CATEGORY,
+    CATEGORY_NAMES,
     CONTRIBUTION,
     DAY,
     IN_CATEGORY,
@@ -22,6 +23,8 @@ from shop_pages.pages.shared import (
     ORDERS,
     REFUNDS,
     REVENUE_AMOUNT,
+    TOTAL_PROFIT,
+    TOTAL_REVENUE,
 )
 from shop_pages.pool import Row
 
@@ -35,9 +38,13 @@ def _draw_trend(rows: list[Row]) -> Plot:
     return {
         "data": [
             bars(rows, "period", "daily_revenue", "Revenue", opacity=0.45),
-            *(line(rows, "period", name, label, line={"width": width}) for name, (label, width) in lines.items()),
+            *(
+                trace
+                for name, (label, width) in lines.items()
+                for trace in lines_of(rows, "period", name, label, line={"width": width})
+            ),
         ],
-        "layout": {"yaxis": {"rangemode": "tozero"}},
+        "layout": {"yaxis": {"rangemode": "tozero"}, **period_axis(rows)},
     }
 
 
@@ -55,7 +62,7 @@ def _summarize_trend(totals: Row) -> str:
 
 def _draw_shares(rows: list[Row]) -> Plot:
     plot = grouped_chart(rows, "payment_method", x="period", y="percent")
-    plot["layout"]["yaxis"] = {"ticksuffix": " %", "range": [0, 100]}
+    plot["layout"]["yaxis"] = {"range": [0, 100]}
     return plot
 
 
@@ -70,6 +77,16 @@ _PRODUCTS = f"""
 
 REVENUE = FigurePage(
     name="revenue",
+    totals=Totals(
+        mart="daily_revenue",
+        day="order_date",
+        measures={
+            **TOTAL_REVENUE,
+            FigureColumn("refunded_amount", "Refunds", Format.MONEY, source="refund"): "sum(refunded_amount)",
+            **TOTAL_PROFIT,
+            FigureColumn("new_customers", "New customers", Format.COUNT): "sum(new_customers)",
+        },
+    ),
     title="Revenue",
     lead="How much was sold, in which categories, and how it was paid.",
     figures=(
@@ -124,6 +141,8 @@ REVENUE = FigurePage(
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
                 FigureColumn("daily_growth_percent", "Growth", Format.PERCENT),
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
             draw=_draw_trend,
             summarize=_summarize_trend,
             keys={"order_date": "order_date"},
@@ -165,6 +184,9 @@ REVENUE = FigurePage(
                 ORDERS,
                 FigureColumn("units_sold", "Units", Format.COUNT),
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
+            names_query=CATEGORY_NAMES,
             draw=lambda rows: grouped_chart(rows, "category_name", x="period", y="revenue"),
             keys={"revenue_month": "month", "category_name": "category_name", "subcategory": "subcategory"},
         ),
@@ -202,6 +224,8 @@ REVENUE = FigurePage(
                 FigureColumn("net_revenue", "Net revenue", Format.MONEY),
                 FigureColumn("percent", "Refunds of the revenue", Format.PERCENT),
             ),
+            measure="Refunds",
+            measured_in=Format.MONEY,
             draw=lambda rows: {
                 "data": [bars(rows, "period", "refunded_amount", "Refunds")],
                 "layout": {"showlegend": False, **period_axis(rows)},
@@ -241,6 +265,8 @@ REVENUE = FigurePage(
                 FigureColumn("guests", "Revenue of guests", Format.MONEY),
                 FigureColumn("first_orders", "New customers", Format.COUNT),
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
             draw=lambda rows: {
                 "data": [
                     bars(rows, "period", name, label)
@@ -288,6 +314,12 @@ REVENUE = FigurePage(
                 ORDERS,
                 FigureColumn("percent", "Share", Format.PERCENT),
             ),
+            measure="Of the revenue",
+            measured_in=Format.PERCENT,
+            names_query="""
+                select payment_method as name
+                from marts.payment_method_preference
+                order by payment_method""",
             draw=_draw_shares,
         ),
         Figure(
@@ -317,6 +349,9 @@ REVENUE = FigurePage(
                 FigureColumn("order_percent", "Of all orders", Format.PERCENT),
                 FigureColumn("revenue_percent", "Of all revenue", Format.PERCENT),
             ),
+            measure="Average order",
+            measured_in=Format.MONEY,
+            names="Payment method",
             draw=lambda rows: ranking_chart(rows, label="payment_method", y="avg_order_value"),
             keys={"payment_method": "payment_method"},
         ),
@@ -358,6 +393,9 @@ REVENUE = FigurePage(
                 FigureColumn("category_revenue_percent", "Of the category", Format.PERCENT),
                 FigureColumn("mom_growth_percent", "Against the month before", Format.PERCENT),
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
+            names="Product",
             draw=lambda rows: ranking_chart(rows, label="product_name", key="product_id", y="revenue"),
             keys={"revenue_month": "month", "product_id": "product_id"},
         ),

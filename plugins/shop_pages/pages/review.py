@@ -6,7 +6,7 @@ from shop_pages.chart_queries import DAYS, by_period
 from shop_pages.charts import grouped_chart
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
-from shop_pages.pages.shared import DAY
+from shop_pages.pages.shared import DAY, TOTAL_REVIEWS
 from shop_pages.pool import Row
 
 #: What a person may say of an order, and how the page calls an order of which nothing was said.
@@ -134,11 +134,12 @@ RULES = """
 
 def _draw_compliance(rows: list[Row]) -> Plot:
     named = [{**row, "rule": row["rule"].replace("_", " ").capitalize()} for row in rows]
-    return grouped_chart(named, "rule", x="period", y="compliance_percent", kind="line", yaxis={"ticksuffix": " %"})
+    return grouped_chart(named, "rule", x="period", y="compliance_percent", kind="line")
 
 
 REVIEW = FigurePage(
     name="review",
+    totals=TOTAL_REVIEWS,
     title="Review",
     lead="Orders that break a rule, for a person to look at, and what the rules find.",
     figures=(
@@ -181,6 +182,12 @@ REVIEW = FigurePage(
                 },
             ),
             series="rules",
+            measure="Orders that keep to the rule",
+            measured_in=Format.PERCENT,
+            names_query="""
+                select distinct upper(left(rule, 1)) || replace(substr(rule, 2), '_', ' ') as name
+                from marts.rule_compliance_daily
+                order by name""",
             draw=_draw_compliance,
         ),
     ),

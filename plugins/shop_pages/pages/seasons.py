@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from calendar import month_abbr
 from decimal import Decimal
 from typing import Any
 
 from shop_pages.chart_queries import MONTHS, by_period, largest
 from shop_pages.charts import column_values, grouped_chart, heatmap
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Totals, json_value
 from shop_pages.formats import Format
 from shop_pages.pages.shared import (
     ALL_CATEGORIES,
     CATEGORY,
+    CATEGORY_NAMES,
     IN_CATEGORY,
     MONTH,
     MONTH_IN_RANGE,
     ORDERS,
     REVENUE_AMOUNT,
+    TOTAL_REVENUE,
 )
 from shop_pages.pool import Row
 
@@ -35,6 +38,12 @@ def _draw_weather(rows: list[Row]) -> Plot:
     return heatmap(
         drawn, x="precipitation_category", y="line", z="revenue_index", diverges_at=100, columns=_RAIN, lines=lines
     )
+
+
+def _draw_index(rows: list[Row]) -> Plot:
+    """A line of twelve cells for each category."""
+    drawn = [{**row, "name": month_abbr[row["month_of_year"]]} for row in rows]
+    return heatmap(drawn, x="name", y="category_name", z="index_percent", diverges_at=100, columns=month_abbr[1:])
 
 
 def _draw_effect(rows: list[Row]) -> Plot:
@@ -103,6 +112,7 @@ _SALES = f"from marts.seasonal_sales_analysis where sales_month {MONTH_IN_RANGE}
 
 SEASONS = FigurePage(
     name="seasons",
+    totals=Totals(mart="daily_revenue", day="order_date", measures=TOTAL_REVENUE),
     title="Seasons & weather",
     lead="Which categories sell in which season, and how weather changes sales.",
     figures=(
@@ -141,6 +151,10 @@ SEASONS = FigurePage(
                 FigureColumn("qoq_growth_percent", "Against the quarter before", Format.PERCENT),
                 FigureColumn("coefficient_of_variation_percent", "Coefficient of variation", Format.PERCENT),
             ),
+            measure="Of the average month",
+            measured_in=Format.PERCENT,
+            names="Month",
+            lines="Category",
             draw=lambda rows: heatmap(
                 rows, x="month", y="category_name", z="percent_of_average", unit=" %", diverges_at=100
             ),
@@ -173,6 +187,9 @@ SEASONS = FigurePage(
                 ORDERS,
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
+            names_query=CATEGORY_NAMES,
             draw=lambda rows: grouped_chart(rows, "category_name", x="period", y="revenue", kind="line"),
             keys={"sales_month": "month", "category_name": "category_name"},
         ),
@@ -217,7 +234,11 @@ SEASONS = FigurePage(
                 FigureColumn("years_used", "Years", Format.COUNT),
                 FigureColumn("is_reliable", "Reliable", Format.BOOLEAN),
             ),
-            draw=lambda rows: heatmap(rows, x="month_of_year", y="category_name", z="index_percent", diverges_at=100),
+            measure="Index",
+            measured_in=Format.NUMBER,
+            names="Month of the year",
+            lines="Category",
+            draw=_draw_index,
         ),
         Figure(
             name="weather",
@@ -238,6 +259,10 @@ SEASONS = FigurePage(
                 FigureColumn("avg_daily_revenue", "Revenue a day", Format.MONEY),
                 FigureColumn("revenue_index", "Index", Format.NUMBER),
             ),
+            measure="Index",
+            measured_in=Format.NUMBER,
+            names="Rain",
+            lines="City and temperature",
             draw=_draw_weather,
             keys={
                 "city": "city",
@@ -281,6 +306,9 @@ SEASONS = FigurePage(
                 FigureColumn("ci_low", "Interval from", Format.NUMBER),
                 FigureColumn("ci_high", "Interval to", Format.NUMBER),
             ),
+            measure="Correlation",
+            measured_in=Format.NUMBER,
+            names="City, weather and delay",
             draw=_draw_effect,
             summarize=_summarize_effects,
         ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 from shop_pages.chart_queries import DAYS, by_period, ranking
-from shop_pages.charts import bars, line, period_axis, ranking_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
+from shop_pages.charts import bars, lines_of, period_axis, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Totals, json_value
 from shop_pages.formats import Format, format_value
-from shop_pages.pages.shared import CATEGORY, IN_CATEGORY
+from shop_pages.pages.shared import CATEGORY, IN_CATEGORY, list_path
 from shop_pages.pool import Row
 
 _PRODUCT = FigureColumn("product_id", "Product")
@@ -76,6 +77,21 @@ def _level_path(row: Row) -> str:
     return f"/stock?{urlencode({'product': row['product_id']})}#level"
 
 
+def _supplier_path(**only: str) -> Callable[[Row], str]:
+    """A function from a row to the list of what should be ordered from its supplier."""
+    return lambda row: list_path("stock", "order", {"supplier_id": row["supplier_id"], **only})
+
+
+def _class_path(row: Row) -> str:
+    """The list of the products of a class."""
+    return list_path("operations", "stock", {"abc_class": row["abc_class"]})
+
+
+def _without_stock_path(row: Row) -> str:
+    """The list of the products that had no stock on a day."""
+    return list_path("stock", "without_stock", {}, first=row["date_key"], last=row["date_key"])
+
+
 def _summarize_dead(totals: Row) -> str:
     """`12 products with a stock of 3,456.00`; empty without one."""
     if not totals["products"]:
@@ -102,7 +118,7 @@ def _draw_classes(rows: list[Row]) -> Plot:
             bars(rows, "abc_class", "units_percent", "Units sold in 30 days"),
             bars(rows, "abc_class", "value_percent", "Stock value"),
         ],
-        "layout": {"barmode": "group", "yaxis": {"ticksuffix": " %"}, "xaxis": {"type": "category"}},
+        "layout": {"barmode": "group", "xaxis": {"type": "category"}},
     }
 
 
@@ -120,7 +136,7 @@ def _draw_level(rows: list[Row]) -> Plot:
                 "type": "bar", "name": "Sold", "x": days, "y": [row["units_sold"] for row in in_order],
             },
         ],
-        "layout": {"yaxis": {"rangemode": "tozero"}},
+        "layout": {"yaxis": {"rangemode": "tozero"}, **period_axis(in_order, "date_key", "day")},
     }  # fmt: skip
 
 
@@ -128,7 +144,7 @@ def _draw_lost(rows: list[Row]) -> Plot:
     return {
         "data": [
             bars(rows, "period", "days_stocked_out", "Days without stock, of all products"),
-            line(rows, "period", "estimated_lost_units", "Estimated lost units"),
+            *lines_of(rows, "period", "estimated_lost_units", "Estimated lost units"),
         ],
         "layout": period_axis(rows),
     }
@@ -136,6 +152,19 @@ def _draw_lost(rows: list[Row]) -> Plot:
 
 STOCK = FigurePage(
     name="stock",
+    totals=Totals(
+        mart="inventory_daily",
+        day="date_key",
+        measures={
+            FigureColumn("units_sold", "Units sold", Format.COUNT): "sum(units_sold)",
+            FigureColumn(
+                "days_stocked_out", "Days out of stock", Format.COUNT, source="product_category"
+            ): "count(*) filter (where is_stocked_out)",
+            FigureColumn(
+                "lost_units", "Estimated lost units", Format.NUMBER, source="product_category"
+            ): "sum(estimated_lost_units)",
+        },
+    ),
     title="Stock",
     lead="What to order and from whom, what does not sell, and what was lost while it was out of stock.",
     figures=(
@@ -177,6 +206,8 @@ STOCK = FigurePage(
                 total_of="suggested_order_quantity",
             ),
             series="products, by units to order",
+            measure="Units to order",
+            names="Product",
             draw=lambda rows: ranking_chart(rows, label="product_name", y="suggested_order_quantity"),
             keys={"product_id": "product_id"},
             links={"product_id": _level_path},
@@ -213,7 +244,14 @@ STOCK = FigurePage(
                 total_of="units",
             ),
             series="suppliers",
+            measure="Units to order",
+            names="Supplier",
             draw=lambda rows: ranking_chart(rows, label="supplier_id", y="units"),
+            links={
+                "supplier_id": _supplier_path(),
+                "products": _supplier_path(),
+                "of_class_a": _supplier_path(abc_class="A"),
+            },
         ),
         Figure(
             name="abc",
@@ -245,7 +283,11 @@ STOCK = FigurePage(
                 _VALUE,
                 FigureColumn("value_percent", "Of all", Format.PERCENT),
             ),
+            measure="Share of all",
+            measured_in=Format.PERCENT,
+            names="Class",
             draw=_draw_classes,
+            links={"abc_class": _class_path, "products": _class_path},
         ),
         Figure(
             name="dead",
@@ -286,6 +328,9 @@ STOCK = FigurePage(
                 total_of="stock_value",
             ),
             series="products, by value",
+            measure="Stock value",
+            measured_in=Format.MONEY,
+            names="Product",
             draw=lambda rows: ranking_chart(rows, label="product_name", y="stock_value"),
             keys={"product_id": "product_id"},
             links={"product_id": _level_path},
@@ -333,6 +378,8 @@ STOCK = FigurePage(
                 total_of="days_stocked_out",
             ),
             series="products, by days out of stock",
+            measure="Days out of stock",
+            names="Product",
             draw=lambda rows: ranking_chart(rows, label="product_name", y="days_stocked_out"),
             links={"product_id": _level_path},
         ),
@@ -367,7 +414,9 @@ STOCK = FigurePage(
                 FigureColumn("products", "Products out of stock", Format.COUNT),
                 _LOST,
             ),
+            measure="Days, and units",
             draw=_draw_lost,
+            links={"products": _without_stock_path},
         ),
         Figure(
             name="level",
@@ -397,6 +446,7 @@ STOCK = FigurePage(
                 FigureColumn("units_sold", "Sold", Format.COUNT),
                 _LOST,
             ),
+            measure="Units",
             draw=_draw_level,
             keys={"date_key": "date_key", "product_id": "product_id"},
         ),

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from ecommerce.figures.key_figures import ALL_PLANS
 from shop_pages.chart_queries import MONTHS, by_period
 from shop_pages.charts import grouped_chart, line_chart, period_name
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Totals
 from shop_pages.formats import Format
 from shop_pages.pages.shared import MONTH, MONTH_IN_RANGE, customer_path
 from shop_pages.pool import Row
@@ -93,6 +93,20 @@ def _movements_path(row: Row) -> str | None:
 
 SUBSCRIPTIONS = FigurePage(
     name="subscriptions",
+    totals=Totals(
+        mart="subscription_performance_monthly",
+        day="revenue_month",
+        are_of_months=True,
+        measures={
+            FigureColumn("mrr", "Monthly recurring revenue", Format.MONEY): (
+                f"sum(closing_mrr) filter (where plan_type = '{ALL_PLANS}')"
+            ),
+            FigureColumn("active", "Active subscriptions", Format.COUNT): (
+                f"sum(active_subscriptions) filter (where plan_type = '{ALL_PLANS}')"
+            ),
+        },
+        note="As at the end of the month of the last day, or on the last loaded day of a running month.",
+    ),
     title="Subscriptions",
     lead="Recurring revenue, what moved it, who stays, and for how long.",
     figures=(
@@ -146,6 +160,8 @@ SUBSCRIPTIONS = FigurePage(
                 FigureColumn("gross_retention_percent", "Gross retention", Format.PERCENT),
                 FigureColumn("net_retention_percent", "Net retention", Format.PERCENT),
             ),
+            measure="MRR",
+            measured_in=Format.MONEY,
             draw=_draw_waterfall,
             keys={"revenue_month": "month", "plan_type": "plan_type"},
         ),
@@ -174,11 +190,13 @@ SUBSCRIPTIONS = FigurePage(
                 FigureColumn("net_retention_percent", "Net retention", Format.PERCENT),
                 FigureColumn("churn_percent", "Churn of subscriptions", Format.PERCENT),
             ),
+            measure="Of the month’s opening MRR",
+            measured_in=Format.PERCENT,
+            names="Month",
             draw=lambda rows: line_chart(
                 rows,
                 "month",
                 {"net_retention_percent": "Net retention", "gross_retention_percent": "Gross retention"},
-                yaxis={"ticksuffix": " %"},
             ),
         ),
         Figure(
@@ -198,6 +216,9 @@ SUBSCRIPTIONS = FigurePage(
                 FigureColumn("ended", "Ended in it", Format.COUNT),
                 FigureColumn("still_subscribed_percent", "Still there", Format.PERCENT),
             ),
+            measure="Still subscribed",
+            measured_in=Format.PERCENT,
+            names="Months with a subscription",
             draw=lambda rows: {
                 "data": [
                     {
@@ -210,8 +231,7 @@ SUBSCRIPTIONS = FigurePage(
                     }
                 ],
                 "layout": {
-                    "xaxis": {"title": {"text": "months with a subscription"}},
-                    "yaxis": {"ticksuffix": " %", "range": [0, 105]},
+                    "yaxis": {"range": [0, 105]},
                     "showlegend": False,
                 },
             },
@@ -244,6 +264,12 @@ SUBSCRIPTIONS = FigurePage(
                 FigureColumn("active_subscriptions", "Active", Format.COUNT),
                 FigureColumn("closing_mrr", "Closing MRR", Format.MONEY),
             ),
+            measure="Active subscriptions",
+            names_query="""
+                select plan_type as name
+                from marts.subscription_performance_monthly
+                group by plan_type
+                order by min(revenue_month), plan_type""",
             draw=lambda rows: grouped_chart(rows, "plan_type", x="period", y="active_subscriptions", kind="line"),
             keys={"revenue_month": "month", "plan_type": "plan_type"},
         ),

@@ -6,12 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 from shop_pages.chart_queries import largest_and_other, ranking
-from shop_pages.charts import bars, grouped_chart, line, period_name, ranking_chart
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, json_value
+from shop_pages.charts import bars, grouped_chart, lines_of, period_axis, period_name, ranking_chart
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Totals, json_value
 from shop_pages.formats import Format, format_value
 from shop_pages.pages.shared import (
     ALL_CATEGORIES,
     CATEGORY,
+    CATEGORY_NAMES,
     IN_CATEGORY,
     KNOWN_COST,
     MARGIN,
@@ -22,6 +23,8 @@ from shop_pages.pages.shared import (
     ORDERS,
     REFUNDS,
     REVENUE_AMOUNT,
+    TOTAL_PROFIT,
+    TOTAL_REVENUE,
 )
 from shop_pages.pool import Row
 from shop_pages.target_rows import TARGETS, mistake_in_targets
@@ -79,7 +82,7 @@ _MOVERS = f"""
 
 def _draw_periods(rows: list[Row]) -> Plot:
     """Revenue by period, beside that of the same days a year before, with targets and the run rate of the last one."""
-    drawn = [{**row, "name": period_name(row["period_start"], row["grain"])} for row in rows]
+    drawn = [{**row, "name": _drawn_name(row)} for row in rows]
     texts = [[_change(row["growth_percent"]), _change(row["year_over_year_percent"])] for row in rows]
     data: list[dict[str, Any]] = [
         bars(
@@ -93,12 +96,18 @@ def _draw_periods(rows: list[Row]) -> Plot:
         )
     ]
     if any(row["last_year_revenue"] is not None for row in rows):
-        data.append(line(drawn, "name", "last_year_revenue", "The same days a year before"))
+        data += lines_of(drawn, "name", "last_year_revenue", "The same days a year before")
     if any(row["target"] is not None for row in rows):
         data.append(_marks(drawn, "target", "Target", "line-ew-open"))
     if running := [row for row in drawn if row["is_last"] and row["run_rate"] is not None]:
         data.append(_marks(running, "run_rate", "Run rate of the running period", "diamond-open"))
     return {"data": data, "layout": {"xaxis": {"type": "category"}, "yaxis": {"rangemode": "tozero"}}}
+
+
+def _drawn_name(row: Row) -> str:
+    """`Mar 2024`; of a period that is not complete `Mar 2024 so far`, or `Jan 2024, part` if it was loaded in part."""
+    name = period_name(row["period_start"], row["grain"])
+    return name if row["is_complete"] else f"{name} so far" if row["is_last"] else f"{name}, part"
 
 
 def _marks(rows: list[Row], column: str, name: str, symbol: str) -> dict[str, Any]:
@@ -134,12 +143,14 @@ def _summarize_periods(totals: Row) -> str:
 
 
 def _draw_targets(rows: list[Row]) -> Plot:
+    # The target of the running month is that of the whole month.
+    targets = [{**row, "is_complete": True} for row in rows]
     return {
         "data": [
             bars(rows, "month", "revenue", "Revenue"),
-            line(rows, "month", "target", "Target", mode="lines+markers"),
+            *lines_of(targets, "month", "target", "Target", mode="lines+markers"),
         ],
-        "layout": {"yaxis": {"rangemode": "tozero"}},
+        "layout": {"yaxis": {"rangemode": "tozero"}, **period_axis(rows, "month")},
     }
 
 
@@ -163,6 +174,7 @@ _LIKE_FOR_LIKE = "A running period is compared with as many days of the period b
 
 TRENDS = FigurePage(
     name="trends",
+    totals=Totals(mart="daily_revenue", day="order_date", measures={**TOTAL_REVENUE, **TOTAL_PROFIT}),
     title="Trends",
     lead="How revenue goes by week, month, quarter and year, like for like, and whether the targets are met.",
     days=None,
@@ -209,6 +221,8 @@ TRENDS = FigurePage(
                 FigureColumn("units", "Units", Format.COUNT),
                 FigureColumn("avg_order_value", "Average order", Format.MONEY),
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
             draw=_draw_periods,
             summarize=_summarize_periods,
             keys={"grain": "grain", "period_start": "period_start", "category_name": "category_name"},
@@ -268,6 +282,9 @@ TRENDS = FigurePage(
                 _GROWTH,
                 _COMPLETE,
             ),
+            measure="Difference of revenue",
+            measured_in=Format.MONEY,
+            names="Category",
             draw=lambda rows: ranking_chart(rows, label="category_name", y="difference"),
         ),
         Figure(
@@ -308,6 +325,9 @@ TRENDS = FigurePage(
                 KNOWN_COST,
                 _COMPLETE,
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
+            names_query=CATEGORY_NAMES,
             draw=lambda rows: grouped_chart(rows, "category_name", x="period", y="revenue"),
             keys={"grain": "grain", "period_start": "period_start", "category_name": "category_name"},
         ),
@@ -363,6 +383,9 @@ TRENDS = FigurePage(
                 FigureColumn("target_percent", "Of the target to date", Format.PERCENT),
                 FigureColumn("is_complete", "Complete", Format.BOOLEAN),
             ),
+            measure="Revenue",
+            measured_in=Format.MONEY,
+            names="Month",
             draw=_draw_targets,
         ),
     ),

@@ -28,12 +28,12 @@ ROUTERS = (
     why_page.router,  # /why, /why.csv
     digest_page.router,  # /digest
     review_pages.router,  # /review, /review/order; before the pages of figures, of which it is one
-    figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv of each
+    figure_pages.router,  # /revenue and each other page of PAGES, and /{page}/{figure}.csv and /table of each
     customer_page.router,  # /customer
     status_page.router,  # /status, /status/{source}/{day}
     incident_page.router,  # /incidents/{alert_id}
     undo_page.router,  # /undo/{publication_id}
-    drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}
+    drill_pages.router,  # /rows/{mart}, /facts/{fact}, /batches/{batch_id}, /rejected
     metrics_page.router,  # /metrics
     dbt_pages.router,  # /models, /models/{name}
     trigger_pages.router,  # /trigger/{dag_id}, /started/{dag_id}

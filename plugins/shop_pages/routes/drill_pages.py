@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
 from shop_pages.absent_sources import absence_of
+from shop_pages.columns import heading_of
 from shop_pages.drill import (
     BATCH_QUERY,
     DRILL_PATHS,
     FACT_ROWS,
     FACTS,
     OFFSETS_QUERY,
+    REJECTED_FOR_REASON,
     REJECTED_ROWS_QUERY,
     TOTAL_FORMATS,
     VERSION_QUERIES,
@@ -26,7 +29,7 @@ from shop_pages.drill import (
     keys_of,
 )
 from shop_pages.figures import FigureColumn
-from shop_pages.limits import PAGE_ROWS
+from shop_pages.limits import LAST_TABLE_PAGE, PAGE_ROWS
 from shop_pages.pages.shared import customer_path
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
@@ -37,6 +40,7 @@ from shop_pages.why import why_revenue_moved
 router = APIRouter()
 
 #: A line of an order: what Postgres can compare with an integer.
+_Page = Annotated[int, Query(ge=1, le=LAST_TABLE_PAGE)]
 _Line = Annotated[int | None, Query(ge=0, le=2_147_483_647)]
 
 
@@ -61,7 +65,7 @@ async def get_mart_row(request: Request, mart: str) -> Response:
     def values() -> dict[str, Any]:
         return {
             "page": "",
-            "title": mart,
+            "title": heading_of(mart),
             "mart": mart,
             "row": row,
             "customer_path": customer_path,
@@ -104,7 +108,7 @@ async def get_fact(request: Request, fact: str, key: str, line: _Line = None) ->
         request,
         "fact.html",
         page="",
-        title=f"{fact} {key}",
+        title=f"{heading_of(fact)} {key}",
         fact=table,
         batch_path=batch_path,
         key=key if row is None or table.line is None else f"{key}, line {row[table.line]}",
@@ -143,6 +147,30 @@ async def get_batch(request: Request, batch_id: int) -> Response:
         rejected=rejected,
         rejected_count=rejected_count,
         parts=(batches, rejected),
+    )
+
+
+@router.get("/rejected", name="rejected")
+async def get_rejected(request: Request, source: str, reason: str, page: _Page = 1) -> Response:
+    """The rows of a source that were rejected for one reason."""
+    inspector: Warehouse = request.app.state.inspector
+    offset = (page - 1) * PAGE_ROWS
+    rows = await inspector.first_rows(REJECTED_FOR_REASON, PAGE_ROWS, source=source, reason=reason, page_offset=offset)
+    if not rows.rows:
+        raise HTTPException(404, f"No row of {source[:100]!r} was rejected for this reason: {reason[:200]}.")
+    return await render(
+        request,
+        "rejected.html",
+        page="",
+        title=f"Rejected: {reason}",
+        source=source,
+        reason=reason,
+        rows=rows.rows,
+        first_row=offset + 1,
+        path_of_page=lambda number: f"/rejected?{urlencode({'source': source, 'reason': reason, 'page': number})}",
+        number=page,
+        has_more=rows.is_truncated,
+        parts=(rows,),
     )
 
 
@@ -232,5 +260,5 @@ def _compare_totals(totals: Mapping[str, str], row: Row, facts: list[Row]) -> li
 
 
 def _columns(rows: list[Row]) -> list[FigureColumn]:
-    """All columns of rows that have no definition here, under their own names."""
-    return [FigureColumn(name, name) for name in rows[0]] if rows else []
+    """All columns of rows that have no definition here; SQL's name is beside the heading."""
+    return [FigureColumn(name, heading_of(name), help=f"The column {name}.") for name in rows[0]] if rows else []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
@@ -16,10 +17,14 @@ from shop_pages import formats, limits
 from shop_pages.absent_sources import absences
 from shop_pages.airflow_access import CurrentUser
 from shop_pages.cached_response import ResponseCache, respond
-from shop_pages.charts import describe_parts
+from shop_pages.charts import colours_of, describe_parts, with_titles
+from shop_pages.columns import currency
+from shop_pages.day_marks import DayMark, marks_of, read_marks
 from shop_pages.downloads import Downloads, csv_download
 from shop_pages.figures import Figure, FigureColumn, FigurePage
 from shop_pages.filters import GRAINS, Days, Filters, filters_of, presets, read_days
+from shop_pages.formats import Format
+from shop_pages.page_totals import PageTotals, read_totals
 from shop_pages.pages import CATEGORIES, PAGES
 from shop_pages.pages.review import REVIEW
 from shop_pages.pages.shared import SEGMENTS
@@ -27,6 +32,7 @@ from shop_pages.pool import NotBuiltYet, Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import embed_json, escape_texts, render, render_cached, render_table
 from shop_pages.security import CHART_HEADERS
+from shop_pages.tables import TableChoice, choice_of, chosen_rows, page_of_rows, parameters_of
 
 router = APIRouter()
 
@@ -41,6 +47,8 @@ class RenderedFigure:
     :param row_count: the number of all rows of the table
     :param chart_rows: the rows that the chart is drawn from
     :param totals: the row of totals
+    :param names: all names that its series can have
+    :param marks: what is drawn on its axis of time
     :param is_built: the mart is there
     """
 
@@ -50,13 +58,15 @@ class RenderedFigure:
     row_count: int = 0
     chart_rows: Rows | None = None
     totals: Rows | None = None
+    names: Rows | None = None
+    marks: Sequence[DayMark] = ()
     problem: str | None = None
     is_built: bool = True
 
     @property
     def parts(self) -> Sequence[Rows]:
         """All results that it shows."""
-        return [rows for rows in (self.rows, self.chart_rows, self.totals) if rows]
+        return [rows for rows in (self.rows, self.chart_rows, self.totals, self.names) if rows]
 
     @property
     def state(self) -> str:
@@ -104,7 +114,11 @@ class RenderedFigure:
         chart_rows = self.chart_rows
         if chart_rows is None or not chart_rows.rows:
             return None
-        return chart_rows.derive(("chart", self.figure.name), self._draw)
+        names = tuple(row["name"] for row in self.names.rows) if self.names else ()
+        marks = tuple(self.marks)
+        return chart_rows.derive(
+            ("chart", self.figure.name, names, marks, currency()), lambda rows: self._draw(rows, names, marks)
+        )
 
     @property
     def chart_parts(self) -> str:
@@ -116,25 +130,49 @@ class RenderedFigure:
         expected_unit = rows[0]["unit"] if self.figure.takes("grain") else self.figure.row_unit
         return describe_parts(rows, self.figure.series, expected_unit)
 
-    def table(self, base: str) -> Markup:
-        """The table."""
+    def table(self, page: str, base: str, query: str) -> Markup:
+        """The table, whose headings lead to the whole one; with the filters of the page, as an address has them."""
         figure = self.figure
         if self.rows is None:
             return Markup()
         columns = self.columns
         return self.rows.derive(
-            ("table", figure.name, base, *columns), lambda rows: render_table(figure, columns, rows, base)
+            ("table", page, figure.name, base, query, currency(), *columns),
+            lambda rows: render_table(page, figure, columns, rows, base, query, TableChoice()),
         )
 
-    def _draw(self, rows: list[Row]) -> Markup:
-        if self.figure.draw is None:
+    def _draw(self, rows: list[Row], names: Sequence[Any], marks: Sequence[DayMark]) -> Markup:
+        figure = self.figure
+        if figure.draw is None:
             return Markup()
         # A point of a week or a quarter is no row of a table by day, even if a row has its first day.
-        is_row = rows[0].get("unit", self.figure.row_unit) == self.figure.row_unit
-        plot = self.figure.draw(rows)
+        is_row = rows[0].get("unit", figure.row_unit) == figure.row_unit
+        drawn = figure.draw(rows)
         # Addresses are no texts that Plotly shows.
-        links = {"links": plot.pop("links")} if "links" in plot else {}
-        return embed_json(escape_texts({"name": self.figure.name, "is_row": is_row, **plot}) | links)
+        links = {"links": drawn["links"]} if "links" in drawn else {}
+        plot = escape_texts(
+            with_titles(
+                drawn,
+                rows,
+                measure=figure.measure,
+                measured_in=figure.measured_in,
+                names=figure.names,
+                lines=figure.lines,
+                unit=figure.row_unit,
+                currency=currency(),
+            )
+        )
+        shown_marks = marks_of(marks, plot) if plot["layout"].get("xaxis", {}).get("type") == "date" else []
+        return embed_json(
+            {
+                "name": figure.name,
+                "is_row": is_row,
+                "colours": colours_of(plot, escape_texts(list(names))),
+                "marks": escape_texts(shown_marks),
+                **{name: part for name, part in plot.items() if name != "links"},
+                **links,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -151,19 +189,22 @@ class ReadFigures:
     filters: Filters
     figures: Sequence[RenderedFigure]
     categories: Rows
+    totals: PageTotals | None
     other_parts: Sequence[Rows]
     notice: str
 
     @property
     def parts(self) -> list[Rows]:
         """All results that the figures show."""
-        return [rows for figure in self.figures for rows in figure.parts]
+        totals = [self.totals.rows] if self.totals and self.totals.rows else []
+        return [*totals, *(rows for figure in self.figures for rows in figure.parts)]
 
     def values(self) -> dict[str, Any]:
         """The values of the template `figures.html`."""
         page, days, filters = self.page, self.days, self.filters
         return {
             "page": page.name,
+            "figure_page": page,
             "title": page.title,
             "lead": page.lead,
             "notice": self.notice,
@@ -177,6 +218,7 @@ class ReadFigures:
             "presets": presets(days, filters),
             "categories": [row["category_name"] for row in self.categories.rows],
             "figures": self.figures,
+            "totals": self.totals,
         }
 
 
@@ -188,8 +230,15 @@ async def read_figure_page(request: Request, page: FigurePage) -> tuple[ReadFigu
         return None, day_parts
     filters = filters_of(page, days, request)
     absent, notice = absences(), page.notice()
-    figures = await asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures))
-    return ReadFigures(page, days, filters, figures, categories, [*day_parts, categories], notice), day_parts
+    (totals, marks), read = await asyncio.gather(
+        asyncio.gather(
+            read_totals(reader, page, filters),
+            read_marks(request.app.state.inspector, filters.first, filters.last),
+        ),
+        asyncio.gather(*(_read_figure(reader, figure, filters, absent) for figure in page.figures)),
+    )
+    figures = [replace(figure, marks=marks) for figure in read]
+    return ReadFigures(page, days, filters, figures, categories, totals, [*day_parts, categories], notice), day_parts
 
 
 def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
@@ -197,10 +246,12 @@ def _page_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         read, day_parts = await read_figure_page(request, page)
         if read is None:
             return await render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
-        if any(figure.problem for figure in read.figures):
+        if any(figure.problem for figure in read.figures) or (read.totals and read.totals.problem):
             response = await render(request, "figures.html", parts=read.parts, **read.values())
         else:
-            key, parts = (page.name, read.filters, read.days, read.notice), [*read.other_parts, *read.parts]
+            marks = read.figures[0].marks
+            key = (page.name, read.filters, read.days, read.notice, tuple(marks))
+            parts = [*read.other_parts, *read.parts]
             response = await render_cached(request, "figures.html", parts, key, read.values)
         response.headers.update(CHART_HEADERS)
         return response
@@ -225,21 +276,99 @@ def _csv_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         days, _ = await read_days(reader)
         if days is None:
             raise HTTPException(404, "Nothing has been published yet.")
-        filters = filters_of(page, days, request)
-        rows = await _first_rows(reader, found, filters)
+        filters, choice = filters_of(page, days, request), choice_of(found, request)
+        if choice.is_default:
+            query, rows = found.download_query, await _first_rows(reader, found, filters)
+        else:
+            query = chosen_rows(found, choice)
+            rows = await reader.first_rows(query, limits.PAGE_ROWS, **_parameters(filters, choice, query))
         headers = _csv_headers(page, found, filters, rows)
         if rows.is_truncated:
-            query = found.download_query
             header = [column.name for column in found.columns]
             return await csv_download(
-                downloads, query, filters.parameters(query), header, headers, user=str(user.get_id())
+                downloads, query, _parameters(filters, choice, query), header, headers, user=str(user.get_id())
             )
         # All rows, which the page has read, too.
-        key = (page.name, found.name, filters)
+        key = (page.name, found.name, filters, *choice.address.items())
         cached = await cache.get_or_render(key, [rows], lambda: _csv(found, rows), "text/csv; charset=utf-8")
         return respond(request, cached, headers)
 
     return get_figure_csv
+
+
+def _parameters(filters: Filters, choice: TableChoice, query: str) -> dict[str, Any]:
+    return filters.parameters(query) | parameters_of(choice, query)
+
+
+def _table_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
+    async def get_figure_table(request: Request, figure: str) -> Response:
+        """The table of a figure: sorted, searched, narrowed to values, and page by page."""
+        reader: Warehouse = request.app.state.reader
+        found = page.figure(figure)
+        if found is None:
+            raise HTTPException(404, f"The page {page.title} has no figure {figure!r}.")
+        days, day_parts = await read_days(reader)
+        if days is None:
+            return await render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
+        filters, choice = filters_of(page, days, request), choice_of(found, request)
+        columns = [column for column in found.columns if column.source not in absences()]
+        query, all_rows = page_of_rows(found, choice), chosen_rows(found, choice)
+        rows: Rows | None = None
+        row_count, problem = 0, ""
+        try:
+            rows = await reader.first_rows(query, limits.PAGE_ROWS, **_parameters(filters, choice, query))
+            row_count = (choice.page - 1) * limits.PAGE_ROWS + len(rows.rows)
+            if rows.is_truncated or choice.page > 1:
+                row_count = await reader.count(all_rows, **_parameters(filters, choice, all_rows))
+        except WarehouseUnavailable as error:
+            problem = str(error)
+        base, filter_query = request.scope["root_path"], urlencode(filters.address(page))
+        address = urlencode({**filters.address(page), **choice.address})
+        shown = rows.rows if rows else []
+        return await render(
+            request,
+            "table.html",
+            parts=[rows] if rows else [],
+            page=page.name,
+            page_title=page.title,
+            title=f"{found.title}, table",
+            figure=found,
+            filters=filters,
+            choice=choice,
+            query=filter_query,
+            address=address,
+            kept={name: value for name, value in parse_qsl(address) if name != "search"},
+            narrowed=[
+                (
+                    next(column.label for column in found.columns if column.name == name),
+                    value,
+                    f"/{page.name}/{found.name}/table?{filter_query}&{urlencode(choice.without(name).address)}",
+                )
+                for name, value in choice.only.items()
+            ],
+            path_of_page=lambda number: f"/{page.name}/{found.name}/table?{address}&page={number}",
+            table=render_table(page.name, found, columns, shown, base, filter_query, choice),
+            first_row=(choice.page - 1) * limits.PAGE_ROWS + 1,
+            shown=len(shown),
+            row_count=row_count,
+            has_more=bool(rows and rows.is_truncated),
+            sorted_by=_describe_order(found, choice),
+            problem=problem,
+        )
+
+    return get_figure_table
+
+
+def _describe_order(figure: Figure, choice: TableChoice) -> str:
+    """`by revenue`, as the figure has it, or `by Revenue, the largest first`."""
+    column = next((column for column in figure.columns if column.name == choice.sort), None)
+    if column is None:
+        return figure.sorted_by or "in their order"
+    if column.is_numeric:
+        return f"by {column.label}, the {'largest' if choice.is_descending else 'smallest'} first"
+    if column.format in (Format.DAY, Format.MONTH):
+        return f"by {column.label}, the {'newest' if choice.is_descending else 'oldest'} first"
+    return f"by {column.label}, {'Z to A' if choice.is_descending else 'A to Z'}"
 
 
 for _page in PAGES.values():
@@ -247,6 +376,7 @@ for _page in PAGES.values():
     if _page is not REVIEW:
         router.get(f"/{_page.name}", name=_page.name)(_page_route(_page))
     router.get(f"/{_page.name}/{{figure}}.csv", name=f"{_page.name}_csv")(_csv_route(_page))
+    router.get(f"/{_page.name}/{{figure}}/table", name=f"{_page.name}_table")(_table_route(_page))
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -259,8 +389,11 @@ async def _read_figure(
         return await reader.rows(query, **filters.parameters(query)) if query else None
 
     try:
-        rows, chart_rows, totals = await asyncio.gather(
-            _first_rows(reader, figure, filters), read(figure.chart_query), read(figure.summary_query)
+        rows, chart_rows, totals, names = await asyncio.gather(
+            _first_rows(reader, figure, filters),
+            read(figure.chart_query),
+            read(figure.summary_query),
+            read(figure.names_query),
         )
         row_count = len(rows.rows)
         if rows.is_truncated and figure.draws_first_rows:
@@ -270,7 +403,7 @@ async def _read_figure(
         if figure.draw is not None and figure.chart_query is None:
             is_read = figure.draws_first_rows or not rows.is_truncated
             chart_rows = rows if is_read else await read(figure.query)
-        return RenderedFigure(figure, absent, rows, row_count, chart_rows, totals)
+        return RenderedFigure(figure, absent, rows, row_count, chart_rows, totals, names)
     except NotBuiltYet:
         return RenderedFigure(figure, absent, None, is_built=False)
     except WarehouseUnavailable as error:

@@ -103,6 +103,9 @@ async def get_queue(request: Request, user: CurrentUser) -> Response:
         order_count=sum(row["orders"] for status, row in by_status.items() if queue.status in (None, status)),
         columns=review.QUEUE_COLUMNS,
         order_path=lambda row: order_path(row["order_id"], page.filters, queue),
+        status_path=lambda status: (
+            f"/review?{urlencode({**_days(page.filters), **queue.choices, 'status': status})}#queue"
+        ),
         outcomes=outcomes.rows,
         outcome_columns=review.OUTCOME_COLUMNS,
         outcome_path=lambda row: f"/review?{urlencode({**_days(page.filters), 'status': 'all', 'rule': row['rule']})}",

@@ -340,7 +340,7 @@ def test_refund_shows_its_raw_row_its_order_line_and_its_batch(
     missing = [] if lines else ["This refund names no order." if refund == "R2" else NO_LINE]
     assert [text for text in ("This refund names no order.", NO_LINE) if text in part] == missing
     raw = raw_section(page)
-    assert "Raw rows: raw.refund" in raw
+    assert "Rows of raw.refund." in raw
     assert first_cells(raw) == [refund]
     (batch,) = links(raw, "/batches/")
     assert "of refund" in client.get(batch).text

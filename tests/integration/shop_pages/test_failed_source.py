@@ -70,7 +70,7 @@ class Warehouse:
     def cell(self, source: str) -> tuple[str, str]:
         """The cell of a source on the as-of date, in its row of the calendar: its state and its title."""
         (row,) = re.findall(rf'<tr id="source-{source}">.*?</tr>', self.html("/status"), re.S)
-        ((state, title),) = re.findall(rf'<a class="d-(\w+)" data-day="{AS_OF}" title="([^"]*)"', row)
+        ((state, title),) = re.findall(rf'<a class="d-(\w+)" data-day="{AS_OF}" data-tip="([^"]*)"', row)
         return state, title
 
     def attention(self) -> dict[str, str]:

@@ -147,7 +147,7 @@ def test_trends_show_each_grain_and_what_a_link_has_chosen(client: TestClient) -
         "data"
     ]
     # The first order of Books was on the 23rd of February.
-    assert trace["x"][-2:] == ["week of 19 Feb 2024", "week of 26 Feb 2024"]
+    assert trace["x"][-2:] == ["week of 19 Feb 2024", "week of 26 Feb 2024 so far"]
     assert trace["y"][-2:] == [1000, 40]
 
 

@@ -636,7 +636,7 @@ def test_row_of_all_plans_is_not_added_to_those_of_the_plans(
     def shown() -> tuple[Any, Any, list[str]]:
         (waterfall,) = traces(section(pages, "subscriptions", "subscriptions", days))
         plans = [trace["name"] for trace in traces(section(pages, "subscriptions", "plans", days))]
-        today = re.findall(r'id="mrr">.*?class="value" title="([^"]*)"', pages.get("/today").text, re.S)
+        today = re.findall(r'id="mrr">.*?class="value" data-tip="([^"]*)"', pages.get("/today").text, re.S)
         return sum(waterfall["y"]), today, plans
 
     mart = "marts.subscription_performance_monthly"

@@ -50,6 +50,12 @@ def test_profile_may_name_its_country(folder: Path, line: str, country: str | No
     assert shop().country == country
 
 
+@pytest.mark.parametrize(("line", "currency"), [("currency: CHF", "CHF"), ("", None)])
+def test_profile_may_name_its_currency(folder: Path, line: str, currency: str | None) -> None:
+    (folder / "shop.yml").write_text(f"{line}\nsources:\n  {SALES}\n")
+    assert shop().currency == currency
+
+
 def test_sources_are_in_the_order_of_the_registry(folder: Path) -> None:
     (folder / "shop.yml").write_text(
         f"sources:\n  weather_data: {{connection: w}}\n  {SALES}\n  product: {{connection: c, table: Items}}\n"
@@ -165,6 +171,7 @@ MISTAKES = [
     (f"country: NO\nsources:\n  {SALES}", 1, 'country is false, as YAML reads NO; write "NO" in quotes for Norway'),
     (f"country: [DE]\nsources:\n  {SALES}", 1, "country is ['DE']; write the ISO code of a country, such as DE, or"),
     (f"country:\nsources:\n  {SALES}", 1, "country is None; write the ISO code of a country, such as DE, or leave the"),
+    (f"currency: €\nsources:\n  {SALES}", 1, "currency is '€'; write its ISO code, such as EUR, or leave the line"),
     (f"contry: DE\nsources:\n  {SALES}", 1, "there is no setting contry; did you mean country?"),
     (f"source_time_zone: +1\nsources:\n  {SALES}", 1, "source_time_zone is 1; write the name of a time zone, such"),
     (f"sources:\n  {SALES}\n  refunds: absent", 3, "there is no source refunds; did you mean refund?"),

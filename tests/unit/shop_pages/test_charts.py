@@ -1,11 +1,23 @@
 """Charts from rows: rows without a category are drawn, too, and the line below a chart says what it does not draw."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
-from shop_pages.charts import describe_parts, grouped_chart, heatmap, line_chart, period_name, ranking_chart
+from shop_pages.charts import (
+    colours_of,
+    describe_parts,
+    grouped_chart,
+    heatmap,
+    line_chart,
+    period_name,
+    ranking_chart,
+    with_titles,
+)
+from shop_pages.day_marks import DayMark, marks_of
+from shop_pages.figures import Plot
+from shop_pages.formats import Format
 from shop_pages.pages import subscriptions
 from shop_pages.pool import Row
 
@@ -51,8 +63,12 @@ def months(**more: Any) -> list[Row]:
 def test_incomplete_month_is_hatched_as_a_bar_and_a_circle_on_a_line() -> None:
     (bar,) = grouped_chart(months(), "plan", x="period", y="n")["data"]
     assert bar["marker"] == {"pattern": {"shape": ["", "/"]}}
-    (line,) = line_chart(months(), "period", {"n": "Orders"})["data"]
-    assert (line["mode"], line["marker"]) == ("lines+markers", {"symbol": "circle-open", "size": [0, 8]})
+    line, circles = line_chart(months(), "period", {"n": "Orders"})["data"]
+    # Not joined: a month of a few days would look like a drop.
+    assert (line["x"], line["y"]) == (["2024-02-01", "2024-03-01"], [3, None])
+    assert (circles["mode"], circles["x"], circles["y"]) == ("markers", ["2024-03-01"], [1])
+    assert circles["marker"]["symbol"] == "circle-open"
+    assert circles["name"] == "Orders, not complete"
     (whole,) = grouped_chart(months()[:1], "plan", x="period", y="n")["data"]
     assert "marker" not in whole
 
@@ -77,21 +93,46 @@ def test_heatmap_keeps_a_given_order_also_of_values_without_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "axis"), [("month", {"nticks": 4}), ("year", {"nticks": 4}), ("week", None), ("day", None)]
+    ("unit", "names", "pointer"),
+    [
+        ("day", ["1 Feb", "1 Mar\nso far", "1 Apr"], "%-d %b %Y"),
+        ("week", ["1 Feb", "1 Mar\nso far", "1 Apr"], "week of %-d %b %Y"),
+        ("month", ["Feb 2024", "Mar 2024\nso far", "Apr 2024"], "%b %Y"),
+        ("quarter", ["Q1 2024", "Q1 2024\nso far", "Q2 2024"], "Q%q %Y"),
+        ("year", ["2024", "2024\nso far", "2024"], "%Y"),
+    ],
 )
-def test_axis_has_no_more_names_than_months_or_years(unit: str, axis: dict[str, Any] | None) -> None:
+def test_axis_names_each_period_as_the_table_does(unit: str, names: list[str], pointer: str) -> None:
     rows = [*months(), {"period": date(2024, 4, 1), "plan": "Basic", "n": 1}]
+    rows[1]["is_running"] = True
     for row in rows:
         row["unit"] = unit
-    assert grouped_chart(rows, "plan", x="period", y="n")["layout"].get("xaxis") == axis
+    axis = grouped_chart(rows, "plan", x="period", y="n")["layout"]["xaxis"]
+    assert axis["tickvals"] == ["2024-02-01", "2024-03-01", "2024-04-01"]
+    assert axis["ticktext"] == names
+    assert (axis["tickmode"], axis["hoverformat"]) == ("array", pointer)
 
 
-def test_axis_of_one_or_two_months_has_their_names_and_no_days() -> None:
-    axis = {"tickvals": ["2024-02-01", "2024-03-01"], "tickformat": "%b %Y"}
-    assert grouped_chart(months(), "plan", x="period", y="n")["layout"]["xaxis"] == axis
-    axis["tickvals"] = ["2024-03-01"]
+def test_axis_says_which_period_is_only_a_part() -> None:
+    axis = grouped_chart(months(), "plan", x="period", y="n")["layout"]["xaxis"]
+    assert axis["ticktext"] == ["Feb 2024", "Mar 2024\npart"]
+
+
+@pytest.mark.parametrize(("days", "first"), [(31, "1 Jan"), (90, "1 Jan"), (366, "1 Jan")])
+def test_axis_of_days_names_days_mondays_or_first_days_of_months(days: int, first: str) -> None:
+    rows: list[Row] = [
+        {"period": date(2024, 1, 1) + timedelta(days=n), "unit": "day", "plan": "Basic", "n": n} for n in range(days)
+    ]
+    texts = grouped_chart(rows, "plan", x="period", y="n")["layout"]["xaxis"]["ticktext"]
+    assert texts[0] == first
+    assert texts[1] == {31: "2 Jan", 90: "8 Jan", 366: "1 Feb"}[days]
+    assert len(texts) == {31: 31, 90: 13, 366: 12}[days]
+
+
+def test_heatmap_of_months_names_them_and_one_of_categories_has_no_time_axis() -> None:
     cells: list[Row] = [{"month": MARCH, "category": "Toys", "n": 1}]
-    assert heatmap(cells, x="month", y="category", z="n")["layout"]["xaxis"] == axis
+    axis = heatmap(cells, x="month", y="category", z="n")["layout"]["xaxis"]
+    assert (axis["tickvals"], axis["ticktext"]) == (["2024-03-01"], ["Mar 2024"])
     assert "xaxis" not in heatmap(cells, x="category", y="month", z="n")["layout"]
 
 
@@ -148,3 +189,73 @@ def test_bars_of_a_month_lead_to_the_customers_behind_them() -> None:
 def test_bars_of_equal_names_have_their_ids() -> None:
     rows = [{"name": name, "id": n, "y": 1} for n, name in enumerate(("Bread", "Milk", "Bread"), 1)]
     assert ranking_chart(rows, label="name", y="y", key="id")["data"][0]["y"] == ["Bread · 1", "Milk", "Bread · 3"]
+
+
+def plans(*names: str) -> Plot:
+    rows: list[Row] = [{"period": MARCH, "unit": "month", "plan": name, "n": n} for n, name in enumerate(names)]
+    return grouped_chart(rows, "plan", x="period", y="n")
+
+
+def test_name_keeps_its_colour_whatever_is_drawn_beside_it() -> None:
+    names = ["Toys", "Books", "Food", "Garden"]
+    drawn = colours_of(plans(*names), names)
+    assert len(set(drawn.values())) == 4
+    # Another rank, and a filter that leaves out the first.
+    assert colours_of(plans("Garden", "Food", "Books"), names) == {name: drawn[name] for name in names[1:]}
+
+
+def test_word_for_a_measure_or_a_state_has_the_same_colour_in_every_chart() -> None:
+    stock = colours_of(plans("Out of Stock", "In Stock", "Toys"))
+    assert colours_of(plans("In Stock", "Garden"))["In Stock"] == stock["In Stock"]
+    assert stock["Out of Stock"] != stock["In Stock"]
+    revenue = line_chart(months(), "period", {"n": "Revenue"})
+    assert colours_of(revenue)["Revenue, not complete"] == colours_of(revenue)["Revenue"]
+
+
+def test_twelfth_name_has_a_shade_of_its_own() -> None:
+    names = [f"Plan {n:02}" for n in range(14)]
+    assert len(set(colours_of(plans(*names), names).values())) == 14
+
+
+@pytest.mark.parametrize(
+    ("value_format", "currency", "title", "suffix"),
+    [
+        (Format.MONEY, "EUR", "Fee, EUR", None),
+        (Format.MONEY, "", "Fee", None),
+        (Format.PERCENT, "EUR", "Fee", " %"),
+        (Format.COUNT, "EUR", "Fee", None),
+    ],
+)
+def test_axes_have_titles_with_the_currency_of_money(
+    value_format: Format, currency: str, title: str, suffix: str | None
+) -> None:
+    titles: dict[str, Any] = {
+        "measure": "Fee",
+        "measured_in": value_format,
+        "lines": "Line",
+        "unit": "month",
+        "currency": currency,
+    }
+    standing = with_titles(plans("Basic"), months(), names="", **titles)["layout"]
+    assert (standing["yaxis"]["title"]["text"], standing["xaxis"]["title"]["text"]) == (title, "Month")
+    assert standing["yaxis"].get("ticksuffix") == suffix
+    assert standing["xaxis"]["ticktext"] == ["Mar 2024"]
+    lying = with_titles(ranking_chart(ROWS, label="category", y="n"), ROWS, names="Category", **titles)
+    assert lying["layout"]["xaxis"]["title"]["text"] == title
+    assert lying["layout"]["yaxis"]["title"]["text"] == "Category"
+    cells = with_titles(heatmap(ROWS[:1], x="status", y="category", z="n"), ROWS, names="Status", **titles)
+    assert cells["data"][0]["colorbar"]["title"]["text"] == title
+    assert cells["layout"]["yaxis"]["title"]["text"] == "Line"
+
+
+def test_marks_are_those_within_the_axis_and_a_day_is_as_wide_as_a_day() -> None:
+    marks = [
+        DayMark("incident", date(2024, 2, 10), date(2024, 2, 11), "Known incident: <b>Sale</b>"),
+        DayMark("publication", MARCH, MARCH, "Publication 3"),
+        DayMark("problem", date(2023, 1, 1), date(2023, 1, 1), "long ago"),
+    ]
+    drawn = marks_of(marks, line_chart(months(), "period", {"n": "Orders"}))
+    assert [(mark["kind"], mark["first"], mark["end"]) for mark in drawn] == [
+        ("incident", "2024-02-09 12:00", "2024-02-11 12:00"),
+        ("publication", "2024-03-01", "2024-03-01 12:00"),
+    ]
