@@ -867,6 +867,9 @@ grant update (built_by) on ops.load_batch to publisher;
 -- A review or a note is added, and nothing else; in a warehouse whose administrator has not made the role yet, none is.
 do $$
 begin
+    if to_regrole('previewer') is not null then
+        revoke select on ops.erasure_salt from previewer;
+    end if;
     if to_regrole('reviewer') is not null then
         grant insert (order_id, status, note, rules, reviewed_by) on ops.review to reviewer;
         grant insert (incident, owner, silent_until, note, noted_by) on ops.incident_note to reviewer;

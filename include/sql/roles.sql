@@ -189,7 +189,7 @@ grant select on all tables in schema marts to reader, inspector;
 do $$
 begin
     if to_regclass('ops.erasure_salt') is not null then
-        revoke select on ops.erasure_salt from transformer, inspector;
+        revoke select on ops.erasure_salt from transformer, inspector, previewer;
     end if;
 end
 $$;

@@ -24,7 +24,7 @@ from ecommerce.erase.person import Person, find_person, remember
 from ecommerce.erase.quarantine_payloads import erase_payloads
 from ecommerce.erase.receipt import Counts, Receipt
 from ecommerce.erase.replaced_rows import erase_replaced_rows
-from ecommerce.erase.tables import erase_table, text_tables
+from ecommerce.erase.text_tables import erase_table, text_tables
 from ecommerce.load.batches import one_loader
 from ecommerce.load.erased_rows import ErasedValues
 from ecommerce.publish.merge import MartChange, require_full_comparison

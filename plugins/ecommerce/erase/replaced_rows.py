@@ -17,7 +17,7 @@ from psycopg import Connection, sql
 from ecommerce.common.personal_data import Treatment
 from ecommerce.erase.person import Person
 from ecommerce.erase.receipt import Counts
-from ecommerce.erase.tables import TextTable, is_key, names_person, new_key, without_person
+from ecommerce.erase.text_tables import TextTable, is_key, names_person, new_key, without_person
 from ecommerce.publish.marts import column_list, key_object, key_of, published_columns
 
 

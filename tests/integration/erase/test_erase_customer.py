@@ -22,7 +22,7 @@ from ecommerce.common.sources import SOURCES
 from ecommerce.erase.erase_customer import EraseCustomer
 from ecommerce.erase.erasure import Sessions, survey
 from ecommerce.erase.run_conf import FORGOTTEN
-from ecommerce.erase.tables import text_tables
+from ecommerce.erase.text_tables import text_tables
 from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
 from ecommerce.publish.publication import publish

@@ -77,7 +77,7 @@ def test_contract_of_a_mart_has_its_columns_keys_and_tests(marts: dict[str, Any]
     daily = marts["marts.daily_revenue"]["schema"][0]
     (day,) = [column for column in daily["properties"] if column.get("primaryKey")]
     assert (day["name"], day["logicalType"], day["required"], day["unique"]) == ("order_date", "date", True, True)
-    assert "reconciliation_marts" in {entry["name"] for entry in daily["quality"]}
+    assert "revenue_in_the_marts_is_that_of_the_facts" in {entry["name"] for entry in daily["quality"]}
 
 
 def test_contract_of_a_source_has_its_rules_and_says_who_a_person_is(sources: dict[str, Any]) -> None:

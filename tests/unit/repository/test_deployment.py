@@ -259,7 +259,8 @@ def test_shop_connection_names_the_database_of_the_init_script():
 
 def test_warehouse_connections_name_the_roles_of_the_init_script():
     script = (ROOT / "include" / "docker" / "init_warehouse.sh").read_text()
-    for role in WAREHOUSE_ROLES:
+    # A preview is no task of Airflow: its role has no connection, and no password until somebody sets one.
+    for role in set(WAREHOUSE_ROLES) - {"previewer"}:
         uri = urlsplit(env_example()[f"AIRFLOW_CONN_WAREHOUSE_{role.upper()}"].replace("${", "").replace("}", ""))
         assert (uri.username, uri.password, uri.path) == (role, f"{role.upper()}_PASSWORD", "/warehouse")
         assert f"create role {role} login password :'{role}_password';" in script
