@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from psycopg import Connection, sql
 
 from ecommerce.figures.key_figures import shown_figures
-from ecommerce.publish.rollback import KEPT_QUERY, KeptPublication, publication_before
+from ecommerce.publish.kept_publications import KEPT_QUERY, KeptPublication, publication_before
 from shop_pages.drill import DRILL_PATHS, FACTS
 from shop_pages.figures import FigurePage
 from shop_pages.filters import GRAINS

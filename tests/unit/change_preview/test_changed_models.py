@@ -32,7 +32,7 @@ def test_nothing_has_changed_in_an_equal_project(before: Manifest, after: Manife
 
 
 def test_file_configuration_and_new_model_are_changes(before: Manifest, after: Manifest) -> None:
-    after.nodes[f"{MODEL}daily_revenue"].checksum.checksum = "another"
+    after.nodes[f"{MODEL}daily_revenue"].raw_code += " "
     after.nodes[f"{MODEL}dim_date"].unrendered_config["materialized"] = "view"
     after.nodes[f"{MODEL}made_later"] = after.nodes.pop(f"{MODEL}seasonal_index")
     assert names(changed_nodes(before, after, [])) == {"daily_revenue", "dim_date", "made_later"}

@@ -44,7 +44,11 @@ def page_with_empty_figures(name: str) -> str:
         "notice": "",
         "figures": [RenderedFigure(figure, absences(), rows(), chart_rows=rows()) for figure in page.figures],
     }  # fmt: skip
-    return render_html(cast("Any", SimpleNamespace(scope={"root_path": ""})), "figures.html", **values)
+    return render_html(
+        cast("Any", SimpleNamespace(scope={"root_path": ""}, query_params={}, url=SimpleNamespace(path=f"/{name}"))),
+        "figures.html",
+        **values,
+    )
 
 
 def test_shop_with_every_source_names_no_absent_one() -> None:
@@ -101,7 +105,7 @@ def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.Monke
     }  # fmt: skip
     figure = trend_of(values)
     assert [column.label for column in figure.columns][:4] == ["Day", "Revenue", "Refunds", "Net revenue"]
-    assert "Net revenue" in figure.table("")
+    assert "Net revenue" in figure.table("revenue", "", "")
     assert "Net revenue is" in figure.help
     assert "This shop has no" not in figure.help
     assert figure.summary == (
@@ -110,7 +114,7 @@ def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.Monke
     choose_shop_without("refund", monkeypatch)
     figure = trend_of(values)
     assert [column.label for column in figure.columns][:3] == ["Day", "Revenue", "7-day average"]
-    assert "Net revenue" not in figure.table("")
+    assert "Net revenue" not in figure.table("revenue", "", "")
     assert figure.help.endswith("This shop has no refunds.")
     assert "Net revenue" not in figure.help
     assert figure.summary == "Revenue 100.00 · guests 30.00, 30.00 % of the revenue"
