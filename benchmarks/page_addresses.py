@@ -152,6 +152,7 @@ def _of_figures(page: FigurePage, shop: Shop) -> Iterator[Address]:
     yield f"{page.name}, all days", path, days
     for figure in page.figures:
         yield f"{page.name}_csv", f"{path}/{figure.name}.csv", {}
+        yield f"{page.name}_table", f"{path}/{figure.name}/table", days
     filters: Mapping[str, Iterable[str | None]] = {
         "category": [shop.category], "grain": GRAINS, "segment": SEGMENTS, "product": [shop.product],
     }  # fmt: skip
@@ -198,6 +199,7 @@ def _of_operations(shop: Shop) -> Iterator[Address]:
     ):
         if number is not None:
             yield name, f"{path}/{number}", {}
+    yield "rejected", "/rejected", {"source": "sales_fact", "reason": "order_amount is missing"}
     yield "metrics", "/metrics", {}
     yield "models", "/models", {}
     yield "model", "/models/daily_revenue", {}

@@ -162,7 +162,8 @@ def _events_of_load(
     rows: Mapping[str, int] | None = None,
     error: str | None = None,
 ) -> list[RunEvent]:
-    ti, source = context["ti"], SOURCES[context["task"].source]  # type: ignore[attr-defined]
+    task: Any = context["task"]
+    ti, source = context["ti"], SOURCES[task.source]
     ended_at = datetime.now(UTC)
     started_at = ti.start_date or ended_at
     job = _job(f"{ti.dag_id}.{ti.task_id}", "AIRFLOW", "TASK")

@@ -15,7 +15,7 @@ from shop_pages.filters import Days, Filters
 from shop_pages.pages import PAGES
 from shop_pages.queries import Rows
 from shop_pages.rendering import render_html
-from shop_pages.routes.figure_pages import RenderedFigure
+from shop_pages.routes.figure_pages import ReadFigures, RenderedFigure
 from tests.integration.support import set_shop
 
 DAY = date(2024, 3, 1)
@@ -37,18 +37,18 @@ def rows(*values: dict[str, Any]) -> Rows:
 
 def page_with_empty_figures(name: str) -> str:
     page = PAGES[name]
-    values: dict[str, Any] = {
-        "page": page.name, "title": page.title, "lead": page.lead, "takes_category": False, "grains": {},
-        "filters": Filters(DAY, DAY, None, DAY, DAY), "days": Days(DAY, DAY, DAY, DAY), "shows_earlier_days": False,
-        "presets": [], "categories": [], "segments": (), "takes_product": False,
-        "notice": "",
-        "figures": [RenderedFigure(figure, absences(), rows(), chart_rows=rows()) for figure in page.figures],
-    }  # fmt: skip
-    return render_html(
-        cast("Any", SimpleNamespace(scope={"root_path": ""}, query_params={}, url=SimpleNamespace(path=f"/{name}"))),
-        "figures.html",
-        **values,
+    read = ReadFigures(
+        page=page,
+        days=Days(DAY, DAY, DAY, DAY),
+        filters=Filters(DAY, DAY, None, DAY, DAY),
+        figures=[RenderedFigure(figure, absences(), rows(), chart_rows=rows()) for figure in page.figures],
+        categories=rows(),
+        totals=None,
+        other_parts=[],
+        notice="",
     )
+    request = SimpleNamespace(scope={"root_path": ""}, query_params={}, url=SimpleNamespace(path=f"/{name}"))
+    return render_html(cast("Any", request), "figures.html", **read.values())
 
 
 def test_shop_with_every_source_names_no_absent_one() -> None:

@@ -78,7 +78,8 @@ def test_opentelemetry_has_each_gauge_under_its_name_and_label(monkeypatch: pyte
 
     monkeypatch.setenv("AIRFLOW__METRICS__OTEL_ON", "True")
     reader = InMemoryMetricReader()
-    stats.initialize(factory=lambda: SafeOtelLogger(MeterProvider([reader])), export_legacy_names=True)
+    initialize: Any = stats.initialize
+    initialize(factory=lambda: SafeOtelLogger(MeterProvider([reader])), export_legacy_names=True)
     try:
         gauges.send(ONE_OF_EACH)
     finally:

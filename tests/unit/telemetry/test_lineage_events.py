@@ -208,7 +208,7 @@ def test_failed_load_has_its_error_and_no_rows(received: list[dict[str, Any]]) -
 
 
 def test_build_has_a_run_for_each_model_under_that_of_the_dag(received: list[dict[str, Any]]) -> None:
-    times = {"started_at": "2024-03-02T00:06:00+00:00", "finished_at": "2024-03-02T00:06:02+00:00"}
+    times: Any = {"started_at": "2024-03-02T00:06:00+00:00", "finished_at": "2024-03-02T00:06:02+00:00"}
     results = [
         NodeResult("model.shop.stg", "success", **times),
         NodeResult("test.shop.a_test", "pass", **times),
@@ -235,7 +235,7 @@ def test_build_has_a_run_for_each_model_under_that_of_the_dag(received: list[dic
 
 
 def test_rows_of_a_model_are_those_that_dbt_reports(received: list[dict[str, Any]]) -> None:
-    times = {"started_at": "2024-03-02T00:06:00+00:00", "finished_at": "2024-03-02T00:06:02+00:00"}
+    times: Any = {"started_at": "2024-03-02T00:06:00+00:00", "finished_at": "2024-03-02T00:06:02+00:00"}
     results = [NodeResult("model.shop.mart", "success", rows=3, **times), NodeResult("model.shop.stg", "skipped")]
     report("report_build", context_of("warehouse.dbt_build", results=results), None)
     assert len(received) == 2
