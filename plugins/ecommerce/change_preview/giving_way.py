@@ -52,14 +52,20 @@ def giving_way(connection: Connection) -> Iterator[None]:
 
     thread = threading.Thread(target=watch, name="preview watch")
     thread.start()
+
+    def stop_watching() -> None:
+        is_over.set()
+        thread.join()
+
     try:
         yield
     except PreviewError as error:
+        # What was canceled may hear of it before the watcher does.
+        stop_watching()
         if has_given_way.is_set():
             raise PreviewError(
                 "a run of the warehouse waited for this preview, so it gave way; start it again after the run"
             ) from error
         raise
     finally:
-        is_over.set()
-        thread.join()
+        stop_watching()

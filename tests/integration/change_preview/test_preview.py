@@ -206,7 +206,7 @@ def test_mart_that_cannot_be_built_is_named_with_its_error(
     previewer: psycopg.Connection, repository: Repository
 ) -> None:
     repository.change({f"{DAILY_REVENUE}.sql": [("from compared", "from compared where order_date = 1 / 0")]})
-    with pytest.raises(PreviewError, match=r"dbt cannot build daily_revenue: .*operator does not exist"):
+    with pytest.raises(PreviewError, match=r"(?s)dbt cannot build daily_revenue: .*operator does not exist"):
         preview(previewer, "main", dbt_project=repository.project)
     assert previewer.execute("select count(*) from pg_namespace where nspname ~ '^preview_'").fetchone() == (0,)
 

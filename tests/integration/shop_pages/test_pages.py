@@ -724,8 +724,8 @@ def test_undo_says_what_changes_and_is_offered_only_for_what_can_be_taken_back(
     assert "No row of this day is published." in after
     assert "is loaded and not published yet." in after
     words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert "daily_revenue 0 1 0 daily_revenue 1,005.00 → 1,000.00" in words
-    assert "customer_segments nothing changes" in words
+    assert "Daily revenue 0 1 0 daily_revenue 1,005.00 → 1,000.00" in words
+    assert "Customer segments nothing changes" in words
     assert "These approvals are revoked, so the checks ask again: volume, approved by Ada." in words
     assert '<input type="hidden" name="publication_id" value="1">' in page
     assert 'action="/trigger/rollback_publication"' in page
