@@ -25,6 +25,8 @@ def emit_metrics() -> None:
 if is_on():
     dag(
         schedule="*/5 * * * *",
+        # It only reads; whoever configures metrics wants it.
+        is_paused_upon_creation=False,
         start_date=pendulum.datetime(2010, 1, 1, tz="UTC"),
         catchup=False,
         max_active_runs=1,

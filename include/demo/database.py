@@ -296,10 +296,11 @@ def _create_databases(state: State) -> None:
         roles = {row[0] for row in connection.execute("select rolname from pg_roles")}
         databases = {row[0] for row in connection.execute("select datname from pg_database")}
         for role in (*DATABASES, *WAREHOUSE_ROLES):
-            if role not in roles:
-                connection.execute(
-                    sql.SQL("create role {} login password {}").format(sql.Identifier(role), state.passwords[role])
-                )
+            # `roles.sql` makes a role that an older stack lacks, without a password.
+            verb = sql.SQL("alter" if role in roles else "create")
+            connection.execute(
+                sql.SQL("{} role {} login password {}").format(verb, sql.Identifier(role), state.passwords[role])
+            )
         for database in DATABASES:
             if database not in databases:
                 connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(database)))

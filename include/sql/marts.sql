@@ -2,7 +2,7 @@
 -- by a file in `migrations`.
 
 -- Which publication each mart is from. It changes in the transaction that changes the marts. After an erasure pages and
--- tools that keep answers have to forget them: its number is `last_erasure`.
+-- tools that keep answers have to forget them: `last_erasure` changes at its begin and at its end.
 create or replace view marts.published as
 select distinct on (mart)
     mart,
@@ -11,7 +11,7 @@ select distinct on (mart)
     published_at,
     as_of_date,
     restores,
-    (select max(erasure.erasure_id) from ops.erasure) as last_erasure
+    (select count(*) + count(erasure.erased_at) from ops.erasure) as last_erasure
 from ops.publication
 order by mart asc, publication_id desc;
 

@@ -258,7 +258,7 @@ def colours_of(plot: Plot, names: Sequence[Any] = ()) -> dict[str, tuple[int, in
     :param names: all names that there are, in an order that filters do not change; those of the chart by default
     """
     drawn = [name for trace in plot["data"] for name in (trace.get("labels") or [trace.get("name")]) if name]
-    if len(plot["data"]) == 1 and not plot["data"][0].get("labels"):
+    if len(plot["data"]) == 1 and not plot["data"][0].get("labels") and not names:
         # A single series has no legend: whatever it measures is its only colour.
         return {str(name): (_COLOURS.get(str(name), 1), 0) for name in drawn}
     all_names = dict.fromkeys([*(str(_axis_value(name)) for name in names), *sorted(map(str, drawn))])

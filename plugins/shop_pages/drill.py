@@ -55,7 +55,7 @@ REFUND_COLUMNS = (
     FigureColumn("product_id", "Product"),
     FigureColumn("product_name", "Name"),
     FigureColumn("category_name", "Category"),
-    FigureColumn("reason", "Reason"),
+    FigureColumn("reason", "Reason", help="Why it was paid back, as the shop says."),
     FigureColumn("refund_quantity", "Quantity", Format.COUNT),
     FigureColumn("refund_amount", "Amount", Format.MONEY),
 )

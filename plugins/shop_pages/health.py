@@ -16,7 +16,7 @@ STATES = ("ok", "late", "failed")
 #: The last publication of all marts.
 LAST_PUBLICATION = """
     select published_at, as_of_date from ops.publication
-    where as_of_date is not null
+    where as_of_date is not null and run_id not in (select erasure.run_id from ops.erasure)
     order by publication_id desc
     limit 1"""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -109,6 +109,8 @@ def periods_of(filters: Filters, *, are_of_months: bool = False) -> list[Period]
 
     :param are_of_months: whole months instead of the chosen days, since nothing is known of days
     """
+    # Days after the as-of date are not loaded: no comparison has as many.
+    filters = replace(filters, last=max(filters.first, min(filters.last, filters.covered_last)))
     first, last, month = filters.first, filters.last, filters.last.replace(day=1)
     if are_of_months:
         first = first.replace(day=1)
@@ -121,15 +123,28 @@ def periods_of(filters: Filters, *, are_of_months: bool = False) -> list[Period]
         year_before = first - _YEAR, last - _YEAR
     chosen = Period(CHOSEN, first, last, _loaded(filters, *before), _loaded(filters, *year_before))
     quarter = _months_before(month, (month.month - 1) % 3)
-    return [chosen, _to_date(filters, MONTH, month, 1), _to_date(filters, QUARTER, quarter, 3)]
+    return [
+        chosen,
+        _to_date(filters, MONTH, month, 1, are_of_months=are_of_months),
+        _to_date(filters, QUARTER, quarter, 3, are_of_months=are_of_months),
+    ]
 
 
-def _to_date(filters: Filters, name: str, first: date, months: int) -> Period:
-    """From the first day of a month or a quarter to the last chosen day, beside as many days of earlier ones."""
+def _to_date(filters: Filters, name: str, first: date, months: int, *, are_of_months: bool) -> Period:
+    """
+    From the first day of a month or a quarter to the last chosen day, beside as many days of earlier ones.
+
+    A whole month or quarter is compared with a whole one, as in `revenue_trend`.
+    """
     elapsed = (filters.last - first).days
+    is_whole = filters.last == _months_before(first, -months) - timedelta(days=1)
 
     def same_days(start: date) -> tuple[date, date] | None:
-        end = min(start + timedelta(days=elapsed), _months_before(start, -months) - timedelta(days=1))
+        period_end = _months_before(start, -months) - timedelta(days=1)
+        end = period_end if is_whole else min(start + timedelta(days=elapsed), period_end)
+        if are_of_months:
+            # Known at the ends of months only.
+            end = _months_before(end.replace(day=1), -1) - timedelta(days=1)
         return _loaded(filters, start, end)
 
     return Period(
@@ -144,7 +159,8 @@ def _months_before(first: date, months: int) -> date:
 
 
 def _loaded(filters: Filters, first: date, last: date) -> tuple[date, date] | None:
-    return (first, last) if filters.covered_first <= first and last <= filters.covered_last else None
+    are_loaded = filters.covered_first <= first and max(last, filters.last) <= filters.covered_last
+    return (first, last) if are_loaded else None
 
 
 async def read_totals(reader: Warehouse, page: FigurePage, filters: Filters) -> PageTotals | None:

@@ -21,8 +21,10 @@ from shop_pages.limits import LAST_TABLE_PAGE, PAGE_ROWS
 from shop_pages.pages.shared import ALL_CATEGORIES, ONLY, list_path
 from shop_pages.pool import Row
 
-#: How days and months can be searched for, as the page shows them; they are found as 2024-06-28, too.
-_SHOWN = {Format.DAY: "FMDD Mon YYYY", Format.MONTH: "Mon YYYY"}
+#: How days, months and numbers can be searched for, as the page shows them; 2024-06-28 and 1234.5 find them, too.
+_AMOUNT = "FM999,999,999,999,990.00"
+_DAYS_SHOWN = {Format.DAY: "FMDD Mon YYYY", Format.MONTH: "Mon YYYY"}
+_SHOWN = _DAYS_SHOWN | {Format.MONEY: _AMOUNT, Format.PERCENT: _AMOUNT, Format.COUNT: "FM999,999,999,999,990"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class TableChoice:
         """The table by this column: numbers and days from large to small first, and the other way the next time."""
         if self.sort == column.name:
             return replace(self, page=1, is_descending=not self.is_descending)
-        return replace(self, page=1, sort=column.name, is_descending=column.is_numeric or column.format in _SHOWN)
+        return replace(self, page=1, sort=column.name, is_descending=column.is_numeric or column.format in _DAYS_SHOWN)
 
 
 def choice_of(figure: Figure, request: Request) -> TableChoice:
@@ -80,15 +82,15 @@ def choice_of(figure: Figure, request: Request) -> TableChoice:
         if name not in columns:
             raise HTTPException(400, f"{figure.title} has no column {name[:100]!r}.")
     page = chosen.get("page") or "1"
-    if not (page.isascii() and page.isdigit() and 1 <= int(page[:9]) <= LAST_TABLE_PAGE):
+    if not (page.isascii() and page.isdigit() and len(page) <= 9 and 1 <= int(page) <= LAST_TABLE_PAGE):
         raise HTTPException(400, f"A page has a number from 1 to {LAST_TABLE_PAGE:,}, not {page[:100]!r}.")
     return TableChoice(
         chosen.get("sort", ""), chosen.get("order") == "desc", chosen.get("search", "").strip(), int(page), only
     )
 
 
-def chosen_rows(figure: Figure, choice: TableChoice) -> str:
-    """The query for all rows that are chosen, with the columns of the table."""
+def chosen_rows(figure: Figure, choice: TableChoice, columns: str = "") -> str:
+    """The query for all rows that are chosen, with the columns of the CSV file, or with these."""
     conditions = [
         f"result.{name}::text = %(only_{name})s" if value else f"result.{name} is null"
         for name, value in choice.only.items()
@@ -97,13 +99,14 @@ def chosen_rows(figure: Figure, choice: TableChoice) -> str:
         texts = ", ".join(_searched(column) for column in figure.columns)
         conditions.append(f"strpos(lower(concat_ws(' ', {texts})), lower(%(search)s)) > 0")
     where = f"\nwhere {' and '.join(conditions)}" if conditions else ""
-    columns = ", ".join(f"result.{column.name}" for column in figure.columns)
+    columns = columns or ", ".join(f"result.{column.name}" for column in figure.columns)
     return f"select {columns} from (\n{figure.query}\n) as result{where}\norder by {_order(figure, choice)}"
 
 
 def page_of_rows(figure: Figure, choice: TableChoice) -> str:
     """The query for the rows of the chosen page, and for one more if there is another page."""
-    return f"{chosen_rows(figure, choice)}\nlimit {PAGE_ROWS + 1} offset %(page_offset)s"
+    # All columns: links and the way to the facts need some that the table does not show.
+    return f"{chosen_rows(figure, choice, 'result.*')}\nlimit {PAGE_ROWS + 1} offset %(page_offset)s"
 
 
 def parameters_of(choice: TableChoice, query: str) -> dict[str, Any]:

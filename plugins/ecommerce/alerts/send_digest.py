@@ -28,6 +28,7 @@ from ops.publication
 where
     as_of_date is not null
     and restores is null
+    and run_id not in (select erasure.run_id from ops.erasure)
     and as_of_date > coalesce((select max(digest.as_of_date) from ops.digest), '-infinity')
 order by publication_id desc
 limit 1

@@ -17,6 +17,7 @@ from psycopg import Connection
 
 from ecommerce.common.errors import LeaseLost
 from ecommerce.common.windows import Request
+from ecommerce.load.erased_rows import fail_while_half_erased
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,14 @@ def take(
     :param take_over_from: run_id of a holder that has ended; its dirty dates are claimed as well
     :param exclusions: what this run does not build; recorded for its checks and its publication
     :param request: the run's window and sources; recorded for its checks
+    :raises HalfErased: the erasure of a customer was interrupted
     """
     with connection.transaction():
         _lock_builds(connection)
         _finish_build(connection, take_over_from)
         if holder(connection) is not None:
             return None
+        fail_while_half_erased(connection)
         reason = "the run asks for it" if full_refresh else _reason_for_full_refresh(connection, project)
         is_build_needed = reason is not None or _is_stale(connection)
         _record_build(connection, dag_id, run_id, project, reason is not None, exclusions)

@@ -68,6 +68,10 @@ class RollbackError(WarehouseError):
     """The marts cannot be restored to that publication; nothing was rolled back."""
 
 
+class HalfErased(WarehouseError):
+    """An erasure was interrupted: until it is done, a load could store the customer under two keys."""
+
+
 class ErasureError(WarehouseError):
     """A customer cannot be erased: there is no such customer; nothing was changed."""
 

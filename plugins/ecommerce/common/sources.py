@@ -38,7 +38,7 @@ class Erased(Enum):
 
     KEY = "key"  # who the customer is: a random key takes its place
     EMPTIED = "emptied"
-    E_MAIL = "e_mail"  # emptied, also where another customer has the same address
+    E_MAIL = "e_mail"  # emptied, and by loads in every row that has it
     FREE_TEXT = "free_text"  # emptied; in all other rows whatever names the customer is replaced
 
 

@@ -88,21 +88,25 @@ def erase(
         erasure_id = _open_receipt(sessions.publisher, person, run_id, requested_by)
         with sessions.transformer.transaction():
             counts = _erase_owned(sessions.transformer, person)
+        _note_places(sessions.publisher, erasure_id, counts)
         with sessions.publisher.transaction():
             counts |= _erase_owned(sessions.publisher, person)
             _publish(sessions.publisher, dag_id, run_id, take_over_from)
             _note_places(sessions.publisher, erasure_id, counts)
+        # Before raw, from which a further try knows the names.
+        of_logs = erase_in_logs(logs, person)
         with sessions.loader.transaction():
             of_raw = _erase_owned(sessions.loader, person)
-        of_raw |= erase_in_logs(logs, person)
-        _note_places(sessions.publisher, erasure_id, of_raw)
-        counts |= of_raw
+        # Again: Postgres may have logged statements of this erasure.
+        of_logs = {**erase_in_logs(logs, person), **of_logs}
+        _note_places(sessions.publisher, erasure_id, of_raw | of_logs)
+        noted = _noted_places(sessions.publisher, erasure_id)
         for session in (sessions.transformer, sessions.publisher, sessions.loader):
-            _forget_old_rows(session, counts)
+            _forget_old_rows(session, noted)
         sessions.publisher.execute(
             "update ops.erasure set erased_at = clock_timestamp() where erasure_id = %s", [erasure_id]
         )
-    return Receipt(erasure_id, len(person.keys), counts)
+    return Receipt(erasure_id, len(person.keys), noted)
 
 
 @contextmanager
@@ -114,9 +118,22 @@ def _no_build(publisher: Connection, take_over_from: str | None) -> Iterator[boo
 
 
 def _open_receipt(publisher: Connection, person: Person, run_id: str, requested_by: str | None) -> int:
-    """The number of the receipt: a new one, or that of an earlier try of the run; what is erased is remembered."""
+    """The number of the receipt: a new one, or that of a try that was interrupted; what is erased is remembered."""
     with publisher.transaction():
-        row = publisher.execute("select erasure_id from ops.erasure where run_id = %s", [run_id]).fetchone()
+        row = publisher.execute(
+            """
+            select erasure_id
+            from ops.erasure
+            where
+                run_id = %s
+                or erased_at is null and erasure_id in (
+                    select erased.erasure_id from ops.erased_value as erased where erased.replacement = any(%s)
+                )
+            order by erasure_id desc
+            limit 1
+            """,
+            [run_id, list(person.keys.values())],
+        ).fetchone()
         if row is None:
             row = publisher.execute(
                 """
@@ -134,6 +151,12 @@ def _open_receipt(publisher: Connection, person: Person, run_id: str, requested_
 def _note_places(publisher: Connection, erasure_id: int, counts: Counts) -> None:
     """Add places to the receipt; what an earlier try has replaced stays in it."""
     publisher.execute("update ops.erasure set places = places || %s where erasure_id = %s", [Jsonb(counts), erasure_id])
+
+
+def _noted_places(publisher: Connection, erasure_id: int) -> Counts:
+    """The places of all tries."""
+    row = publisher.execute("select places from ops.erasure where erasure_id = %s", [erasure_id]).fetchone()
+    return dict(row[0]) if row else {}
 
 
 def _erase_owned(session: Connection, person: Person, *, dry_run: bool = False) -> Counts:

@@ -39,8 +39,12 @@ def _erase_in_file(path: Path, patterns: Sequence[re.Pattern[bytes]], *, dry_run
 
     :raises PermissionError: the file has some, and may not be written
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        places = [match.span(match.lastindex or 0) for pattern in patterns for match in pattern.finditer(content)]
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            places = [match.span(match.lastindex or 0) for pattern in patterns for match in pattern.finditer(content)]
+    except (FileNotFoundError, ValueError):
+        # It was rotated away, or emptied, since the folder was read.
+        return 0
     if places and not dry_run:
         with path.open("r+b") as writable:
             for start, end in places:

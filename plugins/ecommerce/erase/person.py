@@ -13,7 +13,7 @@ from psycopg import Connection, sql
 
 from ecommerce.common.blanks import clean_text, cleaned
 from ecommerce.common.errors import ErasureError
-from ecommerce.common.sources import SOURCES, Erased, Source
+from ecommerce.common.sources import SOURCES, Erased, Source, WriteDisposition
 from ecommerce.load.erased_rows import CUSTOMER, E_MAIL, ERASED, hash_of, in_lower_case, row_key
 
 #: The letters and digits that a word consists of, for a character class of Postgres and of Python alike.
@@ -86,8 +86,8 @@ def _mentions_of_key(key: str, new: str) -> Iterator[Mention]:
     number = f"({key})(?![{_WORD}])"
     spoken, spoken_in_json = f"[^{_WORD}]{{1,6}}", "[ #=]{1,3}"
     yield Mention(
-        f"(customer(?:[_ ]?id)?{spoken}){number}",
-        f"(customer(?:[_ ]?id)?{spoken_in_json}){number}",
+        f"([Cc]ustomer(?:[_ ]?(?:id|ID))?{spoken}){number}",
+        f"([Cc]ustomer(?:[_ ]?(?:id|ID))?{spoken_in_json}){number}",
         new,
         keeps_group=True,
     )
@@ -124,6 +124,9 @@ def find_person(connection: Connection, customer: str) -> Person:
     keys = {key: known.get(key) or f"erased-{secrets.token_hex(8)}" for key in {*found, *known}}
     is_e_mail = "@" in text
     names, e_mails = _names_and_addresses(connection, [*keys, *keys.values()])
+    # What another customer has as well stays that one's: loads would take it away.
+    own = {*keys, *keys.values()}
+    e_mails = [address for address in e_mails if own.issuperset(_keys_in_raw(connection, address))]
     if not keys and not (is_e_mail and _is_erased_address(connection, text)):
         raise ErasureError(
             "the warehouse has no customer with this key or e-mail address, and has erased none; keys are those of "
@@ -154,8 +157,28 @@ def _keys_in_raw(connection: Connection, text: str) -> list[str]:
                         key=key, raw=raw, address=address
                     )
                 )
+        if source.write_disposition is not WriteDisposition.APPEND:
+            queries.append(_keys_in_quarantine(source))
     query = sql.SQL(" union ").join(queries)
     return [key for (key,) in connection.execute(query, {"text": text, "address": in_lower_case(text)})]
+
+
+def _keys_in_quarantine(source: Source) -> sql.Composed:
+    """As in raw: a customer may be known by rejected rows alone."""
+
+    def held(name: str | None) -> sql.Composable:
+        return cleaned(sql.SQL("(payload ->> {})").format(sql.Literal(name)))
+
+    key = held(source.customer_column)
+    tests: list[sql.Composable] = [sql.SQL("{} = %(text)s").format(key)]
+    tests += [
+        sql.SQL('lower({} collate "C") = %(address)s').format(held(column.name))
+        for column in source.columns
+        if column.erased is Erased.E_MAIL
+    ]
+    return sql.SQL(
+        "select {key} from ops.quarantine where source = {source} and {key} is not null and ({tests})"
+    ).format(key=key, source=sql.Literal(source.name), tests=sql.SQL(" or ").join(tests))
 
 
 def _erased_before(connection: Connection, keys: Sequence[str]) -> dict[str, str]:

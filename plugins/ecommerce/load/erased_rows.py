@@ -23,6 +23,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from ecommerce.common.blanks import clean_text, cleaned
+from ecommerce.common.errors import HalfErased
 from ecommerce.common.sources import Erased, Source
 from ecommerce.extract.texts import CUT
 
@@ -47,6 +48,20 @@ def hash_of(text: sql.Composable, *, is_e_mail: bool = False) -> sql.Composed:
 def is_anybody_erased(connection: Connection) -> bool:
     """Whether there is anything to replace."""
     return connection.execute("select exists (select from ops.erased_value)").fetchone() == (True,)
+
+
+def fail_while_half_erased(connection: Connection) -> None:
+    """
+    Let nobody load or build after an erasure that was interrupted, until it has been started again.
+
+    :raises HalfErased: raw may still have the key that a load would replace already
+    """
+    row = connection.execute("select min(erasure_id) from ops.erasure where erased_at is null").fetchone()
+    if row and row[0] is not None:
+        raise HalfErased(
+            f"the erasure of a customer was interrupted (ops.erasure {row[0]}): start erase_customer again for the "
+            "same customer; nothing is loaded or built before"
+        )
 
 
 def row_key(source: Source) -> str | None:

@@ -25,7 +25,7 @@ from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
 from ecommerce.load import batches, offsets, quarantine, schema_drift, strategies, validate
 from ecommerce.load.batches import BatchCounts, RunIdentity
-from ecommerce.load.erased_rows import replace_in_rejected_messages
+from ecommerce.load.erased_rows import fail_while_half_erased, replace_in_rejected_messages
 from ecommerce.load.mass_removal import first_mass_removal
 from ecommerce.load.raw_writer import WriteCounts
 from ecommerce.load.result import LoadResult, lost_ranges
@@ -67,9 +67,11 @@ def load(
     :raises QuarantineOverflow: more than the source's share of rows was rejected
     :raises MassRemoval: more than half of raw's rows of the window or of a day of it, or of a version log's keys,
         would be removed
+    :raises HalfErased: the erasure of a customer was interrupted
     :raises LoaderFenced: another load has marked this one as failed before it could commit
     """
     with batches.one_loader(connection, source):
+        fail_while_half_erased(connection)
         batches.fail_abandoned_batches(connection, source)
         if not dry_run and (figures := batches.committed_before(connection, source, run)):
             log.warning("%s: an earlier try had committed batch %s", source.name, figures["batch_id"])

@@ -92,7 +92,7 @@ with published as (
         run_id,
         published_at
     from ops.publication
-    where restores is null
+    where restores is null and run_id not in (select erasure.run_id from ops.erasure)
     order by publication_id desc
     limit 1
 ),
@@ -132,6 +132,7 @@ cross join loads
 _PUBLICATION = """
 select extract(epoch from now() - published_at)::float8
 from ops.publication
+where run_id not in (select erasure.run_id from ops.erasure)
 order by publication_id desc
 limit 1
 """

@@ -71,7 +71,10 @@ def report_failed_load(context: Context) -> None:
     For `on_failure_callback` of an extract task.
     """
     with _log_errors():
-        _send(_events_of_load(context, RunState.FAIL, error=str(context.get("exception"))))
+        error = context.get("exception")
+        cause = getattr(error, "__cause__", None) or error
+        # Only what kind: messages of loads quote rejected values.
+        _send(_events_of_load(context, RunState.FAIL, error=f"{type(cause).__name__}; see the task's log"))
 
 
 def report_build(context: Context, _: Any) -> None:
@@ -238,7 +241,9 @@ def _events_of_node(context: Context, nodes: _Nodes, result: Any) -> Iterator[Ru
     ended_at = _moment(result.finished_at)
     started_at = min(_moment(result.started_at), ended_at)
     job = _job(f"{context['ti'].dag_id}.{node['name']}", "DBT", str(node["resource_type"]).upper())
-    run = _run(context, job, started_at, **(_error(result.message or result.status, "SQL") if result.is_bad else {}))
+    run = _run(
+        context, job, started_at, **(_error(f"{result.status}; see the task's log", "SQL") if result.is_bad else {})
+    )
     written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet
     has_rows = result.rows is not None and not result.is_bad
     inputs = [

@@ -79,7 +79,8 @@ def _segment_path(row: Row) -> str:
 
 def _tier_path(row: Row) -> str:
     """The list of a tier's customers."""
-    return list_path("customers", "best", {"customer_tier": row["customer_tier"]})
+    # Of all segments, as the number is.
+    return list_path("customers", "best", {"customer_tier": row["customer_tier"]}, segment="")
 
 
 def _product_path(column: str) -> Callable[[Row], str]:

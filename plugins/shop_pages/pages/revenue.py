@@ -222,7 +222,12 @@ REVENUE = FigurePage(
                 FigureColumn("refunded_amount", "Refunds", Format.MONEY),
                 REVENUE_AMOUNT,
                 FigureColumn("net_revenue", "Net revenue", Format.MONEY),
-                FigureColumn("percent", "Refunds of the revenue", Format.PERCENT),
+                FigureColumn(
+                    "percent",
+                    "Refunds of the revenue",
+                    Format.PERCENT,
+                    help="Refunds in percent of the month’s revenue.",
+                ),
             ),
             measure="Refunds",
             measured_in=Format.MONEY,
@@ -260,7 +265,12 @@ REVENUE = FigurePage(
             ),
             columns=(
                 FigureColumn("week", "Week from", Format.DAY),
-                FigureColumn("new_customers", "Revenue of new customers", Format.MONEY),
+                FigureColumn(
+                    "new_customers",
+                    "Revenue of new customers",
+                    Format.MONEY,
+                    help="New: the first order is of these days.",
+                ),
                 FigureColumn("returning_customers", "Revenue of returning customers", Format.MONEY),
                 FigureColumn("guests", "Revenue of guests", Format.MONEY),
                 FigureColumn("first_orders", "New customers", Format.COUNT),

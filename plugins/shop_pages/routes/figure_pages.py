@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -108,7 +109,7 @@ class RenderedFigure:
         text = formats.describe_part(shown, self.row_count, sorted_by=self.figure.sorted_by)
         return text if shown == self.row_count else f"{text}; the CSV has all"
 
-    @property
+    @cached_property
     def chart(self) -> Markup | None:
         """The chart as JSON in the page; None for a figure without a chart or without rows."""
         chart_rows = self.chart_rows
@@ -116,9 +117,8 @@ class RenderedFigure:
             return None
         names = tuple(row["name"] for row in self.names.rows) if self.names else ()
         marks = tuple(self.marks)
-        return chart_rows.derive(
-            ("chart", self.figure.name, names, marks, currency()), lambda rows: self._draw(rows, names, marks)
-        )
+        # Not kept with the rows: those outlive the address, whose marks and links it has.
+        return self._draw(chart_rows.rows, names, marks)
 
     @property
     def chart_parts(self) -> str:
@@ -136,10 +136,7 @@ class RenderedFigure:
         if self.rows is None:
             return Markup()
         columns = self.columns
-        return self.rows.derive(
-            ("table", page, figure.name, base, query, currency(), *columns),
-            lambda rows: render_table(page, figure, columns, rows, base, query, TableChoice()),
-        )
+        return render_table(page, figure, columns, self.rows.rows, base, query, TableChoice())
 
     def _draw(self, rows: list[Row], names: Sequence[Any], marks: Sequence[DayMark]) -> Markup:
         figure = self.figure
@@ -337,7 +334,7 @@ def _table_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
             choice=choice,
             query=filter_query,
             address=address,
-            kept={name: value for name, value in parse_qsl(address) if name != "search"},
+            kept={name: value for name, value in parse_qsl(address, keep_blank_values=True) if name != "search"},
             narrowed=[
                 (
                     next(column.label for column in found.columns if column.name == name),

@@ -16,7 +16,7 @@ from psycopg import sql
 from ecommerce.build import lease
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER, warehouse
 from ecommerce.common.connections import postgres as connect
-from ecommerce.common.errors import ErasureError
+from ecommerce.common.errors import ErasureError, HalfErased
 from ecommerce.common.personal_data import treatment_of
 from ecommerce.common.sources import SOURCES
 from ecommerce.erase.erase_customer import EraseCustomer
@@ -268,6 +268,10 @@ def poke(customer: str, *, dry_run: bool) -> Any:
     return EraseCustomer(task_id="erase").poke(context)
 
 
+def _full_disk(*_: Any, **__: Any) -> Any:
+    raise OSError("the disk is full")
+
+
 @pytest.fixture(scope="module")
 def erased(
     connection: psycopg.Connection, loader: Loader, logs: Path, customer_everywhere: None
@@ -275,6 +279,16 @@ def erased(
     sums = loader.rows(SUMS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECOMMERCE_LOG_FOLDERS", str(logs))
+        # A first try ends before raw is changed: loads would now store the customer under two keys.
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr("ecommerce.erase.erasure.erase_in_logs", _full_disk)
+            with pytest.raises(OSError, match="the disk is full"):
+                poke(E_MAIL, dry_run=False)
+        interrupted = "the erasure of a customer was interrupted .* start erase_customer again"
+        with pytest.raises(HalfErased, match=interrupted):
+            loader.load("customer", AS_OF, rows=[])
+        with pytest.raises(HalfErased, match=interrupted):
+            lease.take(connection, "a_dag", "a run", project="p", full_refresh=False)
         done = poke(E_MAIL, dry_run=False)
         assert done.is_done
         yield {"sums": sums, "places": done.xcom_value["places"]}

@@ -176,3 +176,13 @@ def test_calendar_is_one_stop_of_the_tab_key_and_details_open_for_the_keyboard(c
         assert ' title="' not in shown, name
         for tag in re.findall(r"<(?!a)\w+ [^>]*data-tip=[^>]*>", shown):
             assert 'tabindex="0"' in tag, tag
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_has_its_whole_table_sorted_and_searched(client: TestClient, name: str) -> None:
+    """Links and the way to the facts need columns that a table does not show."""
+    for figure in PAGES[name].figures:
+        column = figure.columns[0]
+        for choice in ("", f"&sort={column.name}", "&search=zz"):
+            answer = client.get(f"/{name}/{figure.name}/table?{RANGE}{choice}")
+            assert answer.status_code == 200, (figure.name, choice)

@@ -30,10 +30,13 @@ def test_chosen_days_are_compared_with_as_many_before_and_the_same_weekdays_of_l
 
 
 def test_running_month_and_quarter_are_compared_with_as_many_days_but_no_more_than_the_period_has() -> None:
+    _, _, quarter = periods_of(replace(FILTERS, last=date(2024, 3, 30)))
+    assert (quarter.first, quarter.before) == (date(2024, 1, 1), days("2023-10-01", "2023-12-29"))
+    # A whole one with a whole one, as the mart's trends.
     _, month, quarter = periods_of(FILTERS)
     assert (month.first, month.before) == (date(2024, 3, 1), days("2024-02-01", "2024-02-29"))
     assert month.year_before == days("2023-03-01", "2023-03-31")
-    assert (quarter.first, quarter.before) == (date(2024, 1, 1), days("2023-10-01", "2023-12-30"))
+    assert (quarter.first, quarter.before) == (date(2024, 1, 1), days("2023-10-01", "2023-12-31"))
     _, month, _ = periods_of(replace(FILTERS, last=date(2024, 3, 10)))
     assert month.before == days("2024-02-01", "2024-02-10")
 
@@ -41,6 +44,11 @@ def test_running_month_and_quarter_are_compared_with_as_many_days_but_no_more_th
 def test_days_that_are_not_all_loaded_are_not_compared_with() -> None:
     chosen, month, _ = periods_of(replace(FILTERS, covered_first=date(2024, 2, 2)))
     assert (chosen.before, chosen.year_before, month.before) == (None, None, None)
+
+
+def test_days_after_the_last_loaded_one_are_in_no_comparison() -> None:
+    chosen, month, _ = periods_of(replace(FILTERS, last=date(2024, 4, 3), covered_last=date(2024, 3, 31)))
+    assert (chosen.last, month.first, month.last) == (date(2024, 3, 31), date(2024, 3, 1), date(2024, 3, 31))
 
 
 def test_totals_of_months_are_compared_with_whole_months() -> None:

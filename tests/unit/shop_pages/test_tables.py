@@ -92,7 +92,7 @@ def test_names_of_groups_open_the_rows_of_the_group() -> None:
     assert links["inventory_status"](row) == "/operations/stock/table?only.inventory_status=Out+of+Stock"
     assert links["category_name"](row) == "/operations?category=Toys+%26+Games"
     for figure, column, path in (
-        ("tiers", "customers", "/customers/best/table?only.customer_tier=Gold"),
+        ("tiers", "customers", "/customers/best/table?only.customer_tier=Gold&segment="),
         ("suppliers", "of_class_a", "/stock/order/table?only.supplier_id=S1&only.abc_class=A"),
         ("abc", "products", "/operations/stock/table?only.abc_class=A"),
     ):

@@ -199,11 +199,11 @@ def test_topic_and_api_have_their_own_names(
     assert (received[1]["inputs"][0]["namespace"], received[1]["inputs"][0]["name"]) == place
 
 
-def test_failed_load_has_its_error_and_no_rows(received: list[dict[str, Any]]) -> None:
+def test_failed_load_has_the_kind_of_its_error_and_no_rows(received: list[dict[str, Any]]) -> None:
     context = context_of("extract.sales_fact", source="sales_fact") | {"exception": ValueError("no such table")}
     report("report_failed_load", context)
     assert [event["eventType"] for event in received] == ["START", "FAIL"]
-    assert received[1]["run"]["facets"]["errorMessage"]["message"] == "no such table"
+    assert received[1]["run"]["facets"]["errorMessage"]["message"] == "ValueError; see the task's log"
     assert not received[1]["outputs"][0].get("outputFacets")
 
 
@@ -227,7 +227,7 @@ def test_build_has_a_run_for_each_model_under_that_of_the_dag(received: list[dic
     assert [dataset["name"] for dataset in mart["inputs"]] == ["dwh.staging.stg"]
     assert [dataset["name"] for dataset in mart["outputs"]] == ["dwh.marts_build.mart"]
     assert fields(mart["outputs"][0]) == [("day", "date"), ("revenue", "numeric(18, 2)")]
-    assert mart["run"]["facets"]["errorMessage"]["message"] == "division by zero"
+    assert mart["run"]["facets"]["errorMessage"]["message"] == "error; see the task's log", "a message may quote values"
     assert (mart["eventTime"], received[2]["eventTime"]) == (times["finished_at"], times["started_at"])
     # The same DAG run is the parent of its loads.
     report("report_load", context_of("extract.sales_fact", source="sales_fact"), {"rows_read": 1, "rows_loaded": 1})
