@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from psycopg import Connection
 
 from ecommerce.common.shown_text import SENTENCE_LENGTH, one_line
-from ecommerce.common.windows import Window
+
+if TYPE_CHECKING:
+    from ecommerce.common.windows import Window
 
 Status = Literal["pass", "warn", "fail"]
 
