@@ -86,9 +86,22 @@ class Warehouse:
         return {name: loader.rows(queries[kind].format(name))[0] for name, kind in tables}
 
     def rights(self) -> list[tuple]:
+        """The owner of each relation and what is granted on it; a grant to the owner alone is the same as none."""
         return self.loader.rows(
-            "select oid::regclass::text, pg_get_userbyid(relowner), (select array_agg(item::text order by item::text)"
-            " from unnest(relacl) as item) from pg_class where relnamespace = any(%s::regnamespace[]) order by 1",
+            """
+            select
+                oid::regclass::text,
+                pg_get_userbyid(relowner),
+                (
+                    select array_agg(item::text order by item::text)
+                    from unnest(
+                        coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner))
+                    ) as item
+                )
+            from pg_class
+            where relnamespace = any(%s::regnamespace[])
+            order by 1
+            """,
             [list(KEPT)],
         )
 
