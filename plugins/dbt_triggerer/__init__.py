@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dbt_triggerer.build_watcher import BuildWatcher
     from dbt_triggerer.errors import BuildError
-    from dbt_triggerer.invocation import run_dbt
+    from dbt_triggerer.invocation import PARSED, run_dbt, without_rows
     from dbt_triggerer.node_results import Build, result_xcom
     from dbt_triggerer.service_listener import ServiceListener
     from dbt_triggerer.task_group import BUILD_TASK, EXECUTION_MODES, dbt_task_group, nodes_of, parents_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILD_TASK",
     "EXECUTION_MODES",
+    "PARSED",
     "Build",
     "BuildError",
     "BuildWatcher",
@@ -37,6 +38,7 @@ __all__ = [
     "result_xcom",
     "run_dbt",
     "warm_up",
+    "without_rows",
 ]
 
 _MODULES = {
@@ -45,6 +47,7 @@ _MODULES = {
     "Build": "node_results",
     "BuildError": "errors",
     "BuildWatcher": "build_watcher",
+    "PARSED": "invocation",
     "ServiceListener": "service_listener",
     "TaskEnd": "task_outcome",
     "TaskOutcome": "task_outcome",
@@ -55,6 +58,7 @@ _MODULES = {
     "result_xcom": "node_results",
     "run_dbt": "invocation",
     "warm_up": "warm_workers",
+    "without_rows": "invocation",
 }
 
 

@@ -64,7 +64,7 @@ class Reader:
         headings, *lines = self.page.locator(f"{table} table").first.evaluate(
             """
             table => [...table.querySelectorAll("thead tr, tbody tr")]
-                .map(row => [...row.cells].map(cell => cell.innerText.trim()))
+                .map(row => [...row.cells].map(cell => cell.innerText.trim().replace(/,? EUR$/, "")))
             """
         )
         return [dict(reversed(list(zip(headings, line, strict=True)))) for line in lines]

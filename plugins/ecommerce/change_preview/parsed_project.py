@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dbt_triggerer.invocation import PARSED, without_rows
+from dbt_triggerer import PARSED, without_rows
 from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET
 from ecommerce.common.errors import PreviewError
 

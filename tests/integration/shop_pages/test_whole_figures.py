@@ -167,6 +167,7 @@ def test_chart_of_200_categories_has_the_whole_revenue(pages: TestClient, large:
     part = section(pages, "revenue", "categories", ALL_MONTHS)
     series = traces(part)
     assert len(series) == limits.CHART_SERIES + 1
+    series = [trace for trace in series if not trace["name"].endswith("not complete")]
     assert [trace["name"] for trace in series[:2]] == ["Category 200", "Category 199"]
     assert series[-1]["name"] == "Other"
     by_month: dict[str, float] = {}
@@ -642,7 +643,7 @@ def test_row_of_all_plans_is_not_added_to_those_of_the_plans(
     mart = "marts.subscription_performance_monthly"
     large.execute(f"delete from {mart} where plan_type = 'All plans'".encode())
     before = shown()
-    assert before == (30, ["30.00"], ["Basic"])
+    assert before == (30, ["30.00 EUR"], ["Basic", "Basic, not complete"])
     # All that is covered is shown, also if the chosen range is shorter.
     assert "since 3 Nov 2023" in section(pages, "subscriptions", "plans", days)
     large.execute(
@@ -663,7 +664,7 @@ def test_movements_of_subscriptions_are_drawn_where_there_are_some(
 
     def changes() -> list[tuple[str, float]]:
         part = section(pages, "subscriptions", "subscriptions", {"first": "2024-01-01", "last": AS_OF})
-        assert "Expansion</th>" in part
+        assert ">Expansion</" in part
         (waterfall,) = traces(part)
         return list(zip(waterfall["x"][1], waterfall["y"], strict=True))
 
