@@ -21,7 +21,8 @@ PUBLIC = {
     "airflow.providers", "airflow.sdk", "airflow.sdk.exceptions", "airflow.sdk.observability", "airflow.sdk.types",
     "airflow.triggers.base",
     "cosmos", "cosmos.profiles", "dbt.cli.main",
-    "psycopg", "psycopg.errors", "psycopg.conninfo", "psycopg.pq", "psycopg.rows", "psycopg.sql", "psycopg.types", "psycopg.types.json",
+    "psycopg", "psycopg.errors", "psycopg.conninfo", "psycopg.pq", "psycopg.rows", "psycopg.sql", "psycopg.types",
+    "psycopg.types.json",
 }  # fmt: skip
 #: Of `cosmos.constants` the options of its configuration classes.
 PUBLIC_NAMES = {
