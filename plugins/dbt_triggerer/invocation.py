@@ -116,7 +116,8 @@ class _CompiledFiles:
 
     def read(self, name: str) -> str | None:
         """The beginning of a file; None if there is none of this name."""
-        if name not in self._files:
+        # Other files, such as those of seeds, are not compiled: to look for them again each time costs the build.
+        if name not in self._files and name.endswith(".sql"):
             self._files |= {file: Path(folder, file) for folder, _, files in os.walk(self._folder) for file in files}
         file = self._files.get(name)
         return file.read_text(errors="replace").strip()[:_LONGEST_SQL] if file else None

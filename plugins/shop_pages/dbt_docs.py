@@ -111,7 +111,8 @@ def parse_manifest(manifest: Mapping[str, Any]) -> ProjectDocs:
 
 def _model(node: Mapping[str, Any]) -> ModelDocs:
     is_source = node["resource_type"] == "source"
-    folders = node["fqn"][1:-1]
+    # A seed lies in no folder: its layer is its schema.
+    folders = node["fqn"][1:-1] or [node["schema"]]
     meta = node.get("meta") or node.get("config", {}).get("meta") or {}
     return ModelDocs(
         name=f"raw.{node['name']}" if is_source else node["name"],

@@ -442,6 +442,15 @@ def test_nodes_of_finds_cosmos_tasks_to_skip(mode: str, dags) -> None:
         assert producer.exclude == "weather"
 
 
+def test_no_folder_of_seeds_has_the_name_of_one_of_models() -> None:
+    """Cosmos makes one task group of both, with the path of the one that dbt's manifest has first: ids would change."""
+    folders = {
+        kind: {path.name for path in (DBT_PROJECT / kind).rglob("*") if path.is_dir()} for kind in ("models", "seeds")
+    }
+    assert "core" in folders["models"]
+    assert folders["models"].isdisjoint(folders["seeds"])
+
+
 def test_each_mart_is_a_task_in_its_folder(dags) -> None:
     ids = {task.task_id for task in dags["ecommerce_warehouse"].tasks}
     for mart in MARTS:

@@ -172,7 +172,16 @@ def verify(
         hide_current_core(builder, connection)
         claim_days(builder, core, days)
         _dbt_build(
-            profile, artifacts, "--select", "staging", "core", "--exclude", "stg_as_of", "stg_claimed_*", AGGREGATES
+            profile,
+            artifacts,
+            "--select",
+            "staging",
+            "core",
+            "resource_type:seed",
+            "--exclude",
+            "stg_as_of",
+            "stg_claimed_*",
+            AGGREGATES,
         )
         for model in core:
             yield _compare(connection, model, model.table, _compared_rows(connection, model, days))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shop_pages.chart_queries import DAYS, by_period
-from shop_pages.charts import grouped_chart
+from shop_pages.charts import grouped_chart, named
 from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
 from shop_pages.formats import Format
 from shop_pages.pages.shared import DAY
@@ -133,8 +133,8 @@ RULES = """
 
 
 def _draw_compliance(rows: list[Row]) -> Plot:
-    named = [{**row, "rule": row["rule"].replace("_", " ").capitalize()} for row in rows]
-    return grouped_chart(named, "rule", x="period", y="compliance_percent", kind="line", yaxis={"ticksuffix": " %"})
+    drawn = [{**row, "rule": row["rule"].replace("_", " ").capitalize()} for row in named(rows, "rule")]
+    return grouped_chart(drawn, "rule", x="period", y="compliance_percent", kind="line", yaxis={"ticksuffix": " %"})
 
 
 REVIEW = FigurePage(

@@ -86,8 +86,9 @@
   // such as a week, has no facts of its own.
   function openFacts(name, point) {
     if (!charts.get(name).is_row) return;
-    const label = point.data.orientation === "h" ? point.y : point.x;
-    const rows = [...document.querySelectorAll(`#${CSS.escape(name)} tr[data-label]`)].filter((row) => row.dataset.label === String(label));
+    // Texts of a chart are escaped.
+    const label = String(point.data.orientation === "h" ? point.y : point.x).replaceAll("&lt;", "<").replaceAll("&amp;", "&");
+    const rows = [...document.querySelectorAll(`#${CSS.escape(name)} tr[data-label]`)].filter((row) => row.dataset.label === label);
     const link = rows.length === 1 && rows[0].querySelector("a[data-drill]");
     if (link) link.click();
   }

@@ -13,7 +13,7 @@ from tests.integration.support import Loader
 
 pytestmark = pytest.mark.slow
 
-SEED, MACRO = Path("seeds/core/review_rules.csv"), Path("macros/review_rules.sql")
+SEED, MACRO = Path("seeds/review_rules.csv"), Path("macros/review_rules.sql")
 ROW = "paid_in_cash,Paid in cash at the door,2,15,Sales,2024-01-02,\n"
 CONDITION = "    'paid_in_cash': 'lines_paid_in_cash >= threshold',\n"
 

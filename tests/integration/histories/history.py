@@ -203,14 +203,14 @@ class Build(Step):
             return
         if claim.is_build_needed:
             if self.after_core or self.outcome == "died after core":
-                place.dbt.run("--select", "core")
+                place.dbt.run("--select", "core", "resource_type:seed")
                 for load in self.after_core:
                     load.happen(place)
                 if self.outcome == "died after core":
                     return
                 place.dbt.run("--select", "marts")
             else:
-                place.dbt.run("--select", "core", "marts")
+                place.dbt.run("--select", "core", "marts", "resource_type:seed")
         if self.outcome == "published":
             with checks_passed(place.connection, run_id), acting_as(place.connection, "publisher"):
                 publish(place.connection, run_id)

@@ -88,8 +88,9 @@ MAY_READ = {
 }
 
 
-def layer(model: Node) -> str:
-    return str(model["fqn"][1])
+def layer(node: Node) -> str:
+    """The folder of a model; the schema of a seed, which lies in none."""
+    return str(node["schema"] if node["resource_type"] == "seed" else node["fqn"][1])
 
 
 def is_claim(model: Node) -> bool:

@@ -10,7 +10,7 @@ from ecommerce.build import dbt_project
 from ecommerce.build.dbt_project import DBT_PROJECT
 from tests.metrics_page import sections
 
-SEED = DBT_PROJECT / "seeds" / "core" / "review_rules.csv"
+SEED = DBT_PROJECT / "seeds" / "review_rules.csv"
 MACRO = DBT_PROJECT / "macros" / "review_rules.sql"
 
 
@@ -57,7 +57,7 @@ def test_page_of_figures_has_the_values_of_the_rules() -> None:
 
 def test_changed_rule_is_another_project(tmp_path: Path, monkeypatch) -> None:
     """A claim compares this digest with that of the last build, and rebuilds all after a change."""
-    seed = tmp_path / "seeds" / "core" / "review_rules.csv"
+    seed = tmp_path / "seeds" / "review_rules.csv"
     seed.parent.mkdir(parents=True)
     monkeypatch.setattr(dbt_project, "DBT_PROJECT", tmp_path)
     seed.write_text(SEED.read_text())

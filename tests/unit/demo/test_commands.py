@@ -1,8 +1,10 @@
 """The commands behind the Makefile: what they pass on, what they help with, and how they end."""
 
 import logging
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,21 @@ class Runs:
 def call(*arguments: str) -> int:
     parsed = commands._parser().parse_args(arguments)
     return int(parsed.work(parsed))
+
+
+def test_commands_do_without_airflow() -> None:
+    """Airflow takes seconds to import, and sends all messages to standard output in a form of its own."""
+    script = "import sys; import include.demo.__main__; print(sorted(m for m in sys.modules if m == 'airflow'))"
+    outcome = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT / "plugins"), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert outcome.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("succeed", [True, False])

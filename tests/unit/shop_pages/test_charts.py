@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shop_pages.charts import describe_parts, grouped_chart, heatmap, line_chart, period_name, ranking_chart
+from shop_pages.pages import review
 from shop_pages.pool import Row
 
 ROWS: list[Row] = [
@@ -127,3 +128,12 @@ def test_line_below_a_chart_says_what_is_added_up_left_out_or_not_complete(rows:
 )
 def test_period_has_the_name_of_its_unit(unit: str, name: str) -> None:
     assert period_name(date(2024, 2, 5), unit) == name
+
+
+def test_compliance_of_more_rules_than_series_has_the_others_as_other() -> None:
+    rows: list[Row] = [
+        {"period": date(2024, 3, 1), "unit": "month", "is_complete": True, "rule": rule, "is_other": rule is None,
+         "compliance_percent": 90}
+        for rule in ("high_discount", None)
+    ]  # fmt: skip
+    assert [trace["name"] for trace in review._draw_compliance(rows)["data"]] == ["High discount", "Other"]
