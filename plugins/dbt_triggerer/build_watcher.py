@@ -153,7 +153,7 @@ class NodeTrigger(BuildWatcher):
             log("from %s to %s", result.started_at, result.finished_at)
             if result.is_bad and result.sql:
                 log("compiled:\n%s", result.sql)
-            # Last: what a reader of the log wants first.
+            # Last of these lines: what a reader of the log wants first.
             log("%s", result)
         if not outcome.results:
             self.log.info("%s: %s", outcome.state.value, outcome.reason)

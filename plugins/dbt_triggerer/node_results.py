@@ -11,7 +11,7 @@ from typing import Any
 PROGRESS = "dbt_progress"
 #: XCom of a node's task: the result of its node.
 RESULT = "dbt_result"
-#: XCom of a node's task with the SQL of its nodes, and the name of the field below which *Rendered Templates* shows it.
+#: The SQL of a task's nodes: the XCom that brings it has this name, and *Rendered Templates* shows it under this name.
 COMPILED = "compiled_sql"
 
 

@@ -131,7 +131,8 @@ class DbtNode(BaseOperator):
     :raises BuildError: the node failed, with dbt's message
     """
 
-    #: No templates: Airflow shows it in *Rendered Templates*. The triggerer stores it as well (`end_node`).
+    #: Not for templates: what *Rendered Templates* shows of a task that runs its node itself. For one that ends in the
+    #: triggerer `end_node` stores the same.
     template_fields: Sequence[str] = (COMPILED,)
     template_fields_renderers: ClassVar[dict[str, str]] = {COMPILED: "sql"}
 

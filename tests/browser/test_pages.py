@@ -169,6 +169,22 @@ def test_figure_links_to_raw_row_batch_run_and_kafka_offset(page: Page) -> None:
     expect(page.locator("section:has(#offsets-title)")).to_contain_text("customer_interactions")
 
 
+def test_click_on_a_bar_opens_its_facts_whatever_its_name_is(page: Page) -> None:
+    page.goto("/shop/operations")
+    expect(page.locator("#stock .js-plotly-plot")).to_be_visible()
+    # The chart has the name as it escapes it.
+    page.evaluate(
+        """
+        () => {
+            document.querySelector("#stock tr[data-label]").dataset.label = "Toys & <Games>";
+            const point = {data: {orientation: "h"}, y: "Toys &amp; &lt;Games>", pointNumber: 0};
+            document.querySelector("#stock .js-plotly-plot").emit("plotly_click", {points: [point]});
+        }
+        """
+    )
+    page.wait_for_url("**/rows/inventory_status?**")
+
+
 def test_figure_downloads_as_csv_png_and_svg(page: Page, whole_range: Demo) -> None:
     page.goto("/shop/revenue?first=2024-01-01&last=2024-01-31")
     figure = page.locator("#trend")

@@ -467,7 +467,7 @@ def test_ended_node_says_seconds_and_rows_and_shows_its_sql(metadata: Session, d
     assert list(stored) == [RESULT], "the SQL is stored once"
 
 
-def test_note_says_why_a_node_was_not_built_and_leaves_a_persons_alone(
+def test_note_says_why_a_node_was_not_built_and_does_not_replace_that_of_a_person(
     metadata: Session, deferred: TaskInstance
 ) -> None:
     outcome = result("upstream_failed")

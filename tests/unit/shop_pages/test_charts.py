@@ -18,7 +18,7 @@ from shop_pages.charts import (
 from shop_pages.day_marks import DayMark, marks_of
 from shop_pages.figures import Plot
 from shop_pages.formats import Format
-from shop_pages.pages import subscriptions
+from shop_pages.pages import review, subscriptions
 from shop_pages.pool import Row
 
 ROWS: list[Row] = [
@@ -259,3 +259,12 @@ def test_marks_are_those_within_the_axis_and_a_day_is_as_wide_as_a_day() -> None
         ("incident", "2024-02-09 12:00", "2024-02-11 12:00"),
         ("publication", "2024-03-01", "2024-03-01 12:00"),
     ]
+
+
+def test_compliance_of_more_rules_than_series_has_the_others_as_other() -> None:
+    rows: list[Row] = [
+        {"period": date(2024, 3, 1), "unit": "month", "is_complete": True, "rule": rule, "is_other": rule is None,
+         "compliance_percent": 90}
+        for rule in ("high_discount", None)
+    ]  # fmt: skip
+    assert [trace["name"] for trace in review._draw_compliance(rows)["data"]] == ["High discount", "Other"]
