@@ -8,7 +8,9 @@ the pages' own, wherever the figure is not one of a person's judgement.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable, Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -75,9 +77,10 @@ class Reader:
         return value
 
     def months(self) -> tuple[str, str]:
-        """The first day of the first month that the page's range touches, and its last day."""
-        first = self.page.get_by_label("First day").input_value()
-        return f"{first[:7]}-01", self.page.get_by_label("Last day").input_value()
+        """The first and the last day of the months that the page's range touches."""
+        days = [self.page.get_by_label(f"{end} day").input_value() for end in ("First", "Last")]
+        first, last = map(date.fromisoformat, days)
+        return f"{first:%Y-%m}-01", f"{last:%Y-%m}-{monthrange(last.year, last.month)[1]}"
 
 
 def money(value: Decimal | None) -> str:
@@ -300,14 +303,19 @@ def together(reader: Reader) -> None:
     row = reader.rows("#together")[0]
     both = reader.value(
         f"""
-        with lines as (
+        with months as (
+            select period_start as month
+            from marts.revenue_trend
+            where grain = 'month' and category_name = 'All categories' and is_complete
+            order by period_start desc
+            limit 12
+        ),
+        lines as (
             select distinct customer_id, product_id, date_key
             from core.fact_sales
             where
                 {COUNTED} and customer_id is not null and product_id in (%s, %s)
-                and date_key < date_trunc('month', (select max(order_date) + 1 from marts.daily_revenue)::timestamp)
-                and date_key >= date_trunc('month', (select max(order_date) + 1 from marts.daily_revenue)::timestamp)
-                    - interval '12 months'
+                and date_trunc('month', date_key::timestamp) in (select month from months)
         )
         select count(distinct one.customer_id)
         from lines as one

@@ -421,7 +421,7 @@ def test_today_has_what_needs_attention(connection: psycopg.Connection, table: C
         ("2024-01-01", "High", "open"), ("2024-01-02", "High", "open"), ("2024-01-02", "Low", "open"),
         ("2024-01-31", "Low", "open"), ("2024-01-31", "High", "fine"),
     )  # fmt: skip
-    stock = (("Low Stock", 1), ("Low Stock", 0), ("Out of Stock", 5), ("In Stock", None))
+    stock = (("Low Stock", 1), ("Low Stock", 0), ("Low Stock", 0), ("Out of Stock", 5), ("In Stock", None))
     table("marts.inventory_status", "product_status text, suggested_order_quantity bigint", *stock)
     (found,) = rows(connection, key_figures.ATTENTION, as_of=date(2024, 1, 31))
     assert found == {"reviews": 3, "urgent_reviews": 1, "reorders": 2, "sold_out": 1}
