@@ -95,32 +95,39 @@ _LINE = """
             round(fact_sales.discount_rate * 100, 2) as discount_percent, fact_sales.shipping_cost,
             fact_sales.gross_profit, fact_sales.contribution_amount"""
 
-#: The lines that marts count. They are read once, for the totals and for the rows that are shown. Totals are by order
-#: first: to sort all lines in order to count distinct orders would take longer than a page may.
-_COUNTED_LINES = """
-    with lines as materialized (
-        select {line}
-        from core.fact_sales
-        inner join core.dim_products as products on fact_sales.product_key = products.product_key
-        where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}
-    ),
-    orders as (
+#: The lines that marts count. Names are joined to the rows that are shown only; a left join of the products costs
+#: nothing where the condition does not read them. Totals are by order first: to sort all lines in order to count
+#: distinct orders would take longer than a page may.
+_COUNTED_LINES = f"""
+    with orders as (
         select
-            count(*) as lines, sum(order_amount) as amount, sum(order_quantity) as units,
-            sum(contribution_amount) as contribution
-        from lines
-        group by order_id
+            count(*) as lines, sum(fact_sales.order_amount) as amount, sum(fact_sales.order_quantity) as units,
+            sum(fact_sales.contribution_amount) as contribution
+        {{from_lines}}
+        group by fact_sales.order_id
     ),
     totals as (
         select
             coalesce(sum(lines), 0) as all_rows, count(*) as all_orders, sum(amount) as all_amount,
             sum(units) as all_units, sum(contribution) as all_contribution
         from orders
+    ),
+    shown as (
+        select fact_sales.order_id, fact_sales.line_number
+        {{from_lines}}
+        order by {{order}}
+        limit {FACT_ROWS + 1}
     )
-    select lines.*, totals.*
-    from lines
+    select {{line}}, totals.*
+    from shown
+    inner join core.fact_sales using (order_id, line_number)
+    inner join core.dim_products as products on fact_sales.product_key = products.product_key
     cross join totals
-    order by {order}"""
+    order by {{order}}"""
+_FROM_COUNTED_LINES = """
+        from core.fact_sales
+        left join core.dim_products as products on fact_sales.product_key = products.product_key
+        where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}"""
 
 #: All lines of an order; the amount is that of the lines that count.
 _LINES_OF_ORDER = """
@@ -501,10 +508,10 @@ TOTAL_FORMATS = {
 _SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
 _SAME_SUBCATEGORY = "products.subcategory is not distinct from %(subcategory)s::text"
 #: Orders of lines: SQL, and the same in words.
-_LARGEST_FIRST = ("lines.order_amount desc, lines.order_id, lines.line_number", "by amount")
-_NEWEST_FIRST = ("lines.date_key desc, lines.order_id, lines.line_number", "the newest first")
+_LARGEST_FIRST = ("fact_sales.order_amount desc, fact_sales.order_id, fact_sales.line_number", "by amount")
+_NEWEST_FIRST = ("fact_sales.date_key desc, fact_sales.order_id, fact_sales.line_number", "the newest first")
 _LOSSES_FIRST = (
-    "lines.contribution_amount nulls last, lines.order_id, lines.line_number",
+    "fact_sales.contribution_amount nulls last, fact_sales.order_id, fact_sales.line_number",
     "those that lose most first",
 )
 #: As in the mart.
@@ -559,7 +566,8 @@ def _sales(
     condition: str, totals: Mapping[str, str], order: tuple[str, str] = _LARGEST_FIRST, note: str = ""
 ) -> FactRows:
     order_by, sorted_by = order
-    query = _COUNTED_LINES.format(line=_LINE, condition=condition, order=order_by)
+    from_lines = _FROM_COUNTED_LINES.format(condition=condition)
+    query = _COUNTED_LINES.format(line=_LINE, from_lines=from_lines, order=order_by)
     return FactRows(fact="fact_sales", query=query, totals=totals, sorted_by=sorted_by, note=note)
 
 
