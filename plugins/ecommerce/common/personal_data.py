@@ -121,6 +121,9 @@ def _of_raw(table: str, column: str) -> Treatment | None:
     for known in source.loaded_columns:
         if known.name == column:
             return _OF_SOURCES[known.erased]
+    if column.startswith("_"):
+        # Of the loader itself.
+        return Treatment.NEVER
     if source.customer_column in source.key:
         # A column that raw got with a change of the source: whatever a list of customers says of one is personal.
         return Treatment.EMPTIED

@@ -19,10 +19,10 @@ from ecommerce.load.erased_rows import row_key
 
 @dataclass(frozen=True)
 class TextColumn:
-    """A column that may have a text in it."""
+    """A column that may have a text in it, or one of another type that the customer's rows have to lose."""
 
     name: str
-    form: Literal["text", "json", "array"]
+    form: Literal["text", "json", "array", "other"]
     type_name: str
     treatment: Treatment
 
@@ -59,7 +59,11 @@ class TextTable:
 
 
 def text_tables(connection: Connection) -> Iterator[TextTable]:
-    """The tables that the session's role owns, with all columns of texts that are not said to be never personal."""
+    """
+    The tables that the session's role owns, with all columns of texts that are not said to be never personal.
+
+    Columns of other types are those that are emptied: a birthday, which raw got with a change of the source.
+    """
     rows = connection.execute(
         """
         select
@@ -69,9 +73,10 @@ def text_tables(connection: Connection) -> Iterator[TextTable]:
                 json_build_array(
                     pg_attribute.attname,
                     case
-                        when pg_type.typcategory = 'A' then 'array'
+                        when pg_type.typcategory = 'A' and types.has_texts then 'array'
                         when pg_type.typname in ('json', 'jsonb') then 'json'
-                        else 'text'
+                        when types.has_texts then 'text'
+                        else 'other'
                     end,
                     format_type(pg_attribute.atttypid, pg_attribute.atttypmod)
                 )
@@ -82,6 +87,12 @@ def text_tables(connection: Connection) -> Iterator[TextTable]:
         inner join pg_attribute on pg_attribute.attrelid = pg_class.oid
         inner join pg_type on pg_type.oid = pg_attribute.atttypid
         left join pg_type as element on element.oid = pg_type.typelem and pg_type.typcategory = 'A'
+        cross join lateral (
+            select
+                coalesce(element.typcategory, pg_type.typcategory) = 'S'
+                or coalesce(element.typname, pg_type.typname) in ('json', 'jsonb', 'xml', 'hstore', 'citext', 'name')
+                    as has_texts
+        ) as types
         where
             pg_class.relowner = current_user::regrole
             and pg_class.relkind in ('r', 'p')
@@ -90,10 +101,6 @@ def text_tables(connection: Connection) -> Iterator[TextTable]:
             and pg_attribute.attnum > 0
             and not pg_attribute.attisdropped
             and pg_attribute.attgenerated = ''
-            and (
-                coalesce(element.typcategory, pg_type.typcategory) = 'S'
-                or coalesce(element.typname, pg_type.typname) in ('json', 'jsonb', 'xml', 'hstore', 'citext', 'name')
-            )
         group by 1, 2
         order by 1, 2
         """
@@ -103,7 +110,13 @@ def text_tables(connection: Connection) -> Iterator[TextTable]:
             TextColumn(name, form, type_name, treatment_of(schema, table, name) or Treatment.SEARCHED)
             for name, form, type_name in columns
         ]
-        yield TextTable(schema, table, [column for column in known if column.treatment is not Treatment.NEVER])
+        yield TextTable(schema, table, [column for column in known if _is_erased(column)])
+
+
+def _is_erased(column: TextColumn) -> bool:
+    if column.form == "other":
+        return column.treatment is Treatment.EMPTIED
+    return column.treatment is not Treatment.NEVER
 
 
 def erase_table(connection: Connection, table: TextTable, person: Person, *, dry_run: bool) -> Counts:

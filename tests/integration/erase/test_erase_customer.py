@@ -105,6 +105,9 @@ def customer_everywhere(
     changed = [{**row, "customer_name": NAME, "customer_email": E_MAIL} if row["customer_id"] == KEY else row
                for row in changed]  # fmt: skip
     loader.load("customer", AS_OF, rows=changed)
+    # What raw gets of a shop that has more of a customer.
+    connection.execute("alter table raw.customer add birthday date, add phones bigint[]")
+    connection.execute("update raw.customer set birthday = '1980-05-17', phones = '{4930123456}'")
     connection.execute("update raw.refund set reason = 'for ' || %s where refund_id = 'R3'", [NAME])
     bad = {"order_id": "BAD2", "product_id": "P1", "customer_id": f" {KEY}", "order_date": AS_OF, "order_amount": "-2",
            "created_at": f"{AS_OF} 13:00:00"}  # fmt: skip
@@ -248,6 +251,7 @@ def test_dry_run_lists_every_place_and_changes_nothing(
                              "ops.alert", "ops.decision", "ops.check_failure", "ops.incident_note", "core.dim_customer",
                              "marts.order_for_reviews", "pg_stats", "task.log"}  # fmt: skip
     assert receipt.places["raw.customer.customer_id"] == 2
+    assert receipt.places["raw.customer.birthday"] == receipt.places["raw.customer.phones"] == 2
     assert not any(text in line.lower() for line in receipt.lines() for text in SOUGHT)
 
 
@@ -299,7 +303,12 @@ def test_nothing_names_the_customer_and_sums_stay(
 ) -> None:
     assert hits(connection, logs) == {}
     assert loader.rows(SUMS) == erased["sums"]
+    theirs = "select count(*), count(birthday), count(phones), count(start_date) from raw.customer where customer_id"
+    assert loader.rows(f"{theirs} not like 'CUST%'") == [(2, 0, 0, 2)]
     # Others are as they were.
+    others = loader.rows(f"{theirs} like 'CUST%'")
+    assert others[0][0] > 0
+    assert len(set(others[0])) == 1
     assert loader.value("select note from ops.review").endswith("Not CUST0012")
     assert "not CUST0012" in (logs / "task.log").read_text()
     assert loader.value("select count(*) from raw.customer where customer_name = 'Customer 2'") == 1
