@@ -35,11 +35,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def start(plugin: ModuleType) -> None:
-    """Call the plugin's listener as a service of Airflow does when it starts."""
+    """Call the plugin's listeners as a service of Airflow does when it starts."""
     manager = ListenerManager()
     manager.add_hookspecs(lifecycle)
-    (listener,) = plugin.WarehousePlugin.listeners
-    manager.add_listener(listener)
+    for listener in plugin.WarehousePlugin.listeners:
+        manager.add_listener(listener)
     manager.hook.on_starting(component=Job())
 
 
