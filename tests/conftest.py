@@ -76,7 +76,11 @@ _WITHOUT_STACK = "tests/dags/test_integrity.py"
 #: round: the long ones begin at once, and the short ones at the end keep both at work until the last second.
 _ORDER = ("tests/unit/", "tests/integration/")
 #: Mark → environment variables; its tests run if one of them is set.
-_SWITCHES = {"slow": ("ECOMMERCE_CI", "ECOMMERCE_TEST_LONG"), "long_form": ("ECOMMERCE_TEST_LONG",)}
+_SWITCHES = {
+    "slow": ("ECOMMERCE_CI", "ECOMMERCE_TEST_LONG"),
+    "long_form": ("ECOMMERCE_TEST_LONG",),
+    "helm_chart": ("AIRFLOW_HELM_CHART",),
+}
 
 
 class _SideBySide(LoadScopeScheduling):
@@ -109,8 +113,8 @@ def _left_out_marks() -> list[str]:
 
 def pytest_report_header() -> str:
     if marks := _left_out_marks():
-        return f"tests marked {' or '.join(marks)} do not run: ECOMMERCE_TEST_LONG=1 runs them, too"
-    return "all tests run, those marked slow or long_form too"
+        return "tests that do not run: " + ", ".join(f"{mark} (needs {_SWITCHES[mark][-1]})" for mark in marks)
+    return "all tests run"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
