@@ -10,6 +10,25 @@ from psycopg import Connection, sql
 from ecommerce.common.errors import PublishError
 from ecommerce.publish.plain_tables import assert_plain
 
+#: The columns that earlier publications of a mart had, and the published mart has no more: null, if there are none.
+#: `mart` is SQL for its name.
+LOST_COLUMNS = """
+    select array_agg(distinct former.name order by former.name)
+    from ops.publication as earlier
+    cross join lateral unnest(earlier.columns) as former (name)
+    where
+        earlier.mart = {mart}
+        and not exists (
+            select
+            from pg_attribute
+            where
+                attrelid = to_regclass(format('marts.%%I', earlier.mart))
+                and attname = former.name
+                and attnum > 0
+                and not attisdropped
+        )
+"""
+
 
 @dataclass(frozen=True)
 class Mart:

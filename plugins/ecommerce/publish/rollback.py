@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 
@@ -11,9 +13,11 @@ from ecommerce.audit.decisions import revoke_approvals
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
 from ecommerce.publish.kept_publications import KEPT_QUERY, KeptPublication, publication_to_restore
-from ecommerce.publish.marts import checksum, key_object, key_of, published_columns
+from ecommerce.publish.marts import LOST_COLUMNS, checksum, key_object, key_of, published_columns
 from ecommerce.publish.merge import MartChange, require_full_comparison
 from ecommerce.publish.publication import delete_old_deltas, new_publication, record_publication
+
+log = logging.getLogger(__name__)
 
 
 def roll_back(
@@ -45,8 +49,16 @@ def roll_back(
         ).fetchall()
         changes = []
         for (mart,) in marts:
-            change = _restore(connection, mart, target, publication_id)
-            _check(connection, mart, target)
+            lost = _lost_columns(connection, mart)
+            has_lost_some = not set(lost).isdisjoint(_published(connection, mart, target)[1] or ())
+            if has_lost_some:
+                # Its checksum is of columns that are gone. But if the mart is as its last publication left it, then
+                # taking back every change since gives what was there, in the columns that it still has.
+                _check_last(connection, mart, publication_id, lost)
+                log.warning("marts.%s is restored without its former columns %s", mart, ", ".join(lost))
+            change = _restore(connection, mart, target, publication_id, lost)
+            if not has_lost_some:
+                _check(connection, mart, target)
             require_full_comparison(connection, mart)
             as_of = _as_of_date(connection, mart, target)
             record_publication(connection, publication_id, run_id, change, as_of_date=as_of, restores=target)
@@ -56,7 +68,12 @@ def roll_back(
         return changes
 
 
-def _restore(connection: Connection, mart: str, target: int, publication_id: int) -> MartChange:
+def _lost_columns(connection: Connection, mart: str) -> list[str]:
+    row = connection.execute(LOST_COLUMNS.format(mart="%(mart)s").encode(), {"mart": mart}).fetchone()
+    return (row and row[0]) or []
+
+
+def _restore(connection: Connection, mart: str, target: int, publication_id: int, lost: Collection[str]) -> MartChange:
     """Restore a mart's rows, and keep the rows that this replaces."""
     key = key_of(connection, "marts", mart)
     if key is None:
@@ -67,6 +84,7 @@ def _restore(connection: Connection, mart: str, target: int, publication_id: int
         "target": sql.Literal(target),
         "publication_id": sql.Literal(publication_id),
         "key": key_object(key, "current_row"),
+        "lost": sql.Literal(list(lost)),
     }
     _create_target_rows(connection, names, filled_by=_filled_by(connection, mart, target))
     _create_changed_rows(connection, names)
@@ -125,7 +143,7 @@ def _create_target_rows(connection: Connection, names: dict[str, Any], *, filled
     connection.execute(
         sql.SQL("""
             create temp table target_row on commit drop as
-            select distinct on (key) key, old_row as content
+            select distinct on (key) key, old_row - {lost}::text[] as content
             from ops.publication_delta
             where mart = {mart} and publication_id > {target} and publication_id < {end}
             order by key, publication_id
@@ -167,12 +185,8 @@ def _create_changed_rows(connection: Connection, names: dict[str, Any]) -> None:
     connection.execute("analyze pg_temp.changed")
 
 
-def _check(connection: Connection, mart: str, target: int) -> None:
-    """
-    Check by its checksum that the mart has the rows that the publication left.
-
-    :raises RollbackError: it has not
-    """
+def _published(connection: Connection, mart: str, until: int) -> tuple[int | None, list[str], int | None]:
+    """Number, columns and checksum of a mart's last publication up to this one; before its first it was empty."""
     row = connection.execute(
         """
         select publication_id, columns, checksum
@@ -181,20 +195,37 @@ def _check(connection: Connection, mart: str, target: int) -> None:
         order by publication_id desc
         limit 1
         """,
-        [mart, target],
+        [mart, until],
     ).fetchone()
-    # Before its first publication a mart was empty.
-    present = published_columns(connection, mart)
-    publication_id, columns, expected = row or (None, present, 0)
-    if lost := sorted(set(columns or ()) - set(present)):
-        raise RollbackError(
-            f"publication {target} cannot be restored: marts.{mart} no longer has its columns {', '.join(lost)}"
-        )
+    return row or (None, published_columns(connection, mart), 0)
+
+
+def _check(connection: Connection, mart: str, target: int) -> None:
+    """
+    Check by its checksum that the mart has the rows that the publication left.
+
+    :raises RollbackError: it has not
+    """
+    publication_id, columns, expected = _published(connection, mart, target)
     if expected is not None and checksum(connection, mart, columns) != expected:
         raise RollbackError(
             f"marts.{mart} would not be as publication {publication_id} left it: something besides publications has "
             "changed its rows. Nothing was rolled back; trigger ecommerce_warehouse with full_refresh instead"
         )
+
+
+def _check_last(connection: Connection, mart: str, publication_id: int, lost: Collection[str]) -> None:
+    """
+    Check by its checksum that the mart has the rows that its last publication left.
+
+    :raises RollbackError: it has not, or it has lost columns since
+    """
+    if not set(lost).isdisjoint(_published(connection, mart, publication_id)[1] or ()):
+        raise RollbackError(
+            f"marts.{mart} has lost its columns {', '.join(lost)} since its last publication: run ecommerce_warehouse, "
+            "then roll back"
+        )
+    _check(connection, mart, publication_id)
 
 
 def _as_of_date(connection: Connection, mart: str, target: int) -> date | None:

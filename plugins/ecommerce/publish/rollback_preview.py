@@ -16,11 +16,11 @@ from typing import Any
 from psycopg import sql
 
 from ecommerce.build.dbt_project import MANIFEST
-from ecommerce.publish.marts import key_object
+from ecommerce.publish.marts import LOST_COLUMNS, key_object
 
-#: The marts that a later publication has changed, with their key, their columns of money, and the first later
-#: publication that found the mart empty and filled it.
-MARTS_TO_RESTORE = """
+#: The marts that a later publication has changed, with their key, their columns of money, the columns that they had and
+#: have no more, and the first later publication that found the mart empty and filled it.
+MARTS_TO_RESTORE = f"""
 with later as (
     select
         mart,
@@ -34,7 +34,8 @@ select
     later.mart,
     later.filled_by,
     rule_key.columns as key,
-    coalesce(money.columns, '{}') as money
+    coalesce(money.columns, '{{}}') as money,
+    coalesce(lost.columns, '{{}}') as lost
 from later
 cross join lateral (select to_regclass(format('marts.%%I', later.mart)) as oid) as published
 cross join lateral (
@@ -59,6 +60,7 @@ cross join lateral (
         and not attisdropped
         and format_type(atttypid, atttypmod) = 'numeric(18,2)'
 ) as money
+cross join lateral ({LOST_COLUMNS.format(mart="later.mart")}) as lost (columns)
 where rule_key.columns is not null
 order by later.mart
 """
@@ -99,6 +101,7 @@ def changes_query(mart: Mapping[str, Any], target: int, skipped: Collection[str]
         "target": sql.Literal(target),
         "table": sql.Identifier("marts", mart["mart"]),
         "key": key_object(mart["key"], "current_row"),
+        "lost": sql.Literal(list(mart["lost"])),
     }
     sums: list[sql.Composable] = [sql.SQL("")]
     for column in mart["money"]:
@@ -111,7 +114,7 @@ def changes_query(mart: Mapping[str, Any], target: int, skipped: Collection[str]
     return (
         sql.SQL("""
             with kept as (
-                select distinct on (key) key, old_row as content
+                select distinct on (key) key, old_row - {lost}::text[] as content
                 from ops.publication_delta
                 where mart = {mart} and publication_id > {target} and {until}
                 order by key, publication_id

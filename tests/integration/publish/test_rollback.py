@@ -260,14 +260,43 @@ def test_rollback_across_a_recreated_mart_raises(warehouse: Loader) -> None:
         back(warehouse)
 
 
-def test_rollback_to_columns_that_were_dropped_raises(warehouse: Loader) -> None:
-    """An upgrade may drop them; see include/sql/marts.sql."""
-    build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7))
+@pytest.fixture
+def without_orders(warehouse: Loader) -> Loader:
+    """A mart of which an upgrade has dropped a column (`include/sql/migrations`) after its first publication."""
+    build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", "High", 7), ("C2", "Low", 1))
     publish(warehouse.connection, RUN)
     warehouse.connection.execute("alter table marts.tiers drop column orders")
-    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"))
-    republish(warehouse)
-    with pytest.raises(RollbackError, match=r"cannot be restored: marts\.tiers no longer has its columns orders"):
+    build(warehouse, "tiers", TIERS, "unique (customer_id)", ("C1", "Low"), ("C2", "Low"))
+    return warehouse
+
+
+def test_rollback_restores_the_columns_that_were_not_dropped(without_orders: Loader) -> None:
+    before = last(without_orders)
+    republish(without_orders)
+    after = last(without_orders)
+    restored = [MartChange("tiers", 0, 1, 0)]
+    assert foretold(without_orders, before) == restored
+    assert back(without_orders) == restored
+    assert content(without_orders, "tiers") == [("C1", "High"), ("C2", "Low")]
+    assert back(without_orders, after) == restored
+    assert content(without_orders, "tiers") == [("C1", "Low"), ("C2", "Low")]
+    assert back(without_orders, before) == restored
+
+
+def test_rollback_to_columns_that_were_dropped_detects_rows_changed_by_hand(without_orders: Loader) -> None:
+    before = last(without_orders)
+    republish(without_orders)
+    without_orders.connection.execute("update marts.tiers set tier = 'Mine' where customer_id = 'C2'")
+    with pytest.raises(RollbackError, match=r"marts\.tiers would not be as publication \d+ left it"):
+        back(without_orders, before)
+
+
+def test_rollback_before_the_publication_after_columns_were_dropped_says_what_to_do(warehouse: Loader) -> None:
+    for tier in ("High", "Low"):
+        build(warehouse, "tiers", f"{TIERS}, orders bigint", "unique (customer_id)", ("C1", tier, 7))
+        republish(warehouse)
+    warehouse.connection.execute("alter table marts.tiers drop column orders")
+    with pytest.raises(RollbackError, match="lost its columns orders since its last publication: run ecommerce_ware"):
         back(warehouse)
     assert content(warehouse, "tiers") == [("C1", "Low")]
 
