@@ -16,7 +16,7 @@ export PYTHON_DOTENV_DISABLED := 1
 export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down restart reset status logs run backfill replay rollback erase verify dsn preview shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom contracts
+.PHONY: help setup demo up down restart reset status logs run backfill replay rollback erase prune verify dsn preview shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom contracts
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ rollback: setup ## restore all marts to an earlier publication, say what changes
 
 erase: setup ## erase a customer for good, and follow it; DRY_RUN=1 only lists where: CUSTOMER=CUST001 [DRY_RUN=1]
 	@$(STACK) erase $(HELP_OPTION) $(if $(CUSTOMER),--customer "$(CUSTOMER)") $(if $(DRY_RUN),--dry-run)
+
+prune: setup ## delete what is older than include/retention.yml says, and follow it; DRY_RUN=1 only lists it [DRY_RUN=1]
+	@$(STACK) prune $(HELP_OPTION) $(if $(DRY_RUN),--dry-run)
 
 verify: setup ## build a second time from raw, compare, and follow it: [DAYS=7] [SEED=] [FULL=1]
 	@$(STACK) verify $(HELP_OPTION) $(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) $(if $(FULL),--full)

@@ -128,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     erase.add_argument("--customer", help="a customer_id as the marts have it, or an e-mail address")
     erase.add_argument("--dry-run", action="store_true", help="only list where the customer is, change nothing")
+    prune = command(
+        "prune",
+        _prune,
+        "delete what is older than include/retention.yml says, follow the run and say what is gone",
+        example="make prune DRY_RUN=1, make prune",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only list tables, rows and bytes, delete nothing")
     verify = command(
         "verify",
         _verify,
@@ -285,7 +292,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 #: DAG → the task whose log says what a dry run would have done.
-_REPORTING_TASKS = {stack.WAREHOUSE_DAG: "claim", "replay_quarantine": "replay", ERASE_DAG: "erase"}
+_REPORTING_TASKS = {
+    stack.WAREHOUSE_DAG: "claim",
+    "replay_quarantine": "replay",
+    ERASE_DAG: "erase",
+    "prune_warehouse": "prune",
+}
 
 
 def _run_and_summarize(state: State, dag_id: str, conf: dict[str, object]) -> int:
@@ -343,6 +355,14 @@ def _erase(arguments: argparse.Namespace) -> int:
     if exit_code == 0 and not arguments.dry_run:
         log.info("  The next run of %s builds and publishes again.", stack.WAREHOUSE_DAG)
     return exit_code
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    state = stack.running_with_the_chosen_shop()
+    if exit_code := _run_and_summarize(state, "prune_warehouse", {"dry_run": arguments.dry_run}):
+        return exit_code
+    options = ["--dry-run"] if arguments.dry_run else []
+    return _run_with_connections(state, "ecommerce.prune.airflow_database", *options)
 
 
 def _verify(arguments: argparse.Namespace) -> int:

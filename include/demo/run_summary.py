@@ -14,6 +14,7 @@ from ecommerce.common.open_questions import OPEN_QUESTIONS, waiting_in_words
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.value_rules import rule_in_sql
 from ecommerce.erase.receipt import Receipt
+from ecommerce.prune.pruning import size_in_words
 
 #: Lines of each list of the summary, and characters of a sentence in it.
 LISTED, SENTENCE = 10, 300
@@ -72,6 +73,13 @@ from ops.erasure
 where run_id = %(run_id)s
 """
 
+_PRUNED = """
+select place, deleted, bytes
+from ops.pruning
+where run_id = %(run_id)s
+order by place
+"""
+
 _DAYS_TO_BUILD = """
 select source, count(distinct dirty_date) as days
 from ops.dirty_date
@@ -96,13 +104,14 @@ def run_summary(dsn: str, run_id: str, *, is_to_publish: bool) -> list[str]:
     :param is_to_publish: whether a run of this DAG publishes, so that one that has published nothing says so
     """
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
-        if _rows(connection, "select to_regclass('ops.decision') as found")[0]["found"] is None:
+        if _rows(connection, "select to_regclass('ops.pruning') as found")[0]["found"] is None:
             return []
         return [
             *_loads(connection, run_id),
             *_checks(connection, run_id),
             *_marts(connection, run_id, is_to_publish=is_to_publish),
             *_erasure(connection, run_id),
+            *_pruning(connection, run_id),
             *_waits(connection),
         ]
 
@@ -173,6 +182,18 @@ def _erasure(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[st
         if erasure["erased_at"] is None:
             yield "The erasure is not complete: run it again."
         yield from receipt.lines()
+
+
+def _pruning(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str]:
+    places = _rows(connection, _PRUNED, run_id=run_id)
+    if not places:
+        return
+    gone = [row for row in places if row["deleted"]]
+    if not gone:
+        yield "Pruned: nothing was old enough"
+        return
+    yield f"{'Pruned':<20} {'gone':>10} {'bytes':>12}"
+    yield from (f"{row['place']:<20} {row['deleted']:>10,} {size_in_words(row['bytes']):>12}" for row in gone)
 
 
 def _waits(connection: Connection[dict[str, Any]]) -> Iterator[str]:

@@ -168,7 +168,8 @@ create table if not exists ops.kafka_gap (
     check (first_offset <= last_offset)
 );
 
--- No foreign keys to `load_batch`: to check them took longer than all else of storing a row, and no load is deleted.
+-- No foreign keys to `load_batch`: to check them took longer than all else of storing a row, and a load with rejected rows
+-- is not deleted (plugins/ecommerce/prune/prunable_tables.py).
 create table if not exists ops.quarantine (
     quarantine_id bigint generated always as identity primary key,
     batch_id bigint not null, -- of `load_batch`
@@ -592,6 +593,17 @@ create unique index if not exists erasure_salt_one on ops.erasure_salt ((true));
 insert into ops.erasure_salt (salt)
 select uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
 where not exists (select from ops.erasure_salt);
+
+-- What `prune_warehouse` has deleted: one row for each run and table, also where nothing was old enough.
+create table if not exists ops.pruning (
+    run_id text not null,
+    place text not null, -- a table, or `airflow.logs`
+    deleted bigint not null, -- rows, or files
+    bytes bigint not null, -- of these, without indexes
+    older_than timestamptz not null,
+    pruned_at timestamptz not null default clock_timestamp(), -- the last of them
+    primary key (run_id, place)
+);
 
 -- One row for each incident: opened when a problem is first seen, closed when it is gone.
 create table if not exists ops.alert (

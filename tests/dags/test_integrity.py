@@ -45,6 +45,7 @@ def test_dag_bag_has_every_dag(dags) -> None:
         "replay_quarantine",
         "rollback_publication",
         "erase_customer",
+        "prune_warehouse",
         "check_shop",
         *(f"extract_{source}" for source in SOURCES),
     }
@@ -229,6 +230,25 @@ def test_dag_without_a_schedule_is_not_paused_when_airflow_first_reads_it(dags) 
     assert {name for name, dag in dags.items() if dag.timetable.can_be_scheduled} == scheduled
     assert {name for name, dag in dags.items() if dag.is_paused_upon_creation is False} == set(dags) - scheduled
     assert {dags[name].is_paused_upon_creation for name in scheduled} == {None}
+
+
+def test_pruning_runs_by_itself_only_if_its_file_says_so(dags, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    def read(text: str) -> DagBag:
+        file = tmp_path / "retention.yml"
+        file.write_text(text)
+        monkeypatch.setattr("ecommerce.prune.retention_file.RETENTION_FILE", file)
+        return DagBag(ROOT / "dags" / "prune_warehouse.py", load_op_links=False)
+
+    assert not dags["prune_warehouse"].timetable.can_be_scheduled
+    assert dags["prune_warehouse"].params["dry_run"] is False
+    days = (ROOT / "include" / "retention.yml").read_text()
+    weekly = read(days.replace("schedule: null", 'schedule: "0 5 * * 0"')).dags["prune_warehouse"].timetable
+    assert (weekly.can_be_scheduled, weekly.expression) == (True, "0 5 * * 0")
+    (error,) = read(days.replace("ops.alert: 400", "ops.alert: 4")).import_errors.values()
+    assert "retention.yml, line " in error
+    assert "ops.alert: is 4; write a number of days, 30 or more, or keep" in error
 
 
 def test_tasks_have_owner_timeout_and_retries(dags) -> None:

@@ -40,6 +40,7 @@ _EMPTY = "; ".join(
         "ops.source_column", "ops.loaded_day", "ops.load_batch",
         "ops.build", "ops.check_failure", "ops.check_result", "ops.claimed_date", "ops.rebuild", "ops.publication",
         "ops.published_mart", "ops.decision", "ops.alert", "ops.incident_note", "ops.erased_value", "ops.erasure",
+        "ops.pruning",
         *(f"raw.{source}" for source in SOURCES),
     )
 )  # fmt: skip

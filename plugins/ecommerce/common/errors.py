@@ -76,6 +76,10 @@ class ErasureError(WarehouseError):
     """A customer cannot be erased: there is no such customer; nothing was changed."""
 
 
+class RetentionError(WarehouseError):
+    """`include/retention.yml` has a mistake; nothing was pruned."""
+
+
 class CheckSettingsError(WarehouseError):
     """`include/quality/checks.yml` cannot be read."""
 

@@ -73,6 +73,7 @@ _OPS_NEVER: dict[str, frozenset[str]] = {
         "load_batch": "source status dag_id run_id built_by",
         "loaded_day": "source",
         "migration": "name digest applied_by",
+        "pruning": "run_id place",
         "publication": "run_id mart undo_by columns",
         "publication_delta": "mart",
         "published_mart": "mart columns",

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +40,8 @@ def made(*arguments: str) -> list[str]:
             {"customer": "anna o'hara@example.org", "dry_run": True},
         ),
         (["erase", "CUSTOMER=CUST001"], {"customer": "CUST001", "dry_run": False}),
+        (["prune", "DRY_RUN=1"], {"dry_run": True}),
+        (["prune"], {"dry_run": False}),
         (["verify", "DAYS=30", "SEED=1", "FULL=1"], {"days": 30, "seed": 1, "full": True}),
         (["verify"], {"days": 7, "seed": None, "full": False}),
         (["restart", "SERVICE=scheduler", "FORCE=1"], {"service": "scheduler", "force": True}),
@@ -51,7 +54,9 @@ def test_command_of_make_passes_its_variables_on(arguments: list[str], expected:
     assert {name: value for name, value in parsed.items() if name != "work"} == expected
 
 
-@pytest.mark.parametrize("command", ["run", "backfill", "replay", "rollback", "erase", "verify", "restart", "logs"])
+@pytest.mark.parametrize(
+    "command", ["run", "backfill", "replay", "rollback", "erase", "prune", "verify", "restart", "logs"]
+)
 def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         commands._parser().parse_args(made(command, "HELP=1"))
@@ -144,6 +149,25 @@ def test_dry_run_shows_its_report(
     assert call(*arguments) == 0
     assert f"  DRY RUN: {task} would load 3" in caplog.messages
     assert not any("another line" in message or "has done" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(("succeed", "exit_code"), [(True, 3), (False, 1)])
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_prune_lets_airflow_prune_its_own_database_after_the_run(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], succeed: bool, exit_code: int
+) -> None:
+    runs = Runs(monkeypatch, succeed=succeed)
+    ran: list[tuple[str, ...]] = []
+
+    def run_with_connections(state: State, *arguments: str) -> int:
+        ran.append(arguments)
+        return 3
+
+    monkeypatch.setattr(commands, "_run_with_connections", run_with_connections)
+    monkeypatch.setattr(stack, "api_of", lambda state: SimpleNamespace(task_messages=lambda *_: []))
+    assert call("prune", *options) == exit_code
+    assert runs.started == [("prune_warehouse", {"dry_run": bool(options)})]
+    assert ran == ([("ecommerce.prune.airflow_database", *options)] if succeed else [])
 
 
 def test_backfill_says_what_its_last_run_has_done(

@@ -1,0 +1,48 @@
+"""
+### Prune the warehouse
+
+Deletes what the warehouse has recorded about itself and nothing reads any more: results of checks, rejected rows that
+were replayed, loads that changed nothing, closed incidents, logs of tasks. `include/retention.yml` says after how many
+days, and when this DAG runs by itself; by default it only runs when a person starts it. See *docs/retention.md*.
+
+What a rebuild, a rollback, a replay or an erasure needs stays, whatever its age. Loads and builds go on meanwhile: it
+deletes in small steps. A dry run lists the tables, rows and bytes. What is gone stands in `ops.pruning`.
+"""
+
+import pendulum
+from airflow.sdk import CronDataIntervalTimetable, Param, dag
+
+from ecommerce.common.shop import shop
+from ecommerce.dag_defaults import ALONE_ARGS
+from ecommerce.prune.prune_warehouse import PruneWarehouse
+from ecommerce.prune.retention_file import read_retention
+
+PARAMS = {
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Only list what would be deleted. Nothing is changed.",
+    ),
+}
+
+SCHEDULE = read_retention().schedule
+
+
+@dag(
+    schedule=CronDataIntervalTimetable(SCHEDULE, timezone=shop().time_zone) if SCHEDULE else None,
+    # Whoever has set a schedule wants it to run.
+    is_paused_upon_creation=False,
+    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
+    catchup=False,
+    max_active_runs=1,
+    params=PARAMS,
+    default_args=ALONE_ARGS,
+    doc_md=__doc__,
+    tags=["ecommerce", "maintenance"],
+)
+def prune_warehouse() -> None:
+    PruneWarehouse(task_id="prune")
+
+
+prune_warehouse()
