@@ -19,6 +19,9 @@ from ecommerce.publish.kept_publications import KEPT_PUBLICATIONS
 #: Blocks of 8 kB: one megabyte.
 BLOCKS_OF_A_STEP = 128
 
+#: Bytes that each row takes beside its columns.
+_ROW_HEADER = 28
+
 
 @dataclass(frozen=True)
 class Pruned:
@@ -27,7 +30,7 @@ class Pruned:
 
     :param place: the table, or `airflow.logs`
     :param deleted: rows, or files
-    :param size: their bytes, of rows as they are stored (large values compressed), without indexes
+    :param size: their bytes, of rows as they are stored (values compressed), without indexes
     :param before: what was older than this
     """
 
@@ -49,10 +52,10 @@ def survey(connection: Connection, table: PrunableTable, before: datetime) -> Pr
     """What would be deleted now. Nothing is changed."""
     row = connection.execute(
         sql.SQL("""
-            select count(*), coalesce(sum(pg_column_size(old.*)), 0)
+            select count(*), coalesce(sum({size}), 0)
             from {table} as old
             where {condition}
-        """).format(table=_identifier(table), condition=sql.SQL(table.condition)),
+        """).format(size=_size_of_row(connection, table), table=_identifier(table), condition=sql.SQL(table.condition)),
         _parameters(before),
     ).fetchone()
     deleted, size = row or (0, 0)
@@ -69,50 +72,61 @@ def prune(connection: Connection, table: PrunableTable, before: datetime, run_id
         "select pg_relation_size(%s::regclass) / current_setting('block_size')::integer", [table.name]
     ).fetchone()
     blocks = row[0] if row else 0
+    statement = _statement(connection, table)
+    values = {**_parameters(before), "run_id": run_id, "place": table.name}
     for first in range(0, blocks, BLOCKS_OF_A_STEP):
-        step = _prune_blocks(connection, table, before, run_id, first)
-        if step.deleted:
-            yield step
+        of_step = {"first": f"({first},0)", "end": f"({first + BLOCKS_OF_A_STEP},0)"}
+        if step := connection.execute(statement, values | of_step).fetchone():
+            yield Pruned(table.name, step[0], int(step[1]), before)
 
 
-def _prune_blocks(connection: Connection, table: PrunableTable, before: datetime, run_id: str, first: int) -> Pruned:
+def _statement(connection: Connection, table: PrunableTable) -> sql.Composed:
+    """Delete what is old in the blocks from `first` to before `end`; rows and bytes, or no row if it was nothing."""
     # The rows to delete are named by an array of their ctids, since a join would read the whole table. A row that
     # somebody else has locked stays for the next run.
-    row = connection.execute(
-        sql.SQL("""
-            with found as materialized (
-                select old.ctid as row_id, pg_column_size(old.*) as size
-                from {table} as old
-                where old.ctid >= {first}::tid and old.ctid < {end}::tid and {condition} and {is_free}
-                for update of old skip locked
-            ),
-            gone as (
-                delete from {table} as pruned
-                where pruned.ctid = any(array(select row_id from found))
-                returning pruned.ctid as row_id
-            ),
-            counted as (
-                select count(*) as deleted, coalesce(sum(found.size), 0) as bytes
-                from gone
-                inner join found using (row_id)
-                having count(*) > 0
-            ),
-            noted as (
-                {note}
-            )
-            select deleted, bytes from counted
-        """).format(
-            table=_identifier(table),
-            first=f"({first},0)",
-            end=f"({first + BLOCKS_OF_A_STEP},0)",
-            condition=sql.SQL(table.condition),
-            is_free=sql.SQL(table.is_free),
-            note=_NOTE.format(counted=sql.SQL("counted")),
+    return sql.SQL("""
+        with found as materialized (
+            select old.ctid as row_id, {size} as size
+            from {table} as old
+            where
+                old.ctid >= %(first)s::tid
+                and old.ctid < %(end)s::tid
+                and ({condition})
+                and {is_free}
+            for update of old skip locked
         ),
-        {**_parameters(before), "run_id": run_id, "place": table.name},
-    ).fetchone()
-    deleted, size = row or (0, 0)
-    return Pruned(table.name, deleted, int(size), before)
+        gone as (
+            delete from {table} as pruned
+            where pruned.ctid = any(array(select row_id from found))
+            returning pruned.ctid as row_id
+        ),
+        counted as (
+            select count(*) as deleted, sum(found.size) as bytes
+            from gone
+            inner join found using (row_id)
+            having count(*) > 0
+        ),
+        noted as (
+            {note}
+        )
+        select deleted, bytes from counted
+    """).format(
+        size=_size_of_row(connection, table),
+        table=_identifier(table),
+        condition=sql.SQL(table.condition),
+        is_free=sql.SQL(table.is_free),
+        note=_NOTE.format(counted=sql.SQL("counted")),
+    )
+
+
+def _size_of_row(connection: Connection, table: PrunableTable) -> sql.Composed:
+    """SQL: the bytes of a row of ``old``, by column: the size of the whole row would read large values, too."""
+    names = connection.execute(
+        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped",
+        [table.name],
+    ).fetchall()
+    columns = [sql.SQL("coalesce(pg_column_size(old.{}), 0)").format(sql.Identifier(name)) for (name,) in names]
+    return sql.SQL(" + ").join([sql.Literal(_ROW_HEADER), *columns])
 
 
 #: Add rows and bytes of ``counted`` to what a run has deleted of a place.

@@ -98,6 +98,22 @@ def test_summary_of_a_publication_names_the_marts_that_changed(loader: Loader, d
     )
 
 
+def test_summary_of_pruning_has_what_is_gone(loader: Loader, dsn: str) -> None:
+    for run_id, place, deleted, size in (
+        ("a_run", "ops.check_result", 12_345, 6_700_000), ("a_run", "ops.alert", 0, 0), ("b_run", "ops.alert", 0, 0),
+    ):  # fmt: skip
+        loader.connection.execute(
+            "insert into ops.pruning (run_id, place, deleted, bytes, older_than) values (%s, %s, %s, %s, now())",
+            [run_id, place, deleted, size],
+        )
+    assert run_summary(dsn, "a_run", is_to_publish=False) == [
+        "Pruned                     gone        bytes",
+        "ops.check_result         12,345       6.7 MB",
+        "Nothing waits.",
+    ]
+    assert run_summary(dsn, "b_run", is_to_publish=False)[0] == "Pruned: nothing was old enough"
+
+
 def test_summary_says_which_check_waits_for_a_person_until_when(loader: Loader, dsn: str) -> None:
     for run_id, until, is_builder in (("a_run", "1 hour", True), ("overtaken", "1 hour", False)):
         loader.connection.execute(

@@ -75,7 +75,7 @@ def test_days_count_from_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("ops.alert: 400", "ops.alert: 400.5", "ops.alert: is 400.5; write a number of days, 30 or more, or keep"),
         ("ops.alert: 400", "ops.alert:", "ops.alert: is None; write a number of days, 30 or more, or keep"),
         ("ops.alert: 400", "ops.alert: 99999", "ops.alert: is 99999; write a number of days, 30 or more, or keep"),
-        ("ops.alert: 400", "ops.alerts: 400", "ops.alerts: there is no such table to prune; there are ops.check_fail"),
+        ("ops.alert: 400", "ops.alerts: 400", "ops.alerts: there is no such table to prune; there are airflow.data"),
         ("ops.alert: 400", "raw.kafka_stream: 400", "raw.kafka_stream: is never pruned: a full refresh builds the fa"),
         ("ops.alert: 400", "raw.sales_fact: 400", "raw.sales_fact: is never pruned: a full refresh builds all marts"),
         ("ops.alert: 400", "ops.erased_value: 400", "ops.erased_value: is never pruned: a load would bring the erase"),
