@@ -244,7 +244,7 @@ def test_pruning_runs_by_itself_only_if_its_file_says_so(dags, monkeypatch: pyte
     assert not dags["prune_warehouse"].timetable.can_be_scheduled
     assert dags["prune_warehouse"].params["dry_run"] is False
     days = (ROOT / "include" / "retention.yml").read_text()
-    weekly = read(days.replace("schedule: null", 'schedule: "0 5 * * 0"')).dags["prune_warehouse"].timetable
+    weekly: Any = read(days.replace("schedule: null", 'schedule: "0 5 * * 0"')).dags["prune_warehouse"].timetable
     assert (weekly.can_be_scheduled, weekly.expression) == (True, "0 5 * * 0")
     (error,) = read(days.replace("ops.alert: 400", "ops.alert: 4")).import_errors.values()
     assert "retention.yml, line " in error

@@ -122,7 +122,7 @@ def seen(
     """What was seen before a warehouse with a history was pruned; afterwards the tests see the pruned one."""
     _load_again(loader)
     with pytest.raises(SourceError):
-        loader.load("sales_fact", DAY_BEFORE, AS_OF, reader=_Broken())  # type: ignore[arg-type]
+        loader.load("sales_fact", DAY_BEFORE, AS_OF, reader=_Broken())
     # A message that was rejected, and is good now: the quarantine has a row that nothing reads any more.
     connection.execute(
         """
