@@ -6,7 +6,8 @@ were replayed, loads that changed nothing, closed incidents, logs of tasks. `inc
 days, and when this DAG runs by itself; by default it only runs when a person starts it. See *docs/retention.md*.
 
 What a rebuild, a rollback, a replay or an erasure needs stays, whatever its age. Loads and builds go on meanwhile: it
-deletes in small steps. A dry run lists the tables, rows and bytes. What is gone stands in `ops.pruning`.
+deletes in small steps. What is gone stands in `ops.pruning`. A dry run, the form's default unless there is a schedule,
+only counts rows and bytes.
 """
 
 import pendulum
@@ -17,16 +18,17 @@ from ecommerce.dag_defaults import ALONE_ARGS
 from ecommerce.prune.prune_warehouse import PruneWarehouse
 from ecommerce.prune.retention_file import read_retention
 
+SCHEDULE = read_retention().schedule
+
 PARAMS = {
     "dry_run": Param(
-        False,
+        # A run by schedule has no form, and is to delete.
+        SCHEDULE is None,
         type="boolean",
         title="Dry run",
         description="Only list what would be deleted. Nothing is changed.",
     ),
 }
-
-SCHEDULE = read_retention().schedule
 
 
 @dag(

@@ -134,6 +134,7 @@ TAGS = {
     "replay_quarantine": "quarantine",
     "rollback_publication": "warehouse",
     "erase_customer": "privacy",
+    "prune_warehouse": "maintenance",
     "check_shop": "shop",
     **{f"extract_{source}": "extract" for source in SOURCES},
 }
@@ -160,6 +161,7 @@ FORMS: dict[str, dict[str, tuple[str, object]]] = {
     },
     "rollback_publication": {"publication_id": ("Publication", None)},
     "erase_customer": {"customer": ("Customer", ""), "dry_run": ("Dry run", True)},
+    "prune_warehouse": {"dry_run": ("Dry run", True)},
     "check_shop": {**_DAYS},
     **{f"extract_{source}": _LOAD for source in SOURCES},
 }
@@ -202,6 +204,7 @@ def test_each_field_of_a_form_has_title_description_and_default(dags) -> None:
         ("rollback_publication", "publication_id", [None, 1], [0, "a"]),
         ("erase_customer", "customer", ["", "CUST001"], [None, 1]),
         ("erase_customer", "dry_run", [True, False], [None, "yes"]),
+        ("prune_warehouse", "dry_run", [True, False], [None, "yes"]),
     ],
 )
 def test_field_of_a_form_takes_only_values_that_make_sense(
@@ -242,10 +245,12 @@ def test_pruning_runs_by_itself_only_if_its_file_says_so(dags, monkeypatch: pyte
         return DagBag(ROOT / "dags" / "prune_warehouse.py", load_op_links=False)
 
     assert not dags["prune_warehouse"].timetable.can_be_scheduled
-    assert dags["prune_warehouse"].params["dry_run"] is False
     days = (ROOT / "include" / "retention.yml").read_text()
-    weekly: Any = read(days.replace("schedule: null", 'schedule: "0 5 * * 0"')).dags["prune_warehouse"].timetable
-    assert (weekly.can_be_scheduled, weekly.expression) == (True, "0 5 * * 0")
+    weekly = read(days.replace("schedule: null", 'schedule: "0 5 * * 0"')).dags["prune_warehouse"]
+    timetable: Any = weekly.timetable
+    assert (timetable.can_be_scheduled, timetable.expression) == (True, "0 5 * * 0")
+    # Without a form it deletes; a person who opens the form of the other one gets a dry run.
+    assert weekly.params["dry_run"] is False
     (error,) = read(days.replace("ops.alert: 400", "ops.alert: 4")).import_errors.values()
     assert "retention.yml, line " in error
     assert "ops.alert: is 4; write a number of days, 30 or more, or keep" in error
