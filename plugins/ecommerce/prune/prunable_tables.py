@@ -112,8 +112,8 @@ PRUNABLE_TABLES = {
         PrunableTable(
             "ops.load_batch",
             90,
-            # Which days are loaded, and published, is read from the batches: so another one must say the same of all
-            # days of this one.
+            # Which days are loaded, and published, is read from the batches: so another old one must say the same of
+            # all days of this one.
             """
             old.finished_at < %(before)s
             and (
@@ -129,6 +129,7 @@ PRUNABLE_TABLES = {
                     and later.window_end >= old.window_end
                     and later.window_start <= old.window_start
                     and later.batch_id > old.batch_id
+                    and later.finished_at < %(before)s
                     and build.is_published
             )
             and not exists (select from ops.quarantine where quarantine.batch_id = old.batch_id)
