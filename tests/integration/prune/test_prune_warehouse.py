@@ -142,6 +142,8 @@ def test_old_rows_go_and_what_is_read_stays(loader: Loader, insert: Insert, note
     unpublished = batch(insert, 7, 7)
     batch(insert, 7, 7, "loaded")
     last = batch(insert, 0, 5, "loaded", built_by="b24")
+    # The one that covers it is young.
+    kept += [batch(insert, 11, 11), batch(insert, 11, 11, "loaded", at=YOUNG, built_by="b24")]
     kept += [named, unpublished, unpublished + 1, last, batch(insert, 3, 3)]
     rejected = [reject(insert, last), reject(insert, last, replayed_at=YOUNG)]
     reject(insert, last, replayed_at=OLD)
