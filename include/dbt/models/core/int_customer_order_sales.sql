@@ -6,7 +6,11 @@
     materialized='incremental',
     unique_key=['customer_id', 'order_id', 'date_key'],
     meta={'claimed_from': claimed_from, 'period': 'day', 'period_column': 'date_key'},
-    indexes=[{'columns': ['date_key']}, {'columns': ['line_month']}],
+    indexes=[
+        {'columns': ['date_key']},
+        {'columns': ['line_month']},
+        {'columns': ['customer_id', 'order_date', 'order_id']},
+    ],
 ) }}
 
 with lines as (
@@ -30,13 +34,58 @@ claimed_days as (
 ),
 
 {% if is_incremental() -%}
--- An order that is new, gone or moved gives the later orders of its customer other numbers.
-changed_customers as (
+-- With a line on a claimed day, now or before; and the first day of all its lines.
+changed_orders as (
 
-    select customer_id from claimed_days
-    union
-    select customer_id from {{ this }}
+    select
+        customer_id,
+        date_key,
+        (
+            select min(kept.order_date) from {{ this }} as kept
+            where
+                kept.customer_id = claimed_days.customer_id
+                and kept.order_id = claimed_days.order_id
+        ) as order_date
+    from claimed_days
+    union all
+    select
+        customer_id,
+        date_key,
+        order_date
+    from {{ this }}
     {{ only_claimed(claimed_from, 'day', 'date_key') }}
+
+),
+
+-- An order that is new, gone or moved gives the later orders of its customer other numbers. Those
+-- before it stay: the cost of a day does not grow with a customer's history.
+first_changed as (
+
+    select min(least(date_key, order_date)) as first_day
+    from changed_orders
+
+),
+
+customers as (
+
+    select
+        changed.customer_id,
+        earlier.order_number,
+        earlier.order_date,
+        earlier.cohort_month
+    from (select distinct changed_orders.customer_id from changed_orders) as changed
+    left join lateral (
+        select
+            kept.order_number,
+            kept.order_date,
+            kept.cohort_month
+        from {{ this }} as kept
+        where
+            kept.customer_id = changed.customer_id
+            and kept.order_date < (select first_changed.first_day from first_changed)
+        order by kept.order_date desc, kept.order_id desc
+        limit 1
+    ) as earlier on true
 
 ),
 
@@ -53,7 +102,8 @@ order_days as (
         revenue
     from {{ this }}
     where
-        customer_id = any(array(select changed_customers.customer_id from changed_customers))
+        customer_id = any(array(select customers.customer_id from customers))
+        and order_date >= (select first_changed.first_day from first_changed)
         and date_key <> all({{ claimed_periods(claimed_from, 'day') }})
     {%- endif %}
 
@@ -69,22 +119,45 @@ dated as (
 ),
 
 -- The days of an order are peers: they have one number, and are one group.
+numbered as (
+
+    select
+        *,
+        dense_rank() over orders_so_far as order_number,
+        max(order_date) over (
+            orders_so_far groups between 1 preceding and 1 preceding
+        ) as previous_date,
+        {{ first_day_of('month', 'first_value(order_date) over orders_so_far') }} as cohort_month
+    from dated
+    window orders_so_far as (partition by customer_id order by order_date, order_id)
+
+),
+
 final as (
 
     select
-        customer_id,
-        order_id,
-        dense_rank() over orders_so_far as order_number,
-        order_date - max(order_date) over (
-            orders_so_far groups between 1 preceding and 1 preceding
-        ) as days_since_previous,
-        revenue,
-        {{ first_day_of('month', 'first_value(order_date) over orders_so_far') }} as cohort_month,
-        {{ first_day_of('month', 'date_key') }} as line_month,
-        order_date,
-        date_key
-    from dated
-    window orders_so_far as (partition by customer_id order by order_date, order_id)
+        numbered.customer_id,
+        numbered.order_id,
+        {% if is_incremental() -%}
+        coalesce(customers.order_number, 0) + numbered.order_number as order_number,
+        numbered.order_date - coalesce(numbered.previous_date, customers.order_date)
+            as days_since_previous,
+        numbered.revenue,
+        coalesce(customers.cohort_month, numbered.cohort_month) as cohort_month,
+        {%- else -%}
+        numbered.order_number,
+        numbered.order_date - numbered.previous_date as days_since_previous,
+        numbered.revenue,
+        numbered.cohort_month,
+        {%- endif %}
+        {{ first_day_of('month', 'numbered.date_key') }} as line_month,
+        numbered.order_date,
+        numbered.date_key
+    from numbered
+    {%- if is_incremental() %}
+    inner join customers
+        on numbered.customer_id = customers.customer_id
+    {%- endif %}
 
 )
 

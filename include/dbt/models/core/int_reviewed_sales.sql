@@ -55,7 +55,9 @@ rules as (
 ),
 
 -- The customer of an order is that of its first line. A line whose rate is 1 has no list amount.
-orders as (
+-- Materialized, since Postgres takes the orders of the claimed days for one row, and would then
+-- compare each with each day of the history.
+orders as {{ 'materialized ' if is_incremental() }}(
 
     select
         lines.order_id,
