@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from ecommerce.common.shop import shop
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.value_rules import rule_in_sql
 from shop_pages.airflow_access import task_times
 from shop_pages.limits import SHOWN_CHARACTERS, WAREHOUSE_DAG
@@ -67,7 +68,8 @@ _IS_PUBLISHED = "coalesce(build.is_published, false) and build.run_id not in (se
 
 #: One row for each source and day of any load. A load of several days counts for each of them; of those that have
 #: ended, the last one says whether the day is failed. `rows_of_day`: what raw holds of the day, for a source whose
-#: loads note it; `rows_of_load`: what the last load of the day has read.
+#: loads note it; `rows_of_load`: what the largest load has read that has rejected rows of the day, or the day's last
+#: load; `rows_of_loads`: what all that have rejected rows have read.
 CALENDAR = f"""
     with recursive {_UNDONE},
     batches as (
@@ -86,11 +88,19 @@ CALENDAR = f"""
         select distinct source, dirty_date from ops.dirty_date
         where dirty_date between %(first)s::date and %(last)s::date
     ),
-    rejected as (
-        select source, day, count(*) as rejected
+    rejected_by_load as (
+        select source, day, batch_id, count(*) as rejected
         from ({_REJECTED_WITH_DAY}) as rejected
         where day between %(first)s::date and %(last)s::date
-        group by source, day
+        group by source, day, batch_id
+    ),
+    rejected as (
+        select
+            rejected_by_load.source, rejected_by_load.day, sum(rejected_by_load.rejected)::bigint as rejected,
+            max(load_batch.rows_read) as rows_read, sum(load_batch.rows_read)::bigint as rows_of_loads
+        from rejected_by_load
+        inner join ops.load_batch on rejected_by_load.batch_id = load_batch.batch_id
+        group by rejected_by_load.source, rejected_by_load.day
     ),
     days as (
         select source, day::date as day, batch_id, status, rows_read, is_published
@@ -105,8 +115,11 @@ CALENDAR = f"""
         bool_or(days.is_published) as is_published,
         max(rejected.rejected) as rejected,
         max(loaded_day.rows) as rows_of_day,
-        (array_agg(days.rows_read order by days.batch_id desc) filter (where days.status = 'loaded'))[1]
-            as rows_of_load,
+        coalesce(
+            max(rejected.rows_read),
+            (array_agg(days.rows_read order by days.batch_id desc) filter (where days.status = 'loaded'))[1]
+        ) as rows_of_load,
+        max(rejected.rows_of_loads) as rows_of_loads,
         bool_or(dirty.source is not null) as is_dirty
     from days
     left join ops.loaded_day on days.source = loaded_day.source and days.day = loaded_day.day
@@ -411,7 +424,10 @@ def _cell(source: str, day: date, row: Row | None, source_range: tuple[date, dat
     if row is None:
         return CalendarCell(source, day, state, 0, None)
     rejected, rows_of_day = int(row["rejected"] or 0), row["rows_of_day"]
-    read = rejected + rows_of_day if rows_of_day is not None else max(rejected, row["rows_of_load"] or 0)
+    # Each load of a topic reads other messages; those of a table read the same rows again.
+    is_topic = source in SOURCES and SOURCES[source].write_disposition is WriteDisposition.APPEND
+    rows_of_load = (row["rows_of_loads"] if is_topic else None) or row["rows_of_load"] or 0
+    read = rejected + rows_of_day if rows_of_day is not None else max(rejected, rows_of_load)
     return CalendarCell(
         source,
         day,

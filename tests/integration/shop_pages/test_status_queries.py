@@ -144,6 +144,24 @@ def test_calendar_has_the_rows_of_which_some_are_rejected(
     assert [(row["day"].day, row["rows_of_day"], row["rows_of_load"]) for row in found] == [(1, None, 10), (2, 92, 5)]
 
 
+def test_calendar_has_the_rows_of_the_loads_that_rejected_some(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    """Not those of a later load: a topic without new messages has read none."""
+    first = batch(1, 3, rows_read=100, rows_loaded=100, source="kafka_stream")
+    second = batch(3, 3, rows_read=60, rows_loaded=60, source="kafka_stream")
+    batch(3, 3, rows_read=0, source="kafka_stream")
+    for batch_id in (first, first, second):
+        insert(
+            "quarantine", batch_id=batch_id, source="kafka_stream", reason="r", payload=Jsonb({}), quarantined_at=NOON
+        )
+    found = rows(connection, status.CALENDAR, first=date(2024, 1, 3), last=date(2024, 1, 3))
+    assert [(row["rejected"], row["rows_of_load"], row["rows_of_loads"]) for row in found] == [(3, 100, 160)]
+    reach = [{"source": "kafka_stream", "first_day": date(2024, 1, 1), "last_day": date(2024, 1, 3)}]
+    (cell,) = status.calendar(found, reach, date(2024, 1, 3), date(2024, 1, 3))["kafka_stream"]
+    assert (cell.letter, cell.read) == ("2%", 160)
+
+
 def test_day_has_its_loads_and_the_publication_of_each(
     connection: psycopg.Connection, batch: Insert, build: Insert, insert: Insert
 ) -> None:
