@@ -76,6 +76,7 @@ CALENDAR = f"""
         select
             load_batch.source, load_batch.batch_id, load_batch.status, load_batch.rows_read,
             {_IS_PUBLISHED} as is_published,
+            load_batch.status = 'loaded' and load_batch.rows_loaded + load_batch.rows_removed > 0 as has_changed_rows,
             greatest(load_batch.window_start, %(first)s::date) as first_day,
             least(load_batch.window_end - 1, %(last)s::date) as last_day
         from ops.load_batch
@@ -103,7 +104,7 @@ CALENDAR = f"""
         group by rejected_by_load.source, rejected_by_load.day
     ),
     days as (
-        select source, day::date as day, batch_id, status, rows_read, is_published
+        select source, day::date as day, batch_id, status, rows_read, is_published, has_changed_rows
         from batches
         cross join lateral generate_series(first_day::timestamp, last_day::timestamp, interval '1 day') as day
     )
@@ -112,7 +113,11 @@ CALENDAR = f"""
         max(days.batch_id) filter (where days.status = 'loaded') as batch_id,
         bool_or(days.status = 'loaded') as is_loaded,
         (array_agg(days.status order by days.batch_id desc))[1] = 'failed' as is_failed,
-        bool_or(days.is_published) as is_published,
+        -- Of the last load that has changed rows: its publication may be undone, and that of an earlier one not.
+        coalesce(
+            (array_agg(days.is_published order by days.batch_id desc) filter (where days.has_changed_rows))[1],
+            bool_or(days.is_published)
+        ) as is_published,
         max(rejected.rejected) as rejected,
         max(loaded_day.rows) as rows_of_day,
         coalesce(
@@ -185,7 +190,8 @@ SOURCE_RANGES = """
     from ops.load_batch where status = 'loaded' group by source order by source"""
 
 #: `failed_sources`: those whose last load in the run failed, after its retries. `left_out_sources`: those without which
-#: the run has built, and published if it has.
+#: the run has built, and published if it has. `failed_checks`: those whose last result in the run is a failure, and
+#: `asking_checks`: those that wait for a person. Seconds: to the publication, or to the last load or check.
 RUNS = """
     with batches as (
         select *, batch_id = max(batch_id) over (partition by run_id, source) as is_last
@@ -207,14 +213,40 @@ RUNS = """
     )
     select
         loads.*, build.failed_sources as left_out_sources, build.claimed_at, build.finished_at as built_at,
-        build.is_full_refresh, published.published_at, published.rows_changed, count(*) over () as all_rows,
-        extract(epoch from coalesce(published.published_at, loads.finished_at) - loads.started_at)::float8 as seconds
-    from loads
+        build.is_full_refresh, published.published_at, published.rows_changed, checked.failed_checks,
+        asking.asking_checks,
+        extract(epoch from coalesce(
+            published.published_at, greatest(loads.finished_at, checked.checked_at)
+        ) - loads.started_at)::float8 as seconds
+    from (
+        select loads.*, count(*) over () as all_rows
+        from loads
+        where dag_id = 'ecommerce_warehouse'
+        order by started_at desc
+        limit 30
+    ) as loads
     left join ops.build on loads.run_id = build.run_id
     left join published on loads.run_id = published.run_id
-    where loads.dag_id = 'ecommerce_warehouse'
-    order by loads.started_at desc
-    limit 30"""
+    cross join lateral (
+        select
+            max(result.checked_at) as checked_at,
+            array_agg(distinct result.check_name order by result.check_name) filter (where result.status = 'fail')
+                as failed_checks
+        from (
+            select distinct on (check_name, subject) check_name, status, checked_at
+            from ops.check_result
+            where check_result.run_id = loads.run_id
+            order by check_name, subject, check_result_id desc
+        ) as result
+    ) as checked
+    cross join lateral (
+        select array_agg(decision.check_name order by decision.check_name) as asking_checks
+        from ops.decision
+        where
+            decision.run_id = loads.run_id and decision.decision is null and decision.answer_until > now()
+            and build.finished_at is null
+    ) as asking
+    order by loads.started_at desc"""
 
 CHECKS = f"""
     with results as (
@@ -337,7 +369,8 @@ KEPT_ROWS = 100
 
 PUBLICATIONS = """
     select
-        publication_id, run_id, count(*) over () as all_rows, max(published_at) as published_at,
+        publication_id, publication.run_id, count(*) over () as all_rows, max(published_at) as published_at,
+        coalesce(max(build.dag_id), 'ecommerce_warehouse') as dag_id, max(restores) as restores,
         sum(rows_inserted) as rows_inserted,
         sum(rows_updated) as rows_updated, sum(rows_deleted) as rows_deleted,
         jsonb_agg(
@@ -347,7 +380,8 @@ PUBLICATIONS = """
             order by mart
         ) filter (where rows_inserted + rows_updated + rows_deleted > 0) as marts
     from ops.publication
-    group by publication_id, run_id
+    left join ops.build on publication.run_id = build.run_id
+    group by publication_id, publication.run_id
     order by publication_id desc
     limit 20"""
 
