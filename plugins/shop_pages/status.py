@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from ecommerce.common.shop import shop
+from ecommerce.common.sources import SOURCES, WriteDisposition
 from ecommerce.common.value_rules import rule_in_sql
 from shop_pages.airflow_access import task_times
 from shop_pages.limits import SHOWN_CHARACTERS, WAREHOUSE_DAG
@@ -67,13 +68,15 @@ _IS_PUBLISHED = "coalesce(build.is_published, false) and build.run_id not in (se
 
 #: One row for each source and day of any load. A load of several days counts for each of them; of those that have
 #: ended, the last one says whether the day is failed. `rows_of_day`: what raw holds of the day, for a source whose
-#: loads note it; `rows_of_load`: what the last load of the day has read.
+#: loads note it; `rows_of_load`: what the largest load has read that has rejected rows of the day, or the day's last
+#: load; `rows_of_loads`: what all that have rejected rows have read.
 CALENDAR = f"""
     with recursive {_UNDONE},
     batches as (
         select
             load_batch.source, load_batch.batch_id, load_batch.status, load_batch.rows_read,
             {_IS_PUBLISHED} as is_published,
+            load_batch.status = 'loaded' and load_batch.rows_loaded + load_batch.rows_removed > 0 as has_changed_rows,
             greatest(load_batch.window_start, %(first)s::date) as first_day,
             least(load_batch.window_end - 1, %(last)s::date) as last_day
         from ops.load_batch
@@ -86,14 +89,22 @@ CALENDAR = f"""
         select distinct source, dirty_date from ops.dirty_date
         where dirty_date between %(first)s::date and %(last)s::date
     ),
-    rejected as (
-        select source, day, count(*) as rejected
+    rejected_by_load as (
+        select source, day, batch_id, count(*) as rejected
         from ({_REJECTED_WITH_DAY}) as rejected
         where day between %(first)s::date and %(last)s::date
-        group by source, day
+        group by source, day, batch_id
+    ),
+    rejected as (
+        select
+            rejected_by_load.source, rejected_by_load.day, sum(rejected_by_load.rejected)::bigint as rejected,
+            max(load_batch.rows_read) as rows_read, sum(load_batch.rows_read)::bigint as rows_of_loads
+        from rejected_by_load
+        inner join ops.load_batch on rejected_by_load.batch_id = load_batch.batch_id
+        group by rejected_by_load.source, rejected_by_load.day
     ),
     days as (
-        select source, day::date as day, batch_id, status, rows_read, is_published
+        select source, day::date as day, batch_id, status, rows_read, is_published, has_changed_rows
         from batches
         cross join lateral generate_series(first_day::timestamp, last_day::timestamp, interval '1 day') as day
     )
@@ -102,11 +113,18 @@ CALENDAR = f"""
         max(days.batch_id) filter (where days.status = 'loaded') as batch_id,
         bool_or(days.status = 'loaded') as is_loaded,
         (array_agg(days.status order by days.batch_id desc))[1] = 'failed' as is_failed,
-        bool_or(days.is_published) as is_published,
+        -- Of the last load that has changed rows: its publication may be undone, and that of an earlier one not.
+        coalesce(
+            (array_agg(days.is_published order by days.batch_id desc) filter (where days.has_changed_rows))[1],
+            bool_or(days.is_published)
+        ) as is_published,
         max(rejected.rejected) as rejected,
         max(loaded_day.rows) as rows_of_day,
-        (array_agg(days.rows_read order by days.batch_id desc) filter (where days.status = 'loaded'))[1]
-            as rows_of_load,
+        coalesce(
+            max(rejected.rows_read),
+            (array_agg(days.rows_read order by days.batch_id desc) filter (where days.status = 'loaded'))[1]
+        ) as rows_of_load,
+        max(rejected.rows_of_loads) as rows_of_loads,
         bool_or(dirty.source is not null) as is_dirty
     from days
     left join ops.loaded_day on days.source = loaded_day.source and days.day = loaded_day.day
@@ -172,7 +190,8 @@ SOURCE_RANGES = """
     from ops.load_batch where status = 'loaded' group by source order by source"""
 
 #: `failed_sources`: those whose last load in the run failed, after its retries. `left_out_sources`: those without which
-#: the run has built, and published if it has.
+#: the run has built, and published if it has. `failed_checks`: those whose last result in the run is a failure, and
+#: `asking_checks`: those that wait for a person. Seconds: to the publication, or to the last load or check.
 RUNS = """
     with batches as (
         select *, batch_id = max(batch_id) over (partition by run_id, source) as is_last
@@ -194,14 +213,40 @@ RUNS = """
     )
     select
         loads.*, build.failed_sources as left_out_sources, build.claimed_at, build.finished_at as built_at,
-        build.is_full_refresh, published.published_at, published.rows_changed, count(*) over () as all_rows,
-        extract(epoch from coalesce(published.published_at, loads.finished_at) - loads.started_at)::float8 as seconds
-    from loads
+        build.is_full_refresh, published.published_at, published.rows_changed, checked.failed_checks,
+        asking.asking_checks,
+        extract(epoch from coalesce(
+            published.published_at, greatest(loads.finished_at, checked.checked_at)
+        ) - loads.started_at)::float8 as seconds
+    from (
+        select loads.*, count(*) over () as all_rows
+        from loads
+        where dag_id = 'ecommerce_warehouse'
+        order by started_at desc
+        limit 30
+    ) as loads
     left join ops.build on loads.run_id = build.run_id
     left join published on loads.run_id = published.run_id
-    where loads.dag_id = 'ecommerce_warehouse'
-    order by loads.started_at desc
-    limit 30"""
+    cross join lateral (
+        select
+            max(result.checked_at) as checked_at,
+            array_agg(distinct result.check_name order by result.check_name) filter (where result.status = 'fail')
+                as failed_checks
+        from (
+            select distinct on (check_name, subject) check_name, status, checked_at
+            from ops.check_result
+            where check_result.run_id = loads.run_id
+            order by check_name, subject, check_result_id desc
+        ) as result
+    ) as checked
+    cross join lateral (
+        select array_agg(decision.check_name order by decision.check_name) as asking_checks
+        from ops.decision
+        where
+            decision.run_id = loads.run_id and decision.decision is null and decision.answer_until > now()
+            and build.finished_at is null
+    ) as asking
+    order by loads.started_at desc"""
 
 CHECKS = f"""
     with results as (
@@ -324,7 +369,8 @@ KEPT_ROWS = 100
 
 PUBLICATIONS = """
     select
-        publication_id, run_id, count(*) over () as all_rows, max(published_at) as published_at,
+        publication_id, publication.run_id, count(*) over () as all_rows, max(published_at) as published_at,
+        coalesce(max(build.dag_id), 'ecommerce_warehouse') as dag_id, max(restores) as restores,
         sum(rows_inserted) as rows_inserted,
         sum(rows_updated) as rows_updated, sum(rows_deleted) as rows_deleted,
         jsonb_agg(
@@ -334,7 +380,8 @@ PUBLICATIONS = """
             order by mart
         ) filter (where rows_inserted + rows_updated + rows_deleted > 0) as marts
     from ops.publication
-    group by publication_id, run_id
+    left join ops.build on publication.run_id = build.run_id
+    group by publication_id, publication.run_id
     order by publication_id desc
     limit 20"""
 
@@ -411,7 +458,10 @@ def _cell(source: str, day: date, row: Row | None, source_range: tuple[date, dat
     if row is None:
         return CalendarCell(source, day, state, 0, None)
     rejected, rows_of_day = int(row["rejected"] or 0), row["rows_of_day"]
-    read = rejected + rows_of_day if rows_of_day is not None else max(rejected, row["rows_of_load"] or 0)
+    # Each load of a topic reads other messages; those of a table read the same rows again.
+    is_topic = source in SOURCES and SOURCES[source].write_disposition is WriteDisposition.APPEND
+    rows_of_load = (row["rows_of_loads"] if is_topic else None) or row["rows_of_load"] or 0
+    read = rejected + rows_of_day if rows_of_day is not None else max(rejected, rows_of_load)
     return CalendarCell(
         source,
         day,

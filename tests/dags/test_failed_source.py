@@ -147,7 +147,7 @@ def test_column_dropped_at_the_source_is_shown_on_the_pages_until_it_is_back(who
         assert re.search(r"Marts: \d+ of \d+ changed by publication", outcome.stderr)
         status = page(demo, "/status")
         assert "failed, published without refund" in status
-        assert f'title="refund, {day}: last load failed, ' in raw_page(demo, "/status")
+        assert f'data-tip="refund, {day}: last load failed, ' in raw_page(demo, "/status")
         assert "The last load of refund failed" in page(demo, "/today")
         detail = page(demo, f"/status/refund/{day}")
         assert "Last load failed" in detail

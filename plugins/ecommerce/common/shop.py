@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache
@@ -41,6 +42,9 @@ CURRENCY = "currency"
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}")
 #: The source without which there is no warehouse.
 REQUIRED = "sales_fact"
+
+#: The registry of sources, and when this process imported it.
+_REGISTRY, _IMPORTED_AT = Path(__file__).with_name("sources.py"), time.time()
 
 #: What a template may ask for: the first day to read and the day after the last, as SQL dates; and what a clock of the
 #: source shows when they begin, as SQL timestamps.
@@ -323,7 +327,7 @@ def _mistakes_of_keys(content: Any) -> Iterator[_Mistake]:
         yield (CURRENCY,), f"currency is {content[CURRENCY]!r}; write its ISO code, such as EUR, or leave the line out"
     for source in content["sources"]:
         if source not in SOURCES:
-            yield ("sources", source), f"there is no source {source}; {_nearest(source, SOURCES)}"
+            yield ("sources", source), f"there is no source {source}; {_nearest(source, SOURCES)}{_outdated_registry()}"
     if content["sources"].get(REQUIRED, ABSENT) == ABSENT:
         yield (
             ("sources", REQUIRED),
@@ -378,6 +382,16 @@ def did_you_mean(word: Any, known: Collection[str]) -> str:
     # Above the usual 0.6: two names of files are alike by their `.csv` alone.
     near = difflib.get_close_matches(str(word).lower(), known, n=1, cutoff=0.65)
     return f"did you mean {near[0]}?" if near else ""
+
+
+def _outdated_registry() -> str:
+    """The remedy where a source may have been added since: a process does not import a module again."""
+    if _REGISTRY.stat().st_mtime <= _IMPORTED_AT:
+        return ""
+    return (
+        f". {shown_path(_REGISTRY)} has changed since this process was started: "
+        "restart Airflow's services (on the demo's stack: make restart)"
+    )
 
 
 def _nearest(word: Any, known: Collection[str]) -> str:

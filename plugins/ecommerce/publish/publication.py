@@ -82,7 +82,8 @@ def _publish_all(
         changes = [merge(connection, mart, publication_id) for mart in plan.merge]
         for change in changes:
             record_publication(connection, publication_id, run_id, change, as_of_date=as_of)
-        record_results(connection, "stale", run_id, _stale_marts(connection, plan.exclusions), window=None)
+        staleness = [*_stale_marts(connection, plan.exclusions), *_no_longer_stale(connection, plan.marts)]
+        record_results(connection, "stale", run_id, staleness, window=None)
         delete_old_deltas(connection)
         # Last, since readers of these marts wait from here on until the commit.
         for mart in plan.recreate:
@@ -182,3 +183,22 @@ def _stale_marts(connection: Connection, exclusions: Exclusions) -> list[CheckRe
         log.warning("marts.%s %s", mart, message)
         results.append(CheckResult(f"marts.{mart}", "fail", None, None, message))
     return results
+
+
+def _no_longer_stale(connection: Connection, marts: Sequence[str]) -> list[CheckResult]:
+    """A passed check result for each mart that the run publishes and that an earlier run had left as it was."""
+    rows = connection.execute(
+        """
+        select subject
+        from (
+            select distinct on (subject) subject, status
+            from ops.check_result
+            where check_name = 'stale' and subject = any(%s)
+            order by subject, check_result_id desc
+        ) as latest
+        where status = 'fail'
+        order by subject
+        """,
+        [[f"marts.{mart}" for mart in marts]],
+    ).fetchall()
+    return [CheckResult(subject, "pass", None, None, "published again") for (subject,) in rows]

@@ -226,6 +226,17 @@ def test_source_reconciliation_warns_for_source_that_was_not_requested(
     ]
 
 
+def test_source_reconciliation_does_not_ask_a_source_that_could_not_be_loaded(
+    evaluate, loaded: Loader, shop: psycopg.Connection
+) -> None:
+    """A column that is gone fails the load; the marts of the other sources are published all the same."""
+    exclusions = lease.Exclusions(frozenset({"sales_fact"}), frozenset({"fact_sales"}))
+    lease.take(loaded.connection, "a_dag", "a_run", project="p", full_refresh=False, exclusions=exclusions)
+    shop.execute("alter table sales_fact rename column order_amount to amount")
+    message = "not compared: sales_fact could not be loaded"
+    assert evaluate("reconciliation_source", FIRST, LAST) == [("raw.sales_fact", "warn", message)]
+
+
 @pytest.mark.parametrize("sources", [["sales_fact"], ["product"]])
 def test_source_reconciliation_compares_windows_of_all_claimed_loads(
     evaluate, loaded: Loader, shop: psycopg.Connection, insert: Callable[..., None], sources: list[str]

@@ -144,6 +144,51 @@ def test_calendar_has_the_rows_of_which_some_are_rejected(
     assert [(row["day"].day, row["rows_of_day"], row["rows_of_load"]) for row in found] == [(1, None, 10), (2, 92, 5)]
 
 
+def test_calendar_has_the_rows_of_the_loads_that_rejected_some(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    """Not those of a later load: a topic without new messages has read none."""
+    first = batch(1, 3, rows_read=100, rows_loaded=100, source="kafka_stream")
+    second = batch(3, 3, rows_read=60, rows_loaded=60, source="kafka_stream")
+    batch(3, 3, rows_read=0, source="kafka_stream")
+    for batch_id in (first, first, second):
+        insert(
+            "quarantine", batch_id=batch_id, source="kafka_stream", reason="r", payload=Jsonb({}), quarantined_at=NOON
+        )
+    found = rows(connection, status.CALENDAR, first=date(2024, 1, 3), last=date(2024, 1, 3))
+    assert [(row["rejected"], row["rows_of_load"], row["rows_of_loads"]) for row in found] == [(3, 100, 160)]
+    reach = [{"source": "kafka_stream", "first_day": date(2024, 1, 1), "last_day": date(2024, 1, 3)}]
+    (cell,) = status.calendar(found, reach, date(2024, 1, 3), date(2024, 1, 3))["kafka_stream"]
+    assert (cell.letter, cell.read) == ("2%", 160)
+
+
+def test_calendar_has_a_day_as_unpublished_whose_publication_was_undone(
+    connection: psycopg.Connection, batch: Insert, build: Insert, insert: Insert
+) -> None:
+    """Until the next publication; a load that has changed nothing says nothing of it."""
+
+    def publication(number: int, run_id: str, restores: int | None = None) -> None:
+        insert(
+            "publication", publication_id=number, run_id=run_id, mart="a", rows_inserted=0, rows_updated=0,
+            rows_deleted=0, published_at=NOON, restores=restores,
+        )  # fmt: skip
+
+    def is_published() -> bool:
+        (row,) = rows(connection, status.CALENDAR, first=date(2024, 1, 2), last=date(2024, 1, 2))
+        return row["is_published"]
+
+    for number, run_id in enumerate(("one", "two"), start=1):
+        build(run_id)
+        batch(2, 2, built_by=run_id, rows_read=5, rows_loaded=5)
+        publication(number, run_id)
+    batch(2, 2, rows_read=5, rows_unchanged=5)
+    assert is_published()
+    publication(3, "undo", restores=1)
+    assert not is_published()
+    publication(4, "three")
+    assert is_published()
+
+
 def test_day_has_its_loads_and_the_publication_of_each(
     connection: psycopg.Connection, batch: Insert, build: Insert, insert: Insert
 ) -> None:
@@ -228,6 +273,32 @@ def test_runs_add_up_their_loads_and_name_the_sources_that_failed(
     assert (one["rows_changed"], one["published_at"]) == (10, later + timedelta(minutes=1))
 
 
+def test_runs_say_what_holds_them_back(
+    connection: psycopg.Connection, batch: Insert, build: Insert, insert: Insert
+) -> None:
+    """Checks whose last result is a failure, and those that wait for a person; the run lasts until its last check."""
+    for run_id in ("failed", "asking"):
+        batch(2, 3, run_id=run_id, dag_id="ecommerce_warehouse", finished_at=NOON)
+    build("failed")
+    build("asking", is_published=False)
+    connection.execute("update ops.build set finished_at = null where run_id = 'asking'")
+    for name, state, minutes in (("rows", "fail", 1), ("mix", "fail", 2), ("rows", "pass", 3)):
+        insert(
+            "check_result", run_id="failed", check_name=name, subject="a", status=state, message="m",
+            checked_at=NOON + timedelta(minutes=minutes),
+        )  # fmt: skip
+    for run_id, minutes in (("failed", 9), ("asking", 9), ("asking", -9)):
+        insert(
+            "decision", run_id=run_id, check_name=f"amount{minutes}", subjects=["a"], message="m", days=[],
+            difference=Jsonb({}), asked_at=NOON, answer_until=datetime.now(UTC) + timedelta(minutes=minutes),
+        )  # fmt: skip
+    found = {row["run_id"]: row for row in rows(connection, status.RUNS)}
+    assert (found["failed"]["failed_checks"], found["failed"]["asking_checks"]) == (["mix"], None)
+    assert found["failed"]["seconds"] == 180
+    assert (found["asking"]["failed_checks"], found["asking"]["asking_checks"]) == (None, ["amount9"])
+    assert found["asking"]["seconds"] == 0
+
+
 def check(insert: Insert, state: str, days_ago: int = 0, **other: Any) -> None:
     values = {"run_id": "run", "check_name": "rows", "subject": "a", "message": f"it is {state}"}
     insert("check_result", status=state, checked_at=NOON - timedelta(days=days_ago), **values | other)
@@ -301,7 +372,9 @@ def test_quarantine_is_grouped_by_rule_with_three_examples(
     assert (other["reason"], other["rejected"]) == ("no key", 1)
 
 
-def test_publications_have_the_marts_that_changed(connection: psycopg.Connection, insert: Insert) -> None:
+def test_publications_have_the_marts_that_changed(
+    connection: psycopg.Connection, build: Insert, insert: Insert
+) -> None:
     def publication(number: int, mart: str, *counts: int) -> None:
         names = ("rows_inserted", "rows_updated", "rows_deleted")
         insert(
@@ -313,6 +386,8 @@ def test_publications_have_the_marts_that_changed(connection: psycopg.Connection
     publication(2, "b", 1, 0, 0)
     publication(2, "a", 0, 2, 1)
     publication(2, "c", 0, 0, 0)
+    build("run2", dag_id="rollback_publication")
+    connection.execute("update ops.publication set restores = 1 where publication_id = 2")
     second, first = rows(connection, status.PUBLICATIONS)
     assert (second["publication_id"], second["run_id"], second["all_rows"]) == (2, "run2", 2)
     assert (second["rows_inserted"], second["rows_updated"], second["rows_deleted"]) == (1, 2, 1)
@@ -321,6 +396,9 @@ def test_publications_have_the_marts_that_changed(connection: psycopg.Connection
         {"mart": "b", "inserted": 1, "updated": 0, "deleted": 0},
     ]
     assert first["marts"] is None
+    assert [(row["dag_id"], row["restores"]) for row in (second, first)] == [
+        ("rollback_publication", 1), ("ecommerce_warehouse", None),
+    ]  # fmt: skip
     (published,) = rows(connection, today._PUBLISHED)
     assert published == {"publication_id": 2, "run_id": "run2", "published_at": NOON + timedelta(days=2)}
 

@@ -246,6 +246,19 @@ def test_all_mistakes_are_named_at_once(folder: Path) -> None:
         shop()
 
 
+def test_unknown_source_names_the_restart_if_the_registry_has_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "shop.yml").write_text(f"sources:\n  {SALES}\n  supplier: absent")
+    with pytest.raises(ShopError) as raised:
+        shop()
+    assert "restart" not in str(raised.value)
+    monkeypatch.setattr(module, "_IMPORTED_AT", 0.0)
+    changed = r"there is no source supplier; .*common/sources.py has changed since this process was started: restart"
+    with pytest.raises(ShopError, match=changed):
+        shop()
+
+
 @pytest.mark.parametrize("text", [f"sources:\n  {SALES}\n  {SALES}\n", "sources: {"])
 def test_text_that_is_no_yaml_is_named(folder: Path, text: str) -> None:
     (folder / "shop.yml").write_text(text)

@@ -13,7 +13,7 @@ def test_calendar_shows_state_of_each_day() -> None:
     def row(day: int, **other: Any) -> dict[str, Any]:
         plain = {
             "batch_id": 1, "is_loaded": True, "is_failed": False, "is_published": False, "rejected": None,
-            "is_dirty": False, "rows_of_day": None, "rows_of_load": 100,
+            "is_dirty": False, "rows_of_day": None, "rows_of_load": 100, "rows_of_loads": None,
         }  # fmt: skip
         return {"source": "sales_fact", "day": date(2024, 1, day), **plain, **other}
 
@@ -47,7 +47,8 @@ def test_cell_shows_the_share_of_rejected_rows(rejected: int, rows_of_day: int, 
     day = date(2024, 1, 1)
     row = {
         "source": "sales_fact", "day": day, "batch_id": 1, "is_loaded": True, "is_failed": False, "is_published": True,
-        "rejected": rejected, "rows_of_day": rows_of_day, "rows_of_load": 5_000, "is_dirty": True,
+        "rejected": rejected, "rows_of_day": rows_of_day, "rows_of_load": 5_000, "rows_of_loads": None,
+        "is_dirty": True,
     }  # fmt: skip
     reach = [{"source": "sales_fact", "first_day": day, "last_day": day}]
     (cell,) = status.calendar([row], reach, day, day)["sales_fact"]
