@@ -81,18 +81,30 @@ sold as (
 
 ),
 
+-- Days first: a day has refunds of many subcategories, and each goes into eight periods.
+refunded_days as (
+
+    select
+        refunds.date_key,
+        refunds.category_name,
+        sum(refunds.refunded_amount) as refunded_amount
+    from refunds
+    inner join days
+        on refunds.date_key between days.first_day and days.last_day
+    group by refunds.date_key, refunds.category_name
+
+),
+
 refunded as (
 
     select
         period.grain,
         period.period_start,
         category.category_key,
-        sum(refunds.refunded_amount) as refunded_amount
-    from refunds
-    inner join days
-        on refunds.date_key between days.first_day and days.last_day
-    cross join lateral {{ periods_of('refunds.date_key') }} as period (grain, period_start)
-    cross join lateral {{ category_keys('refunds.category_name') }} as category (category_key)
+        sum(refunded_days.refunded_amount) as refunded_amount
+    from refunded_days
+    cross join lateral {{ periods_of('refunded_days.date_key') }} as period (grain, period_start)
+    cross join lateral {{ category_keys('refunded_days.category_name') }} as category (category_key)
     group by 1, 2, 3
 
 ),

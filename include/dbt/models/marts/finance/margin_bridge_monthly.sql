@@ -11,7 +11,8 @@
     },
 ) }}
 
-with all_sales as (
+-- Not materialized, so that only the rebuilt months are read, by the index.
+with all_sales as not materialized (
 
     select * from {{ ref('int_product_monthly_sales') }}
 
