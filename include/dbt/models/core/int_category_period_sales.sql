@@ -91,7 +91,7 @@ refunded_days as (
     from refunds
     inner join days
         on refunds.date_key between days.first_day and days.last_day
-    group by refunds.date_key, refunds.category_name
+    group by 1, 2
 
 ),
 

@@ -133,31 +133,38 @@ numbered as (
 
 ),
 
-final as (
+{% if is_incremental() -%}
+continued as (
 
     select
         numbered.customer_id,
         numbered.order_id,
-        {% if is_incremental() -%}
-        coalesce(customers.order_number, 0) + numbered.order_number as order_number,
-        numbered.order_date - coalesce(numbered.previous_date, customers.order_date)
-            as days_since_previous,
         numbered.revenue,
-        coalesce(customers.cohort_month, numbered.cohort_month) as cohort_month,
-        {%- else -%}
-        numbered.order_number,
-        numbered.order_date - numbered.previous_date as days_since_previous,
-        numbered.revenue,
-        numbered.cohort_month,
-        {%- endif %}
-        {{ first_day_of('month', 'numbered.date_key') }} as line_month,
         numbered.order_date,
-        numbered.date_key
+        numbered.date_key,
+        coalesce(customers.order_number, 0) + numbered.order_number as order_number,
+        coalesce(numbered.previous_date, customers.order_date) as previous_date,
+        coalesce(customers.cohort_month, numbered.cohort_month) as cohort_month
     from numbered
-    {%- if is_incremental() %}
     inner join customers
         on numbered.customer_id = customers.customer_id
-    {%- endif %}
+
+),
+
+{% endif -%}
+final as (
+
+    select
+        customer_id,
+        order_id,
+        order_number,
+        order_date - previous_date as days_since_previous,
+        revenue,
+        cohort_month,
+        {{ first_day_of('month', 'date_key') }} as line_month,
+        order_date,
+        date_key
+    from {{ 'continued' if is_incremental() else 'numbered' }}
 
 )
 
