@@ -11,14 +11,13 @@
     },
 ) }}
 
--- Not materialized, so that only the rebuilt months are read, by the index.
 with all_sales as not materialized (
 
     select * from {{ ref('int_product_monthly_sales') }}
 
 ),
 
--- The first month to rebuild needs the month before it.
+-- The first month to rebuild needs the month before it. Only these are read, by the index.
 sales as (
 
     select * from all_sales
