@@ -10,11 +10,9 @@ A dry run, the default, lists each table and column with the number of values. T
 undone.
 """
 
-import pendulum
 from airflow.sdk import Param, dag
 
-from ecommerce.common.shop import shop
-from ecommerce.dag_defaults import ALONE_ARGS, CLAIM_POOL
+from ecommerce.dag_defaults import CLAIM_POOL, started_by_hand
 from ecommerce.erase.erase_customer import EraseCustomer
 
 PARAMS = {
@@ -35,13 +33,8 @@ PARAMS = {
 
 
 @dag(
-    schedule=None,
-    is_paused_upon_creation=False,
-    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
-    catchup=False,
-    max_active_runs=1,
+    **started_by_hand(),
     params=PARAMS,
-    default_args=ALONE_ARGS,
     doc_md=__doc__,
     tags=["ecommerce", "privacy"],
 )

@@ -10,11 +10,10 @@ deletes in small steps. What is gone stands in `ops.pruning`. A dry run, the for
 only counts rows and bytes.
 """
 
-import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
 from ecommerce.common.shop import shop
-from ecommerce.dag_defaults import ALONE_ARGS
+from ecommerce.dag_defaults import started_by_hand
 from ecommerce.prune.prune_warehouse import PruneWarehouse
 from ecommerce.prune.retention_file import read_retention
 
@@ -32,14 +31,9 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronDataIntervalTimetable(SCHEDULE, timezone=shop().time_zone) if SCHEDULE else None,
-    # Whoever has set a schedule wants it to run.
-    is_paused_upon_creation=False,
-    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
-    catchup=False,
-    max_active_runs=1,
+    # With a schedule it is not paused either: whoever has set one wants it to run.
+    **started_by_hand() | {"schedule": SCHEDULE and CronDataIntervalTimetable(SCHEDULE, timezone=shop().time_zone)},
     params=PARAMS,
-    default_args=ALONE_ARGS,
     doc_md=__doc__,
     tags=["ecommerce", "maintenance"],
 )

@@ -10,12 +10,11 @@ Choose the *Source*, and perhaps one *Batch* (`ops.load_batch`) or a text in the
 windows of the chosen rows are read again; for the topic, the messages in quarantine.
 """
 
-import pendulum
 from airflow.sdk import Param, dag
 
 from ecommerce.common.shop import shop
 from ecommerce.common.windows import window_params
-from ecommerce.dag_defaults import ALONE_ARGS
+from ecommerce.dag_defaults import started_by_hand
 from ecommerce.load.replay_quarantine import ReplayQuarantine
 
 PARAMS = {
@@ -37,13 +36,8 @@ PARAMS = {
 
 
 @dag(
-    schedule=None,
-    is_paused_upon_creation=False,
-    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
-    catchup=False,
-    max_active_runs=1,
+    **started_by_hand(),
     params=PARAMS,
-    default_args=ALONE_ARGS,
     doc_md=__doc__,
     tags=["ecommerce", "quarantine"],
 )

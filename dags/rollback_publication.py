@@ -8,11 +8,9 @@ A rollback is a publication itself, so it can be rolled back in the same way. Th
 builds and publishes again: pause that DAG until the cause is fixed.
 """
 
-import pendulum
 from airflow.sdk import Param, dag
 
-from ecommerce.common.shop import shop
-from ecommerce.dag_defaults import ALONE_ARGS, CLAIM_POOL
+from ecommerce.dag_defaults import CLAIM_POOL, started_by_hand
 from ecommerce.publish.rollback_publication import RollbackPublication
 
 PARAMS = {
@@ -28,13 +26,8 @@ PARAMS = {
 
 
 @dag(
-    schedule=None,
-    is_paused_upon_creation=False,
-    start_date=pendulum.datetime(2010, 1, 1, tz=shop().time_zone),
-    catchup=False,
-    max_active_runs=1,
+    **started_by_hand(),
     params=PARAMS,
-    default_args=ALONE_ARGS,
     doc_md=__doc__,
     tags=["ecommerce", "warehouse"],
 )
