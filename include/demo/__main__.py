@@ -359,10 +359,10 @@ def _erase(arguments: argparse.Namespace) -> int:
 
 def _prune(arguments: argparse.Namespace) -> int:
     state = stack.running_with_the_chosen_shop()
-    if exit_code := _run_and_summarize(state, "prune_warehouse", {"dry_run": arguments.dry_run}):
-        return exit_code
     options = ["--dry-run"] if arguments.dry_run else []
-    return _run_with_connections(state, "ecommerce.prune.airflow_database", *options)
+    # First, since Airflow prints some lines for each of its tables: what the warehouse has lost stands at the end.
+    airflow_exit_code = _run_with_connections(state, "ecommerce.prune.airflow_database", *options)
+    return _run_and_summarize(state, "prune_warehouse", {"dry_run": arguments.dry_run}) or airflow_exit_code
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -153,13 +153,14 @@ def test_dry_run_shows_its_report(
 
 @pytest.mark.parametrize(("succeed", "exit_code"), [(True, 3), (False, 1)])
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
-def test_prune_lets_airflow_prune_its_own_database_after_the_run(
+def test_prune_lets_airflow_prune_its_own_database_before_the_run(
     monkeypatch: pytest.MonkeyPatch, options: list[str], succeed: bool, exit_code: int
 ) -> None:
     runs = Runs(monkeypatch, succeed=succeed)
     ran: list[tuple[str, ...]] = []
 
     def run_with_connections(state: State, *arguments: str) -> int:
+        assert runs.started == []
         ran.append(arguments)
         return 3
 
@@ -167,7 +168,7 @@ def test_prune_lets_airflow_prune_its_own_database_after_the_run(
     monkeypatch.setattr(stack, "api_of", lambda state: SimpleNamespace(task_messages=lambda *_: []))
     assert call("prune", *options) == exit_code
     assert runs.started == [("prune_warehouse", {"dry_run": bool(options)})]
-    assert ran == ([("ecommerce.prune.airflow_database", *options)] if succeed else [])
+    assert ran == [("ecommerce.prune.airflow_database", *options)]
 
 
 def test_backfill_says_what_its_last_run_has_done(
