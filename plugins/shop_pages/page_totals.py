@@ -26,6 +26,11 @@ from shop_pages.queries import Rows, Warehouse
 _YEAR = timedelta(days=364)
 #: Measures of which more is no gain.
 _BETTER_FEWER = frozenset({"refunded_amount", "days_stocked_out", "lost_units", "orders", "urgent", "expected_loss"})
+#: Measures that ask whether a customer has ordered before. In the first loaded days most customers seem new, since what
+#: they ordered before is not loaded: a later period would always seem to win fewer.
+_BY_FIRST_ORDER = frozenset({"new_customers", "new_customer_revenue", "returning_customer_revenue"})
+#: From so many days after the first loaded one, a customer without an order before is taken for new.
+_DAYS_UNTIL_NEW_IS_KNOWN = 365
 CHOSEN, MONTH, QUARTER = "Chosen days", "Month to date", "Quarter to date"
 
 
@@ -78,11 +83,17 @@ class MeasureTotals:
 
 @dataclass(frozen=True)
 class PageTotals:
-    """What stands at the top of a page; `problem` says why it could not be read."""
+    """
+    What stands at the top of a page.
+
+    :param first_loaded: the first day of which anything is loaded
+    :param problem: why it could not be read
+    """
 
     totals: Totals
     periods: Sequence[Period]
     rows: Rows | None
+    first_loaded: date
     problem: str = ""
 
     @property
@@ -96,7 +107,7 @@ class PageTotals:
             MeasureTotals(
                 measure.label,
                 measure.format is Format.MONEY,
-                [_total(measure.name, measure.format, period, by_range) for period in self.periods],
+                [_total(measure.name, measure.format, period, by_range, self.first_loaded) for period in self.periods],
             )
             for measure in self.totals.measures
             if measure.source not in absent
@@ -178,23 +189,36 @@ async def read_totals(reader: Warehouse, page: FigurePage, filters: Filters) -> 
     except NotBuiltYet:
         return None
     except WarehouseUnavailable as error:
-        return PageTotals(page.totals, periods, None, str(error))
-    return PageTotals(page.totals, periods, rows)
+        return PageTotals(page.totals, periods, None, filters.covered_first, str(error))
+    return PageTotals(page.totals, periods, rows, filters.covered_first)
 
 
-def _total(name: str, value_format: Format, period: Period, by_range: Mapping[str, Row]) -> PeriodTotal:
+def _total(
+    name: str, value_format: Format, period: Period, by_range: Mapping[str, Row], first_loaded: date
+) -> PeriodTotal:
     value = by_range[period.name][name]
     return PeriodTotal(
         period,
         short_money(value) if value_format is Format.MONEY else format_number(value, value_format),
         format_number(value, value_format),
         [
-            _compare(name, label, value, days, by_range.get(f"{period.name} {key}", {}).get(name), value_format)
+            _new_is_not_known(label)
+            if days and name in _BY_FIRST_ORDER and (days[0] - first_loaded).days < _DAYS_UNTIL_NEW_IS_KNOWN
+            else _compare(name, label, value, days, by_range.get(f"{period.name} {key}", {}).get(name), value_format)
             for label, key, days in (
                 ("period before", "before", period.before),
                 ("last year", "year before", period.year_before),
             )
         ],
+    )
+
+
+def _new_is_not_known(label: str) -> Comparison:
+    return Comparison(
+        label,
+        "no comparison",
+        "In the first year that is loaded most customers seem new: what they ordered before is not loaded.",
+        "none",
     )
 
 

@@ -10,11 +10,14 @@ from shop_pages.figures import FigureColumn, Totals
 from shop_pages.filters import Filters
 from shop_pages.formats import Format
 from shop_pages.page_totals import PageTotals, Period, periods_of
+from shop_pages.pool import Row
 from shop_pages.queries import Rows
 
 FILTERS = Filters(
     date(2024, 3, 2), date(2024, 3, 31), None, covered_first=date(2022, 1, 1), covered_last=date(2024, 3, 31)
 )
+
+FIRST_LOADED = date(2022, 1, 1)
 
 
 def days(first: str, last: str) -> tuple[date, date]:
@@ -71,7 +74,7 @@ def test_total_stands_beside_the_difference(before: str, text: str, direction: s
         {"name": "Chosen days", "revenue": Decimal(100)},
         {"name": "Chosen days before", "revenue": Decimal(before)},
     ]
-    (measure,) = PageTotals(totals, [period], Rows(found, datetime.now(UTC))).measures
+    (measure,) = PageTotals(totals, [period], Rows(found, datetime.now(UTC)), FIRST_LOADED).measures
     (total,) = measure.periods
     assert (total.value, total.exact) == ("100.00", "100.00")
     compared, year = total.comparisons
@@ -91,6 +94,27 @@ def test_more_refunds_are_no_gain() -> None:
         {"name": "Chosen days", "refunded_amount": Decimal(9)},
         {"name": "Chosen days before", "refunded_amount": 6},
     ]
-    (measure,) = PageTotals(totals, [period], Rows(found, datetime.now(UTC))).measures
+    (measure,) = PageTotals(totals, [period], Rows(found, datetime.now(UTC)), FIRST_LOADED).measures
     compared = measure.periods[0].comparisons[0]
     assert (compared.direction, compared.tone) == ("up", "down")
+
+
+@pytest.mark.parametrize(
+    ("name", "first_loaded", "text"),
+    [
+        # The days before begin a year after the first loaded one, and a day too early.
+        ("new_customers", date(2023, 1, 30), "−50.0 %"),
+        ("new_customers", date(2023, 1, 31), "no comparison"),
+        ("orders", date(2023, 1, 31), "−50.0 %"),
+    ],
+)
+def test_new_customers_are_not_compared_with_days_in_which_all_seem_new(
+    name: str, first_loaded: date, text: str
+) -> None:
+    period = Period("Chosen days", *days("2024-03-01", "2024-03-31"), days("2024-01-30", "2024-02-29"), None)
+    totals = Totals(
+        mart="daily_revenue", day="order_date", measures={FigureColumn(name, "New", Format.COUNT): "sum(x)"}
+    )
+    found: list[Row] = [{"name": "Chosen days", name: 5}, {"name": "Chosen days before", name: 10}]
+    (measure,) = PageTotals(totals, [period], Rows(found, datetime.now(UTC)), first_loaded).measures
+    assert measure.periods[0].comparisons[0].text == text
