@@ -1,5 +1,5 @@
 """The warehouse of the pages' tests, loaded, built and published: what an erasure begins with."""
 
-from tests.integration.shop_pages.conftest import dsn_of, filled
+from tests.integration.published_shop import connection, dbt, dsn_of, filled, loader
 
-__all__ = ["dsn_of", "filled"]
+__all__ = ["connection", "dbt", "dsn_of", "filled", "loader"]

@@ -4,7 +4,7 @@ A customer is erased from a warehouse that is loaded, built and published; then 
 The tests of this module build on each other: each does one thing more to the warehouse, and the customer stays away.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ from ecommerce.erase.run_conf import FORGOTTEN
 from ecommerce.erase.text_tables import text_tables
 from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
-from ecommerce.publish.publication import publish
 from ecommerce.publish.rollback import roll_back
 from tests.integration.conftest import SHOP_TABLES
-from tests.integration.dbt_runs import Dbt, dbt_on
+from tests.integration.dbt_runs import Dbt
+from tests.integration.published_shop import publish_run
 from tests.integration.shop_pages.conftest import AS_OF, FIRST_LOADED, LONG_ORDER, event_columns
-from tests.integration.support import ALL_COLUMNS, RUN, Loader, checks_passed
+from tests.integration.support import ALL_COLUMNS, RUN, Loader
 
 KEY, NAME, FORMER_NAME, E_MAIL = "CUST001", 'Zacharias "Zach" O\'Bräin', "Customer 1", "Zach.OBrain@Mail.example"
 #: What must be nowhere: in lower case, and as JSON spells it.
@@ -51,23 +51,6 @@ union all
 select 'revenue', count(*), sum(daily_revenue), null, null from marts.daily_revenue
 order by 1, 2, 3
 """
-
-
-@pytest.fixture(scope="module")
-def connection(filled: Callable[[str], str]) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(filled("warehouse"), autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture(scope="module")
-def loader(connection: psycopg.Connection) -> Loader:
-    return Loader(connection)
-
-
-@pytest.fixture(scope="module")
-def dbt(filled: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
-    with dbt_on(filled("transformer"), tmp_path_factory.mktemp("dbt")) as project:
-        yield project
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +131,7 @@ def customer_everywhere(
     for source in ("sales_fact", "refund", "customer", "subscription_data"):
         _fill(shop, loader, source)
     dbt.run()
-    _publish(connection, "a_second_run")
+    publish_run(connection, "a_second_run")
 
 
 def _texts(loader: Loader, source: str) -> list[dict[str, Any]]:
@@ -174,12 +157,6 @@ def _fill(shop: psycopg.Connection, loader: Loader, source: str) -> None:
             sql.SQL("insert into {} ({}) values ({})").format(sql.Identifier(source), names, places),
             list(held.values()),
         )
-
-
-def _publish(connection: psycopg.Connection, run_id: str) -> None:
-    lease.take(connection, "a_dag", run_id, project="p", full_refresh=False)
-    with checks_passed(connection, run_id), warehouse(PUBLISHER) as publisher:
-        publish(publisher, run_id)
 
 
 def hits(connection: psycopg.Connection, folder: Path) -> dict[str, int]:
@@ -334,7 +311,7 @@ def test_rebuild_from_raw_gives_the_same_rows(
     for table in before:
         assert before[table] == after[table], table
     assert hits(connection, logs) == {}
-    _publish(connection, "after_rebuild")
+    publish_run(connection, "after_rebuild")
     assert loader.rows("select sum(rows_inserted + rows_updated + rows_deleted) from ops.publication"
                        " where run_id = 'after_rebuild'") == [(0,)]  # fmt: skip
     assert hits(connection, logs) == {}

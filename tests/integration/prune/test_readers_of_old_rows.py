@@ -4,7 +4,6 @@ A warehouse whose rows of ops are all old is pruned, and whatever reads them fin
 Loads, a rollback, the erasure's list, the calendar, and above all a full refresh: it gives the same rows.
 """
 
-from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from ecommerce.build import lease
 from ecommerce.common.connections import PUBLISHER, warehouse
 from ecommerce.common.errors import SourceError
 from ecommerce.common.sources import SOURCES
@@ -21,38 +19,17 @@ from ecommerce.load.offsets import StoredOffsets
 from ecommerce.prune import prune_warehouse
 from ecommerce.prune.prune_warehouse import PruneWarehouse
 from ecommerce.publish.kept_publications import KEPT_QUERY
-from ecommerce.publish.publication import publish
 from ecommerce.publish.rollback import roll_back
 from shop_pages import status
-from tests.integration.dbt_runs import Dbt, dbt_on
+from tests.integration.dbt_runs import Dbt
+from tests.integration.published_shop import connection, dbt, loader, publish_run
 from tests.integration.shop_pages.conftest import AS_OF, DAY_BEFORE, FIRST_LOADED, event_columns, events, orders
-from tests.integration.support import Loader, checks_passed
+from tests.integration.support import Loader
+
+__all__ = ["connection", "dbt", "loader"]
 
 #: So many days are added to the age of each row of ops.
 AGE = 1000
-
-
-@pytest.fixture(scope="module")
-def connection(filled: Callable[[str], str]) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(filled("warehouse"), autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture(scope="module")
-def loader(connection: psycopg.Connection) -> Loader:
-    return Loader(connection)
-
-
-@pytest.fixture(scope="module")
-def dbt(filled: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
-    with dbt_on(filled("transformer"), tmp_path_factory.mktemp("dbt")) as project:
-        yield project
-
-
-def _publish(connection: psycopg.Connection, run_id: str) -> None:
-    lease.take(connection, "a_dag", run_id, project="p", full_refresh=False)
-    with checks_passed(connection, run_id), warehouse(PUBLISHER) as publisher:
-        publish(publisher, run_id)
 
 
 def _load_again(loader: Loader) -> None:
@@ -131,7 +108,7 @@ def seen(
         """
     )
     connection.execute("update marts_build.daily_revenue set daily_orders = daily_orders + 1")
-    _publish(connection, "second")
+    publish_run(connection, "second")
     for number in range(20):
         _load_again(loader)
         connection.execute(
@@ -139,9 +116,9 @@ def seen(
             " select clock_timestamp(), 'gone', 'volume', 'raw.refund', 'pass', '' from generate_series(1, 2)"
         )
         if number % 10 == 9:
-            _publish(connection, f"run {number}")
+            publish_run(connection, f"run {number}")
     connection.execute("update marts_build.daily_revenue set daily_orders = daily_orders - 1")
-    _publish(connection, "last")
+    publish_run(connection, "last")
     _grow_old(connection)
     before = _seen(connection)
     with pytest.MonkeyPatch.context() as patch:
