@@ -10,7 +10,7 @@ from __future__ import annotations
 from psycopg import Connection, sql
 
 from ecommerce.erase.person import Person
-from ecommerce.erase.text_tables import is_key, new_key
+from ecommerce.erase.personal_tables import is_key, new_key
 
 #: What a version is told apart by, except for what an erasure empties (`dim_customer.sql`).
 _KEPT = ("customer_since_date", "customer_end_date", "customer_status", "is_deleted")

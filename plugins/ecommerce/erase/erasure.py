@@ -21,10 +21,10 @@ from ecommerce.common.sources import SOURCES
 from ecommerce.erase.customer_versions import erase_versions
 from ecommerce.erase.log_files import erase_in_logs
 from ecommerce.erase.person import Person, find_person, remember
+from ecommerce.erase.personal_tables import erase_table, personal_tables
 from ecommerce.erase.quarantine_payloads import erase_payloads
 from ecommerce.erase.receipt import Counts, Receipt
 from ecommerce.erase.replaced_rows import erase_replaced_rows
-from ecommerce.erase.text_tables import erase_table, text_tables
 from ecommerce.load.batches import one_loader
 from ecommerce.load.erased_rows import ErasedValues
 from ecommerce.publish.merge import MartChange, require_full_comparison
@@ -162,7 +162,7 @@ def _noted_places(publisher: Connection, erasure_id: int) -> Counts:
 def _erase_owned(session: Connection, person: Person, *, dry_run: bool = False) -> Counts:
     """Take the customer out of all tables of the session's role, in the caller's transaction."""
     counts: Counts = {}
-    tables = list(text_tables(session))
+    tables = list(personal_tables(session))
     schemas = {table.schema for table in tables}
     if "ops" in schemas:
         values = ErasedValues.read(session).adding(person.keys, person.e_mails)
@@ -207,6 +207,6 @@ def _forget_old_rows(session: Connection, counts: Counts) -> None:
 
     An index has the old values until then, and so have the planner's statistics, which hold a column's values.
     """
-    for table in text_tables(session):
+    for table in personal_tables(session):
         if any(place.startswith((f"{table}.", f"{table} ")) for place in counts):
             session.execute(sql.SQL("vacuum (analyze) {}").format(table.identifier))

@@ -16,8 +16,8 @@ from psycopg import Connection, sql
 
 from ecommerce.common.personal_data import Treatment
 from ecommerce.erase.person import Person
+from ecommerce.erase.personal_tables import PersonalTable, is_key, names_person, new_key, without_person
 from ecommerce.erase.receipt import Counts
-from ecommerce.erase.text_tables import TextTable, is_key, names_person, new_key, without_person
 from ecommerce.publish.marts import column_list, key_object, key_of, published_columns
 
 
@@ -28,7 +28,7 @@ class _Row(NamedTuple):
     new: str
 
 
-def erase_replaced_rows(connection: Connection, mart: TextTable, person: Person, *, dry_run: bool) -> Counts:
+def erase_replaced_rows(connection: Connection, mart: PersonalTable, person: Person, *, dry_run: bool) -> Counts:
     """
     Take the customer out of a mart's replaced rows, and correct the checksums; the rows that were changed.
 
@@ -60,7 +60,7 @@ def erase_replaced_rows(connection: Connection, mart: TextTable, person: Person,
     return {place: count[0]} if count and count[0] else {}
 
 
-def _is_affected(mart: TextTable, row: sql.Composable, person: Person) -> sql.Composed:
+def _is_affected(mart: PersonalTable, row: sql.Composable, person: Person) -> sql.Composed:
     """Condition: a row as JSON is of the customer, or names the customer."""
     conditions: list[sql.Composable] = [sql.SQL("false")]
     for column in mart.columns:
@@ -72,7 +72,7 @@ def _is_affected(mart: TextTable, row: sql.Composable, person: Person) -> sql.Co
     return sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
 
 
-def _erased(mart: TextTable, row: sql.Composable, person: Person) -> sql.Composable:
+def _erased(mart: PersonalTable, row: sql.Composable, person: Person) -> sql.Composable:
     """SQL: a row as JSON without the customer; null for no row. What a row does not have, it does not get."""
     values = {column: sql.SQL("({} ->> {})").format(row, sql.Literal(column.name)) for column in mart.columns}
     is_theirs = sql.SQL(" or ").join(
@@ -108,7 +108,7 @@ def _erased(mart: TextTable, row: sql.Composable, person: Person) -> sql.Composa
 
 
 def _correct_checksums(
-    connection: Connection, mart: TextTable, person: Person, names: Mapping[str, sql.Composable]
+    connection: Connection, mart: PersonalTable, person: Person, names: Mapping[str, sql.Composable]
 ) -> None:
     """Correct the checksum of each publication of the mart, from the last to the first whose rows are known."""
     key = key_of(connection, "marts", mart.name)
@@ -147,7 +147,7 @@ def _correct_checksums(
                 return
 
 
-def _current_rows(connection: Connection, mart: TextTable, key: list[str], person: Person) -> dict[str, _Row]:
+def _current_rows(connection: Connection, mart: PersonalTable, key: list[str], person: Person) -> dict[str, _Row]:
     """By key as JSON, the rows of the mart that the erasure changes."""
     row = sql.SQL("current_row.content")
     found = connection.execute(
@@ -200,7 +200,7 @@ def _replaced_rows(
     return replaced
 
 
-def _hash_difference(connection: Connection, mart: TextTable, columns: list[str], rows: list[_Row]) -> int:
+def _hash_difference(connection: Connection, mart: PersonalTable, columns: list[str], rows: list[_Row]) -> int:
     """The exclusive or of the hashes of rows before and after the erasure, over these columns."""
     difference = 0
     for version in zip(*rows, strict=True):

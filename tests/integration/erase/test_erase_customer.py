@@ -21,8 +21,8 @@ from ecommerce.common.personal_data import treatment_of
 from ecommerce.common.sources import SOURCES
 from ecommerce.erase.erase_customer import EraseCustomer
 from ecommerce.erase.erasure import Sessions, survey
+from ecommerce.erase.personal_tables import personal_tables
 from ecommerce.erase.run_conf import FORGOTTEN
-from ecommerce.erase.text_tables import text_tables
 from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
 from ecommerce.publish.rollback import roll_back
@@ -211,7 +211,7 @@ def test_every_column_of_texts_is_erased_or_declared_never_personal(sessions: Se
     ]
     assert unknown == []
     # What an erasure itself looks at, by the catalog's categories of types, is no less.
-    assert sum(len(table.columns) for table in text_tables(sessions.publisher)) > 20
+    assert sum(len(table.columns) for table in personal_tables(sessions.publisher)) > 20
 
 
 def test_dry_run_lists_every_place_and_changes_nothing(

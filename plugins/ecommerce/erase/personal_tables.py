@@ -18,8 +18,8 @@ from ecommerce.load.erased_rows import row_key
 
 
 @dataclass(frozen=True)
-class TextColumn:
-    """A column that may have a text in it, or one of another type that the customer's rows have to lose."""
+class PersonalColumn:
+    """A column that may say something of a person: one with texts, or one that is emptied in the customer's rows."""
 
     name: str
     form: Literal["text", "json", "array", "other"]
@@ -38,12 +38,12 @@ class TextColumn:
 
 
 @dataclass(frozen=True)
-class TextTable:
-    """A table with the columns of it that may have texts."""
+class PersonalTable:
+    """A table with the columns of it that may say something of a person."""
 
     schema: str
     name: str
-    columns: Sequence[TextColumn]
+    columns: Sequence[PersonalColumn]
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -53,16 +53,16 @@ class TextTable:
         """Its name in a statement."""
         return sql.Identifier(self.schema, self.name)
 
-    def treated(self, *treatments: Treatment) -> list[TextColumn]:
+    def treated(self, *treatments: Treatment) -> list[PersonalColumn]:
         """The columns that are treated in one of these ways."""
         return [column for column in self.columns if column.treatment in treatments]
 
 
-def text_tables(connection: Connection) -> Iterator[TextTable]:
+def personal_tables(connection: Connection) -> Iterator[PersonalTable]:
     """
     The tables that the session's role owns, with all columns of texts that are not said to be never personal.
 
-    Columns of other types are those that are emptied: a birthday, which raw got with a change of the source.
+    Of other types only those that are emptied: a birthday, which raw got with a change of the source.
     """
     rows = connection.execute(
         """
@@ -107,19 +107,19 @@ def text_tables(connection: Connection) -> Iterator[TextTable]:
     ).fetchall()
     for schema, table, columns in rows:
         known = [
-            TextColumn(name, form, type_name, treatment_of(schema, table, name) or Treatment.SEARCHED)
+            PersonalColumn(name, form, type_name, treatment_of(schema, table, name) or Treatment.SEARCHED)
             for name, form, type_name in columns
         ]
-        yield TextTable(schema, table, [column for column in known if _is_erased(column)])
+        yield PersonalTable(schema, table, [column for column in known if _is_erased(column)])
 
 
-def _is_erased(column: TextColumn) -> bool:
+def _is_erased(column: PersonalColumn) -> bool:
     if column.form == "other":
         return column.treatment is Treatment.EMPTIED
     return column.treatment is not Treatment.NEVER
 
 
-def erase_table(connection: Connection, table: TextTable, person: Person, *, dry_run: bool) -> Counts:
+def erase_table(connection: Connection, table: PersonalTable, person: Person, *, dry_run: bool) -> Counts:
     """Replace the customer's keys and empty the customer's columns, then search the other texts; what was replaced."""
     counts = _erase_rows(connection, table, person, dry_run=dry_run)
     for column in table.treated(Treatment.SEARCHED, Treatment.FREE_TEXT):
@@ -129,7 +129,7 @@ def erase_table(connection: Connection, table: TextTable, person: Person, *, dry
     return {place: count for place, count in counts.items() if count}
 
 
-def _erase_rows(connection: Connection, table: TextTable, person: Person, *, dry_run: bool) -> Counts:
+def _erase_rows(connection: Connection, table: PersonalTable, person: Person, *, dry_run: bool) -> Counts:
     keys, emptied = table.treated(Treatment.KEY), table.treated(Treatment.EMPTIED, Treatment.FREE_TEXT)
     if not keys or not person.keys:
         return {}
@@ -176,7 +176,7 @@ def new_key(value: sql.Composable, keys: Mapping[str, str]) -> sql.Composed:
     return sql.SQL("({}::jsonb ->> {})").format(sql.Literal(json.dumps(dict(keys))), cleaned(value))
 
 
-def _is_row_without_name(table: TextTable, person: Person) -> sql.Composable:
+def _is_row_without_name(table: PersonalTable, person: Person) -> sql.Composable:
     """Condition: the row says something of the customer, whoever it names: a refund of the customer's order."""
     for source, rows in (person.rows or {}).items():
         key = row_key(SOURCES[source])
@@ -202,7 +202,7 @@ def without_person(text: sql.Composable, person: Person, *, in_json: bool = Fals
     return text
 
 
-def erased_value(column: TextColumn, value: sql.Composable, person: Person) -> sql.Composed:
+def erased_value(column: PersonalColumn, value: sql.Composable, person: Person) -> sql.Composed:
     """SQL: the value of a column that is searched, in the column's type."""
     if column.form == "array":
         element = without_person(sql.SQL("element::text"), person)
@@ -213,7 +213,7 @@ def erased_value(column: TextColumn, value: sql.Composable, person: Person) -> s
     return sql.SQL("({})::{}").format(text, sql.SQL(column.type_name))
 
 
-def _search(connection: Connection, table: TextTable, column: TextColumn, person: Person, *, dry_run: bool) -> int:
+def _search(connection: Connection, table: PersonalTable, column: PersonalColumn, person: Person, *, dry_run: bool) -> int:
     names: sql.Composable = names_person(column.text, person, in_json=column.form == "json")
     if dry_run:
         query = sql.SQL("select count(*) from {} where {}").format(table.identifier, names)
