@@ -213,7 +213,9 @@ def erased_value(column: PersonalColumn, value: sql.Composable, person: Person) 
     return sql.SQL("({})::{}").format(text, sql.SQL(column.type_name))
 
 
-def _search(connection: Connection, table: PersonalTable, column: PersonalColumn, person: Person, *, dry_run: bool) -> int:
+def _search(
+    connection: Connection, table: PersonalTable, column: PersonalColumn, person: Person, *, dry_run: bool
+) -> int:
     names: sql.Composable = names_person(column.text, person, in_json=column.form == "json")
     if dry_run:
         query = sql.SQL("select count(*) from {} where {}").format(table.identifier, names)
