@@ -39,7 +39,7 @@ async def read_changed_files(dag_id: str, *, seconds: float = READ_FILES_SECONDS
     if unparsed := await asyncio.to_thread(unparsed_files, dag_id):
         raise FilesNotRead(
             f"{names_of(unparsed)} changed after dbt had parsed the project, so a run would not have all of its tasks. "
-            "No run was started. Start it by make run, which lets dbt parse the project first; or run dbt parse in "
+            "So no run is started. Start it by make run, which lets dbt parse the project first; or run dbt parse in "
             "include/dbt, then start the run again."
         )
     asked_at = datetime.now(UTC)
@@ -50,13 +50,13 @@ async def read_changed_files(dag_id: str, *, seconds: float = READ_FILES_SECONDS
         if error_at and error_at >= asked_at:
             raise FilesNotRead(
                 f"{names_of(newer)} changed, and Airflow cannot read the DAG since: {one_line(error, _ERROR_LENGTH)}. "
-                "No run was started. Correct the file, then start the run again."
+                "So no run is started. Correct the file, then start the run again."
                 + (f" {restart}" if (restart := await asyncio.to_thread(restart_needed)) else "")
             )
         if time.monotonic() > deadline:
             raise FilesNotRead(
-                f"{names_of(newer)} changed, and Airflow has not read the DAG again within {seconds:.0f} s. No run was "
-                "started. Start it again in half a minute; if this stays, look whether Airflow's DAG processor runs."
+                f"{names_of(newer)} changed, and Airflow has not read the DAG again within {seconds:.0f} s. So no run "
+                "is started. Start it again in half a minute; if this stays, look whether Airflow's DAG processor runs."
             )
         if time.monotonic() >= asks_again_at:
             await asyncio.to_thread(ask_to_read, dag_id)

@@ -253,7 +253,7 @@ def test_run_is_refused_while_airflow_has_not_read_a_changed_file(
     assert (form.status_code, answer.status_code, runs_of(REPLAY)) == (200, 409, [])
     for response in (form, answer):
         assert "shop.yml changed, and Airflow has not read the DAG again within" in text_of(response.text)
-        assert "No run was started. Start it again in half a minute" in text_of(response.text)
+        assert "So no run is started. Start it again in half a minute" in text_of(response.text)
     assert "<option selected>customer</option>" in answer.text, "what was entered is still there"
     assert user.post(f"/trigger/{ROLLBACK}", data={}).status_code == 303, "a DAG that the file does not change"
 
