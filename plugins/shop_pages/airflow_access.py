@@ -266,7 +266,7 @@ def ask_to_read(dag_id: str) -> None:
     try:
         with create_session(scoped=False) as session:
             model = session.get(DagModel, dag_id)
-            if model is None:
+            if model is None or model.relative_fileloc is None:
                 raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.")
             asked = select(DagPriorityParsingRequest).where(
                 DagPriorityParsingRequest.bundle_name == model.bundle_name,
