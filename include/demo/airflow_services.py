@@ -79,6 +79,8 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # Of two changes within Airflow's default of 30 s it would read the second and not write it.
+        "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
         # One heap per process instead of one per thread: 30 MB less.
         "MALLOC_ARENA_MAX": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",

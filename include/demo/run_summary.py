@@ -81,7 +81,11 @@ order by place
 """
 
 _DAYS_TO_BUILD = """
-select source, count(distinct dirty_date) as days
+select
+    source,
+    count(distinct dirty_date) as days,
+    min(dirty_date) as first_day,
+    max(dirty_date) filter (where dirty_date <= current_date) as last_day
 from ops.dirty_date
 group by source
 order by source
@@ -198,10 +202,7 @@ def _pruning(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[st
 
 def _waits(connection: Connection[dict[str, Any]]) -> Iterator[str]:
     lines = [waiting_in_words(question) for question in _rows(connection, OPEN_QUESTIONS)]
-    lines += [
-        f"{row['days']:,} {'day' if row['days'] == 1 else 'days'} of {row['source']}, for the next build (make run)"
-        for row in _rows(connection, _DAYS_TO_BUILD)
-    ]
+    lines += map(_days_in_words, _rows(connection, _DAYS_TO_BUILD))
     lines += [
         f"{row['rows']:,} rejected {'row' if row['rows'] == 1 else 'rows'} of {row['source']}, in quarantine; "
         f"when the cause is repaired: make replay SOURCE={row['source']}"
@@ -212,6 +213,14 @@ def _waits(connection: Connection[dict[str, Any]]) -> Iterator[str]:
         yield from (f"  {line}" for line in lines)
     else:
         yield "Nothing waits."
+
+
+def _days_in_words(row: dict[str, Any]) -> str:
+    """The days of a source that wait, and the command that loads just these again and builds."""
+    # No run loads days of the future. Without days it loads yesterday, which a shop of long ago does not have.
+    days = f" FROM={row['first_day']} TO={row['last_day']}" if row["last_day"] else ""
+    how_many = f"{row['days']:,} {'day' if row['days'] == 1 else 'days'}"
+    return f"{how_many} of {row['source']}, for the next build (make run{days})"
 
 
 def _first(lines: Iterator[str]) -> Iterator[str]:

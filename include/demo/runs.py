@@ -191,4 +191,4 @@ def _log_errors(api: AirflowApi, dag_id: str, run_id: str) -> None:
         errors = api.task_errors(dag_id, run_id, task["task_id"], task["try_number"])
         log.error("  %s: %s", task["task_id"], errors[-1] if errors else "see its log in the UI")
     for line in note.splitlines():
-        log.error("  %s", line)
+        log.error("  %s", plain_text(line))

@@ -16,7 +16,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ecommerce.common.shop import PROFILE, VARIABLE, profile_folder
+from ecommerce.build import dag_files
+from ecommerce.build.dag_files import WAREHOUSE_DAG
+from ecommerce.common.shop import VARIABLE, profile_folder
 from include.demo import airflow_services, database, processes
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
@@ -33,7 +35,6 @@ log = logging.getLogger(__name__)
 
 SETTINGS = ROOT / "airflow_settings.yaml"
 GENERATED = STACK / "generated_shop"
-WAREHOUSE_DAG = "ecommerce_warehouse"
 
 #: What the shop of a stack has that was filled before a shop could lack a source.
 _EARLIER_SOURCES = (
@@ -247,48 +248,22 @@ def let_airflow_read_changed_files(state: State) -> None:
     airflow_services.build_manifest(state.dsn(role="transformer"))
     api = api_of(state)
     wait_for_dag(api, WAREHOUSE_DAG)
-    changed = {path: datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in _files_of_the_dag(state)}
+    files = dag_files.files_of_dag(WAREHOUSE_DAG, chosen=state.airflow_shop, root=ROOT)
+    changed = {path: datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in files}
     newer = [path for path, changed_at in changed.items() if not api.dag_is_known(WAREHOUSE_DAG, since=changed_at)]
     if not newer:
         return
-    log.info("Airflow reads what has changed: %s", ", ".join(map(_shown, newer)))
+    log.info("Airflow reads what has changed: %s", dag_files.names_of(newer, root=ROOT))
     for dag_id in (WAREHOUSE_DAG, "extract_sales_fact"):
         api.read_again(dag_id)
     wait_for_dag(api, WAREHOUSE_DAG, since=max(changed[path] for path in newer))
 
 
-def _files_of_the_dag(state: State) -> list[Path]:
-    """The files besides the code that decide which tasks the DAG has."""
-    files = [
-        profile_folder(state.airflow_shop or "default") / PROFILE,
-        ROOT / "include" / "quality" / "checks.yml",
-        ROOT / "dags" / f"{WAREHOUSE_DAG}.py",  # also touched when the dbt project was parsed again
-    ]
-    return [path for path in files if path.exists()]
-
-
 def restart_in_words() -> str | None:
-    """
-    That code has changed since Airflow was started; None if it has not, or no service of Airflow runs.
-
-    Its services and their forks have imported the code, such as the registry of sources, and do not read it again.
-    """
+    """That code has changed since Airflow was started; None if it has not, or no service of Airflow runs."""
     services = filter(None, (processes.find(f"airflow-{service}") for service in airflow_services.SERVICES))
     started = min((service.create_time() for service in services), default=None)
-    if started is None:
-        return None
-    newer = sorted(path for path in (ROOT / "plugins").rglob("*.py") if path.stat().st_mtime > started)
-    if not newer:
-        return None
-    more = f" and {len(newer) - 3} more" if len(newer) > 3 else ""
-    return (
-        f"{', '.join(map(_shown, newer[:3]))}{more} changed after Airflow was started: it still runs the code of "
-        "before. To take up the change: make restart"
-    )
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path, ROOT)
+    return None if started is None else dag_files.restart_in_words(started, root=ROOT)
 
 
 #: Fifteen months: with 90 days, the page's default range, and the same days of the year before.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -26,15 +26,18 @@ __all__ = [
     "CurrentUser",
     "DagAccessEntity",
     "DagParam",
+    "DagReading",
     "InvalidParams",
     "PausedDag",
     "StartedRun",
     "TaskTimes",
     "UnknownDag",
+    "ask_to_read",
     "base_path",
     "connection_by_id",
     "dag_exists",
     "dag_params",
+    "dag_reading",
     "is_administrator",
     "is_allowed",
     "login_url",
@@ -166,6 +169,19 @@ class TaskTimes:
     ended_at: datetime | None
 
 
+@dataclass(frozen=True)
+class DagReading:
+    """
+    What Airflow has read of a DAG's file.
+
+    :param read_at: when it began to read what it has of the DAG now; None: it never has
+    :param error: when it could not import the file, and the last line of the error; None: it can
+    """
+
+    read_at: datetime | None
+    error: tuple[datetime, str] | None
+
+
 def dag_exists(dag_id: str) -> bool:
     """Whether Airflow has the DAG."""
     from airflow.models.dag import DagModel
@@ -195,6 +211,72 @@ def dag_params(dag_id: str) -> tuple[list[DagParam], bool]:
         return [DagParam(name, param.value, param.description, param.schema or {}) for name, param in params], bool(
             model.is_paused
         )
+
+
+def dag_reading(dag_id: str) -> DagReading:
+    """
+    When Airflow has read a DAG's file, and whether it could.
+
+    :raises UnknownDag: Airflow has no such DAG
+    """
+    from airflow.models.dag import DagModel
+    from airflow.models.errors import ParseImportError
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session(scoped=False) as session:
+        model = session.get(DagModel, dag_id)
+        if model is None:
+            raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.")
+        read_at = model.last_parsed_time
+        written_at = session.scalar(
+            select(SerializedDagModel.last_updated)
+            .where(SerializedDagModel.dag_id == dag_id)
+            .order_by(SerializedDagModel.created_at.desc())
+            .limit(1)
+        )
+        # What Airflow reads so soon after it has written a DAG, it does not write.
+        pause = timedelta(seconds=conf.getint("core", "min_serialized_dag_update_interval"))
+        if read_at and written_at and read_at - written_at <= pause:
+            read_at = min(read_at, written_at)
+        error = session.scalar(
+            select(ParseImportError).where(
+                ParseImportError.bundle_name == model.bundle_name, ParseImportError.filename == model.relative_fileloc
+            )
+        )
+        return DagReading(
+            read_at - timedelta(seconds=model.last_parse_duration or 0) if read_at else None,
+            (error.timestamp, (error.stacktrace or "").strip().rpartition("\n")[2]) if error else None,
+        )
+
+
+def ask_to_read(dag_id: str) -> None:
+    """
+    Ask the DAG processor to read a DAG's file now.
+
+    :raises UnknownDag: Airflow has no such DAG
+    """
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbag import DagPriorityParsingRequest
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+    from sqlalchemy.exc import IntegrityError
+
+    try:
+        with create_session(scoped=False) as session:
+            model = session.get(DagModel, dag_id)
+            if model is None or model.relative_fileloc is None:
+                raise UnknownDag(f"Airflow does not know the DAG {dag_id!r}.")
+            asked = select(DagPriorityParsingRequest).where(
+                DagPriorityParsingRequest.bundle_name == model.bundle_name,
+                DagPriorityParsingRequest.relative_fileloc == model.relative_fileloc,
+            )
+            if session.scalar(asked) is None:
+                session.add(DagPriorityParsingRequest(model.bundle_name, model.relative_fileloc))
+    except IntegrityError:
+        # Another request has asked at the same moment.
+        return
 
 
 def start_dag_run(dag_id: str, params: Mapping[str, Any], *, user_name: str, may_unpause: bool) -> StartedRun:

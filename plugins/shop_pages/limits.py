@@ -25,6 +25,10 @@ RESPONSE_TIMEOUT = 0.8
 BUSY_TIMEOUT = 5.0
 #: Seconds after which Postgres cancels a statement. Results that come after `RESPONSE_TIMEOUT` serve the next reader.
 STATEMENT_TIMEOUT = 2.0
+#: Seconds that the start of a run waits until Airflow has read files that have changed, and that its form waits.
+READ_FILES_SECONDS, FORM_READ_FILES_SECONDS = 20.0, 8.0
+#: Seconds between two looks whether it has, and after which it is asked again.
+READ_FILES_POLL_SECONDS, READ_FILES_AGAIN_SECONDS = 0.3, 5.0
 #: Seconds for which a result is reused without a query. Results of marts are then checked for a new publication.
 FRESH_SECONDS = 10.0
 #: Seconds after a failed connection during which no new one is tried.

@@ -549,6 +549,18 @@ select
 from latest
 left join ops.schema_change
     on latest.source = schema_change.source and latest.batch_id = schema_change.last_batch_id
+    -- Told once: raw has the column since an earlier load.
+    and not (
+        schema_change.policy = 'evolve'
+        and schema_change.batch_id < schema_change.last_batch_id
+        and left(schema_change.column_name, 1) <> '_'
+        and exists (
+            select from pg_attribute
+            where
+                attrelid = to_regclass('raw.' || quote_ident(latest.source))
+                and attname = schema_change.column_name and attnum > 0 and not attisdropped
+        )
+    )
 group by latest.source
 """
 
@@ -557,7 +569,8 @@ class ColumnChanges(_SourceCheck):
     """
     Columns of a source that its last load found to be new, gone or of another type.
 
-    A new column warns. The other changes made that load fail, and fail here.
+    A new column warns; where the registry lets raw evolve, it does so for the load that added it to raw, and no more.
+    The other changes made that load fail, and fail here.
     """
 
     kind: Literal["schema_drift"]

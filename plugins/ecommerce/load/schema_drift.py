@@ -128,6 +128,7 @@ def note(connection: Connection, source: Source, batch_id: int, differences: Seq
                 %(batch)s, now(), now(), %(batch)s
             )
             on conflict (source, column_name, change, found) do update set
+                policy = excluded.policy,
                 last_seen_at = excluded.last_seen_at,
                 last_batch_id = excluded.last_batch_id
             """,

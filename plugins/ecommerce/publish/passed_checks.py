@@ -19,6 +19,9 @@ from ecommerce.publish.preview import as_json, differences
 
 #: Problems that a message names.
 _PROBLEMS_IN_MESSAGE = 5
+_NO_RESULT = "has no result"
+#: What to do if the check was written after Airflow had read `checks.yml` for this run.
+_IF_NEW = "If a check without a result is new, this run has no task for it: start another run"
 
 #: By check, all results of its last evaluation for the build under way; they have the same time.
 _LAST_RESULTS = """
@@ -118,9 +121,11 @@ def assert_checks_passed(
         return
     n = len(problems) - _PROBLEMS_IN_MESSAGE
     more = f"; and {n} more" if n > 0 else ""
+    has_new = any(problem.endswith(_NO_RESULT) for problem in problems)
+    if_new = f". {_IF_NEW}" if has_new else ""
     raise PublishError(
         f"nothing was published: {'; '.join(problems[:_PROBLEMS_IN_MESSAGE])}{more}. Clear the run from its task "
-        "`claim` on, so that it builds and checks again; to mark a task as successful does not help"
+        f"`claim` on, so that it builds and checks again; to mark a task as successful does not help{if_new}"
     )
 
 
@@ -130,7 +135,7 @@ def _unpassed(connection: Connection, run_id: str, exclusions: Exclusions) -> It
     for name, subject, status, message, _ in rows:
         if status == "fail" and not exclusions.covers(subject):
             yield f"check {name} failed, {subject}: {message}"
-    yield from (f"check {name} has no result" for name in checks if name not in {row[0] for row in rows})
+    yield from (f"check {name} {_NO_RESULT}" for name in checks if name not in {row[0] for row in rows})
     before_build = {name for name, *_, follows_build in rows if checks[name].checks_the_build and not follows_build}
     yield from (f"check {name} was evaluated before the last build" for name in sorted(before_build))
 

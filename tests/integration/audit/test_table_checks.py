@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from ecommerce.audit import table_checks
 from ecommerce.common.errors import SchemaDrift
+from ecommerce.common.sources import SOURCES, NewColumns
 from tests.integration.support import Loader, Row, acting_as
 
 Only = Callable[..., str]
@@ -356,6 +358,30 @@ def test_schema_drift_warns_for_new_column_and_fails_for_other_changes(
         loader.load("customer", DAY)
     assert evaluate("schema_drift", DAY) == [("product", "pass", as_expected), ("customer", status, sentence)]
     assert evaluate("schema_drift", DAY, sources=["product"]) == [("product", "pass", as_expected)]
+
+
+def test_schema_drift_warns_once_of_a_column_that_raw_has_taken_over(
+    evaluate, loader: Loader, insert: Callable[..., None], shop: psycopg.Connection
+) -> None:
+    ignoring, evolving = (replace(SOURCES["customer"], new_columns=policy) for policy in NewColumns)
+    insert("customer", customer_id="C1")
+    shop.execute("alter table customer add loyalty_tier text, add _mark text")
+    mark = "column _mark is new (text)"
+    both = f"{mark}; column loyalty_tier is new (text)"
+    try:
+        # Ignored, it warns with each load; taken over, no more. Raw marks its own columns with an underscore.
+        for source, expected in ((ignoring, both), (ignoring, both), (evolving, mark), (evolving, mark)):
+            loader.load(source, DAY)
+            assert evaluate("schema_drift", DAY) == [("customer", "warn", expected)]
+        # Raw keeps a column that the registry ignores again, and gets no more of it.
+        loader.load(ignoring, DAY)
+        assert evaluate("schema_drift", DAY) == [("customer", "warn", both)]
+        loader.connection.execute("delete from ops.schema_change")
+        for expected in (both, mark):
+            loader.load(evolving, DAY)
+            assert evaluate("schema_drift", DAY) == [("customer", "warn", expected)]
+    finally:
+        loader.connection.execute("alter table raw.customer drop column if exists loyalty_tier")
 
 
 # -- a file of SQL -----------------------------------------------------------------------------------------------------

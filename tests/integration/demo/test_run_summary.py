@@ -71,10 +71,25 @@ def test_summary_has_rows_by_reason_checks_marts_and_what_waits(loader: Loader, 
         "  warn volume, raw.sales_fact: 5 Jan: 92 rows, about 150 expected",
         "Marts: this run has published nothing",
         "Waits now:",
-        "  1 day of sales_fact, for the next build (make run)",
+        f"  1 day of sales_fact, for the next build (make run FROM={DAY} TO={DAY})",
         "  4 rejected rows of sales_fact, in quarantine; when the cause is repaired: make replay SOURCE=sales_fact",
     ]
     assert sources_in_quarantine(dsn) == ["sales_fact"]
+
+
+def test_summary_names_no_day_of_the_future_for_the_next_build(loader: Loader, dsn: str) -> None:
+    """A run of such days is refused."""
+    batch = loader.load("sales_fact", DAY, rows=[order("O1", "10")], run=RUN).batch_id
+    loader.connection.execute(
+        "insert into ops.dirty_date (source, dirty_date, batch_id, marked_at) values"
+        " ('sales_fact', '2023-12-30', %(batch)s, now()), ('sales_fact', current_date + 9, %(batch)s, now()),"
+        " ('refund', current_date + 9, %(batch)s, now())",
+        {"batch": batch},
+    )
+    assert run_summary(dsn, "a_run", is_to_publish=False)[-2:] == [
+        "  1 day of refund, for the next build (make run)",
+        f"  3 days of sales_fact, for the next build (make run FROM=2023-12-30 TO={DAY})",
+    ]
 
 
 def test_summary_of_a_publication_names_the_marts_that_changed(loader: Loader, dsn: str) -> None:

@@ -1,8 +1,13 @@
 """The trigger form and the start of a run, in Airflow's own database: no run is left to wait at a paused DAG."""
 
+import asyncio
+import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,19 +16,24 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.models import import_all_models
 from airflow.models.base import Base
 from airflow.models.dag import DagModel
+from airflow.models.dagbag import DagPriorityParsingRequest
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
+from airflow.models.errors import ParseImportError
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.serialization.serialized_objects import LazyDeserializedDAG
 from airflow.utils.db import synchronize_log_template
 from airflow.utils.session import create_session
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import delete, inspect, select
+from sqlalchemy import delete, inspect, select, update
 
 from include.demo.state import ROOT
-from shop_pages import access
-from shop_pages.airflow_access import DagAccessEntity, is_allowed
+from shop_pages import access, changed_files
+from shop_pages.airflow_access import DagAccessEntity, dag_reading, is_allowed
+from shop_pages.routes import trigger_pages
+from shop_pages_plugin import ChangedFilesReader
 from tests.integration.shop_pages.conftest import client_of
 
 REPLAY, ROLLBACK, ERASE = "replay_quarantine", "rollback_publication", "erase_customer"
@@ -161,3 +171,152 @@ def test_only_an_administrator_erases_a_customer(user: TestClient, tokens: dict[
         assert admin.post(f"/trigger/{ERASE}", data=entries).status_code == 303
     ((_, name, conf),) = runs_of(ERASE)
     assert (name, conf) == ("admin", {"customer": "CUST001", "dry_run": True})
+
+
+# -- files that have changed -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def changed_profile(user: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A profile that has changed since Airflow read the DAGs; no test waits long."""
+    profile = tmp_path / "shop.yml"
+    profile.touch()
+    monkeypatch.setattr(changed_files, "files_of_dag", lambda dag_id: [profile] if dag_id == REPLAY else [])
+    monkeypatch.setattr(changed_files, "READ_FILES_POLL_SECONDS", 0.01)
+    with create_session(scoped=False) as session:
+        for model in session.scalars(select(DagModel)):
+            model.last_parsed_time = datetime.now(UTC) - timedelta(hours=1)
+        session.execute(update(SerializedDagModel).values(last_updated=datetime.now(UTC) - timedelta(hours=2)))
+        session.execute(delete(DagPriorityParsingRequest))
+        session.execute(delete(ParseImportError))
+    return profile
+
+
+def read_as_asked(error: str | None = None) -> int:
+    """What the DAG processor does with requests to read a file; how many there were."""
+    with create_session(scoped=False) as session:
+        requests = list(session.scalars(select(DagPriorityParsingRequest)))
+        for request in requests:
+            session.delete(request)
+            of_file = DagModel.relative_fileloc == request.relative_fileloc, DagModel.bundle_name == request.bundle_name
+            for model in session.scalars(select(DagModel).where(*of_file)):
+                if error is None:
+                    model.last_parsed_time = datetime.now(UTC)
+                else:
+                    session.add(
+                        ParseImportError(
+                            timestamp=datetime.now(UTC),
+                            filename=model.relative_fileloc,
+                            bundle_name=model.bundle_name,
+                            stacktrace=f"Traceback (most recent call last):\n{error}\n",
+                        )
+                    )
+        return len(requests)
+
+
+@pytest.fixture
+def dag_processor(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """A DAG processor that reads a file as soon as it is asked to; the list has what it says of it."""
+    says: list[str | None] = [None]
+    ask = changed_files.ask_to_read
+
+    def ask_and_read(dag_id: str) -> None:
+        ask(dag_id)
+        ask(dag_id)
+        assert read_as_asked(says[0]) == 1, "two that ask at once ask once"
+
+    monkeypatch.setattr(changed_files, "ask_to_read", ask_and_read)
+    return says
+
+
+@pytest.mark.usefixtures("changed_profile", "dag_processor")
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_changed_file_is_read_before_the_form_and_before_the_run(user: TestClient, method: str) -> None:
+    answer = user.request(method, f"/trigger/{REPLAY}", data={"source": "sales_fact"})
+    assert answer.status_code == (200 if method == "GET" else 303)
+    assert len(runs_of(REPLAY)) == (method == "POST")
+    with create_session(scoped=False) as session:
+        model = session.get(DagModel, REPLAY)
+        assert model is not None
+        assert model.last_parsed_time is not None
+        assert datetime.now(UTC) - model.last_parsed_time < timedelta(minutes=1)
+
+
+@pytest.mark.usefixtures("changed_profile")
+def test_run_is_refused_while_airflow_has_not_read_a_changed_file(
+    user: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("READ_FILES_SECONDS", "FORM_READ_FILES_SECONDS"):
+        monkeypatch.setattr(trigger_pages, name, 0.05)
+    form = user.get(f"/trigger/{REPLAY}")
+    answer = user.post(f"/trigger/{REPLAY}", data={"source": "customer", "reason": "price"})
+    assert (form.status_code, answer.status_code, runs_of(REPLAY)) == (200, 409, [])
+    for response in (form, answer):
+        assert "shop.yml changed, and Airflow has not read the DAG again within" in text_of(response.text)
+        assert "So no run is started. Start it again in half a minute" in text_of(response.text)
+    assert "<option selected>customer</option>" in answer.text, "what was entered is still there"
+    assert user.post(f"/trigger/{ROLLBACK}", data={}).status_code == 303, "a DAG that the file does not change"
+
+
+@pytest.mark.usefixtures("changed_profile")
+def test_run_is_refused_with_the_mistake_of_a_changed_file(user: TestClient, dag_processor: list[str | None]) -> None:
+    dag_processor[0] = "ShopError: shop.yml, line 7: there is no source refunds"
+    answer = user.post(f"/trigger/{REPLAY}", data={"source": "sales_fact"})
+    assert (answer.status_code, runs_of(REPLAY)) == (409, [])
+    assert "Airflow cannot read the DAG since: ShopError: shop.yml, line 7: there is no source refunds." in text_of(
+        answer.text
+    )
+
+
+@pytest.mark.usefixtures("changed_profile", "dag_processor")
+def test_reading_that_airflow_did_not_write_does_not_count(changed_profile: Path) -> None:
+    """It writes a DAG at most every 30 s."""
+    now = datetime.now(UTC)
+    os.utime(changed_profile, (now.timestamp() - 10,) * 2)
+    with create_session(scoped=False) as session:
+        session.execute(update(SerializedDagModel).values(last_updated=now - timedelta(seconds=20)))
+        for model in session.scalars(select(DagModel)):
+            model.last_parsed_time = now
+    assert dag_reading(REPLAY).read_at == now - timedelta(seconds=20)
+    with pytest.raises(changed_files.FilesNotRead, match="has not read the DAG again"):
+        asyncio.run(changed_files.read_changed_files(REPLAY, seconds=0.05))
+
+
+@pytest.mark.usefixtures("changed_profile")
+@pytest.mark.parametrize("role", ["user", "viewer", None])
+def test_airflows_own_form_waits_for_changed_files_too(
+    tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch, role: str | None
+) -> None:
+    monkeypatch.setattr(changed_files, "read_changed_files", partial(changed_files.read_changed_files, seconds=0.05))
+    airflow = FastAPI()
+    airflow.add_middleware(ChangedFilesReader)
+
+    @airflow.api_route("/{path:path}", methods=["GET", "POST"])
+    def pass_on(path: str) -> str:
+        return path
+
+    headers = {"Authorization": f"Bearer {tokens[role]}"} if role else {}
+    client = TestClient(airflow, headers=headers)
+    refused = client.post(f"/api/v2/dags/{REPLAY}/dagRuns", json={})
+    if role == "user":
+        assert refused.status_code == 409
+        assert "shop.yml changed, and Airflow has not read the DAG again within" in refused.json()["detail"]
+    else:
+        assert refused.status_code == 200, "Airflow itself refuses who may not start a run"
+    assert (read_as_asked() > 0) == (role == "user")
+    for method, path in (
+        ("GET", f"/api/v2/dags/{REPLAY}/dagRuns"),
+        ("POST", f"/api/v2/dags/{ROLLBACK}/dagRuns"),
+        ("POST", "/api/v2/dags/no_such_dag/dagRuns"),
+        ("POST", f"/api/v2/dags/{REPLAY}/dagRuns"),
+    ):
+        assert client.request(method, path).json() == path.removeprefix("/")
+
+
+def test_form_says_that_changed_code_takes_a_restart(user: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "To take up the change" not in user.get(f"/trigger/{REPLAY}").text
+    monkeypatch.setattr(changed_files, "_STARTED_AT", 0.0)
+    assert (
+        "changed after Airflow was started: it still runs the code of before. To take up the change: make restart."
+        in (text_of(user.get(f"/trigger/{REPLAY}").text))
+    )

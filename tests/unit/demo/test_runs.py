@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ecommerce.audit.quality_check import question_in_words
+from ecommerce.common.shown_text import markdown_text
 from include.demo import runs
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
@@ -70,6 +71,24 @@ def test_followed_run_without_a_question_shows_no_warning(
     with caplog.at_level(logging.INFO):
         assert runs.follow(api, "a_dag", "a_run")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_failed_run_shows_its_note_without_markdown(caplog: pytest.LogCaptureFixture) -> None:
+    error = "load of sales_fact by manual__2024: # 3 of [x] at ipv4#127.0.0.1"
+    note = f"extract.sales_fact: {markdown_text(error)}"
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/taskInstances"):
+            tasks = [{"task_id": "extract.sales_fact", "state": "failed", "try_number": 1}]
+            return httpx.Response(200, json={"task_instances": tasks, "total_entries": 1})
+        return httpx.Response(200, json={"state": "failed", "note": note})
+
+    api = AirflowApi.__new__(AirflowApi)
+    api._client = httpx.Client(base_url="http://airflow:8080", transport=httpx.MockTransport(respond))
+    assert "\\" in note
+    with caplog.at_level(logging.ERROR):
+        assert not runs.follow(api, "a_dag", "a_run")
+    assert f"extract.sales_fact: {error}" in lines(caplog)
 
 
 class PausedDags:
