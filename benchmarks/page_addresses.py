@@ -34,6 +34,7 @@ class Shop:
     """
     What the addresses of a shop's pages are made of; None for what it does not have.
 
+    :param rejected: source and reason of the most rejected rows
     :param rows: mart → the keys of one of its rows
     :param facts: fact table → the key of one of its rows
     """
@@ -47,6 +48,7 @@ class Shop:
     batch_id: int | None = None
     publication_id: int | None = None
     alert_id: int | None = None
+    rejected: Mapping[str, Any] | None = None
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -92,6 +94,15 @@ def read_shop(connection: Connection[Row]) -> Shop:
             (one.publication_id for one in kept if publication_before(kept, one.publication_id) is not None), None
         ),
         alert_id=value("select alert_id from ops.alert order by alert_id desc limit 1"),
+        rejected=connection.execute(
+            """
+            select source, reason
+            from ops.quarantine
+            group by source, reason
+            order by count(*) desc
+            limit 1
+            """
+        ).fetchone(),
         rows=_rows_of_marts(connection),
         facts=_rows_of_facts(connection),
     )
@@ -199,7 +210,8 @@ def _of_operations(shop: Shop) -> Iterator[Address]:
     ):
         if number is not None:
             yield name, f"{path}/{number}", {}
-    yield "rejected", "/rejected", {"source": "sales_fact", "reason": "order_amount is missing"}
+    if shop.rejected:
+        yield "rejected", "/rejected", shop.rejected
     yield "metrics", "/metrics", {}
     yield "models", "/models", {}
     yield "model", "/models/daily_revenue", {}

@@ -208,8 +208,8 @@ def _empty_cache(state: State) -> Iterator[None]:
         owner.execute(
             """
             insert into ops.publication
-                (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at)
-            select nextval('ops.publication_id_seq'), 'benchmark', 'daily_revenue', 0, 0, 0, now()
+                (publication_id, run_id, mart, rows_inserted, rows_updated, rows_deleted, published_at, undo_by)
+            select nextval('ops.publication_id_seq'), 'benchmark', 'daily_revenue', 0, 0, 0, now(), 'rows'
             """
         )
         try:

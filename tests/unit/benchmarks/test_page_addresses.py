@@ -19,6 +19,7 @@ SHOP = Shop(
     order="O1",
     batch_id=1,
     publication_id=2,
+    rejected={"source": "sales_fact", "reason": "order_amount is missing"},
     alert_id=3,
     rows={mart: dict.fromkeys(path.keys, "x") for mart, path in DRILL_PATHS.items()},
     facts={name: {"key": "x"} for name in FACTS},
