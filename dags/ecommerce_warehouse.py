@@ -23,6 +23,7 @@ from ecommerce.audit.quality_check import QualityCheck
 from ecommerce.build.claim_dirty_dates import ClaimDirtyDates
 from ecommerce.build.warehouse_group import BUILD_GROUP, WATCHED_BUILD, warehouse_group
 from ecommerce.common.open_questions import QUALITY_GROUP
+from ecommerce.common.run_notes import note_repair
 from ecommerce.common.shop import shop
 from ecommerce.common.windows import warehouse_params
 from ecommerce.dag_defaults import CLAIM_POOL, DEFAULT_ARGS
@@ -96,8 +97,8 @@ def ecommerce_warehouse() -> None:
     refresh_marts = RefreshMarts(
         task_id="refresh_marts",
         trigger_rule="none_failed",
-        on_success_callback=settle_run,
-        on_skipped_callback=settle_run,
+        on_success_callback=[settle_run, note_repair],
+        on_skipped_callback=[settle_run, note_repair],
     )
 
     chain(window, extract, claim, build, refresh_marts)

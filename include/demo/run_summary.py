@@ -158,10 +158,14 @@ def _checks(connection: Connection[dict[str, Any]], run_id: str) -> Iterator[str
         return
     counts = {state: sum(check["status"] == state for check in checks) for state in ("pass", "warn", "fail")}
     yield f"Checks: {counts['pass']} passed, {counts['warn']} warned, {counts['fail']} failed"
+    # What is said of several subjects, such as the marts without a source that failed, is said once.
+    said: dict[tuple[str, str, str], list[str]] = {}
+    for check in checks:
+        if check["status"] != "pass":
+            said.setdefault((check["status"], check["check_name"], check["message"]), []).append(check["subject"])
     yield from _first(
-        f"  {check['status']} {check['check_name']}, {check['subject']}: {one_line(check['message'], SENTENCE)}"
-        for check in checks
-        if check["status"] != "pass"
+        f"  {status} {check_name}, {', '.join(subjects)}: {one_line(message, SENTENCE)}"
+        for (status, check_name, message), subjects in said.items()
     )
 
 

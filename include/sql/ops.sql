@@ -460,6 +460,15 @@ return (
     where :'columns'::jsonb #> array[source, field.key] = 'false'
 );
 
+-- The values by which people know a rejected row or message: of its fields that end in `_id`, less the personal ones.
+create or replace function ops.key_values(fields jsonb, source text) returns text[]
+language sql immutable parallel safe
+return (
+    select array_agg(field.value)
+    from jsonb_each_text(case when jsonb_typeof(fields) = 'object' then fields end) as field
+    where field.key like '%\_id' and :'columns'::jsonb #> array[source, field.key] = 'false'
+);
+
 -- Rejected rows as the pages show them: the columns of the source that are not personal, and of a message those fields and
 -- its place. Without the content of a row that is so long that to read a hundred of them takes longer than a page may.
 -- The size is that of the stored form, which can be told without reading it.
@@ -499,7 +508,13 @@ select
         when pg_column_size(payload) <= 8000
             then ops.without_e_mails(left(coalesce(payload ->> 'created_at', payload ->> 'timestamp'), 100))
     end as own_time,
-    case when pg_column_size(payload) <= 8000 then ops.without_e_mails(left(payload ->> 'date', 100)) end as own_day
+    case when pg_column_size(payload) <= 8000 then ops.without_e_mails(left(payload ->> 'date', 100)) end as own_day,
+    case
+        when pg_column_size(payload) > 8000 then null
+        when not payload ? 'offset' then ops.key_values(payload, source)
+        when pg_input_is_valid(payload ->> 'value', 'jsonb')
+            then ops.key_values((payload ->> 'value')::jsonb, source)
+    end as keys
 from ops.quarantine;
 
 -- What the last publications replaced: a row as it was before, by its key; null if there was no such row.

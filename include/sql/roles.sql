@@ -148,7 +148,8 @@ begin
                     'shop_time_zone', 'shop_day', 'shop_midnight', 'shop_country', 'clean_text',
                     'drop_index_of_another_time_zone', 'note_time_zone_of_index', 'upgrade_sales_fact',
                     'upgrade_product_category', 'upgrade_subscription_data', 'trim_keys_of_raw', 'replace_view',
-                    'without_e_mails', 'personal_columns', 'hide_personal_columns_of_raw', 'shown_fields'
+                    'without_e_mails', 'personal_columns', 'hide_personal_columns_of_raw', 'shown_fields',
+                    'key_values'
                 )
         loop
             execute format('alter routine %s owner to %I', routine, owned.owner);

@@ -8,7 +8,7 @@ from typing import Any
 import pendulum
 
 from ecommerce.alerts.task_callbacks import alert_failure, alert_recovery
-from ecommerce.common.run_notes import note_failure
+from ecommerce.common.run_notes import note_failure, note_own_repair
 from ecommerce.common.shop import shop
 
 OWNER = "data-platform"
@@ -22,7 +22,7 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 #: For DAGs whose tasks all run in a worker: a success closes the task's alert, which costs a query for each task.
-ALONE_ARGS: dict[str, Any] = {**DEFAULT_ARGS, "on_success_callback": alert_recovery}
+ALONE_ARGS: dict[str, Any] = {**DEFAULT_ARGS, "on_success_callback": [alert_recovery, note_own_repair]}
 
 #: A pool with one slot: only one run at a time waits for the lease in a worker; the others queue without one.
 CLAIM_POOL = "warehouse_claim"

@@ -56,6 +56,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ConnectionPool(limits.READER, last_answers=last_answers), reads_marts_only=True, on_erasure=forget
     )
     app.state.downloads = Downloads(limits.READER)
+    app.state.inspector_downloads = Downloads(limits.INSPECTOR)
     # Before the first reader comes: to compress the chart library, to connect, and to render the definitions each take
     # a third of a second.
     warm_up = asyncio.gather(

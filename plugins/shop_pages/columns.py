@@ -119,14 +119,6 @@ _COMPUTED: Mapping[str, str] = {
     "subscription_status": "Whether a subscription of the customer is active on the last day.",
     "first_start_date": "The first day of the customer’s first subscription.",
 }
-#: What tables are called whose names say less.
-_TABLES = {
-    "fact_sales": "Order lines",
-    "fact_refunds": "Refunds",
-    "fact_customer_events": "Customer events",
-    "fact_subscriptions": "Subscriptions",
-    "fact_weather": "Weather",
-}
 _PERCENT_ENDS = ("_percent", "_share")
 _MONEY_ENDS = (
     "_amount", "_revenue", "_profit", "_cost", "_price", "_value", "_mrr", "_fee", "_fees", "_loss",
@@ -149,14 +141,6 @@ def definition_of(mart: str, column: FigureColumn) -> str:
 def currency() -> str:
     """The ISO code of the shop's currency; empty if its profile names none."""
     return shop().currency or ""
-
-
-def heading_of(name: str) -> str:
-    """The name of a table or a column as words: `Daily revenue` of `daily_revenue`, `Batch id` of `_batch_id`."""
-    if name in _TABLES:
-        return _TABLES[name]
-    words = name.strip("_").replace("_", " ")
-    return words[:1].upper() + words[1:]
 
 
 def format_of(mart: str, name: str) -> Format:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from shop_pages.drill import EVENT_COLUMNS, FACTS, REFUND_COLUMNS, REFUNDS_OF_CUSTOMER, SUBSCRIPTION_COLUMNS
-from shop_pages.figures import FigureColumn
+from shop_pages.drill import (
+    EVENT_COLUMNS,
+    FACTS,
+    REFUND_COLUMNS,
+    REFUNDS_OF_CUSTOMER,
+    REFUNDS_ORDER,
+    SUBSCRIPTION_COLUMNS,
+)
+from shop_pages.figures import FigureColumn, Table
 from shop_pages.formats import Format
 from shop_pages.pool import Row
 
@@ -100,26 +106,19 @@ SEGMENTS_QUERY = """
             else 'Hibernating'
         end as rfm_segment
     from ends
-    left join measured on ends.day = measured.day
-    order by ends.day desc"""
+    left join measured on ends.day = measured.day"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CustomerRows:
+class CustomerRows(Table):
     """
-    A table of the page.
+    A table of the page; its query has `%(customer_id)s`.
 
-    :param query: with `%(customer_id)s`, the newest first
-    :param links: column → the path, below the pages' own, that its value links to
     :param no_rows: what the page says where there are none
+    :param fact: the fact table that it shows; empty for none
     """
 
-    name: str
-    title: str
-    query: str
-    columns: Sequence[FigureColumn]
     no_rows: str
-    links: dict[str, Callable[[Row], str]]
     fact: str = ""
 
 
@@ -127,11 +126,13 @@ def _order_path(row: Row) -> str:
     return f"/facts/fact_sales?{urlencode({'key': row['order_id']})}"
 
 
-TABLES = (
+_TABLES = (
     CustomerRows(
         name="segments",
         title="Segment over time",
         query=SEGMENTS_QUERY,
+        order_by="day desc",
+        sorted_by="the newest first",
         columns=(
             FigureColumn("day", "Day", Format.DAY),
             FigureColumn("rfm_segment", "Segment"),
@@ -142,7 +143,6 @@ TABLES = (
             FigureColumn("monetary", "Money", Format.COUNT),
         ),
         no_rows="Nothing is loaded.",
-        links={},
     ),
     CustomerRows(
         name="orders",
@@ -153,8 +153,9 @@ TABLES = (
                 sum(revenue) as revenue
             from core.int_customer_order_sales
             where customer_id = %(customer_id)s
-            group by order_id, order_number
-            order by order_number desc""",
+            group by order_id, order_number""",
+        order_by="order_number desc, order_id",
+        sorted_by="the newest first",
         columns=(
             FigureColumn("order_number", "Number", Format.COUNT),
             FigureColumn("order_id", "Order"),
@@ -169,6 +170,8 @@ TABLES = (
         name="refunds",
         title="Refunds",
         query=REFUNDS_OF_CUSTOMER,
+        order_by=REFUNDS_ORDER,
+        sorted_by="by amount",
         columns=REFUND_COLUMNS,
         no_rows="No refund.",
         links={"refund_id": FACTS["fact_refunds"].path, "order_id": _order_path},
@@ -181,8 +184,9 @@ TABLES = (
             select
                 subscription_id, customer_id, plan_type, start_date, end_date, monthly_fee, subscription_status
             from core.fact_subscriptions
-            where customer_id = %(customer_id)s
-            order by start_date desc, subscription_id""",
+            where customer_id = %(customer_id)s""",
+        order_by="start_date desc, subscription_id",
+        sorted_by="the newest first",
         columns=SUBSCRIPTION_COLUMNS,
         no_rows="No subscription.",
         links={"subscription_id": FACTS["fact_subscriptions"].path},
@@ -194,11 +198,15 @@ TABLES = (
         query="""
             select event_id, event_at, customer_id, product_id, interaction_type, event_category
             from core.fact_customer_events
-            where customer_id = %(customer_id)s
-            order by event_at desc, event_id""",
+            where customer_id = %(customer_id)s""",
+        order_by="event_at desc, event_id",
+        sorted_by="the newest first",
         columns=EVENT_COLUMNS,
         no_rows="No event.",
         links={"event_id": FACTS["fact_customer_events"].path},
         fact="fact_customer_events",
     ),
 )
+
+#: The tables of the page by name.
+TABLES = {table.name: table for table in _TABLES}

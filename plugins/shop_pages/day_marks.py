@@ -15,6 +15,7 @@ from shop_pages.figures import Plot
 from shop_pages.formats import day
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Warehouse
+from shop_pages.words import words_of
 
 #: Days of the longest load whose problems are marked: one of a year says nothing of a day.
 _LONGEST = 31
@@ -75,7 +76,9 @@ def _text(row: Row, zone: tzinfo) -> str:
     if row["kind"] == "publication":
         published = day(row["happened_at"].astimezone(zone).date())
         return f"Publication {row['publication_id']} of {published}: data up to {day(row['first'])}"
-    return f"{'Closed' if row['is_closed'] else 'Open'} problem: check {row['name']}, {row['subject']}"
+    return (
+        f"{'Closed' if row['is_closed'] else 'Open'} problem: check {words_of(row['name'])}, {words_of(row['subject'])}"
+    )
 
 
 def _known_incidents(first: date, last: date) -> list[DayMark]:

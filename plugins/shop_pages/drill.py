@@ -17,11 +17,12 @@ from urllib.parse import urlencode
 
 from ecommerce.common.value_rules import rule_in_sql
 from ecommerce.figures.key_figures import ALL_PLANS
-from shop_pages.figures import FigureColumn
+from shop_pages.figures import FigureColumn, Table
 from shop_pages.formats import Format
 from shop_pages.limits import SHOWN_CHARACTERS
-from shop_pages.pages.shared import ALL_CATEGORIES
+from shop_pages.pages.shared import ALL_CATEGORIES, customer_path
 from shop_pages.pool import Row
+from shop_pages.words import heading_of
 
 #: Fact rows that a page shows for a mart row; the totals are those of all rows.
 FACT_ROWS = 200
@@ -129,6 +130,20 @@ _FROM_COUNTED_LINES = """
         left join core.dim_products as products on fact_sales.product_key = products.product_key
         where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {condition}"""
 
+#: The same lines as rows that can be sorted by any column.
+_COUNTED_ROWS = f"""
+    select {_LINE}
+    from core.fact_sales
+    inner join core.dim_products as products on fact_sales.product_key = products.product_key
+    where fact_sales.order_amount > 0 and not fact_sales.is_cancelled and {{condition}}"""
+
+#: The lines that would count, had they not been cancelled.
+_CANCELLED_ROWS = f"""
+    select {_LINE}, count(*) over () as all_rows
+    from core.fact_sales
+    inner join core.dim_products as products on fact_sales.product_key = products.product_key
+    where fact_sales.order_amount > 0 and fact_sales.is_cancelled and {{condition}}"""
+
 #: All lines of an order; the amount is that of the lines that count.
 _LINES_OF_ORDER = """
     with lines as (
@@ -140,8 +155,8 @@ _LINES_OF_ORDER = """
     select
         lines.*, count(*) over () as all_rows,
         sum(lines.order_amount) filter (where lines.is_counted) over () as all_amount
-    from lines
-    order by lines.line_number"""
+    from lines"""
+_LINES_ORDER = "line_number"
 
 _REFUNDS_WHERE = """
     select
@@ -151,8 +166,8 @@ _REFUNDS_WHERE = """
         count(*) over () as all_rows, sum(fact_refunds.refund_amount) over () as all_amount
     from core.fact_refunds
     inner join core.dim_products as products on fact_refunds.product_key = products.product_key
-    where {condition}
-    order by fact_refunds.refund_amount desc, fact_refunds.refund_id"""
+    where {condition}"""
+REFUNDS_ORDER = "refund_amount desc, refund_id"
 
 #: The subscriptions that are active on a day, with the fee of that day.
 _SUBSCRIPTIONS_WHERE = """
@@ -172,8 +187,8 @@ _SUBSCRIPTIONS_WHERE = """
     where
         fact_subscriptions.start_date <= last_day.day
         and coalesce(fact_subscriptions.end_date > last_day.day, true)
-        and {condition}
-    order by fees.monthly_fee desc, fact_subscriptions.subscription_id"""
+        and {condition}"""
+_FEES_ORDER = "monthly_fee desc, subscription_id"
 
 
 _MOVEMENT_COLUMNS = (
@@ -242,10 +257,11 @@ _MOVEMENTS = f"""
     where
         moved_on >= %(revenue_month)s::date
         and moved_on < (%(revenue_month)s::date + interval '1 month')::date
-        and (%(plan_type)s::text = '{ALL_PLANS}' or plan_type is not distinct from %(plan_type)s::text)
-    order by
-        array_position(array['new', 'reactivated', 'expansion', 'contraction', 'churned'], movement), amount desc,
-        subscription_id"""
+        and (%(plan_type)s::text = '{ALL_PLANS}' or plan_type is not distinct from %(plan_type)s::text)"""
+_MOVEMENTS_ORDER = (
+    "array_position(array['new', 'reactivated', 'expansion', 'contraction', 'churned'], movement), amount desc,"
+    " subscription_id"
+)
 
 
 def _lines_of_order(condition: str) -> str:
@@ -255,6 +271,9 @@ def _lines_of_order(condition: str) -> str:
 def _refunds(condition: str) -> str:
     return _REFUNDS_WHERE.format(condition=condition)
 
+
+#: The section with the cancelled lines of a day.
+CANCELLED = "cancelled"
 
 #: All refunds of a customer.
 REFUNDS_OF_CUSTOMER = _refunds("fact_refunds.customer_id = %(customer_id)s::text")
@@ -271,19 +290,34 @@ class RelatedRows:
     Rows of a fact table that belong to a row of another, or of the same.
 
     :param fact: their fact table
-    :param query: by the row's `%(order_id)s` and `%(line_number)s`
-    :param sorted_by: the order of the rows in words
+    :param rows_query: by the row's `%(order_id)s` and `%(line_number)s`
+    :param order_by: SQL: their order; ``sorted_by`` the same in words
     :param no_rows: what the page says where there are none
     :param no_order: the same for a row that names no order; only a refund may lack one
     """
 
     fact: str
     title: str
-    query: str
+    rows_query: str
+    order_by: str
     columns: Sequence[FigureColumn]
     sorted_by: str
     no_rows: str
     no_order: str = ""
+
+    @property
+    def table(self) -> Table:
+        """As the page has it."""
+        fact = FACTS[self.fact]
+        return Table(
+            name=self.fact,
+            title=self.title,
+            columns=self.columns,
+            query=self.rows_query,
+            order_by=self.order_by,
+            sorted_by=self.sorted_by,
+            links={fact.key: fact.path},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +329,7 @@ class Fact:
     :param line: the second column of the key; an address without it means all lines of the order
     :param source: the raw table
     :param row_query: the fact row, by `%(key)s` and, if the fact has lines, `%(line)s` (null: all)
-    :param raw_query: its raw rows, by the same
+    :param raw_query: its raw rows, by the same; ``raw_order`` their order
     """
 
     name: str
@@ -305,6 +339,7 @@ class Fact:
     source: str
     row_query: str
     raw_query: str
+    raw_order: str = "_batch_id desc"
     related: Sequence[RelatedRows] = ()
 
     def path(self, row: Row) -> str:
@@ -335,13 +370,14 @@ FACTS = {
                 order by line_number""",
             raw_query=f"""
                 select * from raw.sales_fact
-                where order_id = %(key)s and {_is_line("line_number", "line")}
-                order by line_number""",
+                where order_id = %(key)s and {_is_line("line_number", "line")}""",
+            raw_order="line_number, _batch_id desc",
             related=(
                 RelatedRows(
                     fact="fact_sales",
                     title="All lines of the order",
-                    query=_lines_of_order("fact_sales.order_id = %(order_id)s"),
+                    rows_query=_lines_of_order("fact_sales.order_id = %(order_id)s"),
+                    order_by=_LINES_ORDER,
                     columns=_ORDER_LINES,
                     sorted_by="by line",
                     no_rows="The order has no lines.",
@@ -350,9 +386,10 @@ FACTS = {
                     fact="fact_refunds",
                     title="Refunds",
                     # A refund without a line is one of the whole order, and so of each of its lines.
-                    query=_refunds(f"""
+                    rows_query=_refunds(f"""
                         fact_refunds.order_id = %(order_id)s
                         and (fact_refunds.line_number is null or {_is_line("fact_refunds.line_number")})"""),
+                    order_by=REFUNDS_ORDER,
                     columns=REFUND_COLUMNS,
                     sorted_by="by amount",
                     no_rows="Nothing of it was refunded.",
@@ -370,9 +407,10 @@ FACTS = {
                 RelatedRows(
                     fact="fact_sales",
                     title="What was refunded: the order line, or all lines of the order",
-                    query=_lines_of_order(
+                    rows_query=_lines_of_order(
                         f"fact_sales.order_id = %(order_id)s and {_is_line('fact_sales.line_number')}"
                     ),
+                    order_by=_LINES_ORDER,
                     columns=_ORDER_LINES,
                     sorted_by="by line",
                     no_rows="The warehouse has no order line that this refund names.",
@@ -404,8 +442,8 @@ FACTS = {
                     and kafka_stream._below_microsecond is not distinct from event._below_microsecond
                     and ops.clean_text(kafka_stream.customer_id) = ops.clean_text(event.customer_id)
                     and ops.clean_text(kafka_stream.product_id) = ops.clean_text(event.product_id)
-                    and ops.clean_text(kafka_stream.interaction_type) = ops.clean_text(event.interaction_type)
-                order by kafka_stream._partition, kafka_stream._offset""",
+                    and ops.clean_text(kafka_stream.interaction_type) = ops.clean_text(event.interaction_type)""",
+            raw_order="_partition, _offset",
         ),
         Fact(
             name="fact_subscriptions",
@@ -413,7 +451,7 @@ FACTS = {
             columns=SUBSCRIPTION_COLUMNS,
             source="subscription_data",
             row_query="select * from core.fact_subscriptions where subscription_id = %(key)s",
-            raw_query="select * from raw.subscription_data where subscription_id = %(key)s order by _batch_id desc",
+            raw_query="select * from raw.subscription_data where subscription_id = %(key)s",
         ),
         Fact(
             name="fact_weather",
@@ -434,14 +472,27 @@ FACTS = {
     )
 }
 
-#: The raw versions of the customer and the product of a row, newest first.
+#: The raw versions of the customer and the product of a row.
 VERSION_QUERIES = {
     "customer": """
         select customer_id, start_date, end_date, status, _valid_from, _is_deleted, _batch_id, _loaded_at
-        from raw.customer where customer_id = %(key)s order by _batch_id desc""",
-    "product": "select * from raw.product where product_id = %(key)s order by _batch_id desc",
-    "product_category": "select * from raw.product_category where product_id = %(key)s order by _batch_id desc",
+        from raw.customer where customer_id = %(key)s""",
+    "product": "select * from raw.product where product_id = %(key)s",
+    "product_category": "select * from raw.product_category where product_id = %(key)s",
 }
+
+
+def raw_table(name: str, title: str, query: str, order_by: str, columns: Sequence[FigureColumn]) -> Table:
+    """Rows of raw: their columns are those that the table has, which are more where a source has brought more."""
+    return Table(
+        name=name,
+        title=title,
+        columns=columns,
+        query=query,
+        order_by=order_by,
+        sorted_by="in their order" if name == "raw" else "newest first",
+        links={"_batch_id": batch_path},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -450,26 +501,45 @@ class FactRows:
     The rows of a fact table from which a row of a mart was computed.
 
     :param fact: the fact table
-    :param query: the rows, with the keys of the mart as parameters. Each row has `all_rows`, the number of all rows,
-        and the totals of all
+    :param rows_query: the rows, with the keys of the mart as parameters
+    :param order_by: SQL: their order; ``sorted_by`` the same in words
+    :param page_query: the first of them in that order, if there is a faster query than to sort all rows. Each row has
+        `all_rows`, the number of all rows, and the totals of all; otherwise those of ``rows_query`` have them
     :param totals: column of the mart → the total that it must equal
-    :param sorted_by: the order of the rows in words
     :param columns: those of the fact, unless others are given
     :param section: its place in the page, where that has two tables of one fact
+    :param is_left_out: nothing was computed from them
     """
 
     fact: str
-    query: str
+    rows_query: str
+    order_by: str
     totals: Mapping[str, str]
+    page_query: str = ""
     sorted_by: str = ""
     note: str = ""
     columns: Sequence[FigureColumn] = ()
     section: str = ""
+    is_left_out: bool = False
 
     @property
-    def shown_columns(self) -> Sequence[FigureColumn]:
-        """The columns of the table."""
-        return self.columns or FACTS[self.fact].columns
+    def query(self) -> str:
+        """The first rows, for the page."""
+        return self.page_query or self.table.ordered_query
+
+    @property
+    def table(self) -> Table:
+        """As the page has it."""
+        fact = FACTS[self.fact]
+        return Table(
+            name=self.section or self.fact,
+            title=heading_of(self.fact),
+            columns=self.columns or fact.columns,
+            query=self.rows_query,
+            order_by=self.order_by,
+            sorted_by=self.sorted_by,
+            links={fact.key: fact.path, "customer_id": customer_path},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -486,6 +556,11 @@ class DrillPath:
     facts: FactRows
     refunds: FactRows | None = None
     more: FactRows | None = None
+
+    @property
+    def behind(self) -> dict[str, FactRows]:
+        """All rows behind a row of the mart, by the name of their table."""
+        return {part.table.name: part for part in (self.facts, self.refunds, self.more) if part is not None}
 
     def mart_row_query(self, mart: str) -> str:
         """The query for the row of the mart."""
@@ -567,14 +642,22 @@ def _sales(
 ) -> FactRows:
     order_by, sorted_by = order
     from_lines = _FROM_COUNTED_LINES.format(condition=condition)
-    query = _COUNTED_LINES.format(line=_LINE, from_lines=from_lines, order=order_by)
-    return FactRows(fact="fact_sales", query=query, totals=totals, sorted_by=sorted_by, note=note)
+    return FactRows(
+        fact="fact_sales",
+        rows_query=_COUNTED_ROWS.format(condition=condition),
+        order_by=order_by.replace("fact_sales.", ""),
+        page_query=_COUNTED_LINES.format(line=_LINE, from_lines=from_lines, order=order_by),
+        totals=totals,
+        sorted_by=sorted_by,
+        note=note,
+    )
 
 
 def _refunded(condition: str) -> FactRows:
     return FactRows(
         fact="fact_refunds",
-        query=_refunds(condition),
+        rows_query=_refunds(condition),
+        order_by=REFUNDS_ORDER,
         totals={"refunded_amount": "all_amount"},
         sorted_by="by amount",
     )
@@ -587,6 +670,16 @@ DRILL_PATHS: dict[str, DrillPath] = {
             "fact_sales.date_key = %(order_date)s::date", {"daily_orders": "all_orders", "daily_revenue": "all_amount"}
         ),
         refunds=_refunded("fact_refunds.date_key = %(order_date)s::date"),
+        more=FactRows(
+            fact="fact_sales",
+            rows_query=_CANCELLED_ROWS.format(condition="fact_sales.date_key = %(order_date)s::date"),
+            order_by=_LARGEST_FIRST[0].replace("fact_sales.", ""),
+            totals={},
+            sorted_by="by amount",
+            note="cancelled lines, which no figure counts",
+            section=CANCELLED,
+            is_left_out=True,
+        ),
     ),
     "revenue_trend": DrillPath(
         keys={"grain": "text", "period_start": "date", "category_name": "text"},
@@ -675,7 +768,8 @@ DRILL_PATHS: dict[str, DrillPath] = {
         keys={"revenue_month": "date", "plan_type": "text"},
         facts=FactRows(
             fact="fact_subscriptions",
-            query=_SUBSCRIPTIONS_WHERE.format(
+            order_by=_FEES_ORDER,
+            rows_query=_SUBSCRIPTIONS_WHERE.format(
                 last_day="""least(
                     (%(revenue_month)s::date + interval '1 month')::date - 1,
                     (select max(order_date) from marts.daily_revenue)
@@ -690,7 +784,8 @@ DRILL_PATHS: dict[str, DrillPath] = {
         ),
         more=FactRows(
             fact="fact_subscriptions",
-            query=_MOVEMENTS,
+            rows_query=_MOVEMENTS,
+            order_by=_MOVEMENTS_ORDER,
             totals={
                 "new_mrr": "all_new",
                 "reactivated_mrr": "all_reactivated",
@@ -709,7 +804,8 @@ DRILL_PATHS: dict[str, DrillPath] = {
         keys={"customer_id": "text"},
         facts=FactRows(
             fact="fact_subscriptions",
-            query=_SUBSCRIPTIONS_WHERE.format(
+            order_by=_FEES_ORDER,
+            rows_query=_SUBSCRIPTIONS_WHERE.format(
                 last_day="(select max(order_date) from marts.daily_revenue)",
                 condition="customer_id = %(customer_id)s::text",
             ),
@@ -722,13 +818,13 @@ DRILL_PATHS: dict[str, DrillPath] = {
         keys={"event_date": "date"},
         facts=FactRows(
             fact="fact_customer_events",
-            query="""
+            rows_query="""
                 select
                     event_id, event_at, customer_id, product_id, interaction_type, event_category,
                     count(*) over () as all_rows
                 from core.fact_customer_events
-                where date_key = %(event_date)s::date
-                order by interaction_type = 'purchase' desc, event_at, event_id""",
+                where date_key = %(event_date)s::date""",
+            order_by="interaction_type = 'purchase' desc, event_at, event_id",
             totals={},
             sorted_by="purchases first",
         ),
@@ -737,7 +833,8 @@ DRILL_PATHS: dict[str, DrillPath] = {
         keys={"order_id": "text"},
         facts=FactRows(
             fact="fact_sales",
-            query=_lines_of_order("fact_sales.order_id = %(order_id)s::text"),
+            rows_query=_lines_of_order("fact_sales.order_id = %(order_id)s::text"),
+            order_by=_LINES_ORDER,
             totals={"order_amount": "all_amount"},
             sorted_by="by line",
             note="all lines of the order; cancelled ones and those without an amount do not count",
@@ -773,7 +870,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
         keys={"city": "text", "temperature_category": "text", "precipitation_category": "text"},
         facts=FactRows(
             fact="fact_weather",
-            query="""
+            rows_query="""
                 select
                     fact_weather.city || ' ' || fact_weather.date_key as city_day, fact_weather.date_key,
                     fact_weather.temperature_c, fact_weather.precipitation_mm, fact_weather.temperature_category,
@@ -784,8 +881,8 @@ DRILL_PATHS: dict[str, DrillPath] = {
                 where
                     fact_weather.city = %(city)s::text
                     and fact_weather.temperature_category = %(temperature_category)s::text
-                    and fact_weather.precipitation_category = %(precipitation_category)s::text
-                order by fact_weather.date_key desc""",
+                    and fact_weather.precipitation_category = %(precipitation_category)s::text""",
+            order_by="date_key desc",
             totals={"days": "all_rows"},
             sorted_by="the newest first",
         ),
@@ -800,23 +897,32 @@ OFFSETS_QUERY = """
         count(*) as messages
     from raw.kafka_stream
     where _batch_id = %(batch_id)s
-    group by _topic, _partition
-    order by _topic, _partition"""
+    group by _topic, _partition"""
 
-REJECTED_ROWS_QUERY = f"""
-    select quarantine_id, reason, left(payload::text, {SHOWN_CHARACTERS}) as payload, quarantined_at, replayed_at
-    from ops.quarantine_shown where batch_id = %(batch_id)s order by quarantine_id"""
+#: Rejected rows that are searched for a key.
+SEARCHED_REJECTED_ROWS = 100_000
 
-#: The rejected rows of a source for one reason, newest first; a reason is the rule, without the value.
-REJECTED_FOR_REASON = f"""
+#: The rejected rows: of a source, for a reason (the rule, without the value), of a batch, with a key among their
+#: values. Null asks for any. A key is searched in the newest ones: there is no index, which would slow each load down.
+REJECTED_QUERY = f"""
     select
-        quarantine_id, batch_id, reason, left(payload::text, {SHOWN_CHARACTERS}) as payload, quarantined_at,
-        replayed_at,
-        count(*) over () as all_rows
+        quarantine_id, batch_id, source, reason, left(payload::text, {SHOWN_CHARACTERS}) as payload, quarantined_at,
+        replayed_at
     from ops.quarantine_shown
-    where source = %(source)s and {rule_in_sql("reason")} = %(reason)s
-    order by quarantine_id desc
-    offset %(page_offset)s"""
+    where
+        (%(source)s::text is null or source = %(source)s)
+        and (%(reason)s::text is null or {rule_in_sql("reason")} = %(reason)s)
+        and (%(batch_id)s::bigint is null or batch_id = %(batch_id)s)
+        and (
+            %(key)s::text is null
+            or (
+                quarantine_id > (
+                    select max(newest.quarantine_id) - {SEARCHED_REJECTED_ROWS}
+                    from ops.quarantine_shown as newest
+                )
+                and %(key)s = any(keys)
+            )
+        )"""
 
 
 def batch_path(row: Row) -> str:

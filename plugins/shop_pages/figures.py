@@ -24,6 +24,10 @@ class FigureColumn:
 
     :param source: the source without which it says nothing: the table of a shop that does not have it leaves it out
     :param help: what its word means; shown with the figure's own help, if the column is
+    :param cell: the macro of `cells.html` that writes it, if its value alone is not what is shown
+    :param is_long: its texts take several lines
+    :param is_queried: the query has it. One that is not is added to the rows that are shown, since Postgres does not
+        know it: it is neither sorted nor searched, and no column of the CSV file
     """
 
     name: str
@@ -31,6 +35,9 @@ class FigureColumn:
     format: Format = Format.TEXT
     source: str | None = None
     help: str = ""
+    cell: str = ""
+    is_long: bool = False
+    is_queried: bool = True
 
     @property
     def is_numeric(self) -> bool:
@@ -39,21 +46,54 @@ class FigureColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Table:
+    """
+    A table of a page: what sorts, searches and pages it needs no more than this (`tables.py`).
+
+    :param name: in addresses
+    :param query: all its rows
+    :param order_by: SQL: the order of the rows, in which no two are equal
+    :param sorted_by: the same in words: "by revenue"
+    :param links: column → the path, below the pages' own, that its value links to
+    """
+
+    name: str
+    title: str
+    columns: Sequence[FigureColumn]
+    query: str
+    order_by: str = ""
+    sorted_by: str = ""
+    links: Mapping[str, Callable[[Row], str]] = field(default_factory=dict)
+
+    @property
+    def queried_columns(self) -> list[FigureColumn]:
+        """The columns that the query has: those that are sorted and searched, and those of the CSV file."""
+        return [column for column in self.columns if column.is_queried]
+
+    @property
+    def ordered_query(self) -> str:
+        """All rows in the table's own order, with all that the query has."""
+        return self.ordered("*")
+
+    def ordered(self, columns: str) -> str:
+        """All rows in the table's own order, with these columns."""
+        order = f"\norder by {self.order_by}" if self.order_by else ""
+        return f"select {columns} from (\n{self.query}\n) as result{order}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Table):
     """
     One chart with its table.
 
     No row is left out in silence: the table says which rows of how many it shows, the CSV file has all, and the chart
     is drawn from rows that Postgres has added up (`chart_queries`), with a line below it that says how.
 
-    :param name: in addresses
     :param question: the question it answers, for someone who runs a shop
     :param help: what its words mean, in a sentence or two
     :param mart: the mart it is drawn from
     :param source: the source that it is about, if that is not the one of its mart
-    :param query: all rows of the table, executed as `reader`. Its parameters are those of `Filters`
-    :param order_by: SQL: the order of the rows
-    :param sorted_by: the same in words: "by revenue"
+    :param query: executed as `reader`. Its parameters are those of `Filters`
     :param first_rows_query: a faster query for the first `%(page_rows)s` rows of that order, for a table of many rows
     :param draws_first_rows: the chart is a ranking in the order of the table, drawn from the rows that the table shows.
         `first_rows_query` then has `ranked_count`, the number of all rows, and may have `rest`, as `ranking` has
@@ -71,17 +111,10 @@ class Figure:
     :param when_empty: a sentence that says why it has no rows; empty: there are none in the page's range of days
     :param summarize: the row of totals as a line of text; an empty text for none
     :param keys: key column of the mart → column of the query that holds its value; each row links to its facts by these
-    :param links: column → the path, below the pages' own, that its value links to
     """
 
-    name: str
-    title: str
     question: str
     mart: str
-    query: str
-    columns: Sequence[FigureColumn]
-    order_by: str = ""
-    sorted_by: str = ""
     first_rows_query: str | None = None
     draws_first_rows: bool = False
     chart_query: str | None = None
@@ -99,17 +132,16 @@ class Figure:
     names_query: str | None = None
     summarize: Callable[[Row], str] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
-    links: Mapping[str, Callable[[Row], str]] = field(default_factory=dict)
 
     @property
     def table_query(self) -> str:
         """The rows of the table in their order; a page shows the first of them."""
-        return self.first_rows_query or self._ordered("*")
+        return self.first_rows_query or self.ordered_query
 
     @property
     def download_query(self) -> str:
         """All rows, with the columns of the CSV file."""
-        return self._ordered(", ".join(column.name for column in self.columns))
+        return self.ordered(", ".join(column.name for column in self.columns))
 
     @property
     def row_unit(self) -> str:
@@ -124,10 +156,6 @@ class Figure:
     def takes_days(self) -> bool:
         """Whether the page's range of days applies."""
         return self.takes("first") or self.takes("last")
-
-    def _ordered(self, columns: str) -> str:
-        order = f"\norder by {self.order_by}" if self.order_by else ""
-        return f"select {columns} from (\n{self.query}\n) as result{order}"
 
     def drill_path(self, row: Row) -> str | None:
         """The path of the page with the mart's row and the facts behind it, below the pages' own."""

@@ -13,6 +13,7 @@ from typing import Any
 from ecommerce.common.blanks import BLANKS
 from ecommerce.figures.number_formats import NO_VALUE, NUMERIC_FORMATS, Format, count, day, format_number
 from shop_pages.limits import SHOWN_CHARACTERS
+from shop_pages.words import heading_of
 
 
 def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = UTC) -> str:
@@ -34,6 +35,8 @@ def format_value(value: Any, value_format: Format = Format.TEXT, zone: tzinfo = 
             return timestamp(value, zone)
         case Format.BOOLEAN:
             return "yes" if value else "no"
+        case Format.NAME:
+            return shortened(heading_of(str(value)))
     return shortened("; ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 

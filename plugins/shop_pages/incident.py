@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 from ecommerce.common.shop import shop
+from shop_pages.figures import FigureColumn, Table
+from shop_pages.formats import Format
 from shop_pages.limits import SHOWN_CHARACTERS, WAREHOUSE_DAG
 from shop_pages.pool import Row
 
@@ -39,7 +42,7 @@ INCIDENT = f"""
 RESULTS = f"""
     select
         run_id, status, observed, expected, left(message, {SHOWN_CHARACTERS}) as message, checked_at,
-        count(*) over () as all_rows
+        %(dag_id)s::text as dag_id, count(*) over () as all_rows
     from ops.check_result
     where
         check_name = %(check_name)s
@@ -56,7 +59,7 @@ RESULTS = f"""
             %(opened_at)s
         )
     order by check_result_id desc
-    limit 50"""
+    limit %(most)s"""
 
 #: The loads of a source since an incident was opened, with the one before; the newest first.
 LOADS = f"""
@@ -75,7 +78,7 @@ LOADS = f"""
             0
         )
     order by batch_id desc
-    limit 50"""
+    limit %(most)s"""
 
 #: What has been tried since: runs that loaded (its source, if the incident is about one), built or published, and
 #: rollbacks. `until` is the end of the incident.
@@ -111,18 +114,100 @@ TRIED = f"""
     )
     select
         run_id, max(dag_id) as dag_id, min(happened_at) as happened_at,
-        array_agg(what order by happened_at, what) as whats, count(*) over () as all_rows
+        string_agg(what, ', ' order by happened_at, what) as what, count(*) over () as all_rows
     from since
     group by run_id
     order by happened_at desc
-    limit 50"""
+    limit %(most)s"""
 
 NOTES = """
-    select owner, silent_until, note, noted_by, noted_at, count(*) over () as all_rows
+    select incident_note_id, owner, silent_until, note, noted_by, noted_at, count(*) over () as all_rows
     from ops.incident_note
     where incident = %(incident)s
     order by incident_note_id desc
-    limit 50"""
+    limit %(most)s"""
+
+#: The tables of the page by name.
+TABLES = {
+    table.name: table
+    for table in (
+        Table(
+            name="results",
+            title="In each run",
+            query=RESULTS,
+            order_by="checked_at desc, run_id",
+            sorted_by="the newest first",
+            columns=(
+                FigureColumn("checked_at", "Checked", Format.TIMESTAMP, help="When it was asked."),
+                FigureColumn("status", "State", cell="state", help="Its result."),
+                FigureColumn("observed", "Observed", Format.NUMBER, help="What the check has found."),
+                FigureColumn("expected", "Expected", Format.NUMBER, help="What it compares that with."),
+                FigureColumn("message", "Message", is_long=True, help="What is the matter, in a sentence."),
+                FigureColumn("run_id", "Run", cell="run", help="The run of Airflow."),
+            ),
+        ),
+        Table(
+            name="loads",
+            title="Loads",
+            query=LOADS,
+            order_by="batch_id desc",
+            sorted_by="the newest first",
+            columns=(
+                FigureColumn("batch_id", "Batch", Format.NUMBER, help="The number of the load."),
+                FigureColumn("started_at", "Started", Format.TIMESTAMP, help="When it began."),
+                FigureColumn("status", "State", cell="state", help="Loaded, failed, or running."),
+                FigureColumn("window_start", "Days", Format.DAY, cell="days", help="The shop’s days, first to last."),
+                FigureColumn("rows_read", "Read", Format.COUNT, help="Rows that the source gave."),
+                FigureColumn("rows_loaded", "New", Format.COUNT, help="Rows that were new or had changed."),
+                FigureColumn("rows_quarantined", "Rejected", Format.COUNT, help="Rows that break a rule."),
+                FigureColumn("error", "Error", is_long=True, help="Why it failed."),
+            ),
+            links={"batch_id": lambda row: f"/batches/{row['batch_id']}"},
+        ),
+        Table(
+            name="tried",
+            title="What was tried",
+            query=TRIED,
+            order_by="happened_at desc, run_id",
+            sorted_by="the newest first",
+            columns=(
+                FigureColumn("happened_at", "When", Format.TIMESTAMP, help="When the run did the first of it."),
+                FigureColumn("run_id", "Run", cell="run", help="The run of Airflow."),
+                FigureColumn("what", "What it did", Format.NAME, is_long=True, help="In the order in which it did it."),
+            ),
+        ),
+        Table(
+            name="notes",
+            title="What was said",
+            query=NOTES,
+            order_by="incident_note_id desc",
+            sorted_by="the newest first",
+            columns=(
+                FigureColumn("noted_at", "When", Format.TIMESTAMP, help="When it was said."),
+                FigureColumn("noted_by", "Who", help="Who said it."),
+                FigureColumn("owner", "Owner", help="Who looks after the incident from then on."),
+                FigureColumn("silent_until", "Silent until", Format.TIMESTAMP, help="No alert is sent before."),
+                FigureColumn("note", "Note", is_long=True, help="What was said."),
+            ),
+        ),
+    )
+}
+
+
+def parameters_of_table(name: str, incident: Row, most: int) -> dict[str, Any] | None:
+    """What the query of a table is asked for; None if the incident has no such table."""
+    source = source_of(incident)
+    since = {"opened_at": incident["opened_at"], "most": most}
+    match name:
+        case "results" if incident["check_name"]:
+            return since | {column: incident[column] for column in ("check_name", "subject", "dag_id")}
+        case "loads" if source:
+            return since | {"source": source}
+        case "tried":
+            return since | {"source": source, "until": incident["closed_at"]}
+        case "notes":
+            return {"incident": incident["incident"], "most": most}
+    return None
 
 
 def source_of(incident: Row) -> str | None:

@@ -37,6 +37,11 @@ RETRY_AFTER = 3.0
 MAX_CONNECTIONS = 4
 #: Rows of a table that a page shows; it says of how many, and the CSV file has all.
 PAGE_ROWS = 100
+#: Rows of a table of operations, or behind a figure, that are sorted and searched while a page waits. Of a longer one
+#: the CSV file is sorted and searched.
+SORTED_ROWS = 50_000
+#: Runs, publications, loads … of which such a table has the newest.
+NEWEST_ROWS = 500
 #: The last page of a table that can be opened: Postgres reads all rows before it.
 LAST_TABLE_PAGE = 10_000
 #: Rows of a result that a page reads whole, such as those of a chart. With more, it shows an error and leaves none out.

@@ -24,13 +24,14 @@ from shop_pages import formats
 from shop_pages.airflow_access import base_path
 from shop_pages.assets import asset, style_ids
 from shop_pages.cached_response import ResponseCache, encode_page, off_the_loop, respond
-from shop_pages.columns import currency, definition_of, heading_of, value_in_words
+from shop_pages.columns import currency, definition_of, value_in_words
 from shop_pages.figures import Figure, FigureColumn, json_value
 from shop_pages.formats import Format
 from shop_pages.pages import PAGES
 from shop_pages.pool import Row
 from shop_pages.queries import Rows
-from shop_pages.tables import TableChoice, links_of
+from shop_pages.tables import PlacedTable, TableChoice, links_of
+from shop_pages.words import heading_of, words_of
 
 HTML = "text/html; charset=utf-8"
 
@@ -81,6 +82,7 @@ def templates() -> jinja2.Environment:
         "seconds": formats.seconds,
         "timestamp": _timestamp,
         "heading": heading_of,
+        "words": words_of,
         "in_words": _in_words,
         "sparkline": sparkline,
     }
@@ -93,6 +95,7 @@ def templates() -> jinja2.Environment:
         "definition_of": definition_of,
         "style_ids": style_ids,
         "version": version,
+        "own_choice": TableChoice(),
     }
     return environment
 
@@ -191,23 +194,38 @@ async def render_cached(
 
 
 def render_table(
-    page: str,
-    figure: Figure,
-    columns: Sequence[FigureColumn],
-    rows: Sequence[Row],
     base: str,
-    query: str,
+    placed: PlacedTable,
+    rows: Sequence[Row],
     choice: TableChoice,
+    columns: Sequence[FigureColumn] | None = None,
 ) -> Markup:
     """
-    A figure's table, each row with the link to the facts behind it, each heading with the one that sorts by it.
+    A table whose headings lead to the whole one, sorted by them; that of a figure with the links to the facts.
 
-    :param query: the filters of the page, as an address has them
+    :param base: the address of the pages
+    :param columns: those that are shown, if that is not all
     """
-    parts = templates().get_template("parts.html").make_module({"zone": cache(time_zone), "currency": cache(currency)})
-    links = {name: _filtered(link, query) for name, link in links_of(PAGES[page], figure).items()}
-    sort = _sort_links(page, figure, query, choice)
-    return parts.table(columns, rows, figure.title, base, figure, links, sort)  # type: ignore[attr-defined]
+    table = placed.table
+    parts = templates().get_template("parts.html").make_module(
+        {
+            "zone": cache(time_zone),
+            "currency": cache(currency),
+            "base": base,
+            "airflow": base_path(),
+            "now": datetime.now(UTC),
+        }
+    )  # fmt: skip
+    links: Mapping[str, Callable[[Row], str]] = table.links
+    figure = table if isinstance(table, Figure) else None
+    if figure is not None:
+        # The filters of the page that it stands on.
+        query = urlencode(placed.address)
+        page = PAGES[placed.path.split("/")[1]]
+        links = {name: _filtered(link, query) for name, link in links_of(page, figure).items()}
+    sort = placed.sort_links(choice)
+    shown = columns or table.columns
+    return parts.table(shown, rows, table.title, base, figure, links, sort)  # type: ignore[attr-defined]
 
 
 def _filtered(link: Callable[[Row], str], query: str) -> Callable[[Row], str]:
@@ -222,19 +240,6 @@ def with_filters(path: str, query: str) -> str:
     own = dict(parse_qsl(address.query, keep_blank_values=True))
     anchor = f"#{address.fragment}" if address.fragment else ""
     return f"{address.path}?{urlencode(dict(parse_qsl(query, keep_blank_values=True)) | own)}{anchor}"
-
-
-def _sort_links(
-    page: str, figure: Figure, query: str, choice: TableChoice
-) -> Callable[[FigureColumn], tuple[str, str]]:
-    """Column → the path of the table that is sorted by it, and how it is sorted now: `ascending`, `none` …"""
-
-    def link(column: FigureColumn) -> tuple[str, str]:
-        path = f"/{page}/{figure.name}/table?{query}&{urlencode(choice.sorted_by(column).address)}"
-        now = "none" if choice.sort != column.name else "descending" if choice.is_descending else "ascending"
-        return path, now
-
-    return link
 
 
 def embed_json(value: Any) -> Markup:

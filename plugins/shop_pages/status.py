@@ -12,6 +12,7 @@ from ecommerce.common.value_rules import rule_in_sql
 from shop_pages.airflow_access import task_times
 from shop_pages.limits import SHOWN_CHARACTERS, WAREHOUSE_DAG
 from shop_pages.pool import Row
+from shop_pages.words import heading_of
 
 #: States of a source on a day: letter, and text of the legend. The first that applies is shown.
 STATES = {
@@ -27,7 +28,7 @@ STATES = {
 
 #: The rejected rows that wait to be replayed, each with its day. That is the day of its own time (without a zone it is
 #: in UTC) or its own day; without either, the last day of its load.
-_REJECTED_WITH_DAY = """
+REJECTED_WITH_DAY = """
     select quarantine.source, quarantine.reason, quarantine.batch_id, day.day
     from ops.quarantine_shown as quarantine
     inner join ops.load_batch on quarantine.batch_id = load_batch.batch_id
@@ -91,7 +92,7 @@ CALENDAR = f"""
     ),
     rejected_by_load as (
         select source, day, batch_id, count(*) as rejected
-        from ({_REJECTED_WITH_DAY}) as rejected
+        from ({REJECTED_WITH_DAY}) as rejected
         where day between %(first)s::date and %(last)s::date
         group by source, day, batch_id
     ),
@@ -154,7 +155,7 @@ LOADS_OF_DAY = f"""
     from (
         select * from loads
         where
-            batch_id in (select last.batch_id from loads as last order by last.batch_id desc limit 20)
+            batch_id in (select last.batch_id from loads as last order by last.batch_id desc limit %(most)s)
             or batch_id = (select max(published.batch_id) from loads as published where published.is_published)
     ) as loads
     left join lateral (
@@ -167,7 +168,7 @@ LOADS_OF_DAY = f"""
 #: Why rows of a source on a day are rejected, and the load that rejected them last.
 REJECTED_OF_DAY = f"""
     select {rule_in_sql("reason")} as reason, count(*) as rows, max(batch_id) as batch_id
-    from ({_REJECTED_WITH_DAY}) as rejected
+    from ({REJECTED_WITH_DAY}) as rejected
     where source = %(source)s and day = %(day)s::date
     group by 1
     order by rows desc, reason
@@ -175,10 +176,17 @@ REJECTED_OF_DAY = f"""
 
 #: Which publication some marts are of, and the last one of all.
 PUBLISHED_MARTS = """
+    with last as (select max(publication_id) as publication_id from ops.publication)
     select
-        mart, publication_id, published_at, as_of_date,
-        (select max(publication_id) from ops.publication) as last_publication
+        mart, published.publication_id, published_at, as_of_date,
+        published.publication_id < last.publication_id as is_behind,
+        case
+            when published.publication_id < last.publication_id
+                then 'not of the last publication, ' || last.publication_id
+            else 'of the last publication'
+        end as state
     from marts.published
+    cross join last
     where mart = any(string_to_array(%(marts)s, ','))
     order by mart"""
 
@@ -189,10 +197,12 @@ SOURCE_RANGES = """
     select source, min(window_start) as first_day, max(window_end) - 1 as last_day
     from ops.load_batch where status = 'loaded' group by source order by source"""
 
-#: `failed_sources`: those whose last load in the run failed, after its retries. `left_out_sources`: those without which
-#: the run has built, and published if it has. `failed_checks`: those whose last result in the run is a failure, and
-#: `asking_checks`: those that wait for a person. Seconds: to the publication, or to the last load or check.
-RUNS = """
+#: The last runs. `failed_sources`: those whose last load in the run failed, after its retries. `left_out_sources`:
+#: those without which the run has built, and published if it has. `failed_checks`: those whose last result in the run
+#: is a failure, and `asking_checks`: those that wait for a person. `failed_task`: the one whose incident was opened or
+#: seen last in the run, which says why no check has a result; a run may fail before it has loaded anything. Seconds: to
+#: the publication, or to the last load or check.
+RUNS = f"""
     with batches as (
         select *, batch_id = max(batch_id) over (partition by run_id, source) as is_last
         from ops.load_batch where run_id is not null
@@ -205,6 +215,25 @@ RUNS = """
             array_agg(distinct source order by source) filter (where is_last and status = 'failed') as failed_sources
         from batches group by run_id
     ),
+    failed_tasks as (
+        select distinct on (failure.run_id)
+            failure.run_id, failure.failed_at, alert.dag_id, alert.task_id,
+            left(alert.message, {SHOWN_CHARACTERS}) as message
+        from ops.alert
+        cross join lateral (
+            values (alert.first_run_id, alert.opened_at), (alert.last_run_id, alert.last_seen_at)
+        ) as failure (run_id, failed_at)
+        where alert.dag_id = '{WAREHOUSE_DAG}' and alert.task_id is not null and alert.check_name is null
+        order by failure.run_id, failure.failed_at
+    ),
+    started as (
+        select * from loads
+        where dag_id = '{WAREHOUSE_DAG}'
+        union all
+        select run_id, dag_id, failed_at, null, null, null, null, null, null, null
+        from failed_tasks
+        where not exists (select from loads where loads.run_id = failed_tasks.run_id)
+    ),
     published as (
         select
             run_id, max(published_at) as published_at,
@@ -212,21 +241,44 @@ RUNS = """
         from ops.publication group by run_id
     )
     select
-        loads.*, build.failed_sources as left_out_sources, build.claimed_at, build.finished_at as built_at,
+        loads.*, loads.first_day as window_start, build.failed_sources as left_out_sources, build.claimed_at,
+        build.finished_at as built_at,
         build.is_full_refresh, published.published_at, published.rows_changed, checked.failed_checks,
-        asking.asking_checks,
+        asking.asking_checks, failed_tasks.task_id as failed_task,
+        -- A check says itself why it failed, and a load in its batch.
+        case when published.published_at is null then failed_tasks.message end as error,
+        case
+            when published.published_at is not null and cardinality(build.failed_sources) > 0
+                then 'failed, published without ' || array_to_string(build.failed_sources, ', ')
+            when loads.failed_sources is not null
+                then 'load of ' || array_to_string(loads.failed_sources, ', ') || ' failed'
+            when published.published_at is not null then 'published'
+            when asking.asking_checks is not null
+                then 'waits for a person: ' || array_to_string(asking.asking_checks, ', ')
+            when checked.failed_checks is not null
+                then 'not published, failed: ' || array_to_string(checked.failed_checks, ', ')
+            when failed_tasks.task_id is not null then 'not published, failed: ' || failed_tasks.task_id
+            else 'not published'
+        end as outcome,
+        case
+            when cardinality(build.failed_sources) > 0 or loads.failed_sources is not null then 'bad'
+            when published.published_at is not null then 'good'
+            when asking.asking_checks is not null then 'warn'
+            when checked.failed_checks is not null or failed_tasks.task_id is not null then 'bad'
+            else 'unknown'
+        end as outcome_tone,
         extract(epoch from coalesce(
             published.published_at, greatest(loads.finished_at, checked.checked_at)
         ) - loads.started_at)::float8 as seconds
     from (
-        select loads.*, count(*) over () as all_rows
-        from loads
-        where dag_id = 'ecommerce_warehouse'
+        select started.*, count(*) over () as all_rows
+        from started
         order by started_at desc
-        limit 30
+        limit %(most)s
     ) as loads
     left join ops.build on loads.run_id = build.run_id
     left join published on loads.run_id = published.run_id
+    left join failed_tasks on loads.run_id = failed_tasks.run_id
     cross join lateral (
         select
             max(result.checked_at) as checked_at,
@@ -289,8 +341,14 @@ CHECKS = f"""
 INCIDENTS = f"""
     select
         alert_id, incident, dag_id, task_id, check_name, subject, severity, observed, expected, window_start,
+        case when closed_at is null then severity else 'closed' end as status,
+        case
+            when check_name is null then coalesce(task_id, 'deadline') || ' of ' || dag_id
+            else check_name || ', ' || subject
+        end as what,
         window_end - 1 as last_day, left(message, {SHOWN_CHARACTERS}) as message, last_run_id, opened_at, last_seen_at,
-        times_seen, closed_at, closed_by, sent_to, left(send_error, {SHOWN_CHARACTERS}) as send_error,
+        times_seen, closed_at, closed_by, sent_to, array_to_string(sent_to, ', ') as sent,
+        left(send_error, {SHOWN_CHARACTERS}) as send_error,
         count(*) over () as all_rows
     from ops.alert
     where closed_at is null or closed_at > now() - interval '30 days'
@@ -378,12 +436,14 @@ PUBLICATIONS = """
                 'mart', mart, 'inserted', rows_inserted, 'updated', rows_updated, 'deleted', rows_deleted
             )
             order by mart
-        ) filter (where rows_inserted + rows_updated + rows_deleted > 0) as marts
+        ) filter (where rows_inserted + rows_updated + rows_deleted > 0) as marts,
+        string_agg(mart, ', ' order by mart) filter (where rows_inserted + rows_updated + rows_deleted > 0)
+            as mart_names
     from ops.publication
     left join ops.build on publication.run_id = build.run_id
     group by publication_id, publication.run_id
     order by publication_id desc
-    limit 20"""
+    limit %(most)s"""
 
 
 @dataclass(frozen=True)
@@ -423,7 +483,7 @@ class CalendarCell:
     @property
     def title(self) -> str:
         """For screen readers, and shown at the pointer."""
-        return f"{self.source}, {self.day}: {self.text}"
+        return f"{heading_of(self.source)}, {self.day}: {self.text}"
 
     @property
     def _share(self) -> str:

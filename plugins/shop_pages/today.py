@@ -31,6 +31,7 @@ from shop_pages.formats import ago, count
 from shop_pages.pool import Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.waiting import WaitingQuestion, waiting_questions
+from shop_pages.words import heading_of, words_of
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -234,7 +235,10 @@ def _badge(figure: KeyFigure, checks: list[Row], publication: Row | None, now: d
     passed = count(len(own_checks), "check") + " passed"
     if not_passed:
         passed = f"{len(own_checks) - len(not_passed)} of {passed}"
-    title = "; ".join(f"{row['check_name']}, {row['subject']}: {row['message']}" for row in not_passed or own_checks)
+    title = "; ".join(
+        f"{heading_of(row['check_name'])}, {words_of(row['subject'])}: {row['message']}"
+        for row in not_passed or own_checks
+    )
     return f"{passed} · {age}", _badge_state(not_passed), title
 
 
@@ -254,7 +258,10 @@ def _attention_items(
     items = [_check_item("bad", "failed", row) for row in failed_checks]
     items += [_check_item("warn", "warns", row) for row in checks if row["status"] == "warn"]
     for source in (row["source"] for row in loads if row["status"] == "failed"):
-        text, detail = f"The last load of {source} failed", "The marts still have its last good data."
+        text, detail = (
+            f"The last load of {heading_of(source).lower()} failed",
+            "The marts still have its last good data.",
+        )
         items.append(AttentionItem("bad", text, detail, f"/status#source-{source}"))
     items += _shop_items(attention)
     if rejected := sum(row["rows_quarantined"] for row in loads):
@@ -265,7 +272,10 @@ def _attention_items(
 
 def _check_item(state: str, verb: str, row: Row) -> AttentionItem:
     return AttentionItem(
-        state, f"Check {row['check_name']} {verb}", f"{row['subject']}: {row['message']}", "/status#checks"
+        state,
+        f"Check {words_of(row['check_name'])} {verb}",
+        f"{heading_of(row['subject'])}: {row['message']}",
+        "/status#checks",
     )
 
 

@@ -10,9 +10,15 @@ from datetime import date
 from ecommerce.figures.decomposition import Decomposition, Effect
 from ecommerce.figures.key_figures import COMPARED_DAYS, CONVERSION_FIGURE, SALES_FIGURES, KeyFigure, rounded
 from ecommerce.figures.movements import SPLITS, DimensionEffects, Movement, before_day, explain, why_path
+from ecommerce.figures.number_formats import Format, count, format_number
 from ecommerce.figures.number_formats import day as format_day
-from ecommerce.figures.number_formats import format_number
+from shop_pages.drill import CANCELLED
+from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
+from shop_pages.status import REJECTED_WITH_DAY
+
+#: The source of the order lines.
+SALES = "sales_fact"
 
 #: Members that a table of the page shows one by one; the CSV file has all that were read one by one.
 SHOWN_MEMBERS = 8
@@ -29,6 +35,114 @@ _PUBLISHED_CONVERSION = """
     select event_date as day, viewers, buyers
     from marts.conversion_funnel_daily
     where event_date in (%(before)s::date, %(day)s::date)"""
+
+
+#: Of both days: the lines that would count, had they not been cancelled; the refunds; and the rows of order lines that
+#: wait in quarantine, by the day that Data status counts them on.
+_LEFT_OUT = f"""
+    with waiting as (
+        select day, count(*) as lines
+        from ({REJECTED_WITH_DAY}) as rejected
+        where source = '{SALES}' and day in (%(before)s::date, %(day)s::date)
+        group by day
+    )
+    select
+        days.day, cancelled.lines as cancelled_lines, cancelled.amount as cancelled_amount,
+        refunded.refunds, refunded.amount as refunded_amount, coalesce(waiting.lines, 0) as waiting_lines
+    from (values (%(before)s::date), (%(day)s::date)) as days (day)
+    cross join lateral (
+        select count(*) as lines, coalesce(sum(order_amount), 0) as amount
+        from core.fact_sales
+        where date_key = days.day and order_amount > 0 and is_cancelled
+    ) as cancelled
+    cross join lateral (
+        select count(*) as refunds, coalesce(sum(refund_amount), 0) as amount
+        from core.fact_refunds
+        where date_key = days.day
+    ) as refunded
+    left join waiting on days.day = waiting.day"""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """
+    What a day has besides the lines that count, and the other day has more or less of.
+
+    :param path: the list of it
+    """
+
+    text: str
+    path: str
+
+
+async def read_left_out(
+    inspector: Warehouse, figure: KeyFigure, day: date, label: str
+) -> tuple[list[LeftOut], list[Rows]]:
+    """
+    What was cancelled, refunded or waits in quarantine where that differs between the days, and what was read for it.
+
+    Nothing of a figure that is not of sales.
+
+    :raises WarehouseUnavailable: it cannot be read
+    """
+    if figure not in SALES_FIGURES:
+        return [], []
+    before = before_day(day, label)
+    rows = await inspector.rows(_LEFT_OUT, day=day, before=before)
+    by_day = {row["day"]: row for row in rows.rows}
+    return left_out(by_day[day], by_day[before]), [rows]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """
+    What may be left out: its columns in `_LEFT_OUT`, and how the page says it.
+
+    :param amount: empty if what it amounts to is not known
+    """
+
+    one: str
+    what: str
+    number: str
+    amount: str
+    path: str
+    remark: str = ""
+
+    def of(self, row: Row, words: str = "") -> str:
+        """`15 lines cancelled (2,775.90)`; without words `15 (2,775.90)`."""
+        amount = f" ({format_number(row[self.amount], Format.MONEY)})" if self.amount and row[self.number] else ""
+        return f"{words or format_number(row[self.number], Format.COUNT)}{amount}"
+
+    def is_equal(self, row: Row, other: Row) -> bool:
+        """Whether two days have the same of it."""
+        return all(row[name] == other[name] for name in (self.number, self.amount) if name)
+
+
+_KINDS = (
+    _Kind(
+        "line", " cancelled", "cancelled_lines", "cancelled_amount",
+        f"/rows/daily_revenue?order_date={{day}}#{CANCELLED}",
+    ),
+    _Kind(
+        "refund", "", "refunds", "refunded_amount", "/rows/daily_revenue?order_date={day}#fact_refunds",
+        "; refunds lower the net revenue, not this figure",
+    ),
+    _Kind("row", " rejected, waiting in quarantine", "waiting_lines", "", f"/status/{SALES}/{{day}}#rejected"),
+)  # fmt: skip
+
+
+def left_out(row: Row, before: Row) -> list[LeftOut]:
+    """The sentences about a day beside an earlier one: `15 lines cancelled (2,775.90); 27 Jun 2024: 0`."""
+    return [
+        LeftOut(
+            f"{kind.of(row, f'{count(row[kind.number], kind.one)}{kind.what}')};"
+            f" {format_day(before['day'])}: {kind.of(before)}{kind.remark}",
+            # The list of the day that has any.
+            kind.path.format(day=row["day"] if row[kind.number] else before["day"]),
+        )
+        for kind in _KINDS
+        if not kind.is_equal(row, before)
+    ]
 
 
 def why_revenue_moved(day: date) -> list[tuple[str, str]]:

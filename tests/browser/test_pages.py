@@ -153,7 +153,7 @@ def test_figure_links_to_raw_row_batch_run_and_kafka_offset(page: Page) -> None:
     page.locator("#trend summary").click()
     page.locator("#trend a[data-drill]").click()
     assert "order_date=2024-01-10" in page.url
-    expect(page.locator(".badge.good").first).to_contain_text("= daily_orders")
+    expect(page.locator(".badge.good").first).to_contain_text("= Daily orders")
     page.locator("tbody a").first.click()
     expect(page.get_by_role("heading", name="Raw rows")).to_be_visible()
     page.locator("section:has(#raw-title) tbody a").first.click()

@@ -280,9 +280,10 @@ def test_each_task_reports_how_it_ended(dags) -> None:
         for task in dag.tasks:
             assert names(task.on_failure_callback) == ["note_failure", "alert_failure"], task.task_id
             is_alone = dag_id != "ecommerce_warehouse"
-            expected = ["alert_recovery"] if is_alone else ["settle_run"] if task.task_id == "refresh_marts" else []
+            of_last = ["settle_run", "note_repair"] if task.task_id == "refresh_marts" else []
+            expected = ["alert_recovery", "note_own_repair"] if is_alone else of_last
             assert names(task.on_success_callback) == expected, task.task_id
-            assert names(task.on_skipped_callback) == (["settle_run"] if task.task_id == "refresh_marts" else [])
+            assert names(task.on_skipped_callback) == of_last
         assert names(dag.on_failure_callback) == ([] if is_alone else ["settle_failed_run"])
         assert bool(dag.deadline) is not is_alone
 

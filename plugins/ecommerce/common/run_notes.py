@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Airflow's own API, with a user who may edit DAG runs. Without the connection a run gets no note.
 AIRFLOW_API = "airflow_api"
+#: Between a task and why it failed, in a line of the note.
+_FAILED = " failed: "
 #: Airflow's limit, and the characters of one task's line.
 _NOTE_LENGTH, _LINE_LENGTH = 1000, 500
 #: Bytes of an answer: that about a run has its params, and no more than a page of its note.
@@ -35,18 +37,56 @@ _LOCK_TIMEOUT = "10s"
 
 def note_failure(context: Context) -> None:
     """Add the reason of a task's failure to the DAG run's note."""
-    add_note(context, str(context.get("exception")))
+    _add_line(context, f"{context['ti'].task_id}{_FAILED}{_one_line(str(context.get('exception')))}")
 
 
 def add_note(context: Context, text: str) -> None:
-    """
-    Add ``task: text`` to the DAG run's note, through Airflow's public API.
+    """Add ``task: text`` to the DAG run's note."""
+    _add_line(context, f"{context['ti'].task_id}: {_one_line(text)}")
 
-    Airflow shows notes as Markdown. The text is shown as it is, on one line: a value of the shop may be in it.
+
+def note_repair(context: Context) -> None:
+    """
+    Take the failures of tasks that were cleared, and have not failed again, out of the DAG run's note.
+
+    For `on_success_callback` of the last task of a run. What another task of the run still fails by stays.
+    """
+
+    def without_repaired(session: requests.Session, url: str, lines: list[str]) -> list[str]:
+        if not any(_FAILED in line for line in lines):
+            return lines
+        failed = _ask(session, "GET", f"{url}/taskInstances", params={"state": "failed", "limit": 100})
+        task_ids = {instance["task_id"] for instance in failed["task_instances"]}
+        return [line for line in lines if _FAILED not in line or line.partition(_FAILED)[0] in task_ids]
+
+    _edit(context, without_repaired)
+
+
+def note_own_repair(context: Context) -> None:
+    """The same for the only task of a run: it has failed before if this is not its first try."""
+    if context["ti"].try_number > 1:
+        note_repair(context)
+
+
+def _add_line(context: Context, line: str) -> None:
+    # A task that fails again for the same reason says it once.
+    _edit(context, lambda session, url, lines: lines if line in lines else [*lines, line])
+
+
+def _one_line(text: str) -> str:
+    """Airflow shows notes as Markdown. The text is shown as it is: a value of the shop may be in it."""
+    return markdown_text(text, _LINE_LENGTH)
+
+
+def _edit(context: Context, edit: Callable[[requests.Session, str, list[str]], list[str]]) -> None:
+    """
+    Change the lines of the DAG run's note, through Airflow's public API.
 
     The note is optional: an error while writing it is logged, and the task goes on.
+
+    :param edit: a session with the API, the address of the run, and the lines → the new lines
     """
-    run, line = context["dag_run"], f"{context['ti'].task_id}: {markdown_text(text, _LINE_LENGTH)}"
+    run = context["dag_run"]
     try:
         hook = HttpHook(method="GET", http_conn_id=AIRFLOW_API)
         account = hook.get_connection(AIRFLOW_API)
@@ -57,14 +97,12 @@ def add_note(context: Context, text: str) -> None:
         url = hook.url_from_endpoint(f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}")
         with ExitStack() as stack:
             _lock_if_possible(stack, run)
-            _append(session, url, line)
+            lines = (_ask(session, "GET", url).get("note") or "").splitlines()
+            if (edited := edit(session, url, lines)) != lines:
+                note = {"note": "\n".join(edited)[:_NOTE_LENGTH]}
+                _ask(session, "PATCH", url, params={"update_mask": "note"}, json=note)
     except (AirflowRuntimeError, requests.RequestException, AttributeError, KeyError, TypeError, ValueError) as error:
         log.warning("the DAG run got no note, through the connection %r: %s", AIRFLOW_API, error)
-
-
-def _append(session: requests.Session, url: str, line: str) -> None:
-    notes = [note for note in (_ask(session, "GET", url).get("note"), line) if note]
-    _ask(session, "PATCH", url, params={"update_mask": "note"}, json={"note": "\n".join(notes)[:_NOTE_LENGTH]})
 
 
 def _ask(session: requests.Session, method: str, url: str, **arguments: Any) -> Any:

@@ -25,6 +25,8 @@ class Format(Enum):
     MONTH = "month"
     TIMESTAMP = "timestamp"
     BOOLEAN = "boolean"
+    #: A SQL name, or a text with some, which is shown as words.
+    NAME = "name"
 
 
 #: Aligned to the right.

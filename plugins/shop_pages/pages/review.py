@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shop_pages.chart_queries import DAYS, by_period
 from shop_pages.charts import grouped_chart, named
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot
+from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Table
 from shop_pages.formats import Format
 from shop_pages.pages.shared import DAY, TOTAL_REVIEWS
 from shop_pages.pool import Row
@@ -16,7 +16,7 @@ PRIORITIES = ("High", "Medium")
 #: Characters of a note, as `ops.review` has them.
 NOTE_CHARACTERS = 2_000
 
-QUEUE_COLUMNS = (
+_QUEUE_COLUMNS = (
     FigureColumn("order_id", "Order"),
     DAY,
     FigureColumn("customer", "Customer"),
@@ -53,8 +53,14 @@ _HAS_STATUS = "(%(status)s::text is null or coalesce(said.status, 'open') = %(st
 #: Those that cost most first.
 _IN_ORDER = "order by orders.risk_score desc, orders.expected_loss desc, orders.order_date desc, orders.order_id"
 
-QUEUE = f"""{_CHOSEN} and {_HAS_STATUS}
-    {_IN_ORDER}"""
+QUEUE = Table(
+    name="queue",
+    title="Orders to review",
+    query=f"{_CHOSEN} and {_HAS_STATUS}",
+    order_by=_IN_ORDER.removeprefix("order by ").replace("orders.", ""),
+    sorted_by="those with the most points and the greatest loss first",
+    columns=_QUEUE_COLUMNS,
+)
 ORDER = f"""{_ORDERS}
     where orders.order_id = %(order_id)s"""
 NEXT_ORDER = f"""{_CHOSEN} and {_HAS_STATUS} and orders.order_id <> %(order_id)s
@@ -65,13 +71,26 @@ COUNTS = f"""
     from ({_CHOSEN}) as chosen
     group by status"""
 
-HISTORY = """
-    select status, note, rules, reviewed_by, reviewed_at
-    from ops.review
-    where order_id = %(order_id)s
-    order by review_id desc"""
+HISTORY = Table(
+    name="history",
+    title="What was said",
+    query="""
+        select
+            review_id, initcap(status) as status, note, array_to_string(rules, ', ') as rules, reviewed_by, reviewed_at
+        from ops.review
+        where order_id = %(order_id)s""",
+    order_by="review_id desc",
+    sorted_by="the newest first",
+    columns=(
+        FigureColumn("reviewed_at", "When", Format.TIMESTAMP, help="When it was said."),
+        FigureColumn("reviewed_by", "Who", help="Who said it."),
+        FigureColumn("status", "Answer", help="What the order is, as that person says."),
+        FigureColumn("note", "Note", is_long=True, help="What was said."),
+        FigureColumn("rules", "Rules broken then", Format.NAME, is_long=True, help="The rules that it broke."),
+    ),
+)
 
-OUTCOME_COLUMNS = (
+_OUTCOME_COLUMNS = (
     FigureColumn("description", "Rule"),
     FigureColumn("owner", "Owner"),
     FigureColumn("weight", "Points", Format.COUNT),
@@ -84,7 +103,7 @@ OUTCOME_COLUMNS = (
     FigureColumn("problem_percent", "Problems of reviewed", Format.PERCENT),
 )
 #: What a rule has found, and what became of it: an order counts with each rule that it broke when it was reviewed.
-OUTCOMES = f"""
+_OUTCOMES = f"""
     with rules as (
         -- Of a rule whose threshold has changed, the newest row.
         select distinct on (rule) rule, description, owner, weight
@@ -123,8 +142,15 @@ OUTCOMES = f"""
         round(100.0 * outcomes.problems / outcomes.reviewed, 2) as problem_percent
     from rules
     left join found on rules.rule = found.rule
-    left join outcomes on rules.rule = outcomes.rule
-    order by problem_percent desc nulls last, orders desc, rules.rule"""
+    left join outcomes on rules.rule = outcomes.rule"""
+OUTCOMES = Table(
+    name="outcomes",
+    title="What the rules find",
+    query=_OUTCOMES,
+    order_by="problem_percent desc nulls last, orders desc, rule",
+    sorted_by="those that find most problems first",
+    columns=_OUTCOME_COLUMNS,
+)
 
 RULES = """
     select distinct on (rule) rule, description

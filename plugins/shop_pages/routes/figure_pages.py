@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
@@ -24,7 +24,6 @@ from shop_pages.day_marks import DayMark, marks_of, read_marks
 from shop_pages.downloads import Downloads, csv_download
 from shop_pages.figures import Figure, FigureColumn, FigurePage
 from shop_pages.filters import GRAINS, Days, Filters, filters_of, presets, read_days
-from shop_pages.formats import Format
 from shop_pages.page_totals import PageTotals, read_totals
 from shop_pages.pages import CATEGORIES, PAGES
 from shop_pages.pages.review import REVIEW
@@ -32,8 +31,9 @@ from shop_pages.pages.shared import SEGMENTS
 from shop_pages.pool import NotBuiltYet, Row, WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import embed_json, escape_texts, render, render_cached, render_table
+from shop_pages.routes.whole_table import CSV, csv_of, render_whole_table
 from shop_pages.security import CHART_HEADERS
-from shop_pages.tables import TableChoice, choice_of, chosen_rows, page_of_rows, parameters_of
+from shop_pages.tables import PlacedTable, TableChoice, choice_of, chosen_rows, parameters_of
 
 router = APIRouter()
 
@@ -130,13 +130,12 @@ class RenderedFigure:
         expected_unit = rows[0]["unit"] if self.figure.takes("grain") else self.figure.row_unit
         return describe_parts(rows, self.figure.series, expected_unit)
 
-    def table(self, page: str, base: str, query: str) -> Markup:
-        """The table, whose headings lead to the whole one; with the filters of the page, as an address has them."""
-        figure = self.figure
+    def table(self, base: str, page: FigurePage, filters: Filters) -> Markup:
+        """The table, whose headings lead to the whole one."""
         if self.rows is None:
             return Markup()
-        columns = self.columns
-        return render_table(page, figure, columns, self.rows.rows, base, query, TableChoice())
+        placed = _placed(page, self.figure, filters)
+        return render_table(base, placed, self.rows.rows, TableChoice(), self.columns)
 
     def _draw(self, rows: list[Row], names: Sequence[Any], marks: Sequence[DayMark]) -> Markup:
         figure = self.figure
@@ -287,7 +286,7 @@ def _csv_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
             )
         # All rows, which the page has read, too.
         key = (page.name, found.name, filters, *choice.address.items())
-        cached = await cache.get_or_render(key, [rows], lambda: _csv(found, rows), "text/csv; charset=utf-8")
+        cached = await cache.get_or_render(key, [rows], lambda: csv_of(found, rows), CSV)
         return respond(request, cached, headers)
 
     return get_figure_csv
@@ -307,65 +306,31 @@ def _table_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         days, day_parts = await read_days(reader)
         if days is None:
             return await render(request, "empty.html", page=page.name, title=page.title, parts=day_parts)
-        filters, choice = filters_of(page, days, request), choice_of(found, request)
+        filters = filters_of(page, days, request)
         columns = [column for column in found.columns if column.source not in absences()]
-        query, all_rows = page_of_rows(found, choice), chosen_rows(found, choice)
-        rows: Rows | None = None
-        row_count, problem = 0, ""
-        try:
-            rows = await reader.first_rows(query, limits.PAGE_ROWS, **_parameters(filters, choice, query))
-            row_count = (choice.page - 1) * limits.PAGE_ROWS + len(rows.rows)
-            if rows.is_truncated or choice.page > 1:
-                row_count = await reader.count(all_rows, **_parameters(filters, choice, all_rows))
-        except WarehouseUnavailable as error:
-            problem = str(error)
-        base, filter_query = request.scope["root_path"], urlencode(filters.address(page))
-        address = urlencode({**filters.address(page), **choice.address})
-        shown = rows.rows if rows else []
-        return await render(
-            request,
-            "table.html",
-            parts=[rows] if rows else [],
-            page=page.name,
-            page_title=page.title,
-            title=f"{found.title}, table",
-            figure=found,
-            filters=filters,
-            choice=choice,
-            query=filter_query,
-            address=address,
-            kept={name: value for name, value in parse_qsl(address, keep_blank_values=True) if name != "search"},
-            narrowed=[
-                (
-                    next(column.label for column in found.columns if column.name == name),
-                    value,
-                    f"/{page.name}/{found.name}/table?{filter_query}&{urlencode(choice.without(name).address)}",
-                )
-                for name, value in choice.only.items()
-            ],
-            path_of_page=lambda number: f"/{page.name}/{found.name}/table?{address}&page={number}",
-            table=render_table(page.name, found, columns, shown, base, filter_query, choice),
-            first_row=(choice.page - 1) * limits.PAGE_ROWS + 1,
-            shown=len(shown),
-            row_count=row_count,
-            has_more=bool(rows and rows.is_truncated),
-            sorted_by=_describe_order(found, choice),
-            problem=problem,
-        )
+        placed = _placed(page, found, filters)
+        return await render_whole_table(request, reader, placed, columns=columns, page=page.name)
 
     return get_figure_table
 
 
-def _describe_order(figure: Figure, choice: TableChoice) -> str:
-    """`by revenue`, as the figure has it, or `by Revenue, the largest first`."""
-    column = next((column for column in figure.columns if column.name == choice.sort), None)
-    if column is None:
-        return figure.sorted_by or "in their order"
-    if column.is_numeric:
-        return f"by {column.label}, the {'largest' if choice.is_descending else 'smallest'} first"
-    if column.format in (Format.DAY, Format.MONTH):
-        return f"by {column.label}, the {'newest' if choice.is_descending else 'oldest'} first"
-    return f"by {column.label}, {'Z to A' if choice.is_descending else 'A to Z'}"
+def _placed(page: FigurePage, figure: Figure, filters: Filters) -> PlacedTable:
+    """The table of a figure, for the filters of its page."""
+    address = filters.address(page)
+    back = f"/{page.name}?{urlencode(address)}"
+    of_choices = {name: getattr(filters, name) for name in ("category", "segment", "product") if figure.takes(name)}
+    days = [f"{formats.day(filters.first)} to {formats.day(filters.last)}"] if figure.takes_days else []
+    return PlacedTable(
+        table=figure,
+        path=f"/{page.name}/{figure.name}",
+        crumbs=((page.title, back), (figure.title, f"{back}#{figure.name}")),
+        address={name: str(value) for name, value in address.items()},
+        parameters=filters.parameters(figure.query),
+        lead=figure.question,
+        tags=[*days, *(value for value in of_choices.values() if value)],
+        definition=f"/metrics#{figure.mart}",
+        most=None,
+    )
 
 
 for _page in PAGES.values():
@@ -418,14 +383,6 @@ async def _first_rows(reader: Warehouse, figure: Figure, filters: Filters) -> Ro
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------
-
-
-def _csv(figure: Figure, rows: Rows) -> str:
-    """The rows of a figure as CSV. The headings are the columns of the query, so that programs can rely on them."""
-    return formats.csv_text(
-        [column.name for column in figure.columns],
-        ([row[column.name] for column in figure.columns] for row in rows.rows),
-    )
 
 
 def _csv_headers(page: FigurePage, figure: Figure, filters: Filters, rows: Rows) -> dict[str, str]:

@@ -15,13 +15,18 @@ from shop_pages import incident as queries
 from shop_pages.access import may_edit, require_same_site
 from shop_pages.airflow_access import BaseUser, CurrentUser
 from shop_pages.incident import KEEP_SILENCE, NOTE_CHARACTERS, OWNER_CHARACTERS, SILENCES, source_of
+from shop_pages.limits import NEWEST_ROWS
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.remarks import IncidentNote, add_incident_note
 from shop_pages.rendering import render
+from shop_pages.routes.whole_table import add_table_routes
+from shop_pages.tables import PlacedTable
 
 router = APIRouter()
 
+#: Rows of each table that the page shows.
+_SHOWN_ROWS = 50
 #: The greatest number of an incident: more is none.
 _LARGEST = 2**63 - 1
 
@@ -96,24 +101,16 @@ async def _render(
     entered: Mapping[str, str] | None = None,
 ) -> Response:
     inspector: Warehouse = request.app.state.inspector
-    source = source_of(incident)
-    since = {"opened_at": incident["opened_at"]}
-    results, loads, tried, notes, may_write = await asyncio.gather(
-        inspector.rows(queries.RESULTS, check_name=incident["check_name"], subject=incident["subject"], **since)
-        if incident["check_name"]
-        else _nothing(),
-        inspector.rows(queries.LOADS, source=source, **since) if source else _nothing(),
-        inspector.rows(queries.TRIED, until=incident["closed_at"], source=source, **since),
-        inspector.rows_now(queries.NOTES, incident=incident["incident"]),
+    tables = {name: placed for name in queries.TABLES if (placed := _placed(name, incident, _SHOWN_ROWS)) is not None}
+    rows, may_write = await asyncio.gather(
+        asyncio.gather(*(_first_rows(inspector, placed) for placed in tables.values())),
         asyncio.to_thread(may_edit, user),
     )
     values: dict[str, Any] = {
         "incident": incident,
-        "source": source,
-        "results": results.rows,
-        "loads": loads.rows,
-        "tried": tried.rows,
-        "notes": notes.rows,
+        "source": source_of(incident),
+        "tables": tables,
+        "rows": {name: found.rows for name, found in zip(tables, rows, strict=True)},
         "silences": SILENCES,
         "note_characters": NOTE_CHARACTERS,
         "owner_characters": OWNER_CHARACTERS,
@@ -122,10 +119,34 @@ async def _render(
         "entered": entered or {},
     }
     title = f"Incident {incident['alert_id']}"
-    parts = (results, loads, tried, notes)
-    return await render(request, "incident.html", status, page="", title=title, parts=parts, **values)
+    return await render(request, "incident.html", status, page="", title=title, parts=rows, **values)
 
 
-async def _nothing() -> Rows:
-    """An incident that is about no check or no source has none of these rows."""
-    return Rows([], datetime.now(UTC))
+async def _first_rows(inspector: Warehouse, placed: PlacedTable) -> Rows:
+    read = inspector.first_rows_now if placed.is_now else inspector.first_rows
+    return await read(placed.table.ordered_query, _SHOWN_ROWS, **placed.parameters)
+
+
+def _placed(name: str, incident: Row, most: int) -> PlacedTable | None:
+    """A table of an incident, None if it has no such table."""
+    parameters = queries.parameters_of_table(name, incident, most)
+    if parameters is None:
+        return None
+    page = f"/incidents/{incident['alert_id']}"
+    return PlacedTable(
+        table=queries.TABLES[name],
+        path=f"{page}/{name}",
+        crumbs=(("Data status", "/status#incidents"), (f"Incident {incident['alert_id']}", f"{page}#{name}")),
+        parameters=parameters,
+        is_now=name == "notes",
+    )
+
+
+async def _place(request: Request, alert_id: int, table: str) -> PlacedTable:
+    placed = _placed(table, await _read(request, alert_id), NEWEST_ROWS) if table in queries.TABLES else None
+    if placed is None:
+        raise HTTPException(404, f"The incident has no table {table[:100]!r}.")
+    return placed
+
+
+add_table_routes(router, "/incidents/{alert_id}/{table}", _place)

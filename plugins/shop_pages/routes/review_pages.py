@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,11 +12,12 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from ecommerce.extract.texts import storable
+from ecommerce.figures.number_formats import day as format_day
 from shop_pages.access import may_edit, require_same_site
 from shop_pages.airflow_access import BaseUser, CurrentUser
 from shop_pages.drill import FACTS
-from shop_pages.figures import drill_path
-from shop_pages.filters import Filters
+from shop_pages.figures import Table, drill_path
+from shop_pages.filters import Filters, filters_of, read_days
 from shop_pages.limits import PAGE_ROWS
 from shop_pages.pages import review
 from shop_pages.pages.review import ANSWERS, NOTE_CHARACTERS, PRIORITIES, REVIEW, STATUSES
@@ -25,7 +26,9 @@ from shop_pages.queries import Warehouse
 from shop_pages.remarks import Review, add_review
 from shop_pages.rendering import parse_day, render
 from shop_pages.routes.figure_pages import read_figure_page
+from shop_pages.routes.whole_table import add_table_routes
 from shop_pages.security import CHART_HEADERS
+from shop_pages.tables import PlacedTable
 
 router = APIRouter()
 
@@ -80,9 +83,9 @@ async def get_queue(request: Request, user: CurrentUser) -> Response:
     inspector: Warehouse = request.app.state.inspector
     parameters = {**_days(page.filters), **vars(queue)}
     orders, counts, outcomes, rules = await asyncio.gather(
-        inspector.first_rows_now(review.QUEUE, PAGE_ROWS, **parameters),
+        inspector.first_rows_now(review.QUEUE.ordered_query, PAGE_ROWS, **parameters),
         inspector.rows_now(review.COUNTS, **parameters),
-        inspector.rows_now(review.OUTCOMES, **parameters),
+        inspector.rows_now(review.OUTCOMES.ordered_query, **parameters),
         inspector.rows(review.RULES),
     )
     by_status = {row["status"]: row for row in counts.rows}
@@ -101,17 +104,89 @@ async def get_queue(request: Request, user: CurrentUser) -> Response:
         counts=by_status,
         orders=orders.rows,
         order_count=sum(row["orders"] for status, row in by_status.items() if queue.status in (None, status)),
-        columns=review.QUEUE_COLUMNS,
+        queue_table=_placed_queue(page.filters, queue),
+        outcome_table=_placed_outcomes(page.filters, queue),
         order_path=lambda row: order_path(row["order_id"], page.filters, queue),
         status_path=lambda status: (
             f"/review?{urlencode({**_days(page.filters), **queue.choices, 'status': status})}#queue"
         ),
         outcomes=outcomes.rows,
-        outcome_columns=review.OUTCOME_COLUMNS,
-        outcome_path=lambda row: f"/review?{urlencode({**_days(page.filters), 'status': 'all', 'rule': row['rule']})}",
     )
     response.headers.update(CHART_HEADERS)
     return response
+
+
+def _placed_queue(filters: Filters, queue: Queue) -> PlacedTable:
+    links = {"order_id": lambda row: order_path(row["order_id"], filters, queue)}
+    return _placed(review.QUEUE, links, filters, queue)
+
+
+def _placed_outcomes(filters: Filters, queue: Queue) -> PlacedTable:
+    def path(row: Row) -> str:
+        return f"/review?{urlencode({**_days(filters), 'status': _ANY_STATUS, 'rule': row['rule']})}"
+
+    return _placed(review.OUTCOMES, {"description": path}, filters, queue)
+
+
+def _placed(
+    table: Table, links: Mapping[str, Callable[[Row], str]], filters: Filters, queue: Queue
+) -> PlacedTable:  # fmt: skip
+    address = {name: str(value) for name, value in {**_days(filters), **queue.choices}.items() if value}
+    return PlacedTable(
+        table=replace(table, links=links),
+        path=f"/review/{table.name}",
+        crumbs=((REVIEW.title, f"/review?{urlencode(address)}#{table.name}"),),
+        address=address,
+        parameters={**_days(filters), **vars(queue)},
+        tags=[f"{format_day(filters.first)} to {format_day(filters.last)}"],
+        definition="/metrics#order_for_reviews",
+        is_now=True,
+    )
+
+
+async def _place_queue(request: Request) -> PlacedTable:
+    return _placed_queue(await _read_filters(request), queue_of(request.query_params))
+
+
+async def _place_outcomes(request: Request) -> PlacedTable:
+    return _placed_outcomes(await _read_filters(request), queue_of(request.query_params))
+
+
+async def _read_filters(request: Request) -> Filters:
+    days, _ = await read_days(request.app.state.reader)
+    if days is None:
+        raise HTTPException(404, "Nothing has been published yet.")
+    return filters_of(REVIEW, days, request)
+
+
+async def _place_of_order(order_id: str, table: str) -> PlacedTable:
+    placed = _tables_of_order(order_id).get(table)
+    if placed is None:
+        raise HTTPException(404, f"An order has no table {table[:100]!r}.")
+    return placed
+
+
+def _tables_of_order(order_id: str) -> dict[str, PlacedTable]:
+    """The tables of an order: its lines, its refunds, and what was said of it."""
+    address = {"order_id": order_id}
+    keys = {"order_id": order_id, "line_number": None}
+    tables = [*(related.table for related in FACTS["fact_sales"].related), review.HISTORY]
+    return {
+        table.name: PlacedTable(
+            table=table,
+            path=f"/review/order/{table.name}",
+            crumbs=((REVIEW.title, "/review"), (f"Order {order_id}", f"/review/order?{urlencode(address)}")),
+            address=address,
+            parameters=address if table is review.HISTORY else keys,
+            is_now=table is review.HISTORY,
+        )
+        for table in tables
+    }
+
+
+add_table_routes(router, "/review/queue", _place_queue)
+add_table_routes(router, "/review/outcomes", _place_outcomes)
+add_table_routes(router, "/review/order/{table}", _place_of_order)
 
 
 @router.get("/review/order", name="review_order")
@@ -167,12 +242,12 @@ async def _render_order(
 ) -> Response:
     inspector: Warehouse = request.app.state.inspector
     order = await _read_order(request, order_id)
-    lines, refunds = FACTS["fact_sales"].related
-    keys = {"order_id": order_id, "line_number": None}
+    tables = _tables_of_order(order_id)
+    lines, refunds, said = tables.values()
     line_rows, refund_rows, history, following, may_write = await asyncio.gather(
-        inspector.first_rows(lines.query, PAGE_ROWS, **keys),
-        inspector.first_rows(refunds.query, PAGE_ROWS, **keys),
-        inspector.first_rows_now(review.HISTORY, PAGE_ROWS, order_id=order_id),
+        inspector.first_rows(lines.table.ordered_query, PAGE_ROWS, **lines.parameters),
+        inspector.first_rows(refunds.table.ordered_query, PAGE_ROWS, **refunds.parameters),
+        inspector.first_rows_now(said.table.ordered_query, PAGE_ROWS, **said.parameters),
         _next_order_id(request, order_id, chosen),
         asyncio.to_thread(may_edit, user),
     )
@@ -199,12 +274,9 @@ async def _render_order(
         customer_path=(
             drill_path("customer_segments", {"customer_id": order["customer_id"]}) if order["customer_id"] else ""
         ),
+        tables=tables,
         lines=line_rows,
-        line_columns=lines.columns,
-        line_links={"order_id": FACTS["fact_sales"].path},
         refunds=refund_rows,
-        refund_columns=refunds.columns,
-        refund_links={"refund_id": FACTS["fact_refunds"].path},
         history=history.rows,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -23,6 +24,7 @@ from shop_pages.why import (
     csv_header,
     csv_rows,
     missing_day,
+    read_left_out,
     read_movement,
     shown_effects,
 )
@@ -85,7 +87,10 @@ async def get_why(request: Request, figure: str = "revenue", day: str = "", agai
         values["problem"] = f"{format_day(choice.before)} was not loaded, so nothing can be compared with it."
         return await render(request, "why.html", parts=day_parts, **values)
     try:
-        read = await read_movement(reader, inspector, choice.figure, choice.day, choice.label)
+        read, (left_out, left_out_parts) = await asyncio.gather(
+            read_movement(reader, inspector, choice.figure, choice.day, choice.label),
+            read_left_out(inspector, choice.figure, choice.day, choice.label),
+        )
     except WarehouseUnavailable as error:
         values["problem"] = f"What moved it is not available now: {error}."
         return await render(request, "why.html", parts=day_parts, **values)
@@ -95,6 +100,7 @@ async def get_why(request: Request, figure: str = "revenue", day: str = "", agai
             **values,
             "movement": read.movement,
             "difference_to_marts": read.difference_to_marts,
+            "left_out": left_out,
             "signed": lambda amount: signed(amount, choice.figure.format),
             "shown_effects": shown_effects,
             "name_of": name_of,
@@ -102,7 +108,7 @@ async def get_why(request: Request, figure: str = "revenue", day: str = "", agai
         }
 
     key = (choice.figure.name, choice.day, choice.label, days)
-    return await render_cached(request, "why.html", [*day_parts, *read.parts], key, all_values)
+    return await render_cached(request, "why.html", [*day_parts, *read.parts, *left_out_parts], key, all_values)
 
 
 @router.get("/why.csv", name="why_csv")

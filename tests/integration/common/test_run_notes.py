@@ -15,18 +15,23 @@ import pytest
 
 from ecommerce.common import run_notes
 from ecommerce.common.connections import LOADER
-from ecommerce.common.run_notes import AIRFLOW_API, add_note
+from ecommerce.common.run_notes import AIRFLOW_API, add_note, note_failure, note_repair
 
 RUN = "/api/v2/dags/a_dag/dagRuns/manual__2024-03-01T00%3A00%3A00%2B00%3A00"
 
 
 @dataclass
 class Api:
-    """Airflow's API: the note of each run, by its path, and how many tasks have to read one before any may go on."""
+    """
+    Airflow's API: the note of each run, by its path, and its failed tasks.
+
+    :param readers: how many tasks have to read a note before any may go on
+    """
 
     notes: dict[str, str | None] = field(default_factory=dict)
     readers: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
     overlapped: bool = False
+    failed: list[str] = field(default_factory=list)
 
     def read(self, path: str) -> str | None:
         note = self.notes.get(path)
@@ -47,7 +52,12 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
             self._answer({"access_token": "a token"})
 
         def do_GET(self) -> None:
-            self._answer({"note": api.read(self.path)})
+            path, _, chosen = self.path.partition("?")
+            if path.endswith("/taskInstances"):
+                assert "state=failed" in chosen
+                self._answer({"task_instances": [{"task_id": task} for task in api.failed]})
+            else:
+                self._answer({"note": api.read(path)})
 
         def do_PATCH(self) -> None:
             path, mask = self.path.split("?")
@@ -79,12 +89,12 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     server.server_close()
 
 
+def context_of(task: str, run_id: str = "manual__2024-03-01T00:00:00+00:00", **more: Any) -> Any:
+    return {"dag_run": SimpleNamespace(dag_id="a_dag", run_id=run_id), "ti": SimpleNamespace(task_id=task), **more}
+
+
 def note(task: str, run_id: str = "manual__2024-03-01T00:00:00+00:00", text: str = "it failed") -> None:
-    context: Any = {
-        "dag_run": SimpleNamespace(dag_id="a_dag", run_id=run_id),
-        "ti": SimpleNamespace(task_id=task),
-    }
-    add_note(context, text)
+    add_note(context_of(task, run_id), text)
 
 
 def note_at_once(api: Api, *runs: str) -> None:
@@ -110,6 +120,23 @@ def test_note_shows_a_value_as_it_is(api: Api) -> None:
     lines = (api.notes[RUN] or "").splitlines()
     assert lines[0].startswith(r"task: no order 'x \# All fine \!\[\](https：//evil.test/pixel.png)'yyy")
     assert lines[1] == "task_2: it failed"
+
+
+@pytest.mark.usefixtures("warehouse_dsn")
+def test_note_of_a_failure_goes_when_the_task_was_cleared_and_has_not_failed_again(api: Api) -> None:
+    """What a person has approved stays, and so does a task that still fails."""
+    note("quality.amount", text="approved by Ada")
+    for _ in range(2):
+        note_failure(context_of("extract.refund", exception="no answer"))
+    note_failure(context_of("claim", exception="too late"))
+    refund, claim = "extract.refund failed: no answer", "claim failed: too late"
+    assert api.notes[RUN] == "\n".join(["quality.amount: approved by Ada", refund, claim])
+    api.failed = ["extract.refund"]
+    note_repair(context_of("refresh_marts"))
+    assert api.notes[RUN] == f"quality.amount: approved by Ada\n{refund}"
+    api.failed = []
+    note_repair(context_of("refresh_marts"))
+    assert api.notes[RUN] == "quality.amount: approved by Ada"
 
 
 @pytest.mark.usefixtures("warehouse_dsn")

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from shop_pages.drill import DRILL_PATHS, FACTS
 from shop_pages.figures import drill_path
+from shop_pages.words import heading_of
 from tests.integration.shop_pages.conftest import (
     AS_OF,
     DAY_BEFORE,
@@ -42,8 +43,13 @@ def raw_section(page: str) -> str:
 
 
 def badges(part: str) -> list[tuple[str, str]]:
-    """State and text of each total."""
+    """State and text of each total, whose column is in words."""
     return re.findall(r'<span class="badge (\w+)">([^<]*)</span>', part)
+
+
+def in_words(total: str) -> str:
+    """`10 = Daily orders` of `10 = daily_orders`."""
+    return re.sub(r"(?<=[=≠] )\w+", lambda column: heading_of(column[0]), total)
 
 
 def first_cells(part: str) -> list[str]:
@@ -78,7 +84,7 @@ def test_every_mart_row_equals_its_facts_and_its_refunds(
         for facts in (path.facts, path.refunds, path.more):
             if facts is not None:
                 shown = badges(section(page.text, facts.section or facts.fact))
-                assert [text.rpartition("= ")[2] for _, text in shown] == list(facts.totals), (row, shown)
+                assert [text.rpartition("= ")[2] for _, text in shown] == [*map(heading_of, facts.totals)], (row, shown)
                 assert {state for state, _ in shown} <= {"good"}, (row, shown)
 
 
@@ -92,7 +98,7 @@ def test_mart_row_leads_to_raw_row_and_batch(client: TestClient, filled: Callabl
     for row in rows:
         page = client.get(drill_path(mart, dict(zip(path.keys, row, strict=True))))
         for fact_name in facts_behind - followed:
-            for link in links(section(page.text, fact_name), "/facts/")[:1]:
+            for link in links(section(page.text, fact_name), r"/facts/\w+\?")[:1]:
                 fact = client.get(link)
                 assert fact.status_code == 200, fact.text
                 (batch, *_) = links(raw_section(fact.text), "/batches/")
@@ -220,14 +226,14 @@ def test_drill_shows_hand_computed_totals(
 ) -> None:
     answer = client.get(drill_path(mart, keys))
     assert answer.status_code == 200, answer.text
-    assert badges(section(answer.text, "fact_sales")) == [("good", text) for text in lines]
+    assert badges(section(answer.text, "fact_sales")) == [("good", in_words(text)) for text in lines]
     if refunds is None:
         assert 'id="fact_refunds"' not in answer.text
     else:
         refund_ids, total = refunds
         part = section(answer.text, "fact_refunds")
         assert first_cells(part) == refund_ids
-        assert badges(part) == [("good", f"{total} = refunded_amount")]
+        assert badges(part) == [("good", f"{total} = Refunded amount")]
 
 
 def test_total_that_differs_from_mart_is_marked(client: TestClient, filled: Callable[[str], str]) -> None:
@@ -239,8 +245,8 @@ def test_total_that_differs_from_mart_is_marked(client: TestClient, filled: Call
             page = client.get(drill_path("daily_revenue", {"order_date": YEAR_BEFORE})).text
         finally:
             owner.execute(change.encode(), [4, 0, YEAR_BEFORE])
-    assert badges(section(page, "fact_sales"))[0] == ("bad", "4 ≠ daily_orders 5")
-    assert badges(section(page, "fact_refunds")) == [("bad", "0.00 ≠ refunded_amount 1.00")]
+    assert badges(section(page, "fact_sales"))[0] == ("bad", "4 ≠ Daily orders 5")
+    assert badges(section(page, "fact_refunds")) == [("bad", "0.00 ≠ Refunded amount 1.00")]
 
 
 def test_order_to_review_shows_lines_that_do_not_count(client: TestClient) -> None:
@@ -257,7 +263,7 @@ def test_guest_is_shown_as_guest_and_refund_of_unknown_customer_is_not(client: T
 
 def test_shop_without_refunds_says_so_instead_of_zero(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     address = drill_path("daily_revenue", {"order_date": WEEK_BEFORE})
-    assert badges(section(client.get(address).text, "fact_refunds")) == [("good", "0.00 = refunded_amount")]
+    assert badges(section(client.get(address).text, "fact_refunds")) == [("good", "0.00 = Refunded amount")]
     set_shop(monkeypatch, refund="absent")
     part = section(client.get(address).text, "fact_refunds")
     assert "This shop has no refunds." in part
@@ -270,13 +276,13 @@ def test_order_over_two_months_is_one_order_in_each(client: TestClient) -> None:
         drill_path("product_performance_monthly", {"revenue_month": AS_OF, "product_id": "P1"}),
         drill_path("product_performance_monthly", {"revenue_month": "2024-02-01", "product_id": "P1"}),
     ]
-    lines = [links(section(client.get(address).text, "fact_sales"), "/facts/fact_sales") for address in addresses]
+    lines = [links(section(client.get(address).text, "fact_sales"), r"/facts/fact_sales\?") for address in addresses]
     of_order = [[link for link in found if SPLIT_ORDER in link] for found in lines]
     assert [[parse_qs(urlsplit(link).query)["line"] for link in found] for found in of_order] == [
         [["2"]], [["2"]], [["1"]],
     ]  # fmt: skip
     page = client.get(of_order[0][0]).text
-    assert [link.partition("line=")[2] for link in links(section(page, "fact_sales"), "/facts/")] == ["1", "2"]
+    assert [link.partition("line=")[2] for link in links(section(page, "fact_sales"), r"/facts/\w+\?")] == ["1", "2"]
 
 
 # -- orders and refunds ------------------------------------------------------------------------------------------------
@@ -284,7 +290,7 @@ def test_order_over_two_months_is_one_order_in_each(client: TestClient) -> None:
 
 def test_link_of_line_opens_it_for_any_order_id(client: TestClient) -> None:
     page = client.get(drill_path("daily_revenue", {"order_date": AS_OF})).text
-    addresses = links(section(page, "fact_sales"), "/facts/fact_sales")
+    addresses = links(section(page, "fact_sales"), r"/facts/fact_sales\?")
     assert len(addresses) == len(set(addresses)) == 11
     (address,) = (link for link in addresses if parse_qs(urlsplit(link).query)["key"] == [GUEST_ORDER])
     assert parse_qs(urlsplit(address).query)["line"] == ["1"]
@@ -296,9 +302,9 @@ def test_link_of_line_opens_it_for_any_order_id(client: TestClient) -> None:
 def test_address_without_line_shows_all_lines_of_order(client: TestClient) -> None:
     answer = client.get(f"/facts/fact_sales?{urlencode({'key': LONG_ORDER})}")
     assert f"<h1>{LONG_ORDER}</h1>" in answer.text
-    assert "Row of core.fact_sales" not in answer.text
+    assert "Row of <code>core.fact_sales</code>" not in answer.text
     lines = section(answer.text, "fact_sales")
-    assert [link.partition("line=")[2] for link in links(lines, "/facts/")] == ["1", "2", "3", "4"]
+    assert [link.partition("line=")[2] for link in links(lines, r"/facts/\w+\?")] == ["1", "2", "3", "4"]
     assert first_cells(section(answer.text, "fact_refunds")) == ["R4"]
     raw = raw_section(answer.text)
     assert first_cells(raw) == [LONG_ORDER] * 4
@@ -307,7 +313,7 @@ def test_address_without_line_shows_all_lines_of_order(client: TestClient) -> No
 
 def test_line_shows_its_raw_row_its_order_and_its_refunds(client: TestClient) -> None:
     second = client.get(f"/facts/fact_sales?{urlencode({'key': LONG_ORDER, 'line': 2})}").text
-    assert "Row of core.fact_sales" in second
+    assert "Row of <code>core.fact_sales</code>" in second
     assert len(first_cells(raw_section(second))) == 1
     assert len(first_cells(section(second, "fact_sales"))) == 4
     assert first_cells(section(second, "fact_refunds")) == ["R4"]
@@ -335,12 +341,12 @@ def test_refund_shows_its_raw_row_its_order_line_and_its_batch(
 ) -> None:
     page = client.get(f"/facts/fact_refunds?key={refund}").text
     part = section(page, "fact_sales")
-    found = [parse_qs(urlsplit(link).query) for link in links(part, "/facts/fact_sales")]
+    found = [parse_qs(urlsplit(link).query) for link in links(part, r"/facts/fact_sales\?")]
     assert [(line["key"][0], line["line"][0]) for line in found] == lines
     missing = [] if lines else ["This refund names no order." if refund == "R2" else NO_LINE]
     assert [text for text in ("This refund names no order.", NO_LINE) if text in part] == missing
     raw = raw_section(page)
-    assert "Rows of raw.refund." in raw
+    assert "Rows of <code>raw.refund</code>." in raw
     assert first_cells(raw) == [refund]
     (batch,) = links(raw, "/batches/")
     assert "of refund" in client.get(batch).text

@@ -93,22 +93,22 @@ def shop(client: TestClient, filled: Callable[[str], str], monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("patient")
 def test_run_that_published_without_a_failed_source_is_shown_as_failed(shop: Warehouse) -> None:
-    assert shop.cell("weather_data") == ("published", f"weather_data, {AS_OF}: published")
+    assert shop.cell("weather_data") == ("published", f"Weather data, {AS_OF}: published")
     # As the run leaves it whose task has failed twice.
     shop.load("without+weather", "customer", [])
     shop.load("without+weather", "weather_data", None)
     shop.load("without+weather", "weather_data", None)
-    assert shop.outcome("without+weather") == ("bad", "load of weather_data failed")
+    assert shop.outcome("without+weather") == ("bad", "load of weather data failed")
     shop.publish("without+weather", without={"weather_data"})
 
-    assert shop.outcome("without+weather") == ("bad", "failed, published without weather_data")
-    failed = f"weather_data, {AS_OF}: last load failed, with the rows of an earlier load"
+    assert shop.outcome("without+weather") == ("bad", "failed, published without weather data")
+    failed = f"Weather data, {AS_OF}: last load failed, with the rows of an earlier load"
     assert shop.cell("weather_data") == ("failed", failed)
-    assert shop.attention()["The last load of weather_data failed"] == "/status#source-weather_data"
+    assert shop.attention()["The last load of weather data failed"] == "/status#source-weather_data"
     # What is still published of that day, and by which marts.
     day = shop.html(f"/status/weather_data/{AS_OF}")
     assert "failed and has changed nothing" in day
-    older = re.findall(r'<a href="/models/(\w+)">[^<]*</a></th><td class="numeric">(\d+)<', day)
+    older = re.findall(r'<a href="/models/(\w+)">[^<]*</a></td>\s*<td class="numeric">(\d+)<', day)
     assert {mart: number for mart, number in older} == {"weather_correlation": "1", "weather_sales_impact": "1"}
     assert len(re.findall(r"not of the last publication", day)) == 2
 
@@ -116,8 +116,8 @@ def test_run_that_published_without_a_failed_source_is_shown_as_failed(shop: War
     shop.load("repairing", "weather_data", WEATHER)
     shop.publish("repairing", without=set())
     assert shop.outcome("repairing") == ("good", "published")
-    assert shop.outcome("without+weather") == ("bad", "failed, published without weather_data")
-    assert shop.cell("weather_data") == ("published", f"weather_data, {AS_OF}: published")
+    assert shop.outcome("without+weather") == ("bad", "failed, published without weather data")
+    assert shop.cell("weather_data") == ("published", f"Weather data, {AS_OF}: published")
     assert not [text for text in shop.attention() if "last load" in text and "failed" in text]
 
 
@@ -126,9 +126,10 @@ def test_each_failed_source_of_a_run_is_named(shop: Warehouse) -> None:
     for source in ("weather_data", "refund"):
         shop.load("without two", source, None)
     shop.publish("without two", without={"weather_data", "refund"})
-    assert shop.outcome("without two") == ("bad", "failed, published without refund, weather_data")
+    assert shop.outcome("without two") == ("bad", "failed, published without refund, weather data")
     assert {text: link for text, link in shop.attention().items() if "The last load" in text} == {
-        f"The last load of {source} failed": f"/status#source-{source}" for source in ("refund", "weather_data")
+        f"The last load of {source.replace('_', ' ')} failed": f"/status#source-{source}"
+        for source in ("refund", "weather_data")
     }
 
 

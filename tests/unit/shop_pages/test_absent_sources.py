@@ -105,7 +105,7 @@ def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.Monke
     }  # fmt: skip
     figure = trend_of(values)
     assert [column.label for column in figure.columns][:4] == ["Day", "Revenue", "Refunds", "Net revenue"]
-    assert "Net revenue" in figure.table("revenue", "", "")
+    assert "Net revenue" in figure.table("", PAGES["revenue"], Filters(DAY, DAY, None, DAY, DAY))
     assert "Net revenue is" in figure.help
     assert "This shop has no" not in figure.help
     assert figure.summary == (
@@ -114,7 +114,7 @@ def test_figure_leaves_out_columns_of_an_absent_source(monkeypatch: pytest.Monke
     choose_shop_without("refund", monkeypatch)
     figure = trend_of(values)
     assert [column.label for column in figure.columns][:3] == ["Day", "Revenue", "7-day average"]
-    assert "Net revenue" not in figure.table("revenue", "", "")
+    assert "Net revenue" not in figure.table("", PAGES["revenue"], Filters(DAY, DAY, None, DAY, DAY))
     assert figure.help.endswith("This shop has no refunds.")
     assert "Net revenue" not in figure.help
     assert figure.summary == "Revenue 100.00 · guests 30.00, 30.00 % of the revenue"

@@ -29,9 +29,9 @@ def test_calendar_shows_state_of_each_day() -> None:
     assert [cell.state for cell in cells] == [
         "none", "published", "loaded", "missing", "dirty", "quarantined", "failed", "failed", "late", "none",
     ]  # fmt: skip
-    assert cells[5].title == "sales_fact, 2024-01-06: loaded, 2 of 100 rows of its load rejected (2%), published"
-    assert cells[6].title == "sales_fact, 2024-01-07: last load failed, no data"
-    assert cells[7].title == "sales_fact, 2024-01-08: last load failed, with the rows of an earlier load"
+    assert cells[5].title == "Sales fact, 2024-01-06: loaded, 2 of 100 rows of its load rejected (2%), published"
+    assert cells[6].title == "Sales fact, 2024-01-07: last load failed, no data"
+    assert cells[7].title == "Sales fact, 2024-01-08: last load failed, with the rows of an earlier load"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_cell_shows_the_share_of_rejected_rows(rejected: int, rows_of_day: int, 
     (cell,) = status.calendar([row], reach, day, day)["sales_fact"]
     # Also while the marts are not rebuilt: the check that stops their publication may have failed for these rows.
     assert (cell.state, cell.letter) == ("quarantined", letter)
-    assert cell.title == f"sales_fact, 2024-01-01: loaded, {text}, marts not rebuilt yet"
+    assert cell.title == f"Sales fact, 2024-01-01: loaded, {text}, marts not rebuilt yet"
 
 
 def test_run_steps_add_up_tasks_of_each_group(monkeypatch: pytest.MonkeyPatch) -> None:

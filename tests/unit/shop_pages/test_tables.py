@@ -6,12 +6,13 @@ from decimal import Decimal
 import pytest
 from fastapi import HTTPException, Request
 
-from shop_pages.columns import definition_of, format_of, heading_of, value_in_words
+from shop_pages.columns import definition_of, format_of, value_in_words
 from shop_pages.figures import Figure
 from shop_pages.formats import Format
 from shop_pages.pages import PAGES
 from shop_pages.rendering import with_filters
 from shop_pages.tables import TableChoice, choice_of, chosen_rows, links_of, parameters_of
+from shop_pages.words import heading_of
 
 FIGURES = [(page, figure) for page in PAGES.values() for figure in page.figures]
 BEST = next(figure for _, figure in FIGURES if figure.name == "best")
@@ -26,12 +27,12 @@ def test_address_chooses_order_search_page_and_values() -> None:
     choice = chosen("sort=total_orders&order=desc&search=+ann&page=3&only.customer_tier=Gold&only.rfm_segment=")
     assert choice == TableChoice("total_orders", True, "ann", 3, {"customer_tier": "Gold", "rfm_segment": ""})
     query = chosen_rows(BEST, choice)
-    assert "result.customer_tier::text = %(only_customer_tier)s" in query
+    assert "result.customer_tier::text = %(only_0)s" in query
     assert "result.rfm_segment is null" in query
     # Pages of equal values do not overlap: the figure's own order decides.
     assert query.endswith("order by result.total_orders desc nulls last, lifetime_value desc, customer_id")
     assert parameters_of(choice, query + " %(page_offset)s") == {
-        "only_customer_tier": "Gold",
+        "only_0": "Gold",
         "search": "ann",
         "page_offset": 200,
     }

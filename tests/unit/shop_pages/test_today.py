@@ -103,7 +103,7 @@ def test_attention_is_called_to_checks_loads_stock_and_reviews_in_this_order() -
         ("warn", "3 orders of 30 days to review", "/review"),
         ("info", "3 rows rejected in the last loads", "/status#quarantine"),
     ]
-    assert [item.detail for item in items[:2]] == ["d: it is fail", "a: it is warn"]
+    assert [item.detail for item in items[:2]] == ["D: it is fail", "A: it is warn"]
 
 
 def test_reviews_without_an_urgent_one_are_only_information() -> None:
