@@ -464,9 +464,12 @@ return (
 create or replace function ops.key_values(fields jsonb, source text) returns text[]
 language sql immutable parallel safe
 return (
-    select array_agg(field.value)
-    from jsonb_each_text(case when jsonb_typeof(fields) = 'object' then fields end) as field
-    where field.key like '%\_id' and :'columns'::jsonb #> array[source, field.key] = 'false'
+    select array_agg(ops.without_e_mails(field.value #>> '{}'))
+    from jsonb_each(case when jsonb_typeof(fields) = 'object' then fields end) as field
+    where
+        field.key like '%\_id'
+        and jsonb_typeof(field.value) in ('string', 'number')
+        and :'columns'::jsonb #> array[source, field.key] = 'false'
 );
 
 -- Rejected rows as the pages show them: the columns of the source that are not personal, and of a message those fields and

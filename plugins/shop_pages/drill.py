@@ -533,7 +533,7 @@ class FactRows:
         fact = FACTS[self.fact]
         return Table(
             name=self.section or self.fact,
-            title=heading_of(self.fact),
+            title=heading_of(self.fact) + (f", {self.section}" if self.section else ""),
             columns=self.columns or fact.columns,
             query=self.rows_query,
             order_by=self.order_by,

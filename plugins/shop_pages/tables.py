@@ -86,6 +86,7 @@ class PlacedTable:
     :param crumbs: label and path of each page above it
     :param address: what of an address chooses its rows, beside the reader's `TableChoice`
     :param parameters: the values of the query's own parameters
+    :param page: the page of the menu that it belongs to; empty for none
     :param lead: the line below its title
     :param tags: what its rows are limited to, in words
     :param definition: the path of the page that defines its figures; empty for none
@@ -102,6 +103,7 @@ class PlacedTable:
     crumbs: Sequence[tuple[str, str]] = ()
     address: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    page: str = ""
     lead: str = ""
     tags: Sequence[str] = ()
     definition: str = ""

@@ -206,13 +206,13 @@ def test_figure_downloads_as_csv_png_and_svg(page: Page, whole_range: Demo) -> N
 
 def test_calendar_day_fills_in_form_and_form_starts_run(page: Page, whole_range: Demo) -> None:
     page.goto("/shop/status")
-    page.locator('[data-calendar] tr:has(th:text-is("sales_fact")) a[data-day="2024-01-30"]').click(modifiers=["Shift"])
-    page.locator('[data-calendar] tr:has(th:text-is("sales_fact")) a[data-day="2024-01-28"]').click(modifiers=["Shift"])
+    page.locator('[data-calendar] tr:has(th:text-is("Sales fact")) a[data-day="2024-01-30"]').click(modifiers=["Shift"])
+    page.locator('[data-calendar] tr:has(th:text-is("Sales fact")) a[data-day="2024-01-28"]').click(modifiers=["Shift"])
     page.get_by_role("button", name="Load these days").click()
     assert page.locator("input[name=start_date]").input_value() == "2024-01-28"
     assert page.locator("input[name=end_date]").input_value() == "2024-01-30"
     page.goto("/shop/status")
-    page.locator('[data-calendar] tr:has(th:text-is("sales_fact")) a[data-day="2024-01-30"]').click()
+    page.locator('[data-calendar] tr:has(th:text-is("Sales fact")) a[data-day="2024-01-30"]').click()
     page.get_by_role("link", name="Load this day again").click()
     assert page.locator("input[name=start_date]").input_value() == "2024-01-30"
     assert page.locator("input[name=sources]:checked").count() == 1

@@ -79,6 +79,7 @@ def _placed(table: CustomerRows, customer_id: str) -> PlacedTable:
         table=table,
         path=f"/customer/{table.name}",
         crumbs=(("Customers", "/customers"), (f"Customer {customer_id}", f"/customer?{urlencode(address)}")),
+        page="customers",
         address=address,
         parameters=address,
     )

@@ -309,7 +309,7 @@ def _table_route(page: FigurePage) -> Callable[..., Awaitable[Response]]:
         filters = filters_of(page, days, request)
         columns = [column for column in found.columns if column.source not in absences()]
         placed = _placed(page, found, filters)
-        return await render_whole_table(request, reader, placed, columns=columns, page=page.name)
+        return await render_whole_table(request, reader, placed, columns=columns)
 
     return get_figure_table
 
@@ -326,6 +326,7 @@ def _placed(page: FigurePage, figure: Figure, filters: Filters) -> PlacedTable:
         crumbs=((page.title, back), (figure.title, f"{back}#{figure.name}")),
         address={name: str(value) for name, value in address.items()},
         parameters=filters.parameters(figure.query),
+        page=page.name,
         lead=figure.question,
         tags=[*days, *(value for value in of_choices.values() if value)],
         definition=f"/metrics#{figure.mart}",

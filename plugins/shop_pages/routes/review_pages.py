@@ -138,6 +138,7 @@ def _placed(
         crumbs=((REVIEW.title, f"/review?{urlencode(address)}#{table.name}"),),
         address=address,
         parameters={**_days(filters), **vars(queue)},
+        page=REVIEW.name,
         tags=[f"{format_day(filters.first)} to {format_day(filters.last)}"],
         definition="/metrics#order_for_reviews",
         is_now=True,

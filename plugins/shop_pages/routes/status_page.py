@@ -13,6 +13,7 @@ from fastapi.responses import Response
 
 from ecommerce.build.excluded_models import exclusions_for
 from ecommerce.common.days import today
+from ecommerce.common.errors import ManifestMissing
 from ecommerce.common.open_questions import OPEN_QUESTIONS
 from ecommerce.common.shop import shop
 from ecommerce.figures.number_formats import day as format_day
@@ -147,7 +148,7 @@ async def _read_marts(inspector: Warehouse, source: str) -> Rows:
 def _marts_of(source: str) -> str:
     """The marts that stay as they are if a source cannot be loaded; none before the project was parsed."""
     models: Collection[str] = ()
-    with suppress(FileNotFoundError):
+    with suppress(ManifestMissing):
         models = exclusions_for({source}).models
     return ",".join(sorted(models))
 
@@ -290,6 +291,7 @@ def _of_status(name: str) -> PlacedTable:
         path=f"/status/{name}",
         crumbs=(("Data status", f"/status#{'quarantine' if table is REASONS else name}"),),
         parameters={"most": NEWEST_ROWS} if is_of_newest else {},
+        page="status",
         lead=f"The last {NEWEST_ROWS:,}." if is_of_newest else "",
         complete=_COMPLETIONS.get(name),
     )

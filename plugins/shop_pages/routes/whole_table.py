@@ -52,13 +52,11 @@ async def render_whole_table(
     placed: PlacedTable,
     *,
     columns: Sequence[FigureColumn] | None = None,
-    page: str = "",
 ) -> Response:
     """
     The page of a table.
 
     :param columns: those that are shown, if that is not all
-    :param page: the page of the menu that it belongs to
     """
     table = placed.table
     choice = choice_of(table, request)
@@ -83,7 +81,7 @@ async def render_whole_table(
         request,
         "table.html",
         parts=[rows] if rows else [],
-        page=page,
+        page=placed.page,
         title=f"{table.title}, table",
         placed=placed,
         choice=choice,

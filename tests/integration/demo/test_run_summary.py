@@ -77,6 +77,21 @@ def test_summary_has_rows_by_reason_checks_marts_and_what_waits(loader: Loader, 
     assert sources_in_quarantine(dsn) == ["sales_fact"]
 
 
+def test_summary_says_once_what_is_true_of_several_marts(loader: Loader, dsn: str) -> None:
+    kept = "keeps what was published at 2024-01-05 07:00 UTC: sales_fact could not be loaded"
+    for subject, message in (("marts.a", kept), ("marts.b", kept), ("marts.c", "published again")):
+        status = "fail" if message == kept else "pass"
+        loader.connection.execute(
+            "insert into ops.check_result (checked_at, run_id, check_name, subject, status, message)"
+            " values (now(), 'a_run', 'stale', %s, %s, %s)",
+            [subject, status, message],
+        )
+    assert run_summary(dsn, "a_run", is_to_publish=False)[:2] == [
+        "Checks: 1 passed, 0 warned, 2 failed",
+        f"  fail stale, marts.a, marts.b: {kept}",
+    ]
+
+
 def test_summary_names_no_day_of_the_future_for_the_next_build(loader: Loader, dsn: str) -> None:
     """A run of such days is refused."""
     batch = loader.load("sales_fact", DAY, rows=[order("O1", "10")], run=RUN).batch_id

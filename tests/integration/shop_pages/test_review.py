@@ -327,8 +327,8 @@ def test_incident_has_what_since_when_its_runs_and_what_was_tried(client: TestCl
     assert re.findall(r">(r[^<]*)</a>", section_of(page.text, "results")) == ["r2", "r+1", "r0"]
     assert "failed" in section_of(page.text, "loads")
     tried = text_of(section_of(page.text, "tried"))
-    assert "loaded sales_fact" in tried
-    assert "failed to load sales_fact" in tried
+    assert "Loaded sales fact" in tried
+    assert "Failed to load sales fact" in tried
     assert "customer" not in tried, "the incident is about another source"
     assert client.get(f"/incidents/{incident + 1}").status_code == 404
     assert client.get(f"/incidents/{10**30}").status_code == 404

@@ -299,6 +299,32 @@ def test_runs_say_what_holds_them_back(
     assert found["asking"]["seconds"] == 0
 
 
+def test_runs_say_which_task_failed_where_no_check_did(
+    connection: psycopg.Connection, batch: Insert, insert: Insert
+) -> None:
+    """Also a run that has failed before it has loaded anything, of which there is no batch."""
+    warehouse = "ecommerce_warehouse"
+    batch(2, 3, run_id="loaded", dag_id=warehouse, finished_at=NOON)
+    batch(2, 3, run_id="without", dag_id=warehouse, finished_at=NOON)
+    for dag_id, task_id, first, last in (
+        (warehouse, "refresh_marts", "loaded", "loaded"), (warehouse, "window", "before", "before again"),
+        ("extract_product", "extract", "other", "other"), (warehouse, None, "late", "without"),
+    ):  # fmt: skip
+        insert(
+            "alert", incident=f"{dag_id}.{task_id}", dag_id=dag_id, task_id=task_id, severity="fail",
+            message=f"{task_id} has no answer", first_run_id=first, last_run_id=last, opened_at=NOON, last_seen_at=NOON,
+        )  # fmt: skip
+    found = {row["run_id"]: row for row in rows(connection, status.RUNS, most=30)}
+    outcomes = {run_id: (row["outcome"], row["outcome_tone"], row["error"]) for run_id, row in found.items()}
+    assert outcomes == {
+        "loaded": ("not published, failed: refresh_marts", "bad", "refresh_marts has no answer"),
+        "before": ("not published, failed: window", "bad", "window has no answer"),
+        "before again": ("not published, failed: window", "bad", "window has no answer"),
+        "without": ("not published", "unknown", None),
+    }
+    assert (found["before"]["all_rows"], found["before"]["started_at"], found["before"]["rows_read"]) == (4, NOON, None)
+
+
 def check(insert: Insert, state: str, days_ago: int = 0, **other: Any) -> None:
     values = {"run_id": "run", "check_name": "rows", "subject": "a", "message": f"it is {state}"}
     insert("check_result", status=state, checked_at=NOON - timedelta(days=days_ago), **values | other)

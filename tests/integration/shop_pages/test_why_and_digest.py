@@ -103,6 +103,26 @@ def test_today_and_the_chart_lead_to_the_page_that_a_link_reopens(client: TestCl
     assert client.get(path.replace("&amp;", "&")).text == page
 
 
+def test_what_was_cancelled_refunded_or_rejected_is_said_where_it_differs(client: TestClient) -> None:
+    page = client.get(f"/why?figure=revenue&day={AS_OF}&against=day_before").text
+    said = page[page.index('id="left-out"') :].partition("</ul>")[0]
+    assert dict(re.findall(r'<a href="([^"]*)">([^<]*)</a>', said)) == {
+        f"/rows/daily_revenue?order_date={AS_OF}#cancelled": "2 lines cancelled (1,076.00); 29 Feb 2024: 0",
+        f"/rows/daily_revenue?order_date={AS_OF}#fact_refunds":
+            "4 refunds (59.50); 29 Feb 2024: 2 (11.25); refunds lower the net revenue, not this figure",
+        f"/status/sales_fact/{AS_OF}#rejected": "1 row rejected, waiting in quarantine; 29 Feb 2024: 0",
+    }  # fmt: skip
+    # The lists have exactly that.
+    cancelled = client.get(f"/rows/daily_revenue/cancelled.csv?order_date={AS_OF}").text.removeprefix("\ufeff")
+    amounts = [Decimal(row["order_amount"]) for row in csv.DictReader(io.StringIO(cancelled))]
+    assert (len(amounts), sum(amounts)) == (2, Decimal("1076.00"))
+    assert 'id="cancelled"' in client.get(f"/rows/daily_revenue?order_date={AS_OF}").text
+    assert "1 row: " in client.get(f"/status/sales_fact/{AS_OF}").text
+    # Two days of which both have none, and a figure that is of no order line.
+    assert 'id="left-out"' not in client.get("/why?figure=revenue&day=2024-02-28&against=day_before").text
+    assert 'id="left-out"' not in client.get(f"/why?figure=conversion&day={AS_OF}&against=day_before").text
+
+
 def test_days_and_figures_that_are_not_there_are_said(client: TestClient) -> None:
     assert "was not loaded" in client.get(f"/why?day={YEAR_BEFORE}&against=week_before&figure=revenue").text
     for query in ("figure=nothing", "against=ever", "day=2024-03-02", "day=1999-01-01"):

@@ -71,8 +71,8 @@ def test_badge_counts_the_checks_of_the_figure(checks: list, text: str, state: s
 
 def test_badge_names_what_did_not_pass() -> None:
     checks = [check_of("raw.sales_fact", "pass"), check_of("daily_revenue", "warn")]
-    assert _badge(REVENUE, checks, PUBLICATION, NOW)[2] == "rows, daily_revenue: it is warn"
-    assert _badge(REVENUE, checks[:1], PUBLICATION, NOW)[2] == "rows, raw.sales_fact: it is pass"
+    assert _badge(REVENUE, checks, PUBLICATION, NOW)[2] == "Rows, daily revenue: it is warn"
+    assert _badge(REVENUE, checks[:1], PUBLICATION, NOW)[2] == "Rows, sales fact: it is pass"
     assert _badge(REVENUE, checks, None, NOW)[:2] == ("not published yet", "unknown")
 
 
