@@ -460,11 +460,12 @@ return (
     where :'columns'::jsonb #> array[source, field.key] = 'false'
 );
 
--- The values by which people know a rejected row or message: of its fields that end in `_id`, less the personal ones.
-create or replace function ops.key_values(fields jsonb, source text) returns text[]
+-- The keys of a message, a line each: its fields that end in `_id` and are no personal ones. Something else than a text or a
+-- number may have anything in it.
+create or replace function ops.key_values(fields jsonb, source text) returns text
 language sql immutable parallel safe
 return (
-    select array_agg(ops.without_e_mails(field.value #>> '{}'))
+    select string_agg(ops.without_e_mails(field.value #>> '{}'), e'\n')
     from jsonb_each(case when jsonb_typeof(fields) = 'object' then fields end) as field
     where
         field.key like '%\_id'
@@ -512,9 +513,17 @@ select
             then ops.without_e_mails(left(coalesce(payload ->> 'created_at', payload ->> 'timestamp'), 100))
     end as own_time,
     case when pg_column_size(payload) <= 8000 then ops.without_e_mails(left(payload ->> 'date', 100)) end as own_day,
+    -- The keys of the row, a line each. Those of a table's row are named here, since they are searched in many rows.
     case
         when pg_column_size(payload) > 8000 then null
-        when not payload ? 'offset' then ops.key_values(payload, source)
+        when not payload ? 'offset'
+            then ops.without_e_mails(
+                concat_ws(
+                    e'\n', payload ->> 'order_id', payload ->> 'refund_id', payload ->> 'customer_id',
+                    payload ->> 'product_id', payload ->> 'product_category_id', payload ->> 'category_id',
+                    payload ->> 'supplier_id', payload ->> 'subscription_id'
+                )
+            )
         when pg_input_is_valid(payload ->> 'value', 'jsonb')
             then ops.key_values((payload ->> 'value')::jsonb, source)
     end as keys

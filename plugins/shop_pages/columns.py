@@ -10,6 +10,7 @@ from ecommerce.common.shop import shop
 from shop_pages.figures import FigureColumn
 from shop_pages.formats import Format, auto_format, format_value
 from shop_pages.metrics import definitions
+from shop_pages.words import heading_of, words_of
 
 #: Names of a figure's columns that are not those of the mart → those that the mart may have for them.
 _SAME = {
@@ -124,6 +125,8 @@ _MONEY_ENDS = (
     "_amount", "_revenue", "_profit", "_cost", "_price", "_value", "_mrr", "_fee", "_fees", "_loss",
 )  # fmt: skip
 _MONEY_NAMES = ("revenue", "mrr", "contribution", "run_rate", "revenue_7d_avg", "revenue_28d_avg")
+#: Whose values are SQL names.
+_NAMES = ("source", "rule", "broken_rules")
 _MONTHS = ("month", "revenue_month", "sales_month", "cohort_month", "order_month")
 
 
@@ -162,4 +165,6 @@ def value_in_words(mart: str, name: str, value: Any, zone: tzinfo) -> str:
     """A value of a row of a mart or of core: with its unit, and a rate such as 0.35 as `35.00 %`."""
     if name.endswith("_rate") and value is not None:
         return format_value(100 * value, Format.PERCENT)
+    if name in _NAMES and value is not None:
+        return words_of(", ".join(value)) if isinstance(value, list) else heading_of(value)
     return auto_format(value, format_of(mart, name), zone)

@@ -900,7 +900,7 @@ OFFSETS_QUERY = """
     group by _topic, _partition"""
 
 #: Rejected rows that are searched for a key.
-SEARCHED_REJECTED_ROWS = 100_000
+SEARCHED_REJECTED_ROWS = 50_000
 
 #: The rejected rows: of a source, for a reason (the rule, without the value), of a batch, with a key among their
 #: values. Null asks for any. A key is searched in the newest ones: there is no index, which would slow each load down.
@@ -920,7 +920,8 @@ REJECTED_QUERY = f"""
                     select max(newest.quarantine_id) - {SEARCHED_REJECTED_ROWS}
                     from ops.quarantine_shown as newest
                 )
-                and %(key)s = any(keys)
+                and strpos(keys, %(key)s) > 0
+                and %(key)s = any(string_to_array(keys, e'\\n'))
             )
         )"""
 

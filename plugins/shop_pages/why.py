@@ -20,6 +20,9 @@ from shop_pages.status import REJECTED_WITH_DAY
 #: The source of the order lines.
 SALES = "sales_fact"
 
+#: Rejected rows that the page counts by day.
+COUNTED_WAITING_ROWS = 20_000
+
 #: Members that a table of the page shows one by one; the CSV file has all that were read one by one.
 SHOWN_MEMBERS = 8
 
@@ -40,15 +43,27 @@ _PUBLISHED_CONVERSION = """
 #: Of both days: the lines that would count, had they not been cancelled; the refunds; and the rows of order lines that
 #: wait in quarantine, by the day that Data status counts them on.
 _LEFT_OUT = f"""
-    with waiting as (
+    with all_waiting as (
+        select count(*) as lines
+        from (
+            select from ops.quarantine_shown
+            where source = '{SALES}' and replayed_at is null
+            limit {COUNTED_WAITING_ROWS + 1}
+        ) as waiting
+    ),
+    waiting as (
         select day, count(*) as lines
         from ({REJECTED_WITH_DAY}) as rejected
-        where source = '{SALES}' and day in (%(before)s::date, %(day)s::date)
+        where
+            source = '{SALES}' and day in (%(before)s::date, %(day)s::date)
+            -- To find the day of each takes time.
+            and (select lines from all_waiting) <= {COUNTED_WAITING_ROWS}
         group by day
     )
     select
         days.day, cancelled.lines as cancelled_lines, cancelled.amount as cancelled_amount,
-        refunded.refunds, refunded.amount as refunded_amount, coalesce(waiting.lines, 0) as waiting_lines
+        refunded.refunds, refunded.amount as refunded_amount, coalesce(waiting.lines, 0) as waiting_lines,
+        (select lines from all_waiting) > {COUNTED_WAITING_ROWS} as has_too_many_waiting
     from (values (%(before)s::date), (%(day)s::date)) as days (day)
     cross join lateral (
         select count(*) as lines, coalesce(sum(order_amount), 0) as amount
@@ -133,7 +148,7 @@ _KINDS = (
 
 def left_out(row: Row, before: Row) -> list[LeftOut]:
     """The sentences about a day beside an earlier one: `15 lines cancelled (2,775.90); 27 Jun 2024: 0`."""
-    return [
+    found = [
         LeftOut(
             f"{kind.of(row, f'{count(row[kind.number], kind.one)}{kind.what}')};"
             f" {format_day(before['day'])}: {kind.of(before)}{kind.remark}",
@@ -143,6 +158,10 @@ def left_out(row: Row, before: Row) -> list[LeftOut]:
         for kind in _KINDS
         if not kind.is_equal(row, before)
     ]
+    if row["has_too_many_waiting"]:
+        text = f"More than {COUNTED_WAITING_ROWS:,} order lines of all days are rejected, waiting in quarantine"
+        found.append(LeftOut(text, f"/rejected?source={SALES}"))
+    return found
 
 
 def why_revenue_moved(day: date) -> list[tuple[str, str]]:

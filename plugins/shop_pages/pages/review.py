@@ -186,7 +186,7 @@ REVIEW = FigurePage(
             sorted_by="the newest first",
             columns=(
                 DAY,
-                FigureColumn("rule", "Rule"),
+                FigureColumn("rule", "Rule", Format.NAME),
                 FigureColumn("orders_checked", "Orders", Format.COUNT),
                 FigureColumn("violations", "Break it", Format.COUNT),
                 FigureColumn("compliance_percent", "Compliance", Format.PERCENT),

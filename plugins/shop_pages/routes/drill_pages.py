@@ -315,8 +315,8 @@ async def _place_rejected(source: str = "", reason: str = "", key: str = "") -> 
         lead=searched if key else "",
         tags=[*([heading_of(source)] if source else []), *([reason] if reason else [])],
         inputs={"key": "Key: order, customer, product …"},
-        # What is shown of a row takes time.
-        most=_SORTED_REJECTED_ROWS,
+        # What is shown of a row takes time; few rows have a key.
+        most=None if key else _SORTED_REJECTED_ROWS,
         has_index=not key,
     )
 

@@ -14,6 +14,7 @@ from shop_pages.airflow_access import CurrentUser
 from shop_pages.cached_response import CachedResponse, respond
 from shop_pages.downloads import Downloads, csv_download
 from shop_pages.figures import FigureColumn, Table
+from shop_pages.formats import Format, format_value
 from shop_pages.pool import WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
 from shop_pages.rendering import render, render_table
@@ -76,6 +77,7 @@ async def render_whole_table(
     shown = rows.rows if rows else []
     if placed.complete and shown:
         shown = await placed.complete(request, shown)
+    columns_by_name = {column.name: column for column in table.columns}
     chosen = dict(parse_qsl(urlsplit(placed.path_of(choice)).query, keep_blank_values=True))
     return await render(
         request,
@@ -87,12 +89,9 @@ async def render_whole_table(
         choice=choice,
         kept={name: value for name, value in chosen.items() if name not in ("search", *placed.inputs)},
         narrowed=[
-            (
-                next(column.label for column in table.columns if column.name == name),
-                value,
-                placed.path_of(choice.without(name)),
-            )
+            (column.label, format_value(value, column.format) if column.format is Format.NAME else value, path)
             for name, value in choice.only.items()
+            for column, path in [(columns_by_name[name], placed.path_of(choice.without(name)))]
         ],
         table=render_table(request.scope["root_path"], placed, shown, choice, columns),
         first_row=(choice.page - 1) * limits.PAGE_ROWS + 1,
