@@ -12,12 +12,14 @@ from psycopg import Connection, sql
 
 from ecommerce.figures.key_figures import shown_figures
 from ecommerce.publish.kept_publications import KEPT_QUERY, KeptPublication, publication_before
+from shop_pages import customer
 from shop_pages.drill import DRILL_PATHS, FACTS
 from shop_pages.figures import FigurePage
 from shop_pages.filters import GRAINS
 from shop_pages.limits import WAREHOUSE_DAG
 from shop_pages.pages import PAGES
 from shop_pages.pages.shared import SEGMENTS
+from shop_pages.status_tables import SOURCE_DAY_TABLES, STATUS_TABLES
 from shop_pages.why import COMPARISONS
 
 Row = dict[str, Any]
@@ -148,6 +150,8 @@ def every_address(shop: Shop) -> dict[str, list[str]]:
         *_of_day(shop),
         *_of_one(shop),
         *_of_operations(shop),
+        *_of_tables(shop),
+        *_of_tables_of_operations(shop),
     ):
         known = {key: value for key, value in choices.items() if value is not None}
         addresses.setdefault(name, []).append(f"/shop{path}{'?' * bool(known)}{urlencode(known)}")
@@ -198,6 +202,43 @@ def _of_one(shop: Shop) -> Iterator[Address]:
         yield f"rows, {mart}", f"/rows/{mart}", keys
     for fact, keys in shop.facts.items():
         yield f"fact, {fact}", f"/facts/{fact}", keys
+
+
+def _of_tables(shop: Shop) -> Iterator[Address]:
+    """The tables of these pages, sorted, and their files."""
+    days = {"first": shop.first, "last": shop.last}
+    yield from _of_table("review_queue", "/review/queue", days, "order_amount")
+    yield from _of_table("review_outcomes", "/review/outcomes", days, "orders")
+    if shop.customer:
+        for table in customer.TABLES.values():
+            choices = {"customer_id": shop.customer}
+            yield from _of_table("customer_table", f"/customer/{table.name}", choices, table.columns[-1].name)
+    if shop.order:
+        yield from _of_table("review_order_table", "/review/order/fact_sales", {"order_id": shop.order}, "product_name")
+    for mart, keys in shop.rows.items():
+        for name, behind in DRILL_PATHS[mart].behind.items():
+            yield from _of_table("rows_mart_table", f"/rows/{mart}/{name}", keys, behind.table.columns[-1].name)
+    for fact, keys in shop.facts.items():
+        yield from _of_table("facts_fact_table", f"/facts/{fact}/raw", keys, "_batch_id")
+    yield from _of_table("rejected", "/rejected", {"key": shop.order or "none"}, "reason")
+
+
+def _of_tables_of_operations(shop: Shop) -> Iterator[Address]:
+    """The same of Data status and the pages behind it."""
+    for table in STATUS_TABLES.values():
+        yield from _of_table("status_table", f"/status/{table.name}", {}, table.columns[0].name)
+    for name in SOURCE_DAY_TABLES:
+        path = f"/status/sales_fact/{shop.last}/{name}"
+        yield from _of_table("status_source_day_table", path, {}, "publication_id" if name == "marts" else "rows_read")
+    if shop.batch_id is not None:
+        yield from _of_table("batches_batch_id_table", f"/batches/{shop.batch_id}/rejected", {}, "reason")
+    if shop.alert_id is not None:
+        yield from _of_table("incidents_alert_id_table", f"/incidents/{shop.alert_id}/tried", {}, "run_id")
+
+
+def _of_table(route: str, path: str, choices: Mapping[str, Any], sort: str) -> Iterator[Address]:
+    yield f"{route}_table", f"{path}/table", {**choices, "sort": sort, "order": "desc"}
+    yield f"{route}_csv", f"{path}.csv", choices
 
 
 def _of_operations(shop: Shop) -> Iterator[Address]:
