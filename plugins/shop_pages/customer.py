@@ -13,7 +13,7 @@ from shop_pages.drill import (
     REFUNDS_ORDER,
     SUBSCRIPTION_COLUMNS,
 )
-from shop_pages.figures import FigureColumn, Table
+from shop_pages.figures import FigureColumn, PageTable
 from shop_pages.formats import Format
 from shop_pages.pool import Row
 
@@ -110,7 +110,7 @@ SEGMENTS_QUERY = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class CustomerRows(Table):
+class CustomerRows(PageTable):
     """
     A table of the page; its query has `%(customer_id)s`.
 

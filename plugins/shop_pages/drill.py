@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from ecommerce.common.value_rules import rule_in_sql
 from ecommerce.figures.key_figures import ALL_PLANS
-from shop_pages.figures import FigureColumn, Table
+from shop_pages.figures import FigureColumn, PageTable
 from shop_pages.formats import Format
 from shop_pages.limits import SHOWN_CHARACTERS
 from shop_pages.pages.shared import ALL_CATEGORIES, customer_path
@@ -306,10 +306,10 @@ class RelatedRows:
     no_order: str = ""
 
     @property
-    def table(self) -> Table:
+    def table(self) -> PageTable:
         """As the page has it."""
         fact = FACTS[self.fact]
-        return Table(
+        return PageTable(
             name=self.fact,
             title=self.title,
             columns=self.columns,
@@ -482,9 +482,9 @@ VERSION_QUERIES = {
 }
 
 
-def raw_table(name: str, title: str, query: str, order_by: str, columns: Sequence[FigureColumn]) -> Table:
+def raw_table(name: str, title: str, query: str, order_by: str, columns: Sequence[FigureColumn]) -> PageTable:
     """Rows of raw: their columns are those that the table has, which are more where a source has brought more."""
-    return Table(
+    return PageTable(
         name=name,
         title=title,
         columns=columns,
@@ -528,10 +528,10 @@ class FactRows:
         return self.page_query or self.table.ordered_query
 
     @property
-    def table(self) -> Table:
+    def table(self) -> PageTable:
         """As the page has it."""
         fact = FACTS[self.fact]
-        return Table(
+        return PageTable(
             name=self.section or self.fact,
             title=heading_of(self.fact) + (f", {self.section}" if self.section else ""),
             columns=self.columns or fact.columns,

@@ -46,7 +46,7 @@ class FigureColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class PageTable:
     """
     A table of a page: what sorts, searches and pages it needs no more than this (`tables.py`).
 
@@ -82,7 +82,7 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure(Table):
+class Figure(PageTable):
     """
     One chart with its table.
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from ecommerce.common.shop import shop
-from shop_pages.figures import FigureColumn, Table
+from shop_pages.figures import FigureColumn, PageTable
 from shop_pages.formats import Format
 from shop_pages.limits import SHOWN_CHARACTERS, WAREHOUSE_DAG
 from shop_pages.pool import Row
@@ -131,7 +131,7 @@ NOTES = """
 TABLES = {
     table.name: table
     for table in (
-        Table(
+        PageTable(
             name="results",
             title="In each run",
             query=RESULTS,
@@ -146,7 +146,7 @@ TABLES = {
                 FigureColumn("run_id", "Run", cell="run", help="The run of Airflow."),
             ),
         ),
-        Table(
+        PageTable(
             name="loads",
             title="Loads",
             query=LOADS,
@@ -164,7 +164,7 @@ TABLES = {
             ),
             links={"batch_id": lambda row: f"/batches/{row['batch_id']}"},
         ),
-        Table(
+        PageTable(
             name="tried",
             title="What was tried",
             query=TRIED,
@@ -176,7 +176,7 @@ TABLES = {
                 FigureColumn("what", "What it did", Format.NAME, is_long=True, help="In the order in which it did it."),
             ),
         ),
-        Table(
+        PageTable(
             name="notes",
             title="What was said",
             query=NOTES,

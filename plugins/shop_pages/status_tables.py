@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shop_pages import status
 from shop_pages.drill import OFFSETS_QUERY, REJECTED_QUERY
-from shop_pages.figures import FigureColumn, Table
+from shop_pages.figures import FigureColumn, PageTable
 from shop_pages.formats import Format
 from shop_pages.pool import Row
 
@@ -23,7 +23,7 @@ def _batch_path(row: Row) -> str:
     return f"/batches/{row['batch_id']}"
 
 
-INCIDENTS = Table(
+INCIDENTS = PageTable(
     name="incidents",
     title="Incidents",
     query=status.INCIDENTS,
@@ -45,7 +45,7 @@ INCIDENTS = Table(
     links={"what": lambda row: f"/incidents/{row['alert_id']}"},
 )
 
-RUNS = Table(
+RUNS = PageTable(
     name="runs",
     title="Runs",
     query=status.RUNS,
@@ -71,7 +71,7 @@ RUNS = Table(
     ),
 )  # fmt: skip
 
-CHECKS = Table(
+CHECKS = PageTable(
     name="checks",
     title="Checks",
     query=status.CHECKS,
@@ -91,7 +91,7 @@ CHECKS = Table(
     ),
 )
 
-QUALITY = Table(
+QUALITY = PageTable(
     name="quality",
     title="Quality of 30 days",
     query=status.QUALITY,
@@ -110,7 +110,7 @@ QUALITY = Table(
     ),
 )
 
-REASONS = Table(
+REASONS = PageTable(
     name="reasons",
     title="Reasons of rejected rows",
     query=status.QUARANTINE,
@@ -129,7 +129,7 @@ REASONS = Table(
     links={"batch_id": _batch_path},
 )
 
-PUBLICATIONS = Table(
+PUBLICATIONS = PageTable(
     name="publications",
     title="Publications",
     query=status.PUBLICATIONS,
@@ -150,7 +150,7 @@ PUBLICATIONS = Table(
 #: Those of Data status.
 STATUS_TABLES = {table.name: table for table in (INCIDENTS, RUNS, CHECKS, QUALITY, REASONS, PUBLICATIONS)}
 
-LOADS = Table(
+LOADS = PageTable(
     name="loads",
     title="Loads of this day",
     query=status.LOADS_OF_DAY,
@@ -172,7 +172,7 @@ LOADS = Table(
     links={"batch_id": _batch_path},
 )
 
-MARTS = Table(
+MARTS = PageTable(
     name="marts",
     title="Still published",
     query=status.PUBLISHED_MARTS,
@@ -191,7 +191,7 @@ MARTS = Table(
 #: Those of a source on a day.
 SOURCE_DAY_TABLES = {table.name: table for table in (LOADS, MARTS)}
 
-REJECTED = Table(
+REJECTED = PageTable(
     name="rejected",
     title="Rejected rows",
     query=REJECTED_QUERY,
@@ -209,7 +209,7 @@ REJECTED = Table(
     links={"batch_id": _batch_path},
 )
 
-OFFSETS = Table(
+OFFSETS = PageTable(
     name="offsets",
     title="Kafka offsets",
     query=OFFSETS_QUERY,

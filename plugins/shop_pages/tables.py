@@ -1,7 +1,7 @@
 """
 A table on a page of its own, sorted, searched, narrowed and paged by Postgres; and the CSV file of exactly that.
 
-Every table of the pages is a `Table`: of a figure, of the way to the facts, of a customer, of operations. Names of
+Every table of the pages is a `PageTable`: of a figure, of the way to the facts, of a customer, of operations. Names of
 columns come from its definition, never from an address: an address with another is an error. What is searched for, and
 the values to which a table is narrowed, are bound.
 """
@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from fastapi import HTTPException, Request
 
 from ecommerce.common.shop import shop
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Table
+from shop_pages.figures import Figure, FigureColumn, FigurePage, PageTable
 from shop_pages.formats import Format
 from shop_pages.limits import LAST_TABLE_PAGE, PAGE_ROWS, SORTED_ROWS
 from shop_pages.pages.shared import ALL_CATEGORIES, ONLY, list_path
@@ -98,7 +98,7 @@ class PlacedTable:
     :param has_index: its own order is that of an index, so that a table of any length is paged in it
     """
 
-    table: Table
+    table: PageTable
     path: str
     crumbs: Sequence[tuple[str, str]] = ()
     address: Mapping[str, str] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class PlacedTable:
         return {**self.parameters, **parameters_of(choice, query)}
 
 
-def choice_of(table: Table, request: Request) -> TableChoice:
+def choice_of(table: PageTable, request: Request) -> TableChoice:
     """
     What an address chooses.
 
@@ -160,7 +160,7 @@ def choice_of(table: Table, request: Request) -> TableChoice:
     )
 
 
-def chosen_rows(table: Table, choice: TableChoice, columns: str = "") -> str:
+def chosen_rows(table: PageTable, choice: TableChoice, columns: str = "") -> str:
     """The query for all rows that are chosen, with the columns of the CSV file, or with these."""
     conditions = [
         f"{_name(name)}::text = %(only_{n})s" if value else f"{_name(name)} is null"
@@ -174,7 +174,7 @@ def chosen_rows(table: Table, choice: TableChoice, columns: str = "") -> str:
     return f"select {columns} from (\n{table.query}\n) as result{where}\norder by {_order(table, choice)}"
 
 
-def page_of_rows(table: Table, choice: TableChoice) -> str:
+def page_of_rows(table: PageTable, choice: TableChoice) -> str:
     """The query for the rows of the chosen page, and for one more if there is another page."""
     # All columns: links and the way to the facts need some that the table does not show.
     return f"{chosen_rows(table, choice, 'result.*')}\nlimit {PAGE_ROWS + 1} offset %(page_offset)s"
@@ -187,7 +187,7 @@ def parameters_of(choice: TableChoice, query: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if f"%({name})s" in query}
 
 
-def describe_order(table: Table, choice: TableChoice) -> str:
+def describe_order(table: PageTable, choice: TableChoice) -> str:
     """`by revenue`, as the table has it, or `by Revenue, the largest first`."""
     column = next((column for column in table.columns if column.name == choice.sort), None)
     if column is None:
@@ -252,7 +252,7 @@ def _searched(column: FigureColumn) -> str:
     return f"{name}, to_char({name}, '{_SHOWN[column.format]}')" if column.format in _SHOWN else name
 
 
-def _order(table: Table, choice: TableChoice) -> str:
+def _order(table: PageTable, choice: TableChoice) -> str:
     own = table.order_by or "1"
     if not choice.sort:
         return own

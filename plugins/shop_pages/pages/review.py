@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shop_pages.chart_queries import DAYS, by_period
 from shop_pages.charts import grouped_chart, named
-from shop_pages.figures import Figure, FigureColumn, FigurePage, Plot, Table
+from shop_pages.figures import Figure, FigureColumn, FigurePage, PageTable, Plot
 from shop_pages.formats import Format
 from shop_pages.pages.shared import DAY, TOTAL_REVIEWS
 from shop_pages.pool import Row
@@ -53,7 +53,7 @@ _HAS_STATUS = "(%(status)s::text is null or coalesce(said.status, 'open') = %(st
 #: Those that cost most first.
 _IN_ORDER = "order by orders.risk_score desc, orders.expected_loss desc, orders.order_date desc, orders.order_id"
 
-QUEUE = Table(
+QUEUE = PageTable(
     name="queue",
     title="Orders to review",
     query=f"{_CHOSEN} and {_HAS_STATUS}",
@@ -71,7 +71,7 @@ COUNTS = f"""
     from ({_CHOSEN}) as chosen
     group by status"""
 
-HISTORY = Table(
+HISTORY = PageTable(
     name="history",
     title="What was said",
     query="""
@@ -143,7 +143,7 @@ _OUTCOMES = f"""
     from rules
     left join found on rules.rule = found.rule
     left join outcomes on rules.rule = outcomes.rule"""
-OUTCOMES = Table(
+OUTCOMES = PageTable(
     name="outcomes",
     title="What the rules find",
     query=_OUTCOMES,

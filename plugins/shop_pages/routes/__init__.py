@@ -21,6 +21,7 @@ from shop_pages.routes import (
 )
 
 #: Which module serves which address, for users who may see the pages. `/health` is beside them (`shop_pages/app.py`).
+#: Below the address of a page its tables have `/<table>/table` and `/<table>.csv` (`whole_table.py`).
 ROUTERS = (
     home.router,  # /
     asset_files.router,  # /static/{digest}/{name}

@@ -28,7 +28,7 @@ from shop_pages.drill import (
     keys_of,
     raw_table,
 )
-from shop_pages.figures import FigureColumn, Table
+from shop_pages.figures import FigureColumn, PageTable
 from shop_pages.limits import PAGE_ROWS, SORTED_ROWS
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
@@ -216,7 +216,7 @@ class _PlacesOfFact:
         table = raw_table(source, title, VERSION_QUERIES[source], "_batch_id desc", columns)
         return self._placed(table, {"key": _version_key(self.row or {}, source)})
 
-    def _placed(self, table: Table, parameters: Mapping[str, Any]) -> PlacedTable:
+    def _placed(self, table: PageTable, parameters: Mapping[str, Any]) -> PlacedTable:
         address = {"key": self.key} | ({"line": str(self.line)} if self.line is not None else {})
         page = f"/facts/{self.fact.name}"
         return PlacedTable(

@@ -16,7 +16,7 @@ from ecommerce.figures.number_formats import day as format_day
 from shop_pages.access import may_edit, require_same_site
 from shop_pages.airflow_access import BaseUser, CurrentUser
 from shop_pages.drill import FACTS
-from shop_pages.figures import Table, drill_path
+from shop_pages.figures import PageTable, drill_path
 from shop_pages.filters import Filters, filters_of, read_days
 from shop_pages.limits import PAGE_ROWS
 from shop_pages.pages import review
@@ -129,7 +129,7 @@ def _placed_outcomes(filters: Filters, queue: Queue) -> PlacedTable:
 
 
 def _placed(
-    table: Table, links: Mapping[str, Callable[[Row], str]], filters: Filters, queue: Queue
+    table: PageTable, links: Mapping[str, Callable[[Row], str]], filters: Filters, queue: Queue
 ) -> PlacedTable:  # fmt: skip
     address = {name: str(value) for name, value in {**_days(filters), **queue.choices}.items() if value}
     return PlacedTable(

@@ -22,7 +22,7 @@ from shop_pages import airflow_access, status
 from shop_pages.absent_sources import absent_in_words
 from shop_pages.cached_response import ResponseCache, respond
 from shop_pages.data_age import data_age
-from shop_pages.figures import Table
+from shop_pages.figures import PageTable
 from shop_pages.limits import MAX_ROWS, NEWEST_ROWS, WAREHOUSE_DAG
 from shop_pages.pool import Row
 from shop_pages.queries import Rows, Warehouse
@@ -153,7 +153,7 @@ def _marts_of(source: str) -> str:
     return ",".join(sorted(models))
 
 
-async def _first_rows(inspector: Warehouse, table: Table, n: int, **parameters: Any) -> Rows:
+async def _first_rows(inspector: Warehouse, table: PageTable, n: int, **parameters: Any) -> Rows:
     """The first rows of a table that a page shows."""
     most = {"most": n} if "%(most)s" in table.query else {}
     return await inspector.first_rows(table.ordered_query, n, **parameters, **most)

@@ -13,7 +13,7 @@ from shop_pages import formats, limits
 from shop_pages.airflow_access import CurrentUser
 from shop_pages.cached_response import CachedResponse, respond
 from shop_pages.downloads import Downloads, csv_download
-from shop_pages.figures import FigureColumn, Table
+from shop_pages.figures import FigureColumn, PageTable
 from shop_pages.formats import Format, format_value
 from shop_pages.pool import WarehouseUnavailable
 from shop_pages.queries import Rows, Warehouse
@@ -112,7 +112,7 @@ async def is_longer(warehouse: Warehouse, placed: PlacedTable, most: int | None)
     return await warehouse.count(query, **placed.parameters, most_counted=most + 1) > most
 
 
-def csv_of(table: Table, rows: Rows) -> str:
+def csv_of(table: PageTable, rows: Rows) -> str:
     """Rows as CSV. The headings are the columns of the query, so that programs can rely on them."""
     names = [column.name for column in table.queried_columns]
     return formats.csv_text(names, ([row[name] for name in names] for row in rows.rows))
