@@ -178,9 +178,9 @@ def test_raw_row_shows_time_of_recording_by_the_clock_of_the_shop(client: TestCl
 def test_rejected_rows_are_on_the_day_of_the_shop(client: TestClient) -> None:
     html = client.get("/status?first=2024-11-01&last=2024-11-04").text
     assert "1 Nov 2024 to 4 Nov 2024 (America/New_York)" in html
-    rejected = re.findall(r'data-tip="(\w+, [\d-]+): [^"]* 1 of [^"]* rejected \(', html)
+    rejected = re.findall(r'data-tip="([\w ]+, [\d-]+): [^"]* 1 of [^"]* rejected \(', html)
     # The order was recorded at 23:30 of the shop's clock; the weather's day is no time.
-    assert sorted(rejected) == [f"sales_fact, {LONG_DAY}", f"weather_data, {DAY_BEFORE}"]
+    assert sorted(rejected) == [f"Sales fact, {LONG_DAY}", f"Weather data, {DAY_BEFORE}"]
 
 
 def test_bars_of_check_tell_the_two_hours_of_the_same_time_apart(client: TestClient) -> None:
