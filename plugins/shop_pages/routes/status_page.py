@@ -301,9 +301,9 @@ def _of_source_day(name: str, source: str, day: date) -> PlacedTable:
     """A table of a source on a day."""
     path = f"/status/{source}/{day}"
     table = SOURCE_DAY_TABLES[name]
-    parameters = (
-        {"marts": _marts_of(source)} if name == "marts" else {"source": source, "day": day, "most": NEWEST_ROWS}
-    )
+    parameters: dict[str, Any] = {"source": source, "day": day, "most": NEWEST_ROWS}
+    if name == "marts":
+        parameters = {"marts": _marts_of(source)}
     return PlacedTable(
         table=table,
         path=f"{path}/{name}",

@@ -254,7 +254,7 @@ def test_run_is_refused_while_airflow_has_not_read_a_changed_file(
     for response in (form, answer):
         assert "shop.yml changed, and Airflow has not read the DAG again within" in text_of(response.text)
         assert "So no run is started. Start it again in half a minute" in text_of(response.text)
-    assert "<option value="customer" selected>Customer</option>" in answer.text, "what was entered is still there"
+    assert '<option value="customer" selected>Customer</option>' in answer.text, "what was entered is still there"
     assert user.post(f"/trigger/{ROLLBACK}", data={}).status_code == 303, "a DAG that the file does not change"
 
 
