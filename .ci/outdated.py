@@ -6,11 +6,13 @@ Nothing is changed. "Ranges" are those of pyproject.toml; a package holds anothe
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import tempfile
 import tomllib
+import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -29,6 +31,10 @@ COMPILE = [
 ]  # fmt: skip
 
 Versions = Mapping[str, Version]
+
+#: The one package that is no Python package: its file stands in the repository.
+PLOTLY = "plotly.js-cartesian-dist-min"
+PLOTLY_FILE = ROOT / "plugins/shop_pages/static/plotly-cartesian.min.js"
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,20 @@ def compile_lock(arguments: Iterable[str]) -> tuple[dict[str, Version] | None, s
     return (read_lock(result.stdout), "") if result.returncode == 0 else (None, result.stderr.strip())
 
 
+def version_of_plotly() -> Version:
+    """The version of the charts' library, by the first lines of its file."""
+    found = re.search(r"\bv(\d+\.\d+\.\d+)\b", PLOTLY_FILE.read_text()[:200])
+    if found is None:
+        raise ValueError(f"{PLOTLY_FILE.relative_to(ROOT)} does not say its version in its first lines")
+    return Version(found[1])
+
+
+def latest_of_plotly() -> Version:
+    """The version that npm gives."""
+    with urllib.request.urlopen(f"https://registry.npmjs.org/{PLOTLY}/latest", timeout=30) as answer:
+        return Version(json.load(answer)["version"])
+
+
 def main() -> int:
     """Print the table. The exit code is 0 also if something is behind: that is no error."""
     lock = "\n".join((ROOT / f"requirements-{name}.txt").read_text() for name in ("dev", "uv"))
@@ -144,6 +164,13 @@ def main() -> int:
         for each in rows:
             print(f"  {each.name:32} {each.locked!s:>14} {each.latest!s:>14}   {each.verdict}")
     print(f"{len(outdated)} of {len(locked)} packages are behind")
+    used = version_of_plotly()
+    try:
+        newest = latest_of_plotly()
+    except OSError as error:
+        print(f"{PLOTLY} {used} of the pages: npm does not say what is new: {error}")
+    else:
+        print(f"{PLOTLY} {used} of the pages: {'the latest' if used >= newest else f'{newest} is out'}")
     print("a newer lock can be made: make lock UPGRADE=1" if possible else f"no newer lock can be made: {reason}")
     return 0
 

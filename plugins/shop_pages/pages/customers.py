@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from urllib.parse import urlencode
 
 from shop_pages.chart_queries import DAYS, by_period, ranking
@@ -30,17 +31,23 @@ def _summarize_guests(totals: Row) -> str:
 
 def _draw_funnel(rows: list[Row]) -> Plot:
     steps = (("views", "Views"), ("add_to_carts", "Put in the cart"), ("purchases", "Purchases"))
+    counts = [rows[0][name] or 0 for name, _ in steps]
     return {
         "data": [
             {
                 "type": "funnel",
                 "y": [label for _, label in steps],
-                "x": [json_value(rows[0][name] or 0) for name, _ in steps],
-                "texttemplate": "%{value:,}<br>%{percentInitial:.1%} of the views",
+                "x": [json_value(count) for count in counts],
+                "text": [_of_the_views(count, counts[0]) for count in counts],
             }
         ],
-        "layout": {"showlegend": False},
+        "layout": {"showlegend": False, "xaxis": {"visible": False}, "yaxis": {"autorange": "reversed"}},
     }
+
+
+def _of_the_views(count: Decimal | int, views: Decimal | int) -> str:
+    """`1,234<br>12.3 % of the views`; without the share where nothing was viewed."""
+    return f"{count:,}<br>{100 * Decimal(count) / views:.1f} % of the views" if views else f"{count:,}"
 
 
 def _draw_cohorts(rows: list[Row]) -> Plot:

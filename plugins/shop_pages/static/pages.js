@@ -47,6 +47,45 @@
     return { shapes, annotations };
   }
 
+  // The library has bars, and no waterfall and no funnel: a waterfall's bars begin where the one before ended, a
+  // funnel's are centred.
+  function asBars(trace) {
+    if (trace.type === "waterfall") return waterfallBars(trace);
+    if (trace.type !== "funnel") return [trace];
+    return [{
+      ...trace, type: "bar", orientation: "h", base: trace.x.map((value) => -value / 2), customdata: trace.x,
+      textposition: "auto", marker: { color: palette()[0] },
+      hovertemplate: "%{y}<br><b>%{customdata:,}</b><extra></extra>",
+    }];
+  }
+
+  function waterfallBars({ measure, ...trace }) {
+    let level = 0;
+    const bars = { base: [], y: [], values: [], colours: [] };
+    const ends = trace.y.map((value, n) => {
+      const isChange = measure[n] === "relative";
+      const start = isChange ? level : 0;
+      level = measure[n] === "total" ? level : start + value;
+      bars.base.push(start);
+      bars.y.push(level - start);
+      bars.values.push(isChange ? value : level);
+      bars.colours.push(css(!isChange ? "--c1" : value < 0 ? "--bad" : "--good"));
+      return level;
+    });
+    // From the end of each bar to the next one, with a gap after it.
+    const places = ends.flatMap((_, n) => n + 1 < ends.length ? [n, n + 1, null] : []);
+    const along = (names) => places.map((n) => n === null ? null : names[n]);
+    const connectors = {
+      type: "scatter", mode: "lines", line: { color: css("--line"), width: 1 }, hoverinfo: "skip", showlegend: false,
+      x: Array.isArray(trace.x[0]) ? trace.x.map(along) : along(trace.x),
+      y: places.map((n, at) => n === null ? null : ends[at % 3 ? n - 1 : n]),
+    };
+    return [{
+      hovertemplate: "%{x}<br><b>%{customdata:,.2f}</b><extra></extra>", ...trace, type: "bar", base: bars.base,
+      y: bars.y, customdata: bars.values, textposition: "none", marker: { color: bars.colours },
+    }, connectors];
+  }
+
   function applyTheme(plot, height, width) {
     const text = css("--text");
     const grid = css("--line");
@@ -56,10 +95,10 @@
       ...(options && options.title && { title: { standoff: 8, ...options.title, font: { size: 12, color: css("--quiet") } } }),
       ...namesThatFit(options, width),
     });
-    const data = plot.data.map((trace) => {
+    const data = plot.data.flatMap(asBars).map((trace) => {
       const styled = { ...trace };
       const colour = colourOf(plot, trace.name);
-      if (colour && trace.type !== "heatmap" && trace.type !== "waterfall" && trace.type !== "pie") {
+      if (colour && !["heatmap", "pie"].includes(trace.type) && !Array.isArray((trace.marker || {}).color)) {
         styled.marker = { ...trace.marker, color: colour };
         if (trace.type === "scatter") styled.line = { ...trace.line, color: colour };
       }
@@ -70,19 +109,10 @@
         styled.hoverongaps = false;
         styled.colorbar = { ...trace.colorbar, thickness: 10, outlinewidth: 0, tickfont: { color: css("--quiet") } };
         if (trace.colorbar) styled.colorbar.title = { ...trace.colorbar.title, side: "right", font: { color: css("--quiet") } };
-      } else if (trace.type === "waterfall") {
-        styled.increasing = { marker: { color: css("--good") } };
-        styled.decreasing = { marker: { color: css("--bad") } };
-        styled.totals = { marker: { color: css("--c1") } };
-        styled.connector = { line: { color: grid, width: 1 } };
       } else if (trace.type === "pie") {
         styled.marker = { colors: trace.labels.map((label, n) => colourOf(plot, label) || palette()[n % 12]), line: { color: css("--card"), width: 2 } };
         styled.textinfo = "percent";
         styled.title = { ...trace.title, font: { color: text, size: 13 } };
-      } else if (trace.type === "funnel") {
-        styled.marker = { color: palette().slice(0, 3) };
-        styled.textfont = { color: "#fff" };
-        styled.connector = { fillcolor: css("--hover") };
       } else if (trace.meta === "quiet") {
         styled.marker = { ...trace.marker, color: css("--c12") };
         styled.error_x = { ...trace.error_x, color: css("--c12") };

@@ -85,7 +85,7 @@ def routes(app: FastAPI) -> list[str]:
 def test_every_address_requires_user_with_access_to_dag(tokens: dict[str, str]) -> None:
     app = create_app()
     # Of the one for monitors see test_health.py.
-    known = [*(path for path in routes(app) if path != "/health"), "/static/x/plotly.min.js"]
+    known = [*(path for path in routes(app) if path != "/health"), "/static/x/plotly-cartesian.min.js"]
     unknown = [
         "/nothing", "/today/", "/today/more", "/static", "/static/", "/static/pages.css", "/static/x/nothing.js",
         "/static/x/../pages.css", "/openapi.json", "/docs", "/redoc", "/revenue/trend", "/models/a/b", "/%2e%2e/x",

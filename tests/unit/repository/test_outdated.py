@@ -37,6 +37,10 @@ def test_lock_is_read_with_the_highest_version_of_a_package(outdated: ModuleType
     assert len(outdated.read_lock((ROOT / "requirements-dev.txt").read_text())) > 200
 
 
+def test_charts_library_has_a_version(outdated: ModuleType) -> None:
+    assert outdated.version_of_plotly() >= Version("4.1.1")
+
+
 def test_package_that_is_behind_says_what_holds_it_back(outdated: ModuleType) -> None:
     ranges = [
         ("pyproject.toml", Requirement("celery<5.7")),

@@ -1,12 +1,13 @@
 """The chart library and the pages' security policy."""
 
+import gzip
 import re
 
-from shop_pages.assets import _content, style_ids
+from shop_pages.assets import PLOTLY, asset, style_ids
 
 
 def test_plotly_adds_no_style_but_an_empty_one_and_those_that_the_pages_prevent() -> None:
-    script = _content("plotly.min.js").decode()
+    script = gzip.decompress(asset(PLOTLY).compressed).decode()
     made = [
         script[found.start() - 300 : found.end() + 300] for found in re.finditer(r'createElement\("style"\)', script)
     ]
