@@ -170,6 +170,7 @@ class Totals:
     :param mart: the mart
     :param day: its column with the day
     :param measures: each with the SQL of its sum over days; orders and customers of days do not add up
+    :param only: the condition of the rows that count, for a mart with many others
     :param are_of_months: the mart has a row for each month, and the totals are those of a range's last month
     :param note: what they leave out, in a sentence
     """
@@ -177,6 +178,7 @@ class Totals:
     mart: str
     day: str
     measures: Mapping[FigureColumn, str]
+    only: str = "true"
     are_of_months: bool = False
     note: str = ""
 
@@ -190,7 +192,7 @@ class Totals:
         return f"""
             select ranges.name, {sums}
             from jsonb_to_recordset(%(ranges)s::jsonb) as ranges (name text, first date, last date)
-            left join marts.{self.mart} on {self.mart}.{self.day} {is_in_range}
+            left join marts.{self.mart} on {self.mart}.{self.day} {is_in_range} and {self.only}
             group by ranges.name"""
 
 
