@@ -169,6 +169,26 @@ def test_figure_links_to_raw_row_batch_run_and_kafka_offset(page: Page) -> None:
     expect(page.locator("section:has(#offsets-title)")).to_contain_text("customer_interactions")
 
 
+def test_bars_of_a_waterfall_begin_where_the_one_before_ended(page: Page) -> None:
+    page.goto("/shop/profit")
+    draw_all(page)
+    data = "document.querySelector('#plot-steps').data[0]"
+    given = page.evaluate("JSON.parse(document.querySelector('script[data-plot=steps]').textContent).data[0]")
+    bases, heights, colours = (page.evaluate(f"{data}.{name}") for name in ("base", "y", "marker.color"))
+    ends = [base + height for base, height in zip(bases, heights, strict=True)]
+    assert len(ends) > 7
+    for n, kind in enumerate(given["measure"]):
+        if kind == "relative":
+            assert (bases[n], heights[n]) == (ends[n - 1], given["y"][n])
+        else:
+            assert bases[n] == 0
+            assert heights[n] == (given["y"][n] if kind == "absolute" else ends[n - 1])
+    # What is taken off has a colour of its own, and what is left another.
+    relative = [colour for colour, kind in zip(colours, given["measure"], strict=True) if kind == "relative"]
+    assert not {*relative} & {colour for colour in colours if colour not in relative}
+    assert len({*colours}) >= 2
+
+
 def test_click_on_a_bar_opens_its_facts_whatever_its_name_is(page: Page) -> None:
     page.goto("/shop/operations")
     expect(page.locator("#stock .js-plotly-plot")).to_be_visible()

@@ -46,8 +46,8 @@ def _draw_funnel(rows: list[Row]) -> Plot:
 
 
 def _of_the_views(count: Decimal | int, views: Decimal | int) -> str:
-    """`1,234<br>12.3 % of the views`; without the share where nothing was viewed."""
-    return f"{count:,}<br>{100 * Decimal(count) / views:.1f} % of the views" if views else f"{count:,}"
+    """`1,234, 12.3 % of the views`; without the share where nothing was viewed."""
+    return f"{count:,}, {100 * Decimal(count) / views:.1f} % of the views" if views else f"{count:,}"
 
 
 def _draw_cohorts(rows: list[Row]) -> Plot:

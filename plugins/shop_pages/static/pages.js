@@ -51,39 +51,26 @@
   // funnel's are centred.
   function asBars(trace) {
     if (trace.type === "waterfall") return waterfallBars(trace);
-    if (trace.type !== "funnel") return [trace];
-    return [{
-      ...trace, type: "bar", orientation: "h", base: trace.x.map((value) => -value / 2), customdata: trace.x,
-      textposition: "auto", marker: { color: palette()[0] },
-      hovertemplate: "%{y}<br><b>%{customdata:,}</b><extra></extra>",
-    }];
+    if (trace.type !== "funnel") return trace;
+    return {
+      ...trace, type: "bar", orientation: "h", base: trace.x.map((value) => -value / 2), insidetextanchor: "middle",
+      hovertemplate: "%{y}<br><b>%{text}</b><extra></extra>",
+    };
   }
 
   function waterfallBars({ measure, ...trace }) {
     let level = 0;
-    const bars = { base: [], y: [], values: [], colours: [] };
-    const ends = trace.y.map((value, n) => {
+    const bars = trace.y.map((value, n) => {
       const isChange = measure[n] === "relative";
-      const start = isChange ? level : 0;
-      level = measure[n] === "total" ? level : start + value;
-      bars.base.push(start);
-      bars.y.push(level - start);
-      bars.values.push(isChange ? value : level);
-      bars.colours.push(css(!isChange ? "--c1" : value < 0 ? "--bad" : "--good"));
-      return level;
+      const base = isChange ? level : 0;
+      level = measure[n] === "total" ? level : base + value;
+      return { base, height: level - base, colour: css(!isChange ? "--c1" : value < 0 ? "--bad" : "--good") };
     });
-    // From the end of each bar to the next one, with a gap after it.
-    const places = ends.flatMap((_, n) => n + 1 < ends.length ? [n, n + 1, null] : []);
-    const along = (names) => places.map((n) => n === null ? null : names[n]);
-    const connectors = {
-      type: "scatter", mode: "lines", line: { color: css("--line"), width: 1 }, hoverinfo: "skip", showlegend: false,
-      x: Array.isArray(trace.x[0]) ? trace.x.map(along) : along(trace.x),
-      y: places.map((n, at) => n === null ? null : ends[at % 3 ? n - 1 : n]),
+    return {
+      hovertemplate: "%{x}<br><b>%{customdata:,.2f}</b><extra></extra>", ...trace, type: "bar", textposition: "none",
+      base: bars.map((bar) => bar.base), y: bars.map((bar) => bar.height), customdata: bars.map((bar) => bar.height),
+      marker: { color: bars.map((bar) => bar.colour) },
     };
-    return [{
-      hovertemplate: "%{x}<br><b>%{customdata:,.2f}</b><extra></extra>", ...trace, type: "bar", base: bars.base,
-      y: bars.y, customdata: bars.values, textposition: "none", marker: { color: bars.colours },
-    }, connectors];
   }
 
   function applyTheme(plot, height, width) {
@@ -95,7 +82,7 @@
       ...(options && options.title && { title: { standoff: 8, ...options.title, font: { size: 12, color: css("--quiet") } } }),
       ...namesThatFit(options, width),
     });
-    const data = plot.data.flatMap(asBars).map((trace) => {
+    const data = plot.data.map(asBars).map((trace) => {
       const styled = { ...trace };
       const colour = colourOf(plot, trace.name);
       if (colour && !["heatmap", "pie"].includes(trace.type) && !Array.isArray((trace.marker || {}).color)) {
