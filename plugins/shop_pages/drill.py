@@ -10,14 +10,14 @@ exist is defined here, never by an address.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from ecommerce.common.value_rules import rule_in_sql
 from ecommerce.figures.key_figures import ALL_PLANS
-from shop_pages.figures import FigureColumn, PageTable
+from shop_pages.figures import FigureColumn, PageTable, drill_path
 from shop_pages.formats import Format
 from shop_pages.limits import SHOWN_CHARACTERS
 from shop_pages.pages.shared import ALL_CATEGORIES, customer_path
@@ -96,26 +96,33 @@ _LINE = """
             round(fact_sales.discount_rate * 100, 2) as discount_percent, fact_sales.shipping_cost,
             fact_sales.gross_profit, fact_sales.contribution_amount"""
 
-#: The lines that marts count. Names are joined to the rows that are shown only; a left join of the products costs
-#: nothing where the condition does not read them. Totals are by order first: to sort all lines in order to count
-#: distinct orders would take longer than a page may.
+#: The lines that marts count, read once. Names are joined to the rows that are shown only; a left join of the products
+#: costs nothing where the condition does not read them. Totals are by order first: to sort all lines in order to count
+#: distinct orders would take longer than a page may; and they are materialized, since Postgres expects one line where
+#: there are thousands, and would compute them for each row that is shown.
 _COUNTED_LINES = f"""
-    with orders as (
+    with lines as materialized (
         select
-            count(*) as lines, sum(fact_sales.order_amount) as amount, sum(fact_sales.order_quantity) as units,
-            sum(fact_sales.contribution_amount) as contribution
+            fact_sales.order_id, fact_sales.line_number, fact_sales.date_key, fact_sales.order_quantity,
+            fact_sales.order_amount, fact_sales.contribution_amount
         {{from_lines}}
-        group by fact_sales.order_id
     ),
-    totals as (
+    orders as (
+        select
+            count(*) as lines, sum(order_amount) as amount, sum(order_quantity) as units,
+            sum(contribution_amount) as contribution
+        from lines
+        group by order_id
+    ),
+    totals as materialized (
         select
             coalesce(sum(lines), 0) as all_rows, count(*) as all_orders, sum(amount) as all_amount,
             sum(units) as all_units, sum(contribution) as all_contribution
         from orders
     ),
     shown as (
-        select fact_sales.order_id, fact_sales.line_number
-        {{from_lines}}
+        select order_id, line_number
+        from lines
         order by {{order}}
         limit {FACT_ROWS + 1}
     )
@@ -523,6 +530,16 @@ class FactRows:
     is_left_out: bool = False
 
     @property
+    def relation(self) -> str:
+        """With its schema."""
+        return f"core.{self.fact}"
+
+    @property
+    def absent(self) -> str:
+        """The table that may be empty because the shop has no source for it."""
+        return self.fact
+
+    @property
     def query(self) -> str:
         """The first rows, for the page."""
         return self.page_query or self.table.ordered_query
@@ -543,6 +560,56 @@ class FactRows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MartRows:
+    """
+    Rows of a mart that add up to a row of another, or of the same: those of its months.
+
+    :param mart: their mart
+    :param rows_query: the rows, with the keys of the row as parameters; each has `all_rows`, and the totals of all
+    :param keys: the keys of one of them, for the way to its own facts
+    :param totals: column of the row → the total that it must equal. Orders have none: one can have lines in two months
+    """
+
+    mart: str
+    rows_query: str
+    order_by: str
+    columns: Sequence[FigureColumn]
+    keys: Sequence[str]
+    totals: Mapping[str, str]
+    sorted_by: str
+    note: str = ""
+    is_left_out: bool = False
+
+    @property
+    def relation(self) -> str:
+        """With its schema."""
+        return f"marts.{self.mart}"
+
+    @property
+    def absent(self) -> str:
+        """The table that may be empty because the shop has no source for it."""
+        return "fact_sales"
+
+    @property
+    def query(self) -> str:
+        """All of them: there are few."""
+        return self.table.ordered_query
+
+    @property
+    def table(self) -> PageTable:
+        """As the page has it."""
+        return PageTable(
+            name="months",
+            title=heading_of(self.mart),
+            columns=self.columns,
+            query=self.rows_query,
+            order_by=self.order_by,
+            sorted_by=self.sorted_by,
+            links={self.keys[0]: lambda row: drill_path(self.mart, {key: row[key] for key in self.keys})},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DrillPath:
     """
     From a row of a mart to the fact rows it was computed from.
@@ -550,17 +617,21 @@ class DrillPath:
     :param keys: key column of the mart → its type
     :param refunds: the refunds that a net figure of the row subtracts
     :param more: further rows, from which other figures of the row were computed
+    :param months: the rows of its months, instead of the facts, of a row that has more facts than a page can read
+    :param has_months: whether a row with these keys is such a one
     """
 
     keys: Mapping[str, str]
     facts: FactRows
     refunds: FactRows | None = None
     more: FactRows | None = None
+    months: MartRows | None = None
+    has_months: Callable[[Mapping[str, Any]], bool] = lambda keys: True
 
-    @property
-    def behind(self) -> dict[str, FactRows]:
+    def behind(self, keys: Mapping[str, Any]) -> dict[str, FactRows | MartRows]:
         """All rows behind a row of the mart, by the name of their table."""
-        return {part.table.name: part for part in (self.facts, self.refunds, self.more) if part is not None}
+        first = self.months if self.months is not None and self.has_months(keys) else self.facts
+        return {part.table.name: part for part in (first, self.refunds, self.more) if part is not None}
 
     def mart_row_query(self, mart: str) -> str:
         """The query for the row of the mart."""
@@ -583,12 +654,9 @@ TOTAL_FORMATS = {
 _SAME_CATEGORY = "products.category_name is not distinct from %(category_name)s::text"
 _SAME_SUBCATEGORY = "products.subcategory is not distinct from %(subcategory)s::text"
 #: Orders of lines: SQL, and the same in words.
-_LARGEST_FIRST = ("fact_sales.order_amount desc, fact_sales.order_id, fact_sales.line_number", "by amount")
-_NEWEST_FIRST = ("fact_sales.date_key desc, fact_sales.order_id, fact_sales.line_number", "the newest first")
-_LOSSES_FIRST = (
-    "fact_sales.contribution_amount nulls last, fact_sales.order_id, fact_sales.line_number",
-    "those that lose most first",
-)
+_LARGEST_FIRST = ("order_amount desc, order_id, line_number", "by amount")
+_NEWEST_FIRST = ("date_key desc, order_id, line_number", "the newest first")
+_LOSSES_FIRST = ("contribution_amount nulls last, order_id, line_number", "those that lose most first")
 #: As in the mart.
 _SAME_BANDS = """
             case
@@ -645,7 +713,7 @@ def _sales(
     return FactRows(
         fact="fact_sales",
         rows_query=_COUNTED_ROWS.format(condition=condition),
-        order_by=order_by.replace("fact_sales.", ""),
+        order_by=order_by,
         page_query=_COUNTED_LINES.format(line=_LINE, from_lines=from_lines, order=order_by),
         totals=totals,
         sorted_by=sorted_by,
@@ -673,7 +741,7 @@ DRILL_PATHS: dict[str, DrillPath] = {
         more=FactRows(
             fact="fact_sales",
             rows_query=_CANCELLED_ROWS.format(condition="fact_sales.date_key = %(order_date)s::date"),
-            order_by=_LARGEST_FIRST[0].replace("fact_sales.", ""),
+            order_by=_LARGEST_FIRST[0],
             totals={},
             sorted_by="by amount",
             note="cancelled lines, which no figure counts",
@@ -688,6 +756,35 @@ DRILL_PATHS: dict[str, DrillPath] = {
             {"orders": "all_orders", "revenue": "all_amount", "units": "all_units"},
         ),
         refunds=_refunded(f"{_in_period('fact_refunds')} and {_OF_TREND}"),
+        # A large shop's year has more than a million lines.
+        has_months=lambda keys: keys["grain"] in ("quarter", "year"),
+        months=MartRows(
+            mart="revenue_trend",
+            rows_query="""
+                select
+                    *, count(*) over () as all_rows, sum(revenue) over () as all_amount, sum(units) over () as all_units
+                from marts.revenue_trend
+                where
+                    grain = 'month' and category_name is not distinct from %(category_name)s::text
+                    and period_start >= %(period_start)s::date
+                    and period_start < (
+                        %(period_start)s::date
+                        + case %(grain)s::text when 'year' then interval '1 year' else interval '3 months' end
+                    )::date""",
+            order_by="period_start desc",
+            sorted_by="the newest first",
+            columns=(
+                FigureColumn("period_start", "Month", Format.MONTH),
+                FigureColumn("revenue", "Revenue", Format.MONEY),
+                FigureColumn("refunded_amount", "Refunds", Format.MONEY),
+                FigureColumn("orders", "Orders", Format.COUNT),
+                FigureColumn("units", "Units", Format.COUNT),
+                FigureColumn("is_complete", "Complete", Format.BOOLEAN),
+            ),
+            keys=("period_start", "grain", "category_name"),
+            totals={"revenue": "all_amount", "units": "all_units"},
+            note="Each month leads to its order lines. An order with lines in two months counts in both.",
+        ),
     ),
     "product_category_revenue_monthly": DrillPath(
         keys={"revenue_month": "date", "category_name": "text", "subcategory": "text"},
@@ -710,6 +807,26 @@ DRILL_PATHS: dict[str, DrillPath] = {
         facts=_sales(
             "fact_sales.payment_method = %(payment_method)s::text",
             {"total_orders": "all_orders", "total_revenue": "all_amount"},
+        ),
+        # All there is of one payment method.
+        months=MartRows(
+            mart="product_revenue_payment_analysis",
+            rows_query="""
+                select *, count(*) over () as all_rows, sum(revenue) over () as all_amount
+                from marts.product_revenue_payment_analysis
+                where payment_method = %(payment_method)s::text""",
+            order_by="revenue_month desc, revenue desc, category_name",
+            sorted_by="the newest first",
+            columns=(
+                FigureColumn("revenue_month", "Month", Format.MONTH),
+                FigureColumn("category_name", "Category"),
+                FigureColumn("revenue", "Revenue", Format.MONEY),
+                FigureColumn("order_count", "Orders", Format.COUNT),
+                FigureColumn("is_complete", "Complete", Format.BOOLEAN),
+            ),
+            keys=("revenue_month", "category_name", "payment_method"),
+            totals={"total_revenue": "all_amount"},
+            note="Each leads to its order lines. An order with lines in several categories or months counts in each.",
         ),
     ),
     "product_performance_monthly": DrillPath(

@@ -24,6 +24,7 @@ from shop_pages.drill import (
     DrillPath,
     Fact,
     FactRows,
+    MartRows,
     RelatedRows,
     keys_of,
     raw_table,
@@ -55,9 +56,10 @@ async def get_mart_row(request: Request, mart: str) -> Response:
     reader, inspector = request.app.state.reader, request.app.state.inspector
     keys = keys_of(path, request.query_params)
     await _validate_keys(reader, path.keys, keys)
+    behind = path.behind(keys)
     mart_rows, *results = await asyncio.gather(
         reader.rows(path.mart_row_query(mart), **keys),
-        *(rows_or_problem(inspector.first_rows(facts.query, FACT_ROWS, **keys)) for facts in path.behind.values()),
+        *(rows_or_problem(inspector.first_rows(facts.query, FACT_ROWS, **keys)) for facts in behind.values()),
     )
     if not mart_rows.rows:
         raise HTTPException(404, f"marts.{mart} has no such row: {', '.join(f'{k} {v}' for k, v in keys.items())}.")
@@ -72,7 +74,7 @@ async def get_mart_row(request: Request, mart: str) -> Response:
             "why": why_revenue_moved(row["order_date"]) if mart == "daily_revenue" else [],
             "parts_behind": [
                 {**_fact_rows(facts, row, rows), "placed": _placed_behind(mart, facts, keys)}
-                for facts, rows in zip(path.behind.values(), results, strict=True)
+                for facts, rows in zip(behind.values(), results, strict=True)
             ],
         }
 
@@ -90,7 +92,7 @@ def _path_of(mart: str) -> DrillPath:
     return path
 
 
-def _placed_behind(mart: str, facts: FactRows, keys: Mapping[str, Any]) -> PlacedTable:
+def _placed_behind(mart: str, facts: FactRows | MartRows, keys: Mapping[str, Any]) -> PlacedTable:
     """The table of the rows behind a row of a mart."""
     address = {name: value for name, value in keys.items() if value is not None}
     of_mart = f"/rows/{mart}?{urlencode(address)}"
@@ -107,10 +109,10 @@ def _placed_behind(mart: str, facts: FactRows, keys: Mapping[str, Any]) -> Place
 
 async def _place_behind(request: Request, mart: str, table: str) -> PlacedTable:
     path = _path_of(mart)
-    facts = path.behind.get(table)
-    if facts is None:
-        raise HTTPException(404, f"No rows {table[:100]!r} are behind {heading_of(mart).lower()}.")
     keys = keys_of(path, request.query_params)
+    facts = path.behind(keys).get(table)
+    if facts is None:
+        raise HTTPException(404, f"No rows {table[:100]!r} are behind this row of {heading_of(mart).lower()}.")
     await _validate_keys(request.app.state.reader, path.keys, keys)
     return _placed_behind(mart, facts, keys)
 
@@ -395,20 +397,21 @@ def _version_key(row: Row, source: str) -> Any:
     return row.get("customer_id" if source == "customer" else "product_id")
 
 
-def _fact_rows(behind: FactRows, row: Row, rows: Rows | str) -> dict[str, Any]:
+def _fact_rows(behind: FactRows | MartRows, row: Row, rows: Rows | str) -> dict[str, Any]:
     """The fact rows behind a mart row as the page shows them, or the reason why they cannot be read."""
     read, problem = (rows, None) if isinstance(rows, Rows) else (None, rows)
     return {
-        "fact": FACTS[behind.fact],
-        "section": behind.section or behind.fact,
+        "relation": behind.relation,
+        "section": behind.table.name,
+        "heading": behind.table.title,
         "note": behind.note,
         "sorted_by": behind.sorted_by,
         "role": "Left out"
         if behind.is_left_out
         else "Subtracted"
-        if behind.fact == "fact_refunds"
+        if behind.absent == "fact_refunds"
         else "Computed from",
-        "absence": absence_of(behind.fact),
+        "absence": absence_of(behind.absent),
         "problem": problem,
         "facts": read,
         "totals": _compare_totals(behind.totals, row, read.rows) if read else [],
