@@ -216,7 +216,7 @@ def _of_tables(shop: Shop) -> Iterator[Address]:
     if shop.order:
         yield from _of_table("review_order_table", "/review/order/fact_sales", {"order_id": shop.order}, "product_name")
     for mart, keys in shop.rows.items():
-        for name, behind in DRILL_PATHS[mart].behind.items():
+        for name, behind in DRILL_PATHS[mart].behind(keys).items():
             yield from _of_table("rows_mart_table", f"/rows/{mart}/{name}", keys, behind.table.columns[-1].name)
     for fact, keys in shop.facts.items():
         yield from _of_table("facts_fact_table", f"/facts/{fact}/raw", keys, "_batch_id")
