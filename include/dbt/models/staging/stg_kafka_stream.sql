@@ -27,8 +27,8 @@ renamed as (
 deduplicated as (
 
     select distinct on (
-            customer_id, product_id, interaction_type, event_at, _below_microsecond, event_date
-        ) *
+        customer_id, product_id, interaction_type, event_at, _below_microsecond, event_date
+    ) *
     from renamed
     order by
         customer_id,
