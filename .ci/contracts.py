@@ -241,7 +241,7 @@ def _dbt_test(test: Node) -> Contract:
 
 def sources_of(manifest: Node) -> dict[str, Contract]:
     """File name → contract, of each source that the shop has."""
-    described = {source["identifier"]: source for source in manifest["sources"].values() if source["schema"] == "raw"}
+    described = {source["name"]: source for source in manifest["sources"].values() if source["schema"] == "raw"}
     return {
         f"sources.{name}": _source(SOURCES[name], location, described[name])
         for name, location in shop().sources.items()

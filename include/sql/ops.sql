@@ -881,6 +881,7 @@ ops.build
 to loader;
 grant insert (number, name, digest) on ops.migration to loader;
 grant insert, delete on ops.claimed_date to loader;
+grant insert, update on ops.pruning to loader;
 
 -- A build notes how it has rebuilt a model, and the results of its tests; not who has recorded them.
 grant insert, update on ops.rebuild to transformer;

@@ -26,6 +26,115 @@ create index if not exists kafka_stream_loads on raw.kafka_stream
 using brin (_batch_id, (coalesce(_published_at, "timestamp") at time zone 'UTC'))
 with (pages_per_range = 32, autosummarize = on);
 
+-- Old messages, packed by `prune_warehouse` if include/retention.yml says so: a row has up to some thousand messages of one
+-- partition, load and day, each column as an array in the order of their offsets, which Postgres compresses. Nothing of a
+-- message is lost, so the view below has all of them as they were.
+create table if not exists raw.kafka_stream_packed (
+    _topic text not null,
+    _partition integer not null,
+    _first_offset bigint not null,
+    _last_offset bigint not null,
+    _day date not null, -- the day of the messages in the shop's time zone …
+    _time_zone text not null, -- … which was this one
+    _batch_id bigint not null,
+    _loaded_at timestamptz not null,
+    _skipped bigint[] not null, -- offsets between the first message and this one that are no message of this row
+    customer_id text[] not null,
+    product_id text[] not null,
+    interaction_type text[] not null,
+    "timestamp" timestamptz[] not null,
+    _published_at timestamptz[] not null,
+    _below_microsecond text[] not null,
+    primary key (_topic, _partition, _first_offset)
+);
+create index if not exists kafka_stream_packed_day on raw.kafka_stream_packed (_day);
+create index if not exists kafka_stream_packed_load on raw.kafka_stream_packed (_batch_id);
+
+-- The messages of the packed rows.
+create or replace view raw.kafka_stream_unpacked as
+select
+    message.customer_id,
+    message.product_id,
+    message.interaction_type,
+    message."timestamp",
+    packed._topic,
+    packed._partition,
+    packed._first_offset + message.place - 1 + message._skipped as _offset,
+    message._published_at,
+    packed._batch_id,
+    packed._loaded_at,
+    message._below_microsecond,
+    packed._day,
+    packed._time_zone,
+    packed._first_offset,
+    packed._last_offset
+from raw.kafka_stream_packed as packed
+cross join lateral
+    unnest(
+        packed.customer_id,
+        packed.product_id,
+        packed.interaction_type,
+        packed."timestamp",
+        packed._published_at,
+        packed._below_microsecond,
+        packed._skipped
+    ) with ordinality as message (
+        customer_id, product_id, interaction_type, "timestamp", _published_at, _below_microsecond, _skipped, place
+    );
+
+-- All messages, packed or not, each with its day: a query for some days or loads unpacks only those.
+create or replace view raw.kafka_stream_all as
+select
+    customer_id,
+    product_id,
+    interaction_type,
+    "timestamp",
+    _topic,
+    _partition,
+    _offset,
+    _published_at,
+    _batch_id,
+    _loaded_at,
+    _below_microsecond,
+    ops.shop_day("timestamp") as _day
+from raw.kafka_stream
+union all
+select
+    customer_id,
+    product_id,
+    interaction_type,
+    "timestamp",
+    _topic,
+    _partition,
+    _offset,
+    _published_at,
+    _batch_id,
+    _loaded_at,
+    _below_microsecond,
+    _day
+from raw.kafka_stream_unpacked;
+
+-- After a change of the shop's time zone packed messages are of other days: until they are packed again, they are not.
+insert into raw.kafka_stream (
+    customer_id, product_id, interaction_type, "timestamp", _topic, _partition, _offset, _published_at, _batch_id,
+    _loaded_at, _below_microsecond
+)
+select
+    customer_id,
+    product_id,
+    interaction_type,
+    "timestamp",
+    _topic,
+    _partition,
+    _offset,
+    _published_at,
+    _batch_id,
+    _loaded_at,
+    _below_microsecond
+from raw.kafka_stream_unpacked
+where _time_zone <> ops.shop_time_zone();
+delete from raw.kafka_stream_packed where _time_zone <> ops.shop_time_zone();
+
 create table if not exists raw.sales_fact (
     order_id text not null,
     line_number integer not null,

@@ -434,17 +434,19 @@ FACTS = {
             # The event, and the messages that repeat it.
             raw_query=r"""
                 with event as (
-                    select * from raw.kafka_stream
+                    select * from raw.kafka_stream_all
                     where
-                        _topic = regexp_replace(%(key)s, '-[0-9]+-[0-9]+$', '')
+                        -- Of packed messages, only those of this day are unpacked.
+                        _day = (select date_key from core.fact_customer_events where event_id = %(key)s)
+                        and _topic = regexp_replace(%(key)s, '-[0-9]+-[0-9]+$', '')
                         -- As many digits as the types hold: others are of no message.
                         and _partition = substring(%(key)s from '-([0-9]{1,9})-[0-9]+$')::integer
                         and _offset = substring(%(key)s from '-([0-9]{1,18})$')::bigint
                 )
                 select kafka_stream.*
-                from raw.kafka_stream
+                from raw.kafka_stream_all as kafka_stream
                 inner join event
-                    on ops.shop_day(kafka_stream."timestamp") = ops.shop_day(event."timestamp")
+                    on kafka_stream._day = event._day
                     and kafka_stream."timestamp" = event."timestamp"
                     and kafka_stream._below_microsecond is not distinct from event._below_microsecond
                     and ops.clean_text(kafka_stream.customer_id) = ops.clean_text(event.customer_id)
@@ -1012,7 +1014,7 @@ BATCH_QUERY = "select * from ops.load_batch where batch_id = %(batch_id)s"
 OFFSETS_QUERY = """
     select _topic as topic, _partition as partition, min(_offset) as first_offset, max(_offset) as last_offset,
         count(*) as messages
-    from raw.kafka_stream
+    from raw.kafka_stream_all
     where _batch_id = %(batch_id)s
     group by _topic, _partition"""
 

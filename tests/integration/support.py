@@ -42,6 +42,7 @@ _EMPTY = "; ".join(
         "ops.published_mart", "ops.decision", "ops.alert", "ops.incident_note", "ops.erased_value", "ops.erasure",
         "ops.pruning",
         *(f"raw.{source}" for source in SOURCES),
+        *(f"raw.{source.packed_table}" for source in SOURCES.values() if source.packed_table),
     )
 )  # fmt: skip
 

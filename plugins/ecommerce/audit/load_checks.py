@@ -473,7 +473,7 @@ class RowsOfLoads(_SourceCheck):
         counted = parts_of_run(parts, context.window.last.toordinal(), wanted)
         query = _ROWS_BY_LOAD.format(
             **names,
-            raw=sql.Identifier("raw", source.name),
+            raw=sql.Identifier("raw", source.all_rows),
             is_noted_part=_is_in_any(sql.Identifier("load_batch", "batch_id"), counted),
             is_held_part=_is_in_any(sql.Identifier("stored", "_batch_id"), counted),
         )

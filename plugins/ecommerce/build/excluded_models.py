@@ -59,7 +59,7 @@ def _downstream_of(models: Mapping[str, Any], sources: Mapping[str, Any], source
     """Every model that depends on a source of `raw`, but not what lies behind a model that can be built without it."""
     downstream: set[str] = set()
     parents = {
-        unique_id for unique_id, entry in sources.items() if entry["schema"] == "raw" and entry["identifier"] == source
+        unique_id for unique_id, entry in sources.items() if entry["schema"] == "raw" and entry["name"] == source
     }
     while parents:
         children = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 #: The target of `profiles.yml` by which models are built for a preview; macros ask for its name.
 _TARGET = "preview"
 #: Where the warehouse is, as `profiles.yml` reads it. What dbt has parsed is good for one address only, so it parses
-#: without: then it is good for all warehouses, and `place` enters the name of the database.
+#: without: then it is good for all warehouses, and `place` enters the name of the database. Only where a preview begins
+#: with what the stack has parsed, it parses with the stack's address, which is kept beside: with another one dbt would
+#: parse all files again.
 _ADDRESS = ("WAREHOUSE_HOST", "WAREHOUSE_PORT", "WAREHOUSE_USER", "WAREHOUSE_DBNAME")
+_KEPT_ADDRESS = "address.json"
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,20 @@ class ParsedProject:
         return [self.manifest.nodes[key] for key in keys if key in self.manifest.nodes]
 
 
-def parse(folder: Path, target: Path, *, like: Sequence[Path] = ()) -> ParsedProject:
+def parse(folder: Path, target: Path, *, like: Path, of_stack: Path | None = None) -> ParsedProject:
     """
     Parse a project; only the files that have changed since the last time.
 
     :param target: a folder for what dbt writes, with what it has parsed the last time
-    :param like: other folders that may have a parsed version of the project, from which to begin the first time
+    :param like: another such folder, which may have a parsed version of the project from which to begin the first time
+    :param of_stack: the folder of dbt itself, which may have what the stack has parsed
     :raises PreviewError: dbt cannot parse it
     """
     target.mkdir(parents=True, exist_ok=True)
     if not (target / PARSED).exists():
-        for parsed in [path / PARSED for path in like if (path / PARSED).exists()][:1]:
-            shutil.copyfile(parsed, target / PARSED)
-    with _without(*_ADDRESS):
+        _begin_with_parsed(target, like, of_stack)
+    kept = target / _KEPT_ADDRESS
+    with _address(json.loads(kept.read_text()) if kept.exists() else {}):
         outcome = _invoke(["parse"], folder, target, DBT_TARGET)
     if outcome.exception or not outcome.result:
         raise PreviewError(f"dbt cannot parse {folder}: {outcome.exception}")
@@ -120,11 +125,27 @@ def _invoke(
     return dbtRunner(manifest=manifest).invoke([*command, *options])
 
 
+def _begin_with_parsed(target: Path, like: Path, of_stack: Path | None) -> None:
+    """Copy what was parsed before, and the address with which it was."""
+    if (like / PARSED).exists():
+        shutil.copyfile(like / PARSED, target / PARSED)
+        if (like / _KEPT_ADDRESS).exists():
+            shutil.copyfile(like / _KEPT_ADDRESS, target / _KEPT_ADDRESS)
+    elif of_stack and (of_stack / PARSED).exists():
+        shutil.copyfile(of_stack / PARSED, target / PARSED)
+        # The stack has parsed as the role that builds, which is the default of `profiles.yml`.
+        address = {name: os.environ[name] for name in _ADDRESS if name in os.environ and name != "WAREHOUSE_USER"}
+        (target / _KEPT_ADDRESS).write_text(json.dumps(address))
+
+
 @contextmanager
-def _without(*variables: str) -> Iterator[None]:
-    """The environment without some variables."""
-    values = {name: os.environ.pop(name) for name in variables if name in os.environ}
+def _address(address: Mapping[str, str]) -> Iterator[None]:
+    """Inside, the environment has this address of the warehouse, and no other part of one."""
+    values = {name: os.environ.pop(name) for name in _ADDRESS if name in os.environ}
+    os.environ.update(address)
     try:
         yield
     finally:
+        for name in address:
+            del os.environ[name]
         os.environ.update(values)

@@ -58,8 +58,8 @@ class _Versions:
         at_base.mkdir(parents=True, exist_ok=True)
         for other in {*kept.iterdir()} - {at_base, change}:
             shutil.rmtree(other)
-        before = parse(base.extract_project(at_base), at_base, like=[change, target])
-        return cls(before, parse(base.dbt_project, change, like=[at_base]))
+        before = parse(base.extract_project(at_base), at_base, like=change, of_stack=target)
+        return cls(before, parse(base.dbt_project, change, like=at_base))
 
     @property
     def marts(self) -> dict[str, str]:

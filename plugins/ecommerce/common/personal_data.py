@@ -36,6 +36,8 @@ _OF_SOURCES = {
     None: Treatment.NEVER,
 }
 
+_SOURCES_BY_PACKED_TABLE = {source.packed_table: source for source in SOURCES.values() if source.packed_table}
+
 #: Table of ops → its columns in which a person may be named, and how they are erased.
 _OPS: dict[str, dict[str, Treatment]] = {
     "alert": {"incident": Treatment.SEARCHED, "subject": Treatment.SEARCHED, "message": Treatment.SEARCHED,
@@ -116,7 +118,8 @@ def treatment_of(schema: str, table: str, column: str) -> Treatment | None:
 
 
 def _of_raw(table: str, column: str) -> Treatment | None:
-    source = SOURCES.get(table)
+    # A packed row has the values of many rows, each column as an array.
+    source = SOURCES.get(table) or _SOURCES_BY_PACKED_TABLE.get(table)
     if source is None:
         return None
     for known in source.loaded_columns:

@@ -143,6 +143,7 @@ class Source:
     :param lookback_days: days before the window that are read again with it, as far back as they were loaded before:
         a slow transaction may have committed rows into a window after it was read (`replace_window`)
     :param keeps_missing: a row or value that the source does not give (any more) stays in raw (`replace_window`)
+    :param is_packed: old rows may be packed (`prune/packing.py`): raw has a table of them, and a view of all rows
     :param parallel_reads: connections that share a read of a table, all in one snapshot
     :param new_columns: what a load does with new columns of the source's table
     :param max_rejected_share: a load fails if more than this share of its rows (0-1) is rejected ...
@@ -163,6 +164,7 @@ class Source:
     lineage: Sequence[Column] = field(default=())
     lookback_days: int = 3
     keeps_missing: bool = False
+    is_packed: bool = False
     parallel_reads: int = 1
     new_columns: NewColumns = NewColumns.IGNORE
     max_rejected_share: float = 0.2
@@ -172,6 +174,16 @@ class Source:
     def loaded_columns(self) -> tuple[Column, ...]:
         """Business and lineage columns: what a reader yields, in this order."""
         return (*self.columns, *self.lineage)
+
+    @property
+    def all_rows(self) -> str:
+        """What of raw to read for all rows; only what is not packed can be written."""
+        return f"{self.name}_all" if self.is_packed else self.name
+
+    @property
+    def packed_table(self) -> str | None:
+        """The table of raw with the packed rows."""
+        return f"{self.name}_packed" if self.is_packed else None
 
     @property
     def customer_column(self) -> str | None:
@@ -229,6 +241,7 @@ _REGISTRY = (
         ),
         lineage=(*TOPIC_LINEAGE, BELOW_MICROSECOND),
         day=_EVENT_DAY,
+        is_packed=True,
     ),
     Source(
         name="product",

@@ -147,7 +147,7 @@ def _keys_in_raw(connection: Connection, text: str) -> list[str]:
     for source in SOURCES.values():
         if source.customer_column is None:
             continue
-        raw, key = sql.Identifier("raw", source.name), cleaned(sql.Identifier(source.customer_column))
+        raw, key = sql.Identifier("raw", source.all_rows), cleaned(sql.Identifier(source.customer_column))
         queries.append(sql.SQL("select {key} from {raw} where {key} = %(text)s").format(key=key, raw=raw))
         for column in source.columns:
             if column.erased is Erased.E_MAIL:

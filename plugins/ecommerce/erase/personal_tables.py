@@ -134,14 +134,11 @@ def _erase_rows(connection: Connection, table: PersonalTable, person: Person, *,
     if not keys or not person.keys:
         return {}
     is_customer = sql.SQL("({})").format(
-        sql.SQL(" or ").join(is_key(column.identifier, [*person.keys, *person.keys.values()]) for column in keys)
+        sql.SQL(" or ").join(_has_key(column, [*person.keys, *person.keys.values()]) for column in keys)
     )
     is_theirs = sql.SQL("({} or {})").format(is_customer, _is_row_without_name(table, person))
     figures = [
-        *(
-            sql.SQL("count(*) filter (where {})").format(is_key(column.identifier, list(person.keys)))
-            for column in keys
-        ),
+        *(_count_keys(column, list(person.keys)) for column in keys),
         *(
             sql.SQL("count(*) filter (where {} and {} is not null)").format(is_theirs, column.identifier)
             for column in emptied
@@ -153,10 +150,7 @@ def _erase_rows(connection: Connection, table: PersonalTable, person: Person, *,
     counts = {f"{table}.{column.name}": count for column, count in zip([*keys, *emptied], row or (), strict=True)}
     if dry_run or not any(counts.values()):
         return counts
-    new_keys = [
-        sql.SQL("{0} = coalesce({1}, {0})").format(column.identifier, new_key(column.identifier, person.keys))
-        for column in keys
-    ]
+    new_keys = [sql.SQL("{} = {}").format(column.identifier, _with_new_keys(column, person)) for column in keys]
     empty = [sql.SQL("{} = null").format(column.identifier) for column in emptied]
     connection.execute(
         sql.SQL("update {} set {} where {}").format(
@@ -164,6 +158,36 @@ def _erase_rows(connection: Connection, table: PersonalTable, person: Person, *,
         )
     )
     return counts
+
+
+#: The values of a column of packed rows, one by one.
+_VALUES = sql.SQL("unnest({}) with ordinality as each (value, place)")
+_VALUE = sql.Identifier("each", "value")
+
+
+def _count_keys(column: PersonalColumn, keys: Collection[str]) -> sql.Composed:
+    """SQL over a table: how many values of a column are one of these keys; a packed row has many."""
+    if column.form != "array":
+        return sql.SQL("count(*) filter (where {})").format(is_key(column.identifier, keys))
+    return sql.SQL("coalesce(sum((select count(*) from {} where {})), 0)::bigint").format(
+        _VALUES.format(column.identifier), is_key(_VALUE, keys)
+    )
+
+
+def _has_key(column: PersonalColumn, keys: Collection[str]) -> sql.Composed:
+    """Condition: a row has one of these keys of customers."""
+    if column.form != "array":
+        return is_key(column.identifier, keys)
+    return sql.SQL("exists (select from {} where {})").format(_VALUES.format(column.identifier), is_key(_VALUE, keys))
+
+
+def _with_new_keys(column: PersonalColumn, person: Person) -> sql.Composed:
+    """SQL: the value of a column of keys, with the keys that take the place of the customer's."""
+    if column.form != "array":
+        return sql.SQL("coalesce({}, {})").format(new_key(column.identifier, person.keys), column.identifier)
+    return sql.SQL("(select array_agg(coalesce({}, {}) order by {}) from {})").format(
+        new_key(_VALUE, person.keys), _VALUE, sql.Identifier("each", "place"), _VALUES.format(column.identifier)
+    )
 
 
 def is_key(value: sql.Composable, keys: Collection[str]) -> sql.Composed:

@@ -117,21 +117,21 @@ def _facts_of(connection: Connection, touch: Touch) -> sql.Composed:
     names = [f"named_{number}" for number, _ in enumerate(references)]
     keys = [cleaned(sql.Identifier(alias, touch.key)) for alias in (*names, "fact_row")]
     used_on = [
-        sql.Identifier(alias, "_day") for alias, reference in zip(names, references, strict=True) if reference.day
+        sql.Identifier(alias, "_fact_day") for alias, reference in zip(names, references, strict=True) if reference.day
     ]
     joins = sql.SQL("").join(_join(touch, reference, alias) for alias, reference in zip(names, references, strict=True))
     return sql.SQL("""
         select
             coalesce({keys}) as key,
-            fact_row._day as day,
+            fact_row._fact_day as day,
             coalesce({used_on}) as used_on
-        from (select *, {day} as _day from {table}) as fact_row
+        from (select *, {day} as _fact_day from {table}) as fact_row
         {joins}
     """).format(
         keys=sql.SQL(", ").join(keys),
-        used_on=sql.SQL(", ").join([*used_on, sql.Identifier("fact_row", "_day")]),
+        used_on=sql.SQL(", ").join([*used_on, sql.Identifier("fact_row", "_fact_day")]),
         day=sql.SQL(touch.day),
-        table=sql.Identifier("raw", touch.table),
+        table=sql.Identifier("raw", SOURCES[touch.table].all_rows),
         joins=joins,
     )
 
@@ -144,7 +144,7 @@ def _join(touch: Touch, reference: Reference, alias: str) -> sql.Composed:
         )
         for name in reference.columns
     ]
-    return sql.SQL("left join (select *, {day} as _day from {table}) as {alias} on {same} ").format(
+    return sql.SQL("left join (select *, {day} as _fact_day from {table}) as {alias} on {same} ").format(
         day=sql.SQL(reference.day or "null::date"),
         table=sql.Identifier("raw", reference.table),
         alias=sql.Identifier(alias),

@@ -106,13 +106,10 @@ class StoredOffsets:
 
     def holds_any(self, topic: str, partition: int, begin: int) -> bool:
         """Whether raw has a message of the partition at ``begin`` or later."""
+        held = _held_offsets(self._source, sql.Literal(partition), sql.Literal(begin), sql.SQL("null"))
         row = self._connection.execute(
-            sql.SQL("""
-                select exists (
-                    select from {raw} where _topic = %s and _partition = %s and _offset >= %s
-                )
-            """).format(raw=sql.Identifier("raw", self._source.name)),
-            [topic, partition, begin],
+            sql.SQL("select exists ({})").format(held),
+            {"topic": topic},
         ).fetchone()
         return bool(row and row[0])
 
@@ -121,22 +118,13 @@ class StoredOffsets:
         row = self._connection.execute(
             sql.SQL("""
                 select
-                    (
-                        select count(*)
-                        from {raw}
-                        where _topic = %(topic)s and _partition = %(partition)s
-                            and _offset >= %(first)s and _offset < %(end)s
-                    )
+                    (select count(*) from ({held}) as held)
                     + (
                         select count(distinct rejected._offset)
                         from ({rejected}) as rejected
                         where rejected._partition = %(partition)s::text
                             and rejected._offset >= %(first)s and rejected._offset < %(end)s
-                            and not exists (
-                                select from {raw} as stored
-                                where stored._topic = %(topic)s and stored._partition = %(partition)s
-                                    and stored._offset = rejected._offset
-                            )
+                            and not exists ({held_too})
                     )
                     + (
                         select coalesce(sum(
@@ -146,10 +134,44 @@ class StoredOffsets:
                         where topic = %(topic)s and "partition" = %(partition)s
                             and last_offset >= %(first)s and first_offset < %(end)s
                     )
-            """).format(raw=sql.Identifier("raw", self._source.name), rejected=_rejected_messages(self._source)),
+            """).format(
+                held=_held_offsets(self._source, sql.Literal(partition), sql.Literal(first), sql.Literal(end)),
+                held_too=_held_offsets(
+                    self._source,
+                    sql.Literal(partition),
+                    sql.Identifier("rejected", "_offset"),
+                    sql.SQL("rejected._offset + 1"),
+                ),
+                rejected=_rejected_messages(self._source),
+            ),
             {"topic": topic, "partition": partition, "first": first, "end": end},
         ).fetchone()
         return row is not None and row[0] == end - first
+
+
+def _held_offsets(
+    source: Source, partition: sql.Composable, first: sql.Composable, end: sql.Composable
+) -> sql.Composable:
+    """Query of the offsets from `first` to before `end` that raw has of a partition of %(topic)s; null: to the last."""
+    of_table = sql.SQL("""
+        select stored._offset
+        from {raw} as stored
+        where
+            stored._topic = %(topic)s
+            and stored._partition = {partition}
+            and stored._offset >= {first}
+            and stored._offset < coalesce({end}, 9223372036854775807)
+    """)
+    values = {"partition": partition, "first": first, "end": end}
+    held = of_table.format(raw=sql.Identifier("raw", source.name), **values)
+    if not source.is_packed:
+        return held
+    # By the bounds of the packed rows, only those that have such an offset are unpacked.
+    bounds = sql.SQL(
+        "and stored._last_offset >= {first} and stored._first_offset < coalesce({end}, 9223372036854775807)"
+    )
+    packed = of_table.format(raw=sql.Identifier("raw", f"{source.name}_unpacked"), **values)
+    return sql.SQL("{} union all {} {}").format(held, packed, bounds.format(**values))
 
 
 def _rejected_messages(source: Source) -> sql.Composed:
@@ -187,10 +209,8 @@ def _missing(connection: Connection, source: Source, topic: str, requested: Sequ
                             requested.first_offset - 1
                         ) as reached
                     from (
-                        select _offset, _offset
-                        from {raw}
-                        where _topic = %(topic)s and _partition = requested.partition
-                            and _offset between requested.first_offset and requested.last_offset
+                        select held._offset, held._offset
+                        from ({held}) as held
                         union all
                         select rejected._offset, rejected._offset
                         from ({rejected}) as rejected
@@ -211,7 +231,15 @@ def _missing(connection: Connection, source: Source, topic: str, requested: Sequ
                 where spans.first_offset > spans.reached + 1
             ) as missing
             order by requested.place, missing.first_offset
-        """).format(raw=sql.Identifier("raw", source.name), rejected=_rejected_messages(source)),
+        """).format(
+            held=_held_offsets(
+                source,
+                sql.Identifier("requested", "partition"),
+                sql.Identifier("requested", "first_offset"),
+                sql.SQL("requested.last_offset + 1"),
+            ),
+            rejected=_rejected_messages(source),
+        ),
         {
             "topic": topic,
             "partitions": [gap.partition for gap in requested],

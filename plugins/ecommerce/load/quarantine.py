@@ -228,15 +228,28 @@ def _rejected_rows(source: Source) -> sql.Composed:
         sql.SQL("coalesce(octet_length({}), 0)").format(sql.Identifier(column.name)) for column in source.columns
     )
     names = [column.name for column in source.columns]
-    not_in_raw: sql.Composable = sql.SQL("")
+    not_in_raw = sql.Composed([])
     if source.write_disposition is WriteDisposition.APPEND:
-        not_in_raw = sql.SQL("and not exists (select from {} as stored where {})").format(
-            sql.Identifier("raw", source.name),
-            sql.SQL(" and ").join(
-                sql.SQL("stored.{} = {}").format(sql.Identifier(name), cast(source, column_of(source, name), "stage"))
-                for name in source.key
-            ),
+        place = {name: cast(source, column_of(source, name), "stage") for name in source.key}
+        same_place = sql.SQL(" and ").join(
+            sql.SQL("stored.{} = {}").format(sql.Identifier(name), value) for name, value in place.items()
         )
+        not_in_raw = sql.SQL("and not exists (select from {} as stored where {})").format(
+            sql.Identifier("raw", source.name), same_place
+        )
+        if source.is_packed:
+            # As a join it would unpack all messages.
+            not_in_raw += sql.SQL("""
+                and not exists (
+                    select from {unpacked} as stored
+                    where {same_place} and {offset} between stored._first_offset and stored._last_offset
+                    offset 0
+                )
+            """).format(
+                unpacked=sql.Identifier("raw", f"{source.name}_unpacked"),
+                same_place=same_place,
+                offset=place["_offset"],
+            )
     return sql.SQL("""
         select
             _rejection as reason,

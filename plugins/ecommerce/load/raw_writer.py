@@ -220,6 +220,7 @@ def _append(connection: Connection, source: Source, extent: Extent, batch_id: in
                 insert into {raw} ({columns}, _batch_id, _loaded_at)
                 select {columns}, {batch}, now()
                 from {accepted}
+                {where_not_packed}
                 on conflict do nothing
                 returning *
             )
@@ -231,10 +232,33 @@ def _append(connection: Connection, source: Source, extent: Extent, batch_id: in
             columns=_columns(source),
             batch=batch_id,
             accepted=ACCEPTED,
+            where_not_packed=_where_not_packed(source),
             day=day_of(source),
         )
     ).rowcount
     return WriteCounts(loaded, 0, mark_changed_days(connection, source, batch_id))
+
+
+def _where_not_packed(source: Source) -> sql.Composable:
+    """SQL: leave out the accepted messages that raw has packed."""
+    if not source.is_packed:
+        return sql.SQL("")
+    # Unpacked once, and only what lies between the offsets of the accepted messages.
+    return sql.SQL("""
+        where (_topic, _partition, _offset) not in (
+            select unpacked._topic, unpacked._partition, unpacked._offset
+            from (
+                select _topic, _partition, min(_offset) as first_offset, max(_offset) as last_offset
+                from {accepted}
+                group by _topic, _partition
+            ) as span
+            inner join {unpacked} as unpacked
+                on span._topic = unpacked._topic
+                and span._partition = unpacked._partition
+                and span.first_offset <= unpacked._last_offset
+                and span.last_offset >= unpacked._first_offset
+        )
+    """).format(accepted=ACCEPTED, unpacked=sql.Identifier("raw", f"{source.name}_unpacked"))
 
 
 def _replace_window(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:

@@ -55,7 +55,9 @@ def survey(connection: Connection, table: PrunableTable, before: datetime) -> Pr
             select count(*), coalesce(sum({size}), 0)
             from {table} as old
             where {condition}
-        """).format(size=_size_of_row(connection, table), table=_identifier(table), condition=sql.SQL(table.condition)),
+        """).format(
+            size=size_of_row(connection, table.name), table=_identifier(table.name), condition=sql.SQL(table.condition)
+        ),
         _parameters(before),
     ).fetchone()
     deleted, size = row or (0, 0)
@@ -111,19 +113,19 @@ def _statement(connection: Connection, table: PrunableTable) -> sql.Composed:
         )
         select deleted, bytes from counted
     """).format(
-        size=_size_of_row(connection, table),
-        table=_identifier(table),
+        size=size_of_row(connection, table.name),
+        table=_identifier(table.name),
         condition=sql.SQL(table.condition),
         is_free=sql.SQL(table.is_free),
         note=_NOTE.format(counted=sql.SQL("counted")),
     )
 
 
-def _size_of_row(connection: Connection, table: PrunableTable) -> sql.Composed:
+def size_of_row(connection: Connection, table: str) -> sql.Composed:
     """SQL: the bytes of a row of ``old``, by column: the size of the whole row would read large values, too."""
     names = connection.execute(
         "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped",
-        [table.name],
+        [table],
     ).fetchall()
     columns = [sql.SQL("coalesce(pg_column_size(old.{}), 0)").format(sql.Identifier(name)) for (name,) in names]
     return sql.SQL(" + ").join([sql.Literal(_ROW_HEADER), *columns])
@@ -155,7 +157,7 @@ def note(connection: Connection, pruned: Pruned, run_id: str) -> None:
     )
 
 
-def free_space(connection: Connection, table: PrunableTable) -> int:
+def free_space(connection: Connection, table: str) -> int:
     """
     Let Postgres use the space of deleted rows again; the bytes that the table takes now, with its indexes.
 
@@ -163,12 +165,12 @@ def free_space(connection: Connection, table: PrunableTable) -> int:
     autovacuum is at work on the table already, it does the same.
     """
     connection.execute(sql.SQL("vacuum (skip_locked, analyze) {}").format(_identifier(table)))
-    row = connection.execute("select pg_total_relation_size(%s::regclass)", [table.name]).fetchone()
+    row = connection.execute("select pg_total_relation_size(%s::regclass)", [table]).fetchone()
     return int(row[0]) if row else 0
 
 
-def _identifier(table: PrunableTable) -> sql.Identifier:
-    return sql.Identifier(*table.name.split("."))
+def _identifier(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))
 
 
 def _parameters(before: datetime) -> dict[str, object]:

@@ -13,7 +13,7 @@ import yaml
 
 from ecommerce.common.errors import RetentionError
 from ecommerce.common.yaml_lines import Place, line_of, load_with_lines
-from ecommerce.prune.prunable_tables import NEVER_PRUNED, PRUNABLE_TABLES
+from ecommerce.prune.prunable_tables import NEVER_PRUNED, PACKABLE_TABLE, PRUNABLE_TABLES
 
 RETENTION_FILE = Path(__file__).parents[3] / "include" / "retention.yml"
 
@@ -25,8 +25,10 @@ KEEP = "keep"
 
 #: A run may wait for a person, or be cleared, for some weeks.
 _MINIMUM_DAYS = {AIRFLOW_DATABASE: 30, AIRFLOW_LOGS: 30} | {
-    name: table.minimum_days for name, table in PRUNABLE_TABLES.items()
+    table.name: table.minimum_days for table in (*PRUNABLE_TABLES.values(), PACKABLE_TABLE)
 }
+#: With the days of messages: they may go, since what their facts are made of is kept.
+_FACTS_ARE_KEPT = "facts_are_kept"
 #: A hundred years.
 _MAXIMUM_DAYS = 36_500
 _CRON = re.compile(r"\S+( \S+){4}")
@@ -65,7 +67,7 @@ def read_retention() -> Retention:
         raise RetentionError(
             "; ".join(f"{name}, line {line_of(lines, place)}: {message}" for place, message in mistakes)
         )
-    days = {place: None if value == KEEP else value for place, value in content["days"].items()}
+    days = {place: None if value == KEEP else _days_of(value) for place, value in content["days"].items()}
     return Retention(content["schedule"], days)
 
 
@@ -93,15 +95,35 @@ def _mistakes(content: Any) -> Iterator[tuple[Place, str]]:
         )
 
 
+def _days_of(value: Any) -> Any:
+    """The number, also where it stands beside `facts_are_kept`."""
+    return value.get("days") if isinstance(value, dict) else value
+
+
 def _mistake_of_days(name: str, value: Any) -> str | None:
+    if name == PACKABLE_TABLE.name and value != KEEP:
+        return _mistake_of_messages(value)
     if name in NEVER_PRUNED:
         # A line that says so is no mistake.
         return None if value == KEEP else f"is never pruned: {NEVER_PRUNED[name]}; write {KEEP}, or leave the line out"
     if name not in _MINIMUM_DAYS:
         return f"there is no such table to prune; there are {', '.join(_MINIMUM_DAYS)}"
-    if value == KEEP:
+    if value == KEEP or _is_number_of_days(name, value):
         return None
+    return f"is {value!r}; write a number of days, {_MINIMUM_DAYS[name]} or more, or {KEEP}"
+
+
+def _mistake_of_messages(value: Any) -> str | None:
+    name, least = PACKABLE_TABLE.name, PACKABLE_TABLE.minimum_days
+    is_told = isinstance(value, dict) and value.keys() == {"days", _FACTS_ARE_KEPT} and value[_FACTS_ARE_KEPT] is True
+    if is_told and _is_number_of_days(name, value["days"]):
+        return None
+    return (
+        f"is {value!r}; a full refresh builds the facts of events from these messages. To have old ones packed, so "
+        f"that it still can, write {{days: 400, {_FACTS_ARE_KEPT}: true}} with {least} days or more; or {KEEP}"
+    )
+
+
+def _is_number_of_days(name: str, value: Any) -> bool:
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if not is_number or not _MINIMUM_DAYS[name] <= value <= _MAXIMUM_DAYS:
-        return f"is {value!r}; write a number of days, {_MINIMUM_DAYS[name]} or more, or {KEEP}"
-    return None
+    return is_number and _MINIMUM_DAYS[name] <= value <= _MAXIMUM_DAYS

@@ -185,7 +185,8 @@ def _events_of_load(
     outputs = [
         OutputDataset(
             _address(account, "postgres", 5432),
-            f"{account.schema}.raw.{source.name}",
+            # As models read it.
+            f"{account.schema}.raw.{source.all_rows}",
             facets=_fields(_typed(source.loaded_columns)),
             outputFacets={"outputStatistics": written(rowCount=rows["loaded"])} if rows else {},
         )

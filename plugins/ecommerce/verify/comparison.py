@@ -209,7 +209,7 @@ def _dbt_build(profile: ProfileConfig, artifacts: Path, *arguments: str) -> None
 def _draw(connection: Connection, core: Sequence[Model], sample: Sample) -> list[date]:
     """A sample of the days that raw or a fact has; not the dirty ones, which no build has rebuilt yet."""
     of_raw = [
-        sql.SQL("select {} as day from {}").format(sql.SQL(source.day), sql.Identifier("raw", source.name))
+        sql.SQL("select {} as day from {}").format(sql.SQL(source.day), sql.Identifier("raw", source.all_rows))
         for source in SOURCES.values()
         if source.day
     ]

@@ -54,8 +54,9 @@ class Repository:
         self.git("commit", "-q", "-m", "as it was")
         self.git("switch", "-q", "-c", "net-revenue")
         # Parsed in this process already, so that dbt need not do it again.
-        (self.project / "target").mkdir()
-        shutil.copyfile(parsed_project().folder / PARSED, self.project / "target" / PARSED)
+        parsed = self.project / "target" / "preview" / "change"
+        parsed.mkdir(parents=True)
+        shutil.copyfile(parsed_project().folder / PARSED, parsed / PARSED)
 
     def git(self, *arguments: str) -> None:
         names = ["-c", "user.name=a", "-c", "user.email=a@example.org"]

@@ -5,6 +5,7 @@ The tests of this module build on each other: each does one thing more to the wa
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ecommerce.erase.personal_tables import personal_tables
 from ecommerce.erase.run_conf import FORGOTTEN
 from ecommerce.load.quarantine_reader import QuarantineReader
 from ecommerce.load.replay import Choice, replay
+from ecommerce.prune.packing import pack_messages
 from ecommerce.publish.rollback import roll_back
 from tests.integration.conftest import SHOP_TABLES
 from tests.integration.dbt_runs import Dbt
@@ -132,6 +134,9 @@ def customer_everywhere(
         _fill(shop, loader, source)
     dbt.run()
     publish_run(connection, "a_second_run")
+    # Messages of the customer are packed, and others are not.
+    with warehouse(LOADER) as session:
+        assert [*pack_messages(session, datetime(2024, 3, 1, 12, tzinfo=UTC), "a_run")]
 
 
 def _texts(loader: Loader, source: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ def event(customer: str, at: str, **values: Any) -> tuple[str, str]:
 
 def customer_counts(loader: Loader) -> dict[str, int]:
     """How many messages of each customer raw has."""
-    return dict(loader.rows("select customer_id, count(*) from raw.kafka_stream group by 1"))
+    return dict(loader.rows("select customer_id, count(*) from raw.kafka_stream_all group by 1"))
 
 
 def next_offsets(loader: Loader) -> dict[int, int]:

@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ecommerce.common.connections import postgres as connect
+from ecommerce.prune.packing import pack_messages
 from ecommerce.publish.merge import MartChange
 from ecommerce.publish.rollback import roll_back
 from include.demo import database
@@ -145,6 +147,9 @@ def test_restored_warehouse_is_as_it_was_and_goes_on(
     produce(*(event(f"a{day}", f"2024-03-0{day}T01:00:00") for day in (1, 2)), ("2024-03-02T02:00:00", "{"))
     warehouse.loader.load("kafka_stream", "2024-03-01", "2024-03-02")
     warehouse.loader.load("sales_fact", "2024-03-01", rows=[order, {**order, "order_id": "O2", "order_amount": "-1"}])
+    # One of the messages is packed.
+    warehouse.loader.connection.execute("update ops.load_batch set built_by = (select max(run_id) from ops.build)")
+    assert [*pack_messages(warehouse.loader.connection, datetime(2024, 3, 2, 12, tzinfo=UTC), "a_run")]
     yesterday, rights = warehouse.contents(), warehouse.rights()
     dirty = "select source, dirty_date from ops.dirty_date order by 1, 2"
     dirty_dates = warehouse.loader.rows(dirty)

@@ -4,6 +4,7 @@ A warehouse whose rows of ops are all old is pruned, and whatever reads them fin
 Loads, a rollback, the erasure's list, the calendar, and above all a full refresh: it gives the same rows.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from ecommerce.common.sources import SOURCES
 from ecommerce.load.offsets import StoredOffsets
 from ecommerce.prune import prune_warehouse
 from ecommerce.prune.prune_warehouse import PruneWarehouse
+from ecommerce.prune.retention_file import read_retention
 from ecommerce.publish.kept_publications import KEPT_QUERY
 from ecommerce.publish.rollback import roll_back
 from shop_pages import status
@@ -72,11 +74,13 @@ def _seen(connection: psycopg.Connection) -> dict[str, Any]:
     untouched = {
         name: rows
         for name, rows in everything.items()
-        if name.startswith("raw.")
+        # Messages are packed: all of them are looked at below.
+        if (name.startswith("raw.") and not name.startswith("raw.kafka_stream"))
         or name.removeprefix("ops.") in ("erasure", "erased_value", "erasure_salt", "kafka_offset", "loaded_day",
                                          "publication_delta", "published_mart", "build", "review", "dirty_date")
     }  # fmt: skip
     return untouched | {
+        "messages": loader.rows("select * from raw.kafka_stream_all order by _partition, _offset"),
         "calendar": calendar,
         "checks": checks,
         "source_status": loader.rows("select * from ops.source_status order by source"),
@@ -88,6 +92,7 @@ def _seen(connection: psycopg.Connection) -> dict[str, Any]:
 
 
 def _prune(run_id: str) -> dict[str, int]:
+    """Rows that are gone by place; messages are packed, too."""
     context: Any = {"params": {"dry_run": False}, "dag_run": SimpleNamespace(dag_id="d", run_id=run_id)}
     return {one["place"]: one["deleted"] for one in PruneWarehouse(task_id="prune").execute(context)}
 
@@ -123,6 +128,9 @@ def seen(
     before = _seen(connection)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prune_warehouse, "add_note", lambda context, text: None)
+        retention = read_retention()
+        told = replace(retention, days={**retention.days, "raw.kafka_stream": 400})
+        patch.setattr(prune_warehouse, "read_retention", lambda: told)
         patch.setattr(prune_warehouse, "conf", SimpleNamespace(get=lambda *_: str(tmp_path_factory.mktemp("logs"))))
         gone = _prune("a_prune")
     return {"before": before, "gone": gone}
@@ -142,6 +150,7 @@ def test_rows_were_old_enough_to_go(seen: dict[str, Any]) -> None:
     assert seen["gone"]["ops.load_batch"] >= 40
     assert seen["gone"]["ops.check_result"] == 20
     assert seen["gone"]["ops.quarantine"] == 1
+    assert seen["gone"]["raw.kafka_stream"] == len(events())
 
 
 def test_readers_find_what_they_found_before(connection: psycopg.Connection, seen: dict[str, Any]) -> None:
@@ -153,6 +162,7 @@ def test_readers_find_what_they_found_before(connection: psycopg.Connection, see
 def test_source_read_again_changes_nothing(loader: Loader, seen: dict[str, Any]) -> None:
     offsets = StoredOffsets(loader.connection, SOURCES["kafka_stream"])
     raw = {name: rows for name, rows in loader.everything().items() if name.startswith("raw.")}
+    assert raw["raw.kafka_stream"] == []
     waiting = loader.value("select count(*) from ops.quarantine")
     assert offsets._has_all("customer_interactions", 0, 0, len(events()))
     _load_again(loader)

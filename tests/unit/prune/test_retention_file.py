@@ -9,7 +9,7 @@ import yaml
 
 from ecommerce.common.errors import RetentionError
 from ecommerce.prune import retention_file
-from ecommerce.prune.prunable_tables import NEVER_PRUNED, PRUNABLE_TABLES
+from ecommerce.prune.prunable_tables import NEVER_PRUNED, PACKABLE_TABLE, PRUNABLE_TABLES
 from ecommerce.prune.retention_file import AIRFLOW_DATABASE, RETENTION_FILE, read_retention
 from include.demo.state import ROOT
 
@@ -43,8 +43,8 @@ def test_docs_have_the_days_of_the_file_and_what_stays() -> None:
     for place, (days, minimum, stays) in documented.items():
         assert days == str(retention.days[place] or "keep"), place
         assert minimum == str(retention_file._MINIMUM_DAYS[place]), place
-        if place in PRUNABLE_TABLES:
-            assert stays == PRUNABLE_TABLES[place].stays, place
+        if table := (PRUNABLE_TABLES | {PACKABLE_TABLE.name: PACKABLE_TABLE}).get(place):
+            assert stays == table.stays, place
 
 
 def test_docs_have_each_table_that_is_never_pruned() -> None:
@@ -76,7 +76,18 @@ def test_days_count_from_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("ops.alert: 400", "ops.alert:", "ops.alert: is None; write a number of days, 30 or more, or keep"),
         ("ops.alert: 400", "ops.alert: 99999", "ops.alert: is 99999; write a number of days, 30 or more, or keep"),
         ("ops.alert: 400", "ops.alerts: 400", "ops.alerts: there is no such table to prune; there are airflow.data"),
-        ("ops.alert: 400", "raw.kafka_stream: 400", "raw.kafka_stream: is never pruned: a full refresh builds the fa"),
+        ("raw.kafka_stream: keep", "raw.kafka_stream: 400", "raw.kafka_stream: is 400; a full refresh builds the fact"),
+        ("raw.kafka_stream: keep", "raw.kafka_stream: {days: 400}", "raw.kafka_stream: is {'days': 400}; a full refre"),
+        (
+            "raw.kafka_stream: keep",
+            "raw.kafka_stream: {days: 400, facts_are_kept: false}",
+            "raw.kafka_stream: is {'days': 400, 'facts_are_kept': False}; a full refresh",
+        ),
+        (
+            "raw.kafka_stream: keep",
+            "raw.kafka_stream: {days: 119, facts_are_kept: true}",
+            "raw.kafka_stream: is {'days': 119, 'facts_are_kept': True}; a full refresh",
+        ),
         ("ops.alert: 400", "raw.sales_fact: 400", "raw.sales_fact: is never pruned: a full refresh builds all marts"),
         ("ops.alert: 400", "ops.erased_value: 400", "ops.erased_value: is never pruned: a load would bring the erase"),
         ("ops.check_failure: 180", "ops.check_failure: 401", "ops.check_failure: is 401; its rows belong to results"),
@@ -111,4 +122,14 @@ def test_file_without_its_form_is_refused(
 
 
 def test_line_that_says_what_is_so_anyway_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read(tmp_path, monkeypatch, RETENTION_FILE.read_text() + "  raw.kafka_stream: keep\n").days
+    assert read(tmp_path, monkeypatch, RETENTION_FILE.read_text() + "  raw.sales_fact: keep\n").days
+
+
+def test_messages_are_packed_only_if_the_file_says_that_facts_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_retention().before("raw.kafka_stream") is None
+    told = "raw.kafka_stream: {days: 400, facts_are_kept: true}"
+    retention = read(tmp_path, monkeypatch, RETENTION_FILE.read_text().replace("raw.kafka_stream: keep", told))
+    now = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    assert retention.before("raw.kafka_stream", now) == datetime(2025, 5, 27, 12, tzinfo=UTC)

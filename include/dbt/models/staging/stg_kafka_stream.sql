@@ -11,6 +11,7 @@ renamed as (
         {{ clean_text('customer_id') }} as customer_id,
         {{ clean_text('product_id') }} as product_id,
         {{ clean_text('interaction_type') }} as interaction_type,
+        _day as event_date,
         timestamp as event_at,
         _below_microsecond,
         _offset,
@@ -21,11 +22,13 @@ renamed as (
 ),
 
 -- An interaction that was sent twice is one event: the first offset wins. Its time counts with all
--- its digits, so two events of one microsecond stay two. The day is computed after this step, from
--- a column of the key, so that Postgres can apply a filter on days to the messages.
+-- its digits, so two events of one microsecond stay two. The day follows from the time: it is among
+-- the columns so that Postgres can apply a filter on days to the messages.
 deduplicated as (
 
-    select distinct on (customer_id, product_id, interaction_type, event_at, _below_microsecond) *
+    select distinct on (
+        customer_id, product_id, interaction_type, event_at, _below_microsecond, event_date
+    ) *
     from renamed
     order by
         customer_id,
@@ -33,6 +36,7 @@ deduplicated as (
         interaction_type,
         event_at,
         _below_microsecond,
+        event_date,
         _offset,
         _partition,
         _topic
@@ -51,7 +55,7 @@ final as (
             when interaction_type in ('view', 'add_to_cart') then 'Engagement'
             else 'Other'
         end as event_category,
-        {{ shop_day('event_at') }} as event_date,
+        event_date,
         event_at
     from deduplicated
 
