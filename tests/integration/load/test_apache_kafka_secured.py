@@ -15,11 +15,13 @@ from confluent_kafka.admin import (
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
     UserScramCredentialUpsertion,
 )
 
 from ecommerce.common.errors import SourceError
 from tests.apache_kafka.server import PASSWORDS, ApacheKafka, certificate
+from tests.apache_kafka.token_issuer import TokenIssuer
 from tests.integration.load.conftest import on_apache_kafka
 from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
 from tests.integration.load.test_kafka_gaps import TODAY, expire, gaps, send, transactional, wait_until_stable
@@ -34,7 +36,7 @@ Settings = dict[str, str]
 
 #: The callback that a connection may name: `oauth_cb`, as for MSK's IAM and Google's Managed Kafka.
 _CALLBACK = f"{__name__}.token_by_callback"
-_issuers = []
+_issuers: list[TokenIssuer] = []
 
 
 def token_by_callback(_: str) -> tuple[str, float]:
@@ -45,7 +47,7 @@ def token_by_callback(_: str) -> tuple[str, float]:
 def users(apache_kafka: ApacheKafka) -> ApacheKafka:
     """The broker with the users of `RIGHTS`; none of them has a right on consumer groups."""
     for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
-        changes = [
+        changes: list[UserScramCredentialAlteration] = [
             UserScramCredentialUpsertion(user, ScramCredentialInfo(mechanism, 4096), PASSWORDS[user].encode())
             for user in RIGHTS
         ]

@@ -1,6 +1,7 @@
 """Plain messages are recognized many at once as they are one by one."""
 
 import json
+from collections.abc import Sequence
 
 from confluent_kafka import Message
 from hypothesis import given
@@ -28,7 +29,7 @@ OTHERS: list[bytes | None] = [
 values = st.lists(st.one_of(st.just(PLAIN), st.just(PLAIN), st.sampled_from(OTHERS)), max_size=80)
 
 
-def lines(values: list[bytes | None], together: int) -> list[str | None]:
+def lines(values: Sequence[bytes | None], together: int) -> list[str | None]:
     """Of each message its line, looked for in so many at a time."""
     plain = PlainMessages(SOURCES["kafka_stream"], set())
     messages = [Message(value=value) for value in values]
