@@ -1,22 +1,27 @@
 """
 Load a topic from Kafka into raw, beside a consumer that throws the messages away: on a stack of its own.
 
-Both read the same topic from the same broker, in turns. Run it while the machine does nothing else. Prints medians of
-seconds, rows a second and their ratio.
+Both read the same topic from the same broker, in turns: the demo's, or with `--broker apache-kafka` Apache Kafka, which
+needs Java and Maven. Run it while the machine does nothing else. Prints medians of seconds, rows a second and their
+ratio, and the most memory that the process had in the first and in the second half of the loads.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
+import psutil
+import psycopg
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -32,9 +37,13 @@ from ecommerce.extract.readers import reader_of
 from ecommerce.load.batches import RunIdentity
 from ecommerce.load.loader import load
 from include.demo import database, stack
+from include.demo.state import State
+from tests.apache_kafka.server import VERSION, apache_kafka, why_not_here
 
 PARTITIONS = 3
 FIRST, DAYS = date(2024, 1, 1), 28
+#: Options of Java: a broker as in production, with less memory.
+JAVA = ("-Xms512m", "-Xmx512m", "-XX:+UseG1GC")
 KINDS = ("view", "view", "view", "add_to_cart", "purchase")
 
 
@@ -66,6 +75,19 @@ def fill(bootstrap: str, topic: str, messages: int) -> None:
         producer.poll(0)
     if producer.flush(60):
         raise RuntimeError("not all messages were delivered")
+
+
+@contextlib.contextmanager
+def running_broker(name: str, state: State) -> Iterator[str]:
+    """The address of the broker that was chosen."""
+    if name == "noida-db":
+        stack.start_kafka(state)
+        yield state.bootstrap
+        return
+    if reason := why_not_here():
+        sys.exit(reason)
+    with apache_kafka(java=JAVA) as kafka:
+        yield kafka.bootstrap
 
 
 def consume_only(bootstrap: str, topic: str) -> int:
@@ -107,9 +129,9 @@ def extract(location: SourceLocation) -> int:
     return result.rows_loaded
 
 
-def empty() -> None:
-    """Delete what the load has written; not measured."""
-    with warehouse(LOADER) as connection:
+def empty(dsn: str) -> None:
+    """Delete what the load has written, as the tables' owner; not measured."""
+    with psycopg.connect(dsn) as connection:
         connection.execute(
             """
             truncate
@@ -122,6 +144,36 @@ def empty() -> None:
             cascade
             """
         )
+
+
+class Memory:
+    """While it is open as a context: the most bytes that this process has, in the first and in the second half."""
+
+    def __init__(self) -> None:
+        self._samples: list[int] = []
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def halves(self) -> tuple[int, int]:
+        """The most of the first half, and of the second."""
+        middle = len(self._samples) // 2
+        return max(self._samples[: middle + 1]), max(self._samples[middle:])
+
+    def _sample(self) -> None:
+        process = psutil.Process()
+        while True:
+            self._samples.append(process.memory_info().rss)
+            if self._is_over.wait(0.1):
+                return
 
 
 def timed(work: Callable[[], int], messages: int) -> float:
@@ -139,34 +191,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=200_000, help="messages in the topic (default 200,000)")
     parser.add_argument("--runs", type=int, default=5, help="measured runs (default 5)")
+    parser.add_argument(
+        "--broker", choices=["noida-db", "apache-kafka"], default="noida-db", help="the broker (default noida-db)"
+    )
     arguments = parser.parse_args()
     topic = "benchmark"
     location = SourceLocation(source="kafka_stream", connection="shop_kafka", topic=topic)
-    with own_stack() as state:
-        stack.start_kafka(state)
+    with own_stack() as state, running_broker(arguments.broker, state) as bootstrap:
         os.environ["AIRFLOW_CONN_WAREHOUSE_LOADER"] = state.dsn(role="loader")
         os.environ["AIRFLOW_CONN_SHOP_KAFKA"] = json.dumps(
-            {"conn_type": "kafka", "extra": {"bootstrap.servers": state.bootstrap}}
+            {"conn_type": "kafka", "extra": {"bootstrap.servers": bootstrap}}
         )
         database.make_tables(state.dsn("warehouse", "postgres"))
-        fill(state.bootstrap, topic, arguments.messages)
-        bare, loads = [], []
+        fill(bootstrap, topic, arguments.messages)
+        bare, loads, halves = [], [], []
         for number in range(arguments.runs + 1):
-            empty()
-            pair = (
-                timed(lambda: consume_only(state.bootstrap, topic), arguments.messages),
-                timed(lambda: extract(location), arguments.messages),
-            )
-            print(f"bare {pair[0]:.2f} s, load {pair[1]:.2f} s{'' if number else ' (warm-up)'}", file=sys.stderr)
+            empty(state.dsn("warehouse", "postgres"))
+            alone = timed(lambda: consume_only(bootstrap, topic), arguments.messages)
+            with Memory() as memory:
+                load_took = timed(lambda: extract(location), arguments.messages)
+            print(f"bare {alone:.2f} s, load {load_took:.2f} s{'' if number else ' (warm-up)'}", file=sys.stderr)
             if number:
-                bare.append(pair[0])
-                loads.append(pair[1])
+                bare.append(alone)
+                loads.append(load_took)
+                halves.append(memory.halves)
         middle, loaded = statistics.median(bare), statistics.median(loads)
+        first, second = (max(of_run) / 1e6 for of_run in zip(*halves, strict=True))
+        name = "noida-db" if arguments.broker == "noida-db" else f"Apache Kafka {VERSION}"
         print(
-            f"{arguments.messages:,} messages, medians of {arguments.runs}\n"
+            f"{arguments.messages:,} messages on {name}, medians of {arguments.runs}\n"
             f"bare consumer, discarded    {middle:6.2f} s  {arguments.messages / middle:10,.0f} rows/s\n"
             f"Kafka → raw                 {loaded:6.2f} s  {arguments.messages / loaded:10,.0f} rows/s"
-            f"  {middle / loaded:.2f} of the bare consumer"
+            f"  {middle / loaded:.2f} of the bare consumer\n"
+            f"memory of the process, at most {first:6.0f} MB in the first half of a load, {second:.0f} in the second"
         )
 
 

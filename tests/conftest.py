@@ -10,6 +10,7 @@ What a test begins with, from the least to the most; each is of its module, and 
 | --- | --- |
 | `new_database("shop")`, `new_database("warehouse")` | a database: empty, or with the tables of a run's first tasks |
 | `warehouse_dsn`, `shop_dsn` | one of each, with the Airflow connections that lead to it |
+| `shop_kafka` | a broker, noida-db or Apache Kafka, with the Airflow connection that leads to it |
 | `connection`, `loader` of `tests/integration` | a session in that warehouse, emptied before each test |
 | `dbt_on(dsn, folder)` of `tests/integration/dbt_runs.py` | dbt on a warehouse: the project is parsed once a process |
 | `filled` of `tests/integration/shop_pages` | a small shop, loaded, built and published |
@@ -60,6 +61,7 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER  # noqa: E402
 from include.demo import airflow_services, database, processes, stack  # noqa: E402
 from include.demo.state import ROOT, WAREHOUSE_ROLES, State  # noqa: E402
+from tests.apache_kafka import server  # noqa: E402
 from tests.copies import Copies  # noqa: E402
 
 # No test is measured by its time: on a busy machine a property that holds would fail.
@@ -179,10 +181,26 @@ def postgres(state: State) -> Iterator[State]:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(state: State) -> Iterator[str]:
-    """The address of a running Kafka broker."""
+    """The address of a running noida-db, which speaks Kafka's protocol."""
     stack.start_kafka(state)
     yield state.bootstrap
     processes.stop("kafka")
+
+
+@pytest.fixture(scope="session")
+def apache_kafka_can_run() -> None:
+    """Where Apache Kafka cannot run, its tests are skipped, but never in CI."""
+    if reason := server.why_not_here():
+        if os.environ.get("CI") or os.environ.get("ECOMMERCE_CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(apache_kafka_can_run: None) -> Iterator[server.ApacheKafka]:
+    """A running Apache Kafka of one node."""
+    with server.apache_kafka() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
@@ -260,8 +278,16 @@ def shop_dsn(new_database: Callable[[str], str], set_connection: Callable[[str, 
 
 
 @pytest.fixture(scope="module")
-def shop_kafka(kafka_bootstrap: str, set_connection: Callable[[str, str], None]) -> str:
-    """The address of the broker; the Airflow connection `shop_kafka` leads to it."""
-    extra = {"bootstrap.servers": kafka_bootstrap, "group.id": "tests"}
+def shop_kafka(request: pytest.FixtureRequest, set_connection: Callable[[str, str], None]) -> str:
+    """
+    The address of the broker; the Airflow connection `shop_kafka` leads to it.
+
+    It is noida-db, the broker of the demo, unless the test says by a parameter that it is `Apache Kafka`.
+    """
+    if getattr(request, "param", None) == "Apache Kafka":
+        bootstrap = request.getfixturevalue("apache_kafka").bootstrap
+    else:
+        bootstrap = request.getfixturevalue("kafka_bootstrap")
+    extra = {"bootstrap.servers": bootstrap, "group.id": "tests"}
     set_connection("shop_kafka", json.dumps({"conn_type": "kafka", "extra": extra}))
-    return kafka_bootstrap
+    return bootstrap

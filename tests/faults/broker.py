@@ -1,4 +1,4 @@
-"""A broker of the test's own, to be stopped, killed and started again."""
+"""Brokers of the tests' own, to be stopped, killed and started again: the demo's, and Apache Kafka."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from confluent_kafka import Producer
+
+from tests.apache_kafka.server import ApacheKafka
 
 #: A topic that no test reads.
 _TOPIC_OF_NO_ONE = "of_no_one"
@@ -83,3 +85,37 @@ class Broker:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+
+class ApacheBroker:
+    """Apache Kafka of one node; what it was given is in the system's hands at once, and outlives its process."""
+
+    def __init__(self, kafka: ApacheKafka) -> None:
+        self._kafka = kafka
+        (self._node,) = kafka.nodes
+
+    @property
+    def bootstrap(self) -> str:
+        return self._kafka.bootstrap
+
+    def freeze(self) -> None:
+        """Its connections stay open, and nothing is answered."""
+        self._node.freeze()
+
+    def heal(self) -> bool:
+        """It answers again; whether it had been killed."""
+        if was_killed := self._node.has_ended:
+            self._node.start()
+            self._kafka.wait_until_it_answers()
+        else:
+            self._node.thaw()
+        return was_killed
+
+    def wait_until_saved(self, since: float) -> None:
+        """Nothing to wait for."""
+
+    def kill(self) -> None:
+        self._node.kill()
+
+
+AnyBroker = Broker | ApacheBroker

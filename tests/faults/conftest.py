@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from include.demo.state import State
-from tests.faults.broker import Broker
+from tests.apache_kafka import server
+from tests.faults.broker import AnyBroker, ApacheBroker, Broker
 from tests.faults.place import Place
 from tests.faults.proxy import Proxy
 from tests.faults.tries import warm_up
@@ -25,8 +26,13 @@ def _warm() -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """The broker of the place."""
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyBroker]:
+    """The broker of the place: noida-db, unless the test says by a parameter that it is `Apache Kafka`."""
+    if getattr(request, "param", None) == "Apache Kafka":
+        request.getfixturevalue("apache_kafka_can_run")
+        with server.apache_kafka() as kafka:
+            yield ApacheBroker(kafka)
+        return
     broker = Broker(tmp_path_factory.mktemp("broker"))
     yield broker
     broker.kill()
@@ -34,7 +40,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="module")
 def _module_place(
-    postgres: State, warehouse_dsn: str, shop_dsn: str, broker: Broker, tmp_path_factory: pytest.TempPathFactory
+    postgres: State,
+    warehouse_dsn: str,
+    shop_dsn: str,
+    broker: AnyBroker,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
     weather = WeatherApi()
     with (

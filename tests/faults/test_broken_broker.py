@@ -4,12 +4,13 @@ import time
 
 import pytest
 
-from tests.faults.broker import Broker
+from tests.faults.broker import AnyBroker, Broker
 from tests.faults.invariants import check
 from tests.faults.place import Place
 from tests.faults.tries import Outcome
 
 pytestmark = pytest.mark.slow
+_on_both_brokers = pytest.mark.parametrize("broker", ["noida-db", "Apache Kafka"], indirect=True)
 
 
 def _is_made_good(place: Place, point: str, outcome: Outcome) -> None:
@@ -24,8 +25,9 @@ def _is_made_good(place: Place, point: str, outcome: Outcome) -> None:
     check(place, "kafka_stream")
 
 
+@_on_both_brokers
 @pytest.mark.parametrize("point", ["before_read", "offsets_resolved", "mid_copy"])
-def test_frozen_broker_loses_and_doubles_nothing(place: Place, broker: Broker, point: str) -> None:
+def test_frozen_broker_loses_and_doubles_nothing(place: Place, broker: AnyBroker, point: str) -> None:
     reading = place.start("kafka_stream", fault=f"{point}:stop", patience=1.0)
     reading.wait_until_stopped()
     broker.freeze()
@@ -35,8 +37,9 @@ def test_frozen_broker_loses_and_doubles_nothing(place: Place, broker: Broker, p
     _is_made_good(place, point, outcome)
 
 
+@_on_both_brokers
 @pytest.mark.parametrize("point", ["before_read", "offsets_resolved", "mid_copy"])
-def test_killed_broker_loses_and_doubles_nothing(place: Place, broker: Broker, point: str) -> None:
+def test_killed_broker_loses_and_doubles_nothing(place: Place, broker: AnyBroker, point: str) -> None:
     reading = place.start("kafka_stream", fault=f"{point}:stop", patience=1.0)
     reading.wait_until_stopped()
     broker.wait_until_saved(place.sent_at)

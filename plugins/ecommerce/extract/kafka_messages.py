@@ -91,6 +91,8 @@ class PlainMessages:
 
     #: Messages with unknown fields that are searched for names; after so many their names are known.
     _ENOUGH = 100
+    #: Of so few messages each is looked at alone.
+    _FEW = 16
 
     _INSTANT = re.compile(r"(20[123]\d-\d\d-\d\d)[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z?")
 
@@ -104,13 +106,59 @@ class PlainMessages:
         fields = [(name, str) for name in self._names]
         self._decode_lenient = msgspec.json.Decoder(msgspec.defstruct("Message", fields)).decode
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Message", fields, forbid_unknown_fields=True)).decode
+        self._decode_many = msgspec.json.Decoder(
+            msgspec.defstruct("Message", fields, forbid_unknown_fields=True)
+        ).decode_lines
         self._is_instant = self._INSTANT.fullmatch
+        self._are_instants = re.compile(rf"(?:{self._INSTANT.pattern}\n)*".replace("(20", "(?:20")).fullmatch
         self._days: dict[str, bool] = {}
         self._minutes: dict[int, str] = {}
 
-    def line(self, message: Message) -> str | None:
-        """The source's columns as COPY text; None if the message is not plain."""
-        value: Any = message.value()
+    def lines(self, messages: Sequence[Message]) -> list[str | None]:
+        """Of each message the source's columns as COPY text; None if it is not plain."""
+        values = [message.value() for message in messages]
+        return self._lines(values)
+
+    def _lines(self, values: list[Any]) -> list[str | None]:
+        if len(values) < self._FEW or self._decode is self._decode_lenient:
+            return [*map(self._line, values)]
+        lines = self._lines_at_once(values)
+        if lines is not None:
+            return lines
+        middle = len(values) // 2
+        return [*self._lines(values[:middle]), *self._lines(values[middle:])]
+
+    def _lines_at_once(self, values: list[Any]) -> list[str | None] | None:
+        """The lines of messages of which all are plain, without an unknown field; None if one is not."""
+        if None in values:
+            return None
+        text, breaks = b"\n".join(values), len(values) - 1
+        # Each message begins and ends with a brace, and is one line. An object of texts alone has no other brace
+        # outside of its texts, and a text no line break; so no message can be part of an object, or several of them.
+        if not (text.startswith(b"{") and text.endswith(b"}") and text.count(b"}\n{") == text.count(b"\n") == breaks):
+            return None
+        if max(map(len, values)) > self._longest or b"\\" in text or not text.isascii():
+            return None
+        try:
+            rows = self._decode_many(text)
+        except msgspec.MsgspecError:
+            return None
+        columns = [*zip(*map(msgspec.structs.astuple, rows), strict=True)]
+        if len(rows) != len(values) or not all(map(self._is_plain, columns)):
+            return None
+        for place in self._instants:
+            if not self._are_instants("\n".join([*columns[place], ""])):
+                return None
+            if not all(map(self._is_in_calendar, {instant[:10] for instant in columns[place]})):
+                return None
+        return [*map("\t".join, zip(*columns, strict=True))]
+
+    @staticmethod
+    def _is_plain(texts: Sequence[str]) -> bool:
+        """Whether there is no control character in any, and none is blank."""
+        return "".join(texts).isprintable() and all(map(str.strip, texts))
+
+    def _line(self, value: Any) -> str | None:
         if value is None or len(value) > self._longest or b"\\" in value or not value.isascii():
             return None
         try:
@@ -125,8 +173,7 @@ class PlainMessages:
             instant = self._is_instant(fields[place])
             if instant is None or not self._is_in_calendar(instant[1]):
                 return None
-        # No control character in any, and none blank.
-        return "\t".join(fields) if "".join(fields).isprintable() and all(map(str.strip, fields)) else None
+        return "\t".join(fields) if self._is_plain(fields) else None
 
     def _note_unknown_fields(self, value: bytes) -> None:
         # As plain as the message: names that Postgres can store.
@@ -147,7 +194,7 @@ class PlainMessages:
             if len(self._minutes) > 100_000:
                 self._minutes.clear()
             text = self._minutes[minute] = published[:17]
-        return f"{text}{rest // 1000:02}.{rest % 1000:03}+00"
+        return f"{text}{rest / 1000:06.3f}+00"
 
     def _is_in_calendar(self, day: str) -> bool:
         known = self._days.get(day)

@@ -72,7 +72,8 @@ class KafkaReader:
         """
         Plain messages that are new to raw, in offset order a partition, with these constants, as blocks of COPY text.
 
-        :raises SourceError: no broker, no topic, another topic than was read before, or no answer before the end
+        :raises SourceError: no broker, no topic, another topic than was read before or than at the begin of the read,
+            or no answer before the end
         """
         hook = kafka_topic.ConsumerHook(self.location.connection)
         consumer = kafka_topic.client_of(hook, self.source, self.location)
@@ -84,13 +85,14 @@ class KafkaReader:
             raise SourceError(
                 f"{self.source.name}: topic {self.topic!r} at the connection {self.location.connection!r} "
                 f"cannot be read: {error.args[0].str()}{hook.cause_of(error.args[0])}"
+                f"{kafka_topic.absent_right(error.args[0], has_begun=bool(self.first_offsets))}"
             ) from error
         finally:
             consumer.close()
 
     def _read(self, consumer: Consumer, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
-        ranges = self._ranges(consumer, resume)
         admin = kafka_topic.client_of(kafka_topic.AdminHook(self.location.connection), self.source, self.location)
+        ranges = self._ranges(consumer, admin, resume)
         topic_id = self._checked_topic_id(admin, resume)
         fault_points.point("offsets_resolved")
         progress = _Progress(self.topic, ranges)
@@ -99,13 +101,18 @@ class KafkaReader:
         # Of a plain message no digit of its time is lost.
         nothing_lost = ["\\N"] if BELOW_MICROSECOND in self.source.lineage else []
         yield from self._blocks(consumer, progress, "\t".join(["", *nothing_lost, *lineage]))
+        self._check_still_the_same(admin, topic_id)
         skipped = progress.skipped_offsets()
         cause = kafka_topic.gap_cause(admin, self.topic) if skipped else TRANSACTION
         self.topics = [
             TopicRead(
                 self.topic,
                 {partition: end for partition, (_, end) in ranges.items()},
-                [*self._expired, *(Gap(partition, first, last, cause) for partition, first, last in skipped)],
+                [
+                    *self._expired,
+                    *progress.expired,
+                    *(Gap(partition, first, last, cause) for partition, first, last in skipped),
+                ],
                 topic_id,
             )
         ]
@@ -118,29 +125,31 @@ class KafkaReader:
         :raises SourceError: the next message does not come
         """
         plain = PlainMessages(self.source, self.unknown_fields)
-        last_message_at = time.monotonic()
+        waited = 0.0
         while progress.open_ends:
+            began = time.monotonic()
             # `consume` waits to fill the batch, so its timeout is short, and time without a message is counted here.
-            messages = consumer.consume(BATCH, timeout=BATCH_TIMEOUT)
+            messages = self._in_range(consumer.consume(BATCH, timeout=BATCH_TIMEOUT), consumer, progress)
             if messages:
-                last_message_at = time.monotonic()
-            elif time.monotonic() - last_message_at > MESSAGE_TIMEOUT:
-                raise SourceError(
-                    f"{self.source.name}: no message from {self.topic!r} for {MESSAGE_TIMEOUT:.0f} s, with partitions "
-                    f"{sorted(progress.open_ends)} not at their ends; is the broker up?"
-                )
-            lines, suspect = self._lines(messages, consumer, progress, plain, suffix)
+                waited = 0.0
+            else:
+                # Without the time that writing the batch before has taken, and whatever else the consumer reports.
+                waited += time.monotonic() - began
+                if waited > MESSAGE_TIMEOUT and progress.open_ends:
+                    raise SourceError(
+                        f"{self.source.name}: no message from {self.topic!r} for {MESSAGE_TIMEOUT:.0f} s, with "
+                        f"partitions {sorted(progress.open_ends)} not at their ends; is the broker up?"
+                    )
+            lines, suspect = self._lines(messages, plain, suffix)
             if suspect:
                 self._suspect.write("".join(suspect).encode())
             if lines:
                 yield "".join(lines).encode()
 
-    def _lines(
-        self, messages: Sequence[Message], consumer: Consumer, progress: _Progress, plain: PlainMessages, suffix: str
-    ) -> tuple[list[str], list[str]]:
-        """The messages of a batch that are in the ranges, as lines of COPY text: plain ones and suspect ones."""
-        lines, suspect = [], []
-        open_ends, expected, overlapping = progress.open_ends, progress.expected, self._overlapping
+    def _in_range(self, messages: Sequence[Message], consumer: Consumer, progress: _Progress) -> list[Message]:
+        """The messages of a batch that are in the ranges, in their order; ends and gaps are noted."""
+        taken = []
+        open_ends, expected = progress.open_ends, progress.expected
         for message in messages:
             partition: Any = message.partition()
             end = open_ends.get(partition)
@@ -148,20 +157,33 @@ class KafkaReader:
                 continue
             error, offset = message.error(), message.offset() or 0
             if error:
-                progress.reach_end(consumer, partition, offset, error)
+                # No consumer group is used, and the user need have no right on it; librdkafka asks for it all the same.
+                if error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    progress.handle(consumer, partition, offset, error)
                 continue
             if offset < end:
                 if offset > expected[partition]:
                     progress.skip(partition, offset)
                 expected[partition] = offset + 1
-                line = None if partition in overlapping else plain.line(message)
-                if line is None:
-                    suspect.append(copy_line(suspect_row(self.source, message)))
-                else:
-                    lines.append(f"{line}\t{self.topic}\t{partition}\t{offset}\t{plain.published(message)}{suffix}\n")
+                taken.append(message)
             if offset >= end - 1:
                 progress.close(consumer, partition)
-        return lines, suspect
+        return taken
+
+    def _lines(self, messages: Sequence[Message], plain: PlainMessages, suffix: str) -> tuple[list[str], list[str]]:
+        """Messages as lines of COPY text: plain ones that are new to raw, and suspect ones."""
+        overlapping, suspect = self._overlapping, []
+        if overlapping:
+            suspect = [message for message in messages if message.partition() in overlapping]
+            messages = [message for message in messages if message.partition() not in overlapping]
+        lines = []
+        for message, line in zip(messages, plain.lines(messages), strict=True):
+            if line is None:
+                suspect.append(message)
+            else:
+                place = f"{self.topic}\t{message.partition()}\t{message.offset()}\t{plain.published(message)}"
+                lines.append(f"{line}\t{place}{suffix}\n")
+        return lines, [copy_line(suspect_row(self.source, message)) for message in suspect]
 
     def _checked_topic_id(self, admin: AdminClient, resume: ResumePoints) -> str | None:
         """
@@ -178,13 +200,25 @@ class KafkaReader:
             )
         return topic_id
 
-    def _ranges(self, consumer: Consumer, resume: ResumePoints) -> dict[int, tuple[int, int]]:
+    def _check_still_the_same(self, admin: AdminClient, topic_id: str | None) -> None:
+        """
+        Check the id again after the read.
+
+        :raises SourceError: the topic was deleted meanwhile: what was read last may be messages of a new one
+        """
+        if topic_id and kafka_topic.topic_id(admin, self.topic) != topic_id:
+            raise SourceError(
+                f"{self.source.name}: the topic {self.topic!r} at the connection {self.location.connection!r} was "
+                f"deleted, and perhaps created again, while it was read; so nothing was loaded"
+            )
+
+    def _ranges(self, consumer: Consumer, admin: AdminClient, resume: ResumePoints) -> dict[int, tuple[int, int]]:
         """Partition → offsets ``[begin, end)`` to read; offsets that have expired unread go to `_expired`."""
         bounds = kafka_topic.partition_bounds(consumer, self.topic)
         start, end = self._window.moments
         now, partitions = datetime.now(UTC), list(bounds)
         times = _WindowOffsets(
-            firsts=kafka_topic.offsets_at(consumer, self.topic, partitions, start),
+            firsts=kafka_topic.first_offsets(consumer, admin, self.topic, bounds, start),
             lasts=kafka_topic.offsets_at(consumer, self.topic, partitions, end),
             future=kafka_topic.offsets_at(consumer, self.topic, partitions, now),
             is_open=end > now,
@@ -255,13 +289,15 @@ class _Progress:
     """
     How far the read of each partition has come.
 
-    ``open_ends``: partition → end of its range, until that is reached; ``expected``: partition → the next offset.
+    ``open_ends``: partition → end of its range, until that is reached; ``expected``: partition → the next offset;
+    ``expired``: what was deleted by the topic's retention while it was read.
     """
 
     def __init__(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> None:
         self._topic = topic
         self._ends = {partition: end for partition, (begin, end) in ranges.items() if begin < end}
         self._skipped: list[tuple[int, int, int]] = []
+        self.expired: list[Gap] = []
         self.open_ends = dict(self._ends)
         self.expected = {partition: ranges[partition][0] for partition in self._ends}
 
@@ -274,13 +310,29 @@ class _Progress:
         del self.open_ends[partition]
         consumer.incremental_unassign([TopicPartition(self._topic, partition)])
 
-    def reach_end(self, consumer: Consumer, partition: int, offset: int, error: KafkaError) -> None:
-        """Handle the end of a partition; any other error is raised."""
-        if error.code() != KafkaError._PARTITION_EOF:
+    def handle(self, consumer: Consumer, partition: int, offset: int, error: KafkaError) -> None:
+        """Handle the end of a partition, and an offset that the broker has no more; any other error is raised."""
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._pass_over_expired(consumer, partition, error)
+        elif error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
         # Only at the end of the range: a replica may be behind its leader, whose end that was.
-        if offset >= self.open_ends[partition]:
+        elif offset >= self.open_ends[partition]:
             self.close(consumer, partition)
+
+    def _pass_over_expired(self, consumer: Consumer, partition: int, error: KafkaError) -> None:
+        """Go on at the first message that is left; the error is raised if none before it has expired."""
+        expected, end = self.expected[partition], self.open_ends[partition]
+        low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), kafka_topic.REQUEST_TIMEOUT)
+        if low <= expected:
+            raise KafkaException(error)
+        self.expected[partition] = min(low, end)
+        self.expired.append(Gap(partition, expected, min(low, end) - 1, RETENTION))
+        if low >= end:
+            self.close(consumer, partition)
+        else:
+            consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+            consumer.incremental_assign([TopicPartition(self._topic, partition, low)])
 
     def skipped_offsets(self) -> list[tuple[int, int, int]]:
         """Partition, first and last of offsets in the ranges that have no message."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from airflow.providers.apache.kafka.hooks.base import KafkaBaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from ecommerce.common.errors import SourceError
 from ecommerce.common.shop import SourceLocation
@@ -84,6 +84,20 @@ def client_of(hook: KafkaBaseHook, source: Source, location: SourceLocation) -> 
         raise SourceError(f"{source.name}: the connection {location.connection!r} cannot be used: {reason}") from error
 
 
+def absent_right(error: KafkaError, *, has_begun: bool) -> str:
+    """
+    The right on the topic that the connection's user lacks, as the end of a sentence; empty for any other error.
+
+    :param has_begun: whether messages were asked for; what comes before that needs another right
+    """
+    if error.code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return ""
+    return (
+        "; its user needs the rights Describe and Read on the topic, and lacks "
+        f"{'Read' if has_begun else 'Describe'} (docs/kafka.md, 'The connection')"
+    )
+
+
 def partition_bounds(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     """Each partition → its first offset, and the one after its last."""
     topics = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT).topics
@@ -104,6 +118,38 @@ def offsets_at(consumer: Consumer, topic: str, partitions: Sequence[int], moment
         if answer.error:
             raise KafkaException(answer.error)
     return {answer.partition: answer.offset for answer in answers}
+
+
+def first_offsets(
+    consumer: Consumer, admin: AdminClient, topic: str, bounds: Mapping[int, tuple[int, int]], moment: datetime
+) -> dict[int, int]:
+    """
+    Each partition → an offset that no message at ``moment`` or later lies before; OFFSET_END if there is none so late.
+
+    Apache Kafka looks for a time in the first segment alone that once had a message so late. If compaction has removed
+    that message, it answers that there is none, whatever the segments behind it have. So that answer counts only
+    where the latest of all times is earlier, too; else the partition's first offset is the answer.
+    """
+    offsets = offsets_at(consumer, topic, list(bounds), moment)
+    doubtful = [p for p, offset in offsets.items() if offset == OFFSET_END and bounds[p][0] < bounds[p][1]]
+    latest = _latest_times(admin, topic, doubtful) if doubtful else {}
+    wrong = [partition for partition, time in latest.items() if time >= moment.timestamp() * 1000]
+    return offsets | {partition: bounds[partition][0] for partition in wrong}
+
+
+def _latest_times(admin: AdminClient, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """Each partition → the latest time of its messages, in milliseconds; -1 if the broker does not tell."""
+    requests = {TopicPartition(topic, partition): OffsetSpec.max_timestamp() for partition in partitions}
+    times = {}
+    for place, answer in admin.list_offsets(requests, request_timeout=REQUEST_TIMEOUT).items():
+        try:
+            times[place.partition] = answer.result().timestamp
+        except KafkaException as error:
+            if error.args[0].code() in _NO_ANSWER:
+                raise
+            log.info("%s: the broker does not give the latest time: %s", topic, error.args[0].str())
+            times[place.partition] = -1
+    return times
 
 
 def topic_id(admin: AdminClient, topic: str) -> str | None:

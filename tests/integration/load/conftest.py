@@ -18,6 +18,11 @@ PARTITIONS = 3
 #: Bytes of a message.
 LARGEST = 20_000_000
 
+#: Marks a test that runs on the demo's broker, and on Apache Kafka where that can run.
+on_both_brokers = pytest.mark.parametrize("shop_kafka", ["noida-db", "Apache Kafka"], indirect=True)
+#: Marks a test that runs only there.
+on_apache_kafka = pytest.mark.parametrize("shop_kafka", ["Apache Kafka"], indirect=True)
+
 
 def create_topic(bootstrap: str, topic: str, **config: str) -> None:
     wanted = NewTopic(

@@ -1,6 +1,7 @@
 """Loading a topic: each message exactly once, in any order of windows and wherever a load breaks off."""
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from confluent_kafka import Producer
 
 from ecommerce.common.errors import QuarantineOverflow
 from ecommerce.common.shop import shop
@@ -17,6 +19,7 @@ from ecommerce.erase.person import Person, remember
 from ecommerce.extract import kafka_reader
 from ecommerce.extract.kafka_reader import KafkaReader
 from ecommerce.extract.reader_protocol import ResumePoints
+from tests.integration.load.conftest import LARGEST, on_both_brokers
 from tests.integration.load.events import Produce, customer_counts, event, next_offsets, once
 from tests.integration.support import Loader
 
@@ -33,6 +36,7 @@ def three_days(produce: Produce) -> None:
 ALL = once(*(f"{letter}{day}" for letter in "abc" for day in (1, 2, 3)))
 
 
+@on_both_brokers
 def test_message_is_loaded_with_lineage(loader: Loader, topic: str, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00.250", timestamp="2024-02-28T23:30:00-01:00"), partition=1)
     result = loader.load("kafka_stream", "2024-03-01")
@@ -94,6 +98,7 @@ def test_message_of_blanks_is_rejected(loader: Loader, produce: Produce, blank: 
     assert loader.value("select reason from ops.quarantine") == "customer_id is missing"
 
 
+@on_both_brokers
 @pytest.mark.usefixtures("three_days")
 def test_window_maps_to_offsets_of_each_partition(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-02")
@@ -101,6 +106,7 @@ def test_window_maps_to_offsets_of_each_partition(loader: Loader) -> None:
     assert next_offsets(loader) == {0: 4, 1: 0, 2: 2}
 
 
+@on_both_brokers
 @pytest.mark.usefixtures("three_days")
 def test_second_read_of_topic_reads_nothing(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01", "2024-03-03")
@@ -113,6 +119,7 @@ def test_second_read_of_topic_reads_nothing(loader: Loader) -> None:
     assert next_offsets(loader) == {0: 6, 1: 0, 2: 3}
 
 
+@on_both_brokers
 @pytest.mark.usefixtures("three_days")
 def test_older_window_after_newer_one_is_loaded(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-03")
@@ -125,6 +132,7 @@ def test_older_window_after_newer_one_is_loaded(loader: Loader) -> None:
     assert loader.load("kafka_stream", "2024-03-01", "2024-03-03").rows_read == 0
 
 
+@on_both_brokers
 @pytest.mark.usefixtures("three_days")
 def test_skipped_window_is_caught_up(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-01")
@@ -132,6 +140,7 @@ def test_skipped_window_is_caught_up(loader: Loader) -> None:
     assert customer_counts(loader) == ALL
 
 
+@on_both_brokers
 @pytest.mark.usefixtures("three_days")
 def test_wide_window_loads_only_missing_messages(loader: Loader) -> None:
     loader.load("kafka_stream", "2024-03-02")
@@ -141,6 +150,7 @@ def test_wide_window_loads_only_missing_messages(loader: Loader) -> None:
     assert customer_counts(loader) == ALL
 
 
+@on_both_brokers
 def test_late_message_is_read_by_next_load(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"))
     loader.load("kafka_stream", "2024-03-01")
@@ -149,25 +159,58 @@ def test_late_message_is_read_by_next_load(loader: Loader, produce: Produce) -> 
     assert customer_counts(loader) == once("C1", "C2")
 
 
+@on_both_brokers
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_messages_of_each_codec_are_read(loader: Loader, shop_kafka: str, topic: str, codec: str) -> None:
+    # Many in one batch: a producer compresses none that would not get smaller.
+    producer = Producer({"bootstrap.servers": shop_kafka, "compression.type": codec, "linger.ms": 200})
+    for number in range(300):
+        _, value = event(f"C{number}", "2024-03-01T10:00:00")
+        producer.produce(topic, value, partition=number % 3, timestamp=1709287200000 + number)
+    assert producer.flush(20) == 0
+    assert loader.load("kafka_stream", "2024-03-01").rows_loaded == 300
+    assert customer_counts(loader) == once(*(f"C{number}" for number in range(300)))
+    assert next_offsets(loader) == {0: 100, 1: 100, 2: 100}
+
+
+@on_both_brokers
+def test_message_larger_than_a_fetch_is_read(
+    loader: Loader, shop_kafka: str, topic: str, produce: Produce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consumer asks for 1 MB of a partition and 50 MB of all by default, and for less here."""
+    extra = {"bootstrap.servers": shop_kafka, "fetch.message.max.bytes": "10000", "fetch.max.bytes": "20000"}
+    extra |= {"message.max.bytes": "15000"}
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_KAFKA", json.dumps({"conn_type": "kafka", "extra": extra}))
+    noise = os.urandom(LARGEST // 5).hex()
+    sizes = [100, 9_000, 40_000, 1_000_000, 6_000_000, 100]
+    for number, size in enumerate(sizes):
+        produce(event(f"C{number}", "2024-03-01T10:00:00", note=noise[:size]), partition=number % 2)
+    assert loader.load("kafka_stream", "2024-03-01").rows_loaded == len(sizes)
+    assert customer_counts(loader) == once(*(f"C{number}" for number in range(len(sizes))))
+
+
+@on_both_brokers
 def test_empty_topic_is_read_to_end(loader: Loader, topic: str) -> None:
     assert loader.load("kafka_stream", "2024-03-01").rows_read == 0
     assert next_offsets(loader) == {0: 0, 1: 0, 2: 0}
 
 
+@on_both_brokers
 def test_window_without_messages_is_read_to_end(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), event("C2", "2024-03-05T10:00:00"))
     assert loader.load("kafka_stream", "2024-03-03").rows_read == 0
     assert next_offsets(loader)[0] == 1
 
 
+@on_both_brokers
 def test_read_is_bounded_by_end_offsets(loader: Loader, produce: Produce) -> None:
     produce(*(event(f"C{n}", "2024-03-01T10:00:00") for n in range(5)))
 
     class Overtaken(KafkaReader):
         """Messages arrive between the look at the ends and the reading."""
 
-        def _ranges(self, consumer: Any, resume: ResumePoints) -> dict[int, tuple[int, int]]:
-            ranges = super()._ranges(consumer, resume)
+        def _ranges(self, consumer: Any, admin: Any, resume: ResumePoints) -> dict[int, tuple[int, int]]:
+            ranges = super()._ranges(consumer, admin, resume)
             produce(*(event(f"D{n}", "2024-03-01T11:00:00") for n in range(20)))
             return ranges
 
@@ -183,6 +226,7 @@ def test_read_is_bounded_by_end_offsets(loader: Loader, produce: Produce) -> Non
     assert customer_counts(loader) == once(*(f"C{n}" for n in range(5)), *(f"D{n}" for n in range(20)))
 
 
+@on_both_brokers
 @pytest.mark.usefixtures("three_days")
 def test_loader_killed_between_messages_leaves_nothing(
     loader: Loader, other_connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +252,7 @@ def test_loader_killed_between_messages_leaves_nothing(
     assert customer_counts(loader) == ALL
 
 
+@on_both_brokers
 def test_offsets_and_messages_commit_together(loader: Loader, produce: Produce) -> None:
     produce(event("C1", "2024-03-01T10:00:00"), *(("2024-03-01T10:00:00", "{") for _ in range(20)))
     with pytest.raises(QuarantineOverflow):
@@ -297,6 +342,7 @@ def test_bad_message_is_quarantined_with_reason(
     ]
 
 
+@on_both_brokers
 def test_rejected_messages_count_as_read_and_are_kept_once(loader: Loader, produce: Produce) -> None:
     broken = ("2024-03-02T10:00:00", "{")
     produce(event("a1", "2024-03-01T10:00:00"), broken, broken, event("a2", "2024-03-02T11:00:00"))

@@ -91,7 +91,7 @@ def test_malformed_messages_are_loaded_or_quarantined(
     quarantined = loader.rows(refused)
     # The same, message for message, as when the warehouse judges all of them.
     loader.empty()
-    monkeypatch.setattr(kafka_messages.PlainMessages, "line", lambda self, message: None)
+    monkeypatch.setattr(kafka_messages.PlainMessages, "lines", lambda self, messages: [None] * len(messages))
     check(loader, loader.load("kafka_stream", DAY, max_rejected_share=1.0), len(sent))
     assert loader.rows(f"{facts} order by _offset") == raw
     assert loader.rows(refused) == quarantined
