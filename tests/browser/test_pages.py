@@ -179,10 +179,10 @@ def test_bars_of_a_waterfall_begin_where_the_one_before_ended(page: Page) -> Non
     assert len(ends) > 7
     for n, kind in enumerate(given["measure"]):
         if kind == "relative":
-            assert (bases[n], heights[n]) == (ends[n - 1], given["y"][n])
+            assert (bases[n], heights[n]) == pytest.approx((ends[n - 1], given["y"][n]))
         else:
             assert bases[n] == 0
-            assert heights[n] == (given["y"][n] if kind == "absolute" else ends[n - 1])
+            assert heights[n] == pytest.approx(given["y"][n] if kind == "absolute" else ends[n - 1])
     # What is taken off has a colour of its own, and what is left another.
     relative = [colour for colour, kind in zip(colours, given["measure"], strict=True) if kind == "relative"]
     assert not {*relative} & {colour for colour in colours if colour not in relative}
