@@ -131,7 +131,7 @@ def test_losses_lead_to_their_lines_the_largest_first(client: TestClient) -> Non
     (link,) = {html.unescape(found) for found in re.findall(r'href="(/rows/[^"]+)"', part)}
     lines = client.get(link)
     assert lines.status_code == 200
-    assert "-20.00 = contribution_amount" in lines.text
+    assert "-20.00 = Contribution amount" in lines.text
 
 
 # -- trends ------------------------------------------------------------------------------------------------------------
