@@ -560,7 +560,8 @@ def test_file_needs_a_login(large: psycopg.Connection, tokens: dict[str, str]) -
         (
             "trends",
             "periods",
-            "Revenue by period is not built yet. The next run of the warehouse builds it (<code>marts.revenue_trend</code>).",
+            "Revenue by period is not built yet. The next run of the warehouse builds it"
+            " (<code>marts.revenue_trend</code>).",
             "alter table marts.revenue_trend rename to hidden",
             "alter table marts.hidden rename to revenue_trend",
         ),
