@@ -867,7 +867,12 @@ DRILL_PATHS: dict[str, DrillPath] = {
     "customer_segments": DrillPath(
         keys={"customer_id": "text"},
         facts=_sales(
-            "fact_sales.customer_id = %(customer_id)s::text",
+            # By the keys of the customer's orders: the lines have no index of customers.
+            """
+            fact_sales.customer_id = %(customer_id)s::text
+            and fact_sales.order_id in (
+                select order_id from core.int_customer_order_sales where customer_id = %(customer_id)s::text
+            )""",
             {"total_orders": "all_orders", "lifetime_revenue": "all_amount"},
             _NEWEST_FIRST,
         ),
