@@ -32,6 +32,15 @@ popular as (
 
 ),
 
+-- Before the join: a large shop's customers bought a hundred million pairs of other products.
+bought_popular as (
+
+    select bought.*
+    from bought
+    inner join popular on bought.product_id = popular.product_id
+
+),
+
 together as (
 
     select
@@ -40,8 +49,8 @@ together as (
         count(distinct bought.customer_id) as customers,
         count(distinct bought.customer_id) filter (where other.order_date > bought.order_date)
             as customers_next
-    from bought
-    inner join bought as other
+    from bought_popular as bought
+    inner join bought_popular as other
         on
             bought.customer_id = other.customer_id
             and bought.product_id <> other.product_id
