@@ -225,7 +225,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     folder = shop.path.resolve()
     first, last = _range(shop, arguments.first, arguments.last)
     log.info("Starting the stack")
-    state = stack.up(folder)
+    state = stack.up(folder, last_day=last)
     log.info("Filling the shop from %s", os.path.relpath(folder))
     api = stack.api_of(state)
     stack.fill(state, opening=lambda: _read_opening(state, shop))
@@ -275,34 +275,20 @@ def _range(shop: ShopFolder, first: date | None, last: date | None) -> tuple[dat
 
 def _run(arguments: argparse.Namespace) -> int:
     if (arguments.first is None) != (arguments.last is None):
-        raise StackError("set both FROM= and TO= (inclusive), or neither for the last day")
+        raise StackError("set both FROM= and TO= (inclusive), or neither for the shop's last day")
     conf: dict[str, object] = {
         "full_refresh": arguments.full_refresh,
         "allow_column_changes": arguments.allow_column_changes,
         "allow_mass_removal": arguments.allow_mass_removal,
         "dry_run": arguments.dry_run,
     }
+    if arguments.first:
+        conf |= {"start_date": str(arguments.first), "end_date": str(arguments.last)}
     if arguments.sources:
         conf["sources"] = [name.strip() for name in arguments.sources.split(",") if name.strip()]
     state = stack.running_with_the_chosen_shop()
-    if arguments.first:
-        conf |= {"start_date": str(arguments.first), "end_date": str(arguments.last)}
-    elif last := _last_day_of_ended_shop(state):
-        log.info("  The demo's shop ended on %s: this day is run. For others: make run FROM= TO=", last)
-        conf |= {"start_date": last, "end_date": last}
     stack.let_airflow_read_changed_files(state)
     return _run_and_summarize(state, stack.WAREHOUSE_DAG, conf)
-
-
-def _last_day_of_ended_shop(state: State) -> str | None:
-    """
-    The last day of the demo's shop, if that is before yesterday; None for a shop that was chosen, which goes on.
-
-    A run of yesterday would make yesterday the as-of date: years without an order, and nothing in the last 90 days.
-    """
-    last = state.demo.get("last")
-    is_of_the_demo = state.airflow_shop in ("", str(airflow_services.PROFILE))
-    return last if last and is_of_the_demo and date.fromisoformat(last) < date.today() - timedelta(days=1) else None
 
 
 #: DAG → the task whose log says what a dry run would have done.

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET, MANIFEST, project_files
-from ecommerce.common.shop import VARIABLE
+from ecommerce.common.shop import LAST_DAY, VARIABLE
 from include.demo import dbt, processes
 from include.demo.errors import StackError
 from include.demo.ports import start_on_free_port
@@ -68,6 +68,8 @@ def environment(state: State) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         # An erasure also looks at what the services have written.
         "ECOMMERCE_LOG_FOLDERS": str(processes.LOGS),
+        # A shop of a profile that the user has chosen goes on.
+        LAST_DAY: state.shop.get("last_day", "") if state.airflow_shop in ("", str(PROFILE)) else "",
         # The demo shop's last day is in the past: after a scheduled run for yesterday, "today" would be years later.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True" if os.environ.get("SCHEDULE") == "on" else "False",
         # Seconds that the scheduler sleeps when it has nothing to do; each step of a run waits half of it on average.

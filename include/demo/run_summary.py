@@ -221,7 +221,7 @@ def _waits(connection: Connection[dict[str, Any]]) -> Iterator[str]:
 
 def _days_in_words(row: dict[str, Any]) -> str:
     """The days of a source that wait, and the command that loads just these again and builds."""
-    # No run loads days of the future. Without days it loads yesterday, which a shop of long ago does not have.
+    # No run loads days of the future; without days it loads yesterday.
     days = f" FROM={row['first_day']} TO={row['last_day']}" if row["last_day"] else ""
     how_many = f"{row['days']:,} {'day' if row['days'] == 1 else 'days'}"
     return f"{how_many} of {row['source']}, for the next build (make run{days})"

@@ -43,11 +43,12 @@ _EARLIER_SOURCES = (
 _SERVICE_OF_PORT = {"AIRFLOW_PORT": "airflow-api-server", "KAFKA_PORT": "kafka", "WEATHER_PORT": "weather"}
 
 
-def up(folder: Path | None = None) -> State:
+def up(folder: Path | None = None, *, last_day: date | None = None) -> State:
     """
     Start the services that are not running, and wait until all of them answer.
 
     :param folder: the shop that the stack is to be filled from; None: the one that it has, if any
+    :param last_day: the last day of that shop, which a run by hand without days is of
     :raises ShopDataError: a file of the folder is missing, or has a wrong name or header; nothing was started
     :raises StackError: the stack was filled from another shop, a port that the user asked for is taken, or a service
         does not start
@@ -57,6 +58,8 @@ def up(folder: Path | None = None) -> State:
         state.shop |= _sources_and_profile(_EARLIER_SOURCES)
     if folder:
         _choose_shop(state, folder)
+    if last_day:
+        state.shop["last_day"] = str(last_day)
     for name in PORTS:
         running = database.is_running() if name == "POSTGRES_PORT" else processes.find(_SERVICE_OF_PORT[name])
         if not running:

@@ -28,6 +28,8 @@ from ecommerce.common.yaml_lines import Place, line_of, load_with_lines
 
 #: The environment variable that chooses the profile.
 VARIABLE = "ECOMMERCE_SHOP"
+#: The environment variable with the last day of a shop that has ended, such as the demo's.
+LAST_DAY = "ECOMMERCE_LAST_DAY"
 PROJECT = Path(__file__).parents[3]
 SHOPS = PROJECT / "include" / "shops"
 PROFILE = "shop.yml"
@@ -254,6 +256,12 @@ class Shop(BaseModel):
     def absent(self) -> list[str]:
         """The sources that the shop does not have, in the registry's order."""
         return [source for source in SOURCES if source not in self.sources]
+
+
+def last_day() -> date | None:
+    """The last day of a shop that has ended; None: it goes on."""
+    text = os.environ.get(LAST_DAY)
+    return date.fromisoformat(text) if text else None
 
 
 def shop() -> Shop:

@@ -11,7 +11,7 @@ from airflow.sdk import Param
 
 from ecommerce.common.days import day_of, midnight, today
 from ecommerce.common.errors import WindowError
-from ecommerce.common.shop import shop
+from ecommerce.common.shop import last_day, shop
 from ecommerce.common.sources import CALENDAR, SOURCES
 
 if TYPE_CHECKING:
@@ -95,8 +95,9 @@ def days_params(*, when_empty: str) -> dict[str, Param]:
 
 def window_params() -> dict[str, Param]:
     """The fields of the trigger form of a load: which days, and what it may do."""
+    last = last_day()
     return {
-        **days_params(when_empty="yesterday, as in a scheduled run"),
+        **days_params(when_empty=f"{last}, the shop's last day" if last else "yesterday, as in a scheduled run"),
         "allow_mass_removal": Param(
             False,
             type="boolean",
@@ -148,7 +149,8 @@ def request_of(context: Context) -> Request:
     What the run of ``context`` has to do; an invalid request fails before anything is read.
 
     The window comes from the params. Without them it is the run's data interval, widened to whole days. A run
-    without an interval (a manual trigger whose logical date is null) takes the day before it was triggered.
+    without an interval (a manual trigger whose logical date is null) takes the day before it was triggered. Of a shop
+    that has ended, a manual trigger takes no later day than the last one: it would make all marts those of years later.
 
     :raises WindowError: an invalid date, a reversed or future range, an unknown source, or one that the shop has not
     :raises ShopError: the shop's profile has a mistake
@@ -181,6 +183,13 @@ def _window(params: Any, dag_run: Any) -> Window:
         raise WindowError(f"end_date {last} was given without a start_date; give both, or neither")
     if first:
         return _requested(_day("start_date", first), _day("end_date", last or first))
+    window, ended = _window_of_interval(dag_run), last_day()
+    if ended and dag_run.run_type == "manual" and window.last > ended:
+        return Window.of_days(ended, ended)
+    return window
+
+
+def _window_of_interval(dag_run: Any) -> Window:
     start, end = dag_run.data_interval_start, dag_run.data_interval_end
     if start and end and start < end:
         # Rounded outwards, so that a run every 15 minutes takes the day it is in.

@@ -25,6 +25,7 @@ def ask(
     interval: tuple[str | None, str | None] = (None, None),
     logical: str | None = None,
     run_after: str = "2024-03-10T08:30:00+00:00",
+    run_type: str = "manual",
     **params: Any,
 ) -> Request:
     """What a run asks for, by its params and Airflow's own fields."""
@@ -34,6 +35,7 @@ def ask(
         data_interval_end=end,
         logical_date=logical and at(logical),
         run_after=at(run_after),
+        run_type=run_type,
     )
     return request_of({"params": params, "dag_run": dag_run})
 
@@ -101,6 +103,27 @@ def test_a_run_without_an_interval_takes_the_day_before_its_logical_date(interva
 )
 def test_a_run_without_a_logical_date_takes_yesterday(run_after: str, day: str) -> None:
     assert window(run_after=run_after) == (day, day)
+
+
+@pytest.mark.parametrize(
+    ("run", "day"),
+    [
+        pytest.param({}, "2024-02-28", id="without days"),
+        pytest.param({"interval": DAILY}, "2024-02-28", id="with an interval"),
+        pytest.param({"logical": "2024-02-20T08:00:00Z"}, "2024-02-19", id="before the end"),
+        pytest.param({"start_date": "2024-03-01"}, "2024-03-01", id="of a day"),
+        pytest.param({"interval": DAILY, "run_type": "scheduled"}, "2024-03-01", id="scheduled"),
+        pytest.param({"interval": DAILY, "run_type": "backfill"}, "2024-03-01", id="backfill"),
+    ],
+)
+def test_run_by_hand_without_days_is_of_the_last_day_of_a_shop_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch, run: dict[str, Any], day: str
+) -> None:
+    monkeypatch.setenv("ECOMMERCE_LAST_DAY", "2024-02-28")
+    assert window(**run) == (day, day)
+    assert "Empty: 2024-02-28, the shop's last day." in str(window_params()["start_date"].description)
+    monkeypatch.setenv("ECOMMERCE_LAST_DAY", "")
+    assert "Empty: yesterday" in str(window_params()["start_date"].description)
 
 
 def test_params_win_over_the_interval() -> None:

@@ -4,14 +4,14 @@ import logging
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
-from ecommerce.common.shop import VARIABLE
+from ecommerce.common.shop import LAST_DAY, VARIABLE
 from ecommerce.common.sources import SOURCES
 from include.demo import airflow_services, stack, state
 from include.demo.__main__ import absent_sources_in_words
@@ -142,7 +142,8 @@ def test_filled_stack_has_its_own_profile_whatever_the_shell_names(
     monkeypatch.delenv(VARIABLE, raising=False)
     if exported:
         monkeypatch.setenv(VARIABLE, exported)
-    made = stack.up(write_shop(tmp_path / "part"))
+    made = stack.up(write_shop(tmp_path / "part"), last_day=date(2024, 6, 28))
+    assert airflow_services.environment(made)[LAST_DAY] == "2024-06-28"
     assert "customer: absent" in made.shop["profile"]
     assert airflow_services.environment(made)[VARIABLE] == str(airflow_services.PROFILE)
     made = stack.up(write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))
@@ -154,7 +155,10 @@ def test_stack_that_is_not_filled_has_the_profile_that_the_shell_names(
     calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, "example")
-    assert airflow_services.environment(stack.up())[VARIABLE] == "example"
+    started = stack.up(last_day=date(2024, 6, 28))
+    assert airflow_services.environment(started)[VARIABLE] == "example"
+    # A shop that the user has chosen goes on.
+    assert airflow_services.environment(started)[LAST_DAY] == ""
     calls.clear()
     # The same Airflow cannot go on: it would run the DAGs of the other profile.
     stack.up(write_shop(tmp_path / "whole", *(table for table in COLUMNS if table != "sales_fact")))

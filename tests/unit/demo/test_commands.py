@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,27 +126,6 @@ def test_command_follows_its_run_and_says_what_it_has_done(
         assert started == dag_id
         assert conf.items() <= passed.items()
         assert "  what run1 has done" in caplog.messages
-
-
-@pytest.mark.parametrize(
-    ("last", "chosen", "days"),
-    [
-        ("2024-06-28", "", {"start_date": "2024-06-28", "end_date": "2024-06-28"}),
-        # It has not ended, was chosen by the user, or was never filled: the DAG takes yesterday.
-        (str(date.today()), "", {}),
-        (str(date.today() - timedelta(days=1)), "", {}),
-        ("2024-06-28", "my_shop", {}),
-        (None, "", {}),
-    ],
-)
-def test_run_without_days_is_one_of_the_last_day_that_the_shop_has(
-    monkeypatch: pytest.MonkeyPatch, last: str | None, chosen: str, days: dict[str, str]
-) -> None:
-    runs = Runs(monkeypatch)
-    runs.state.demo, runs.state.airflow_shop = {"last": last} if last else {}, chosen
-    assert call("run") == 0
-    ((_, conf),) = runs.started
-    assert {name: conf[name] for name in ("start_date", "end_date") if name in conf} == days
 
 
 @pytest.mark.parametrize(
