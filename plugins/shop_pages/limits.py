@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from ecommerce.build import dag_files
+
 #: The DAG of the warehouse: whoever may see its runs may see the pages, and the pages fill in its trigger form.
-WAREHOUSE_DAG = "ecommerce_warehouse"
+WAREHOUSE_DAG = dag_files.WAREHOUSE_DAG
 
 #: Airflow connections: the reader reads `marts` only; the inspector also reads `ops`, `raw` and `core`.
 READER = "warehouse_reader"

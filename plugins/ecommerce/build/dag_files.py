@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ecommerce.build.dbt_project import project_files
+from ecommerce.build.dbt_project import DBT_PROJECT, MANIFEST, project_files
 from ecommerce.common.shop import PROFILE, PROJECT, VARIABLE, profile_folder
 
+#: The DAG that reads, builds, checks and publishes.
 WAREHOUSE_DAG = "ecommerce_warehouse"
 #: DAGs whose form offers the shop's sources, and the beginning of the ids of those that read one source each.
 _REPLAY_DAG, _EXTRACT_DAGS = "replay_quarantine", "extract_"
@@ -33,7 +34,7 @@ def files_of_dag(dag_id: str, *, chosen: str | None = None, root: Path = PROJECT
     if dag_id == WAREHOUSE_DAG:
         files += [
             root / "include" / "quality" / "checks.yml",
-            root / "include" / "dbt" / "target" / "manifest.json",
+            root / MANIFEST.relative_to(PROJECT),
             root / "dags" / f"{WAREHOUSE_DAG}.py",
         ]
     return [path for path in files if path.exists()]
@@ -41,11 +42,11 @@ def files_of_dag(dag_id: str, *, chosen: str | None = None, root: Path = PROJECT
 
 def unparsed_files(dag_id: str, *, root: Path = PROJECT) -> list[Path]:
     """Files of the dbt project that have changed since dbt parsed it; none for a DAG without dbt."""
-    manifest = root / "include" / "dbt" / "target" / "manifest.json"
+    manifest = root / MANIFEST.relative_to(PROJECT)
     if dag_id != WAREHOUSE_DAG or not manifest.is_file():
         return []
     parsed_at = manifest.stat().st_mtime
-    return [path for path in project_files(root / "include" / "dbt") if path.stat().st_mtime > parsed_at]
+    return [path for path in project_files(root / DBT_PROJECT.relative_to(PROJECT)) if path.stat().st_mtime > parsed_at]
 
 
 def restart_in_words(started_at: float, *, root: Path = PROJECT) -> str | None:

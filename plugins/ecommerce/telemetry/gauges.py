@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from airflow.configuration import conf
 from psycopg import Connection
 
-#: The DAG whose runs and checks are measured.
-WAREHOUSE_DAG = "ecommerce_warehouse"
+from ecommerce.build.dag_files import WAREHOUSE_DAG
 
 #: Gauge → its label; None: it has none. docs/telemetry.md says what each measures.
 GAUGES: dict[str, str | None] = {

@@ -274,7 +274,7 @@ def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         }
         for source in SOURCES
     }
-    sources = {f"source.ecommerce.raw.{source}": {"schema": "raw", "identifier": source} for source in SOURCES}
+    sources = {f"source.ecommerce.raw.{source}": {"schema": "raw", "name": source} for source in SOURCES}
     monkeypatch.setattr("ecommerce.build.dbt_project.MANIFEST", tmp_path / "manifest.json")
     (tmp_path / "manifest.json").write_text(json.dumps({"nodes": nodes, "sources": sources}))
 

@@ -3,10 +3,11 @@
 import psycopg
 import pytest
 
+from ecommerce.build.dag_files import WAREHOUSE_DAG
 from ecommerce.common.sources import SOURCES
 from ecommerce.load.batches import RunIdentity
 from ecommerce.telemetry.emit_metrics import EmitMetrics
-from ecommerce.telemetry.gauges import WAREHOUSE_DAG, Gauge, read_gauges
+from ecommerce.telemetry.gauges import Gauge, read_gauges
 from tests.integration.support import Loader
 
 DAY = "2024-03-01"

@@ -31,8 +31,8 @@ NODES = {
 }
 MANIFEST = {
     "nodes": {unique_id: entry | {"name": unique_id.split(".")[2]} for unique_id, entry in NODES.items()},
-    "sources": {f"source.shop.raw.{name}": {"schema": "raw", "identifier": name} for name in ("orders", "rain", "keys")}
-    | {"source.shop.ops.orders": {"schema": "ops", "identifier": "orders"}},
+    "sources": {f"source.shop.raw.{name}": {"schema": "raw", "name": name} for name in ("orders", "rain", "keys")}
+    | {"source.shop.ops.orders": {"schema": "ops", "name": "orders"}},
 }
 
 
