@@ -125,6 +125,8 @@ _MONEY_ENDS = (
     "_amount", "_revenue", "_profit", "_cost", "_price", "_value", "_mrr", "_fee", "_fees", "_loss",
 )  # fmt: skip
 _MONEY_NAMES = ("revenue", "mrr", "contribution", "run_rate", "revenue_7d_avg", "revenue_28d_avg")
+#: Whose values are parts of one, as 0.35, and shown in percent. Not by the end of the name: a run rate is an amount.
+_FRACTIONS = ("discount_rate",)
 #: Whose values are SQL names.
 _NAMES = ("source", "rule", "broken_rules")
 _MONTHS = ("month", "revenue_month", "sales_month", "cohort_month", "order_month")
@@ -162,8 +164,8 @@ def format_of(mart: str, name: str) -> Format:
 
 
 def value_in_words(mart: str, name: str, value: Any, zone: tzinfo) -> str:
-    """A value of a row of a mart or of core: with its unit, and a rate such as 0.35 as `35.00 %`."""
-    if name.endswith("_rate") and value is not None:
+    """A value of a row of a mart or of core: with its unit, and a fraction such as 0.35 as `35.00 %`."""
+    if name in _FRACTIONS and value is not None:
         return format_value(100 * value, Format.PERCENT)
     if name in _NAMES and value is not None:
         return words_of(", ".join(value)) if isinstance(value, list) else heading_of(value)

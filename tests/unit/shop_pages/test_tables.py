@@ -120,5 +120,6 @@ def test_names_are_words_and_values_have_their_unit_in_the_drill() -> None:
     assert format_of("daily_revenue", "revenue_7d_avg") is Format.MONEY
     assert format_of("subscription_performance_monthly", "closing_mrr") is Format.MONEY
     assert value_in_words("", "discount_rate", Decimal("0.35"), UTC) == "35.00 %"
+    assert value_in_words("revenue_trend", "run_rate", Decimal("0.35"), UTC) == "0.35"
     assert value_in_words("daily_revenue", "gross_margin_percent", Decimal("36"), UTC) == "36.00 %"
     assert value_in_words("revenue_trend", "period_start", date(2024, 6, 1), UTC) == "2024-06-01"
