@@ -23,8 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
-from math import floor
+from typing import NamedTuple
 
 #: Decimals of effects that are no counts.
 PLACES = 2
@@ -133,104 +132,113 @@ def decompose(members: Sequence[Member], *, factor: int = 1, places: int = PLACE
     members = sorted(members, key=lambda member: member.name)
     if any(member.is_ratio for member in members):
         return _decompose_ratio(members, factor, places)
-    before, after = (
-        _to_places(_total(values), places)
-        for values in ([member.before for member in members], [member.after for member in members])
-    )
-    differences = [Fraction(member.after) - Fraction(member.before) for member in members]
+    unit, parts = _whole_numbers(members)
+    before = _quotient(sum(part.before for part in parts), unit, places)
+    after = _quotient(sum(part.after for part in parts), unit, places)
+    differences = [part.after - part.before for part in parts]
     effects = [
         Effect(
             member.name,
-            _to_places(Fraction(member.before), places),
-            _to_places(Fraction(member.after), places),
+            _quotient(part.before, unit, places),
+            _quotient(part.after, unit, places),
             effect,
             members=member.members,
             is_new=not member.before,
             is_gone=not member.after,
         )
-        for member, effect in zip(members, apportion(differences, after - before, places), strict=True)
+        for member, part, effect in zip(
+            members, parts, apportion(differences, unit, after - before, places), strict=True
+        )
     ]
     return Decomposition(before, after, _sorted(effects))
 
 
 def _decompose_ratio(members: Sequence[Member], factor: int, places: int) -> Decomposition:
-    base_before, base_after = _total(m.base_before for m in members), _total(m.base_after for m in members)
-    before = factor * _total(m.before for m in members) / base_before if base_before else None
-    after = factor * _total(m.after for m in members) / base_after if base_after else None
-    if before is None or after is None:
-        known = [None if value is None else _to_places(value, places) for value in (before, after)]
-        return Decomposition(known[0], known[1], effects=())
-    mean = (before + after) / 2
+    _, parts = _whole_numbers(members)
+    before, after = sum(part.before for part in parts), sum(part.after for part in parts)
+    base_before, base_after = sum(part.base_before for part in parts), sum(part.base_after for part in parts)
+    shown_before = _ratio(factor * before, base_before, places)
+    shown_after = _ratio(factor * after, base_after, places)
+    if shown_before is None or shown_after is None:
+        return Decomposition(shown_before, shown_after, effects=())
+    # The mean of the two ratios is `mean` / (2 · bases), and each member's share of a base is a part of `bases`.
+    bases = base_before * base_after
+    mean = factor * (before * base_after + after * base_before)
     wholes, rates = [], []
-    for member in members:
-        share_before, share_after = _part(member.base_before, base_before), _part(member.base_after, base_after)
-        whole = factor * (_part(member.after, base_after) - _part(member.before, base_before))
-        wholes.append(whole - mean * (share_after - share_before))
-        rate_before, rate_after = _rate(member.before, member.base_before), _rate(member.after, member.base_after)
-        if rate_before is None or rate_after is None:
-            rates.append(Fraction(0))
-        else:
-            rates.append(factor * (share_before + share_after) / 2 * (rate_after - rate_before))
-    shown_before, shown_after = _to_places(before, places), _to_places(after, places)
+    for part in parts:
+        whole = factor * (part.after * base_before - part.before * base_after)
+        share = part.base_after * base_before - part.base_before * base_after
+        wholes.append(2 * bases * whole - mean * share)
+        shares = part.base_before * base_after + part.base_after * base_before
+        rate = factor * shares * (part.after * part.base_before - part.before * part.base_after)
+        rates.append(_ratio(rate, 2 * bases * part.base_before * part.base_after, places))
     effects = [
         Effect(
             member.name,
-            _rate_to_places(member.before, member.base_before, factor, places),
-            _rate_to_places(member.after, member.base_after, factor, places),
+            _ratio(factor * part.before, part.base_before, places),
+            _ratio(factor * part.after, part.base_after, places),
             effect,
-            rate_effect=_to_places(rate, places),
+            rate_effect=Decimal(0) if rate is None else rate,
             members=member.members,
             is_new=not member.sizes[0],
             is_gone=not member.sizes[1],
         )
-        for member, effect, rate in zip(
-            members, apportion(wholes, shown_after - shown_before, places), rates, strict=True
+        for member, part, effect, rate in zip(
+            members, parts, apportion(wholes, 2 * bases**2, shown_after - shown_before, places), rates, strict=True
         )
     ]
     return Decomposition(shown_before, shown_after, _sorted(effects))
 
 
-def apportion(values: Sequence[Fraction], total: Decimal, places: int = PLACES) -> list[Decimal]:
+def apportion(numerators: Sequence[int], denominator: int, total: Decimal, places: int = PLACES) -> list[Decimal]:
     """
-    The values rounded so that they add up to ``total``: each is cut, and the rest goes to the largest remainders.
+    Fractions rounded so that they add up to ``total``: each is cut, and the rest goes to the largest remainders.
 
+    :param denominator: of all of them
     :param total: their sum, or what is shown of it
     """
-    if not values:
+    if not numerators:
         return []
     unit = 10**places
-    scaled = [value * unit for value in values]
-    units = [floor(value) for value in scaled]
-    by_remainder = sorted(range(len(values)), key=lambda n: scaled[n] - units[n], reverse=True)
-    each, rest = divmod(int(total * unit) - sum(units), len(values))
-    for position, n in enumerate(by_remainder):
-        units[n] += each + (position < rest)
-    return [Decimal(value).scaleb(-places) for value in units]
+    units, remainders = zip(*(divmod(numerator * unit, denominator) for numerator in numerators), strict=True)
+    by_remainder = sorted(range(len(units)), key=lambda n: remainders[n], reverse=True)
+    each, rest = divmod(int(total * unit) - sum(units), len(units))
+    rounded = [whole + each for whole in units]
+    for n in by_remainder[:rest]:
+        rounded[n] += 1
+    return [Decimal(whole).scaleb(-places) for whole in rounded]
 
 
 def _sorted(effects: Iterable[Effect]) -> list[Effect]:
     return sorted(effects, key=lambda effect: (-abs(effect.effect), effect.name))
 
 
-def _total(values: Iterable[Decimal | None]) -> Fraction:
-    return sum((Fraction(value or 0) for value in values), Fraction(0))
+class _WholeNumbers(NamedTuple):
+    """A member's numbers, each times the same unit; of a sum, without a base."""
+
+    before: int
+    after: int
+    base_before: int
+    base_after: int
 
 
-def _part(value: Decimal | None, total: Fraction) -> Fraction:
-    return Fraction(value or 0) / total
+def _whole_numbers(members: Sequence[Member]) -> tuple[int, list[_WholeNumbers]]:
+    """The unit, and the members' numbers times the unit: with whole numbers all that follows is exact, and quick."""
+    numbers = [
+        [member.before, member.after, member.base_before or Decimal(0), member.base_after or Decimal(0)]
+        for member in members
+    ]
+    places = max((-int(number.as_tuple().exponent) for row in numbers for number in row), default=0)
+    unit = 10 ** max(places, 0)
+    return unit, [_WholeNumbers(*(int(number * unit) for number in row)) for row in numbers]
 
 
-def _rate(value: Decimal, base: Decimal | None) -> Fraction | None:
-    return Fraction(value) / Fraction(base) if base else None
+def _ratio(numerator: int, denominator: int, places: int) -> Decimal | None:
+    return _quotient(numerator, denominator, places) if denominator else None
 
 
-def _rate_to_places(value: Decimal, base: Decimal | None, factor: int, places: int) -> Decimal | None:
-    rate = _rate(value, base)
-    return None if rate is None else _to_places(factor * rate, places)
-
-
-def _to_places(value: Fraction, places: int) -> Decimal:
+def _quotient(numerator: int, denominator: int, places: int) -> Decimal:
     """Rounded as Postgres rounds a number: half away from 0."""
-    unit = 10**places
-    magnitude = floor(abs(value) * unit + Fraction(1, 2))
-    return Decimal(magnitude if value >= 0 else -magnitude).scaleb(-places)
+    doubled = 2 * abs(denominator)
+    magnitude = (2 * abs(numerator) * 10**places + abs(denominator)) // doubled
+    return Decimal(magnitude if (numerator < 0) == (denominator < 0) else -magnitude).scaleb(-places)
