@@ -78,6 +78,7 @@ def merge(connection: Connection, mart: Mart, publication_id: int) -> MartChange
         change, new_checksum = _merge_rows(connection, mart, columns, rows, last, publication_id)
     else:
         change, new_checksum = _fill(connection, mart, columns)
+    _add_indexes(connection, mart)
     _record_published_mart(
         connection, mart, horizon, rows=rows + change.inserted - change.deleted, new_checksum=new_checksum
     )
@@ -109,6 +110,39 @@ def _create_published_table(connection: Connection, mart: Mart) -> list[str]:
         )
     )
     return list(mart.columns)
+
+
+def _add_indexes(connection: Connection, mart: Mart) -> None:
+    """
+    Create the indexes that only the built mart has: a model got one since the mart was published first.
+
+    Readers do not wait for it. An index that only the published mart has stays, since it may be a reader's.
+    """
+    missing = connection.execute(
+        """
+        select columns
+        from (
+            select
+                indrelid,
+                array(
+                    select attname::text
+                    from unnest(indkey::smallint[]) with ordinality as place (attnum, n)
+                    inner join pg_attribute on attrelid = indrelid and pg_attribute.attnum = place.attnum
+                    order by n
+                ) as columns
+            from pg_index
+            where indrelid in (%(built)s::regclass, %(published)s::regclass)
+        ) as index
+        group by columns
+        having bool_and(indrelid = %(built)s::regclass)
+        order by columns
+        """,
+        {"built": mart.built_table.as_string(), "published": mart.published_table.as_string()},
+    ).fetchall()
+    for (columns,) in missing:
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        connection.execute(sql.SQL("create index on {} ({})").format(mart.published_table, names))
+        log.info("marts.%s: new index on %s", mart.name, ", ".join(columns))
 
 
 def _last_publication(connection: Connection, mart: str, columns: Sequence[str]) -> _LastPublication | None:

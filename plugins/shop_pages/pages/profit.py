@@ -483,13 +483,14 @@ PROFIT = FigurePage(
             order_by="contribution_amount, product_id",
             sorted_by="those that lose most first",
             # The losses are added up once, for the table, the chart and the number of rows, and the other sums only for
-            # the products that are shown: to add up all of all products takes longer than a page may.
+            # the products that are shown: to add up all of all products takes longer than a page may. The order in
+            # their sum makes Postgres read the mart's index, which has the products one after the other.
             first_rows_query=f"""
                 with losing as materialized (
-                    select product_id, sum(contribution_amount) as contribution_amount
+                    select product_id, sum(contribution_amount order by product_id) as contribution_amount
                     {_PRODUCTS}
                     group by product_id
-                    having sum(contribution_amount) < 0
+                    having sum(contribution_amount order by product_id) < 0
                 ),
                 first as (
                     select product_id, row_number() over (order by contribution_amount, product_id) as place

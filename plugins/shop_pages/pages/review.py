@@ -49,7 +49,9 @@ _IS_CHOSEN = """
         and (%(rule)s::text is null or %(rule)s::text = any(orders.broken_rules))"""
 _CHOSEN = f"""{_ORDERS}
     where {_IS_CHOSEN}"""
-_HAS_STATUS = "(%(status)s::text is null or coalesce(said.status, 'open') = %(status)s::text)"
+#: In two halves, so that Postgres knows how many orders are open: it then reads only the first of them, in their order.
+_HAS_STATUS = """(%(status)s::text is distinct from 'open' or said.order_id is null)
+        and (%(status)s::text is null or %(status)s::text = 'open' or said.status = %(status)s::text)"""
 #: Those that cost most first.
 _IN_ORDER = "order by orders.risk_score desc, orders.expected_loss desc, orders.order_date desc, orders.order_id"
 
@@ -66,10 +68,36 @@ ORDER = f"""{_ORDERS}
 NEXT_ORDER = f"""{_CHOSEN} and {_HAS_STATUS} and orders.order_id <> %(order_id)s
     {_IN_ORDER}
     limit 1"""
+#: What was said last of each chosen order of which anything was said.
+_SAID = f"""
+        select distinct on (review.order_id)
+            review.order_id, review.status, review.rules, orders.expected_loss
+        from ops.review
+        inner join marts.order_for_reviews as orders on review.order_id = orders.order_id
+        where {_IS_CHOSEN}
+        order by review.order_id, review.review_id desc"""
+#: Of most orders nothing was said: the open ones are all but the others, and none of them is looked up in `ops.review`.
 COUNTS = f"""
-    select status, count(*) as orders, sum(expected_loss) as expected_loss
-    from ({_CHOSEN}) as chosen
-    group by status"""
+    with chosen as (
+        select count(*) as orders, sum(orders.expected_loss) as expected_loss
+        from marts.order_for_reviews as orders
+        where {_IS_CHOSEN}
+    ),
+    said as ({_SAID}
+    ),
+    counted as (
+        select status, count(*) as orders, sum(expected_loss) as expected_loss
+        from said
+        group by status
+        union all
+        select
+            'open', orders - (select count(*) from said),
+            expected_loss - (select coalesce(sum(expected_loss), 0) from said)
+        from chosen
+    )
+    select status, orders, expected_loss
+    from counted
+    where orders > 0"""
 
 HISTORY = PageTable(
     name="history",
@@ -110,19 +138,20 @@ _OUTCOMES = f"""
         from core.review_rules
         order by rule, valid_from desc nulls last
     ),
-    found as (
-        select rule, count(*) as orders, sum(orders.expected_loss) as expected_loss
+    -- Thousands of orders break the same rules: counted before they are taken apart.
+    sets as (
+        select broken_rules, count(*) as orders, sum(orders.expected_loss) as expected_loss
         from marts.order_for_reviews as orders
-        cross join unnest(orders.broken_rules) as rule
         where {_IS_CHOSEN}
+        group by broken_rules
+    ),
+    found as (
+        select rule, sum(orders)::bigint as orders, sum(expected_loss) as expected_loss
+        from sets
+        cross join unnest(broken_rules) as rule
         group by rule
     ),
-    said as (
-        select distinct on (review.order_id) review.order_id, review.status, review.rules
-        from ops.review
-        inner join marts.order_for_reviews as orders on review.order_id = orders.order_id
-        where {_IS_CHOSEN}
-        order by review.order_id, review.review_id desc
+    said as ({_SAID}
     ),
     outcomes as (
         select

@@ -78,6 +78,21 @@ def test_merge_publishes_any_change_of_the_built_table(mart: Loader, change: str
     assert republish(mart).total == 0
 
 
+def test_mart_gets_the_indexes_that_its_model_got_later(mart: Loader) -> None:
+    mart.connection.execute("create index on marts_build.figures (part, value)")
+    mart.connection.execute("create index of_a_reader on marts.figures (value)")
+    for _ in range(2):
+        republish(mart)
+        indexes = mart.connection.execute(
+            "select indexdef from pg_indexes where tablename = 'figures' and schemaname = 'marts'"
+        )
+        assert sorted(row[0].split("btree ")[1] for row in indexes) == [
+            "(id, part) NULLS NOT DISTINCT",
+            "(part, value)",
+            "(value)",
+        ]
+
+
 def test_merge_compares_only_rows_built_since(mart: Loader) -> None:
     """Measured by the index scans that Postgres counts: one for each row of `marts` that is looked up by its key."""
     read = "select idx_scan from pg_stat_user_tables where schemaname = 'marts' and relname = 'figures'"

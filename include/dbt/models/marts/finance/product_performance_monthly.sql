@@ -8,7 +8,7 @@
     meta={
         'claimed_from': claimed_from, 'period': 'month', 'period_column': 'revenue_month', 'onward': true
     },
-    indexes=[{'columns': ['product_id']}],
+    indexes=[{'columns': ['product_id', 'revenue_month', 'contribution_amount']}],
 ) }}
 
 -- The first month to rebuild needs the month before it.

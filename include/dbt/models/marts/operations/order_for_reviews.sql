@@ -13,7 +13,11 @@
         'days_after': days_before,
         'also': 'days_of_other_reasons',
     },
-    indexes=[{'columns': ['order_date', 'review_priority']}, {'columns': ['customer_id']}],
+    indexes=[
+        {'columns': ['order_date', 'review_priority']},
+        {'columns': ['customer_id']},
+        {'columns': ['risk_score', 'expected_loss', 'order_date']},
+    ],
 ) }}
 
 with renamed as (
