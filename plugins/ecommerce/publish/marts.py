@@ -53,7 +53,7 @@ class Mart:
     @property
     def key_condition(self) -> sql.Composed:
         """The SQL condition by which the aliases ``old`` and ``new`` are rows of the same key."""
-        return sql.SQL(" and ").join(_equal(name, name in self.not_null) for name in self.key)
+        return same_key(self.key, self.not_null, "old", "new")
 
     def with_columns(self, columns: Container[str]) -> Mart:
         """The same mart, with no other columns than these."""
@@ -183,14 +183,24 @@ def key_object(key: Sequence[str], *aliases: str) -> sql.Composed:
     )
 
 
+def same_key(key: Sequence[str], not_null: Container[str], one: str, other: str) -> sql.Composed:
+    """
+    The condition by which these two table aliases are rows of the same key.
+
+    :param not_null: columns that can never be null
+    """
+    return sql.SQL(" and ").join(
+        _equal(sql.Identifier(one, name), sql.Identifier(other, name), name in not_null) for name in key
+    )
+
+
 def column_list(alias: str, names: Sequence[str]) -> sql.Composed:
     """Columns of the table with this alias, separated by commas."""
     return sql.SQL(", ").join(sql.Identifier(alias, name) for name in names)
 
 
-def _equal(name: str, is_not_null: bool) -> sql.Composed:
-    old, new = sql.Identifier("old", name), sql.Identifier("new", name)
+def _equal(one: sql.Identifier, other: sql.Identifier, is_not_null: bool) -> sql.Composed:
     if is_not_null:
-        return sql.SQL("{} = {}").format(old, new)
+        return sql.SQL("{} = {}").format(one, other)
     # `is not distinct from` cannot be hashed; as jsonb, null equals null and the join stays a hash join.
-    return sql.SQL("coalesce(to_jsonb({}), 'null') = coalesce(to_jsonb({}), 'null')").format(old, new)
+    return sql.SQL("coalesce(to_jsonb({}), 'null') = coalesce(to_jsonb({}), 'null')").format(one, other)

@@ -13,7 +13,7 @@ from ecommerce.audit.decisions import revoke_approvals
 from ecommerce.build import lease
 from ecommerce.common.errors import RollbackError
 from ecommerce.publish.kept_publications import KEPT_QUERY, KeptPublication, publication_to_restore
-from ecommerce.publish.marts import LOST_COLUMNS, checksum, key_object, key_of, published_columns
+from ecommerce.publish.marts import LOST_COLUMNS, checksum, columns_of, key_object, key_of, published_columns, same_key
 from ecommerce.publish.merge import MartChange, require_full_comparison
 from ecommerce.publish.publication import delete_old_deltas, new_publication, record_publication
 
@@ -78,12 +78,14 @@ def _restore(connection: Connection, mart: str, target: int, publication_id: int
     key = key_of(connection, "marts", mart)
     if key is None:
         raise RollbackError(f"marts.{mart} has no unique constraint any more, so its rows cannot be matched")
+    not_null = {name for name, _, is_not_null in columns_of(connection, "marts", mart) if is_not_null}
     names: dict[str, Any] = {
         "table": sql.Identifier("marts", mart),
         "mart": sql.Literal(mart),
         "target": sql.Literal(target),
         "publication_id": sql.Literal(publication_id),
         "key": key_object(key, "current_row"),
+        "same_key": same_key(key, not_null, "current_row", "kept_key"),
         "lost": sql.Literal(list(lost)),
     }
     _create_target_rows(connection, names, filled_by=_filled_by(connection, mart, target))
@@ -99,7 +101,8 @@ def _restore(connection: Connection, mart: str, target: int, publication_id: int
         sql.SQL("""
             delete from {table} as current_row
             using pg_temp.changed
-            where {key} = changed.key
+            cross join lateral jsonb_populate_record(null::{table}, changed.key) as kept_key
+            where {same_key}
         """).format(**names)
     )
     connection.execute(
@@ -172,7 +175,9 @@ def _create_changed_rows(connection: Connection, names: dict[str, Any]) -> None:
                 target_row.content as target_content,
                 case when current_row.ctid is not null then to_jsonb(current_row) end as current_content
             from pg_temp.target_row
-            left join {table} as current_row on {key} = target_row.key
+            -- The key in the mart's own types, so that few rows are found by the mart's index.
+            cross join lateral jsonb_populate_record(null::{table}, target_row.key) as kept_key
+            left join {table} as current_row on {same_key}
         """).format(**names)
     )
     # A column that was added since is null in the rows to restore, which have no such column.

@@ -16,10 +16,11 @@ from typing import Any
 from psycopg import sql
 
 from ecommerce.build.dbt_project import MANIFEST
-from ecommerce.publish.marts import LOST_COLUMNS, key_object
+from ecommerce.publish.marts import LOST_COLUMNS, key_object, same_key
 
-#: The marts that a later publication has changed, with their key, their columns of money, the columns that they had and
-#: have no more, and the first later publication that found the mart empty and filled it.
+#: The marts that a later publication has changed, with their key, those of its columns that are never null, their
+#: columns of money, the columns that they had and have no more, and the first later publication that found the mart
+#: empty and filled it.
 MARTS_TO_RESTORE = f"""
 with later as (
     select
@@ -34,12 +35,15 @@ select
     later.mart,
     later.filled_by,
     rule_key.columns as key,
+    rule_key.not_null,
     coalesce(money.columns, '{{}}') as money,
     coalesce(lost.columns, '{{}}') as lost
 from later
 cross join lateral (select to_regclass(format('marts.%%I', later.mart)) as oid) as published
 cross join lateral (
-    select array_agg(attribute.attname::text order by place.n) as columns
+    select
+        array_agg(attribute.attname::text order by place.n) as columns,
+        coalesce(array_agg(attribute.attname::text) filter (where attribute.attnotnull), '{{}}') as not_null
     from (
         select conrelid, conkey
         from pg_constraint
@@ -101,6 +105,7 @@ def changes_query(mart: Mapping[str, Any], target: int, skipped: Collection[str]
         "target": sql.Literal(target),
         "table": sql.Identifier("marts", mart["mart"]),
         "key": key_object(mart["key"], "current_row"),
+        "same_key": same_key(mart["key"], mart["not_null"], "current_row", "kept_key"),
         "lost": sql.Literal(list(mart["lost"])),
     }
     sums: list[sql.Composable] = [sql.SQL("")]
@@ -130,7 +135,9 @@ def changes_query(mart: Mapping[str, Any], target: int, skipped: Collection[str]
                     target_row.content as target_content,
                     case when current_row.ctid is not null then to_jsonb(current_row) end as current_content
                 from target_row
-                left join {table} as current_row on {key} = target_row.key
+                -- The key in the mart's own types, so that few rows are found by the mart's index.
+                cross join lateral jsonb_populate_record(null::{table}, target_row.key) as kept_key
+                left join {table} as current_row on {same_key}
             )
 
             select
