@@ -18,6 +18,7 @@ from shop_pages.error_pages import add_error_pages
 from shop_pages.metrics import metrics_html
 from shop_pages.pool import ConnectionPool, LastAnswers
 from shop_pages.queries import Warehouse
+from shop_pages.replica import ReplicaWatch
 from shop_pages.routes import ROUTERS, health_check
 from shop_pages.security import SecurityHeaders
 
@@ -55,6 +56,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.reader = Warehouse(
         ConnectionPool(limits.READER, last_answers=last_answers), reads_marts_only=True, on_erasure=forget
     )
+    app.state.replica = ReplicaWatch(app.state.reader, app.state.inspector)
     app.state.downloads = Downloads(limits.READER)
     app.state.inspector_downloads = Downloads(limits.INSPECTOR)
     # Before the first reader comes: to compress the chart library, to connect, and to render the definitions each take
@@ -68,4 +70,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     yield
     await warm_up
+    await app.state.replica.close()
     await asyncio.gather(app.state.reader.close(), app.state.inspector.close())

@@ -9,6 +9,7 @@ from typing import Any
 
 from shop_pages.limits import LATE_AFTER_HOURS
 from shop_pages.pool import Row
+from shop_pages.replica import ReplicaLag
 
 #: The states, the worst last.
 STATES = ("ok", "late", "failed")
@@ -38,7 +39,8 @@ class Reason:
     Why the warehouse is not ok.
 
     :param state: `late` or `failed`
-    :param part: what is concerned: a service of Airflow, `warehouse`, `publication`, `check` or `incident`
+    :param part: what is concerned: a service of Airflow, `warehouse`, `publication`, `replica`, `check` or
+        `incident`
     """
 
     state: str
@@ -80,6 +82,7 @@ def health_of(
     incidents: Sequence[Row],
     questions: Sequence[Row],
     now: datetime,
+    lag: ReplicaLag | None = None,
 ) -> Health:
     """
     Evaluate what was read.
@@ -88,11 +91,13 @@ def health_of(
     :param publications: the row of `LAST_PUBLICATION`, or none
     :param incidents: rows of `OPEN_INCIDENTS`
     :param questions: rows of `OPEN_QUESTIONS`: checks that wait for a person
+    :param lag: what the replica that the pages read lacks
     """
     last = publications[0] if publications else None
     reasons = [
         *_of_services(services),
         *_of_publication(last, now),
+        *([Reason("late", "replica", f"the replica that the pages read lacks {lag}")] if lag else []),
         *_of_questions(questions),
         *_of_incidents(incidents),
     ]

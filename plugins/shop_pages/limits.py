@@ -33,6 +33,9 @@ READ_FILES_SECONDS, FORM_READ_FILES_SECONDS = 20.0, 8.0
 READ_FILES_POLL_SECONDS, READ_FILES_AGAIN_SECONDS = 0.3, 5.0
 #: Seconds for which a result is reused without a query. Results of marts are then checked for a new publication.
 FRESH_SECONDS = 10.0
+#: Seconds after which a publication that the pages' replica has not got is said to be missing. More than
+#: `FRESH_SECONDS`, since its last publication is asked for that seldom.
+REPLICA_LAG_SECONDS = 30.0
 #: Seconds after a failed connection during which no new one is tried.
 RETRY_AFTER = 3.0
 #: Connections of each role in each process of the API server.

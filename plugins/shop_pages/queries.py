@@ -201,6 +201,10 @@ class Warehouse:
             return replace(entry.rows, problem=str(problem))
         raise problem
 
+    async def publication(self) -> Row | None:
+        """The latest publication that this database has, at most `FRESH_SECONDS` old; None if it cannot be read."""
+        return await self._current_publication()
+
     def forget(self) -> None:
         """Forget all results."""
         self._cache.clear()

@@ -30,6 +30,7 @@ from shop_pages.formats import Format
 from shop_pages.pages import PAGES
 from shop_pages.pool import Row
 from shop_pages.queries import Rows
+from shop_pages.replica import ReplicaLag
 from shop_pages.tables import PlacedTable, TableChoice, links_of
 from shop_pages.words import heading_of, words_of
 
@@ -119,8 +120,12 @@ def _auto_format(context: Context, value: Any, value_format: Format = Format.TEX
     return formats.auto_format(value, value_format, _zone(context) if isinstance(value, datetime) else UTC)
 
 
-def render_html(request: Request, template: str, parts: Sequence[Rows] = (), **values: Any) -> str:
-    """A page as text, with the navigation and, if any of its rows are an earlier result, a warning."""
+def render_html(request: Request, template: str, parts: Sequence[Rows], lag: ReplicaLag | None, **values: Any) -> str:
+    """
+    A page as text, with the navigation and, if its figures are not the latest, a warning.
+
+    :param lag: what the replica that the pages read lacks
+    """
     stale = [part for part in parts if part.problem]
     return templates().get_template(template).render(
         base=request.scope["root_path"],
@@ -129,6 +134,7 @@ def render_html(request: Request, template: str, parts: Sequence[Rows] = (), **v
         asset=lambda name: f"{request.scope['root_path']}/static/{asset(name).digest}/{name}",
         stale_since=min((part.read_at for part in stale), default=None),
         stale_reason=stale[0].problem if stale else None,
+        lag=lag,
         # Asked once a page, since a page may have a thousand times, and only by a page that shows it: the one that says
         # that the profile cannot be read does not.
         zone=cache(time_zone),
@@ -161,7 +167,8 @@ async def render(
 
     :raises PageTooLarge: it has more than `PAGE_BYTES`
     """
-    content = await off_the_loop(lambda: encode_page(render_html(request, template, parts, **values)))
+    lag = request.app.state.replica.lag
+    content = await off_the_loop(lambda: encode_page(render_html(request, template, parts, lag, **values)))
     return HTMLResponse(content, status_code=status)
 
 
@@ -176,6 +183,7 @@ async def render_cached(
     :param values: the template's values; called only if the page is not cached
     """
     cache: ResponseCache = request.app.state.responses
+    lag = request.app.state.replica.lag
     cached = await cache.get_or_render(
         (
             template,
@@ -185,9 +193,10 @@ async def render_cached(
             shop().currency,
             *shop().absent,
             _chosen_filters(request),
+            lag,
         ),
         parts,
-        lambda: render_html(request, template, parts, **values()),
+        lambda: render_html(request, template, parts, lag, **values()),
         HTML,
     )
     return respond(request, cached)

@@ -74,7 +74,8 @@ async def get_status(request: Request, first: str = "", last: str = "") -> Respo
     cache: ResponseCache = request.app.state.responses
     now = datetime.now(UTC)
     # The page shows ages in minutes.
-    key = ("status", request.scope["root_path"], start, end, shop().time_zone, f"{now:%d %H:%M}")
+    lag = request.app.state.replica.lag
+    key = ("status", request.scope["root_path"], start, end, shop().time_zone, f"{now:%d %H:%M}", lag)
     cached = cache.get(key, parts)
     if cached is None:
         dates = _calendar_dates(start, end) | {"as_of": as_of, "last_loaded": last_loaded, "age": data_age(as_of, now)}
@@ -82,7 +83,8 @@ async def get_status(request: Request, first: str = "", last: str = "") -> Respo
 
         def html() -> str:
             values = _values(tables, start, end, from_airflow)
-            return render_html(request, "status.html", parts, **values, **dates, replay_dag=from_airflow["replay_dag"])
+            replay_dag = from_airflow["replay_dag"]
+            return render_html(request, "status.html", parts, lag, **values, **dates, replay_dag=replay_dag)
 
         cached = await cache.get_or_render(key, parts, html, HTML)
     return respond(request, cached)

@@ -48,7 +48,7 @@ def page_with_empty_figures(name: str) -> str:
         notice="",
     )
     request = SimpleNamespace(scope={"root_path": ""}, query_params={}, url=SimpleNamespace(path=f"/{name}"))
-    return render_html(cast("Any", request), "figures.html", **read.values())
+    return render_html(cast("Any", request), "figures.html", (), None, **read.values())
 
 
 def test_shop_with_every_source_names_no_absent_one() -> None:
