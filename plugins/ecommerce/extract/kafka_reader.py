@@ -20,6 +20,7 @@ from ecommerce.common.sources import BELOW_MICROSECOND, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract import kafka_topic
 from ecommerce.extract.kafka_messages import PlainMessages, copy_line, suspect_row
+from ecommerce.extract.message_contents import Contents, MessageContents
 from ecommerce.extract.reader_protocol import RETENTION, TRANSACTION, Gap, ResumePoints, TopicRead
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class KafkaReader:
         self.first_offsets: list[tuple[str, int, int]] = []
         self.unknown_fields: set[str] = set()
         self._window = window
+        self._contents = MessageContents(source, location)
         self._expired: list[Gap] = []
         #: Partitions of which raw already has messages of the range: which ones are new, the warehouse decides.
         self._overlapping: set[int] = set()
@@ -174,16 +176,26 @@ class KafkaReader:
         """Messages as lines of COPY text: plain ones that are new to raw, and suspect ones."""
         overlapping, suspect = self._overlapping, []
         if overlapping:
-            suspect = [message for message in messages if message.partition() in overlapping]
+            suspect = self._suspect_rows([message for message in messages if message.partition() in overlapping])
             messages = [message for message in messages if message.partition() not in overlapping]
+        contents = self._contents.of([message.value() for message in messages])
         lines = []
-        for message, line in zip(messages, plain.lines(messages), strict=True):
+        for number, (message, line) in enumerate(zip(messages, plain.lines(contents.values), strict=True)):
             if line is None:
-                suspect.append(message)
+                suspect.append(self._suspect_row(message, contents, number))
             else:
                 place = f"{self.topic}\t{message.partition()}\t{message.offset()}\t{plain.published(message)}"
                 lines.append(f"{line}\t{place}{suffix}\n")
-        return lines, [copy_line(suspect_row(self.source, message)) for message in suspect]
+        return lines, suspect
+
+    def _suspect_rows(self, messages: Sequence[Message]) -> list[str]:
+        contents = self._contents.of([message.value() for message in messages])
+        return [self._suspect_row(message, contents, number) for number, message in enumerate(messages)]
+
+    def _suspect_row(self, message: Message, contents: Contents, number: int) -> str:
+        return copy_line(
+            suspect_row(self.source, message, contents.values[number], contents.rejections.get(number))
+        )
 
     def _checked_topic_id(self, admin: AdminClient, resume: ResumePoints) -> str | None:
         """

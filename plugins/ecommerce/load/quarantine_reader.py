@@ -10,8 +10,10 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import Source
 from ecommerce.extract.kafka_messages import decode, lineage_values
+from ecommerce.extract.message_contents import MessageContents
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 from ecommerce.extract.texts import is_cut
 
@@ -20,7 +22,8 @@ class QuarantineReader:
     """
     Messages in quarantine that were not replayed yet, with their places in the topic.
 
-    A message's value is `ops.quarantine.corrected` if someone has filled that in, otherwise the original. The payload
+    A message's value is `ops.quarantine.corrected` if someone has filled that in, a JSON object with the source's columns,
+    otherwise the original. The payload
     is always the original, so that a message that is rejected again is recognised.
 
     :param condition: on `ops.quarantine as rejected`, joined with `ops.load_batch as batch`
@@ -32,6 +35,7 @@ class QuarantineReader:
         self.source = source
         self.columns = [*(column.name for column in source.loaded_columns), "_payload", "_rejection"]
         self._connection = connection
+        self._contents = MessageContents(source, shop().location_of(source.name))
         self._condition = condition
 
     def read(self, resume: ResumePoints) -> Iterator[list[str | None]]:
@@ -57,8 +61,13 @@ class QuarantineReader:
         if corrected is None and is_cut(payload.get("value")):
             nothing = [None] * len(self.source.loaded_columns)
             return [*nothing, original, "the message was too long to be kept whole: fill in `corrected`"]
-        fields, rejection = decode(self.source, _bytes(payload.get("value")) if corrected is None else _json(corrected))
-        return [*fields, *lineage_values(self.source, place, fields), original, rejection]
+        if corrected is None:
+            # By the present profile: a registry may have been missing there.
+            (content,), rejections = self._contents.of([_bytes(payload.get("value"))])
+        else:
+            content, rejections = json.dumps(corrected).encode(), {}
+        fields, rejection = decode(self.source, content)
+        return [*fields, *lineage_values(self.source, place, fields), original, rejections.get(0, rejection)]
 
 
 def _place(payload: Any) -> list[str | None] | None:
@@ -84,7 +93,3 @@ def _bytes(value: Any) -> bytes | None:
     if isinstance(value, Mapping):
         return base64.b64decode(value.get("base64", ""))
     return str(value).encode()
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()
