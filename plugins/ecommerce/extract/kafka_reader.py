@@ -43,7 +43,8 @@ class KafkaReader:
     `new_rows` returns the plain messages that are new to raw, as COPY text. `read` after it returns all others as rows
     of texts, for the warehouse to validate: the source's columns and the lineage columns, the whole message as JSON,
     and a reason to reject it if the value is no JSON object of texts. Afterwards ``topics`` has the next offsets and
-    the gaps, ``unknown_fields`` the names of fields that the registry does not have.
+    the gaps, ``unknown_fields`` the names of fields that the registry does not have, and ``schemas`` the fields of the
+    messages' schemas.
     """
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
@@ -62,6 +63,12 @@ class KafkaReader:
         #: Partitions of which raw already has messages of the range: which ones are new, the warehouse decides.
         self._overlapping: set[int] = set()
         self._suspect = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115
+
+    @property
+    def schemas(self) -> Mapping[int, Mapping[str, str]]:
+        """Id → field → its type, of each schema of a registry that decoded a message."""
+        registry = self._contents.registry
+        return {schema_id: schema.fields for schema_id, schema in registry.used.items()} if registry else {}
 
     def read(self, resume: ResumePoints) -> Iterator[bytes]:
         """The messages that `new_rows` left out, as blocks of COPY text."""

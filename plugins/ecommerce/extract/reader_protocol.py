@@ -128,6 +128,10 @@ class AppendingReader(Reader, Protocol):
     def unknown_fields(self) -> Collection[str]:
         """After the read: names of fields that the registry does not have."""
 
+    @property
+    def schemas(self) -> Mapping[int, Mapping[str, str]]:
+        """After the read: id of each schema of a registry that decoded a message → field → its type."""
+
     def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
         """Those rows, each with these constants, as COPY text; `Reader.read` returns the others afterwards."""
 

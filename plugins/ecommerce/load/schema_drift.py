@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg import Connection, sql
+from psycopg.types.json import Jsonb
 
 from ecommerce.common.errors import SchemaDrift
 from ecommerce.common.shop import SourceLocation
@@ -114,8 +115,62 @@ def new_fields(names: Collection[str]) -> list[ColumnChange]:
     return [ColumnChange(name, "new", None, "JSON") for name in sorted(set(map(one_line, names)))[:MAX_FIELDS]]
 
 
-def note(connection: Connection, source: Source, batch_id: int, differences: Sequence[ColumnChange]) -> None:
-    """Add a row of `ops.schema_change` for each new difference; for a known one, note the batch that saw it last."""
+def note_schemas(
+    connection: Connection, source: Source, batch_id: int, schemas: Mapping[int, Mapping[str, str]]
+) -> None:
+    """
+    Note the schemas of messages that no load has seen before, and by what each differs from the one before it.
+
+    No difference fails a load: a topic has messages of the old schema and of the new one, and each is validated by its
+    values. A registry numbers its schemas as they come.
+
+    :param schemas: id of a schema → field → its type
+    """
+    known: dict[int, Mapping[str, str]] = dict(
+        connection.execute("select schema_id, fields from ops.message_schema where source = %s", [source.name]).fetchall()
+    )
+    for schema_id in sorted(schemas.keys() - known.keys()):
+        before = max((known_id for known_id in known if known_id < schema_id), default=None)
+        fields = known[schema_id] = schemas[schema_id]
+        if before is not None:
+            note(connection, source, batch_id, field_changes(known[before], fields), policy=NewColumns.IGNORE.value)
+        connection.execute(
+            """
+            insert into ops.message_schema (source, schema_id, fields, batch_id, first_seen_at)
+            values (%s, %s, %s, %s, now())
+            """,
+            [source.name, schema_id, Jsonb(dict(fields)), batch_id],
+        )
+
+
+def field_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[ColumnChange]:
+    """By what a schema of messages differs from the one before it; as many differences as a person reads."""
+    changes_of_fields = [
+        ColumnChange(
+            one_line(name),
+            "new" if name not in before else "missing" if name not in after else "retyped",
+            before.get(name),
+            after.get(name),
+        )
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    return changes_of_fields[:MAX_FIELDS]
+
+
+def note(
+    connection: Connection,
+    source: Source,
+    batch_id: int,
+    differences: Sequence[ColumnChange],
+    *,
+    policy: str | None = None,
+) -> None:
+    """
+    Add a row of `ops.schema_change` for each new difference; for a known one, note the batch that saw it last.
+
+    :param policy: what a load does with each of them; None: the source's own with a new column, and it fails at others
+    """
     with connection.cursor() as cursor:
         cursor.executemany(
             """
@@ -139,7 +194,7 @@ def note(connection: Connection, source: Source, batch_id: int, differences: Seq
                     "change": change.change,
                     "expected": change.expected,
                     "actual": change.actual,
-                    "policy": source.new_columns.value if change.change == "new" else "fail",
+                    "policy": policy or (source.new_columns.value if change.change == "new" else "fail"),
                     "batch": batch_id,
                 }
                 for change in differences

@@ -392,6 +392,7 @@ class AppendTopic(Append):
         """Add what is new; note fields that the registry does not have, and mark the days of all messages."""
         job, counts = self.job, super().write()
         schema_drift.note(job.connection, job.source, job.batch_id, schema_drift.new_fields(self._topic.unknown_fields))
+        schema_drift.note_schemas(job.connection, job.source, job.batch_id, self._topic.schemas)
         return raw_writer.add_messages(
             job.connection, job.source, job.batch_id, counts, self._copied, self._topic.first_offsets
         )
