@@ -71,7 +71,7 @@ class SourceLocation(BaseModel):
     :param connection: the Airflow connection; its type tells the dialect of a table or template
     :param table: `schema.table`, or `table`; a view is fine. Case matters, and there are no quotes
     :param template: path of a file with one SELECT that gives the source's columns
-    :param topic: of a source that is read from Kafka
+    :param topic: of a source that is read from Kafka; of one that may be a table, its changes as Debezium sends them
     :param registry: the Airflow connection of the schema registry that has the schemas of the topic's messages
     :param fields: column → field of the topic's messages, where it has another name; `outer.inner` is a field in another
     """
@@ -106,11 +106,14 @@ class SourceLocation(BaseModel):
     @model_validator(mode="after")
     def _suits_the_source(self) -> Self:
         given = {name for name in ("table", "template", "topic") if getattr(self, name) is not None}
-        needed = {"database": {"table", "template"}, "kafka": {"topic"}, "weather": set()}[SOURCES[self.source].reader]
+        source = SOURCES[self.source]
+        needed = {"database": {"table", "template"}, "kafka": {"topic"}, "weather": set()}[source.reader]
+        if source.takes_changes:
+            needed = needed | {"topic"}
         if extra := sorted(given - needed):
             raise ValueError(f"it takes no {extra[0]}; remove it")
-        if given == {"table", "template"}:
-            raise ValueError("it has both a table and a template; keep one of them")
+        if len(given) > 1:
+            raise ValueError(f"it has both a {' and a '.join(sorted(given))}; keep one of them")
         if needed and not given:
             raise ValueError(
                 "it has no topic; write `topic: name`"

@@ -32,17 +32,18 @@ class MessageContents:
     Reads the contents of a topic's messages, by the location in the shop's profile.
 
     :ivar registry: the schemas, if the profile names a registry
+    :ivar document_of: what a message's bytes say, in whatever form
     """
 
     def __init__(self, source: Source, location: SourceLocation) -> None:
         self.registry: SchemaRegistry | None = None
-        self._document: Callable[[bytes], Any] = json_document
+        self.document_of: Callable[[bytes], Any] = json_document
         if location.registry:
             # Imported only where there is one: it takes a second.
             from ecommerce.extract.schema_registry import SchemaRegistry
 
             self.registry = SchemaRegistry(source, location)
-            self._document = self.registry.decode
+            self.document_of = self.registry.decode
         self._paths = {column.name: location.path_of(column.name) for column in source.columns}
         self._is_plain = self.registry is None and not location.fields
 
@@ -65,7 +66,7 @@ class MessageContents:
         return Contents(contents, rejections)
 
     def _fields(self, value: bytes) -> dict[str, Any]:
-        document = self._document(value)
+        document = self.document_of(value)
         if not isinstance(document, Mapping):
             raise Undecodable(f"the value is no record but {type(document).__name__}")
         fields = {name: value_at(document, path) for name, path in self._paths.items()}
@@ -73,14 +74,16 @@ class MessageContents:
         return {name: text_of(field, name) for name, field in fields.items()} if self.registry else fields
 
 
-def json_document(value: bytes) -> Any:
+def json_document(value: bytes, *, is_exact: bool = False) -> Any:
     """
     The value of a message in JSON.
 
+    :param is_exact: numbers are texts, as the message spells them
     :raises Undecodable: it is none
     """
+    numbers: Any = {"parse_int": str, "parse_float": str, "parse_constant": str} if is_exact else {}
     try:
-        return json.loads(value)
+        return json.loads(value, **numbers)
     except (ValueError, RecursionError) as error:
         # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python does not parse.
         raise Undecodable(f"the value is not JSON: {type(error).__name__}") from error

@@ -1,11 +1,12 @@
 """
 The interfaces between readers and the loader.
 
-A reader only reads: it returns rows, column types and the offsets of topics, and does not know raw. There are three
+A reader only reads: it returns rows, column types and the offsets of topics, and does not know raw. There are four
 kinds, from the simplest:
 
 * `Reader`: all its rows have to be validated by the loader.
 * `AppendingReader`: a topic. Most messages are so plain that they need no validation.
+* `ChangesReader`: a topic with the changes of a table. A key comes as often as it changed.
 * `PrevalidatingReader`: a database that validates its own rows and can be asked for some days alone.
 """
 
@@ -134,6 +135,18 @@ class AppendingReader(Reader, Protocol):
 
     def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
         """Those rows, each with these constants, as COPY text; `Reader.read` returns the others afterwards."""
+
+
+@runtime_checkable
+class ChangesReader(Reader, Protocol):
+    """Reads the changes of a table, in their order."""
+
+    source: Source  #: With `CHANGE_LINEAGE`.
+    topic: str
+
+    @property
+    def schemas(self) -> Mapping[int, Mapping[str, str]]:
+        """As of `AppendingReader`."""
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import Source
 from ecommerce.extract.avro_schemas import AvroSchema
 from ecommerce.extract.exact_texts import Undecodable
+from ecommerce.extract.message_contents import json_document
 from ecommerce.extract.protobuf_schemas import ProtobufSchema
 
 log = logging.getLogger(__name__)
@@ -68,10 +69,7 @@ class JsonSchema:
 
     def decode(self, payload: bytes) -> Any:
         """The value; numbers as the message spells them."""
-        try:
-            return json.loads(payload, parse_int=str, parse_float=str, parse_constant=str)
-        except (ValueError, RecursionError) as error:
-            raise Undecodable(f"the value is not JSON: {type(error).__name__}") from error
+        return json_document(payload, is_exact=True)
 
 
 def _json_fields(schema: Any, outer: str, depth: int) -> Iterator[tuple[str, str]]:

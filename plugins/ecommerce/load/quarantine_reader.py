@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from psycopg import Connection, sql
 
 from ecommerce.common.shop import shop
-from ecommerce.common.sources import Source
+from ecommerce.common.sources import CHANGE_LINEAGE, Source
+from ecommerce.extract.change_reader import change_events, change_row
 from ecommerce.extract.kafka_messages import decode, lineage_values
 from ecommerce.extract.message_contents import MessageContents
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
@@ -68,6 +70,38 @@ class QuarantineReader:
             content, rejections = json.dumps(corrected).encode(), {}
         fields, rejection = decode(self.source, content)
         return [*fields, *lineage_values(self.source, place, fields), original, rejections.get(0, rejection)]
+
+
+class QuarantinedChanges(QuarantineReader):
+    """
+    Changes of a table in quarantine that were not replayed yet.
+
+    `ops.quarantine.corrected` is an object with the source's columns, all of the row; when it changed stays.
+    """
+
+    #: Noted when they were rejected.
+    schemas: Mapping[int, Mapping[str, str]] = {}  # noqa: RUF012
+
+    def __init__(self, source: Source, connection: Connection, condition: sql.Composable) -> None:
+        super().__init__(replace(source, lineage=CHANGE_LINEAGE), connection, condition)
+        location = shop().location_of(source.name)
+        self.topic = location.topic or ""
+        self._events = change_events(source, location, self._contents)
+
+    def _row(self, payload: Any, original: str, corrected: Any) -> list[str | None]:
+        nothing = [None] * len(self.source.loaded_columns)
+        if _place(payload) is None:
+            return [*nothing, original, "the payload does not say where in the topic the message was"]
+        if is_cut(payload.get("value")) or is_cut(payload.get("key")):
+            return [*nothing, original, "the message was too long to be kept whole"]
+        *row, _, rejection = change_row(
+            self.source, self._events, _bytes(payload.get("key")), _bytes(payload.get("value")), payload
+        )
+        if isinstance(corrected, Mapping) and row[-2] is not None:
+            names = [column.name for column in self.source.columns]
+            texts = [corrected.get(name) for name in names]
+            row[: len(names)] = [text if text is None or isinstance(text, str) else json.dumps(text) for text in texts]
+        return [*row, original, rejection]
 
 
 def _place(payload: Any) -> list[str | None] | None:
