@@ -62,7 +62,9 @@ class AvroSchema:
             value = schemaless_reader(stream, self._parsed, None)
         except Undecodable:
             raise
-        # fastavro raises what its decoding runs into: EOFError, IndexError, UnicodeDecodeError and others.
+        except (EOFError, IndexError) as error:
+            raise Undecodable("the bytes are not of its schema: they end too early") from error
+        # fastavro raises what its decoding runs into, such as UnicodeDecodeError.
         except Exception as error:
             raise Undecodable(f"the bytes are not of its schema: {type(error).__name__}") from error
         if rest := len(payload) - stream.tell():

@@ -195,9 +195,10 @@ class ErasedValues:
         kept = {name: payload[name] for name in ("topic", "partition", "offset", "published_at") if name in payload}
         kept["key"] = " ".join(map(self._text, _texts(payload.get("key"))))
         kept["value"] = ERASED if document is None else json.dumps(self.columns(source, document))
-        if document is content:
-            # The value may be bytes; what they said is kept beside it.
-            kept |= {"value": ERASED, "content": self.columns(source, document or {})}
+        if document is content is not None:
+            # Of bytes, and of a row with further columns, only what was read of them is kept.
+            emptied = dict.fromkeys(source.emptied_columns)
+            kept |= {"key": ERASED, "value": ERASED, "content": self.columns(source, document) | emptied}
         return kept
 
     def columns(self, source: Source, document: Mapping[str, Any]) -> dict[str, Any]:

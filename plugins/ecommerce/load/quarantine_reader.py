@@ -18,6 +18,7 @@ from ecommerce.extract.kafka_messages import decode, lineage_values
 from ecommerce.extract.message_contents import MessageContents
 from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
 from ecommerce.extract.texts import is_cut
+from ecommerce.load.erased_rows import ERASED
 
 
 class QuarantineReader:
@@ -63,6 +64,8 @@ class QuarantineReader:
         if corrected is None and is_cut(payload.get("value")):
             nothing = [None] * len(self.source.loaded_columns)
             return [*nothing, original, "the message was too long to be kept whole: fill in `corrected`"]
+        if corrected is None and payload.get("value") == ERASED and isinstance(payload.get("content"), Mapping):
+            corrected = payload["content"]
         if corrected is None:
             # By the present profile: a registry may have been missing there.
             (content,), rejections = self._contents.of([_bytes(payload.get("value"))])
@@ -92,6 +95,8 @@ class QuarantinedChanges(QuarantineReader):
         nothing = [None] * len(self.source.loaded_columns)
         if _place(payload) is None:
             return [*nothing, original, "the payload does not say where in the topic the message was"]
+        if payload.get("value") == ERASED:
+            return [*nothing, original, "the customer was erased"]
         if is_cut(payload.get("value")) or is_cut(payload.get("key")):
             return [*nothing, original, "the message was too long to be kept whole"]
         *row, _, rejection = change_row(

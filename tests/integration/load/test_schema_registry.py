@@ -157,12 +157,11 @@ def test_undecodable_messages_keep_their_bytes_and_are_replayed(
     assert [reason for reason, _ in rejected] == [
         "schema 2: the registry does not have it: Schema 2 not found",
         "the value does not begin with a zero byte and the id of a schema",
-        "schema 1: the bytes are not of its schema: EOFError",
+        "schema 1: the bytes are not of its schema: they end too early",
         "the message has no value (a tombstone)",
     ]
-    assert bytes(loader.value("select decode(payload #>> '{value,base64}', 'base64') from ops.quarantine limit 1")) == (
-        unknown
-    )
+    kept = "select decode(payload #>> '{value,base64}', 'base64') from ops.quarantine where reason like 'schema 2%'"
+    assert bytes(loader.value(kept)) == unknown
     assert [value for _, value in rejected][1] == '{"user": 1}'
     # They count as read.
     assert loader.load("kafka_stream", DAY).rows_read == 0
