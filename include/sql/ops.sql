@@ -149,6 +149,7 @@ create table if not exists ops.source_column (
 create table if not exists ops.message_schema (
     source text not null,
     schema_id bigint not null, -- in the registry
+    name text not null, -- of the record: it is compared with the schema before of the same name
     fields jsonb not null, -- field → its type
     batch_id bigint not null references ops.load_batch, -- the first that had a message of it
     first_seen_at timestamptz not null,

@@ -36,6 +36,7 @@ class AvroSchema:
     :param text: the schema as JSON
     :param references: the texts of the schemas that it names, each after those that it names itself
     :raises Undecodable: one of them is no schema
+    :ivar name: of the record, with its namespace
     :ivar fields: name of a field → its type; of a record in a record `outer.inner`
     """
 
@@ -49,6 +50,7 @@ class AvroSchema:
         # Whatever a wrong schema does to fastavro.
         except Exception as error:
             raise Undecodable(f"it is no schema of Avro: {type(error).__name__}: {error}") from error
+        self.name = _name(schema)
         self.fields = dict(_fields(schema))
 
     def decode(self, payload: bytes) -> Any:
@@ -98,6 +100,13 @@ def _with_texts(schema: Any) -> Any:
     if (kind, name) in AVRO or (name in CONNECT and kind in ("int", "long")):
         changed["logicalType"] = f"{_AS_TEXT}{name}"
     return changed
+
+
+def _name(schema: Any) -> str:
+    if not isinstance(schema, dict):
+        return ""
+    name, namespace = str(schema.get("name", "")), schema.get("namespace")
+    return name if "." in name or not namespace else f"{namespace}.{name}"
 
 
 def _fields(schema: Any, outer: str = "", seen: frozenset[str] = frozenset()) -> Iterator[tuple[str, str]]:

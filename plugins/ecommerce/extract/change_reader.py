@@ -52,8 +52,11 @@ class ChangeReader(TopicReader):
 
 def change_events(source: Source, location: SourceLocation, contents: MessageContents) -> ChangeEvents:
     """What reads the events at a location: by its registry, or as JSON whose numbers stay as they are spelled."""
-    decode = contents.document_of if contents.registry else partial(json_document, is_exact=True)
-    return ChangeEvents(source, location, decode)
+    if contents.registry:
+        decode = contents.registry.decode
+        return ChangeEvents(source, location, decode, partial(decode, is_key=True))
+    as_json = partial(json_document, is_exact=True)
+    return ChangeEvents(source, location, as_json, as_json)
 
 
 def change_row(

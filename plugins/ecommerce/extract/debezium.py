@@ -48,15 +48,15 @@ class ChangeEvents:
     """
     Reads the change events of a source.
 
-    :param decode: bytes of a key or a value → what they say
+    :param decode: bytes of a value → what they say; ``decode_key``: those of a key
     """
 
-    def __init__(self, source: Source, location: SourceLocation, decode: Decode) -> None:
+    def __init__(self, source: Source, location: SourceLocation, decode: Decode, decode_key: Decode) -> None:
         self._columns = [
             (column, location.path_of(column.name), column.name in location.fields) for column in source.columns
         ]
         self._key = source.key
-        self._decode = decode
+        self._decode, self._decode_key = decode, decode_key
 
     def change(self, key: bytes | None, value: bytes | None, published: str | None) -> Change:
         """
@@ -99,7 +99,7 @@ class ChangeEvents:
     def _key_fields(self, key: bytes | None, before: Any, types: Mapping[str, Any]) -> list[str | None]:
         """The columns of a deleted row's key, by what the row was, or by the message's key."""
         if not isinstance(before, Mapping) or not before:
-            before, types = _unwrapped(self._decode(key)) if key is not None else ({}, {})
+            before, types = _unwrapped(self._decode_key(key)) if key is not None else ({}, {})
         # A schema of the key is that of the row alone.
         fields = {
             column.name: _text(value_at(before, path), column.name, column.kind, types.get(path[0], {}))

@@ -22,7 +22,7 @@ from ecommerce.common.windows import Window
 from ecommerce.extract import kafka_topic
 from ecommerce.extract.kafka_messages import PlainMessages, copy_line, suspect_row
 from ecommerce.extract.message_contents import Contents, MessageContents
-from ecommerce.extract.reader_protocol import RETENTION, TRANSACTION, Gap, ResumePoints, TopicRead
+from ecommerce.extract.reader_protocol import RETENTION, TRANSACTION, Gap, MessageSchema, ResumePoints, TopicRead
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,9 @@ class TopicReader:
         self._expired: list[Gap] = []
 
     @property
-    def schemas(self) -> Mapping[int, Mapping[str, str]]:
-        """Id → field → its type, of each schema of a registry that decoded a message."""
-        registry = self._contents.registry
-        return {schema_id: schema.fields for schema_id, schema in registry.used.items()} if registry else {}
+    def schemas(self) -> Mapping[int, MessageSchema]:
+        """Id → schema, of those of a registry that decoded a message."""
+        return self._contents.registry.used if self._contents.registry else {}
 
     def messages(self, resume: ResumePoints) -> Iterator[list[Message]]:
         """

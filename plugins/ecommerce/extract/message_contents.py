@@ -32,18 +32,17 @@ class MessageContents:
     Reads the contents of a topic's messages, by the location in the shop's profile.
 
     :ivar registry: the schemas, if the profile names a registry
-    :ivar document_of: what a message's bytes say, in whatever form
     """
 
     def __init__(self, source: Source, location: SourceLocation) -> None:
         self.registry: SchemaRegistry | None = None
-        self.document_of: Callable[[bytes], Any] = json_document
+        self._document: Callable[[bytes], Any] = json_document
         if location.registry:
             # Imported only where there is one: it takes a second.
             from ecommerce.extract.schema_registry import SchemaRegistry
 
             self.registry = SchemaRegistry(source, location)
-            self.document_of = self.registry.decode
+            self._document = self.registry.decode
         self._paths = {column.name: location.path_of(column.name) for column in source.columns}
         self._is_plain = self.registry is None and not location.fields
 
@@ -66,7 +65,7 @@ class MessageContents:
         return Contents(contents, rejections)
 
     def _fields(self, value: bytes) -> dict[str, Any]:
-        document = self.document_of(value)
+        document = self._document(value)
         if not isinstance(document, Mapping):
             raise Undecodable(f"the value is no record but {type(document).__name__}")
         fields = {name: value_at(document, path) for name, path in self._paths.items()}

@@ -36,7 +36,8 @@ class ProtobufSchema:
     :param text: a `FileDescriptorProto` in base64, as the registry gives it in the format `serialized`
     :param references: name of an imported file → its text; each after those that it imports itself
     :raises Undecodable: one of them is no schema, or imports a file that is not there
-    :ivar fields: name of a field → its type; of a message in a message `outer.inner`
+    :ivar name: of its first message, with its package
+    :ivar fields: `Message.field` → its type; of a message in a message `Message.outer.inner`
     """
 
     def __init__(self, text: str, references: Mapping[str, str]) -> None:
@@ -48,7 +49,8 @@ class ProtobufSchema:
         except (DecodeError, binascii.Error, ValueError, KeyError, TypeError, ImportError) as error:
             raise Undecodable(f"it is no schema of Protobuf: {type(error).__name__}: {error}") from error
         messages = list(self._file.message_types_by_name.values())
-        self.fields = dict(_fields(messages[0])) if messages else {}
+        self.name = messages[0].full_name if messages else ""
+        self.fields = {name: kind for message in messages for name, kind in _fields(message, f"{message.name}.")}
 
     def decode(self, payload: bytes) -> Any:
         """

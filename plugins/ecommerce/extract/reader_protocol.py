@@ -75,6 +75,18 @@ class TopicRead:
     topic_id: str | None = None
 
 
+class MessageSchema(Protocol):
+    """A schema of messages."""
+
+    @property
+    def name(self) -> str:
+        """Of the record; several schemas of one name are its versions."""
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Name of a field → its type; of a field in another one `outer.inner`."""
+
+
 class ResumePoints(Protocol):
     """Where to go on in a topic: the warehouse answers, a Kafka reader asks before it reads."""
 
@@ -130,8 +142,8 @@ class AppendingReader(Reader, Protocol):
         """After the read: names of fields that the registry does not have."""
 
     @property
-    def schemas(self) -> Mapping[int, Mapping[str, str]]:
-        """After the read: id of each schema of a registry that decoded a message → field → its type."""
+    def schemas(self) -> Mapping[int, MessageSchema]:
+        """After the read: id → schema, of those of a registry that decoded a message."""
 
     def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
         """Those rows, each with these constants, as COPY text; `Reader.read` returns the others afterwards."""
@@ -145,7 +157,7 @@ class ChangesReader(Reader, Protocol):
     topic: str
 
     @property
-    def schemas(self) -> Mapping[int, Mapping[str, str]]:
+    def schemas(self) -> Mapping[int, MessageSchema]:
         """As of `AppendingReader`."""
 
 

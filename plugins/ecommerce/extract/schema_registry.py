@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from airflow.providers.http.hooks.http import HttpHook
@@ -24,6 +24,7 @@ from ecommerce.extract.avro_schemas import AvroSchema
 from ecommerce.extract.exact_texts import Undecodable
 from ecommerce.extract.message_contents import json_document
 from ecommerce.extract.protobuf_schemas import ProtobufSchema
+from ecommerce.extract.reader_protocol import MessageSchema
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,8 @@ _MOST_REFERENCES = 200
 _NOT_THERE = (40401, 40402, 40403)
 
 
-class DecodingSchema(Protocol):
+class DecodingSchema(MessageSchema, Protocol):
     """A schema that decodes what was written by it."""
-
-    @property
-    def fields(self) -> Mapping[str, str]:
-        """Name of a field → its type; of a field in another one `outer.inner`."""
 
     def decode(self, payload: bytes) -> Any:
         """
@@ -65,6 +62,7 @@ class JsonSchema:
             schema = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise Undecodable(f"it is no JSON: {type(error).__name__}") from error
+        self.name = str(schema.get("title", "")) if isinstance(schema, dict) else ""
         self.fields = dict(_json_fields(schema, "", 0))
 
     def decode(self, payload: bytes) -> Any:
@@ -85,7 +83,7 @@ class SchemaRegistry:
     """
     The schemas of a topic's messages. Each is asked for once.
 
-    :ivar used: id → schema, of those that have decoded a message
+    :ivar used: id → schema, of those that have decoded the value of a message
     """
 
     def __init__(self, source: Source, location: SourceLocation) -> None:
@@ -94,9 +92,9 @@ class SchemaRegistry:
         self._schemas: dict[int, DecodingSchema | Undecodable] = {}
         self.used: dict[int, DecodingSchema] = {}
 
-    def decode(self, value: bytes) -> Any:
+    def decode(self, value: bytes, *, is_key: bool = False) -> Any:
         """
-        A message's value.
+        What a message's value, or its key, says.
 
         :raises Undecodable: it is not in the wire format, the registry has no such schema, or the bytes are not of it
         :raises SourceError: the registry cannot be asked
@@ -109,7 +107,8 @@ class SchemaRegistry:
             document = schema.decode(value[PREFIX:])
         except Undecodable as error:
             raise Undecodable(f"schema {schema_id}: {error}") from error
-        self.used[schema_id] = schema
+        if not is_key:
+            self.used[schema_id] = schema
         return document
 
     def _schema(self, schema_id: int) -> DecodingSchema:

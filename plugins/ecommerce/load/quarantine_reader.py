@@ -16,7 +16,7 @@ from ecommerce.common.sources import CHANGE_LINEAGE, Source
 from ecommerce.extract.change_reader import change_events, change_row
 from ecommerce.extract.kafka_messages import decode, lineage_values
 from ecommerce.extract.message_contents import MessageContents
-from ecommerce.extract.reader_protocol import ResumePoints, TopicRead
+from ecommerce.extract.reader_protocol import MessageSchema, ResumePoints, TopicRead
 from ecommerce.extract.texts import is_cut
 from ecommerce.load.erased_rows import ERASED
 
@@ -83,7 +83,7 @@ class QuarantinedChanges(QuarantineReader):
     """
 
     #: Noted when they were rejected.
-    schemas: Mapping[int, Mapping[str, str]] = {}  # noqa: RUF012
+    schemas: Mapping[int, MessageSchema] = {}  # noqa: RUF012
 
     def __init__(self, source: Source, connection: Connection, condition: sql.Composable) -> None:
         super().__init__(replace(source, lineage=CHANGE_LINEAGE), connection, condition)

@@ -421,8 +421,8 @@ def apply_changes(connection: Connection, source: Source, topic: str | None, bat
     """
     Add a version for each accepted change of a row, valid from the time of the change; what changes nothing is left out.
 
-    The order of a row's changes is that of the topic. A time before that of the version before is that one's: clocks
-    differ. Of changes with one time the last counts, as no moment lies between them.
+    The order of a row's changes is that of the topic, whatever their times say: clocks differ. A version is valid from a
+    microsecond after the one before at the earliest. So it does not matter where one load ends and the next begins.
 
     :param topic: of the changes; those below its stored offsets come late, from the quarantine. They count only if their
         row has no version of that time or later
@@ -432,12 +432,12 @@ def apply_changes(connection: Connection, source: Source, topic: str | None, bat
     state = sql.SQL("row(_is_deleted, {})").format(_names(business))
     connection.execute(
         sql.SQL("""
-            with timed as (
+            with ordered as (
                 select
                     change.*,
-                    max(greatest(least(change._changed_at, now()), latest._valid_from)) over (
+                    row_number() over (
                         partition by {change_key} order by change._partition, change._offset
-                    ) as _valid_from
+                    ) as place
                 from {accepted} as change
                 left join pg_temp.latest as latest
                     on {same_key}
@@ -448,34 +448,39 @@ def apply_changes(connection: Connection, source: Source, topic: str | None, bat
                     or change._changed_at > latest._valid_from
                     or change._offset >= coalesce(stored.next_offset, 0)
             ),
-            last_of_time as (
-                select distinct on ({key}, _valid_from) *
-                from timed
-                order by {key}, _valid_from, _partition desc, _offset desc
-            ),
             states as (
-                select {key}, {last_values}, _is_deleted, _valid_from, true as is_new
-                from last_of_time
+                select {key}, {values_of_row}, _is_deleted, least(_changed_at, now()) as changed_at, place
+                from ordered
                 union all
-                select {key}, {values}, _is_deleted, _valid_from, false
+                select {key}, {values}, _is_deleted, _valid_from, 0
                 from pg_temp.latest
-                where ({key}) in (select {key} from last_of_time)
+                where ({key}) in (select {key} from ordered)
             ),
             compared as (
                 select
                     *,
                     case
-                        when row_number() over log = 1 then not _is_deleted
+                        when row_number() over log = 1 then place = 0 or not _is_deleted
                         else {state} is distinct from lag({state}) over log
                     end as is_change
                 from states
-                window log as (partition by {key} order by is_new, _valid_from)
+                window log as (partition by {key} order by place)
+            ),
+            numbered as (
+                select *, row_number() over (partition by {key} order by place) * interval '1 microsecond' as step
+                from compared
+                where is_change
+            ),
+            -- The later of its own time and the one before plus a microsecond, for each in turn.
+            timed as (
+                select *, max(changed_at - step) over (partition by {key} order by place) + step as _valid_from
+                from numbered
             ),
             added as (
                 insert into {raw} ({columns}, _valid_from, _is_deleted, _batch_id, _loaded_at)
                 select {columns}, _valid_from, _is_deleted, {batch}, now()
-                from compared
-                where is_new and is_change
+                from timed
+                where place > 0
                 returning *
             )
             insert into {new_versions}
@@ -489,7 +494,7 @@ def apply_changes(connection: Connection, source: Source, topic: str | None, bat
             accepted=ACCEPTED,
             same_key=_equal(source.key, "latest", "change"),
             topic=topic,
-            last_values=sql.SQL(", ").join(
+            values_of_row=sql.SQL(", ").join(
                 sql.SQL("case when not _is_deleted then {0} end as {0}").format(sql.Identifier(name))
                 for name in business
             ),

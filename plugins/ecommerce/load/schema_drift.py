@@ -14,7 +14,7 @@ from ecommerce.common.shop import SourceLocation
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import Column, Erased, Kind, NewColumns, Source
 from ecommerce.common.value_rules import SOURCE_TYPES, SQL_TYPES
-from ecommerce.extract.reader_protocol import ColumnType
+from ecommerce.extract.reader_protocol import ColumnType, MessageSchema
 
 log = logging.getLogger(__name__)
 
@@ -116,30 +116,35 @@ def new_fields(names: Collection[str]) -> list[ColumnChange]:
 
 
 def note_schemas(
-    connection: Connection, source: Source, batch_id: int, schemas: Mapping[int, Mapping[str, str]]
+    connection: Connection, source: Source, batch_id: int, schemas: Mapping[int, MessageSchema]
 ) -> None:
     """
-    Note the schemas of messages that no load has seen before, and by what each differs from the one before it.
+    Note the schemas of messages that no load has seen before, and by what each differs from the one before of its name.
 
     No difference fails a load: a topic has messages of the old schema and of the new one, and each is validated by its
     values. A registry numbers its schemas as they come.
 
-    :param schemas: id of a schema → field → its type
+    :param schemas: by their ids
     """
-    known: dict[int, Mapping[str, str]] = dict(
-        connection.execute("select schema_id, fields from ops.message_schema where source = %s", [source.name]).fetchall()
-    )
+    known: dict[int, tuple[str, Mapping[str, str]]] = {
+        schema_id: (name, fields)
+        for schema_id, name, fields in connection.execute(
+            "select schema_id, name, fields from ops.message_schema where source = %s", [source.name]
+        )
+    }
     for schema_id in sorted(schemas.keys() - known.keys()):
-        before = max((known_id for known_id in known if known_id < schema_id), default=None)
-        fields = known[schema_id] = schemas[schema_id]
-        if before is not None:
-            note(connection, source, batch_id, field_changes(known[before], fields), policy=NewColumns.IGNORE.value)
+        name, fields = one_line(schemas[schema_id].name), schemas[schema_id].fields
+        versions = [other for other, (its_name, _) in known.items() if its_name == name and other < schema_id]
+        if versions:
+            differences = field_changes(known[max(versions)][1], fields)
+            note(connection, source, batch_id, differences, policy=NewColumns.IGNORE.value)
+        known[schema_id] = (name, fields)
         connection.execute(
             """
-            insert into ops.message_schema (source, schema_id, fields, batch_id, first_seen_at)
-            values (%s, %s, %s, %s, now())
+            insert into ops.message_schema (source, schema_id, name, fields, batch_id, first_seen_at)
+            values (%s, %s, %s, %s, %s, now())
             """,
-            [source.name, schema_id, Jsonb(dict(fields)), batch_id],
+            [source.name, schema_id, name, Jsonb(dict(fields)), batch_id],
         )
 
 

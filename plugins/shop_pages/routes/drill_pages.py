@@ -19,6 +19,7 @@ from shop_pages.drill import (
     FACTS,
     SEARCHED_REJECTED_ROWS,
     TOTAL_FORMATS,
+    NEWEST_VERSION_FIRST,
     VERSION_QUERIES,
     VERSION_ROWS,
     DrillPath,

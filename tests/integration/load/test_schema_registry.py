@@ -239,11 +239,16 @@ def test_changes_of_the_schema_are_noted_once(loader: Loader, registry: SchemaRe
     assert loader.load("kafka_stream", DAY).rows_loaded == 2
     assert ("channel", "missing", "string", None, "ignore") in loader.rows(NOTED)
     noted = loader.rows(NOTED)
+    # Of another record: neither is a version of the other.
+    other = EVENT | {"name": "Other", "fields": [*EVENT["fields"], {"name": "x", "type": ["null", "int"]}]}
+    produce_all(produce, avro(registry, other)(sent(7) | {"x": None}))
+    assert loader.load("kafka_stream", DAY).rows_loaded == 1
+    assert loader.rows(NOTED) == noted
     produce_all(produce, avro(registry, wider)(sent(6) | {"channel": "app"}))
     assert loader.load("kafka_stream", DAY).rows_loaded == 1
     assert loader.rows(NOTED) == noted
     assert loader.rows("select schema_id, fields ->> 'user.id' from ops.message_schema order by 1") == [
-        (1, "int"), (2, "long"), (3, "long"),
+        (1, "int"), (2, "long"), (3, "long"), (4, "int"),
     ]  # fmt: skip
 
 

@@ -23,7 +23,8 @@ AT = "2024-03-01T10:00:00.123Z"
 
 def events(source: str = "customer", **fields: str) -> ChangeEvents:
     location = SourceLocation(source=source, connection="k", topic="shop.public.customers", fields=fields or FIELDS)
-    return ChangeEvents(SOURCES[source], location, partial(json_document, is_exact=True))
+    decode = partial(json_document, is_exact=True)
+    return ChangeEvents(SOURCES[source], location, decode, decode)
 
 
 def row(**values: Any) -> dict[str, Any]:

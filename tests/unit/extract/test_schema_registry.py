@@ -346,9 +346,10 @@ def test_protobuf_message_that_is_not_there_has_no_value(proto_id: int, message_
     }
     assert read.registry
     fields = read.registry.used[proto_id].fields
-    assert {name: fields[name] for name in ("at", "user.id", "points", "tags")} == {
+    assert {name: fields[f"Event.{name}"] for name in ("at", "user.id", "points", "tags")} == {
         "at": "google.protobuf.Timestamp", "user.id": "string", "points": "int64", "tags": "repeated string",
     }  # fmt: skip
+    assert read.registry.used[proto_id].name == "shop.Event"
 
 
 def zigzag(number: int) -> bytes:
