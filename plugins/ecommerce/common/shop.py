@@ -73,7 +73,7 @@ class SourceLocation(BaseModel):
     :param template: path of a file with one SELECT that gives the source's columns
     :param topic: of a source that is read from Kafka; of one that may be a table, its changes as Debezium sends them
     :param registry: the Airflow connection of the schema registry that has the schemas of the topic's messages
-    :param fields: column → field of the topic's messages, where it has another name; `outer.inner` is a field in another
+    :param fields: column → field of the topic's messages, where it has another name; `outer.inner`: in a record
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,6 +104,16 @@ class SourceLocation(BaseModel):
         return path
 
     @model_validator(mode="after")
+    def _suits_a_topic(self) -> Self:
+        if self.topic is None and (of_topic := [name for name in ("registry", "fields") if getattr(self, name)]):
+            raise ValueError(f"it takes no {of_topic[0]}, which is of a topic; remove it")
+        columns = [column.name for column in SOURCES[self.source].columns]
+        for column in self.fields:
+            if column not in columns:
+                raise ValueError(f"fields: there is no column {column}; {_nearest(column, columns)}")
+        return self
+
+    @model_validator(mode="after")
     def _suits_the_source(self) -> Self:
         given = {name for name in ("table", "template", "topic") if getattr(self, name) is not None}
         source = SOURCES[self.source]
@@ -120,12 +130,6 @@ class SourceLocation(BaseModel):
                 if needed == {"topic"}
                 else "it has neither a table nor a template; write `table: schema.table` or `template: file.sql`"
             )
-        if self.topic is None and (of_topic := [name for name in ("registry", "fields") if getattr(self, name)]):
-            raise ValueError(f"it takes no {of_topic[0]}, which is of a topic; remove it")
-        columns = [column.name for column in SOURCES[self.source].columns]
-        for column in self.fields:
-            if column not in columns:
-                raise ValueError(f"fields: there is no column {column}; {_nearest(column, columns)}")
         for found in self._parameters:
             if found[1] not in PARAMETERS:
                 line = self._text.count("\n", 0, found.start()) + 1

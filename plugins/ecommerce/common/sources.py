@@ -211,7 +211,7 @@ TOPIC_LINEAGE = (
     Column("_offset", Kind.LONG),
     Column("_published_at", Kind.INSTANT),
 )
-#: What a reader adds to a change of a row: its place in the topic, when the row was changed, and whether it was deleted.
+#: What a reader adds to a change of a row: its place in the topic, when it happened, and whether the row was deleted.
 CHANGE_LINEAGE = (
     Column("_partition", Kind.INTEGER),
     Column("_offset", Kind.LONG),

@@ -12,8 +12,8 @@ from fastavro.read import LOGICAL_READERS
 
 from ecommerce.extract.exact_texts import AVRO, CONNECT, Undecodable, Writer
 
-#: Before the names of the logical types that are read by the writers of texts. fastavro's own readers of decimals round,
-#: and those of times fail for a time of no calendar, even in a field that nobody reads.
+#: Before the names of the logical types that are read by the writers of texts. fastavro's own readers round decimals,
+#: and fail for a time of no calendar, even in a field that nobody reads.
 _AS_TEXT = "text of "
 _PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
 

@@ -1,4 +1,4 @@
-"""Reads the changes of a table from a topic, as Debezium sends them: from where the last load ended, in the topic's order."""
+"""Reads the changes of a table from a topic, as Debezium sends them: in their order, from where the last load ended."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ChangeReader(TopicReader):
     """
     The changes up to the window's end that were not read before, each as a row of texts for the warehouse to validate.
 
-    Each row has the source's columns, those of `CHANGE_LINEAGE`, the whole message as JSON, and a reason to reject it. What
-    is older than the window is read along: a change that is left out would be missing in its row's history.
+    Each row has the source's columns, those of `CHANGE_LINEAGE`, the whole message as JSON, and a reason to reject it.
+    What is older than the window is read along: a change that is left out would be missing in its row's history.
     """
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:

@@ -1,9 +1,9 @@
 """
 Reads change events as Debezium sends them: what a row of the shop's table became, when, or that it was deleted.
 
-An event is an envelope (`before`, `after`, `op`, `source`), in JSON or decoded by the schema of a registry. JSON may have
-its schema beside it (`schema`, `payload`), which says what a number means; see Debezium's documentation of its connectors,
-"Data change events".
+An event is an envelope (`before`, `after`, `op`, `source`), in JSON or decoded by the schema of a registry. JSON may
+have its schema beside it (`schema`, `payload`), which says what a number means; see "Data change events" in Debezium's
+documentation of its connectors.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _time_of(event: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any, name: str, kind: Kind, schema: Any) -> str | None:
-    """A value of the row as text: by its schema, by what a registry's schema has made of it, or by the column's kind."""
+    """A value of the row as text: by its schema, or by the column's kind."""
     if value is None:
         return None
     connect = str(schema.get("name") or "") if isinstance(schema, Mapping) else ""

@@ -67,9 +67,7 @@ def decimal(unscaled: bytes, scale: int) -> str:
 
 def single(number: float) -> str:
     """A number of four bytes by the fewest digits that name it: 0.1, and not the 0.10000000149011612 of eight bytes."""
-    return next(
-        (text for digits in (6, 7, 8) if _is_single(text := f"{number:.{digits}g}", number)), f"{number:.9g}"
-    )
+    return next((text for digits in (6, 7, 8) if _is_single(text := f"{number:.{digits}g}", number)), f"{number:.9g}")
 
 
 def _is_single(text: str, number: float) -> bool:

@@ -301,9 +301,7 @@ class KafkaReader(TopicReader):
         return [self._suspect_row(message, contents, number) for number, message in enumerate(messages)]
 
     def _suspect_row(self, message: Message, contents: Contents, number: int) -> str:
-        return copy_line(
-            suspect_row(self.source, message, contents.values[number], contents.rejections.get(number))
-        )
+        return copy_line(suspect_row(self.source, message, contents.values[number], contents.rejections.get(number)))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """
-Gives a topic's messages the form that `kafka_messages` reads: a JSON object with the source's columns, all of them texts.
+Gives a topic's messages the form that `kafka_messages` reads: a JSON object with the source's columns as texts.
 
 Messages that have it already are taken as they are. Others are in a format of a schema registry, or have other names.
 """

@@ -173,7 +173,7 @@ class SchemaRegistry:
             if error.error_code in _NOT_THERE:
                 raise Undecodable(f"the registry does not have it: {error.error_message}") from error
             raise self._no_answer(error) from error
-        # Of the network, of TLS, of a token, or an answer that is no JSON: there is no schema, and no message is to blame.
+        # Of the network, of TLS, of a token, or an answer that is no JSON: no message is to blame.
         except Exception as error:
             raise self._no_answer(error) from error
 

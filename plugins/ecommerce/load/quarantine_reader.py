@@ -25,9 +25,8 @@ class QuarantineReader:
     """
     Messages in quarantine that were not replayed yet, with their places in the topic.
 
-    A message's value is `ops.quarantine.corrected` if someone has filled that in, a JSON object with the source's columns,
-    otherwise the original. The payload
-    is always the original, so that a message that is rejected again is recognised.
+    A message's value is `ops.quarantine.corrected` if someone has filled that in, an object with the source's columns;
+    otherwise the original. The payload is always the original, so that a message that is rejected again is recognised.
 
     :param condition: on `ops.quarantine as rejected`, joined with `ops.load_batch as batch`
     """
@@ -83,7 +82,7 @@ class QuarantinedChanges(QuarantineReader):
     """
 
     #: Noted when they were rejected.
-    schemas: Mapping[int, MessageSchema] = {}  # noqa: RUF012
+    schemas: Mapping[int, MessageSchema] = {}
 
     def __init__(self, source: Source, connection: Connection, condition: sql.Composable) -> None:
         super().__init__(replace(source, lineage=CHANGE_LINEAGE), connection, condition)

@@ -419,13 +419,13 @@ def _count_versions(
 
 def apply_changes(connection: Connection, source: Source, topic: str | None, batch_id: int) -> WriteCounts:
     """
-    Add a version for each accepted change of a row, valid from the time of the change; what changes nothing is left out.
+    Add a version for each accepted change of a row, valid from its time; what changes nothing is left out.
 
-    The order of a row's changes is that of the topic, whatever their times say: clocks differ. A version is valid from a
-    microsecond after the one before at the earliest. So it does not matter where one load ends and the next begins.
+    The order of a row's changes is that of the topic, whatever their times say: clocks differ. A version is valid from
+    a microsecond after the one before at the earliest. So it does not matter where one load ends and the next begins.
 
-    :param topic: of the changes; those below its stored offsets come late, from the quarantine. They count only if their
-        row has no version of that time or later
+    :param topic: of the changes; those below its stored offsets come late, from the quarantine. They count only if
+        their row has no version of that time or later
     """
     _create_latest(connection, source)
     business = [column.name for column in source.columns if column.name not in source.key]

@@ -115,9 +115,7 @@ def new_fields(names: Collection[str]) -> list[ColumnChange]:
     return [ColumnChange(name, "new", None, "JSON") for name in sorted(set(map(one_line, names)))[:MAX_FIELDS]]
 
 
-def note_schemas(
-    connection: Connection, source: Source, batch_id: int, schemas: Mapping[int, MessageSchema]
-) -> None:
+def note_schemas(connection: Connection, source: Source, batch_id: int, schemas: Mapping[int, MessageSchema]) -> None:
     """
     Note the schemas of messages that no load has seen before, and by what each differs from the one before of its name.
 

@@ -31,7 +31,13 @@ from ecommerce.common.sources import SOURCES, Column, Source, WriteDisposition
 from ecommerce.common.targets import targets
 from ecommerce.common.value_rules import SQL_TYPES, rule_in_sql
 from ecommerce.common.windows import Window, request_of
-from ecommerce.extract.reader_protocol import BINARY_TRAILER, AppendingReader, ChangesReader, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import (
+    BINARY_TRAILER,
+    AppendingReader,
+    ChangesReader,
+    PrevalidatingReader,
+    Reader,
+)
 from ecommerce.extract.readers import reader_of
 from ecommerce.load import schema_drift, validate
 from ecommerce.load.staging import ACCEPTED, STAGE, Staging

@@ -8,7 +8,7 @@ The ways to get a reader's rows into raw. The loader calls each by the same thre
 | `CompareByDay` | a table with windows | like `PrevalidatedRows`, only for days whose fingerprint differs from raw's |
 | `FirstLoad` | a table with windows, if raw has no row of this one | copies prevalidated rows straight into raw |
 | `Append` | messages from the quarantine | validates them, and adds those that are new to raw |
-| `ApplyChanges` | changes of a table, from a topic or from the quarantine | validates them, and adds a version for each |
+| `ApplyChanges` | changes of a table, from a topic or the quarantine | validates them, and adds a version for each |
 | `AppendTopic` | a topic | copies plain messages straight into raw; the others like `Append` |
 
 `FirstLoad` and `CompareByDay` are shortcuts: they raise `ShortcutFailed` or `UniqueViolation` if they cannot tell what
@@ -32,7 +32,14 @@ from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
-from ecommerce.extract.reader_protocol import AppendingReader, ChangesReader, Chunk, Constant, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import (
+    AppendingReader,
+    ChangesReader,
+    Chunk,
+    Constant,
+    PrevalidatingReader,
+    Reader,
+)
 from ecommerce.load import bulk_load, moved_rows, raw_writer, schema_drift, validate
 from ecommerce.load.erased_rows import replace_erased
 from ecommerce.load.extent import Extent

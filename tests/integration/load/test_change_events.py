@@ -53,9 +53,14 @@ def millis(minute: float) -> int:
 
 
 def row(key: int, name: str | None = "Ada", **values: Any) -> dict[str, Any]:
-    return {"id": key, "name": name, "email": f"{key}@example.org", "joined": 19783, "end_date": None, "status": "a"} | (
-        values
-    )
+    return {
+        "id": key,
+        "name": name,
+        "email": f"{key}@example.org",
+        "joined": 19783,
+        "end_date": None,
+        "status": "a",
+    } | (values)
 
 
 def change(op: str, minute: float, before: Any = None, after: Any = None) -> dict[str, Any]:
@@ -308,8 +313,13 @@ def test_changes_that_expired_unread_are_reported(loader: Loader, send: Send, sh
 
 def test_table_that_becomes_a_topic_goes_on(loader: Loader, send: Send) -> None:
     """What the table was read as, and what the snapshot says of it, are one version."""
-    as_read = {"customer_id": "1", "customer_name": "Ada", "customer_email": "1@example.org", "start_date": "2024-03-01",
-               "status": "a"}  # fmt: skip
+    as_read = {
+        "customer_id": "1",
+        "customer_name": "Ada",
+        "customer_email": "1@example.org",
+        "start_date": "2024-03-01",
+        "status": "a",
+    }
     loader.load("customer", "2024-03-01", rows=[as_read])
     send((1, change("r", 0, None, row(1, "Ada"))))
     assert load(loader).rows_loaded == 0
@@ -339,7 +349,9 @@ def test_erased_customer_does_not_come_back_by_a_change(loader: Loader, send: Se
         (7, change("u", 1, None, row(7, "Ada Lovelace", status="y" * 1001))),
     )
     load(loader)
-    held = loader.rows("select customer_id, customer_name, customer_email from raw.customer where customer_id like 'e%'")
+    held = loader.rows(
+        "select customer_id, customer_name, customer_email from raw.customer where customer_id like 'e%'"
+    )
     assert held == [("erased-x", None, None)]
     assert loader.value("select count(*) from raw.customer where customer_id = '7'") == 0
     payload = loader.value("select payload::text from ops.quarantine")
@@ -394,7 +406,9 @@ def test_changes_by_a_registry_are_loaded(
         send_avro(1, None)
         assert load(loader).rows_loaded == 2
         assert [v[:3] for v in loader.rows(VERSIONS)] == [("1", "Ada", False), ("1", "Ada B", False), ("1", None, True)]
-        assert loader.rows("select distinct start_date::text from raw.customer where not _is_deleted") == [("2024-03-01",)]
+        assert loader.rows("select distinct start_date::text from raw.customer where not _is_deleted") == [
+            ("2024-03-01",)
+        ]
         assert loader.value("select count(*) from ops.message_schema where source = 'customer'") == 1
         server.says = (500, "away")
         set_shop(monkeypatch, customer=SETTINGS | {"topic": topic, "registry": "shop_registry"})

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,9 +29,14 @@ def events(source: str = "customer", **fields: str) -> ChangeEvents:
 
 
 def row(**values: Any) -> dict[str, Any]:
-    return {"id": 7, "name": "Ada", "email": "ada@example.org", "joined": 19783, "end_date": None, "status": "active"} | (
-        values
-    )
+    return {
+        "id": 7,
+        "name": "Ada",
+        "email": "ada@example.org",
+        "joined": 19783,
+        "end_date": None,
+        "status": "active",
+    } | (values)
 
 
 def envelope(op: str = "c", before: Any = None, after: Any = None, **more: Any) -> dict[str, Any]:
@@ -50,9 +56,7 @@ def test_row_that_is_there_is_what_the_event_says(op: str) -> None:
     assert read(envelope(op, row(name="before"), row())) == (ADA, AT, False)
 
 
-@pytest.mark.parametrize(
-    ("before", "key"), [(row(), None), ({"id": 7}, {"id": 9}), (None, {"id": 7}), ({}, {"id": 7})]
-)
+@pytest.mark.parametrize(("before", "key"), [(row(), None), ({"id": 7}, {"id": 9}), (None, {"id": 7}), ({}, {"id": 7})])
 def test_deleted_row_is_its_key(before: Any, key: Any) -> None:
     assert read(envelope("d", before), key) == (["7", *[None] * 5], AT, True)
 
@@ -142,11 +146,17 @@ def test_time_of_the_change_is_the_databases(source: Any, ts: dict[str, int], te
         (envelope("u"), "the row is not in the event"),
         ({"op": "c", "after": row()}, "it does not say when the row was changed"),
         ({"op": "c", "after": row(), "ts_ms": "soon"}, "it does not say when"),
-        (envelope("c", None, {"id": 7, "email": None, "joined": None}), "customer_name is missing: the row has no column"),
+        (
+            envelope("c", None, {"id": 7, "email": None, "joined": None}),
+            "customer_name is missing: the row has no column",
+        ),
         (envelope("c", None, row(name="__debezium_unavailable_value")), "customer_name was not sent"),
         (envelope("c", None, row(name=["a"])), "customer_name is not a single value but list"),
         (
-            {"schema": schema_of(joined={"name": "io.debezium.time.Date"}), "payload": envelope("c", None, row(joined="x"))},
+            {
+                "schema": schema_of(joined={"name": "io.debezium.time.Date"}),
+                "payload": envelope("c", None, row(joined="x")),
+            },
             "start_date is not what its schema says, io.debezium.time.Date: ValueError",
         ),
     ],
@@ -164,11 +174,15 @@ def test_columns_that_the_shop_does_not_have_are_null() -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["schema", "payload", "fields", "field", "op", "after", "before", "source", "ts_ms", "id", "name"]),
-        inner,
-        max_size=5,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["schema", "payload", "fields", "field", "op", "after", "before", "source", "ts_ms", "id", "name"]
+            ),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=12,
 )
@@ -176,9 +190,5 @@ json_values = st.recursive(
 
 @given(json_values, json_values)
 def test_any_json_is_a_change_or_undecodable(key: Any, value: Any) -> None:
-    try:
-        change = read(value, key)
-    except Undecodable as error:
-        assert str(error)
-    else:
-        assert len(change.fields) == 6
+    with suppress(Undecodable):
+        assert len(read(value, key).fields) == 6

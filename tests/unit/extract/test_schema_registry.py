@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -221,10 +222,8 @@ SCHEMA = AvroSchema(
 
 @given(st.binary(max_size=40))
 def test_any_bytes_are_decoded_or_undecodable_in_avro(payload: bytes) -> None:
-    try:
+    with suppress(Undecodable):
         assert SCHEMA.decode(payload).keys() == {"a", "b", "c"}
-    except Undecodable as error:
-        assert str(error)
 
 
 def test_json_schema_payload_is_json_with_exact_numbers(registry: SchemaRegistryServer) -> None:
@@ -392,10 +391,8 @@ PROTO = ProtobufSchema(serialized(proto_file()), {"user.proto": serialized(user_
 
 @given(st.binary(max_size=40))
 def test_any_bytes_are_decoded_or_undecodable_in_protobuf(payload: bytes) -> None:
-    try:
+    with suppress(Undecodable):
         assert isinstance(PROTO.decode(payload), dict)
-    except Undecodable as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(
