@@ -50,7 +50,7 @@ class AvroSchema:
         # Whatever a wrong schema does to fastavro.
         except Exception as error:
             raise Undecodable(f"it is no schema of Avro: {type(error).__name__}: {error}") from error
-        self.name = _name(schema)
+        self.name = _record_name(schema)
         self.fields = dict(_fields(schema))
 
     def decode(self, payload: bytes) -> Any:
@@ -102,7 +102,7 @@ def _with_texts(schema: Any) -> Any:
     return changed
 
 
-def _name(schema: Any) -> str:
+def _record_name(schema: Any) -> str:
     if not isinstance(schema, dict):
         return ""
     name, namespace = str(schema.get("name", "")), schema.get("namespace")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from airflow.providers.http.hooks.http import HttpHook
@@ -77,6 +78,10 @@ def _json_fields(schema: Any, outer: str, depth: int) -> Iterator[tuple[str, str
         yield f"{outer}{name}", " or ".join(map(str, spelled)) if isinstance(spelled, list) else str(spelled or "any")
         if depth < 5:
             yield from _json_fields(kind, f"{outer}{name}.", depth + 1)
+
+
+def _version(client: SchemaRegistryClient, *, subject: str, version: int, form: str | None) -> Any:
+    return client.get_version(subject, version, fmt=form)
 
 
 class SchemaRegistry:
@@ -147,9 +152,7 @@ class SchemaRegistry:
                 raise Undecodable(f"it names more than {_MOST_REFERENCES} other schemas")
             # Its place is kept meanwhile, so that two that name each other end.
             found[name] = ""
-            named = self._ask(
-                lambda client, subject=subject, version=version: client.get_version(subject, version, fmt=form)
-            ).schema
+            named = self._ask(partial(_version, subject=subject, version=version, form=form)).schema
             self._references(named, form, found)
             found.pop(name)
             found[name] = named.schema_str

@@ -88,7 +88,9 @@ def reader_of_rejected(source: Source, window: Window, condition: sql.Composable
 
 
 def is_topic(source: Source) -> bool:
-    """Whether the shop has the source in a topic."""
+    """Whether the source is read from a topic: always, or where the shop has its changes there."""
+    if source.write_disposition is WriteDisposition.APPEND:
+        return True
     return shop().has(source.name) and shop().location_of(source.name).topic is not None
 
 
@@ -117,12 +119,10 @@ def _windows(connection: Connection, choice: Choice) -> list[Window]:
     ]
     if is_topic(choice.source):
         return windows
-    match choice.source.write_disposition:
-        case WriteDisposition.VERSION_LOG:
-            # It is read whole in any window, so one load is enough.
-            return sorted(windows, key=lambda window: (window.end, window.start))[-1:]
-        case WriteDisposition.REPLACE_WINDOW:
-            return [window for window in windows if not any(_is_inside(window, other) for other in windows)]
+    if choice.source.write_disposition is WriteDisposition.VERSION_LOG:
+        # It is read whole in any window, so one load is enough.
+        return sorted(windows, key=lambda window: (window.end, window.start))[-1:]
+    return [window for window in windows if not any(_is_inside(window, other) for other in windows)]
 
 
 def _is_inside(window: Window, other: Window) -> bool:

@@ -44,8 +44,8 @@ def envelope(op: str = "c", before: Any = None, after: Any = None, **more: Any) 
 
 
 def read(document: Any, key: Any = None, **fields: str) -> Change:
-    encoded = [None if part is None else json.dumps(part).encode() for part in (key, document)]
-    return events(**fields).change(*encoded, "2024-03-01T11:00:00+00:00")
+    key_bytes, value = (None if part is None else json.dumps(part).encode() for part in (key, document))
+    return events(**fields).change(key_bytes, value, "2024-03-01T11:00:00+00:00")
 
 
 ADA = ["7", "Ada", "ada@example.org", "2024-03-01", None, "active"]
