@@ -31,7 +31,7 @@ _MOST_DAYS = 100_000
 Decode = Callable[[bytes], Any]
 
 
-class Change(NamedTuple):
+class RowChange(NamedTuple):
     """
     A change of a row.
 
@@ -58,7 +58,7 @@ class ChangeEvents:
         self._key = source.key
         self._decode, self._decode_key = decode, decode_key
 
-    def change(self, key: bytes | None, value: bytes | None, published: str | None) -> Change:
+    def change(self, key: bytes | None, value: bytes | None, published: str | None) -> RowChange:
         """
         What a message says.
 
@@ -70,19 +70,19 @@ class ChangeEvents:
             # A tombstone: it follows the deletion, or is all that compaction has left of it.
             if published is None:
                 raise Undecodable("the message has no value (a tombstone) and no time")
-            return Change(self._key_fields(key, {}, {}), published, True)
+            return RowChange(self._key_fields(key, {}, {}), published, True)
         event, types = _unwrapped(self._decode(value))
         if not isinstance(event, Mapping) or "op" not in event:
             raise Undecodable("the value is no change event of Debezium: it has no op")
         changed_at = _time_of(event)
         if event["op"] == _ROW_IS_GONE:
-            return Change(self._key_fields(key, event.get("before"), types.get("before", {})), changed_at, True)
+            return RowChange(self._key_fields(key, event.get("before"), types.get("before", {})), changed_at, True)
         if event["op"] not in _ROW_IS_THERE:
             raise Undecodable(f"its op is {event['op']!r}, and there are c, u, r and d: no row is named")
         row = event.get("after")
         if not isinstance(row, Mapping):
             raise Undecodable("the row is not in the event (after)")
-        return Change(self._fields(row, types.get("after", {})), changed_at, False)
+        return RowChange(self._fields(row, types.get("after", {})), changed_at, False)
 
     def _fields(self, row: Mapping[str, Any], types: Mapping[str, Any]) -> list[str | None]:
         fields = []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.sources import SOURCES
-from ecommerce.extract.debezium import Change, ChangeEvents
+from ecommerce.extract.debezium import ChangeEvents, RowChange
 from ecommerce.extract.exact_texts import Undecodable
 from ecommerce.extract.message_contents import json_document
 from tests.integration.support import set_shop
@@ -43,7 +43,7 @@ def envelope(op: str = "c", before: Any = None, after: Any = None, **more: Any) 
     return {"before": before, "after": after, "source": {"ts_ms": MS}, "op": op, "ts_ms": MS + 500} | more
 
 
-def read(document: Any, key: Any = None, **fields: str) -> Change:
+def read(document: Any, key: Any = None, **fields: str) -> RowChange:
     key_bytes, value = (None if part is None else json.dumps(part).encode() for part in (key, document))
     return events(**fields).change(key_bytes, value, "2024-03-01T11:00:00+00:00")
 
