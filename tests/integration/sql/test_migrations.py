@@ -220,9 +220,8 @@ def test_interrupted_migration_leaves_nothing_and_goes_on(
     try:
         database.make_schemas(postgres.dsn(name, "postgres"))
         script = "alter table raw.sales_fact add column seen text"
-        changed(
-            own_files, f"{LAST + 1:04d}_raw_new_column.sql", f"{script}; select 1 / count(seen) from raw.sales_fact"
-        )
+        breaks = f"{script}; select 1 / count(seen) from raw.sales_fact"
+        changed(own_files, f"{LAST + 1:04d}_raw_new_column.sql", breaks)
         with pytest.raises(psycopg.errors.DivisionByZero), warehouse(LOADER):
             pass
         with psycopg.connect(postgres.dsn(name, "postgres"), autocommit=True) as connection:
@@ -285,7 +284,7 @@ def test_applied_file_that_was_changed_is_refused(own_files: Path, migrated: psy
 def test_number_below_an_applied_one_is_refused(own_files: Path, migrated: psycopg.Connection) -> None:
     changed(own_files, "0000_raw_too_late.sql", "select 1")
     with (
-        pytest.raises(SourceError, match="0000_raw_too_late was not applied, but 0002_raw_former_tables"),
+        pytest.raises(SourceError, match=r"0000_raw_too_late was not applied, but \d{4}_raw_\w+ was"),
         warehouse(LOADER),
     ):
         pass

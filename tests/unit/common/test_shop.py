@@ -279,7 +279,7 @@ def test_unknown_profile_is_named_with_those_that_are_there(monkeypatch: pytest.
     monkeypatch.setenv(VARIABLE, "exmaple")
     with pytest.raises(
         ShopError,
-        match=r"is 'exmaple', but there is no include/shops/exmaple/shop\.yml; .* there are default, events, example",
+        match=r"is 'exmaple', but there is no include/shops/exmaple/shop\.yml; .* are default, events, example",
     ):
         shop()
 
