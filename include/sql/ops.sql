@@ -145,6 +145,17 @@ create table if not exists ops.source_column (
     primary key (source, column_name)
 );
 
+-- Schemas of a registry by which messages of a topic were decoded: what the next one differs from.
+create table if not exists ops.message_schema (
+    source text not null,
+    schema_id bigint not null, -- in the registry
+    name text not null, -- of the record: it is compared with the schema before of the same name
+    fields jsonb not null, -- field → its type
+    batch_id bigint not null references ops.load_batch, -- the first that had a message of it
+    first_seen_at timestamptz not null,
+    primary key (source, schema_id)
+);
+
 create table if not exists ops.kafka_offset (
     topic text not null,
     "partition" integer not null,
@@ -873,6 +884,7 @@ ops.load_batch,
 ops.loaded_day,
 ops.schema_change,
 ops.source_column,
+ops.message_schema,
 ops.kafka_offset,
 ops.kafka_gap,
 ops.quarantine,

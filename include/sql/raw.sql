@@ -198,7 +198,7 @@ create table if not exists raw.product (
     _is_deleted boolean not null,
     _batch_id bigint not null,
     _loaded_at timestamptz not null,
-    primary key (product_id, _batch_id)
+    primary key (product_id, _batch_id, _valid_from) -- a load of changes may bring several versions of a key
 );
 
 create table if not exists raw.product_category (
@@ -234,7 +234,7 @@ create table if not exists raw.customer (
     _is_deleted boolean not null,
     _batch_id bigint not null,
     _loaded_at timestamptz not null,
-    primary key (customer_id, _batch_id)
+    primary key (customer_id, _batch_id, _valid_from) -- a load of changes may bring several versions of a key
 );
 
 create table if not exists raw.subscription_data (

@@ -481,6 +481,8 @@ FACTS = {
     )
 }
 
+#: A load of changes may bring several versions of a key.
+NEWEST_VERSION_FIRST = "_batch_id desc, _valid_from desc"
 #: The raw versions of the customer and the product of a row.
 VERSION_QUERIES = {
     "customer": """

@@ -37,7 +37,7 @@ _EMPTY = "; ".join(
     f"delete from {table}"
     for table in (
         "ops.quarantine", "ops.kafka_offset", "ops.kafka_gap", "ops.dirty_date", "ops.schema_change",
-        "ops.source_column", "ops.loaded_day", "ops.load_batch",
+        "ops.source_column", "ops.message_schema", "ops.loaded_day", "ops.load_batch",
         "ops.build", "ops.check_failure", "ops.check_result", "ops.claimed_date", "ops.rebuild", "ops.publication",
         "ops.published_mart", "ops.decision", "ops.alert", "ops.incident_note", "ops.erased_value", "ops.erasure",
         "ops.pruning",

@@ -21,7 +21,8 @@ select distinct on ({{ key }}, valid_from) *
         select
             *,
             case
-                when batch_id = min(batch_id) over (partition by {{ key }}) then '-infinity'
+                when row_number() over (partition by {{ key }} order by batch_id, changed_at) = 1
+                    then '-infinity'
                 else changed_at
             end as valid_from
         from {{ log }}

@@ -569,8 +569,8 @@ class ColumnChanges(_SourceCheck):
     """
     Columns of a source that its last load found to be new, gone or of another type.
 
-    A new column warns; where the registry lets raw evolve, it does so for the load that added it to raw, and no more.
-    The other changes made that load fail, and fail here.
+    A new column warns; where the registry lets raw evolve, it does so for the load that added it to raw, and no more. A
+    new schema of a topic's messages warns once. The other changes made that load fail, and fail here.
     """
 
     kind: Literal["schema_drift"]
@@ -583,7 +583,7 @@ class ColumnChanges(_SourceCheck):
 
     @staticmethod
     def _result(source: str, changes: list[dict[str, Any]]) -> CheckResult:
-        is_broken = any(change["change"] != "new" for change in changes)
+        is_broken = any(change["policy"] == "fail" for change in changes)
         status: Status = "fail" if is_broken else "warn" if changes else "pass"
         message = "; ".join(map(_change_message, changes)) or "its columns are as expected"
         return CheckResult(source, status, len(changes), 0, message, changes)

@@ -74,6 +74,7 @@ _OPS_NEVER: dict[str, frozenset[str]] = {
         "kafka_offset": "topic topic_id",
         "load_batch": "source status dag_id run_id built_by",
         "loaded_day": "source",
+        "message_schema": "source name fields",
         "migration": "name digest applied_by",
         "pruning": "run_id place",
         "publication": "run_id mart undo_by columns",

@@ -19,7 +19,7 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ecommerce.common.errors import ShopError
 from ecommerce.common.public_holidays import COUNTRIES
@@ -59,6 +59,10 @@ _END = re.compile(r"\s*;(\s|--[^\n]*)*\Z")
 _PLAIN_NAME = re.compile(r"[^.\"'`\[\]]+")
 
 
+#: What the profile may say of a source's location.
+SETTINGS = ("connection", "table", "template", "topic", "registry", "fields")
+
+
 class SourceLocation(BaseModel):
     """
     Where the shop has a source: a table, a SQL template, a topic, or an API that the connection alone names.
@@ -67,7 +71,9 @@ class SourceLocation(BaseModel):
     :param connection: the Airflow connection; its type tells the dialect of a table or template
     :param table: `schema.table`, or `table`; a view is fine. Case matters, and there are no quotes
     :param template: path of a file with one SELECT that gives the source's columns
-    :param topic: of a source that is read from Kafka
+    :param topic: of a source that is read from Kafka; of one that may be a table, its changes as Debezium sends them
+    :param registry: the Airflow connection of the schema registry that has the schemas of the topic's messages
+    :param fields: column → field of the topic's messages, where it has another name; `outer.inner`: in a record
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,6 +83,8 @@ class SourceLocation(BaseModel):
     table: str | None = None
     template: Path | None = None
     topic: str | None = None
+    registry: str | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("table")
     @classmethod
@@ -96,13 +104,26 @@ class SourceLocation(BaseModel):
         return path
 
     @model_validator(mode="after")
+    def _suits_a_topic(self) -> Self:
+        if self.topic is None and (of_topic := [name for name in ("registry", "fields") if getattr(self, name)]):
+            raise ValueError(f"it takes no {of_topic[0]}, which is of a topic; remove it")
+        columns = [column.name for column in SOURCES[self.source].columns]
+        for column in self.fields:
+            if column not in columns:
+                raise ValueError(f"fields: there is no column {column}; {_nearest(column, columns)}")
+        return self
+
+    @model_validator(mode="after")
     def _suits_the_source(self) -> Self:
         given = {name for name in ("table", "template", "topic") if getattr(self, name) is not None}
-        needed = {"database": {"table", "template"}, "kafka": {"topic"}, "weather": set()}[SOURCES[self.source].reader]
+        source = SOURCES[self.source]
+        needed = {"database": {"table", "template"}, "kafka": {"topic"}, "weather": set()}[source.reader]
+        if source.takes_changes:
+            needed = needed | {"topic"}
         if extra := sorted(given - needed):
             raise ValueError(f"it takes no {extra[0]}; remove it")
-        if given == {"table", "template"}:
-            raise ValueError("it has both a table and a template; keep one of them")
+        if len(given) > 1:
+            raise ValueError(f"it has both a {' and a '.join(sorted(given))}; keep one of them")
         if needed and not given:
             raise ValueError(
                 "it has no topic; write `topic: name`"
@@ -132,6 +153,10 @@ class SourceLocation(BaseModel):
     def table_name(self) -> str | None:
         """The table's name without its schema; None for a template."""
         return self.table.rpartition(".")[2] if self.table else None
+
+    def path_of(self, column: str) -> list[str]:
+        """Where a message has the value of a column: names of fields, each in the one before."""
+        return self.fields.get(column, column).split(".")
 
     @property
     def is_bound(self) -> bool:
@@ -380,7 +405,7 @@ def _message(source: str, details: Mapping[str, Any]) -> str:
     if details["type"] == "missing":
         return f"{source} has no {key}; write `{key}: …`, the name of an Airflow connection"
     if details["type"] == "extra_forbidden":
-        return f"{source}: there is no setting {key}; {_nearest(key, ('connection', 'table', 'template', 'topic'))}"
+        return f"{source}: there is no setting {key}; {_nearest(key, SETTINGS)}"
     text = str(details["msg"]).removeprefix("Value error, ")
     return f"{source}: {text}" if not key or details["type"] == "value_error" else f"{source}.{key}: {text}"
 

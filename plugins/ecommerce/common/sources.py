@@ -143,6 +143,7 @@ class Source:
     :param lookback_days: days before the window that are read again with it, as far back as they were loaded before:
         a slow transaction may have committed rows into a window after it was read (`replace_window`)
     :param keeps_missing: a row or value that the source does not give (any more) stays in raw (`replace_window`)
+    :param takes_changes: it may be read from a topic of its changes, too (`version_log`)
     :param is_packed: old rows may be packed (`prune/packing.py`): raw has a table of them, and a view of all rows
     :param parallel_reads: connections that share a read of a table, all in one snapshot
     :param new_columns: what a load does with new columns of the source's table
@@ -164,6 +165,7 @@ class Source:
     lineage: Sequence[Column] = field(default=())
     lookback_days: int = 3
     keeps_missing: bool = False
+    takes_changes: bool = False
     is_packed: bool = False
     parallel_reads: int = 1
     new_columns: NewColumns = NewColumns.IGNORE
@@ -174,6 +176,11 @@ class Source:
     def loaded_columns(self) -> tuple[Column, ...]:
         """Business and lineage columns: what a reader yields, in this order."""
         return (*self.columns, *self.lineage)
+
+    @property
+    def is_changes(self) -> bool:
+        """Whether its rows are changes, read from a topic."""
+        return self.lineage == CHANGE_LINEAGE
 
     @property
     def all_rows(self) -> str:
@@ -203,6 +210,13 @@ TOPIC_LINEAGE = (
     Column("_partition", Kind.INTEGER),
     Column("_offset", Kind.LONG),
     Column("_published_at", Kind.INSTANT),
+)
+#: What a reader adds to a change of a row: its place in the topic, when it happened, and whether the row was deleted.
+CHANGE_LINEAGE = (
+    Column("_partition", Kind.INTEGER),
+    Column("_offset", Kind.LONG),
+    Column("_changed_at", Kind.INSTANT),
+    Column("_is_deleted", Kind.BOOLEAN),
 )
 #: The digits of a message's time after the microsecond, which raw's type cannot hold: with them two events of one
 #: microsecond stay two. Of the topic of events alone.
@@ -247,6 +261,7 @@ _REGISTRY = (
         name="product",
         reader="database",
         write_disposition=WriteDisposition.VERSION_LOG,
+        takes_changes=True,
         key=("product_id",),
         columns=(
             Column("product_id", required=True),
@@ -335,6 +350,7 @@ _REGISTRY = (
         name="customer",
         reader="database",
         write_disposition=WriteDisposition.VERSION_LOG,
+        takes_changes=True,
         key=("customer_id",),
         columns=(
             Column("customer_id", required=True, erased=Erased.KEY),

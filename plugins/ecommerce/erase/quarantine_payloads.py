@@ -58,11 +58,16 @@ def _payload(source: Source, payload: Any, person: Person, values: ErasedValues)
     """The payload without the customer, as JSON; None if it does not have the customer."""
     if not isinstance(payload, Mapping):
         erased: Any = payload
-    elif source.write_disposition is WriteDisposition.APPEND:
+    elif source.write_disposition is WriteDisposition.APPEND or _is_message(payload):
         erased = values.message(source, payload) or payload
     else:
         erased = _row(source, payload, person)
     return _if_changed(payload, _without_names(erased, person))
+
+
+def _is_message(payload: Mapping[str, Any]) -> bool:
+    """Whether it is a message and no row: a source may be read from a table and, later, from a topic of its changes."""
+    return {"topic", "partition", "offset"} <= payload.keys()
 
 
 def _corrected(source: Source, corrected: str | None, person: Person, values: ErasedValues) -> str | None:

@@ -12,6 +12,8 @@ import msgspec
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from ecommerce.common.sources import BELOW_MICROSECOND, CALENDAR, Kind, Source
+from ecommerce.extract.exact_texts import Undecodable
+from ecommerce.extract.message_contents import json_document
 from ecommerce.extract.texts import KEPT_OF_LONG, kept, storable
 
 #: Bytes of a message's value that the quarantine keeps whole, so that it can be replayed: all that a broker takes by
@@ -20,17 +22,16 @@ LONGEST_VALUE, KEPT_HEADERS = 1_048_576, 20
 _BELOW_MICROSECOND = re.compile(r"\.\d{6}(\d+)")
 
 
-def decode(source: Source, value: bytes | None) -> tuple[list[str | None], str | None]:
-    """A message's value as the source's columns, and the reason to reject it, if there is one."""
+def decode(source: Source, content: bytes | None) -> tuple[list[str | None], str | None]:
+    """A message's content as the source's columns, and the reason to reject it, if there is one."""
     names = [column.name for column in source.columns]
     nothing: list[str | None] = [None] * len(names)
-    if value is None:
+    if content is None:
         return nothing, "the message has no value (a tombstone)"
     try:
-        document = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        # ValueError: bad UTF-8, bad JSON, or a number of thousands of digits, which Python does not parse.
-        return nothing, f"the value is not JSON: {type(error).__name__}"
+        document = json_document(content)
+    except Undecodable as error:
+        return nothing, str(error)
     if not isinstance(document, dict):
         return nothing, f"the value is not a JSON object but {type(document).__name__}"
     for name in names:
@@ -56,15 +57,31 @@ def below_microsecond(time: str | None) -> str | None:
     return digits[1].rstrip("0") or None if digits else None
 
 
-def suspect_row(source: Source, message: Message) -> list[str | None]:
-    """A message for the staging table: fields, place in the topic, the whole message as JSON, a reason to reject it."""
-    published = _published(message)
-    fields, rejection = decode(source, message.value())
+def suspect_row(
+    source: Source, message: Message, content: bytes | None, rejection: str | None = None
+) -> list[str | None]:
+    """
+    A message for the staging table: fields, place in the topic, the whole message as JSON, a reason to reject it.
+
+    :param content: what the message says
+    :param rejection: why that is not known
+    """
+    fields, reason = decode(source, content)
+    place = [message.topic(), str(message.partition()), str(message.offset()), _published(message)]
+    payload = payload_of(message)
+    if content is not None and content != message.value():
+        # Of bytes that a person cannot read; and an erasure looks for a customer there.
+        payload["content"] = json.loads(content)
+    return [*fields, *lineage_values(source, place, fields), json.dumps(payload), rejection or reason]
+
+
+def payload_of(message: Message) -> dict[str, Any]:
+    """A message for the quarantine: its place in the topic, key, value and headers."""
     payload = {
         "topic": message.topic(),
         "partition": message.partition(),
         "offset": message.offset(),
-        "published_at": published,
+        "published_at": _published(message),
         "key": kept(message.key(), KEPT_OF_LONG),
         "value": kept(message.value(), LONGEST_VALUE),
     }
@@ -74,8 +91,7 @@ def suspect_row(source: Source, message: Message) -> list[str | None]:
         payload["headers"] = [
             [kept(name.encode(), KEPT_OF_LONG), kept(value, KEPT_OF_LONG)] for name, value in headers[:KEPT_HEADERS]
         ]
-    place = [message.topic(), str(message.partition()), str(message.offset()), published]
-    return [*fields, *lineage_values(source, place, fields), json.dumps(payload), rejection]
+    return payload
 
 
 class PlainMessages:
@@ -114,21 +130,21 @@ class PlainMessages:
         self._days: dict[str, bool] = {}
         self._minutes: dict[int, str] = {}
 
-    def lines(self, messages: Sequence[Message]) -> list[str | None]:
-        """Of each message the source's columns as COPY text; None if it is not plain."""
-        values = [message.value() for message in messages]
-        return self._lines(values)
+    def lines(self, values: Sequence[Any]) -> list[str | None]:
+        """
+        Of each message the source's columns as COPY text; None if it is not plain.
 
-    def _lines(self, values: list[Any]) -> list[str | None]:
+        :param values: the messages' contents; None: it has none
+        """
         if len(values) < self._FEW or self._decode is self._decode_lenient:
             return [*map(self._line, values)]
         lines = self._lines_at_once(values)
         if lines is not None:
             return lines
         middle = len(values) // 2
-        return [*self._lines(values[:middle]), *self._lines(values[middle:])]
+        return [*self.lines(values[:middle]), *self.lines(values[middle:])]
 
-    def _lines_at_once(self, values: list[Any]) -> list[str | None] | None:
+    def _lines_at_once(self, values: Sequence[Any]) -> list[str | None] | None:
         """The lines of messages of which all are plain, without an unknown field; None if one is not."""
         if None in values:
             return None

@@ -6,6 +6,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +21,8 @@ from ecommerce.common.sources import BELOW_MICROSECOND, Source
 from ecommerce.common.windows import Window
 from ecommerce.extract import kafka_topic
 from ecommerce.extract.kafka_messages import PlainMessages, copy_line, suspect_row
-from ecommerce.extract.reader_protocol import RETENTION, TRANSACTION, Gap, ResumePoints, TopicRead
+from ecommerce.extract.message_contents import Contents, MessageContents
+from ecommerce.extract.reader_protocol import RETENTION, TRANSACTION, Gap, MessageSchema, ResumePoints, TopicRead
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +37,11 @@ BATCH_TIMEOUT = 0.05
 SPOOL = 64 * 1024 * 1024
 
 
-class KafkaReader:
+class TopicReader:
     """
-    The messages of one topic whose broker timestamp is in a window.
+    Reads the messages of one topic whose broker timestamp is in a window.
 
-    `new_rows` returns the plain messages that are new to raw, as COPY text. `read` after it returns all others as rows
-    of texts, for the warehouse to validate: the source's columns and the lineage columns, the whole message as JSON,
-    and a reason to reject it if the value is no JSON object of texts. Afterwards ``topics`` has the next offsets and
-    the gaps, ``unknown_fields`` the names of fields that the registry does not have.
+    After the read ``topics`` has the next offsets and the gaps, and ``schemas`` the fields of the messages' schemas.
     """
 
     def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
@@ -54,23 +53,18 @@ class KafkaReader:
         self.columns = [*(column.name for column in source.loaded_columns), "_payload", "_rejection"]
         self.topics: Sequence[TopicRead] = ()
         self.first_offsets: list[tuple[str, int, int]] = []
-        self.unknown_fields: set[str] = set()
         self._window = window
+        self._contents = MessageContents(source, location)
         self._expired: list[Gap] = []
-        #: Partitions of which raw already has messages of the range: which ones are new, the warehouse decides.
-        self._overlapping: set[int] = set()
-        self._suspect = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115
 
-    def read(self, resume: ResumePoints) -> Iterator[bytes]:
-        """The messages that `new_rows` left out, as blocks of COPY text."""
-        with self._suspect:
-            self._suspect.seek(0)
-            while block := self._suspect.read(1 << 20):
-                yield block
+    @property
+    def schemas(self) -> Mapping[int, MessageSchema]:
+        """Id → schema, of those of a registry that decoded a message."""
+        return self._contents.registry.used if self._contents.registry else {}
 
-    def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+    def messages(self, resume: ResumePoints) -> Iterator[list[Message]]:
         """
-        Plain messages that are new to raw, in offset order a partition, with these constants, as blocks of COPY text.
+        The messages of the window that were not read before, many at a time, in offset order a partition.
 
         :raises SourceError: no broker, no topic, another topic than was read before or than at the begin of the read,
             or no answer before the end
@@ -78,7 +72,7 @@ class KafkaReader:
         hook = kafka_topic.ConsumerHook(self.location.connection)
         consumer = kafka_topic.client_of(hook, self.source, self.location)
         try:
-            yield from self._read(consumer, resume, lineage)
+            yield from self._read(consumer, resume)
         except KafkaException as error:
             # Errors of the broker that are waiting reach the hook when the consumer is polled.
             consumer.poll(0)
@@ -90,7 +84,7 @@ class KafkaReader:
         finally:
             consumer.close()
 
-    def _read(self, consumer: Consumer, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+    def _read(self, consumer: Consumer, resume: ResumePoints) -> Iterator[list[Message]]:
         admin = kafka_topic.client_of(kafka_topic.AdminHook(self.location.connection), self.source, self.location)
         ranges = self._ranges(consumer, admin, resume)
         topic_id = self._checked_topic_id(admin, resume)
@@ -98,9 +92,7 @@ class KafkaReader:
         progress = _Progress(self.topic, ranges)
         self.first_offsets = [(self.topic, partition, begin) for partition, begin in progress.expected.items()]
         consumer.assign([TopicPartition(*place) for place in self.first_offsets])
-        # Of a plain message no digit of its time is lost.
-        nothing_lost = ["\\N"] if BELOW_MICROSECOND in self.source.lineage else []
-        yield from self._blocks(consumer, progress, "\t".join(["", *nothing_lost, *lineage]))
+        yield from self._batches(consumer, progress)
         self._check_still_the_same(admin, topic_id)
         skipped = progress.skipped_offsets()
         cause = kafka_topic.gap_cause(admin, self.topic) if skipped else TRANSACTION
@@ -118,13 +110,12 @@ class KafkaReader:
         ]
         fault_points.point("topic_read")
 
-    def _blocks(self, consumer: Consumer, progress: _Progress, suffix: str) -> Iterator[bytes]:
+    def _batches(self, consumer: Consumer, progress: _Progress) -> Iterator[list[Message]]:
         """
-        Fetch all messages of the ranges: blocks of the plain ones; the others go to `_suspect`.
+        Fetch all messages of the ranges.
 
         :raises SourceError: the next message does not come
         """
-        plain = PlainMessages(self.source, self.unknown_fields)
         waited = 0.0
         while progress.open_ends:
             began = time.monotonic()
@@ -140,11 +131,8 @@ class KafkaReader:
                         f"{self.source.name}: no message from {self.topic!r} for {MESSAGE_TIMEOUT:.0f} s, with "
                         f"partitions {sorted(progress.open_ends)} not at their ends; is the broker up?"
                     )
-            lines, suspect = self._lines(messages, plain, suffix)
-            if suspect:
-                self._suspect.write("".join(suspect).encode())
-            if lines:
-                yield "".join(lines).encode()
+            if messages:
+                yield messages
 
     def _in_range(self, messages: Sequence[Message], consumer: Consumer, progress: _Progress) -> list[Message]:
         """The messages of a batch that are in the ranges, in their order; ends and gaps are noted."""
@@ -169,21 +157,6 @@ class KafkaReader:
             if offset >= end - 1:
                 progress.close(consumer, partition)
         return taken
-
-    def _lines(self, messages: Sequence[Message], plain: PlainMessages, suffix: str) -> tuple[list[str], list[str]]:
-        """Messages as lines of COPY text: plain ones that are new to raw, and suspect ones."""
-        overlapping, suspect = self._overlapping, []
-        if overlapping:
-            suspect = [message for message in messages if message.partition() in overlapping]
-            messages = [message for message in messages if message.partition() not in overlapping]
-        lines = []
-        for message, line in zip(messages, plain.lines(messages), strict=True):
-            if line is None:
-                suspect.append(message)
-            else:
-                place = f"{self.topic}\t{message.partition()}\t{message.offset()}\t{plain.published(message)}"
-                lines.append(f"{line}\t{place}{suffix}\n")
-        return lines, [copy_line(suspect_row(self.source, message)) for message in suspect]
 
     def _checked_topic_id(self, admin: AdminClient, resume: ResumePoints) -> str | None:
         """
@@ -229,8 +202,6 @@ class KafkaReader:
             self._check_stored_offset(partition, stored.get(partition), high)
             begin = self._begin(partition, low, times.first(partition, low, high), stored, resume, high)
             ranges[partition] = (begin, max(begin, times.end(partition, high)))
-            if resume.holds_any(self.topic, partition, begin):
-                self._overlapping.add(partition)
             log.info("%s[%s]: offsets %s to %s (exclusive)", self.topic, partition, *ranges[partition])
         return ranges
 
@@ -258,6 +229,79 @@ class KafkaReader:
         if wanted is not None and wanted < low:
             self._expired.append(Gap(partition, wanted, low - 1, RETENTION))
         return low if is_added else max(resume.resume_at(self.topic, partition, first), low)
+
+
+class KafkaReader(TopicReader):
+    """
+    Reads the messages of a topic that are rows.
+
+    `new_rows` returns the plain messages that are new to raw, as COPY text. `read` after it returns all others as rows
+    of texts, for the warehouse to validate: the source's columns and the lineage columns, the whole message as JSON,
+    and a reason to reject it if the value is no JSON object of texts. Afterwards ``unknown_fields`` has the names of
+    fields that the registry does not have.
+    """
+
+    def __init__(self, source: Source, location: SourceLocation, window: Window) -> None:
+        super().__init__(source, location, window)
+        self.unknown_fields: set[str] = set()
+        #: Partitions of which raw already has messages of the range: which ones are new, the warehouse decides.
+        self._overlapping: set[int] = set()
+        self._suspect = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115
+
+    def read(self, resume: ResumePoints) -> Iterator[bytes]:
+        """The messages that `new_rows` left out, as blocks of COPY text."""
+        with self._suspect:
+            self._suspect.seek(0)
+            while block := self._suspect.read(1 << 20):
+                yield block
+
+    def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
+        """
+        Plain messages that are new to raw, in offset order a partition, with these constants, as blocks of COPY text.
+
+        :raises SourceError: as `messages`, and if the schema registry cannot be asked
+        """
+        plain = PlainMessages(self.source, self.unknown_fields)
+        # Of a plain message no digit of its time is lost.
+        nothing_lost = ["\\N"] if BELOW_MICROSECOND in self.source.lineage else []
+        suffix = "\t".join(["", *nothing_lost, *lineage])
+        with closing(self.messages(resume)) as batches:  # type: ignore[type-var]
+            for messages in batches:
+                lines, suspect = self._lines(messages, plain, suffix)
+                if suspect:
+                    self._suspect.write("".join(suspect).encode())
+                if lines:
+                    yield "".join(lines).encode()
+
+    def _ranges(self, consumer: Consumer, admin: AdminClient, resume: ResumePoints) -> dict[int, tuple[int, int]]:
+        ranges = super()._ranges(consumer, admin, resume)
+        self._overlapping = {
+            partition for partition, (begin, _) in ranges.items() if resume.holds_any(self.topic, partition, begin)
+        }
+        return ranges
+
+    def _lines(self, messages: Sequence[Message], plain: PlainMessages, suffix: str) -> tuple[list[str], list[str]]:
+        """Messages as lines of COPY text: plain ones that are new to raw, and suspect ones."""
+        overlapping, suspect = self._overlapping, []
+        if overlapping:
+            suspect = self._suspect_rows([message for message in messages if message.partition() in overlapping])
+            messages = [message for message in messages if message.partition() not in overlapping]
+        contents = self._contents.of([message.value() for message in messages])
+        lines = []
+        for number, (message, line) in enumerate(zip(messages, plain.lines(contents.values), strict=True)):
+            if line is None:
+                suspect.append(self._suspect_row(message, contents, number))
+            else:
+                place = f"{self.topic}\t{message.partition()}\t{message.offset()}\t{plain.published(message)}"
+                lines.append(f"{line}\t{place}{suffix}\n")
+        return lines, suspect
+
+    def _suspect_rows(self, messages: Sequence[Message]) -> list[str]:
+        contents = self._contents.of([message.value() for message in messages])
+        return [self._suspect_row(message, contents, number) for number, message in enumerate(messages)]
+
+    def _suspect_row(self, message: Message, contents: Contents, number: int) -> str:
+        return copy_line(suspect_row(self.source, message, contents.values[number], contents.rejections.get(number)))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """
 The interfaces between readers and the loader.
 
-A reader only reads: it returns rows, column types and the offsets of topics, and does not know raw. There are three
+A reader only reads: it returns rows, column types and the offsets of topics, and does not know raw. There are four
 kinds, from the simplest:
 
 * `Reader`: all its rows have to be validated by the loader.
 * `AppendingReader`: a topic. Most messages are so plain that they need no validation.
+* `ChangesReader`: a topic with the changes of a table. A key comes as often as it changed.
 * `PrevalidatingReader`: a database that validates its own rows and can be asked for some days alone.
 """
 
@@ -74,6 +75,18 @@ class TopicRead:
     topic_id: str | None = None
 
 
+class MessageSchema(Protocol):
+    """A schema of messages."""
+
+    @property
+    def name(self) -> str:
+        """Of the record; several schemas of one name are its versions."""
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Name of a field → its type; of a field in another one `outer.inner`."""
+
+
 class ResumePoints(Protocol):
     """Where to go on in a topic: the warehouse answers, a Kafka reader asks before it reads."""
 
@@ -128,8 +141,24 @@ class AppendingReader(Reader, Protocol):
     def unknown_fields(self) -> Collection[str]:
         """After the read: names of fields that the registry does not have."""
 
+    @property
+    def schemas(self) -> Mapping[int, MessageSchema]:
+        """After the read: id → schema, of those of a registry that decoded a message."""
+
     def new_rows(self, resume: ResumePoints, lineage: Sequence[str]) -> Iterator[bytes]:
         """Those rows, each with these constants, as COPY text; `Reader.read` returns the others afterwards."""
+
+
+@runtime_checkable
+class ChangesReader(Reader, Protocol):
+    """Reads the changes of a table, in their order."""
+
+    source: Source  #: With `CHANGE_LINEAGE`.
+    topic: str
+
+    @property
+    def schemas(self) -> Mapping[int, MessageSchema]:
+        """As of `AppendingReader`."""
 
 
 @runtime_checkable

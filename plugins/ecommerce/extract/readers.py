@@ -7,6 +7,7 @@ from ecommerce.common.errors import SourceError
 from ecommerce.common.shop import SourceLocation, shop
 from ecommerce.common.sources import Source
 from ecommerce.common.windows import Window
+from ecommerce.extract.change_reader import ChangeReader
 from ecommerce.extract.kafka_reader import KafkaReader
 from ecommerce.extract.mysql_reader import MySQLReader
 from ecommerce.extract.postgres_reader import PostgresReader
@@ -35,6 +36,8 @@ def reader_of(source: Source, window: Window, location: SourceLocation | None = 
 
 
 def _database_reader(source: Source, location: SourceLocation, window: Window) -> Reader:
+    if location.topic:
+        return ChangeReader(source, location, window)
     match connection_type(location.connection):
         # Without such a connection the load fails at its first read, and its batch has the reason.
         case "postgres" | None:

@@ -186,13 +186,19 @@ class ErasedValues:
         Of a message that does, only its place and the columns of the registry are kept: the rest may be anything.
         """
         texts = [text for part in ("key", "value", "headers") for text in _texts(payload.get(part))]
-        document = _document(payload.get("value"))
+        content: Any = payload.get("content")
+        document = content if isinstance(content, dict) else _document(payload.get("value"))
+        texts += [text for text in (document or {}).values() if isinstance(text, str)]
         is_named = any(map(self._names, texts)) or any(self._customer(value) for value in _numbers(source, document))
         if not is_named:
             return None
         kept = {name: payload[name] for name in ("topic", "partition", "offset", "published_at") if name in payload}
         kept["key"] = " ".join(map(self._text, _texts(payload.get("key"))))
         kept["value"] = ERASED if document is None else json.dumps(self.columns(source, document))
+        if isinstance(content, dict):
+            # Of bytes, and of a row with further columns, only what was read of them is kept.
+            emptied = dict.fromkeys(source.emptied_columns)
+            kept |= {"key": ERASED, "value": ERASED, "content": self.columns(source, content) | emptied}
         return kept
 
     def columns(self, source: Source, document: Mapping[str, Any]) -> dict[str, Any]:

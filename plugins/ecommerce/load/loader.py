@@ -22,7 +22,7 @@ from ecommerce.common.errors import MassRemoval, QuarantineOverflow
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
-from ecommerce.extract.reader_protocol import AppendingReader, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import AppendingReader, ChangesReader, PrevalidatingReader, Reader
 from ecommerce.load import batches, offsets, quarantine, schema_drift, strategies, validate
 from ecommerce.load.batches import BatchCounts, RunIdentity
 from ecommerce.load.erased_rows import fail_while_half_erased, replace_in_rejected_messages
@@ -30,7 +30,7 @@ from ecommerce.load.mass_removal import first_mass_removal
 from ecommerce.load.raw_writer import WriteCounts
 from ecommerce.load.result import LoadResult, lost_ranges
 from ecommerce.load.staging import STAGE
-from ecommerce.load.strategies import AppendTopic, LoadJob, PrevalidatedRows, ShortcutFailed, Strategy
+from ecommerce.load.strategies import AppendTopic, ApplyChanges, LoadJob, PrevalidatedRows, ShortcutFailed, Strategy
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ def _load_batch(job: LoadJob, reader: Reader) -> LoadResult:
             return _load_table(job, reader)
         case AppendingReader():
             return _in_transaction(job, reader, AppendTopic)
+        case ChangesReader():
+            return _in_transaction(replace(job, source=reader.source), reader, ApplyChanges)
         case _:
             return _in_transaction(job, reader, strategies.for_rows)
 

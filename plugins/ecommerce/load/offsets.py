@@ -152,7 +152,13 @@ class StoredOffsets:
 def _held_offsets(
     source: Source, partition: sql.Composable, first: sql.Composable, end: sql.Composable
 ) -> sql.Composable:
-    """Query of the offsets from `first` to before `end` that raw has of a partition of %(topic)s; null: to the last."""
+    """
+    Query of the offsets from `first` to before `end` that raw has of a partition of %(topic)s; null: to the last.
+
+    Of changes raw has no offsets: below the stored one all were read.
+    """
+    if source.is_changes:
+        return sql.SQL("select null::bigint as _offset where false")
     of_table = sql.SQL("""
         select stored._offset
         from {raw} as stored

@@ -90,6 +90,8 @@ def mark_replayed(connection: Connection, source: Source, extent: Extent, batch_
         return 0
     if source.write_disposition is WriteDisposition.APPEND:
         return _mark_replayed_messages(connection, source, batch_id)
+    if source.is_changes:
+        return _mark_replayed_changes(connection, source, batch_id)
     return _mark_replayed_rows(connection, source, extent, batch_id, rejected)
 
 
@@ -129,6 +131,24 @@ def _mark_replayed_messages(connection: Connection, source: Source, batch_id: in
                 for name in source.key
             ),
         )
+    ).rowcount
+
+
+def _mark_replayed_changes(connection: Connection, source: Source, batch_id: int) -> int:
+    """Mark the changes that this load has read from the quarantine and taken; a change of a topic is read once."""
+    return connection.execute(
+        sql.SQL("""
+            update ops.quarantine as rejected
+            set replayed_at = now(), replayed_batch_id = {batch}
+            from {stage} as stage
+            where rejected.source = {source}
+                and rejected.replayed_at is null
+                and rejected.batch_id < {batch}
+                and stage._rejection is null
+                and rejected.payload -> 'topic' = stage._payload::jsonb -> 'topic'
+                and rejected.payload ->> 'partition' = stage._partition
+                and rejected.payload ->> 'offset' = stage._offset
+        """).format(batch=batch_id, source=source.name, stage=STAGE)
     ).rowcount
 
 
@@ -379,7 +399,7 @@ def _is_in_raw(source: Source) -> sql.Composed:
                     select not stored._is_deleted
                     from {raw} as stored
                     where {same_key}
-                    order by stored._batch_id desc
+                    order by stored._batch_id desc, stored._valid_from desc
                     limit 1
                 ),
                 false

@@ -376,12 +376,20 @@ def _changed(source: Source) -> sql.Composed:
 
 
 def _extend_version_log(connection: Connection, source: Source, extent: Extent, batch_id: int) -> WriteCounts:
+    _create_latest(connection, source)
+    versions = _add_versions(connection, source, batch_id)
+    tombstones = _add_tombstones(connection, source, batch_id)
+    return _count_versions(connection, source, batch_id, versions, tombstones, lost=tombstones)
+
+
+def _create_latest(connection: Connection, source: Source) -> None:
+    """Create the table of the latest version of each key, and the empty one of the new versions."""
     connection.execute(
         sql.SQL("""
             create temp table latest on commit drop as
             select distinct on ({key}) *, {changed_at} as _changed_at
             from {raw}
-            order by {key}, _batch_id desc
+            order by {key}, _batch_id desc, _valid_from desc
         """).format(key=_names(source.key), raw=_raw(source), changed_at=_last_change_time(source))
     )
     connection.execute("analyze pg_temp.latest")
@@ -390,15 +398,140 @@ def _extend_version_log(connection: Connection, source: Source, extent: Extent, 
             new_versions=_NEW_VERSIONS, raw=_raw(source)
         )
     )
-    versions = _add_versions(connection, source, batch_id)
-    tombstones = _add_tombstones(connection, source, batch_id)
+
+
+def _count_versions(
+    connection: Connection, source: Source, batch_id: int, versions: int, tombstones: int, *, lost: int
+) -> WriteCounts:
+    """
+    Mark the days that the new versions touch, and count.
+
+    :param lost: keys that were there before and are not any more
+    """
     if not versions and not tombstones:
         return WriteCounts(0, 0, 0)
     # Without statistics the planner expects many versions, and sorts all facts to find those of their keys.
     connection.execute(sql.SQL("analyze {}").format(_NEW_VERSIONS))
     days = sum(mark_touched_days(connection, source, touch, batch_id, _NEW_VERSIONS) for touch in source.touches)
-    losses = [Loss(tombstones, _count_current(connection))] if tombstones > FREE_REMOVALS else []
+    losses = [Loss(lost, _count_current(connection))] if lost > FREE_REMOVALS else []
     return WriteCounts(versions, tombstones, days, losses)
+
+
+def apply_changes(connection: Connection, source: Source, topic: str | None, batch_id: int) -> WriteCounts:
+    """
+    Add a version for each accepted change of a row, valid from its time; what changes nothing is left out.
+
+    The order of a row's changes is that of the topic, whatever their times say: clocks differ. A version is valid from
+    a microsecond after the one before at the earliest. So it does not matter where one load ends and the next begins.
+
+    :param topic: of the changes; those below its stored offsets come late, from the quarantine. They count only if
+        their row has no version of that time or later
+    """
+    _create_latest(connection, source)
+    business = [column.name for column in source.columns if column.name not in source.key]
+    state = sql.SQL("row(_is_deleted, {})").format(_names(business))
+    connection.execute(
+        sql.SQL("""
+            with ordered as (
+                select
+                    change.*,
+                    row_number() over (
+                        partition by {change_key} order by change._partition, change._offset
+                    ) as place
+                from {accepted} as change
+                left join pg_temp.latest as latest
+                    on {same_key}
+                left join ops.kafka_offset as stored
+                    on stored.topic = {topic} and stored.partition = change._partition
+                where
+                    latest._batch_id is null
+                    or change._changed_at > latest._valid_from
+                    or change._offset >= coalesce(stored.next_offset, 0)
+            ),
+            states as (
+                select {key}, {values_of_row}, _is_deleted, least(_changed_at, now()) as changed_at, place
+                from ordered
+                union all
+                select {key}, {values}, _is_deleted, _valid_from, 0
+                from pg_temp.latest
+                where ({key}) in (select {key} from ordered)
+            ),
+            compared as (
+                select
+                    *,
+                    case
+                        when row_number() over log = 1 then place = 0 or not _is_deleted
+                        else {state} is distinct from lag({state}) over log
+                    end as is_change
+                from states
+                window log as (partition by {key} order by place)
+            ),
+            numbered as (
+                select *, row_number() over (partition by {key} order by place) * interval '1 microsecond' as step
+                from compared
+                where is_change
+            ),
+            -- The later of its own time and the one before plus a microsecond, for each in turn.
+            timed as (
+                select *, max(changed_at - step) over (partition by {key} order by place) + step as _valid_from
+                from numbered
+            ),
+            added as (
+                insert into {raw} ({columns}, _valid_from, _is_deleted, _batch_id, _loaded_at)
+                select {columns}, _valid_from, _is_deleted, {batch}, now()
+                from timed
+                where place > 0
+                returning *
+            )
+            insert into {new_versions}
+            select
+                added.*,
+                not exists (select from pg_temp.latest as latest where {same_key_added})
+            from added
+        """).format(
+            key=_names(source.key),
+            change_key=_names(source.key, "change"),
+            accepted=ACCEPTED,
+            same_key=_equal(source.key, "latest", "change"),
+            topic=topic,
+            values_of_row=sql.SQL(", ").join(
+                sql.SQL("case when not _is_deleted then {0} end as {0}").format(sql.Identifier(name))
+                for name in business
+            ),
+            values=_names(business),
+            state=state,
+            raw=_raw(source),
+            columns=_names([column.name for column in source.columns]),
+            batch=batch_id,
+            new_versions=_NEW_VERSIONS,
+            same_key_added=_equal(source.key, "latest", "added"),
+        )
+    )
+    row = connection.execute(
+        sql.SQL("""
+            select
+                count(*) filter (where not _is_deleted),
+                count(*) filter (where _is_deleted),
+                count(*) filter (where is_gone and not was_deleted)
+            from (
+                select
+                    new_version._is_deleted,
+                    new_version._is_deleted and lead(true) over (
+                        partition by {new_key} order by new_version._valid_from
+                    ) is null as is_gone,
+                    coalesce(latest._is_deleted, true) as was_deleted
+                from {new_versions} as new_version
+                left join pg_temp.latest as latest
+                    on {same_key}
+            ) as counted
+        """).format(
+            new_key=_names(source.key, "new_version"),
+            new_versions=_NEW_VERSIONS,
+            same_key=_equal(source.key, "latest", "new_version"),
+        )
+    ).fetchone()
+    versions, tombstones, lost = row or (0, 0, 0)
+    return _count_versions(connection, source, batch_id, versions, tombstones, lost=lost)
 
 
 def _last_change_time(source: Source) -> sql.Composable:
@@ -407,7 +540,8 @@ def _last_change_time(source: Source) -> sql.Composable:
         return sql.SQL("null::date")
     return sql.SQL("""
         case
-            when _is_deleted then lead({time}) over (partition by {key} order by _batch_id desc)
+            when _is_deleted
+                then lead({time}) over (partition by {key} order by _batch_id desc, _valid_from desc)
             else {time}
         end
     """).format(time=sql.Identifier(source.change_time), key=_names(source.key))

@@ -14,11 +14,14 @@ from functools import partial
 
 from psycopg import Connection, sql
 
+from ecommerce.common.shop import shop
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
 from ecommerce.extract.reader_protocol import Reader
+from ecommerce.extract.readers import reader_of
 from ecommerce.load.batches import RunIdentity
 from ecommerce.load.loader import load
+from ecommerce.load.quarantine_reader import QuarantinedChanges, QuarantineReader
 from ecommerce.load.result import LoadResult
 
 
@@ -64,7 +67,7 @@ def replay(
     :param reader_of: source, window, and the condition on rejected rows → the reader
     """
     source = choice.source
-    if source.write_disposition is WriteDisposition.APPEND:
+    if is_topic(source):
         # All of these were bad before; if most still are, the source is not broken.
         source = replace(source, max_rejected_share=1.0)
     # Each window is a load of its own: that an earlier try has committed one does not mean that it has all.
@@ -74,6 +77,21 @@ def replay(
             choice.condition(), sql.Literal(window.start), sql.Literal(window.end)
         )
         yield load(connection, source, window, partial(_reader_of_rows, reader_of, of_window), run=run, dry_run=dry_run)
+
+
+def reader_of_rejected(source: Source, window: Window, condition: sql.Composable, connection: Connection) -> Reader:
+    """What reads rejected rows again: messages from the quarantine, rows of a table or an API from there."""
+    if not is_topic(source):
+        return reader_of(source, window)
+    kind = QuarantineReader if source.write_disposition is WriteDisposition.APPEND else QuarantinedChanges
+    return kind(source, connection, condition)
+
+
+def is_topic(source: Source) -> bool:
+    """Whether the source is read from a topic: always, or where the shop has its changes there."""
+    if source.write_disposition is WriteDisposition.APPEND:
+        return True
+    return shop().has(source.name) and shop().location_of(source.name).topic is not None
 
 
 def _reader_of_rows(
@@ -99,14 +117,12 @@ def _windows(connection: Connection, choice: Choice) -> list[Window]:
             """).format(condition=choice.condition())
         )
     ]
-    match choice.source.write_disposition:
-        case WriteDisposition.APPEND:
-            return windows
-        case WriteDisposition.VERSION_LOG:
-            # It is read whole in any window, so one load is enough.
-            return sorted(windows, key=lambda window: (window.end, window.start))[-1:]
-        case WriteDisposition.REPLACE_WINDOW:
-            return [window for window in windows if not any(_is_inside(window, other) for other in windows)]
+    if is_topic(choice.source):
+        return windows
+    if choice.source.write_disposition is WriteDisposition.VERSION_LOG:
+        # It is read whole in any window, so one load is enough.
+        return sorted(windows, key=lambda window: (window.end, window.start))[-1:]
+    return [window for window in windows if not any(_is_inside(window, other) for other in windows)]
 
 
 def _is_inside(window: Window, other: Window) -> bool:

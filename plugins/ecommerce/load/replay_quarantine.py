@@ -9,12 +9,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.errors import MassRemoval, QuarantineOverflow, SchemaDrift, ShopError
-from ecommerce.common.sources import SOURCES, WriteDisposition
-from ecommerce.extract.readers import reader_of
+from ecommerce.common.sources import SOURCES
 from ecommerce.load.batches import RunIdentity
 from ecommerce.load.extract_source import raw_asset
-from ecommerce.load.quarantine_reader import QuarantineReader
-from ecommerce.load.replay import Choice, replay
+from ecommerce.load.replay import Choice, reader_of_rejected, replay
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,11 +50,7 @@ class ReplayQuarantine(BaseOperator):
             loads = replay(
                 connection,
                 choice,
-                lambda source, window, condition: (
-                    QuarantineReader(source, connection, condition)
-                    if source.write_disposition is WriteDisposition.APPEND
-                    else reader_of(source, window)
-                ),
+                lambda source, window, condition: reader_of_rejected(source, window, condition, connection),
                 run=RunIdentity(run.dag_id, run.run_id, context["ti"].try_number),
                 dry_run=is_dry,
             )

@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg import Connection, sql
+from psycopg.types.json import Jsonb
 
 from ecommerce.common.errors import SchemaDrift
 from ecommerce.common.shop import SourceLocation
 from ecommerce.common.shown_text import one_line
 from ecommerce.common.sources import Column, Erased, Kind, NewColumns, Source
 from ecommerce.common.value_rules import SOURCE_TYPES, SQL_TYPES
-from ecommerce.extract.reader_protocol import ColumnType
+from ecommerce.extract.reader_protocol import ColumnType, MessageSchema
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,65 @@ def new_fields(names: Collection[str]) -> list[ColumnChange]:
     return [ColumnChange(name, "new", None, "JSON") for name in sorted(set(map(one_line, names)))[:MAX_FIELDS]]
 
 
-def note(connection: Connection, source: Source, batch_id: int, differences: Sequence[ColumnChange]) -> None:
-    """Add a row of `ops.schema_change` for each new difference; for a known one, note the batch that saw it last."""
+def note_schemas(connection: Connection, source: Source, batch_id: int, schemas: Mapping[int, MessageSchema]) -> None:
+    """
+    Note the schemas of messages that no load has seen before, and by what each differs from the one before of its name.
+
+    No difference fails a load: a topic has messages of the old schema and of the new one, and each is validated by its
+    values. A registry numbers its schemas as they come.
+
+    :param schemas: by their ids
+    """
+    known: dict[int, tuple[str, Mapping[str, str]]] = {
+        schema_id: (name, fields)
+        for schema_id, name, fields in connection.execute(
+            "select schema_id, name, fields from ops.message_schema where source = %s", [source.name]
+        )
+    }
+    for schema_id in sorted(schemas.keys() - known.keys()):
+        name, fields = one_line(schemas[schema_id].name), schemas[schema_id].fields
+        versions = [other for other, (its_name, _) in known.items() if its_name == name and other < schema_id]
+        if versions:
+            differences = field_changes(known[max(versions)][1], fields)
+            note(connection, source, batch_id, differences, policy=NewColumns.IGNORE.value)
+        known[schema_id] = (name, fields)
+        connection.execute(
+            """
+            insert into ops.message_schema (source, schema_id, name, fields, batch_id, first_seen_at)
+            values (%s, %s, %s, %s, %s, now())
+            """,
+            [source.name, schema_id, name, Jsonb(dict(fields)), batch_id],
+        )
+
+
+def field_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[ColumnChange]:
+    """By what a schema of messages differs from the one before it; as many differences as a person reads."""
+    changes_of_fields = [
+        ColumnChange(
+            one_line(name),
+            "new" if name not in before else "missing" if name not in after else "retyped",
+            before.get(name),
+            after.get(name),
+        )
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    return changes_of_fields[:MAX_FIELDS]
+
+
+def note(
+    connection: Connection,
+    source: Source,
+    batch_id: int,
+    differences: Sequence[ColumnChange],
+    *,
+    policy: str | None = None,
+) -> None:
+    """
+    Add a row of `ops.schema_change` for each new difference; for a known one, note the batch that saw it last.
+
+    :param policy: what a load does with each of them; None: the source's own with a new column, and it fails at others
+    """
     with connection.cursor() as cursor:
         cursor.executemany(
             """
@@ -139,7 +197,7 @@ def note(connection: Connection, source: Source, batch_id: int, differences: Seq
                     "change": change.change,
                     "expected": change.expected,
                     "actual": change.actual,
-                    "policy": source.new_columns.value if change.change == "new" else "fail",
+                    "policy": policy or (source.new_columns.value if change.change == "new" else "fail"),
                     "batch": batch_id,
                 }
                 for change in differences

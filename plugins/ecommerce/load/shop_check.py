@@ -31,7 +31,13 @@ from ecommerce.common.sources import SOURCES, Column, Source, WriteDisposition
 from ecommerce.common.targets import targets
 from ecommerce.common.value_rules import SQL_TYPES, rule_in_sql
 from ecommerce.common.windows import Window, request_of
-from ecommerce.extract.reader_protocol import BINARY_TRAILER, AppendingReader, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import (
+    BINARY_TRAILER,
+    AppendingReader,
+    ChangesReader,
+    PrevalidatingReader,
+    Reader,
+)
 from ecommerce.extract.readers import reader_of
 from ecommerce.load import schema_drift, validate
 from ecommerce.load.staging import ACCEPTED, STAGE, Staging
@@ -191,6 +197,9 @@ def _check(connection: Connection, source: Source, location: SourceLocation, win
                     _check_table(connection, report, reader)
                 case AppendingReader():
                     _check_topic(connection, report, reader)
+                case ChangesReader():
+                    report.source = reader.source
+                    _check_rows(connection, report, reader)
                 case _:
                     _check_rows(connection, report, reader)
     except WarehouseError as error:
@@ -250,7 +259,7 @@ def _validate(connection: Connection, report: SourceReport, staging: Staging) ->
     """Fill in the reasons to reject staged rows, and an example."""
     validate.reject_bad_values(connection, report.source)
     staging.accept_passed()
-    if report.source.write_disposition is not WriteDisposition.APPEND:
+    if not (report.source.is_changes or report.source.write_disposition is WriteDisposition.APPEND):
         validate.reject_repeated_keys(connection, report.source)
     report.rejections = [
         Rejection(rows, reason)

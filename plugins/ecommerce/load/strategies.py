@@ -8,6 +8,7 @@ The ways to get a reader's rows into raw. The loader calls each by the same thre
 | `CompareByDay` | a table with windows | like `PrevalidatedRows`, only for days whose fingerprint differs from raw's |
 | `FirstLoad` | a table with windows, if raw has no row of this one | copies prevalidated rows straight into raw |
 | `Append` | messages from the quarantine | validates them, and adds those that are new to raw |
+| `ApplyChanges` | changes of a table, from a topic or the quarantine | validates them, and adds a version for each |
 | `AppendTopic` | a topic | copies plain messages straight into raw; the others like `Append` |
 
 `FirstLoad` and `CompareByDay` are shortcuts: they raise `ShortcutFailed` or `UniqueViolation` if they cannot tell what
@@ -31,7 +32,14 @@ from psycopg import Connection, sql
 
 from ecommerce.common.sources import Source, WriteDisposition
 from ecommerce.common.windows import Window
-from ecommerce.extract.reader_protocol import AppendingReader, Chunk, Constant, PrevalidatingReader, Reader
+from ecommerce.extract.reader_protocol import (
+    AppendingReader,
+    ChangesReader,
+    Chunk,
+    Constant,
+    PrevalidatingReader,
+    Reader,
+)
 from ecommerce.load import bulk_load, moved_rows, raw_writer, schema_drift, validate
 from ecommerce.load.erased_rows import replace_erased
 from ecommerce.load.extent import Extent
@@ -392,9 +400,32 @@ class AppendTopic(Append):
         """Add what is new; note fields that the registry does not have, and mark the days of all messages."""
         job, counts = self.job, super().write()
         schema_drift.note(job.connection, job.source, job.batch_id, schema_drift.new_fields(self._topic.unknown_fields))
+        schema_drift.note_schemas(job.connection, job.source, job.batch_id, self._topic.schemas)
         return raw_writer.add_messages(
             job.connection, job.source, job.batch_id, counts, self._copied, self._topic.first_offsets
         )
+
+
+class ApplyChanges(Append):
+    """Adds a version for each change of a row, in the order of the changes."""
+
+    def __init__(self, job: LoadJob, reader: ChangesReader) -> None:
+        super().__init__(job, reader)
+        self._changes = reader
+
+    def accept(self, passed: int) -> int:
+        """Accept what passed; a key may come many times."""
+        self.staging.create_accepted()
+        if passed:
+            self.staging.accept_passed()
+        self.staging.analyze_accepted()
+        return 0
+
+    def write(self) -> WriteCounts:
+        """Add the versions; note the schemas of the messages."""
+        job = self.job
+        schema_drift.note_schemas(job.connection, job.source, job.batch_id, self._changes.schemas)
+        return raw_writer.apply_changes(job.connection, job.source, self._changes.topic, job.batch_id)
 
 
 def for_rows(job: LoadJob, reader: Reader) -> Strategy:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from psycopg import Connection, sql
 
-from ecommerce.common.sources import Source
+from ecommerce.common.sources import Column, Source
 from ecommerce.common.value_rules import reason_to_reject
 from ecommerce.load.staging import ACCEPTED, STAGE
 
 
 def reject_bad_values(connection: Connection, source: Source) -> int:
     """Set `_rejection` of each staged row with a bad value; how many rows are rejected now, for any reason."""
-    reasons = sql.SQL(", ").join(reason_to_reject(column, sql.Identifier(column.name)) for column in source.columns)
+    reasons = sql.SQL(", ").join(_reason(source, column) for column in source.columns)
     connection.execute(
         sql.SQL("""
             update {stage} as stage
@@ -32,6 +32,14 @@ def reject_bad_values(connection: Connection, source: Source) -> int:
     )
     row = connection.execute(sql.SQL("select count(*) from {} where _rejection is not null").format(STAGE)).fetchone()
     return int(row[0]) if row else 0
+
+
+def _reason(source: Source, column: Column) -> sql.Composable:
+    reason = reason_to_reject(column, sql.Identifier(column.name))
+    if not source.is_changes or column.name in source.key:
+        return reason
+    # Of a deleted row there is nothing but its key.
+    return sql.SQL("case when _is_deleted::boolean then null else {} end").format(reason)
 
 
 def reject_undated(connection: Connection, source: Source) -> None:

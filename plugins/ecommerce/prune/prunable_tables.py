@@ -138,6 +138,7 @@ PRUNABLE_TABLES = {
             and not exists (select from ops.kafka_offset where kafka_offset.batch_id = old.batch_id)
             and not exists (select from ops.kafka_gap where kafka_gap.batch_id = old.batch_id)
             and not exists (select from ops.source_column where source_column.batch_id = old.batch_id)
+            and not exists (select from ops.message_schema where message_schema.batch_id = old.batch_id)
             and not exists (
                 select from ops.schema_change
                 where old.batch_id in (schema_change.batch_id, schema_change.last_batch_id)
@@ -213,6 +214,7 @@ NEVER_PRUNED = {
     "ops.kafka_gap": "an offset without a message is noted once, and would be looked for again",
     "ops.kafka_offset": "where the next read of the topic begins",
     "ops.loaded_day": "a check compares raw with it",
+    "ops.message_schema": "a row for each schema of a topic's messages",
     "ops.migration": "which changes the warehouse has",
     "ops.pruning": "says where the rows have gone; a row a run and table",
     "ops.publication_delta": "kept by number: each publication deletes what a rollback cannot reach any more "

@@ -17,6 +17,7 @@ from shop_pages.drill import (
     DRILL_PATHS,
     FACT_ROWS,
     FACTS,
+    NEWEST_VERSION_FIRST,
     SEARCHED_REJECTED_ROWS,
     TOTAL_FORMATS,
     VERSION_QUERIES,
@@ -215,7 +216,7 @@ class _PlacesOfFact:
     def versions(self, source: str, columns: Sequence[FigureColumn]) -> PlacedTable:
         """The versions of its customer or product."""
         title = f"Versions of the {heading_of(source).lower()}"
-        table = raw_table(source, title, VERSION_QUERIES[source], "_batch_id desc", columns)
+        table = raw_table(source, title, VERSION_QUERIES[source], NEWEST_VERSION_FIRST, columns)
         return self._placed(table, {"key": _version_key(self.row or {}, source)})
 
     def _placed(self, table: PageTable, parameters: Mapping[str, Any]) -> PlacedTable:
@@ -388,7 +389,7 @@ async def _read_versions(inspector: Warehouse, row: Row) -> dict[str, tuple[Rows
     for source, query in VERSION_QUERIES.items():
         key = _version_key(row, source)
         if key is not None:
-            newest_first = f"{query}\norder by _batch_id desc"
+            newest_first = f"{query}\norder by {NEWEST_VERSION_FIRST}"
             versions[source] = await _first_rows_of(inspector, newest_first, VERSION_ROWS, key=key)
     return versions
 

@@ -278,7 +278,8 @@ def test_topic_of_two_sources_is_rejected(folder: Path, monkeypatch: pytest.Monk
 def test_unknown_profile_is_named_with_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "exmaple")
     with pytest.raises(
-        ShopError, match=r"is 'exmaple', but there is no include/shops/exmaple/shop\.yml; .* there are default, example"
+        ShopError,
+        match=r"is 'exmaple', but there is no include/shops/exmaple/shop\.yml; .* are default, events, example",
     ):
         shop()
 

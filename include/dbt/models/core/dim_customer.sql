@@ -39,7 +39,7 @@ with_attributes as (
         batch_id,
         changed_at
     from customer_versions
-    window log as (partition by customer_id order by batch_id)
+    window log as (partition by customer_id order by batch_id, changed_at)
 
 ),
 

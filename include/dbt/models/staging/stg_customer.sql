@@ -8,7 +8,7 @@ latest as (
 
     select distinct on (customer_id) *
     from versions
-    order by customer_id asc, batch_id desc
+    order by customer_id asc, batch_id desc, changed_at desc
 
 ),
 

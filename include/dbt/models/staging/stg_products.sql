@@ -8,7 +8,7 @@ latest as (
 
     select distinct on (product_id) *
     from versions
-    order by product_id asc, batch_id desc
+    order by product_id asc, batch_id desc, changed_at desc
 
 ),
 
