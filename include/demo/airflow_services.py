@@ -198,11 +198,12 @@ def _start_services(state: State) -> None:
         name = f"airflow-{service}"
         if processes.find(name) is None:
             processes.start(name, [command("airflow"), service, *options], env=env)
+    processes.wait_for_port("airflow-api-server", state.ports["AIRFLOW_PORT"], seconds=120)
+    processes.wait_until(lambda: is_healthy(state), "airflow-api-server", seconds=120)
+    # Only now: as they start, they import for some seconds, and nobody waits for them before the UI answers.
     for worker in workers.names(state):
         if processes.find(f"airflow-{worker}") is None:
             start_worker(worker, env)
-    processes.wait_for_port("airflow-api-server", state.ports["AIRFLOW_PORT"], seconds=120)
-    processes.wait_until(lambda: is_healthy(state), "airflow-api-server", seconds=120)
 
 
 def start_worker(worker: str, env: Mapping[str, str]) -> None:
