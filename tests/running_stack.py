@@ -125,8 +125,8 @@ def demo(state: State, postgres: State, tmp_path_factory: pytest.TempPathFactory
         yield Demo(running, folder, first, last)
     finally:
         airflow_services.stop()
-        processes.stop("weather")
-        processes.stop("kafka")
+        for service in ("weather", "kafka", "valkey"):
+            processes.stop(service)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """
 Celery workers, each as on a host of its own: a project copy, Airflow home and temporary folder, and the broker.
 
-A worker shares with the other services what hosts share: the databases, Kafka, the API server, the broker, and one
-folder of logs.
+A worker shares with the other services what hosts share: the databases, Kafka, the API server, the broker, and the
+folder of logs, unless Airflow's remote logging is on.
 """
 
 from __future__ import annotations
@@ -93,8 +93,11 @@ def host_environment(worker: str, env: Mapping[str, str], *, profile: Path) -> d
     """
     host = HOSTS / worker
     project = host / "project"
+    # With remote logging the API server need not see the workers' disks.
+    is_remote = env.get("AIRFLOW__LOGGING__REMOTE_LOGGING", "").lower() == "true"
     return {
         **env,
+        **({"AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(host / "airflow" / "logs")} if is_remote else {}),
         host_name.VARIABLE: worker,
         "AIRFLOW_HOME": str(host / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),

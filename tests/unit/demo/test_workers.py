@@ -94,6 +94,15 @@ def test_worker_shares_no_folder_with_another_but_the_logs(monkeypatch: pytest.M
     assert one["AIRFLOW__LOGGING__BASE_LOG_FOLDER"] == env["AIRFLOW__LOGGING__BASE_LOG_FOLDER"]
 
 
+@pytest.mark.parametrize(("setting", "is_own"), [("True", True), ("true", True), ("False", False), (None, False)])
+def test_worker_has_logs_of_its_own_where_remote_logging_collects_them(setting: str | None, is_own: bool) -> None:
+    shared = {"AIRFLOW__LOGGING__BASE_LOG_FOLDER": "/shared"}
+    remote = {"AIRFLOW__LOGGING__REMOTE_LOGGING": setting} if setting else {}
+    env = workers.host_environment("worker-1", shared | remote, profile=Path())
+    own = str(workers.HOSTS / "worker-1" / "airflow" / "logs")
+    assert env["AIRFLOW__LOGGING__BASE_LOG_FOLDER"] == (own if is_own else "/shared")
+
+
 @pytest.mark.parametrize("chosen", ["default", "/elsewhere", None])
 def test_worker_reads_its_copy_of_the_profile_that_the_demo_wrote(chosen: str | None) -> None:
     written = Path("/stack/shop")
