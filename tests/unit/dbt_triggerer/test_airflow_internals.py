@@ -382,14 +382,14 @@ def supervisor(monkeypatch: pytest.MonkeyPatch, pristine: None) -> Iterator[Simp
     runner, logs = socket.socketpair()
     with runner, logs, selectors.DefaultSelector() as selector:
         made = SimpleNamespace(selector=selector, seen=seen, runner=runner, logs=logs)
-        TriggerRunnerSupervisor._register_pipe_readers(
-            made, stdout=None, stderr=None, requests=None, logs=logs, data={}
-        )
+        patched: Any = TriggerRunnerSupervisor
+        patched._register_pipe_readers(made, stdout=None, stderr=None, requests=None, logs=logs, data={})
         yield made
 
 
 def notice(supervisor: Any, **fields: Any) -> None:
-    TriggerRunnerSupervisor._handle_request(supervisor, SimpleNamespace(**fields), log=None, req_id=1)
+    patched: Any = TriggerRunnerSupervisor
+    patched._handle_request(supervisor, SimpleNamespace(**fields), log=None, req_id=1)
 
 
 def test_lines_of_a_finished_trigger_are_written_before_its_log_is_closed(supervisor: SimpleNamespace) -> None:
