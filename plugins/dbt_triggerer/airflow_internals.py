@@ -289,6 +289,14 @@ def finish_logs_of_triggers() -> None:
         ) -> None:
             register(self, stdout, stderr, requests, logs, **data)
             lines[:] = [logs]
+            # The selector may have said that lines are there, and the notice before them has taken them: Airflow's
+            # reader would then wait for the next ones, and everything with it.
+            read, on_close = self.selector.get_key(logs).data
+            self.selector.modify(
+                logs,
+                selectors.EVENT_READ,
+                (lambda connection: not _has_arrived(connection) or read(connection), on_close),
+            )
 
         return registered
 
@@ -312,11 +320,16 @@ def _read_what_is_there(selector: selectors.BaseSelector, connection: socket.soc
     except KeyError:
         # It is closed, and was read to its end.
         return
+    while _has_arrived(connection) and read(connection):
+        continue
+
+
+def _has_arrived(connection: socket.socket) -> bool:
+    """Whether a read of a socket would not wait."""
     # Not select(), which knows no file numbers above 1023: each trigger has a log file open.
     waiting = select.poll()
     waiting.register(connection, select.POLLIN)
-    while waiting.poll(0) and read(connection):
-        continue
+    return bool(waiting.poll(0))
 
 
 @PATCHES.register(

@@ -412,6 +412,21 @@ def test_notice_without_lines_is_handled_at_once(supervisor: SimpleNamespace) ->
     assert supervisor.seen == ["finished [7]"]
 
 
+def test_line_that_a_notice_has_taken_is_not_waited_for(supervisor: SimpleNamespace) -> None:
+    """The selector says that both have come; the notice is handled first, and takes the line along."""
+    supervisor.logs.settimeout(5)
+    supervisor.runner.sendall(b"line\n")
+    ((key, _),) = supervisor.selector.select(0)
+    notice(supervisor, finished=[7])
+    read, _ = key.data
+    assert read(supervisor.logs)
+    supervisor.runner.sendall(b"next line\n")
+    assert read(supervisor.logs)
+    assert supervisor.seen == ["line", "finished [7]", "next line"]
+    supervisor.runner.close()
+    assert not read(supervisor.logs)
+
+
 def test_runner_that_has_ended_keeps_no_notice_waiting(supervisor: SimpleNamespace) -> None:
     supervisor.runner.sendall(b"last line\n")
     supervisor.runner.close()
