@@ -10,10 +10,11 @@ STACK := PYTHONPATH=plugins $(BIN)/python -m include.demo
 export UV_PYTHON_DOWNLOADS := never
 # What a command does and which variables it takes: make run HELP=1
 HELP_OPTION := $(if $(HELP),--help)
+EXECUTOR_OPTIONS := $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(WORKERS),--workers $(WORKERS))
 # `.env` is for Docker; dbt would load it.
 export PYTHON_DOTENV_DISABLED := 1
 # From the command line (`make up AIRFLOW_PORT=8090`) or the environment; without a port, a free one is chosen.
-export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT SCHEDULE STACK_DIR
+export AIRFLOW_PORT POSTGRES_PORT KAFKA_PORT WEATHER_PORT VALKEY_PORT SCHEDULE STACK_DIR
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down restart reset status logs run backfill replay rollback erase prune verify dsn preview shop-check migrate airflow dbt test test-mutants check-real truth lint bench screenshots lock outdated pythons sbom contracts
@@ -33,11 +34,11 @@ $(VENV)/.complete: requirements-dev.txt requirements-uv.txt
 	@$(INSTALL) 2>$(VENV)/uv.log || $(INSTALL) --system-certs
 	@touch $@
 
-demo: setup ## start the stack, fill the shop, run the warehouse over its range [DATA=folder] [FROM= TO=]
-	@$(STACK) demo $(if $(DATA),--data "$(DATA)") $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO))
+demo: setup ## start the stack, fill the shop, run the warehouse over its range [DATA=folder] [FROM= TO=] [EXECUTOR=celery WORKERS=2]
+	@$(STACK) demo $(if $(DATA),--data "$(DATA)") $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(EXECUTOR_OPTIONS)
 
-up: setup ## start the stack (ports: AIRFLOW_PORT= POSTGRES_PORT= KAFKA_PORT= WEATHER_PORT=)
-	@$(STACK) up
+up: setup ## start the stack [EXECUTOR=celery WORKERS=2, or local] (ports: AIRFLOW_PORT= POSTGRES_PORT= KAFKA_PORT= WEATHER_PORT= VALKEY_PORT=)
+	@$(STACK) up $(HELP_OPTION) $(EXECUTOR_OPTIONS)
 
 down: setup ## stop the stack; its data stays
 	@$(STACK) down
@@ -127,7 +128,7 @@ screenshots: setup ## take screenshots of the running demo's pages for docs/scre
 
 lock: ## compile pyproject.toml into the requirements files, with the hash of each package [UPGRADE=1 for newer ones]
 	@$(COMPILE) pyproject.toml -o requirements.txt
-	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) pyproject.toml --extra celery --group dev -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) --group installer -o requirements-uv.txt
 
 outdated: setup ## show which locked packages are behind, what holds them back, and whether a newer lock can be made

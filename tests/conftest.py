@@ -48,7 +48,7 @@ os.environ.update(
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
     }
 )
-for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT"):
+for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "VALKEY_PORT"):
     os.environ.pop(name, None)
 
 import hypothesis  # noqa: E402

@@ -82,19 +82,24 @@ class Demo:
 
     def marts(self) -> dict[str, tuple[int, str]]:
         """Map each published mart to the number of its rows and their hash."""
+        return self.tables("marts")
+
+    def tables(self, schema: str) -> dict[str, tuple[int, str]]:
+        """Map each table of a schema of the warehouse to the number of its rows and their hash."""
         names = self.query(
             """
             select relname
             from pg_class
-            where relnamespace = to_regnamespace('marts') and relkind = 'r'
+            where relnamespace = to_regnamespace(%s) and relkind = 'r'
             order by relname
-            """
+            """,
+            schema,
         )
         return {
             name: self.query(
                 f"""
-                select count(*), md5(coalesce(string_agg(mart::text, E'\\n' order by mart::text), ''))
-                from marts.{name} as mart
+                select count(*), md5(coalesce(string_agg(entry::text, E'\\n' order by entry::text), ''))
+                from {schema}.{name} as entry
                 """
             )[0]
             for (name,) in names
@@ -120,8 +125,8 @@ def demo(state: State, postgres: State, tmp_path_factory: pytest.TempPathFactory
         yield Demo(running, folder, first, last)
     finally:
         airflow_services.stop()
-        processes.stop("weather")
-        processes.stop("kafka")
+        for service in ("weather", "kafka", "valkey"):
+            processes.stop(service)
 
 
 @pytest.fixture(scope="session")

@@ -69,13 +69,20 @@ def _parser() -> argparse.ArgumentParser:
             text = f"{name} day, inclusive, a day of the shop's time zone"
             subparser.add_argument(option, dest=name, type=_day, required=required, help=text)
 
-    command("up", _up, "start the stack")
+    def executor(subparser: argparse.ArgumentParser) -> None:
+        subparser.add_argument(
+            "--executor", help="what runs the tasks: local (the scheduler) or celery (workers); default: as before"
+        )
+        subparser.add_argument("--workers", type=int, help="how many Celery workers; default: as before, or 2")
+
+    executor(command("up", _up, "start the stack", example="make up, make up EXECUTOR=celery WORKERS=2"))
     command("down", _down, "stop the stack; its data stays")
     command("reset", _reset, "stop the stack and delete its data")
     command("status", _status, "show what is running, and the addresses")
     demo = command("demo", _demo, "start the stack, fill its shop, run the warehouse over the whole range")
     demo.add_argument("--data", type=Path, help="a folder of CSV files; default: a generated shop")
     window(demo, required=False)
+    executor(demo)
     restart = command(
         "restart",
         _restart,
@@ -189,7 +196,7 @@ def _day(text: str) -> date:
 
 def _up(arguments: argparse.Namespace) -> int:
     log.info("Starting the stack")
-    state = stack.up()
+    state = stack.up(executor=arguments.executor, number_of_workers=arguments.workers)
     if advice := stack.restart_in_words():
         log.warning("\n  %s", advice)
     _show_addresses(state)
@@ -210,7 +217,10 @@ def _reset(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     log.info("%-22s %s", "version", version())
-    for name in ["kafka", "weather", *(f"airflow-{service}" for service in airflow_services.SERVICES)]:
+    state = State.load()
+    services = airflow_services.names(state) if state else airflow_services.SERVICES
+    broker = ["valkey"] if state and state.workers else []
+    for name in ["kafka", "weather", *broker, *(f"airflow-{service}" for service in services)]:
         process = processes.find(name)
         log.info("%-22s %s", name, f"pid {process.pid}" if process else "not running")
     if advice := stack.restart_in_words():
@@ -225,7 +235,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     folder = shop.path.resolve()
     first, last = _range(shop, arguments.first, arguments.last)
     log.info("Starting the stack")
-    state = stack.up(folder, last_day=last)
+    state = stack.up(folder, last_day=last, executor=arguments.executor, number_of_workers=arguments.workers)
     log.info("Filling the shop from %s", os.path.relpath(folder))
     api = stack.api_of(state)
     stack.fill(state, opening=lambda: _read_opening(state, shop))

@@ -1,4 +1,4 @@
-"""Run the stack's Airflow: its settings, its metadata database and its four services."""
+"""Run the stack's Airflow: its settings, its metadata database, its four services, and its workers if it has some."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import base64
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ import httpx
 
 from ecommerce.build.dbt_project import DBT_PROFILE, DBT_PROJECT, DBT_TARGET, MANIFEST, project_files
 from ecommerce.common.shop import LAST_DAY, VARIABLE
-from include.demo import dbt, processes
+from include.demo import dbt, processes, workers
 from include.demo.errors import StackError
 from include.demo.ports import start_on_free_port
 from include.demo.state import PYTHON_PATH, ROOT, STACK, State
@@ -92,6 +92,7 @@ def environment(state: State) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
         "PYTHONPATH": PYTHON_PATH,
+        **workers.executor_settings(state),
     }
     fixed = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -183,11 +184,11 @@ def write_passwords(path: Path, state: State) -> None:
 
 def start(state: State) -> None:
     """
-    Start those of the four services that are not running, and wait for the UI.
+    Start those of the services that are not running, and wait for the UI.
 
     :raises StackError: the API server ended, or did not answer in time
     """
-    # After a failed start all four are stopped: each of them knows the API server by its port.
+    # After a failed start all are stopped: each of them knows the API server by its port.
     start_on_free_port("AIRFLOW_PORT", state, lambda: _start_services(state), stop)
 
 
@@ -199,6 +200,26 @@ def _start_services(state: State) -> None:
             processes.start(name, [command("airflow"), service, *options], env=env)
     processes.wait_for_port("airflow-api-server", state.ports["AIRFLOW_PORT"], seconds=120)
     processes.wait_until(lambda: is_healthy(state), "airflow-api-server", seconds=120)
+    # Only now: as they start, they import for some seconds, and nobody waits for them before the UI answers.
+    for worker in workers.names(state):
+        if processes.find(f"airflow-{worker}") is None:
+            start_worker(worker, env)
+
+
+def start_worker(worker: str, env: Mapping[str, str]) -> None:
+    """Start a worker with the project as it is now, in the environment of the other services."""
+    workers.deploy([worker], profile=PROFILE)
+    processes.start(
+        f"airflow-{worker}",
+        [command("airflow"), *workers.command_line(worker)],
+        env=workers.host_environment(worker, env, profile=PROFILE),
+        folder=workers.HOSTS / worker / "project",
+    )
+
+
+def names(state: State) -> list[str]:
+    """The services of a stack, as a user names them."""
+    return [*SERVICES, *workers.names(state)]
 
 
 def is_healthy(state: State) -> bool:
@@ -211,11 +232,6 @@ def is_healthy(state: State) -> bool:
 
 
 def stop() -> bool:
-    """Stop all four services; False if none was running."""
+    """Stop all services, also workers that the stack no longer has; False if none was running."""
     with ThreadPoolExecutor() as pool:
-        return any(list(pool.map(processes.stop, [f"airflow-{service}" for service in SERVICES])))
-
-
-def remove() -> None:
-    """Delete Airflow's home: logs, passwords, caches."""
-    shutil.rmtree(STACK / "airflow", ignore_errors=True)
+        return any(list(pool.map(processes.stop, processes.started("airflow-"))))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Service → the port it prefers. Set the environment variable to insist on another.
-PORTS = {"AIRFLOW_PORT": 8080, "POSTGRES_PORT": 5433, "KAFKA_PORT": 9092, "WEATHER_PORT": 8090}
+PORTS = {"AIRFLOW_PORT": 8080, "POSTGRES_PORT": 5433, "KAFKA_PORT": 9092, "WEATHER_PORT": 8090, "VALKEY_PORT": 6379}
 
 #: Other ports are drawn from here: above the well-known ones, and below those that the system gives to outgoing
 #: connections (from 32,768 on Linux), so that no connection has the port when the service binds it.

@@ -19,11 +19,14 @@ LOGS = STACK / "logs"
 PIDS = STACK / "pids"
 
 
-def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
+def start(
+    name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, folder: Path = ROOT
+) -> None:
     """
     Start a process that goes on after this one has ended; its output goes to the stack's logs.
 
     :param env: its whole environment; None: that of this process, with the project's code
+    :param folder: its working directory
 
     First ends the children of an earlier process of that name that was killed: forks of a killed scheduler keep its
     connections to the metadata database open, and with them its locks, so the next scheduler would wait for ever.
@@ -38,7 +41,7 @@ def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | 
     with path.open("ab") as log:
         process = subprocess.Popen(
             [str(part) for part in command],
-            cwd=ROOT,
+            cwd=folder,
             env=dict(env) if env is not None else {**os.environ, "PYTHONPATH": PYTHON_PATH},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -48,6 +51,11 @@ def start(name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | 
         )
     # After a reboot another process may have the same pid, but not the same start time.
     (PIDS / name).write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
+
+
+def started(prefix: str) -> list[str]:
+    """The names of the processes that were started and not stopped, and begin with a prefix."""
+    return sorted(path.name for path in PIDS.glob(f"{prefix}*"))
 
 
 def find(name: str) -> psutil.Process | None:

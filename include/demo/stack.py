@@ -19,7 +19,7 @@ from typing import Any
 from ecommerce.build import dag_files
 from ecommerce.build.dag_files import WAREHOUSE_DAG
 from ecommerce.common.shop import VARIABLE, profile_folder
-from include.demo import airflow_services, database, processes
+from include.demo import airflow_services, database, processes, workers
 from include.demo.airflow_api import AirflowApi
 from include.demo.errors import StackError
 from include.demo.ports import PORTS, start_on_free_port
@@ -40,18 +40,31 @@ GENERATED = STACK / "generated_shop"
 _EARLIER_SOURCES = (
     "kafka_stream", "product", "product_category", "sales_fact", "customer", "subscription_data", "weather_data",
 )  # fmt: skip
-_SERVICE_OF_PORT = {"AIRFLOW_PORT": "airflow-api-server", "KAFKA_PORT": "kafka", "WEATHER_PORT": "weather"}
+_SERVICE_OF_PORT = {
+    "AIRFLOW_PORT": "airflow-api-server",
+    "KAFKA_PORT": "kafka",
+    "WEATHER_PORT": "weather",
+    "VALKEY_PORT": "valkey",
+}
 
 
-def up(folder: Path | None = None, *, last_day: date | None = None) -> State:
+def up(
+    folder: Path | None = None,
+    *,
+    last_day: date | None = None,
+    executor: str | None = None,
+    number_of_workers: int | None = None,
+) -> State:
     """
     Start the services that are not running, and wait until all of them answer.
 
     :param folder: the shop that the stack is to be filled from; None: the one that it has, if any
     :param last_day: the last day of that shop, which a run by hand without days is of
+    :param executor: what runs the tasks: `local` (the scheduler) or `celery` (workers); None: as the stack did last
+    :param number_of_workers: Celery workers; None: as many as the stack had last, or two
     :raises ShopDataError: a file of the folder is missing, or has a wrong name or header; nothing was started
-    :raises StackError: the stack was filled from another shop, a port that the user asked for is taken, or a service
-        does not start
+    :raises StackError: the stack was filled from another shop, a port that the user asked for is taken, the executor
+        cannot be changed while runs are active, or a service does not start
     """
     state = State.load() or State.create()
     if state.shop and "sources" not in state.shop:
@@ -60,7 +73,10 @@ def up(folder: Path | None = None, *, last_day: date | None = None) -> State:
         _choose_shop(state, folder)
     if last_day:
         state.shop["last_day"] = str(last_day)
+    change_executor(state, executor, number_of_workers)
     for name in PORTS:
+        if name == "VALKEY_PORT" and not state.workers:
+            continue
         running = database.is_running() if name == "POSTGRES_PORT" else processes.find(_SERVICE_OF_PORT[name])
         if not running:
             state.choose_port(name)
@@ -69,9 +85,12 @@ def up(folder: Path | None = None, *, last_day: date | None = None) -> State:
     with ThreadPoolExecutor() as pool:
         manifest = pool.submit(airflow_services.build_manifest, state.dsn(role="transformer"))
         broker = pool.submit(start_kafka, state)
+        workers_broker = pool.submit(start_valkey, state) if state.workers else None
         timed("Postgres", lambda: database.start(state))
         timed("Airflow's database", lambda: airflow_services.migrate(state))
         timed("Kafka broker", broker.result)
+        if workers_broker:
+            timed("Valkey", workers_broker.result)
         timed("dbt manifest", manifest.result)
     if state.shop.get("is_read"):
         timed("weather API", lambda: start_weather(state))
@@ -172,7 +191,7 @@ def down() -> list[str]:
     stopped = []
     if airflow_services.stop():
         stopped.append("Airflow")
-    for name in ("weather", "kafka"):
+    for name in ("weather", "kafka", "valkey"):
         if processes.stop(name):
             stopped.append(name)
     if database.stop():
@@ -198,19 +217,41 @@ def restart(service: str | None = None, *, is_forced: bool = False) -> State:
     state = State.load()
     if state is None or "AIRFLOW_PORT" not in state.ports:
         raise StackError("there is no stack yet; start it with: make up (or make demo)")
-    if service is not None and service not in airflow_services.SERVICES:
-        raise StackError(f"there is no service {service}; there are {', '.join(airflow_services.SERVICES)}")
-    if not is_forced and airflow_services.is_healthy(state) and (active := api_of(state).active_runs()):
-        runs = ", ".join(f"{run['dag_id']} {run['dag_run_id']}" for run in active[:3])
-        raise StackError(
-            f"{len(active)} run(s) are active, and a restart would end their tasks: {runs}. "
-            "Wait until they have ended, or: make restart FORCE=1"
-        )
+    if service is not None and service not in (names := airflow_services.names(state)):
+        raise StackError(f"there is no service {service}; there are {', '.join(names)}")
+    if not is_forced and (active := _active_runs_in_words(state)):
+        raise StackError(f"{active}. Wait until they have ended, or: make restart FORCE=1")
     if service is None:
         airflow_services.stop()
     else:
         processes.stop(f"airflow-{service}")
     return up()
+
+
+def _active_runs_in_words(state: State) -> str | None:
+    """Which runs would lose their tasks if Airflow were stopped; None if none would."""
+    if not airflow_services.is_healthy(state) or not (active := api_of(state).active_runs()):
+        return None
+    runs = ", ".join(f"{run['dag_id']} {run['dag_run_id']}" for run in active[:3])
+    return f"{len(active)} run(s) are active, and a restart would end their tasks: {runs}"
+
+
+def change_executor(state: State, executor: str | None, number_of_workers: int | None) -> None:
+    """
+    Choose what runs the tasks, and stop Airflow if it runs with something else: `up` then starts it again.
+
+    :param executor: `local` or `celery`; None: as before
+    :param number_of_workers: Celery workers; None: as many as before, or two
+    :raises StackError: there is no such executor, or runs are active
+    """
+    if not workers.choose_executor(state, executor, number_of_workers):
+        return
+    if "AIRFLOW_PORT" in state.ports and (active := _active_runs_in_words(state)):
+        raise StackError(f"{active}. Wait until they have ended, or: make down")
+    if airflow_services.stop():
+        log.info("Airflow starts again: its tasks are run by %s", workers.in_words(state))
+    if not state.workers:
+        processes.stop("valkey")
 
 
 def api_of(state: State) -> AirflowApi:
@@ -249,6 +290,7 @@ def let_airflow_read_changed_files(state: State) -> None:
     if advice := restart_in_words():
         log.warning("%s\n", advice)
     airflow_services.build_manifest(state.dsn(role="transformer"))
+    workers.deploy(workers.names(state), profile=airflow_services.PROFILE)
     api = api_of(state)
     wait_for_dag(api, WAREHOUSE_DAG)
     files = dag_files.files_of_dag(WAREHOUSE_DAG, chosen=state.airflow_shop, root=ROOT)
@@ -264,7 +306,7 @@ def let_airflow_read_changed_files(state: State) -> None:
 
 def restart_in_words() -> str | None:
     """That code has changed since Airflow was started; None if it has not, or no service of Airflow runs."""
-    services = filter(None, (processes.find(f"airflow-{service}") for service in airflow_services.SERVICES))
+    services = filter(None, map(processes.find, processes.started("airflow-")))
     started = min((service.create_time() for service in services), default=None)
     return None if started is None else dag_files.restart_in_words(started, root=ROOT)
 
@@ -370,6 +412,11 @@ def start_kafka(state: State) -> None:
         "--kafka-port",
     ]
     _start_server("kafka", "KAFKA_PORT", state, [program, *options])
+
+
+def start_valkey(state: State) -> None:
+    """Start the broker of Celery workers if it is not running, and wait until it listens."""
+    _start_server("valkey", "VALKEY_PORT", state, workers.broker_command(state))
 
 
 def _start_server(name: str, port: str, state: State, command: Sequence[str | Path]) -> None:

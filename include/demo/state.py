@@ -22,6 +22,9 @@ STACK = Path(os.environ.get("STACK_DIR") or ROOT / ".stack").resolve()
 WORKING_ROLES = ("loader", "transformer", "publisher")
 WAREHOUSE_ROLES = (*WORKING_ROLES, "reader", "inspector", "reviewer", "previewer")
 
+#: Passwords that are of no database role: of the admin of the Airflow UI, and of the workers' broker.
+_PROGRAMS = ("admin", "valkey")
+
 
 def _close_to_others(folder: Path) -> None:
     """Let nobody else into a folder of ours: Airflow writes logs and settings with passwords there."""
@@ -29,7 +32,7 @@ def _close_to_others(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _write_secret(path: Path, text: str) -> None:
+def write_private_file(path: Path, text: str) -> None:
     """Write a file in one step, readable by its owner alone."""
     # A file of its own for each: services start side by side, and two commands may do so as well.
     handle, scratch = mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -43,7 +46,7 @@ class State:
     """The ports, secrets and progress of one stack."""
 
     ports: dict[str, int]
-    #: role → password: the database roles, and `admin` of the Airflow UI
+    #: role → password: the database roles, `admin` of the Airflow UI, and `valkey`, the broker of Celery workers
     passwords: dict[str, str]
     #: Airflow's own keys
     keys: dict[str, str]
@@ -57,6 +60,8 @@ class State:
     #: the profile with which Airflow was started last: its name or folder (empty: `default`), and what the demo wrote
     airflow_shop: str = ""
     airflow_profile: str = ""
+    #: Celery workers that run the tasks; 0: the scheduler's own processes do (LocalExecutor)
+    workers: int = 0
 
     @classmethod
     def load(cls) -> State | None:
@@ -73,7 +78,7 @@ class State:
     @classmethod
     def create(cls) -> State:
         """Make the state of a new stack: new passwords and keys, no ports yet."""
-        roles = ("postgres", "airflow", "warehouse", "shop", *WAREHOUSE_ROLES, "admin")
+        roles = ("postgres", "airflow", "warehouse", "shop", *WAREHOUSE_ROLES, *_PROGRAMS)
         return cls(
             ports={},
             passwords={role: secrets.token_urlsafe(16) for role in roles},
@@ -107,7 +112,7 @@ class State:
         """Write the file in one step, readable by its owner alone."""
         STACK.mkdir(mode=0o700, parents=True, exist_ok=True)
         _close_to_others(STACK)
-        _write_secret(STACK / "state.json", json.dumps(asdict(self), indent=2))
+        write_private_file(STACK / "state.json", json.dumps(asdict(self), indent=2))
 
     def dsn(self, database: str = "warehouse", role: str | None = None) -> str:
         """Compose the libpq URI of one of the stack's databases, for its owner or another role."""
@@ -121,9 +126,10 @@ class State:
         libpq reads the file, and so does every program that connects by libpq.
         """
         # Passwords are letters, digits, - and _: nothing to escape.
-        lines = (f"127.0.0.1:*:*:{name}:{password}\n" for name, password in self.passwords.items() if name != "admin")
+        roles = {name: password for name, password in self.passwords.items() if name not in _PROGRAMS}
+        lines = (f"127.0.0.1:*:*:{name}:{password}\n" for name, password in roles.items())
         path = STACK / "pgpass"
-        _write_secret(path, "".join(lines))
+        write_private_file(path, "".join(lines))
         role = role or database
         port = self.ports["POSTGRES_PORT"]
         return f"postgresql://{role}@127.0.0.1:{port}/{database}?passfile={quote(str(path), safe='/')}"

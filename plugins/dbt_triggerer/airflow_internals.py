@@ -10,6 +10,9 @@ README.md, which says what each one is for. What applies to the installed Airflo
 from __future__ import annotations
 
 import inspect
+import select
+import selectors
+import socket
 import sys
 import time
 from collections import Counter, deque
@@ -258,6 +261,75 @@ def limit_triggerer_rounds() -> None:
 
     for step in ("load_triggers", "clean_unused"):
         replace(TriggerRunnerSupervisor, step, limited)
+
+
+@PATCHES.register(
+    "triggerer",
+    sources={
+        f"{_SUPERVISOR}._handle_request": "1a51c65ff1b7f12d",
+        f"{_SUPERVISOR}._register_pipe_readers": "d6cb75fb1d026967",
+    },
+    signatures={f"{_WORKER}:make_buffered_socket_reader": "gen data on_close buffer_size"},
+)
+def finish_logs_of_triggers() -> None:
+    """
+    Write all lines that a trigger has logged before its log is closed, and uploaded by remote logging.
+
+    The lines come by one socket, and the notice that the trigger has ended by another. Where both are there, Airflow
+    may take the notice first. The last lines, which say how the node or the check ended, are then in no task's log.
+    """
+    from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
+
+    #: The socket of the lines; the triggerer has one supervisor.
+    lines: list[socket.socket] = []
+
+    def remembered(register: Callable[..., None]) -> Callable[..., None]:
+        def registered(
+            self: TriggerRunnerSupervisor, stdout: Any, stderr: Any, requests: Any, logs: socket.socket, **data: Any
+        ) -> None:
+            register(self, stdout, stderr, requests, logs, **data)
+            lines[:] = [logs]
+            # The selector may have said that lines are there, and the notice before them has taken them: Airflow's
+            # reader would then wait for the next ones, and everything with it.
+            read, on_close = self.selector.get_key(logs).data
+            self.selector.modify(
+                logs,
+                selectors.EVENT_READ,
+                (lambda connection: not _has_arrived(connection) or read(connection), on_close),
+            )
+
+        return registered
+
+    def after_the_lines(handle: Callable[..., None]) -> Callable[..., None]:
+        def handled(self: TriggerRunnerSupervisor, msg: Any, *args: Any, **kwargs: Any) -> None:
+            if getattr(msg, "finished", None):
+                for logs in lines:
+                    _read_what_is_there(self.selector, logs)
+            handle(self, msg, *args, **kwargs)
+
+        return handled
+
+    replace(TriggerRunnerSupervisor, "_register_pipe_readers", remembered)
+    replace(TriggerRunnerSupervisor, "_handle_request", after_the_lines)
+
+
+def _read_what_is_there(selector: selectors.BaseSelector, connection: socket.socket) -> None:
+    """Let the reader of a socket take all that has arrived, without waiting for more."""
+    try:
+        read, _ = selector.get_key(connection).data
+    except KeyError:
+        # It is closed, and was read to its end.
+        return
+    while _has_arrived(connection) and read(connection):
+        continue
+
+
+def _has_arrived(connection: socket.socket) -> bool:
+    """Whether a read of a socket would not wait."""
+    # Not select(), which knows no file numbers above 1023: each trigger has a log file open.
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 @PATCHES.register(

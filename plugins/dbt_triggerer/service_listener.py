@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow.configuration import conf
 from airflow.listeners import hookimpl
 
 
 class ServiceListener:
     """
-    An Airflow listener for a plugin: warms the scheduler before it forks its workers, and patches the triggerer.
+    An Airflow listener for a plugin: warms a scheduler that forks its workers, and patches the triggerer.
 
     :param before_fork: called in the scheduler before its workers are forked, usually `warm_up` with a dbt project
     :param triggers_without_dag: class paths of further triggers (`BuildWatcher`) that need nothing of their DAG
@@ -33,7 +34,8 @@ class ServiceListener:
         if type(component).__name__ != "Job" or Path(sys.argv[0]).name not in ("airflow", "__main__.py"):
             return
         if "scheduler" in sys.argv[1:2]:
-            if self._before_fork is not None:
+            # With another executor no worker is a fork of the scheduler.
+            if self._before_fork is not None and "LocalExecutor" in conf.get("core", "executor"):
                 self._before_fork()
         elif "triggerer" in sys.argv[1:2]:
             from dbt_triggerer.airflow_internals import patch_triggerer

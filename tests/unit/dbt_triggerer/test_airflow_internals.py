@@ -4,8 +4,10 @@ import asyncio
 import inspect
 import logging
 import re
+import selectors
+import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import singledispatch
 from importlib import import_module
@@ -22,7 +24,7 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import handle_event_submit
 from airflow.models.xcom import XComModel
-from airflow.sdk.execution_time.supervisor import ActivitySubprocess, WatchedSubprocess
+from airflow.sdk.execution_time.supervisor import ActivitySubprocess, WatchedSubprocess, make_buffered_socket_reader
 from airflow.serialization.definitions.baseoperator import SerializedBaseOperator
 from airflow.triggers.base import (
     BaseTaskEndEvent,
@@ -41,6 +43,7 @@ from dbt_triggerer.airflow_internals import (
     PATCHES,
     end_node,
     end_node_as_dbt_did,
+    finish_logs_of_triggers,
     free_worker_at_once,
     limit_triggerer_rounds,
     patch_triggerer,
@@ -83,7 +86,7 @@ def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TriggerRunnerSupervisor, "_create_workload", TriggerRunnerSupervisor._create_workload)
     monkeypatch.setattr(TriggerRunner, "run_trigger", TriggerRunner.run_trigger)
     monkeypatch.setattr(WatchedSubprocess, "_service_subprocess", WatchedSubprocess._service_subprocess)
-    for step in ("load_triggers", "clean_unused"):
+    for step in ("load_triggers", "clean_unused", "_register_pipe_readers", "_handle_request"):
         monkeypatch.setattr(TriggerRunnerSupervisor, step, getattr(TriggerRunnerSupervisor, step))
     original = triggers.handle_event_submit
     monkeypatch.setattr(triggers, "handle_event_submit", _copy_of(original))
@@ -102,7 +105,8 @@ def _copy_of(dispatcher: Any) -> Any:
 
 BY_PROCESS = {
     "triggerer": [
-        "end_node_as_dbt_did", "start_node_without_dag", "send_last_event_at_once", "limit_triggerer_rounds"
+        "end_node_as_dbt_did", "start_node_without_dag", "send_last_event_at_once", "limit_triggerer_rounds",
+        "finish_logs_of_triggers",
     ],
     "worker": ["free_worker_at_once"],
 }  # fmt: skip
@@ -345,6 +349,92 @@ def test_step_of_a_moment_ago_is_not_repeated(step: str, monkeypatch: pytest.Mon
         clock[0] = moment
         limited(object())
     assert times == [100.0, 100.3, 100.6]
+
+
+# -- the log of a trigger has its last lines ---------------------------------------------------------------------------
+
+
+def test_airflow_closes_the_log_of_a_trigger_that_has_finished() -> None:
+    source = inspect.getsource(TriggerRunnerSupervisor._handle_request)
+    steps = r"for id in msg\.finished.*?logger_cache\.pop\(id.*?upload_to_remote\(\).*?close\(\)"
+    assert re.search(steps, source, re.DOTALL), ADVICE
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch, pristine: None) -> Iterator[SimpleNamespace]:
+    """Airflow's supervisor of triggers, as far as the patch needs it; `seen` has lines and notices in their order."""
+    seen: list[str] = []
+
+    def lines() -> Generator[None, bytes | bytearray, None]:
+        while True:
+            seen.append(bytes((yield)).decode().strip())
+
+    def register(self: Any, stdout: Any, stderr: Any, requests: Any, logs: socket.socket, *, data: Any) -> None:
+        reader = make_buffered_socket_reader(lines(), on_close=lambda closed: None)
+        self.selector.register(logs, selectors.EVENT_READ, reader)
+
+    def handle(self: Any, msg: Any, log: Any, req_id: int) -> None:
+        seen.append(f"finished {msg.finished}" if hasattr(msg, "finished") else "another message")
+
+    monkeypatch.setattr(TriggerRunnerSupervisor, "_register_pipe_readers", register)
+    monkeypatch.setattr(TriggerRunnerSupervisor, "_handle_request", handle)
+    finish_logs_of_triggers()
+    runner, logs = socket.socketpair()
+    with runner, logs, selectors.DefaultSelector() as selector:
+        made = SimpleNamespace(selector=selector, seen=seen, runner=runner, logs=logs)
+        patched: Any = TriggerRunnerSupervisor
+        patched._register_pipe_readers(made, stdout=None, stderr=None, requests=None, logs=logs, data={})
+        yield made
+
+
+def notice(supervisor: Any, **fields: Any) -> None:
+    patched: Any = TriggerRunnerSupervisor
+    patched._handle_request(supervisor, SimpleNamespace(**fields), log=None, req_id=1)
+
+
+def test_lines_of_a_finished_trigger_are_written_before_its_log_is_closed(supervisor: SimpleNamespace) -> None:
+    # More than one read of the socket takes.
+    said = [f"line {number} {'x' * 500}" for number in range(50)]
+    supervisor.runner.sendall("".join(f"{line}\n" for line in said).encode())
+    notice(supervisor, finished=[7])
+    assert supervisor.seen == [*said, "finished [7]"]
+
+
+@pytest.mark.parametrize("fields", [{"finished": None}, {"finished": []}, {}])
+def test_other_notices_do_not_wait_for_lines(supervisor: SimpleNamespace, fields: dict[str, Any]) -> None:
+    supervisor.runner.sendall(b"line\n")
+    notice(supervisor, **fields)
+    assert len(supervisor.seen) == 1
+
+
+def test_notice_without_lines_is_handled_at_once(supervisor: SimpleNamespace) -> None:
+    notice(supervisor, finished=[7])
+    assert supervisor.seen == ["finished [7]"]
+
+
+def test_line_that_a_notice_has_taken_is_not_waited_for(supervisor: SimpleNamespace) -> None:
+    """The selector says that both have come; the notice is handled first, and takes the line along."""
+    supervisor.logs.settimeout(5)
+    supervisor.runner.sendall(b"line\n")
+    ((key, _),) = supervisor.selector.select(0)
+    notice(supervisor, finished=[7])
+    read, _ = key.data
+    assert read(supervisor.logs)
+    supervisor.runner.sendall(b"next line\n")
+    assert read(supervisor.logs)
+    assert supervisor.seen == ["line", "finished [7]", "next line"]
+    supervisor.runner.close()
+    assert not read(supervisor.logs)
+
+
+def test_runner_that_has_ended_keeps_no_notice_waiting(supervisor: SimpleNamespace) -> None:
+    supervisor.runner.sendall(b"last line\n")
+    supervisor.runner.close()
+    notice(supervisor, finished=[7])
+    assert supervisor.seen == ["last line", "finished [7]"]
+    supervisor.selector.unregister(supervisor.logs)
+    notice(supervisor, finished=[8])
+    assert supervisor.seen[-1] == "finished [8]"
 
 
 # -- workers are free when their task is -----------------------------------------------------------------------------

@@ -44,6 +44,24 @@ def test_listener_prepares_scheduler_and_triggerer_alone(
     assert calls == expected
 
 
+@pytest.mark.parametrize(
+    ("executor", "expected"),
+    [
+        ("LocalExecutor", ["before fork"]),
+        ("LocalExecutor,CeleryExecutor", ["before fork"]),
+        ("CeleryExecutor", []),
+        ("airflow.providers.cncf.kubernetes.executors.kubernetes_executor.KubernetesExecutor", []),
+    ],
+)
+def test_scheduler_whose_workers_are_not_its_forks_stays_cold(
+    calls: list[Any], monkeypatch: pytest.MonkeyPatch, executor: str, expected: list[Any]
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+    monkeypatch.setattr(sys, "argv", ["airflow", "scheduler"])
+    ServiceListener(before_fork=lambda: calls.append("before fork")).on_starting(Job())
+    assert calls == expected
+
+
 def test_listener_without_warm_up_leaves_scheduler_alone(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["airflow", "scheduler"])
     ServiceListener().on_starting(Job())

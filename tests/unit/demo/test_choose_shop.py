@@ -250,9 +250,10 @@ def test_code_that_airflow_has_imported_before_its_change_is_named(
         path = tmp_path / "plugins" / "ecommerce" / f"{name}.py"
         path.touch()
         os.utime(path, (changed_at, changed_at))
+    monkeypatch.setattr(stack.processes, "started", lambda prefix: [f"{prefix}scheduler", f"{prefix}worker-1"])
     monkeypatch.setattr(stack.processes, "find", lambda name: None)
     assert stack.restart_in_words() is None, "nothing runs that could run the code of before"
-    monkeypatch.setattr(stack.processes, "find", lambda name: Service() if name == "airflow-scheduler" else None)
+    monkeypatch.setattr(stack.processes, "find", lambda name: Service() if name == "airflow-worker-1" else None)
     assert stack.restart_in_words() == (
         "plugins/ecommerce/sources.py changed after Airflow was started: it still runs the code of before. "
         "To take up the change: make restart"
