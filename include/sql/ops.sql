@@ -231,7 +231,11 @@ create table if not exists ops.build (
     -- The first day of the earliest window that was loaded for sales at the claim; null in builds before this column.
     first_covered_date date,
     time_zone text not null, -- whose days the models were built of
-    country text -- with whose holidays; null without a country
+    country text, -- with whose holidays; null without a country
+    -- Model → what its table was made by, see plugins/ecommerce/build/model_digests.py; without those of which that is
+    -- not known. Null in builds before this column.
+    model_digests jsonb,
+    refreshed_models text[] not null default '{}' -- rebuilt from all rows, since they have changed
 );
 create unique index if not exists build_one_at_a_time on ops.build ((true)) where finished_at is null;
 -- No migration can set these defaults: the functions are made above.

@@ -15,6 +15,7 @@ from dbt_triggerer import nodes_of
 from ecommerce.build import lease
 from ecommerce.build.dbt_project import project_digest
 from ecommerce.build.excluded_models import exclusions_for, nodes_of_models
+from ecommerce.build.model_digests import model_digests
 from ecommerce.build.other_runs import must_wait_for
 from ecommerce.common.connections import LOADER, warehouse
 from ecommerce.common.days import day_of, midnight
@@ -107,6 +108,9 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             self.log.info("full refresh, every model is rebuilt from all rows: %s", reason)
             if not request.full_refresh:
                 add_note(context, f"Full refresh: {reason}.")
+        if refreshed := sorted(claim.refreshed_models):
+            self.log.info("the dbt project has changed; rebuilt from all rows: %s", ", ".join(refreshed))
+            add_note(context, f"Models rebuilt from all rows, since the dbt project has changed: {len(refreshed)}.")
         if failed:
             self.log.warning("%s", exclusions)
             add_note(context, str(exclusions))
@@ -138,6 +142,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             run.dag_id,
             run.run_id,
             project=project_digest(),
+            models=model_digests(),
             full_refresh=request.full_refresh,
             exclusions=exclusions,
             request=request,

@@ -7,13 +7,14 @@ overwrite each other's tables, and a publication must find in `marts_build` what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import NamedTuple
 
 from psycopg import Connection
+from psycopg.types.json import Jsonb
 
 from ecommerce.common.errors import LeaseLost
 from ecommerce.common.windows import Request
@@ -56,12 +57,14 @@ class Claim:
     :param days: dirty dates by source, in order
     :param is_build_needed: False if a build would give the same marts as the last one
     :param reason_for_full_refresh: why every model is rebuilt from all rows; None: only the dirty dates are
+    :param refreshed_models: those that are rebuilt from all rows all the same, since they have changed
     """
 
     as_of_date: date | None
     days: dict[str, list[date]]
     is_build_needed: bool = True
     reason_for_full_refresh: str | None = None
+    refreshed_models: frozenset[str] = frozenset()
 
     @property
     def is_full_refresh(self) -> bool:
@@ -143,6 +146,7 @@ def take(
     run_id: str,
     *,
     project: str,
+    models: Mapping[str, str] | None = None,
     full_refresh: bool,
     take_over_from: str | None = None,
     exclusions: Exclusions = NO_EXCLUSIONS,
@@ -151,7 +155,9 @@ def take(
     """
     Take the lease and claim every dirty date and batch that is not published; None if another run was quicker.
 
-    :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`; after a change all is rebuilt
+    :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`
+    :param models: model → digest, see `ecommerce.build.model_digests`: after a change of the project, those with
+        another one are rebuilt from all rows; None: all models are
     :param take_over_from: run_id of a holder that has ended; its dirty dates are claimed as well
     :param exclusions: what this run does not build; recorded for its checks and its publication
     :param request: the run's window and sources; recorded for its checks
@@ -163,12 +169,21 @@ def take(
         if holder(connection) is not None:
             return None
         fail_while_half_erased(connection)
-        reason = "the run asks for it" if full_refresh else _reason_for_full_refresh(connection, project)
-        is_build_needed = reason is not None or _is_stale(connection)
+        builds = _builds_since_last_publication(connection)
+        changed = changed_models(builds, project, models or {})
+        reason = "the run asks for it" if full_refresh else _reason_for_full_refresh(connection, changed)
+        is_build_needed = reason is not None or any(other != project for other, _ in builds) or _is_stale(connection)
         _record_build(connection, dag_id, run_id, project, reason is not None, exclusions)
+        refreshed = (changed or frozenset()) - exclusions.models if reason is None else frozenset()
+        _record_models(connection, run_id, _digests_of_tables(models, changed, exclusions), refreshed)
         _record_request(connection, run_id, request, is_build_needed)
         _claim_all(connection, run_id)
-        return replace(pending_claim(connection), is_build_needed=is_build_needed, reason_for_full_refresh=reason)
+        return replace(
+            pending_claim(connection),
+            is_build_needed=is_build_needed,
+            reason_for_full_refresh=reason,
+            refreshed_models=refreshed,
+        )
 
 
 def pending_claim(connection: Connection) -> Claim:
@@ -346,9 +361,12 @@ def lock_for_rollback(connection: Connection, dag_id: str, run_id: str, *, take_
     connection.execute(
         """
         insert into ops.build (
-            run_id, dag_id, as_of_date, first_covered_date, is_full_refresh, project_digest, claimed_at, finished_at
+            run_id, dag_id, as_of_date, first_covered_date, is_full_refresh, project_digest, model_digests,
+            claimed_at, finished_at
         )
-        select %s, %s, as_of_date, first_covered_date, false, project_digest, clock_timestamp(), clock_timestamp()
+        select
+            %s, %s, as_of_date, first_covered_date, false, project_digest, model_digests,
+            clock_timestamp(), clock_timestamp()
         from ops.build
         order by claimed_at desc
         limit 1
@@ -427,6 +445,66 @@ def _record_build(
     )
 
 
+def _builds_since_last_publication(connection: Connection) -> list[tuple[str, Mapping[str, str] | None]]:
+    """Project and model digests of the last published build and of all later ones: any of them has built tables."""
+    return connection.execute(
+        """
+        select distinct project_digest, model_digests
+        from ops.build
+        where
+            claimed_at >= coalesce(
+                (
+                    select max(published.claimed_at)
+                    from ops.build as published
+                    where published.is_published
+                ),
+                '-infinity'
+            )
+        """
+    ).fetchall()
+
+
+def changed_models(
+    builds: Sequence[tuple[str, Mapping[str, str] | None]], project: str, models: Mapping[str, str]
+) -> frozenset[str] | None:
+    """
+    The models whose tables may be those of other files; None: any.
+
+    :param builds: project digest, and model digests if there are any, of the builds whose tables are there
+    :param project: the digest of the files as they are now; ``models`` those of the models, empty: not known
+    """
+    changed: set[str] = set()
+    for other_project, digests in builds:
+        if digests is not None and models:
+            changed |= {name for name, digest in models.items() if digests.get(name) != digest}
+        elif other_project != project:
+            return None
+    return frozenset(changed)
+
+
+def _digests_of_tables(
+    models: Mapping[str, str] | None, changed: frozenset[str] | None, exclusions: Exclusions
+) -> dict[str, str] | None:
+    """What the tables are made by after the build: of a changed model that it excludes nothing is known."""
+    if models is None:
+        return None
+    kept = exclusions.models if changed is None else exclusions.models & changed
+    return {name: digest for name, digest in models.items() if name not in kept}
+
+
+def _record_models(
+    connection: Connection, run_id: str, digests: Mapping[str, str] | None, refreshed: frozenset[str]
+) -> None:
+    connection.execute(
+        """
+        update ops.build
+        set model_digests = %s, refreshed_models = %s
+        where run_id = %s
+        """,
+        [None if digests is None else Jsonb(dict(digests)), sorted(refreshed), run_id],
+    )
+
+
 def _record_request(connection: Connection, run_id: str, request: Request | None, is_build_needed: bool) -> None:
     connection.execute(
         """
@@ -462,16 +540,17 @@ def _claim_all(connection: Connection, run_id: str) -> None:
     connection.execute(f"update ops.load_batch set built_by = %s where {NOT_PUBLISHED}", [run_id])
 
 
-def _reason_for_full_refresh(connection: Connection, project: str) -> str | None:
+def _reason_for_full_refresh(connection: Connection, changed: frozenset[str] | None) -> str | None:
     """
     Why an incremental build would not do; None: it does.
+
+    :param changed: as `changed_models`
 
     It keeps the days that were built before: by other models, as the days of another time zone, or with other holidays.
     """
     row = connection.execute(
         """
         select
-            bool_or(project_digest <> %s),
             max(time_zone) filter (where time_zone <> ops.shop_time_zone()),
             ops.shop_time_zone(),
             max(coalesce(country, 'none')) filter (where country is distinct from ops.shop_country()),
@@ -486,13 +565,12 @@ def _reason_for_full_refresh(connection: Connection, project: str) -> str | None
                 ),
                 '-infinity'
             )
-        """,
-        [project],
+        """
     ).fetchone()
-    is_other_project, other_time_zone, time_zone, other_country, country = row or (False, None, "", None, "")
+    other_time_zone, time_zone, other_country, country = row or (None, "", None, "")
     if other_time_zone:
         return f"the shop's time zone was {other_time_zone}, and is {time_zone}"
-    if is_other_project:
+    if changed is None:
         return "the dbt project has changed"
     if other_country:
         return f"the shop's country was {other_country}, and is {country}"

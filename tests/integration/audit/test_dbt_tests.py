@@ -159,6 +159,23 @@ def incremental(built: Dbt, loader: Loader) -> None:
 
 
 @pytest.mark.usefixtures("incremental")
+def test_tests_of_a_model_that_is_rebuilt_from_all_rows_read_all_of_it(
+    built: Dbt, loader: Loader, as_dbt: Callable[..., object]
+) -> None:
+    as_dbt(
+        """
+        insert into core.fact_weather (city, temperature_category, precipitation_category, date_key)
+        values ('Nowhere', 'Purple', 'No Rain', '2024-03-15')
+        """
+    )
+    statuses = []
+    for refreshed in ("{}", "{fact_sales}", "{fact_weather}"):
+        loader.connection.execute("update ops.build set refreshed_models = %s", [refreshed])
+        statuses.append(built.test("--select", "fact_weather")[WEATHER.partition(" ")[2]])
+    assert statuses == ["pass", "pass", "fail"]
+
+
+@pytest.mark.usefixtures("incremental")
 @pytest.mark.parametrize(
     ("day", "status"), [("2024-02-14", "pass"), ("2024-02-15", "fail"), ("2024-02-16", "pass"), ("2024-03-15", "pass")]
 )

@@ -269,6 +269,7 @@ def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         f"model.ecommerce.of_{source}": {
             "name": f"of_{source}",
             "resource_type": "model",
+            "original_file_path": f"models/of_{source}.sql",
             "depends_on": {"nodes": [f"source.ecommerce.raw.{source}"]},
             "config": {"meta": {}},
         }
@@ -276,7 +277,9 @@ def manifest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     }
     sources = {f"source.ecommerce.raw.{source}": {"schema": "raw", "name": source} for source in SOURCES}
     monkeypatch.setattr("ecommerce.build.dbt_project.MANIFEST", tmp_path / "manifest.json")
-    (tmp_path / "manifest.json").write_text(json.dumps({"nodes": nodes, "sources": sources}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"metadata": {"project_name": "ecommerce"}, "nodes": nodes, "macros": {}, "sources": sources})
+    )
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def take(
     *,
     take_over_from: str | None = None,
     project: str = "p",
+    models: dict[str, str] | None = None,
     full_refresh: bool = False,
     exclusions: lease.Exclusions = lease.NO_EXCLUSIONS,
 ):
@@ -37,6 +38,7 @@ def take(
         "a_dag",
         run_id,
         project=project,
+        models=models,
         full_refresh=full_refresh,
         take_over_from=take_over_from,
         exclusions=exclusions,
@@ -255,6 +257,79 @@ def test_changed_project_needs_a_full_refresh(published: Loader) -> None:
     assert published.rows("select is_full_refresh from ops.build where finished_at is null") == [(True,)]
     publish(published, "run2")
     assert not take(published, "run3", project="other").is_full_refresh
+
+
+MODELS = {"facts": "f1", "revenue": "r1", "weather": "w1"}
+CHANGED = MODELS | {"facts": "f2", "revenue": "r2"}
+
+
+def refreshed(loader: Loader, run_id: str) -> set[str]:
+    names = loader.rows("select unnest(refreshed_models) from ops.build where run_id = %s", [run_id])
+    return {name for (name,) in names}
+
+
+def test_changed_models_are_rebuilt_from_all_rows_and_no_others(published: Loader) -> None:
+    # The build before digests had none: of its tables nothing is known.
+    assert take(published, "run2", project="p2", models=MODELS).is_full_refresh
+    publish(published, "run2")
+    claim = take(published, "run3", project="p3", models=CHANGED)
+    assert (claim.is_build_needed, claim.is_full_refresh) == (True, False)
+    assert claim.refreshed_models == refreshed(published, "run3") == {"facts", "revenue"}
+    publish(published, "run3")
+    claim = take(published, "run4", project="p3", models=CHANGED)
+    assert (claim.is_build_needed, claim.is_full_refresh, claim.refreshed_models) == (False, False, set())
+
+
+def test_project_that_changes_no_model_is_built_again_and_refreshes_none(published: Loader) -> None:
+    """Another test, or another description: what is built must pass the tests as they are now."""
+    take(published, "run2", models=MODELS)
+    publish(published, "run2")
+    claim = take(published, "run3", project="p2", models=MODELS)
+    assert (claim.is_build_needed, claim.is_full_refresh, claim.refreshed_models) == (True, False, set())
+
+
+def test_models_of_a_build_that_was_not_published_are_rebuilt_from_all_rows(published: Loader) -> None:
+    """A change failed its tests and was taken back: tables of the change may be there, and those of before as well."""
+    take(published, "run2", models=MODELS)
+    publish(published, "run2")
+    take(published, "failed", project="p2", models=CHANGED)
+    claim = take(published, "run3", project="p", models=MODELS, take_over_from="failed")
+    assert (claim.is_full_refresh, claim.refreshed_models) == (False, {"facts", "revenue"})
+    # The run that failed, once more.
+    claim = take(published, "failed", project="p2", models=CHANGED, take_over_from="run3")
+    assert claim.refreshed_models == {"facts", "revenue"}
+    publish(published, "failed")
+    assert not take(published, "run4", project="p2", models=CHANGED).refreshed_models
+
+
+def test_changed_model_that_a_build_excludes_is_rebuilt_by_the_next(published: Loader) -> None:
+    take(published, "run2", models=MODELS)
+    publish(published, "run2")
+    without_revenue = lease.Exclusions(frozenset({"sales_fact"}), frozenset({"revenue", "weather"}))
+    claim = take(published, "run3", project="p2", models=CHANGED, exclusions=without_revenue)
+    assert claim.refreshed_models == {"facts"}
+    publish(published, "run3")
+    # `weather` was excluded as well, but is what it was.
+    claim = take(published, "run4", project="p2", models=CHANGED)
+    assert (claim.is_full_refresh, claim.refreshed_models) == (False, {"revenue"})
+
+
+def test_rollback_keeps_what_is_known_of_the_tables(published: Loader) -> None:
+    take(published, "run2", models=MODELS)
+    publish(published, "run2")
+    with published.connection.transaction():
+        assert lease.lock_for_rollback(published.connection, "another_dag", "rollback")
+    claim = take(published, "run3", project="p2", models=MODELS | {"weather": "w2"})
+    assert (claim.is_full_refresh, claim.refreshed_models) == (False, {"weather"})
+
+
+def test_full_refresh_refreshes_no_single_model(published: Loader) -> None:
+    take(published, "run2", models=MODELS)
+    publish(published, "run2")
+    claim = take(published, "run3", project="p2", models=CHANGED, full_refresh=True)
+    assert (claim.is_full_refresh, claim.refreshed_models) == (True, set())
+    publish(published, "run3")
+    assert not take(published, "run4", project="p2", models=CHANGED).refreshed_models
 
 
 def test_changed_time_zone_needs_a_full_refresh(published: Loader, set_time_zone: Callable[..., None]) -> None:

@@ -207,6 +207,35 @@ def test_changed_columns_fail_where_the_model_says_so(project: Project, columns:
     ]
 
 
+def test_changed_model_is_built_from_all_rows_and_no_other(project: Project) -> None:
+    only_claimed = " {{ only_claimed(['orders'], 'day', 'day') }}"
+    for name in ("changed", "same"):
+        project.model(name, days("1") + only_claimed, materialized="incremental", meta=META)
+    project.execute("delete from ops.build")
+    project.build("stg_claimed_days", "changed", "same")
+    for name in ("changed", "same"):
+        project.model(name, days("2") + only_claimed, materialized="incremental", meta=META)
+    project.execute(
+        """
+        insert into ops.build (run_id, dag_id, claimed_at, is_full_refresh, project_digest, refreshed_models)
+        values ('a_run', 'a_dag', now(), false, 'p', '{changed,another}')
+        """
+    )
+    try:
+        project.build("changed", "same")
+    finally:
+        project.execute("delete from ops.build")
+    # Only 2 January is claimed.
+    assert project.rows("select day::text, amount from small.changed order by day") == [
+        ("2026-01-01", 2),
+        ("2026-01-02", 2),
+    ]
+    assert project.rows("select day::text, amount from small.same order by day") == [
+        ("2026-01-01", 1),
+        ("2026-01-02", 2),
+    ]
+
+
 def test_build_is_asked_for_once_a_command(project: Project) -> None:
     """What the first answer was stands until the command ends, though the build has changed; the next asks again."""
     other = (
