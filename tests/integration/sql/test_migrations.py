@@ -148,6 +148,7 @@ DIGESTS = {
     "0002_raw_former_tables": "ea661718e24a6d8e",
     "0003_marts_former_columns": "2da3132e7e4d1354",
     "0004_raw_versions_of_a_batch": "4ea71e16feb246b8",
+    "0005_ops_model_digests": "82e45ffd0746478c",
 }
 
 
