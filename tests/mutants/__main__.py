@@ -18,7 +18,7 @@ from types import FrameType
 
 from include.demo.state import ROOT
 from tests.mutants.areas import Area, draw, read_areas, read_equivalents
-from tests.mutants.copied_project import CopiedProject
+from tests.mutants.copied_project import CopiedProject, TestsCannotRun
 from tests.mutants.mutant import Mutant
 from tests.mutants.trial import KEPT, Project, Results, TestsFail, Trial, Tried
 
@@ -57,7 +57,7 @@ def main() -> int:
     copies = [CopiedProject() for _ in range(arguments.jobs)]
     try:
         rates = [_try_area(area, *chosen[area.name], copies) for area in arguments.areas if chosen[area.name][0]]
-    except TestsFail as error:
+    except (TestsFail, TestsCannotRun) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
