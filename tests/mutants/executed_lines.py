@@ -32,14 +32,31 @@ class ExecutedLines:
 
         It is empty while modules are imported, and in other processes: then nobody knows which tests it is for.
         """
-        if mutant.path not in self._contexts:
-            found = self._data.contexts_by_lineno(mutant.path)
-            self._contexts[mutant.path] = {line: set(contexts) for line, contexts in found.items()}
-        contexts_of = self._contexts[mutant.path]
+        contexts_of = self._contexts_of(mutant.path)
         contexts: set[str] = set()
         for line in lines_of_statement(mutant.source, mutant.line):
             contexts |= contexts_of.get(line, set())
         return contexts
+
+    def may_reach_fixtures(self, mutant: Mutant) -> bool:
+        """
+        Whether what fixtures make may be another thing with the mutant.
+
+        A statement that runs while modules are imported reaches them if they call anything of its file; a file that
+        nobody calls has constants alone, and these may be for them.
+        """
+        executed = self.contexts_of(mutant)
+        if "" in executed:
+            executed |= {
+                context for contexts in self._contexts_of(mutant.path).values() for context in contexts if context
+            }
+        return any(not context.endswith("|run") for context in executed - {""}) or executed == {""}
+
+    def _contexts_of(self, path: str) -> dict[int, set[str]]:
+        if path not in self._contexts:
+            found = self._data.contexts_by_lineno(path)
+            self._contexts[path] = {line: set(contexts) for line, contexts in found.items()}
+        return self._contexts[path]
 
 
 def lines_of_statement(source: str, line: int) -> range:

@@ -59,18 +59,17 @@ class RecordedModule:
 
     def tests_of(self, mutant: Mutant) -> list[str]:
         """The tests to run with a mutant: those that execute it and, if it is quick to run all or has to be, all."""
-        contexts = self._contexts_of(mutant)
-        is_quick = self.total_seconds < _SECONDS_OF_A_START
-        if contexts and (is_quick or self.needs_all or self.may_begin_with(mutant)):
+        if not mutant.path.endswith(".py"):
+            return list(self.seconds)
+        contexts = self._executed.contexts_of(mutant)
+        is_whole = self.needs_all or self.total_seconds < _SECONDS_OF_A_START
+        if contexts and (is_whole or any(not context.endswith("|run") for context in contexts)):
             return list(self.seconds)
         return [test for test in self.seconds if f"{test}|run" in contexts]
 
     def may_begin_with(self, mutant: Mutant) -> bool:
-        """Whether fixtures execute the mutant, or may do so: what they make is then another thing with it."""
-        return any(not context.endswith("|run") for context in self._contexts_of(mutant))
-
-    def _contexts_of(self, mutant: Mutant) -> set[str]:
-        return self._executed.contexts_of(mutant) if mutant.path.endswith(".py") else {""}
+        """Whether what its fixtures make may be another thing with the mutant."""
+        return not mutant.path.endswith(".py") or self._executed.may_reach_fixtures(mutant)
 
     @property
     def total_seconds(self) -> float:

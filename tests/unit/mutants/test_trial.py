@@ -18,6 +18,7 @@ from tests.mutants.recorded_module import RecordedModule
 from tests.mutants.trial import Project, Results, TestsFail, Trial, Tried, modules_of
 
 MUTANT = Mutant("include/sql/a.sql", "comparison", 1, "a < b", lambda: "a <= b")
+PYTHON = replace(MUTANT, path="plugins/a.py")
 AREA = Area("an_area", ("include/sql/a.sql",), ("tests/unit/a.py",))
 ONE, TWO = "tests/unit/a.py::one", "tests/unit/a.py::two"
 
@@ -40,7 +41,7 @@ class FakeCopy(CopiedProject):
         self.timeouts: list[float] = []
 
     def _write(self, path: Path, text: str) -> None:  # type: ignore[override]
-        self.has_mutant = text == MUTANT.text
+        self.has_mutant = text != MUTANT.source
 
     def run(
         self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None, slow: bool = False,
@@ -72,9 +73,11 @@ def project(code: str = "as it is", tests: str = "as they are") -> Project:
     return it
 
 
-def run(copy: CopiedProject, kept: Path, here: Project | None = None, area: Area = AREA) -> Tried:
+def run(
+    copy: CopiedProject, kept: Path, here: Project | None = None, area: Area = AREA, mutant: Mutant = MUTANT
+) -> Tried:
     here = here or project()
-    (tried,) = Trial(area, here, [copy]).run([MUTANT], Results(kept / "results.json", here), 1)
+    (tried,) = Trial(area, here, [copy]).run([mutant], Results(kept / "results.json", here), 1)
     return tried
 
 
@@ -171,14 +174,15 @@ def test_slow_tests_run_in_an_area_that_asks_for_them(kept: Path, slow: bool) ->
 
 
 def executed_by(monkeypatch: pytest.MonkeyPatch, *contexts: str) -> None:
-    """What coverage says of the mutant's line."""
-    monkeypatch.setattr(RecordedModule, "_contexts_of", lambda module, mutant: set(contexts))
+    """What coverage says of the line of `PYTHON`."""
+    monkeypatch.setattr(RecordedModule, "coverage", Path(__file__))
+    monkeypatch.setattr(ExecutedLines, "_contexts_of", lambda lines, path: {1: set(contexts)})
 
 
 def test_test_that_fails_alone_is_run_with_its_module(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executed_by(monkeypatch, f"{TWO}|run")
     copy = FakeCopy(fails_alone=[TWO])
-    assert run(copy, kept).caught_by is None
+    assert run(copy, kept, mutant=PYTHON).caught_by is None
     assert copy.runs == [[TWO], [TWO], [ONE, TWO]]
 
 
@@ -186,22 +190,22 @@ def test_quick_module_is_run_whole_and_not_twice(kept: Path, monkeypatch: pytest
     executed_by(monkeypatch, f"{TWO}|run")
     copy = FakeCopy([TWO])
     copy.seconds = 1.0
-    assert run(copy, kept).caught_by == TWO
+    assert run(copy, kept, mutant=PYTHON).caught_by == TWO
     assert copy.runs == [[ONE, TWO]]
 
 
 @pytest.mark.parametrize(
-    ("context", "is_kept"),
-    [(f"{TWO}|run", True), (f"{TWO}|setup", False), ("", False)],
-    ids=["test", "fixture", "while importing"],
+    ("contexts", "is_kept"),
+    [((f"{TWO}|run",), True), ((f"{TWO}|setup",), False), (("",), False), (("", f"{TWO}|run"), True)],
+    ids=["test", "fixture", "constants", "import of what a test calls"],
 )
 def test_services_of_other_runs_are_used_if_no_fixture_executes_the_mutant(
-    kept: Path, monkeypatch: pytest.MonkeyPatch, context: str, is_kept: bool
+    kept: Path, monkeypatch: pytest.MonkeyPatch, contexts: tuple[str, ...], is_kept: bool
 ) -> None:
-    executed_by(monkeypatch, context)
+    executed_by(monkeypatch, *contexts)
     copy = FakeCopy()
-    run(copy, kept)
-    assert copy.runs == [[TWO] if is_kept else [ONE, TWO]]
+    run(copy, kept, mutant=PYTHON)
+    assert copy.runs == [[TWO] if contexts == (f"{TWO}|run",) else [ONE, TWO]]
     assert copy.with_kept_services == [is_kept]
 
 
@@ -232,7 +236,7 @@ def test_tests_on_a_machine_that_has_become_slow_have_more_time(kept: Path) -> N
 def test_mutant_that_no_test_executes_survives_without_a_run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executed_by(monkeypatch)
     copy = FakeCopy([ONE])
-    assert run(copy, kept).caught_by is None
+    assert run(copy, kept, mutant=PYTHON).caught_by is None
     assert copy.runs == []
 
 
