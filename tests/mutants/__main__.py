@@ -124,7 +124,7 @@ def _try_area(area: Area, mutants: Sequence[Mutant], equivalent: int, copies: Se
     trial = Trial(area, project, copies)
     tried: list[Tried] = []
     before = time.monotonic()
-    for one in trial.run(mutants, Results(KEPT / area.name / "results.json", project), len(copies)):
+    for one in trial.run(mutants, Results(KEPT / area.name / "results.json", project, area), len(copies)):
         tried.append(one)
         outcome = f"caught by {one.caught_by}" if one.caught_by else "SURVIVED"
         seconds = time.monotonic() - before

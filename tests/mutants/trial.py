@@ -76,9 +76,9 @@ class Results:
     that survived is tried again after any change.
     """
 
-    def __init__(self, file: Path, project: Project) -> None:
+    def __init__(self, file: Path, project: Project, area: Area) -> None:
         self._file = file
-        self._project = project
+        self._everything = _digest(project.digest, *area.tests, str(area.slow))
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, str | None]] = json.loads(file.read_text()) if file.exists() else {}
 
@@ -100,7 +100,7 @@ class Results:
 
     def _digest(self, caught_by: str | None) -> str:
         if caught_by is None or "::" not in caught_by:
-            return self._project.digest
+            return self._everything
         return digest_of_file(caught_by.partition("::")[0])
 
 

@@ -77,7 +77,7 @@ def run(
     copy: CopiedProject, kept: Path, here: Project | None = None, area: Area = AREA, mutant: Mutant = MUTANT
 ) -> Tried:
     here = here or project()
-    (tried,) = Trial(area, here, [copy]).run([mutant], Results(kept / "results.json", here), 1)
+    (tried,) = Trial(area, here, [copy]).run([mutant], Results(kept / "results.json", here, area), 1)
     return tried
 
 
@@ -129,11 +129,15 @@ def test_timeout_and_tests_that_cannot_be_collected_count_as_caught() -> None:
     assert Outcome(False).reason == "the tests cannot be collected"
 
 
-@pytest.mark.parametrize(("code", "is_known"), [("as it is", True), ("changed", False)])
-def test_survivor_is_tried_again_only_after_a_change(kept: Path, code: str, is_known: bool) -> None:
+@pytest.mark.parametrize(
+    ("here", "area", "is_known"),
+    [(project(), AREA, True), (project("changed"), AREA, False), (project(), replace(AREA, slow=True), False)],
+    ids=["nothing changed", "code changed", "other tests of the area"],
+)
+def test_survivor_is_tried_again_only_after_a_change(kept: Path, here: Project, area: Area, is_known: bool) -> None:
     run(FakeCopy(), kept)
     copy = FakeCopy()
-    run(copy, kept, project(code))
+    run(copy, kept, here, area)
     assert copy.runs == ([] if is_known else [[ONE, TWO]])
 
 
