@@ -237,6 +237,20 @@ def test_tests_on_a_machine_that_has_become_slow_have_more_time(kept: Path) -> N
     assert copy.timeouts == [180, 180, 360, 360, 720]
 
 
+def test_failure_of_services_that_does_not_come_again_says_nothing(kept: Path) -> None:
+    class Busy(FakeCopy):
+        def run(self, tests: Sequence[str], timeout: float | None, **options: Any) -> Outcome:
+            outcome = super().run(tests, timeout, **options)
+            if outcome.passed:
+                return outcome
+            self._fails_with_mutant = ()
+            return replace(outcome, failed=["tests/integration/a.py::one"])
+
+    copy = Busy([ONE])
+    assert run(copy, kept).caught_by is None
+    assert copy.runs == [[ONE, TWO], [ONE, TWO]]
+
+
 def test_mutant_that_no_test_executes_survives_without_a_run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executed_by(monkeypatch)
     copy = FakeCopy([ONE])
