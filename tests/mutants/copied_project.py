@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -66,9 +65,10 @@ class CopiedProject:
         self._scratch.mkdir()
         self._kept = self._home / "kept"
         self._kept.mkdir()
+        # Imports the libraries while mutants are drawn.
+        self._tests = self._start()
 
-    @cached_property
-    def _tests(self) -> subprocess.Popen[str]:
+    def _start(self) -> subprocess.Popen[str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "ECOMMERCE", "COV"))}
         # A session of its own: Ctrl-C is for the command, which then ends it.
         return subprocess.Popen(
@@ -81,9 +81,8 @@ class CopiedProject:
 
     def close(self) -> None:
         """Stop what runs, and delete the folder."""
-        if "_tests" in self.__dict__:
-            self._tests.send_signal(signal.SIGINT)
-            self._tests.wait()
+        self._tests.send_signal(signal.SIGINT)
+        self._tests.wait()
         self._stop([*self._scratch.glob("ecommerce-tests-*/stack"), self._kept / "stack"])
         shutil.rmtree(self._home, ignore_errors=True)
 
