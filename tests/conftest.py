@@ -25,44 +25,24 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-# Before anything imports Airflow or the stack: both read these variables once. The folder of a worker process lies in
-# the folder of the process that started it, which stops the services of workers that were killed.
-if _is_worker := "PYTEST_XDIST_WORKER" in os.environ:
-    _FOLDER = Path(os.environ["ECOMMERCE_TESTS_FOLDER"]) / os.environ["PYTEST_XDIST_WORKER"]
-else:
-    _FOLDER = Path(tempfile.mkdtemp(prefix="ecommerce-tests-"))
-    os.environ["ECOMMERCE_TESTS_FOLDER"] = str(_FOLDER)
-os.environ.update(
-    {
-        "STACK_DIR": str(_FOLDER / "stack"),
-        "AIRFLOW_HOME": str(_FOLDER / "airflow"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parents[1] / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(Path(__file__).parents[1] / "plugins"),
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
-    }
-)
-for name in ("AIRFLOW_PORT", "POSTGRES_PORT", "KAFKA_PORT", "WEATHER_PORT", "VALKEY_PORT"):
-    os.environ.pop(name, None)
+# First: it sets what Airflow and the stack read when they are imported.
+from tests.environment import FOLDER, IS_WORKER, KEPT  # isort: split
 
-import hypothesis  # noqa: E402
-import psycopg  # noqa: E402
-import pytest  # noqa: E402
-from psycopg import sql  # noqa: E402
-from psycopg.conninfo import conninfo_to_dict  # noqa: E402
-from xdist.scheduler import LoadScopeScheduling  # noqa: E402
+import hypothesis
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from xdist.scheduler import LoadScopeScheduling
 
-from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER  # noqa: E402
-from include.demo import airflow_services, database, processes, stack  # noqa: E402
-from include.demo.state import ROOT, WAREHOUSE_ROLES, State  # noqa: E402
-from tests.apache_kafka import server  # noqa: E402
-from tests.copies import Copies  # noqa: E402
+from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER
+from include.demo import airflow_services, database, processes, stack
+from include.demo.state import ROOT, STACK, WAREHOUSE_ROLES, State
+from tests.apache_kafka import server
+from tests.copies import Copies
 
 # No test is measured by its time: on a busy machine a property that holds would fail.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -70,6 +50,8 @@ hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["tests.running_stack"]
 
+#: Whether the services go on after this process, for the next one.
+_KEEPS_SERVICES = KEPT is not None and STACK.is_relative_to(KEPT)
 #: Folders of the tests that need the running stack.
 _ON_THE_STACK = ("tests/dags/", "tests/browser/")
 #: A module among them that needs no service.
@@ -130,7 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return len(_ORDER) + 1
         return next((n for n, folder in enumerate(_ORDER) if item.nodeid.startswith(folder)), len(_ORDER))
 
-    items.sort(key=place, reverse=_is_worker)
+    items.sort(key=place, reverse=IS_WORKER)
 
 
 def pytest_collection_finish() -> None:
@@ -149,21 +131,23 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 # Last, also if `-x` ends the session early: fixtures need the files of this folder to stop their services.
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    for running_stack in _FOLDER.glob("gw*/stack"):
+    for running_stack in FOLDER.glob("gw*/stack"):
         env = {**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(running_stack)}
         subprocess.run([sys.executable, "-m", "include.demo", "reset"], cwd=ROOT, env=env, check=False)
-    shutil.rmtree(_FOLDER, ignore_errors=True)
+    shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def state() -> State:
     """The ports and passwords of the services of the tests."""
-    return State.create_beside()
+    return (State.load() if _KEEPS_SERVICES else None) or State.create_beside()
 
 
 @pytest.fixture(scope="session")
 def postgres(state: State) -> Iterator[State]:
     """The state of the stack, with a running Postgres 18 and the roles of the stack."""
+    if _KEEPS_SERVICES and database.is_running():
+        Copies(state).drop_all_others()
     database.start(state)
     with psycopg.connect(state.dsn("postgres"), autocommit=True) as connection:
         # The data of tests need not survive a power cut, and with fsync, dropping a database waits for the disk.
@@ -175,8 +159,9 @@ def postgres(state: State) -> Iterator[State]:
         for role in ("postgres", *database.DATABASES, *WAREHOUSE_ROLES):
             connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), state.passwords[role]))
     yield state
-    database.stop()
-    database.remove()
+    if not _KEEPS_SERVICES:
+        database.stop()
+        database.remove()
 
 
 @pytest.fixture(scope="session")
@@ -204,10 +189,9 @@ def apache_kafka(apache_kafka_can_run: None) -> Iterator[server.ApacheKafka]:
 
 
 @pytest.fixture(scope="session")
-def copies(postgres: State, request: pytest.FixtureRequest) -> Copies:
-    """What several modules begin with, made once in this process and then copied: see :class:`tests.copies.Copies`."""
-    # Coverage must see the code of each module's fixtures: `make test-mutants` asks which tests execute a line.
-    return Copies(postgres, is_on=not request.config.pluginmanager.hasplugin("_cov"))
+def copies(postgres: State) -> Copies:
+    """What several modules begin with, made once and then copied: see :class:`tests.copies.Copies`."""
+    return Copies(postgres)
 
 
 @pytest.fixture(scope="module")

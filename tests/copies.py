@@ -11,6 +11,9 @@ from psycopg import sql
 from include.demo import database
 from include.demo.state import State
 
+#: What the names of databases with contents begin with.
+_TEMPLATE = "template of "
+
 
 class Copies:
     """
@@ -19,14 +22,10 @@ class Copies:
     Where several modules begin with the same rows, the fixture that makes them takes this one (`copies`):
 
         copies.fill(name_of_database, "the shop of the pages", lambda: load_build_and_publish(dsn))
-
-    :param is_on: False: each time it is made again
     """
 
-    def __init__(self, state: State, *, is_on: bool = True) -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self._is_on = is_on
-        self._templates: dict[str, str] = {}
 
     @contextmanager
     def administrator(self) -> Iterator[psycopg.Connection]:
@@ -40,23 +39,32 @@ class Copies:
 
         :param make: makes them, and leaves nothing elsewhere that a test needs
         """
-        if not self._is_on:
-            make()
-        elif contents in self._templates:
-            self._copy(self._templates[contents], name)
+        template = f"{_TEMPLATE}{contents}"
+        if self._is_there(template):
+            self._copy(template, name)
             # A copy has neither the rights on the database nor the settings of roles in it; and the shop that is chosen
             # now may have another time zone.
             database.make_tables(self._state.dsn(name, "postgres"))
         else:
             make()
-            template = f"template_{len(self._templates)}"
             self._copy(name, template)
             with self.administrator() as connection:
                 # Nobody connects to it: Postgres copies no database that is in use.
                 connection.execute(
                     sql.SQL("alter database {} allow_connections false").format(sql.Identifier(template))
                 )
-            self._templates[contents] = template
+
+    def _is_there(self, name: str) -> bool:
+        with self.administrator() as connection:
+            return bool(connection.execute("select from pg_database where datname = %s", [name]).rowcount)
+
+    def drop_all_others(self) -> None:
+        """Drop the databases that tests have left, so that only the contents are there."""
+        with self.administrator() as connection:
+            left = connection.execute("select datname from pg_database where datname <> 'postgres'").fetchall()
+            for (name,) in left:
+                if not name.startswith("template"):
+                    connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
     def _copy(self, source: str, target: str) -> None:
         """Copy a database with its owner; the copy takes the place of a database of that name."""

@@ -2,8 +2,10 @@
 Runs dbt in the process of the tests: the project is parsed once for all modules, then a command takes under a second.
 """
 
+import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from ecommerce.build.dbt_project import DBT_PROJECT
+from tests.environment import KEPT
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class ParsedProject:
 
 
 def parsed_project(variables: Mapping[str, int] | None = None) -> ParsedProject:
-    """Parse the project with some of its vars changed, once a process."""
+    """Parse the project with some of its vars changed, once a process: of a kept one dbt reads what has changed."""
     return _parse_once(json.dumps(variables or {}))
 
 
@@ -69,9 +72,14 @@ def _parse(project: Path, variables: str) -> ParsedProject:
             warnings.append(event.info.msg)
 
     folder = tempfile.mkdtemp(prefix="dbt-", dir=os.environ["ECOMMERCE_TESTS_FOLDER"])
+    parsed_before = KEPT and KEPT / f"{hashlib.sha256(f'{project} {variables}'.encode()).hexdigest()}.msgpack"
+    if parsed_before and parsed_before.exists():
+        shutil.copy(parsed_before, Path(folder) / "partial_parse.msgpack")
     options = [*_folders(project, folder), "--vars", variables]
     parsed = dbtRunner(callbacks=[note]).invoke(["--quiet", "parse", *options])
     assert isinstance(parsed.result, Manifest), parsed.exception
+    if parsed_before:
+        shutil.copy(Path(folder) / "partial_parse.msgpack", parsed_before)
     return ParsedProject(parsed.result, warnings, Path(folder))
 
 

@@ -18,7 +18,7 @@ from types import FrameType
 
 from include.demo.state import ROOT
 from tests.mutants.areas import Area, draw, read_areas, read_equivalents
-from tests.mutants.copied_project import CopiedProject
+from tests.mutants.copied_project import CopiedProject, TestsCannotRun
 from tests.mutants.mutant import Mutant
 from tests.mutants.trial import KEPT, Project, Results, TestsFail, Trial, Tried
 
@@ -48,16 +48,15 @@ HEADER = f"{'area':<16} {'mutants':>8} {'caught':>8} {'survived':>9} {'rate':>8}
 def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, _end)
-    chosen = {area.name: _draw(area, arguments) for area in arguments.areas}
     if arguments.list:
-        for mutants, _ in chosen.values():
-            for mutant in mutants:
+        for area in arguments.areas:
+            for mutant in _draw(area, arguments)[0]:
                 print(f"{described(mutant)}\n")
         return 0
     copies = [CopiedProject() for _ in range(arguments.jobs)]
     try:
-        rates = [_try_area(area, *chosen[area.name], copies) for area in arguments.areas if chosen[area.name][0]]
-    except TestsFail as error:
+        rates = [_try_area(area, *_draw(area, arguments), copies) for area in arguments.areas]
+    except (TestsFail, TestsCannotRun) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -66,7 +65,7 @@ def main() -> int:
     finally:
         for copy in copies:
             copy.close()
-    print_rates(rates)
+    print_rates([rate for rate in rates if rate.tried])
     return 1 if any(rate.survivors for rate in rates) else 0
 
 
@@ -124,7 +123,7 @@ def _try_area(area: Area, mutants: Sequence[Mutant], equivalent: int, copies: Se
     trial = Trial(area, project, copies)
     tried: list[Tried] = []
     before = time.monotonic()
-    for one in trial.run(mutants, Results(KEPT / area.name / "results.json", project), len(copies)):
+    for one in trial.run(mutants, Results(KEPT / area.name / "results.json", project, area), len(copies)):
         tried.append(one)
         outcome = f"caught by {one.caught_by}" if one.caught_by else "SURVIVED"
         seconds = time.monotonic() - before

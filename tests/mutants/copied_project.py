@@ -9,16 +9,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import pytest
+
 from include.demo.state import ROOT
-from tests.mutants import outcomes
+from tests.mutants import forked_tests, outcomes
+from tests.mutants.forked_tests import KEPT, Request
 from tests.mutants.mutant import Mutant
 
-#: How long a run of the tests that takes too long may take to stop its services.
-_SECONDS_TO_STOP = 30
+
+class TestsCannotRun(Exception):
+    """The process that runs the tests has ended."""
+
+    __test__ = False
 
 
 @dataclass(frozen=True)
@@ -46,21 +52,38 @@ class Outcome:
 
 
 class CopiedProject:
-    """All files of the working tree that Git knows or would add."""
+    """All files of the working tree that Git knows or would add, and a process in whose forks its tests run."""
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="ecommerce-mutants-"))
         self.root = self._home / "project"
-        self._process: subprocess.Popen[str] | None = None
         for name in files_of_the_project():
             target = self.root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target)
+        self._scratch = self._home / "tmp"
+        self._scratch.mkdir()
+        self._kept = self._home / "kept"
+        self._kept.mkdir()
+        # Imports the libraries while mutants are drawn.
+        self._tests = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "ECOMMERCE", "COV"))}
+        # A session of its own: Ctrl-C is for the command, which then ends it.
+        return subprocess.Popen(
+            [sys.executable, "-m", forked_tests.__name__],
+            cwd=self.root,
+            env=env | {"PYTHONPATH": str(self.root), "TMPDIR": str(self._scratch), KEPT: str(self._kept)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(self._home / "errors.txt").open("w"), text=True,
+            start_new_session=True,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Stop what runs, and delete the folder."""
-        self._end_process()
-        self._stop_services(self._home / "tmp")
+        self._tests.send_signal(signal.SIGINT)
+        self._tests.wait()
+        self._stop([*self._scratch.glob("ecommerce-tests-*/stack"), self._kept / "stack"])
         shutil.rmtree(self._home, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -81,68 +104,61 @@ class CopiedProject:
             Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
     def run(
-        self, tests: Sequence[str], timeout: float | None, *, coverage: Path | None = None, slow: bool = False
+        self,
+        tests: Sequence[str],
+        timeout: float | None,
+        *,
+        coverage: Path | None = None,
+        slow: bool = False,
+        with_kept_services: bool = True,
     ) -> Outcome:
         """
-        Run tests until the first one fails; with `coverage`, run all and record there who executes which line.
+        Run tests until the first one fails; with `coverage`, record there who executes which line.
 
         :param tests: ids of tests, or files and folders
         :param slow: run those that are marked slow as well
+        :param with_kept_services: begin with the services, and the contents of databases, that other runs have made
         """
-        scratch = self._home / "tmp"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        (scratch / "tests.txt").write_text("\n".join(tests))
-        found = scratch / "outcomes.json"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", outcomes.__name__]
-        command += ["--hypothesis-seed=0", "--tb=short"]
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
+        (self._scratch / "tests.txt").write_text("\n".join(tests))
+        found, output = self._scratch / "outcomes.json", self._scratch / "output.txt"
+        arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", outcomes.__name__, "--hypothesis-seed=0", "--tb=short"]
         if coverage:
-            command += ["--cov", f"--cov-config={Path(__file__).with_name('coverage.ini')}", "--cov-context=test"]
-            command += ["--cov-report="]
-        else:
-            command += ["-x"]
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "ECOMMERCE", "COV"))}
-        env |= {"PYTHONPATH": str(self.root), "TMPDIR": str(scratch), outcomes.FILE: str(found)}
+            arguments += ["--cov", f"--cov-config={Path(__file__).with_name('coverage.ini')}", "--cov-context=test"]
+            arguments += ["--cov-report="]
+        env = {outcomes.FILE: str(found), "COVERAGE_FILE": str(coverage or self._scratch / "coverage")}
+        if with_kept_services:
+            env["STACK_DIR"] = str(self._kept / "stack")
         if slow:
             env["ECOMMERCE_CI"] = "1"
-        env["COVERAGE_FILE"] = str(coverage or scratch / "coverage")
-        # Without a pipe: services that outlive the tests would keep it open.
-        with (scratch / "output.txt").open("w") as output:
-            self._process = subprocess.Popen(
-                [*command, f"@{scratch / 'tests.txt'}"],
-                cwd=self.root, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,
-            )  # fmt: skip
-            timed_out = False
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                timed_out = True
-            code = self._process.returncode
-            self._end_process()
-        self._stop_services(scratch)
+        code = self._ask(Request([*arguments, f"@{self._scratch / 'tests.txt'}"], env, str(output), timeout))
+        self._stop(self._scratch.glob("ecommerce-tests-*/stack"))
+        if code is None:
+            self._stop([self._kept / "stack"])
         shutil.rmtree(self.root / ".hypothesis", ignore_errors=True)
         written = json.loads(found.read_text()) if found.exists() else {"failed": [], "seconds": {}}
         return Outcome(
-            code == 0, written["failed"], written["seconds"], timed_out, (scratch / "output.txt").read_text()
-        )
+            code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED), written["failed"], written["seconds"],
+            code is None, output.read_text(),
+        )  # fmt: skip
 
-    def _end_process(self) -> None:
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        # As Ctrl-C: pytest stops its services.
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_SECONDS_TO_STOP)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    def _ask(self, request: Request) -> int | None:
+        """:returns: pytest's exit code; None if it took too long"""
+        requests, answers = self._tests.stdin, self._tests.stdout
+        assert requests is not None
+        assert answers is not None
+        print(json.dumps(asdict(request)), file=requests, flush=True)
+        answer = answers.readline()
+        if not answer:
+            raise TestsCannotRun(f"tests cannot be run any more:\n{(self._home / 'errors.txt').read_text()[-4000:]}")
+        code: int | None = json.loads(answer)
+        return code
 
     @staticmethod
-    def _stop_services(scratch: Path) -> None:
-        """Stop the services of tests that were killed; by the project's own code, not the copy's."""
-        for stack in scratch.glob("ecommerce-tests-*/stack"):
+    def _stop(stacks: Iterable[Path]) -> None:
+        """Stop services and delete their data; by the project's own code, not the copy's."""
+        for stack in filter(Path.exists, stacks):
             env = {**os.environ, "PYTHONPATH": "plugins", "STACK_DIR": str(stack)}
             subprocess.run(
                 [sys.executable, "-m", "include.demo", "reset"], cwd=ROOT, env=env, check=False, capture_output=True

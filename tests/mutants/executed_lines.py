@@ -1,7 +1,7 @@
-"""Which tests execute which line of Python: recorded once an area, so that a mutant runs only these."""
+"""Which tests of a module execute which line of Python: recorded once, so that a mutant runs only these."""
 
 import ast
-from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 from coverage import CoverageData
@@ -11,35 +11,52 @@ from tests.mutants.mutant import Mutant
 
 class ExecutedLines:
     """
-    What coverage has recorded of an area's tests, each test as a context of its own.
+    What coverage has recorded of a module's tests, each test as a context of its own.
 
     :param file: coverage's data, with paths in the project
     """
 
     def __init__(self, file: Path) -> None:
-        self._data = CoverageData(str(file))
-        self._data.read()
+        self._file = file
         self._contexts: dict[str, dict[int, set[str]]] = {}
 
-    def tests_of(self, mutant: Mutant, tests: Collection[str]) -> list[str]:
-        """
-        The tests that execute the mutant's statement, in their order.
+    @cached_property
+    def _data(self) -> CoverageData:
+        data = CoverageData(str(self._file))
+        data.read()
+        return data
 
-        All of them if it runs while modules are imported, or in a process of its own, since then nobody knows which
-        tests it is for. A statement of a fixture counts for all tests of the module.
+    def contexts_of(self, mutant: Mutant) -> set[str]:
         """
-        if mutant.path not in self._contexts:
-            found = self._data.contexts_by_lineno(mutant.path)
-            self._contexts[mutant.path] = {line: set(contexts) for line, contexts in found.items()}
-        contexts_of = self._contexts[mutant.path]
+        Who executes the mutant's statement: `module::test|run`, `module::test|setup` for a fixture, or empty.
+
+        It is empty while modules are imported, and in other processes: then nobody knows which tests it is for.
+        """
+        contexts_of = self._contexts_of(mutant.path)
         contexts: set[str] = set()
         for line in lines_of_statement(mutant.source, mutant.line):
             contexts |= contexts_of.get(line, set())
-        if "" in contexts:
-            return list(tests)
-        named = {context.rpartition("|")[0] for context in contexts}
-        modules = {context.partition("::")[0] for context in contexts if not context.endswith("|run")}
-        return [test for test in tests if test in named or test.partition("::")[0] in modules]
+        return contexts
+
+    def may_reach_fixtures(self, mutant: Mutant) -> bool:
+        """
+        Whether what fixtures make may be another thing with the mutant.
+
+        A statement that runs while modules are imported reaches them if they call anything of its file; a file that
+        nobody calls has constants alone, and these may be for them.
+        """
+        executed = self.contexts_of(mutant)
+        if "" in executed:
+            executed |= {
+                context for contexts in self._contexts_of(mutant.path).values() for context in contexts if context
+            }
+        return any(not context.endswith("|run") for context in executed - {""}) or executed == {""}
+
+    def _contexts_of(self, path: str) -> dict[int, set[str]]:
+        if path not in self._contexts:
+            found = self._data.contexts_by_lineno(path)
+            self._contexts[path] = {line: set(contexts) for line, contexts in found.items()}
+        return self._contexts[path]
 
 
 def lines_of_statement(source: str, line: int) -> range:

@@ -2,30 +2,25 @@
 
 import hashlib
 import json
+import shutil
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
 
 from include.demo.state import ROOT
 from tests.mutants.areas import Area
 from tests.mutants.copied_project import CopiedProject, Outcome, files_of_the_project
-from tests.mutants.executed_lines import ExecutedLines
 from tests.mutants.mutant import Mutant
-
-T = TypeVar("T")
+from tests.mutants.recorded_module import RecordedModule
 
 #: Where results are kept; Git ignores it.
 KEPT = ROOT / ".mutants"
 #: What tests may take with a mutant: so many times as long as without, and so many seconds more.
-_FACTOR, _SECONDS = 3, 90
-#: A module that takes less is run whole: the start of another run, to see whether its test fails alone, takes longer.
-_SECONDS_OF_A_START = 15
+_FACTOR, _SECONDS = 3, 60
 
 
 class TestsFail(Exception):
@@ -50,12 +45,19 @@ class Project:
     """The files of the project as they are now; digests of them tell which results still hold."""
 
     @cached_property
+    def digests(self) -> dict[str, str]:
+        """Of each file that code or tests may read; documents and this program are none."""
+        folders = ("plugins", "include", "dags", "tests")
+        return {
+            name: digest_of_file(name)
+            for name in files_of_the_project()
+            if name.split("/")[0] in folders and not name.startswith("tests/mutants/")
+        }
+
+    @cached_property
     def digest(self) -> str:
-        """Of all files that code or tests may read; documents are none."""
-        names = [
-            name for name in files_of_the_project() if name.split("/")[0] in ("plugins", "include", "dags", "tests")
-        ]
-        return _digest(*(f"{name}\0{digest_of_file(name)}" for name in names))
+        """Of all of them."""
+        return _digest(*(f"{name}\0{digest}" for name, digest in self.digests.items()))
 
 
 def digest_of_file(name: str) -> str:
@@ -74,9 +76,9 @@ class Results:
     that survived is tried again after any change.
     """
 
-    def __init__(self, file: Path, project: Project) -> None:
+    def __init__(self, file: Path, project: Project, area: Area) -> None:
         self._file = file
-        self._project = project
+        self._everything = _digest(project.digest, *area.tests, str(area.slow))
         self._lock = threading.Lock()
         self._found: dict[str, dict[str, str | None]] = json.loads(file.read_text()) if file.exists() else {}
 
@@ -98,44 +100,8 @@ class Results:
 
     def _digest(self, caught_by: str | None) -> str:
         if caught_by is None or "::" not in caught_by:
-            return self._project.digest
+            return self._everything
         return digest_of_file(caught_by.partition("::")[0])
-
-
-@dataclass
-class Baseline:
-    """
-    The tests of an area without a mutant.
-
-    :param seconds: of each test, in their order
-    :param alone: tests that were seen to pass alone
-    :param whole: modules of which a test fails alone: they are always run as a whole
-    """
-
-    seconds: dict[str, float]
-    alone: list[str]
-    whole: list[str]
-
-    def timeout(self, tests: Sequence[str]) -> float:
-        """How long these tests may take; what the first test of a module sets up, another one may have to."""
-        modules = {module_of(test) for test in tests}
-        return _SECONDS + _FACTOR * sum(seconds for test, seconds in self.seconds.items() if module_of(test) in modules)
-
-    def with_whole_modules(self, tests: Sequence[str]) -> list[str]:
-        """These tests and those without which they would fail; of quick modules all."""
-        seconds: dict[str, float] = defaultdict(float)
-        for test, taken in self.seconds.items():
-            seconds[module_of(test)] += taken
-        modules = {module_of(test) for test in tests}
-        modules = {name for name in modules if name in self.whole or seconds[name] < _SECONDS_OF_A_START}
-        chosen = set(tests)
-        return [test for test in self.seconds if test in chosen or module_of(test) in modules]
-
-    def is_whole_up_to(self, tests: Sequence[str], failed: str) -> bool:
-        """Whether all tests of its module that come before the failed one ran as well."""
-        before = list(self.seconds)
-        before = before[: before.index(failed)] if failed in self.seconds else []
-        return {test for test in before if module_of(test) == module_of(failed)} <= set(tests)
 
 
 def module_of(test: str) -> str:
@@ -152,50 +118,9 @@ class Trial:
         self._copies: SimpleQueue[CopiedProject] = SimpleQueue()
         for copy in copies:
             self._copies.put(copy)
-        self._folder = KEPT / area.name
-        self._lock = threading.Lock()
+        self._modules: dict[str, RecordedModule] = {}
+        self._locks = {module: threading.Lock() for module in modules_of(area.tests)}
         self._patience = 1
-
-    @cached_property
-    def _baseline(self) -> Baseline:
-        return self._read_baseline() or self._record_baseline()
-
-    @cached_property
-    def _executed(self) -> ExecutedLines | None:
-        coverage = self._folder / "coverage"
-        return ExecutedLines(coverage) if coverage.exists() else None
-
-    def _read_baseline(self) -> Baseline | None:
-        file = self._folder / "baseline.json"
-        kept = json.loads(file.read_text()) if file.exists() else {}
-        return Baseline(**kept["tests"]) if kept.get("digest") == self._key() else None
-
-    def _key(self) -> str:
-        return _digest(self._project.digest, *self._area.tests)
-
-    def _record_baseline(self) -> Baseline:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for old in self._folder.glob("coverage*"):
-            old.unlink()
-        has_python = any(path.endswith(".py") for path in self._area.files)
-        coverage = self._folder / "coverage" if has_python else None
-        outcome = self._in_copy(lambda copy: copy.run(self._area.tests, None, coverage=coverage, slow=self._area.slow))
-        if not outcome.passed:
-            raise TestsFail(f"{self._area.name}: the tests fail without a mutant\n{outcome.output[-4000:]}")
-        baseline = Baseline(outcome.seconds, [], [])
-        self._save(baseline)
-        return baseline
-
-    def _save(self, baseline: Baseline) -> None:
-        kept = {"digest": self._key(), "tests": asdict(baseline)}
-        (self._folder / "baseline.json").write_text(json.dumps(kept, indent=1))
-
-    def _in_copy(self, use: Callable[[CopiedProject], T]) -> T:
-        copy = self._copies.get()
-        try:
-            return use(copy)
-        finally:
-            self._copies.put(copy)
 
     def run(self, mutants: Sequence[Mutant], results: Results, jobs: int) -> Iterator[Tried]:
         """Try mutants, several at once; those that are known come first."""
@@ -206,14 +131,8 @@ class Trial:
                 yield known
             else:
                 unknown.append(mutant)
-        if not unknown:
-            return
-        # Before the threads start: each of them needs it.
-        _ = self._baseline, self._executed
         with ThreadPoolExecutor(jobs) as threads:
-            futures = [
-                threads.submit(self._in_copy, lambda copy, one=mutant: self._try(copy, one)) for mutant in unknown
-            ]
+            futures = [threads.submit(self._try, mutant) for mutant in unknown]
             try:
                 for future in as_completed(futures):
                     results.add(future.result())
@@ -222,24 +141,86 @@ class Trial:
                 for future in futures:
                     future.cancel()
 
-    def _try(self, copy: CopiedProject, mutant: Mutant) -> Tried:
-        tests = list(self._baseline.seconds)
-        if self._executed:
-            tests = self._executed.tests_of(mutant, tests)
+    def _try(self, mutant: Mutant) -> Tried:
+        copy = self._copies.get()
+        try:
+            kept = {module: self._kept(module, mutant) for module in self._locks}
+            # Modules that have run already, the quickest first; then one after the other those that have not.
+            known = sorted(filter(None, kept.values()), key=lambda module: module.total_seconds)
+            caught_by = self._run(copy, mutant, known)
+            for name, module in kept.items():
+                if module is None and caught_by is None:
+                    caught_by = self._run(copy, mutant, [self._recorded(copy, name, mutant)])
+            return Tried(mutant, caught_by)
+        finally:
+            self._copies.put(copy)
+
+    def _kept(self, name: str, mutant: Mutant) -> RecordedModule | None:
+        module = self._modules.get(name) or RecordedModule.read(self._folder(name))
+        if module is None or not module.holds_for(mutant.path, self._project.digests):
+            return None
+        return self._modules.setdefault(name, module)
+
+    def _folder(self, name: str) -> Path:
+        return KEPT / "tests" / ("all" if self._area.slow else "quick") / name.replace("/", ".")
+
+    def _recorded(self, copy: CopiedProject, name: str, mutant: Mutant) -> RecordedModule:
+        """
+        Run a module without a mutant, if nobody has done so.
+
+        :raises TestsFail: it fails, twice: the machine may have been busy
+        """
+        with self._locks[name]:
+            if kept := self._kept(name, mutant):
+                return kept
+            folder = self._folder(name)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            coverage = folder / "coverage" if mutant.path.endswith(".py") else None
+            for _ in range(2):
+                # With coverage, what fixtures execute must be executed, and not be there from another run.
+                outcome = copy.run(
+                    [name], None, coverage=coverage, slow=self._area.slow, with_kept_services=coverage is None
+                )
+                if outcome.passed:
+                    break
+            if not outcome.passed:
+                raise TestsFail(f"{self._area.name}: the tests fail without a mutant\n{outcome.output[-4000:]}")
+            digests = self._project.digests
+            digests = {file: digests[file] for file in digests if not is_module_of_tests(file) or file == name}
+            module = RecordedModule(name, folder, outcome.seconds, digests)
+            module.save()
+            self._modules[name] = module
+            print(f"{self._area.name}: {name} takes {module.total_seconds:.0f} s", flush=True)
+            return module
+
+    def _run(self, copy: CopiedProject, mutant: Mutant, modules: Sequence[RecordedModule]) -> str | None:
+        """:returns: what caught the mutant: the test that failed first, or another reason; None: nothing did"""
         may_time_out = False
-        while tests:
-            tests = self._baseline.with_whole_modules(tests)
+        failed_before: list[str] = []
+        while tests := [test for module in modules for test in module.tests_of(mutant)]:
             with copy.with_mutant(mutant):
-                outcome = copy.run(tests, self._timeout(tests), slow=self._area.slow)
+                outcome = copy.run(
+                    tests, self._timeout(tests), slow=self._area.slow,
+                    with_kept_services=not any(module.may_begin_with(mutant) for module in modules),
+                )  # fmt: skip
             if outcome.passed:
-                return Tried(mutant, None)
+                return None
             if outcome.timed_out and not may_time_out:
                 # The machine may have been busy, or asleep: only a second time says something.
                 may_time_out = self._end_in_time(copy, tests)
                 continue
+            if self._uses_services(outcome) and outcome.failed != failed_before:
+                # They may have been too slow on a busy machine: only a second time says something.
+                failed_before = outcome.failed
+                continue
             if self._fails_only_with_mutant(copy, tests, outcome):
-                return Tried(mutant, outcome.reason)
-        return Tried(mutant, None)
+                return outcome.reason
+        return None
+
+    @staticmethod
+    def _uses_services(outcome: Outcome) -> bool:
+        return any(not test.startswith("tests/unit/") for test in outcome.failed)
 
     def _fails_only_with_mutant(self, copy: CopiedProject, tests: Sequence[str], outcome: Outcome) -> bool:
         """
@@ -247,18 +228,19 @@ class Trial:
 
         If not, its module is from now on run as a whole.
         """
-        if outcome.timed_out or not outcome.failed:
+        if outcome.timed_out or not outcome.failed or module_of(outcome.failed[0]) not in self._modules:
             return True
         failed = outcome.failed[0]
-        if failed in self._baseline.alone or self._baseline.is_whole_up_to(tests, failed):
+        module = self._modules[module_of(failed)]
+        if failed in module.alone or module.is_whole_up_to(tests, failed):
             return True
         is_independent = copy.run([failed], self._timeout([failed]), slow=self._area.slow).passed
-        with self._lock:
+        with self._locks[module.name]:
             if is_independent:
-                self._baseline.alone.append(failed)
+                module.alone.append(failed)
             else:
-                self._baseline.whole.append(module_of(failed))
-            self._save(self._baseline)
+                module.needs_all = True
+            module.save()
         return is_independent
 
     def _end_in_time(self, copy: CopiedProject, tests: Sequence[str]) -> bool:
@@ -269,4 +251,21 @@ class Trial:
         return False
 
     def _timeout(self, tests: Sequence[str]) -> float:
-        return self._patience * self._baseline.timeout(tests)
+        # What the first test of a module sets up, another one may have to.
+        seconds = sum(self._modules[name].total_seconds for name in {module_of(test) for test in tests})
+        return self._patience * (_SECONDS + _FACTOR * seconds)
+
+
+def modules_of(tests: Sequence[str]) -> list[str]:
+    """The modules of the tests of an area, in their order; a folder stands for those in it."""
+    found: dict[str, None] = {}
+    for test in tests:
+        path = ROOT / module_of(test)
+        files = sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
+        found |= {str(file.relative_to(ROOT)): None for file in files}
+    return list(found)
+
+
+def is_module_of_tests(path: str) -> bool:
+    """Whether it has tests, and not what tests share."""
+    return path.startswith("tests/") and path.rpartition("/")[2].startswith("test_")

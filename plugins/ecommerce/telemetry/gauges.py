@@ -192,7 +192,7 @@ def _backend_has_labels() -> bool:
     if conf.getboolean("metrics", "statsd_datadog_enabled"):
         return True
     if conf.getboolean("metrics", "statsd_on"):
-        return conf.getboolean("metrics", "statsd_influxdb_enabled", fallback=False)
+        return conf.getboolean("metrics", "statsd_influxdb_enabled")
     return True
 
 

@@ -1,4 +1,4 @@
-"""The queries of Data status and Today on rows that a test has written: each column of their results."""
+"""The queries of Data status, Today and the digest on rows that a test has written: each column of their results."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from ecommerce.alerts import digest
 from ecommerce.audit.check_results import RESULTS_OF_RUN
 from ecommerce.figures import key_figures
 from shop_pages import status, today
@@ -529,6 +530,49 @@ def test_today_has_what_needs_attention(connection: psycopg.Connection, table: C
     table("marts.inventory_status", "product_status text, suggested_order_quantity bigint", *stock)
     (found,) = rows(connection, key_figures.ATTENTION, as_of=date(2024, 1, 31))
     assert found == {"reviews": 3, "urgent_reviews": 1, "reorders": 2, "sold_out": 1}
+
+
+def test_digest_lists_the_first_orders_to_review(connection: psycopg.Connection, table: Callable[..., None]) -> None:
+    table(
+        "marts.order_for_reviews",
+        "order_id text, order_date date, order_amount numeric, reasons text[], review_status text, risk_score int",
+        *((name, "2024-01-02", 10, ["why"], "open", 5) for name in "fcad"),
+        ("dear", "2024-01-31", 20, ["why"], "open", 5), ("risky", "2024-01-31", 1, ["why", "what"], "open", 9),
+        ("old", "2024-01-01", 99, ["why"], "open", 9), ("seen", "2024-01-31", 99, ["why"], "fine", 9),
+    )  # fmt: skip
+    found = rows(connection, digest._REVIEWS, as_of=date(2024, 1, 31))
+    assert [row["order_id"] for row in found] == ["risky", "dear", "a", "c", "d"]
+    assert (found[0]["order_amount"], found[0]["reasons"]) == (1, ["why", "what"])
+
+
+def test_digest_lists_the_first_products_to_order(connection: psycopg.Connection, table: Callable[..., None]) -> None:
+    table(
+        "marts.inventory_status",
+        "product_id text, product_name text, stock_level bigint, suggested_order_quantity bigint,"
+        " days_of_stock numeric",
+        ("unknown", "Unknown", 1, 99, None), ("later", "Later", 4, 1, 4), ("less", "Less", 3, 5, 3),
+        ("more b", "More", 3, 9, 3), ("more a", "More", 3, 9, 3), ("soon", "Soon", 0, 1, 0), ("enough", "E", 9, 0, 0),
+    )  # fmt: skip
+    found = rows(connection, digest._REORDERS)
+    assert [row["product_id"] for row in found] == ["soon", "more a", "more b", "less", "later"]
+    assert tuple(found[3].values()) == ("less", "Less", 3, 5)
+
+
+def test_digest_lists_the_first_incidents_and_says_how_many_there_are(
+    connection: psycopg.Connection, insert: Insert
+) -> None:
+    for hour, incident, severity in [
+        (1, "warned first", "warn"), (2, "a", "fail"), (3, "b", "fail"), (4, "c", "fail"), (5, "d", "fail"),
+        (6, "warned last", "warn"), (7, "closed", "fail"),
+    ]:  # fmt: skip
+        at = NOON + timedelta(hours=hour)
+        insert(
+            "alert", incident=incident, dag_id="a_dag", severity=severity, message="m", first_run_id="r",
+            last_run_id="r", opened_at=at, last_seen_at=at, closed_at=at if incident == "closed" else None,
+        )  # fmt: skip
+    found = rows(connection, digest._INCIDENTS)
+    assert [row["incident"] for row in found] == ["d", "c", "b", "a", "warned last"]
+    assert {row["all_rows"] for row in found} == {6}
 
 
 def test_today_has_the_days_that_are_compared_in_their_order(

@@ -1,10 +1,12 @@
 """The message of a digest: its pictures, what a hostile name becomes in it, and what it says of nothing to do."""
 
+import re
 import struct
 import zlib
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from html import unescape
 
 import pytest
 
@@ -104,7 +106,53 @@ def test_text_says_figures_reasons_and_needs() -> None:
         {"member": "Toys", "effect": 120.0},
         {"member": "Food", "effect": -95.0},
     ]
-    assert 'href="https://airflow.shop.test/plugin/shop/shop/why?figure=revenue&amp;day=2024-03-01' in message.html
+
+
+def words_of(html: str) -> list[str]:
+    """The lines of a page without tags, with a bar between cells; a picture is its text."""
+    html = re.sub(r'<img [^>]*alt="([^"]*)">', r"\1", html)
+    html = re.sub("</t[hd]>(?=<t)", "|", html)
+    lines = (re.sub("<[^>]*>", "", line) for line in html.splitlines())
+    return [unescape(line) for line in lines if line]
+
+
+def test_html_says_figures_reasons_effects_and_needs() -> None:
+    needs = [Need("1 order of 30 days to review", ["O-1, 999.00: a high discount"], "/review")]
+    digest = digest_of(movement_rows(Toys=(0, 120), Food=(100, 5)), needs)
+    html = DigestMessage(digest, pages_address("https://airflow.shop.test/")).html
+    assert words_of(html) == [
+        "Shop on 1 Mar 2024: Revenue 125.00 (+25.0 % against the week before)",
+        "Figure|Value|day before|week before|Last 30 days",
+        "Revenue|125.00|+150.0 %|+25.0 %|Last 30 days: from 100.00 to 125.00",
+        "Why did revenue move?",
+        "Revenue on 1 Mar 2024: 125.00, +25.00 (+25.0 %) against 23 Feb 2024, the week before.",
+        *(
+            f"By {one}: Mostly Toys (+120.00); against it Food (−95.00)."
+            for one in ("category", "product", "payment method", "kind of customer")
+        ),
+        "Category|Effect",
+        "Toys|+120.00",
+        "Food|−95.00",
+        "Together|+25.00",
+        "Needs someone",
+        "1 order of 30 days to review",
+        "O-1, 999.00: a high discount",
+    ]
+    assert re.findall('href="https://airflow.shop.test/plugin/shop/shop([^"]*)"', html) == [
+        "/revenue#trend", "/why?figure=revenue&amp;day=2024-03-01&amp;against=week_before", "/review",
+    ]  # fmt: skip
+
+
+def test_json_has_figures_with_their_changes() -> None:
+    digest = digest_of(movement_rows(Toys=(100, 125)))
+    digest = replace(digest, figures=[replace(digest.figures[0], value=Decimal("125.004"))])
+    (figure,) = DigestMessage(digest, None).payload["digest"]["figures"]
+    assert {name: figure[name] for name in ("name", "title", "value")} == {
+        "name": "revenue", "title": "Revenue", "value": 125.0,
+    }  # fmt: skip
+    assert [(change["label"], change["day"], change["text"]) for change in figure["changes"]] == [
+        ("day before", "2024-02-29", "+150.0 %"), ("week before", "2024-02-23", "+25.0 %"),
+    ]  # fmt: skip
 
 
 def test_hostile_name_is_text_everywhere() -> None:

@@ -96,6 +96,11 @@ def test_mistake_is_named_by_line_check_and_field(
         ),
         (
             "checks:\n  it:\n    kind: distribution\n    description: x\n    columns:\n"
+            "      - {table: core.fact_sales, column: payment_method, day: ' '}",
+            "line 6: checks.it.columns.0.day: String should have at least 1 character",
+        ),
+        (
+            "checks:\n  it:\n    kind: distribution\n    description: x\n    columns:\n"
             "      - {table: core.dim_customer, column: customer_email, day: d}",
             "line 6: checks.it.columns.0.column: customer_email is personal",
         ),

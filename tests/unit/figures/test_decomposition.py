@@ -132,6 +132,28 @@ def test_single_other_member_is_shown_itself() -> None:
     assert [(effect.name, effect.effect) for effect in result.largest(1)] == [("3", 3), ("Other", 3)]
 
 
+def test_row_of_others_has_their_sums() -> None:
+    first = Effect("first", Decimal(1), Decimal(90), Decimal(89))
+    others = [
+        Effect("less", Decimal(20), Decimal(13), Decimal(-7)),
+        Effect("new", Decimal(0), Decimal(5), Decimal(5)),
+        Effect("gone", Decimal(4), Decimal(0), Decimal(-4)),
+    ]
+    *_, row = Decomposition(Decimal(25), Decimal(108), [first, *others]).largest(1)
+    assert (row.before, row.after, row.effect, row.rate_effect, row.members) == (24, 18, -6, None, 3)
+
+
+def test_row_of_other_ratios_has_no_rates_and_the_sum_of_their_effects() -> None:
+    first = Effect("first", Decimal(1), Decimal(9), Decimal(8), Decimal(8))
+    others = [
+        Effect("rate", Decimal(2), Decimal(3), Decimal(3), Decimal("2.5")),
+        Effect("new", None, Decimal(5), Decimal(2), Decimal(0)),
+        Effect("gone", Decimal(6), None, Decimal(-1), Decimal(0)),
+    ]
+    *_, row = Decomposition(Decimal(1), Decimal(13), [first, *others]).largest(1)
+    assert (row.before, row.after, row.effect, row.rate_effect, row.members) == (None, None, 4, Decimal("2.5"), 3)
+
+
 @pytest.mark.parametrize("members", [[], [Member("none", Decimal(0), Decimal(5), Decimal(0), Decimal(1))]])
 def test_nothing_to_compare_has_no_effects(members: list[Member]) -> None:
     result = decompose(members)
