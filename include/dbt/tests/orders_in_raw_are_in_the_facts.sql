@@ -4,7 +4,7 @@
 --
 -- An incremental build compares only `days_to_compare`. A full refresh and dbt by hand compare all
 -- days.
-{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed %}
+{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed | length > 0 %}
 
 with unclaimed as (
 

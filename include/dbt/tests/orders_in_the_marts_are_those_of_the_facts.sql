@@ -5,7 +5,7 @@
 -- An incremental build compares only the claimed months, and no marts that have no months. A full
 -- refresh and dbt by hand compare everything.
 {%- set claimed_months = claimed_periods(var('sources_of_sales'), 'month') %}
-{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed %}
+{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed | length > 0 %}
 {%- set marts = [
     {
         'name': 'daily_revenue', 'orders': 'daily_orders',

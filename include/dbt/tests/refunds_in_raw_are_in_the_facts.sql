@@ -1,7 +1,7 @@
 -- Day by day and to the cent: the refunds of raw are in fact_refunds. As for the order lines, a day
 -- that was loaded after this build claimed its days is left to the next build, and an incremental
 -- build compares only `days_to_compare`.
-{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed %}
+{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed | length > 0 %}
 
 with unclaimed as (
 

@@ -12,7 +12,7 @@
 {%- set claimed_days = claimed_periods(var('sources_of_refunds'), 'day') %}
 {%- set claimed_months = claimed_periods(var('sources_of_refunds'), 'month', onward=true) %}
 {%- set claimed_years = claimed_periods(var('sources_of_refunds'), 'year') %}
-{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed %}
+{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed | length > 0 %}
 
 with as_of as (
 

@@ -11,7 +11,7 @@
 -- refresh and dbt by hand compare everything.
 {%- set claimed_days = claimed_periods(var('sources_of_sales'), 'day') %}
 {%- set claimed_months = claimed_periods(var('sources_of_sales'), 'month', onward=true) %}
-{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed %}
+{%- set is_all = running_build().mode != 'incremental' or running_build().refreshed | length > 0 %}
 
 with as_of as (
 
