@@ -1,6 +1,7 @@
 """Numbered changes of the warehouse's tables: each once, in order, whole or not at all, and never backwards."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from psycopg import sql
 from ecommerce.common import database_schema
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER, warehouse
 from ecommerce.common.errors import SourceError
-from ecommerce.common.migrate import migrate
+from ecommerce.common.migrate import main, migrate
 from ecommerce.common.migrations import read_migrations
 from ecommerce.publish.rollback import roll_back
 from include.demo import database
@@ -233,18 +234,25 @@ def test_interrupted_migration_leaves_nothing_and_goes_on(
         lead_to(migrated.info.dbname)
 
 
-def test_older_code_refuses_a_newer_warehouse(own_files: Path, migrated: psycopg.Connection) -> None:
+def test_older_code_refuses_a_newer_warehouse(
+    own_files: Path, migrated: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
     changed(own_files, "0004_marts_nothing.sql", "select 1")
     try:
         assert migrate() == [(4, "0004_marts_nothing")]
         changed(own_files, "0005_ops_later.sql", "select 1")
-        assert migrate() == [(5, "0005_ops_later")]
+        assert main() == 0
+        assert capsys.readouterr().out == "applied 0005_ops_later\nthe warehouse is up to date\n"
         (own_files / "0005_ops_later.sql").unlink()
         changed(own_files, "0004_marts_nothing.sql", "select 1")
         for role in (LOADER, PUBLISHER):
             message = r"newer than this code: it has the migration 0005_ops_later, .* see docs/migration.md"
             with pytest.raises(SourceError, match=message), warehouse(role):
                 pass
+        assert main() == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert re.match(f"error: .*{message}", said.err)
     finally:
         migrated.execute("delete from ops.migration where number > 3")
 
