@@ -1,6 +1,7 @@
 """Numbered changes of the warehouse's tables: each once, in order, whole or not at all, and never backwards."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from psycopg import sql
 from ecommerce.common import database_schema
 from ecommerce.common.connections import LOADER, PUBLISHER, TRANSFORMER, warehouse
 from ecommerce.common.errors import SourceError
-from ecommerce.common.migrate import migrate
+from ecommerce.common.migrate import main, migrate
 from ecommerce.common.migrations import read_migrations
 from ecommerce.publish.rollback import roll_back
 from include.demo import database
@@ -239,18 +240,26 @@ def test_interrupted_migration_leaves_nothing_and_goes_on(
         lead_to(migrated.info.dbname)
 
 
-def test_older_code_refuses_a_newer_warehouse(own_files: Path, migrated: psycopg.Connection) -> None:
-    changed(own_files, f"{LAST + 1:04d}_marts_nothing.sql", "select 1")
+def test_older_code_refuses_a_newer_warehouse(
+    own_files: Path, migrated: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing, later = f"{LAST + 1:04d}_marts_nothing", f"{LAST + 2:04d}_ops_later"
+    changed(own_files, f"{nothing}.sql", "select 1")
     try:
-        assert migrate() == [(LAST + 1, f"{LAST + 1:04d}_marts_nothing")]
-        changed(own_files, f"{LAST + 2:04d}_ops_later.sql", "select 1")
-        assert migrate() == [(LAST + 2, f"{LAST + 2:04d}_ops_later")]
-        (own_files / f"{LAST + 2:04d}_ops_later.sql").unlink()
-        changed(own_files, f"{LAST + 1:04d}_marts_nothing.sql", "select 1")
+        assert migrate() == [(LAST + 1, nothing)]
+        changed(own_files, f"{later}.sql", "select 1")
+        assert main() == 0
+        assert capsys.readouterr().out == f"applied {later}\nthe warehouse is up to date\n"
+        (own_files / f"{later}.sql").unlink()
+        changed(own_files, f"{nothing}.sql", "select 1")
         for role in (LOADER, PUBLISHER):
-            message = rf"newer than this code: it has the migration {LAST + 2:04d}_ops_later, .* see docs/migration.md"
+            message = rf"newer than this code: it has the migration {later}, .* see docs/migration.md"
             with pytest.raises(SourceError, match=message), warehouse(role):
                 pass
+        assert main() == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert re.match(f"error: .*{message}", said.err)
     finally:
         migrated.execute(f"delete from ops.migration where number > {LAST}".encode())
 
