@@ -36,7 +36,7 @@ QUICKLY_NOTICED = {
 
 BUCKET = "airflow-logs"
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long_form
 
 
 def rows(demo: Demo) -> dict[str, tuple[int, str]]:
@@ -184,7 +184,7 @@ def test_run_whose_worker_is_lost_in_an_extract_is_repeated_by_the_other(hosts: 
 
 @pytest.mark.parametrize(
     ("task", "text"),
-    [(EXTRACT, "rows_read"), (NODE, "dim_date: success"), (CHECK, "raw.sales_fact")],
+    [(EXTRACT, "rows read"), (NODE, "dim_date: success"), (CHECK, "raw.sales_fact")],
     ids=["worker", "node in the triggerer", "check in the triggerer"],
 )
 def test_log_of_a_task_is_read_from_the_object_store(hosts: Hosts, task: str, text: str) -> None:
