@@ -60,7 +60,7 @@ _OPS_NEVER: dict[str, frozenset[str]] = {
     for table, columns in {
         "alert": "dag_id task_id check_name severity first_run_id last_run_id closed_by sent_to",
         "build": "run_id dag_id project_digest failed_sources left_out unsettled_sources requested_sources time_zone "
-                 "country",
+                 "country model_digests refreshed_models",
         "check_result": "run_id check_name status recorded_by",
         "claimed_date": "run_id source",
         "decision": "run_id check_name decision decided_by digest revoked_by",
