@@ -1,6 +1,6 @@
 {# How the build under way was claimed (`ops.build`): as `mode`, `full`, `incremental`, or none without a build; as
-   `refreshed`, the models that are rebuilt from all rows, since they have changed. The command line does not tell it, since each task may be a dbt process of its own, and `dbt test` has no
-   --full-refresh.
+   `refreshed`, the models that are rebuilt from all rows, since they have changed. The command line does not tell it,
+   since each task may be a dbt process of its own, and `dbt test` has no --full-refresh.
 
    It is asked once a dbt command, and kept in `graph`, which all nodes of a command share: each incremental model
    needs it eight times. A program that runs several commands may keep the graph, so the command's id stands beside. #}
