@@ -86,7 +86,7 @@ class TopicReader:
 
     def _read(self, consumer: Consumer, resume: ResumePoints) -> Iterator[list[Message]]:
         admin = kafka_topic.client_of(kafka_topic.AdminHook(self.location.connection), self.source, self.location)
-        ranges = self._ranges(consumer, admin, resume)
+        ranges = self.find_ranges(consumer, admin, resume)
         topic_id = self._checked_topic_id(admin, resume)
         fault_points.point("offsets_resolved")
         progress = _Progress(self.topic, ranges)
@@ -185,7 +185,7 @@ class TopicReader:
                 f"deleted, and perhaps created again, while it was read; so nothing was loaded"
             )
 
-    def _ranges(self, consumer: Consumer, admin: AdminClient, resume: ResumePoints) -> dict[int, tuple[int, int]]:
+    def find_ranges(self, consumer: Consumer, admin: AdminClient, resume: ResumePoints) -> dict[int, tuple[int, int]]:
         """Partition → offsets ``[begin, end)`` to read; offsets that have expired unread go to `_expired`."""
         bounds = kafka_topic.partition_bounds(consumer, self.topic)
         start, end = self._window.moments
@@ -273,8 +273,9 @@ class KafkaReader(TopicReader):
                 if lines:
                     yield "".join(lines).encode()
 
-    def _ranges(self, consumer: Consumer, admin: AdminClient, resume: ResumePoints) -> dict[int, tuple[int, int]]:
-        ranges = super()._ranges(consumer, admin, resume)
+    def find_ranges(self, consumer: Consumer, admin: AdminClient, resume: ResumePoints) -> dict[int, tuple[int, int]]:
+        """As for any topic; notes the partitions of which raw holds some messages already."""
+        ranges = super().find_ranges(consumer, admin, resume)
         self._overlapping = {
             partition for partition, (begin, _) in ranges.items() if resume.holds_any(self.topic, partition, begin)
         }

@@ -209,8 +209,8 @@ def test_read_is_bounded_by_end_offsets(loader: Loader, produce: Produce) -> Non
     class Overtaken(KafkaReader):
         """Messages arrive between the look at the ends and the reading."""
 
-        def _ranges(self, consumer: Any, admin: Any, resume: ResumePoints) -> dict[int, tuple[int, int]]:
-            ranges = super()._ranges(consumer, admin, resume)
+        def find_ranges(self, consumer: Any, admin: Any, resume: ResumePoints) -> dict[int, tuple[int, int]]:
+            ranges = super().find_ranges(consumer, admin, resume)
             produce(*(event(f"D{n}", "2024-03-01T11:00:00") for n in range(20)))
             return ranges
 
