@@ -38,7 +38,9 @@ def test_raw_table_matches_registry(loader: Loader, name: str) -> None:
         " where indrelid = to_regclass(%s) and indisprimary order by n",
         [f"raw.{name}"],
     )
-    assert [column for (column,) in primary] == [*source.key, *(["_batch_id"] if is_log else [])]
+    # A load of changes may bring several versions of a key.
+    version = [*(["_batch_id"] if is_log else []), *(["_valid_from"] if source.takes_changes else [])]
+    assert [column for (column,) in primary] == [*source.key, *version]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,8 @@ def test_older_warehouse_gets_brin_index(loader: Loader) -> None:
     loader.connection.execute("create index sales_fact_order_date on raw.sales_fact (order_date)")
     loader.connection.execute("create index sales_fact_created_at on raw.sales_fact (created_at)")
     loader.connection.execute("comment on schema raw is 'include/sql of before'")
-    loader.connection.execute("delete from ops.migration where name = '0002_raw_former_tables'")
+    # It had none of the migrations since.
+    loader.connection.execute("delete from ops.migration where number >= 2")
     with warehouse(LOADER):
         # Connecting is enough.
         pass
