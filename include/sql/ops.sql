@@ -232,8 +232,8 @@ create table if not exists ops.build (
     first_covered_date date,
     time_zone text not null, -- whose days the models were built of
     country text, -- with whose holidays; null without a country
-    -- Model → what its table was made by, see plugins/ecommerce/build/model_digests.py; without those of which that is
-    -- not known. Null in builds before this column.
+    -- Model → what its table was made by, see plugins/ecommerce/build/model_digests.py; null where that is not known.
+    -- Null in builds before this column.
     model_digests jsonb,
     refreshed_models text[] not null default '{}' -- rebuilt from all rows, since they have changed
 );

@@ -142,7 +142,7 @@ class ClaimDirtyDates(BaseSensorOperator, SkipMixin):
             run.dag_id,
             run.run_id,
             project=project_digest(),
-            models=model_digests(),
+            models=model_digests,
             full_refresh=request.full_refresh,
             exclusions=exclusions,
             request=request,

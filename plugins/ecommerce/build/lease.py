@@ -7,7 +7,7 @@ overwrite each other's tables, and a publication must find in `marts_build` what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -146,7 +146,7 @@ def take(
     run_id: str,
     *,
     project: str,
-    models: Mapping[str, str] | None = None,
+    models: Callable[[], Mapping[str, str]] | None = None,
     full_refresh: bool,
     take_over_from: str | None = None,
     exclusions: Exclusions = NO_EXCLUSIONS,
@@ -157,7 +157,7 @@ def take(
 
     :param project: digest of the dbt project's files, see `ecommerce.build.dbt_project`
     :param models: model → digest, see `ecommerce.build.model_digests`: after a change of the project, those with
-        another one are rebuilt from all rows; None: all models are
+        another one are rebuilt from all rows; None: all models are. Called only if the last builds do not tell it
     :param take_over_from: run_id of a holder that has ended; its dirty dates are claimed as well
     :param exclusions: what this run does not build; recorded for its checks and its publication
     :param request: the run's window and sources; recorded for its checks
@@ -170,12 +170,13 @@ def take(
             return None
         fail_while_half_erased(connection)
         builds = _builds_since_last_publication(connection)
-        changed = changed_models(builds, project, models or {})
+        digests = _digests_of_same_project(builds, project) or (models() if models else None)
+        changed = changed_models(builds, project, digests or {})
         reason = "the run asks for it" if full_refresh else _reason_for_full_refresh(connection, changed)
         is_build_needed = reason is not None or any(other != project for other, _ in builds) or _is_stale(connection)
         _record_build(connection, dag_id, run_id, project, reason is not None, exclusions)
         refreshed = (changed or frozenset()) - exclusions.models if reason is None else frozenset()
-        _record_models(connection, run_id, _digests_of_tables(models, changed, exclusions), refreshed)
+        _record_models(connection, run_id, _digests_of_tables(digests, changed, exclusions), refreshed)
         _record_request(connection, run_id, request, is_build_needed)
         _claim_all(connection, run_id)
         return replace(
@@ -445,12 +446,8 @@ def _record_build(
     )
 
 
-def _builds_since_last_publication(connection: Connection) -> list[tuple[str, Mapping[str, str] | None]]:
-    """Project and model digests of the last published build and of all later ones: any of them has built tables."""
-    return connection.execute(
-        """
-        select distinct project_digest, model_digests
-        from ops.build
+#: The last published build and all later ones: any of them has built tables that are there.
+_BUILDS_SINCE_LAST_PUBLICATION = """ops.build
         where
             claimed_at >= coalesce(
                 (
@@ -459,13 +456,21 @@ def _builds_since_last_publication(connection: Connection) -> list[tuple[str, Ma
                     where published.is_published
                 ),
                 '-infinity'
-            )
-        """
+            )"""
+
+
+def _builds_since_last_publication(connection: Connection) -> list[tuple[str, Mapping[str, str | None] | None]]:
+    """Project and model digests of `_BUILDS_SINCE_LAST_PUBLICATION`."""
+    return connection.execute(
+        f"""
+        select distinct project_digest, model_digests
+        from {_BUILDS_SINCE_LAST_PUBLICATION}
+        """.encode()
     ).fetchall()
 
 
 def changed_models(
-    builds: Sequence[tuple[str, Mapping[str, str] | None]], project: str, models: Mapping[str, str]
+    builds: Sequence[tuple[str, Mapping[str, str | None] | None]], project: str, models: Mapping[str, str]
 ) -> frozenset[str] | None:
     """
     The models whose tables may be those of other files; None: any.
@@ -482,18 +487,27 @@ def changed_models(
     return frozenset(changed)
 
 
+def _digests_of_same_project(
+    builds: Sequence[tuple[str, Mapping[str, str | None] | None]], project: str
+) -> dict[str, str] | None:
+    """The digests of the models, if all builds were of this project and know all of them: the files need no reading."""
+    (only, digests), *others = builds or [("", None)]
+    known = {name: digest for name, digest in (digests or {}).items() if digest is not None}
+    return known if not others and only == project and digests and len(known) == len(digests) else None
+
+
 def _digests_of_tables(
     models: Mapping[str, str] | None, changed: frozenset[str] | None, exclusions: Exclusions
-) -> dict[str, str] | None:
-    """What the tables are made by after the build: of a changed model that it excludes nothing is known."""
+) -> dict[str, str | None] | None:
+    """What the tables are made by after the build: of a changed model that it excludes nothing is known, hence null."""
     if models is None:
         return None
     kept = exclusions.models if changed is None else exclusions.models & changed
-    return {name: digest for name, digest in models.items() if name not in kept}
+    return {name: None if name in kept else digest for name, digest in models.items()}
 
 
 def _record_models(
-    connection: Connection, run_id: str, digests: Mapping[str, str] | None, refreshed: frozenset[str]
+    connection: Connection, run_id: str, digests: Mapping[str, str | None] | None, refreshed: frozenset[str]
 ) -> None:
     connection.execute(
         """
@@ -549,23 +563,14 @@ def _reason_for_full_refresh(connection: Connection, changed: frozenset[str] | N
     It keeps the days that were built before: by other models, as the days of another time zone, or with other holidays.
     """
     row = connection.execute(
-        """
+        f"""
         select
             max(time_zone) filter (where time_zone <> ops.shop_time_zone()),
             ops.shop_time_zone(),
             max(coalesce(country, 'none')) filter (where country is distinct from ops.shop_country()),
             coalesce(ops.shop_country(), 'none')
-        from ops.build
-        where
-            claimed_at >= coalesce(
-                (
-                    select max(published.claimed_at)
-                    from ops.build as published
-                    where published.is_published
-                ),
-                '-infinity'
-            )
-        """
+        from {_BUILDS_SINCE_LAST_PUBLICATION}
+        """.encode()
     ).fetchone()
     other_time_zone, time_zone, other_country, country = row or (None, "", None, "")
     if other_time_zone:

@@ -38,7 +38,7 @@ def take(
         "a_dag",
         run_id,
         project=project,
-        models=models,
+        models=None if models is None else lambda: models,
         full_refresh=full_refresh,
         take_over_from=take_over_from,
         exclusions=exclusions,
@@ -312,6 +312,20 @@ def test_changed_model_that_a_build_excludes_is_rebuilt_by_the_next(published: L
     # `weather` was excluded as well, but is what it was.
     claim = take(published, "run4", project="p2", models=CHANGED)
     assert (claim.is_full_refresh, claim.refreshed_models) == (False, {"revenue"})
+
+
+def test_files_are_not_read_while_the_project_is_the_same(published: Loader) -> None:
+    def unread() -> dict[str, str]:
+        raise AssertionError("the digests were computed")
+
+    take(published, "run2", models=MODELS)
+    publish(published, "run2")
+    claim = lease.take(published.connection, "a_dag", "run3", project="p", models=unread, full_refresh=False)
+    assert claim is not None
+    assert not claim.refreshed_models
+    publish(published, "run3")
+    # Known from build to build.
+    assert published.value("select model_digests from ops.build where run_id = 'run3'") == MODELS
 
 
 def test_rollback_keeps_what_is_known_of_the_tables(published: Loader) -> None:
